@@ -1,0 +1,160 @@
+"""What routing and delivery ask of a destination: a pure plan, and a client that performs effects at the partner."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import NewType, Protocol
+from zoneinfo import ZoneInfo
+
+from punchcard.destinations.definition import Definition
+from punchcard.events.model import Event
+
+EffectKey = NewType("EffectKey", str)
+
+
+class EffectKind(StrEnum):
+    """What an effect does at the partner."""
+
+    TRANSACTION = "transaction"  # points given or taken
+    USER_PROPERTY = "user_property"  # a computed trait or audience membership set at the customer
+
+
+class OnRepeat(StrEnum):
+    """What a second event with the same effect key is."""
+
+    COMPARE = "compare"  # a duplicate if its content is the same, else a conflict
+    DUPLICATE = "duplicate"  # a duplicate whatever it holds (once a day)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """One effect as an event plans it: what is to happen, for whom, under which key. Holds nothing from the settings
+    that may change before delivery but the perk, which is looked up again when a parked award is retried.
+
+    Attributes:
+        kind: A transaction or a user property.
+        effect_key: Derived idempotency key, unique at the destination.
+        customer: The email lower-cased: the lane in which effects stay in order.
+        email: The email as sent, trimmed.
+        event_name: The track event's name; `identify` for a user property.
+        perk: The perk id mapped to the event's name, None for a user property.
+        quantity: Units of the perk (currency units for an order), at most two decimals, never zero; negative takes
+            away. None for a refund that carries no amount: the ledger's award for the order decides.
+        order_id: The order that is paid for or refunded, None for anything else.
+        is_refund: True if points are to be removed.
+        attributes: JSON-able user properties to set, snake_cased, None for a transaction.
+        on_repeat: How a second event with the same key is judged.
+        repeat_reason: Reason code of such a duplicate.
+    """
+
+    kind: EffectKind
+    effect_key: EffectKey
+    customer: str
+    email: str
+    event_name: str
+    perk: str | None = None
+    quantity: Decimal | None = None
+    order_id: str | None = None
+    is_refund: bool = False
+    attributes: Mapping[str, object] | None = None
+    on_repeat: OnRepeat = OnRepeat.COMPARE
+    repeat_reason: str = "same_effect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One effect ready to be performed: an intent whose amount is decided.
+
+    Attributes:
+        perk: The perk to use now.
+        quantity: Signed units, never None for a transaction.
+    """
+
+    kind: EffectKind
+    effect_key: EffectKey
+    email: str
+    event_name: str
+    perk: str | None
+    quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performed:
+    """The partner performed the effect.
+
+    Attributes:
+        status: HTTP status of the answer, None if it was found by reading back.
+        partner_id: The partner's id of what it stored, None if it did not say.
+        note: A sentence where the partner's answer differs from what was asked (another quantity, say), else None.
+    """
+
+    status: int | None
+    partner_id: str | None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of a start-up check.
+
+    Attributes:
+        ok: False if an operator must act.
+        subject: What was looked at, e.g. `perk 123456`.
+        message: What was found, in a sentence.
+    """
+
+    ok: bool
+    subject: str
+    message: str
+
+
+class PartnerClient(Protocol):
+    """Talks to one partner with one set of settings. Every method may raise the DeliveryError classes."""
+
+    async def perform(self, effect: Effect) -> Performed:
+        """Make the effect happen at the partner, once.
+
+        Raises:
+            RetryableError: surely not performed, later perhaps.
+            RejectedError: surely not performed, never will be. Code `duplicate_key` if the partner says that the key
+                is used already: the caller then reads back before it decides.
+            CredentialsError: surely not performed; an operator must act.
+            OutcomeUnknownError: perhaps performed.
+        """
+
+    async def find(self, effect: Effect) -> Performed | None:
+        """Read back whether the effect stands at the partner; None if it surely does not (yet)."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Read what the settings refer to and say what is wrong with it."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class Partner(Protocol):
+    """The code of one partner: a destination definition with its pure plan and its client. S is its typed settings."""
+
+    definition: Definition
+
+    def read_settings(self, settings: Mapping[str, object], options: Mapping[str, object]) -> object:
+        """The typed settings of a configured destination.
+
+        Raises:
+            ConfigurationError: with the key path in the message.
+        """
+
+    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+        """The effect that the event earns under these settings. Pure.
+
+        Raises:
+            RefusedError: the event earns nothing; code and message say why.
+        """
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        """The perk that the settings map the event name to now, None if none."""
+
+    def client(self, settings: object) -> PartnerClient:
+        """A client for these settings."""

@@ -1,0 +1,65 @@
+"""One event as Punchcard handles it: the wire's envelope, typed, with `properties`, `traits` and `context` kept raw."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+MessageId = NewType("MessageId", str)
+WriteKey = NewType("WriteKey", str)
+
+EMPTY_OBJECT = msgspec.Raw(b"{}")
+
+
+class EventType(StrEnum):
+    """The six calls of Segment's spec."""
+
+    TRACK = "track"  # something a person did
+    IDENTIFY = "identify"  # who a person is: traits
+    PAGE = "page"  # a web page viewed
+    SCREEN = "screen"  # an app screen viewed
+    GROUP = "group"  # the account a person belongs to
+    ALIAS = "alias"  # two ids of one person
+
+
+class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True):
+    """One event as its sender wrote it. Raw members are the sender's JSON text, decoded only by who needs them."""
+
+    type: str | None = None
+    event: str | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    message_id: str | None = None
+    timestamp: str | int | float | None = None
+    original_timestamp: str | int | float | None = None
+    sent_at: str | int | float | None = None
+    group_id: str | None = None
+    previous_id: str | None = None
+    name: str | None = None
+    category: str | None = None
+    email: msgspec.Raw = msgspec.Raw()
+    properties: msgspec.Raw = msgspec.Raw()
+    traits: msgspec.Raw = msgspec.Raw()
+    context: msgspec.Raw = msgspec.Raw()
+    integrations: msgspec.Raw = msgspec.Raw()
+
+
+class Event(msgspec.Struct):
+    """One valid, normalised event, ready for routing.
+
+    Attributes:
+        type: Which of the six calls.
+        message_id: The sender's id of the event; derived from its place in the log if the sender gave none.
+        timestamp: When it happened, corrected for the sender's clock (`receivedAt - (sentAt - originalTimestamp)`).
+        received_at: When the Tracking API took it.
+        wire: The envelope as sent.
+        raw: The event's whole JSON text as sent (batch-level `context` and `integrations` merged in).
+    """
+
+    type: EventType
+    message_id: MessageId
+    timestamp: datetime
+    received_at: datetime
+    wire: WireEvent
+    raw: bytes

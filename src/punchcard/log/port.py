@@ -1,0 +1,56 @@
+"""The event log's port: an append-only, totally ordered, durable list of request bodies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """One request as the Tracking API took it.
+
+    Attributes:
+        received_at: Microseconds since 1970-01-01 UTC.
+        write_key: The key presented, known or not.
+        call: `batch` or the name of the single call (`track` …).
+        encoding: How `body` is encoded: `identity`, `gzip` or `zstd`.
+        body: The request body as received, perhaps compressed.
+        ip: The sender's address if it counts as client-side traffic, else "".
+    """
+
+    received_at: int
+    write_key: str
+    call: str
+    encoding: str
+    body: bytes
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord(NewRecord):
+    """A record with its place in the log. Positions rise; there may be gaps."""
+
+    position: int
+
+
+class EventLog(Protocol):
+    """What ingest appends to and routing reads in order. Safe to use from several threads."""
+
+    def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
+        """Make the records durable in one commit and return their positions.
+
+        Raises:
+            StorageError: nothing of it is durable (disk full, locked, away).
+        """
+
+    def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+        """The next records behind position `after`, in order; at least one if there is any."""
+
+    def last_position(self) -> int:
+        """The highest position appended, 0 if none ever was."""
+
+    def trim(self, through: int, *, records_max: int) -> int:
+        """Forget at most `records_max` records up to position `through`; returns how many went."""
+
+    def close(self) -> None:
+        """Release the log; calls after it raise StorageError."""

@@ -1,0 +1,1 @@
+"""Fakes that ship with Punchcard: the clock and the outside world, never our own storage."""

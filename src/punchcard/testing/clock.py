@@ -1,0 +1,35 @@
+"""A clock that a test or the simulation moves by hand."""
+
+import random
+import uuid
+from datetime import UTC, datetime, timedelta
+
+
+class ManualClock:
+    """A deterministic clock: time stands still until advanced; ids and jitter follow the seed."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), seed: int = 0) -> None:
+        self._now = start
+        self._elapsed = 0.0
+        self._random = random.Random(seed)
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._now += timedelta(seconds=seconds)
+        self._elapsed += seconds
+
+    def now(self) -> datetime:
+        """The instant the clock stands at."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds advanced since the clock was made."""
+        return self._elapsed
+
+    def jitter(self) -> float:
+        """The next factor in [0, 1) of the seeded sequence."""
+        return self._random.random()
+
+    def new_id(self) -> str:
+        """The next UUID of the seeded sequence."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
