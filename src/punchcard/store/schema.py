@@ -1,0 +1,206 @@
+"""The tables, once, for SQLite and PostgreSQL. Migrations in `migrations/` lead to exactly this; a test proves it."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+from punchcard.clock import from_micros, to_micros
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives rising ids without a second table only to a column declared INTEGER.
+RisingId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as microseconds since 1970 so that both engines compare and sort it alike."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To microseconds."""
+        return None if value is None else to_micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """From microseconds."""
+        return None if value is None else from_micros(value)
+
+
+class EffectState(StrEnum):
+    """Where an effect stands."""
+
+    PENDING = "pending"  # waits for its first attempt
+    SENDING = "sending"  # claimed by a worker; with its lease over, what became of it is unknown
+    RETRYING = "retrying"  # surely not performed yet; waits for its next attempt
+    UNKNOWN = "unknown"  # perhaps performed; will be read back before anything is sent again
+    PARKED = "parked"  # needs a person: tries used up, or the outcome cannot be told
+    REJECTED = "rejected"  # surely not performed; the partner refused it for good
+    DELIVERED = "delivered"  # performed once
+    DISMISSED = "dismissed"  # a person decided that it shall not happen
+
+
+OPEN_STATES = frozenset({EffectState.PENDING, EffectState.SENDING, EffectState.RETRYING, EffectState.UNKNOWN})
+
+configuration_documents = Table(
+    "configuration_documents",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # workspace, source, destination
+    Column("slug", String(128), primary_key=True),
+    Column("body", Text, nullable=False),  # JSON; secrets encrypted inside
+    Column("updated_at", Instant, nullable=False),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("name", String(32), primary_key=True),  # "configuration"
+    Column("value", BigInteger, nullable=False),
+)
+
+log_positions = Table(
+    "log_positions",
+    metadata,
+    Column("consumer", String(32), primary_key=True),  # "routing"
+    Column("position", BigInteger, nullable=False),
+)
+
+fate_batches = Table(  # fates that routing has decided and the lake does not hold yet
+    "fate_batches",
+    metadata,
+    Column("first_position", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_position", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+effects = Table(  # the outbox while open, the ledger for ever
+    "effects",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("destination", String(128), nullable=False),
+    Column("effect_key", String(100), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("event_name", Text, nullable=False),
+    Column("log_position", BigInteger, nullable=False),
+    Column("event_index", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("customer", String(320), nullable=False),  # the lane: email lower-cased
+    Column("email", String(320), nullable=False),
+    Column("perk", Text),
+    Column("requested_quantity", Text),  # decimal text, as the event asks; null: the ledger decides
+    Column("quantity", Text),  # decimal text, as sent; null until decided
+    Column("attributes", Text),  # JSON of user properties
+    Column("order_id", Text),
+    Column("is_refund", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("is_open", Boolean, nullable=False),  # state in OPEN_STATES: still in the outbox
+    Column("reason", String(64)),
+    Column("detail", Text),
+    Column("attempts", Integer, nullable=False),  # ever made
+    Column("tries", Integer, nullable=False),  # made since it was last put in the queue
+    Column("due_at", Instant, nullable=False),
+    Column("lease_until", Instant),
+    Column("partner_id", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    UniqueConstraint("destination", "effect_key"),
+)
+# The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
+Index(
+    "ix_effects_due",
+    effects.c.destination,
+    effects.c.due_at,
+    effects.c.id,
+    sqlite_where=text("is_open = 1"),
+    postgresql_where=text("is_open"),
+)
+Index(
+    "ix_effects_lane",
+    effects.c.destination,
+    effects.c.customer,
+    effects.c.id,
+    sqlite_where=text("is_open = 1"),
+    postgresql_where=text("is_open"),
+)
+Index("ix_effects_message", effects.c.message_id)
+Index("ix_effects_customer", effects.c.destination, effects.c.customer, effects.c.id)
+Index("ix_effects_state", effects.c.destination, effects.c.state, effects.c.id)
+Index(
+    "ix_effects_order",
+    effects.c.destination,
+    effects.c.source,
+    effects.c.order_id,
+    sqlite_where=text("order_id IS NOT NULL"),
+    postgresql_where=text("order_id IS NOT NULL"),
+)
+
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("effect_id", ForeignKey("effects.id"), primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("action", String(16), nullable=False),  # send or read_back
+    Column("started_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    Column("status", Integer),
+    Column("outcome", String(16)),  # null: not settled, so unknown once the lease is over
+    Column("detail", Text),
+)
+
+effect_conflicts = Table(  # events whose effect key stands in the ledger with other content: kept, shown, never sent
+    "effect_conflicts",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("effect_id", ForeignKey("effects.id"), nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("log_position", BigInteger, nullable=False),
+    Column("event_index", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("content", Text, nullable=False),  # JSON of what differs
+    UniqueConstraint("effect_id", "log_position", "event_index"),
+)
+
+destination_pauses = Table(  # one row per destination that delivers nothing until an operator acts
+    "destination_pauses",
+    metadata,
+    Column("destination", String(128), primary_key=True),
+    Column("reason", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("settings_fingerprint", String(64), nullable=False),  # other settings end the pause
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token; the token itself is shown once
+    Column("created_at", Instant, nullable=False),
+)

@@ -1,0 +1,81 @@
+"""The configuration as one value: what file, App and Public API edit and the loops run on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where events come from.
+
+    Attributes:
+        slug: Its word in keys and files, `[a-z0-9-]`, never changed.
+        name: Its name for people.
+        write_keys: Credentials of its senders; several while one is being replaced.
+        enabled: False refuses its events (`source_disabled`).
+    """
+
+    slug: str
+    name: str
+    write_keys: tuple[str, ...]
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationFilter:
+    """A destination filter as configured: kept whole until the filter language reads it.
+
+    Attributes:
+        title: Its name for people, at most 64 characters.
+        condition: FQL text (`if` in files).
+        enabled: False leaves it out.
+        actions: The actions as data, e.g. `{"type": "DROP"}`.
+    """
+
+    title: str
+    condition: str
+    enabled: bool = True
+    actions: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """A configured instance of a destination definition.
+
+    Attributes:
+        slug: Its word in files, the API and the ledger; never changed.
+        type: Slug of the definition in the catalog.
+        sources: Slugs of the sources whose events it gets.
+        enabled: False: gets nothing, what is queued stays queued.
+        settings: The partner's settings under their wire keys, plain text secrets included.
+        options: Our own tuning under its keys, without defaults filled in.
+        filters: Destination filters in order.
+    """
+
+    slug: str
+    type: str
+    sources: tuple[str, ...]
+    enabled: bool = True
+    settings: Mapping[str, object] = field(default_factory=dict, repr=False)
+    options: Mapping[str, object] = field(default_factory=dict)
+    filters: tuple[DestinationFilter, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The whole configuration.
+
+    Attributes:
+        name: The business's name.
+        timezone: IANA name; decides what "a day" is.
+    """
+
+    name: str = "My workspace"
+    timezone: str = "UTC"
+    sources: tuple[Source, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+
+    def zone(self) -> ZoneInfo:
+        """The time zone as a value."""
+        return ZoneInfo(self.timezone)
