@@ -63,8 +63,13 @@ class EffectState(StrEnum):
     DELIVERED = "delivered"  # performed once
     DISMISSED = "dismissed"  # a person decided that it shall not happen
 
+    @property
+    def is_open(self) -> bool:
+        """True while the effect is still in the outbox."""
+        return self in _OPEN
 
-OPEN_STATES = frozenset({EffectState.PENDING, EffectState.SENDING, EffectState.RETRYING, EffectState.UNKNOWN})
+
+_OPEN = frozenset({EffectState.PENDING, EffectState.SENDING, EffectState.RETRYING, EffectState.UNKNOWN})
 
 configuration_documents = Table(
     "configuration_documents",
@@ -119,7 +124,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("order_id", Text),
     Column("is_refund", Boolean, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("is_open", Boolean, nullable=False),  # state in OPEN_STATES: still in the outbox
+    Column("is_open", Boolean, nullable=False),  # as the state says: still in the outbox
     Column("reason", String(64)),
     Column("detail", Text),
     Column("attempts", Integer, nullable=False),  # ever made

@@ -1,0 +1,82 @@
+"""What became of an event at routing: the fate per destination, and its compact form until the lake holds it."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+
+class FateKind(StrEnum):
+    """The ends of an event and the stations on its way, as the API names them."""
+
+    FAILED_ON_INGEST = "failed_on_ingest"  # not a valid event, or from no source
+    FILTERED_AT_SOURCE = "filtered_at_source"  # the source's own rules keep it back
+    FILTERED_AT_DESTINATION = "filtered_at_destination"  # consent, integrations object, call type or filter
+    REFUSED = "refused"  # the destination's mapping does not take it
+    PENDING = "pending"  # an effect waits to be delivered
+    RETRYING = "retrying"  # surely not performed yet, will be tried again
+    UNKNOWN = "unknown"  # perhaps performed, will be read back
+    PARKED = "parked"  # needs a person
+    REJECTED = "rejected"  # the partner refused it for good
+    DELIVERED = "delivered"  # performed once
+    DUPLICATE = "duplicate"  # the event or its effect was there before
+    CONFLICT = "conflict"  # its effect key stands in the ledger with other content
+
+
+class Fate(msgspec.Struct, frozen=True, rename="camel"):
+    """One event's fate at one destination, as decided by routing.
+
+    Attributes:
+        destination: Slug, or None for a fate before any destination.
+        fate: What became of it.
+        reason: Stable code, None for a planned effect.
+        detail: A sentence for a person.
+        effect_key: The effect it planned or met, if any; the ledger knows how that went on.
+    """
+
+    destination: str | None
+    fate: FateKind
+    reason: str | None = None
+    detail: str | None = None
+    effect_key: str | None = None
+
+
+class RoutedRecord(msgspec.Struct, frozen=True):
+    """The fates of one log record's events.
+
+    Attributes:
+        position: The record's place in the log.
+        source: Slug of its source when it was routed, None if its write key was unknown.
+        fates: For each event in order, an index into the batch's `distinct`.
+    """
+
+    position: int
+    source: str | None
+    fates: list[int]
+
+
+class FateBatch(msgspec.Struct, frozen=True):
+    """The fates of a run of log records. Most events share few distinct fates, so those stand once."""
+
+    distinct: list[tuple[Fate, ...]]
+    records: list[RoutedRecord]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(FateBatch)
+_json = msgspec.json.Encoder()
+
+
+def encode_batch(batch: FateBatch) -> bytes:
+    """The batch as bytes for the store."""
+    return _encoder.encode(batch)
+
+
+def decode_batch(body: bytes) -> FateBatch:
+    """The batch that `encode_batch` wrote."""
+    return _decoder.decode(body)
+
+
+def to_json(fates: Sequence[Fate]) -> str:
+    """One event's fates as the JSON text that the lake keeps."""
+    return _json.encode(fates).decode()

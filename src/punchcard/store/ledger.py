@@ -1,0 +1,202 @@
+"""Reading the ledger: one row per effect for ever, with its attempts, for traces, lists and refunds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, Select, func, select, true, union_all
+
+from punchcard.store.outbox import StoredEffect, effect_of
+from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAttempt:
+    """One HTTP call made for an effect."""
+
+    effect_id: int
+    number: int
+    action: str
+    started_at: datetime
+    settled_at: datetime | None
+    status: int | None
+    outcome: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredConflict:
+    """An event that met its effect key in the ledger with other content."""
+
+    effect_id: int
+    message_id: str
+    received_at: datetime
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderStanding:
+    """What the ledger knows of one order, apart from the refund that asks.
+
+    Attributes:
+        known: True if an award for the order came before the refund.
+        awarded: Units delivered for it.
+        removed: Units taken back for it so far (positive), counting removals that may have happened.
+        waiting: Awards of it that are still in the outbox before the refund.
+        parked: Awards of it that need a person.
+    """
+
+    known: bool
+    awarded: Decimal
+    removed: Decimal
+    waiting: int
+    parked: int
+
+
+def order_standing(work: Connection, refund: StoredEffect) -> OrderStanding:
+    """What stands against the refund's order at its destination, from the same source."""
+    awarded = removed = Decimal(0)
+    waiting = parked = 0
+    known = False
+    statement = select(effects).where(
+        effects.c.destination == refund.destination,
+        effects.c.source == refund.source,
+        effects.c.order_id == refund.order_id,
+        effects.c.id != refund.id,
+    )
+    for one in map(effect_of, work.execute(statement)):
+        may_stand = one.state is EffectState.DELIVERED or (one.state.is_open and one.attempts > 0)
+        if one.is_refund:
+            if may_stand or one.reason in ("outcome_unknown", "duplicate_key"):
+                removed += -(one.quantity or Decimal(0))
+        elif one.state is EffectState.DELIVERED:
+            known = True
+            awarded += one.quantity or Decimal(0)
+        elif one.id < refund.id:
+            # An award that came later than the refund waits behind it in the lane, so the refund must not wait for it.
+            known = True
+            waiting += one.state.is_open
+            parked += one.state is EffectState.PARKED
+    return OrderStanding(known=known, awarded=awarded, removed=removed, waiting=waiting, parked=parked)
+
+
+def effects_of_message(work: Connection, message_id: str) -> list[StoredEffect]:
+    """Every effect that a message made, one per destination at most for ever."""
+    return [
+        effect_of(row)
+        for row in work.execute(select(effects).where(effects.c.message_id == message_id).order_by(effects.c.id))
+    ]
+
+
+def effect_by_key(work: Connection, destination: str, effect_key: str) -> StoredEffect | None:
+    """The effect under a key, None if there is none."""
+    row = work.execute(
+        select(effects).where(effects.c.destination == destination, effects.c.effect_key == effect_key)
+    ).one_or_none()
+    return None if row is None else effect_of(row)
+
+
+def attempts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredAttempt]]:
+    """The attempts of each effect in order."""
+    found: dict[int, list[StoredAttempt]] = {effect_id: [] for effect_id in effect_ids}
+    statement = (
+        select(delivery_attempts)
+        .where(delivery_attempts.c.effect_id.in_(effect_ids))
+        .order_by(delivery_attempts.c.effect_id, delivery_attempts.c.number)
+    )
+    for row in work.execute(statement):
+        attempt = StoredAttempt(**row._mapping)
+        found[attempt.effect_id].append(attempt)
+    return found
+
+
+def conflicts_of(work: Connection, effect_id: int) -> list[StoredConflict]:
+    """The events that met this effect's key with other content, oldest first."""
+    statement = (
+        select(
+            effect_conflicts.c.effect_id,
+            effect_conflicts.c.message_id,
+            effect_conflicts.c.received_at,
+            effect_conflicts.c.content,
+        )
+        .where(effect_conflicts.c.effect_id == effect_id)
+        .order_by(effect_conflicts.c.id)
+    )
+    return [StoredConflict(**row._mapping) for row in work.execute(statement)]
+
+
+def page(
+    work: Connection,
+    destination: str,
+    *,
+    count: int,
+    before_id: int | None = None,
+    customer: str | None = None,
+    states: Sequence[EffectState] = (),
+) -> list[StoredEffect]:
+    """A page of the ledger, newest first."""
+    statement = _filtered(select(effects), destination, customer=customer, states=states)
+    if before_id is not None:
+        statement = statement.where(effects.c.id < before_id)
+    return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id.desc()).limit(count))]
+
+
+def count(
+    work: Connection, destination: str, *, customer: str | None = None, states: Sequence[EffectState] = ()
+) -> int:
+    """How many rows of the ledger match."""
+    return work.scalar(_filtered(select(func.count()), destination, customer=customer, states=states)) or 0
+
+
+def needing_a_person(
+    work: Connection,
+    *,
+    destination: str | None = None,
+    reason: str | None = None,
+    message_ids: Sequence[str] = (),
+) -> list[StoredEffect]:
+    """Parked and rejected effects that match, oldest first: what `punchcard retry` shows."""
+    statement = select(effects).where(effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]))
+    if destination is not None:
+        statement = statement.where(effects.c.destination == destination)
+    if reason is not None:
+        statement = statement.where(effects.c.reason == reason)
+    if message_ids:
+        statement = statement.where(effects.c.message_id.in_(message_ids))
+    return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """The outbox of one destination in numbers, for metrics."""
+
+    destination: str
+    state: EffectState
+    count: int
+    oldest_created_at: datetime
+
+
+def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
+    """What is open or parked, by destination and state. Reads only small indexes, so it stays cheap for ever."""
+    parts = [
+        select(effects.c.destination, effects.c.state, func.count(), func.min(effects.c.created_at))
+        .where(effects.c.destination.in_(destinations), chosen)
+        .group_by(effects.c.destination, effects.c.state)
+        for chosen in (effects.c.is_open == true(), effects.c.state == EffectState.PARKED)
+    ]
+    return [
+        Backlog(destination=destination, state=EffectState(state), count=number, oldest_created_at=oldest)
+        for destination, state, number, oldest in work.execute(union_all(*parts))
+    ]
+
+
+def _filtered(
+    statement: Select[tuple[object, ...]], destination: str, *, customer: str | None, states: Sequence[EffectState]
+) -> Select[tuple[object, ...]]:
+    statement = statement.where(effects.c.destination == destination)
+    if customer is not None:
+        statement = statement.where(effects.c.customer == customer.strip().lower())
+    if states:
+        statement = statement.where(effects.c.state.in_(states))
+    return statement

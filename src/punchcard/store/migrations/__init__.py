@@ -1,0 +1,1 @@
+"""Alembic migrations: additive first, never edited once released."""

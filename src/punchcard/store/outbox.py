@@ -1,0 +1,450 @@
+"""The outbox: effects added by routing, claimed, attempted and settled by delivery. All writes to `effects`."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, or_, select, true, update
+
+from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
+
+_KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEffect:
+    """An effect as routing adds it. Quantities are signed; None leaves the amount of a refund to the ledger."""
+
+    destination: str
+    effect_key: str
+    kind: str
+    source: str
+    message_id: str
+    event_name: str
+    log_position: int
+    event_index: int
+    received_at: datetime
+    customer: str
+    email: str
+    perk: str | None
+    requested_quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+    order_id: str | None
+    is_refund: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredEffect:
+    """One row of the outbox and ledger; quantities are signed decimals."""
+
+    id: int
+    destination: str
+    effect_key: str
+    kind: str
+    source: str
+    message_id: str
+    event_name: str
+    received_at: datetime
+    customer: str
+    email: str
+    perk: str | None
+    requested_quantity: Decimal | None
+    quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+    order_id: str | None
+    is_refund: bool
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    attempts: int
+    tries: int
+    due_at: datetime
+    partner_id: str | None
+    created_at: datetime
+    settled_at: datetime | None
+
+
+class Action(StrEnum):
+    """What one HTTP call to a partner is for."""
+
+    SEND = "send"  # makes the effect happen
+    READ_BACK = "read_back"  # asks whether it did
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    DELIVERED = "delivered"  # performed, or found performed
+    NOT_FOUND = "not_found"  # read back: surely not there
+    RETRYABLE = "retryable"  # surely not performed
+    REJECTED = "rejected"  # refused for good
+    CREDENTIALS = "credentials"  # refused for its credentials
+    UNKNOWN = "unknown"  # perhaps performed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """An effect on its way: committed as such before the first byte leaves."""
+
+    effect: StoredEffect
+    number: int
+    action: Action
+    perk: str | None
+    quantity: Decimal | None
+    detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """How one attempt ended and what follows for its effect.
+
+    Attributes:
+        counts: False if the try is not held against the effect (the partner only asked to slow down, say).
+    """
+
+    effect_id: int
+    number: int
+    settled_at: datetime
+    status: int | None
+    outcome: Outcome
+    attempt_detail: str | None
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    due_at: datetime
+    partner_id: str | None
+    counts: bool = True
+
+
+def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
+    """The effects that stand under these keys already."""
+    return {effect.effect_key: effect for effect in _chosen(work, destination, effects.c.effect_key, keys)}
+
+
+def effects_by_message(work: Connection, destination: str, message_ids: Iterable[str]) -> dict[str, StoredEffect]:
+    """The effects that these messages have made already, for ever."""
+    return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, message_ids)}
+
+
+def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
+    """Put effects in the queue. The unique index on the key is the last line of defence: it raises on a repeat."""
+    if not new:
+        return
+    work.execute(
+        insert(effects),
+        [
+            {
+                "destination": one.destination,
+                "effect_key": one.effect_key,
+                "kind": one.kind,
+                "source": one.source,
+                "message_id": one.message_id,
+                "event_name": _storable(one.event_name),
+                "log_position": one.log_position,
+                "event_index": one.event_index,
+                "received_at": one.received_at,
+                "customer": one.customer,
+                "email": one.email,
+                "perk": one.perk,
+                "requested_quantity": _decimal_text(one.requested_quantity),
+                "quantity": None if one.is_refund else _decimal_text(one.requested_quantity),
+                "attributes": None if one.attributes is None else json.dumps(one.attributes, sort_keys=True),
+                "order_id": _storable(one.order_id),
+                "is_refund": one.is_refund,
+                "state": EffectState.PENDING,
+                "is_open": True,
+                "attempts": 0,
+                "tries": 0,
+                "due_at": now,
+                "created_at": now,
+            }
+            for one in new
+        ],
+    )
+
+
+def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
+    """Keep an event whose key stands in the ledger with other content."""
+    content = {
+        "email": new.email,
+        "quantity": _decimal_text(new.requested_quantity),
+        "event": new.event_name,
+        "attributes": new.attributes,
+    }
+    work.execute(
+        insert(effect_conflicts).values(
+            effect_id=effect_id,
+            message_id=new.message_id,
+            log_position=new.log_position,
+            event_index=new.event_index,
+            received_at=new.received_at,
+            content=json.dumps(content, sort_keys=True),
+        )
+    )
+
+
+def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
+    """Effects that are due and first in their customer's lane, oldest due first. The caller starts or settles each."""
+    earlier = effects.alias("earlier")
+    statement = (
+        select(effects)
+        .where(
+            effects.c.destination == destination,
+            effects.c.is_open == true(),
+            effects.c.due_at <= now,
+            or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < now),
+            ~exists().where(
+                earlier.c.destination == effects.c.destination,
+                earlier.c.customer == effects.c.customer,
+                earlier.c.is_open == true(),
+                earlier.c.id < effects.c.id,
+            ),
+        )
+        .order_by(effects.c.due_at, effects.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [effect_of(row) for row in work.execute(statement)]
+
+
+def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_until: datetime) -> None:
+    """Write the attempts and take the leases; once this is committed, the first byte may leave."""
+    if not started:
+        return
+    work.execute(
+        insert(delivery_attempts),
+        [
+            {"effect_id": one.effect.id, "number": one.number, "action": one.action, "started_at": now}
+            for one in started
+        ],
+    )
+    work.execute(
+        update(effects)
+        .where(effects.c.id == bindparam("b_id"))
+        .values(
+            state=EffectState.SENDING,
+            lease_until=lease_until,
+            attempts=bindparam("b_number"),
+            perk=bindparam("b_perk"),
+            quantity=bindparam("b_quantity"),
+            detail=bindparam("b_detail"),
+        ),
+        [
+            {
+                "b_id": one.effect.id,
+                "b_number": one.number,
+                "b_perk": one.perk,
+                "b_quantity": _decimal_text(one.quantity),
+                "b_detail": one.detail,
+            }
+            for one in started
+        ],
+    )
+
+
+def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
+    """Write how attempts ended; returns how many effects that moved.
+
+    An attempt settles its effect only while it is the newest one: a worker that was thought dead and answers late
+    changes nothing that its successor has decided.
+    """
+    if not settlements:
+        return 0
+    work.execute(
+        update(delivery_attempts)
+        .where(delivery_attempts.c.effect_id == bindparam("b_id"), delivery_attempts.c.number == bindparam("b_number"))
+        .values(
+            settled_at=bindparam("b_settled_at"),
+            status=bindparam("b_status"),
+            outcome=bindparam("b_outcome"),
+            detail=bindparam("b_detail"),
+        ),
+        [
+            {
+                "b_id": one.effect_id,
+                "b_number": one.number,
+                "b_settled_at": one.settled_at,
+                "b_status": one.status,
+                "b_outcome": one.outcome,
+                "b_detail": one.attempt_detail,
+            }
+            for one in settlements
+        ],
+    )
+    moved = work.execute(
+        update(effects)
+        .where(
+            effects.c.id == bindparam("b_id"),
+            effects.c.attempts == bindparam("b_number"),
+            effects.c.state == EffectState.SENDING,
+        )
+        .values(
+            state=bindparam("b_state"),
+            is_open=bindparam("b_open"),
+            reason=bindparam("b_reason"),
+            detail=func.coalesce(bindparam("b_detail"), effects.c.detail),
+            tries=effects.c.tries + bindparam("b_counts"),
+            due_at=bindparam("b_due_at"),
+            lease_until=None,
+            partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
+            settled_at=bindparam("b_end"),
+        ),
+        [
+            {
+                "b_id": one.effect_id,
+                "b_number": one.number,
+                "b_state": one.state,
+                "b_open": one.state.is_open,
+                "b_reason": one.reason,
+                "b_detail": one.detail,
+                "b_counts": 1 if one.counts else 0,
+                "b_due_at": one.due_at,
+                "b_partner_id": one.partner_id,
+                "b_end": None if one.state.is_open else one.settled_at,
+            }
+            for one in settlements
+        ],
+    )
+    return moved.rowcount
+
+
+def put(
+    work: Connection,
+    effect_id: int,
+    *,
+    state: EffectState,
+    reason: str | None,
+    detail: str | None,
+    due_at: datetime,
+    now: datetime,
+) -> None:
+    """Move an effect without an attempt: parked, rejected or put off before anything was sent."""
+    work.execute(
+        update(effects)
+        .where(effects.c.id == effect_id)
+        .values(
+            state=state,
+            is_open=state.is_open,
+            reason=reason,
+            detail=detail,
+            due_at=due_at,
+            lease_until=None,
+            settled_at=None if state.is_open else now,
+        )
+    )
+
+
+def release_orphans(work: Connection, destination: str, *, now: datetime, due_at: datetime) -> int:
+    """Say of every effect that a dead worker had on its way that its outcome is unknown; returns how many.
+
+    To be called only by the one process that holds the destination's delivery leadership.
+    """
+    orphans = and_(effects.c.destination == destination, effects.c.state == EffectState.SENDING)
+    work.execute(
+        update(delivery_attempts)
+        .where(
+            delivery_attempts.c.outcome.is_(None),
+            delivery_attempts.c.effect_id.in_(select(effects.c.id).where(orphans)),
+        )
+        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail="the worker stopped before the answer came")
+    )
+    released = work.execute(
+        update(effects)
+        .where(orphans)
+        .values(state=EffectState.UNKNOWN, reason="worker_stopped", due_at=due_at, lease_until=None)
+    )
+    return released.rowcount
+
+
+def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
+    """Put parked or rejected effects back in the queue with fresh tries; returns how many.
+
+    One whose outcome was never known is read back before anything is sent again.
+    """
+    reopened = 0
+    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
+        for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
+            doubt = effects.c.reason.in_(UNCERTAIN_REASONS)
+            reopened += work.execute(
+                update(effects)
+                .where(
+                    effects.c.id.in_(chunk),
+                    effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+                    doubt if uncertain else or_(effects.c.reason.is_(None), ~doubt),
+                )
+                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, settled_at=None)
+            ).rowcount
+    return reopened
+
+
+# Reasons of a parked effect that may stand at the partner all the same.
+UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key")
+
+
+def next_due(work: Connection, destination: str) -> datetime | None:
+    """When the next open effect of the destination is due, None if there is none."""
+    instant: datetime | None = work.scalar(
+        select(func.min(effects.c.due_at)).where(effects.c.destination == destination, effects.c.is_open == true())
+    )
+    return instant
+
+
+def _chosen(work: Connection, destination: str, column: object, values: Iterable[str]) -> Iterable[StoredEffect]:
+    wanted = list(values)
+    for start_at in range(0, len(wanted), _KEYS_PER_QUERY):
+        chunk = wanted[start_at : start_at + _KEYS_PER_QUERY]
+        rows = work.execute(
+            select(effects).where(effects.c.destination == destination, column.in_(chunk))  # type: ignore[attr-defined]
+        )
+        for row in rows:
+            yield effect_of(row)
+
+
+def effect_of(row: Row[Any]) -> StoredEffect:
+    """The typed effect of one selected row of `effects`."""
+    values = row._mapping
+    return StoredEffect(
+        id=values["id"],
+        destination=values["destination"],
+        effect_key=values["effect_key"],
+        kind=values["kind"],
+        source=values["source"],
+        message_id=values["message_id"],
+        event_name=values["event_name"],
+        received_at=values["received_at"],
+        customer=values["customer"],
+        email=values["email"],
+        perk=values["perk"],
+        requested_quantity=_decimal(values["requested_quantity"]),
+        quantity=_decimal(values["quantity"]),
+        attributes=None if values["attributes"] is None else json.loads(values["attributes"]),
+        order_id=values["order_id"],
+        is_refund=values["is_refund"],
+        state=EffectState(values["state"]),
+        reason=values["reason"],
+        detail=values["detail"],
+        attempts=values["attempts"],
+        tries=values["tries"],
+        due_at=values["due_at"],
+        partner_id=values["partner_id"],
+        created_at=values["created_at"],
+        settled_at=values["settled_at"],
+    )
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _decimal_text(value: Decimal | None) -> str | None:
+    return None if value is None else f"{value:f}"
+
+
+def _storable(text: str | None) -> str | None:
+    # PostgreSQL cannot keep U+0000 in text; nothing is compared by it, so the replacement character stands in.
+    return None if text is None else text.replace("\x00", "\ufffd")

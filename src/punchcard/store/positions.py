@@ -1,0 +1,58 @@
+"""How far a consumer has come in the log, and the fates that the lake does not hold yet."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from punchcard.store.fates import FateBatch, decode_batch, encode_batch
+from punchcard.store.schema import fate_batches, log_positions
+
+ROUTING = "routing"
+
+
+def position_of(work: Connection, consumer: str) -> int:
+    """The last log position whose results are committed, 0 at first."""
+    return work.scalar(select(log_positions.c.position).where(log_positions.c.consumer == consumer)) or 0
+
+
+def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
+    """Move the consumer from `expected` to `to`; False if it does not stand there: another process has moved it."""
+    if (
+        expected == 0
+        and work.scalar(select(log_positions.c.consumer).where(log_positions.c.consumer == consumer)) is None
+    ):
+        work.execute(insert(log_positions).values(consumer=consumer, position=to))
+        return True
+    moved = work.execute(
+        update(log_positions)
+        .where(log_positions.c.consumer == consumer, log_positions.c.position == expected)
+        .values(position=to)
+    )
+    return moved.rowcount == 1
+
+
+def save_fates(work: Connection, batch: FateBatch) -> None:
+    """Keep a batch's fates until the lake holds them."""
+    work.execute(
+        insert(fate_batches).values(
+            first_position=batch.records[0].position,
+            last_position=batch.records[-1].position,
+            body=encode_batch(batch),
+        )
+    )
+
+
+def fates_after(work: Connection, position: int, *, batches_max: int) -> Sequence[FateBatch]:
+    """The oldest kept batches behind a log position, in order."""
+    rows = work.execute(
+        select(fate_batches.c.body)
+        .where(fate_batches.c.last_position > position)
+        .order_by(fate_batches.c.first_position)
+        .limit(batches_max)
+    )
+    return [decode_batch(row.body) for row in rows]
+
+
+def forget_fates(work: Connection, through: int) -> None:
+    """Drop the batches that the lake holds now."""
+    work.execute(delete(fate_batches).where(fate_batches.c.last_position <= through))
