@@ -96,6 +96,27 @@ class Performed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeliveryOptions:
+    """How delivery treats one destination.
+
+    Attributes:
+        requests_per_second: The rate limit; 0 means none.
+        concurrency: Requests in flight at most.
+        retry_base_seconds: The first wait before a retry.
+        tries_max: Tries before an effect is parked.
+        unknown_wait_seconds: How long after an unknown outcome the lost request may still land; then it is read back.
+        request_timeout_seconds: When a request without an answer is given up.
+    """
+
+    requests_per_second: float = 2
+    concurrency: int = 64
+    retry_base_seconds: float = 30
+    tries_max: int = 10
+    unknown_wait_seconds: float = 10
+    request_timeout_seconds: float = 10
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One line of a start-up check.
 
@@ -155,6 +176,9 @@ class Partner(Protocol):
 
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk that the settings map the event name to now, None if none."""
+
+    def delivery_options(self, settings: object) -> DeliveryOptions:
+        """How these settings want their effects delivered."""
 
     def client(self, settings: object) -> PartnerClient:
         """A client for these settings."""
