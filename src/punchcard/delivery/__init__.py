@@ -1,1 +1,1 @@
-"""TO BE WRITTEN."""
+"""Delivery: makes each effect of the outbox happen once at its partner: claim, prepare, attempt, settle."""

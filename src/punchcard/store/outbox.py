@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, o
 
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
+_NO_ANSWER = "the worker stopped before the answer came"
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -338,6 +339,19 @@ def put(
     )
 
 
+def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
+    """Say of an attempt whose lease is over that its outcome is unknown."""
+    work.execute(
+        update(delivery_attempts)
+        .where(
+            delivery_attempts.c.effect_id == effect.id,
+            delivery_attempts.c.number == effect.attempts,
+            delivery_attempts.c.outcome.is_(None),
+        )
+        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
+    )
+
+
 def release_orphans(work: Connection, destination: str, *, now: datetime, due_at: datetime) -> int:
     """Say of every effect that a dead worker had on its way that its outcome is unknown; returns how many.
 
@@ -350,7 +364,7 @@ def release_orphans(work: Connection, destination: str, *, now: datetime, due_at
             delivery_attempts.c.outcome.is_(None),
             delivery_attempts.c.effect_id.in_(select(effects.c.id).where(orphans)),
         )
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail="the worker stopped before the answer came")
+        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
     )
     released = work.execute(
         update(effects)

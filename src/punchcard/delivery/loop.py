@@ -1,0 +1,193 @@
+"""The loop that delivers one destination's outbox: asks the store for work, keeps requests in flight, settles answers."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from punchcard.clock import Clock
+from punchcard.delivery.limit import TokenBucket
+from punchcard.delivery.stages import Answered, Cycle, Target, attempt, cycle
+from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.destinations.port import PartnerClient
+from punchcard.errors import OutcomeUnknownError, RetryableError, StorageError
+from punchcard.store import outbox
+from punchcard.store.engine import Leadership, Store
+
+T = TypeVar("T")
+
+_IDLE_SECONDS = 0.25  # how soon work of another process is seen; routing in this process wakes the loop at once
+_STANDBY_SECONDS = 1.0
+_STORAGE_RETRY_SECONDS = 1.0
+_TOO_MANY_REQUESTS = 429
+_SLOW_DOWN_SECONDS = 1.0
+
+
+class DestinationDelivery:
+    """Delivers one destination until stopped. Only the process that holds its leadership does.
+
+    Args:
+        current: The destination as configured now, None once it is removed.
+    """
+
+    def __init__(self, slug: str, *, store: Store, clock: Clock, current: Callable[[], Target | None]) -> None:
+        self._slug = slug
+        self._store = store
+        self._clock = clock
+        self._current = current
+        self._telemetry = DeliveryTelemetry(slug)
+        # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
+        self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
+        self._bucket = TokenBucket(0, clock)
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._answered: list[Answered] = []
+        self._client: PartnerClient | None = None
+        self._client_fingerprint = ""
+        self._woken = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Say that there may be work. Safe from any thread."""
+        self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def run(self, stopping: asyncio.Event, *, grace_seconds: float) -> None:
+        """Deliver until `stopping` is set; then let requests in flight end for up to `grace_seconds`."""
+        try:
+            with self._store.leadership(f"delivery-{self._slug}") as leadership:
+                if await self._lead(leadership, stopping):
+                    await self._deliver(leadership, stopping)
+                    await self._finish(grace_seconds)
+        finally:
+            if self._client is not None:
+                await self._client.close()
+            self._database.shutdown(wait=True)
+
+    async def _lead(self, leadership: Leadership, stopping: asyncio.Event) -> bool:
+        while not stopping.is_set():
+            try:
+                if await self._in_thread(leadership.held):
+                    await self._in_thread(self._release_orphans)
+                    return True
+            except StorageError as error:
+                self._telemetry.storage_failed(error=error.message)
+            await _sleep_unless(stopping, _STANDBY_SECONDS)
+        return False
+
+    async def _deliver(self, leadership: Leadership, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            target = self._current()
+            if target is None:
+                await self._rest(_STANDBY_SECONDS)
+                continue
+            self._bucket.set_rate(target.options.requests_per_second)
+            self._woken.clear()
+            room = min(target.options.concurrency - len(self._in_flight), self._bucket.available())
+            try:
+                if not await self._in_thread(leadership.held):
+                    await self._rest(_STANDBY_SECONDS)
+                    continue
+                done = await self._step(target, room=room)
+            except StorageError as error:
+                self._telemetry.storage_failed(error=error.message)
+                await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
+                continue
+            if not done.started and not done.moved and not self._answered:
+                await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
+
+    async def _step(self, target: Target, *, room: int) -> Cycle:
+        answered, self._answered = self._answered, []
+        try:
+            done = await self._in_thread(
+                lambda: cycle(self._store, target, answered, room=room, clock=self._clock, telemetry=self._telemetry)
+            )
+        except StorageError:
+            self._answered = answered + self._answered
+            raise
+        if done.started:
+            client = await self._client_for(target)
+            self._bucket.take(len(done.started))
+            for started in done.started:
+                task = asyncio.create_task(self._attempt(client, target, started))
+                self._in_flight.add(task)
+                task.add_done_callback(self._in_flight.discard)
+        return done
+
+    async def _attempt(self, client: PartnerClient, target: Target, started: outbox.Started) -> None:
+        begun = self._clock.monotonic()
+        try:
+            answer = await attempt(client, started, telemetry=self._telemetry)
+        except asyncio.CancelledError:
+            answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
+        if isinstance(answer, RetryableError) and answer.status == _TOO_MANY_REQUESTS:
+            self._bucket.slow_down(answer.retry_after_seconds or _SLOW_DOWN_SECONDS)
+        self._answered.append(Answered(started=started, answer=answer, seconds=self._clock.monotonic() - begun))
+        self._woken.set()
+
+    async def _client_for(self, target: Target) -> PartnerClient:
+        if self._client is None or self._client_fingerprint != target.fingerprint:
+            if self._client is not None:
+                # Requests of the old client end first, so that closing it cuts none off.
+                if self._in_flight:
+                    await asyncio.wait(self._in_flight)
+                await self._client.close()
+            self._client = target.partner.client(target.settings)
+            self._client_fingerprint = target.fingerprint
+        return self._client
+
+    async def _seconds_to_rest(self, target: Target, *, room: int, paused: bool) -> float:
+        if paused:
+            return _STANDBY_SECONDS
+        if room <= 0 and len(self._in_flight) < target.options.concurrency:
+            return min(_IDLE_SECONDS, self._bucket.seconds_until_one())
+        due = await self._in_thread(self._next_due)
+        if due is None:
+            return _IDLE_SECONDS
+        # Work that is due but not claimable waits for something in flight, whose end wakes the loop.
+        until = (due - self._clock.now()).total_seconds()
+        return min(_IDLE_SECONDS, until) if until > 0 else _IDLE_SECONDS
+
+    async def _finish(self, grace_seconds: float) -> None:
+        if self._in_flight:
+            _, late = await asyncio.wait(self._in_flight, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        target = self._current()
+        if target is None or not self._answered:
+            return
+        try:
+            await self._step(target, room=0)
+        except StorageError as error:
+            # The attempts stay without a settlement: the next start reads them back.
+            self._telemetry.storage_failed(error=error.message)
+
+    def _release_orphans(self) -> None:
+        target = self._current()
+        wait = timedelta(seconds=target.options.unknown_wait_seconds if target else 0)
+        now = self._clock.now()
+        with self._store.unit_of_work() as work:
+            count = outbox.release_orphans(work, self._slug, now=now, due_at=now + wait)
+        if count:
+            self._telemetry.orphans_released(count=count)
+
+    def _next_due(self) -> datetime | None:
+        with self._store.reading() as connection:
+            return outbox.next_due(connection, self._slug)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._database, function)
+
+
+async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return

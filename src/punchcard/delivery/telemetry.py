@@ -1,0 +1,81 @@
+"""What delivery tells: log lines (noun and past participle) and metrics."""
+
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+_attempts = Counter(
+    "punchcard_delivery_attempts", "Delivery attempts by outcome.", ["destination", "action", "outcome"]
+)
+_attempt_seconds = Histogram(
+    "punchcard_delivery_attempt_seconds",
+    "How long the partner took to answer one request.",
+    ["destination"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+_award_seconds = Histogram(
+    "punchcard_delivery_latency_seconds",
+    "From receipt of an event to the partner's confirmation of its effect.",
+    ["destination"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300, 3600, 14400, 86400),
+)
+
+
+@dataclass(frozen=True)
+class DeliveryTelemetry:
+    """Delivery's log lines and metrics for one destination."""
+
+    destination: str
+    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.delivery"))
+
+    def attempt_settled(self, *, action: str, outcome: str, seconds: float) -> None:
+        """One attempt ended."""
+        _attempts.labels(self.destination, action, outcome).inc()
+        _attempt_seconds.labels(self.destination).observe(seconds)
+
+    def effect_delivered(self, *, seconds: float) -> None:
+        """One effect stands at the partner."""
+        _award_seconds.labels(self.destination).observe(seconds)
+
+    def effect_parked(self, *, effect_key: str, state: str, reason: str | None, detail: str | None) -> None:
+        """An effect was parked or rejected: a person is needed."""
+        self.log.warning(
+            "effect_parked",
+            destination=self.destination,
+            effect_key=effect_key,
+            state=state,
+            reason=reason,
+            detail=detail,
+        )
+
+    def destination_paused(self, *, detail: str) -> None:
+        """The partner refuses the credentials: said once, everything stays queued."""
+        self.log.error(
+            "destination_paused",
+            destination=self.destination,
+            detail=detail,
+            next_step="paste a valid API key into the destination's settings; delivery then resumes by itself",
+        )
+
+    def destination_resumed(self) -> None:
+        """The settings have changed, so delivery goes on."""
+        self.log.info("destination_resumed", destination=self.destination)
+
+    def orphans_released(self, *, count: int) -> None:
+        """Effects that a stopped worker had on its way will be read back."""
+        self.log.warning("orphans_released", destination=self.destination, count=count)
+
+    def late_answers_ignored(self, *, count: int) -> None:
+        """Answers came for attempts that are no longer the newest of their effects."""
+        self.log.warning("late_answers_ignored", destination=self.destination, count=count)
+
+    def storage_failed(self, *, error: str) -> None:
+        """The store could not be written; nothing new is sent until it can."""
+        self.log.error("storage_failed", destination=self.destination, error=error)
+
+    def attempt_failed_unexpectedly(self, *, effect_key: str, error: BaseException) -> None:
+        """Our own defect in a client: its outcome counts as unknown."""
+        self.log.error(
+            "attempt_failed_unexpectedly", destination=self.destination, effect_key=effect_key, exc_info=error
+        )
