@@ -1,4 +1,4 @@
-"""The loop that delivers one destination's outbox: asks the store for work, keeps requests in flight, settles answers."""
+"""Delivers one destination: asks the store for work, keeps requests in flight, settles their answers."""
 
 import asyncio
 from collections.abc import Callable
