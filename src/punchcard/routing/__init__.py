@@ -1,1 +1,1 @@
-"""TO BE WRITTEN."""
+"""Routing: reads the log in order, decides every event's fate, and commits fates, effects and position together."""

@@ -128,7 +128,8 @@ def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> d
 
 def effects_by_message(work: Connection, destination: str, message_ids: Iterable[str]) -> dict[str, StoredEffect]:
     """The effects that these messages have made already, for ever."""
-    return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, message_ids)}
+    storable = {text for text in map(_storable, message_ids) if text}
+    return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, storable)}
 
 
 def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
@@ -143,7 +144,7 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
                 "effect_key": one.effect_key,
                 "kind": one.kind,
                 "source": one.source,
-                "message_id": one.message_id,
+                "message_id": _storable(one.message_id),
                 "event_name": _storable(one.event_name),
                 "log_position": one.log_position,
                 "event_index": one.event_index,
@@ -179,7 +180,7 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
     work.execute(
         insert(effect_conflicts).values(
             effect_id=effect_id,
-            message_id=new.message_id,
+            message_id=_storable(new.message_id),
             log_position=new.log_position,
             event_index=new.event_index,
             received_at=new.received_at,

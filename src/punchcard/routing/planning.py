@@ -1,0 +1,90 @@
+"""What one valid event plans at each destination of its source: an intent, or a fate with its reason. No I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from punchcard.destinations.port import Intent
+from punchcard.errors import RefusedError
+from punchcard.events.model import Event, EventType
+from punchcard.routing.integrations import allows
+from punchcard.store.fates import Fate, FateKind
+from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
+
+# Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
+_SAME_FOR_ALL = frozenset({"not_allowlisted"})
+_REMEMBERED_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One destination's intent for an event."""
+
+    destination: RoutedDestination
+    intent: Intent
+
+
+class Planner:
+    """Plans events of one source under one configuration.
+
+    Most events of a source earn nothing for a reason that all events of their name share; those share one tuple.
+    """
+
+    def __init__(self, route: SourceRoute, zone: ZoneInfo) -> None:
+        self._route = route
+        self._zone = zone
+        self._shared: dict[tuple[EventType, str | None], tuple[Fate, ...]] = {}
+
+    def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
+        """The fates decided so far and the intents whose fate the ledger decides."""
+        name = (event.type, event.wire.event)
+        plain = not event.wire.integrations
+        if plain and (shared := self._shared.get(name)) is not None:
+            return shared, ()
+        fates: list[Fate] = []
+        planned: list[Planned] = []
+        for destination in self._route.destinations:
+            answer = plan_at(event, destination, source=self._route.source.slug, zone=self._zone)
+            if isinstance(answer, Fate):
+                fates.append(answer)
+            else:
+                planned.append(Planned(destination, answer))
+        decided = tuple(fates)
+        if plain and not planned and all(_is_same_for_all(fate) for fate in decided):
+            if len(self._shared) >= _REMEMBERED_MAX:
+                self._shared.clear()
+            self._shared[name] = decided
+        return decided, planned
+
+
+def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | Fate:
+    """One event at one destination: every gate in Segment's order, then the destination's own mapping."""
+    stopped = _stopped_before_mapping(event, destination)
+    if stopped is not None:
+        return stopped
+    try:
+        return destination.partner.plan(event, destination.settings, source=source, timezone=zone)
+    except RefusedError as refusal:
+        return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+
+
+def _stopped_before_mapping(event: Event, destination: RoutedDestination) -> Fate | None:
+    def filtered(reason: str, detail: str) -> Fate:
+        return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, reason, detail)
+
+    if destination.invalid is not None:
+        return filtered("INVALID_SETTINGS", f"the settings of {destination.slug} are not valid: {destination.invalid}")
+    if not destination.destination.enabled:
+        return filtered("destination_disabled", f"{destination.slug} is switched off: enable it to deliver events")
+    if event.wire.integrations and not allows(bytes(event.wire.integrations), destination.name):
+        return filtered(
+            "FILTERED_BY_INTEGRATIONS_OBJECT",
+            f"the event's integrations object keeps it from {destination.name}",
+        )
+    if event.type not in destination.supported:
+        return filtered("unsupported_event_type", f"{destination.name} takes no {event.type} calls")
+    return None
+
+
+def _is_same_for_all(fate: Fate) -> bool:
+    return fate.fate is FateKind.FILTERED_AT_DESTINATION or fate.reason in _SAME_FOR_ALL
