@@ -1,0 +1,62 @@
+# The index of the project: `make` lists what it can do.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TESTS ?= tests
+PORT ?= 8080
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check format docs bench soak pin clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.runtime ## run the whole pipeline on this machine: a sandbox Perkville, a simulated gym, points flowing
+	@$(BIN)/punchcard demo --port $(PORT)
+
+test: $(VENV)/.dev ## run all tests but the soak
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not soak" $(TESTS)
+
+check: $(VENV)/.dev ## format, lint, types, import contract, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cog --check -r $$(grep -rl '\[\[\[cog' README.md docs)
+
+format: $(VENV)/.dev ## mend format and what lint can mend by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## write the generated parts of the documentation again
+	$(BIN)/cog -r $$(grep -rl '\[\[\[cog' README.md docs)
+
+bench: $(VENV)/.dev ## measure speed and memory next to their ceilings (some minutes)
+	$(BIN)/python -m bench
+
+soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL
+	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
+
+pin: $(BIN)/python ## resolve the requirement files again (names, versions, hashes)
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml requirements/dev.in -o requirements/dev.txt
+	echo hatchling | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
+
+clean: ## remove the environment and what tests and demo left
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-data
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# hatchling is pinned too, so that building the package itself fetches nothing unpinned.
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.runtime
