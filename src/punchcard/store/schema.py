@@ -61,7 +61,6 @@ class EffectState(StrEnum):
     PARKED = "parked"  # needs a person: tries used up, or the outcome cannot be told
     REJECTED = "rejected"  # surely not performed; the partner refused it for good
     DELIVERED = "delivered"  # performed once
-    DISMISSED = "dismissed"  # a person decided that it shall not happen
 
     @property
     def is_open(self) -> bool:
