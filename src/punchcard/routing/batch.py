@@ -1,0 +1,175 @@
+"""One run of log records on its way through routing: parsed, planned, and turned into fates and lake rows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from punchcard.clock import from_micros
+from punchcard.events.model import Event
+from punchcard.events.parse import IngestFailure, read_request
+from punchcard.lake.schema import LakeRows
+from punchcard.log.port import LogRecord
+from punchcard.log.sqlite import uncompressed
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.planning import Planner
+from punchcard.routing.settling import Claim
+from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
+from punchcard.workspace.snapshot import Snapshot
+
+Item = Event | IngestFailure
+
+_SEEN_BEFORE = (
+    Fate(
+        None,
+        FateKind.DUPLICATE,
+        "duplicate_message_id",
+        "an event with this message id was received before: nothing was done again",
+    ),
+)
+_UNKNOWN_SOURCE = (
+    Fate(None, FateKind.FAILED_ON_INGEST, "unknown_source", "no source has the write key that this event came with"),
+)
+
+
+@dataclass
+class Batch:
+    """What routing knows of a run of records: items with their fates, claims whose fate the ledger still decides.
+
+    `items`, `fates` and `sources` run in parallel by record; `claims` point into them.
+    """
+
+    records: list[LogRecord] = field(default_factory=list)
+    sources: list[str | None] = field(default_factory=list)
+    items: list[Sequence[Item]] = field(default_factory=list)
+    fates: list[list[tuple[Fate, ...]]] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
+    message_ids: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
+
+    def give(self, decided: Sequence[Fate]) -> None:
+        """Add what the ledger has said of each claim."""
+        for (record, event), fate in zip(self.places, decided, strict=True):
+            self.fates[record][event] += (fate,)
+
+
+class Planners:
+    """The planner of each source under one snapshot, kept until the configuration changes."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._planners: dict[str, Planner] = {}
+
+    def under(self, snapshot: Snapshot) -> Mapping[str, Planner]:
+        """By write key."""
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            zone = snapshot.zone
+            self._planners = {key: Planner(route, zone) for key, route in snapshot.by_write_key.items()}
+        return self._planners
+
+
+def plan_batch(
+    records: Sequence[LogRecord], snapshot: Snapshot, *, planners: Mapping[str, Planner], index: MessageIndex
+) -> Batch:
+    """Parse and plan a run of records. Touches no storage and leaves the index as it is."""
+    batch = Batch()
+    for number, record in enumerate(records):
+        items = read_record(record)
+        route = snapshot.by_write_key.get(record.write_key)
+        planner = planners.get(record.write_key)
+        batch.records.append(record)
+        batch.sources.append(None if route is None else route.source.slug)
+        batch.items.append(items)
+        fates: list[tuple[Fate, ...]] = []
+        batch.fates.append(fates)
+        if route is None or planner is None:
+            fates.extend([_UNKNOWN_SOURCE] * len(items))
+        elif not route.source.enabled:
+            off = Fate(
+                None, FateKind.FAILED_ON_INGEST, "source_disabled", f"source {route.source.slug} is switched off"
+            )
+            fates.extend([(off,)] * len(items))
+        else:
+            _plan_record(batch, number, planner, source=route.source.slug, index=index)
+    return batch
+
+
+def read_record(record: LogRecord) -> Sequence[Item]:
+    """The events of a record, the same every time it is read."""
+    return read_request(
+        uncompressed(record), call=record.call, received_at=from_micros(record.received_at), position=record.position
+    )
+
+
+def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex) -> None:
+    fates = batch.fates[number]
+    seen_now = batch.message_ids
+    position = batch.records[number].position
+    for event_number, item in enumerate(batch.items[number]):
+        if isinstance(item, IngestFailure):
+            fates.append((Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail),))
+            continue
+        message_id = item.message_id
+        seen_before = message_id in seen_now or message_id in index
+        if not seen_before:
+            seen_now.add(message_id)
+        decided, planned = planner.plan(item)
+        if seen_before:
+            # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
+            decided = () if planned else _SEEN_BEFORE
+        fates.append(decided)
+        for one in planned:
+            batch.claims.append(
+                Claim(
+                    planned=one,
+                    event=item,
+                    source=source,
+                    position=position,
+                    index=event_number,
+                    seen_before=seen_before,
+                )
+            )
+            batch.places.append((number, event_number))
+
+
+def fate_batch(batch: Batch) -> FateBatch:
+    """The batch's fates in their compact form."""
+    numbers: dict[tuple[Fate, ...], int] = {}
+    records = []
+    for record, source, fates in zip(batch.records, batch.sources, batch.fates, strict=True):
+        indices = [numbers.setdefault(one, len(numbers)) for one in fates]
+        records.append(RoutedRecord(position=record.position, source=source, fates=indices))
+    return FateBatch(distinct=list(numbers), records=records)
+
+
+def lake_rows(fates: FateBatch, items_by_record: Sequence[Sequence[Item]], received: Sequence[int]) -> LakeRows:
+    """The rows that the lake keeps of a routed batch.
+
+    Args:
+        fates: The fates by record.
+        items_by_record: The records' events in the same order.
+        received: When each record was received, microseconds since 1970.
+    """
+    rows = LakeRows()
+    texts = [to_json(one) for one in fates.distinct]
+    for record, items, received_at in zip(fates.records, items_by_record, received, strict=True):
+        for index, (item, fate) in enumerate(zip(items, record.fates, strict=True)):
+            rows.add(
+                item,
+                source=record.source,
+                received_at=received_at,
+                position=record.position,
+                index=index,
+                fates=texts[fate],
+            )
+    return rows
+
+
+def counts_by_fate(fates: FateBatch) -> Counter[tuple[str, str, str]]:
+    """How often each (destination, fate, reason) occurs, for metrics; "" where there is none."""
+    by_number = Counter(number for record in fates.records for number in record.fates)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for number, count in by_number.items():
+        for fate in fates.distinct[number]:
+            counts[fate.destination or "", fate.fate, fate.reason or ""] += count
+    return counts
