@@ -54,10 +54,11 @@ class LakeFeed:
             self._last = last_position
             self._changed.notify_all()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until the buffer is full, the feed is closed, or the time is over."""
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the buffer is full, the feed is closed, or the time is over; True if it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._rows) >= self._rows_max or self._closed, seconds)
+            return self._closed
 
     def close(self) -> None:
         """Let everyone who waits go on; what is not in the lake yet is brought there at the next start."""

@@ -1,1 +1,1 @@
-"""TO BE WRITTEN."""
+"""Runtime: settings, assembling, processes. The only place where objects are wired together."""

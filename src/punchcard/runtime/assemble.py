@@ -1,0 +1,58 @@
+"""Opens the parts that the settings name: store, keyring, log, lake. Every process starts here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from punchcard.errors import ConfigurationError
+from punchcard.lake.reader import LakeReader
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.runtime.settings import Settings
+from punchcard.store.engine import Store
+from punchcard.traces.story import Stories
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.keyring import open_keyring as keyring_of
+
+
+def open_store(settings: Settings) -> Store:
+    """The store, its schema up to date.
+
+    Raises:
+        ConfigurationError: the URL names an engine that the store does not speak.
+        StorageError: the database is away.
+    """
+    return Store(settings.store_url())
+
+
+def open_keyring(settings: Settings) -> Keyring:
+    """The key of stored secrets: the operator's, else the one kept in the data folder, made if there is none."""
+    secret = settings.secret_key.reveal() if settings.secret_key else None
+    return keyring_of(secret, settings.data / "secret-key")
+
+
+@contextmanager
+def open_log(settings: Settings) -> Iterator[SqliteEventLog]:
+    """The event log, closed at the end of the block.
+
+    Raises:
+        ConfigurationError: the log's URL names a kind that this version does not have.
+        StorageError: the log cannot be opened.
+    """
+    path = settings.log_path()
+    if path is None:
+        raise ConfigurationError(f"log_url {settings.log_url!r}: this version keeps its log in SQLite only (leave it out)")
+    log = SqliteEventLog(path)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+@contextmanager
+def open_reading(settings: Settings) -> Iterator[Stories]:
+    """What `trace` reads: log, lake and store, whether or not `up` is running."""
+    store = open_store(settings)
+    try:
+        with open_log(settings) as log:
+            yield Stories(log=log, lake=LakeReader(settings.lake_url), store=store)
+    finally:
+        store.close()

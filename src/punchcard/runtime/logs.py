@@ -1,0 +1,36 @@
+"""Logs: structlog on standard error, readable on a terminal and JSON elsewhere."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(*, level: str, format: str) -> None:
+    """Set up logging for this process.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        format: `console`, `json`, or `auto` for console on a terminal and JSON elsewhere.
+    """
+    as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: structlog.typing.Processor
+    if as_json:
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries that log through the standard library (uvicorn, aiohttp) say only what needs attention.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

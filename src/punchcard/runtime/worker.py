@@ -1,0 +1,244 @@
+"""The worker process: routing in a thread, the lake in a thread, delivery on the event loop."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from punchcard.clock import SystemClock, to_micros
+from punchcard.delivery.loop import DestinationDelivery
+from punchcard.delivery.stages import Target
+from punchcard.errors import PunchcardError, StorageError
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.writer import LakeWriter
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.router import PositionMovedError, Router
+from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.metrics import prepare_metrics
+from punchcard.runtime.settings import Settings
+from punchcard.workspace.snapshot import SnapshotWatch
+
+_POLL_SECONDS = 0.004  # how soon a new log record is seen
+_IDLE_POLL_SECONDS = 0.02
+_IDLE_AFTER_POLLS = 2_000
+_RETRY_SECONDS = 1.0
+_HOUSEKEEPING_SECONDS = 30.0
+_FAILED = 1
+
+
+def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
+    """Route and deliver until SIGTERM or SIGINT; returns the exit status.
+
+    Args:
+        until_stdin_closes: Stop as well when the parent process is gone.
+    """
+    prepare_metrics(settings.data, fresh=False)
+    configure_logs(level=settings.log_level, format=settings.log_format)
+    return asyncio.run(_Worker(settings).run(until_stdin_closes=until_stdin_closes))
+
+
+class _Worker:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._log = structlog.get_logger("punchcard.worker")
+        self._store = open_store(settings)
+        self._watch = SnapshotWatch(self._store, open_keyring(settings), interval=settings.config_poll_seconds)
+        self._stopping = threading.Event()
+        self._failed = False
+        self._deliveries: dict[str, DestinationDelivery] = {}
+        self._feed: LakeFeed | None = None
+
+    async def run(self, *, until_stdin_closes: bool) -> int:
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            self._stopping.set()
+            stopping.set()
+            if self._feed is not None:
+                self._feed.close()  # routing may be waiting for the lake
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        if until_stdin_closes:
+            threading.Thread(
+                target=_wait_for_parent, args=(lambda: loop.call_soon_threadsafe(stop),), daemon=True
+            ).start()
+        routing = threading.Thread(target=self._route, args=(lambda: loop.call_soon_threadsafe(stop),), name="routing")
+        routing.start()
+        try:
+            await self._deliver(stopping)
+        finally:
+            stop()
+            await asyncio.to_thread(routing.join)
+            self._store.close()
+        return _FAILED if self._failed else 0
+
+    async def _deliver(self, stopping: asyncio.Event) -> None:
+        tasks: dict[str, asyncio.Task[None]] = {}
+        while not stopping.is_set():
+            for slug in await asyncio.to_thread(lambda: list(self._watch.current().destinations)):
+                if slug not in tasks:
+                    delivery = DestinationDelivery(
+                        slug, store=self._store, clock=self._clock, current=self._target_of(slug)
+                    )
+                    self._deliveries[slug] = delivery
+                    tasks[slug] = asyncio.create_task(
+                        delivery.run(stopping, grace_seconds=self._settings.shutdown_seconds)
+                    )
+            ended = [task for task in tasks.values() if task.done()]
+            if ended:
+                break  # a loop ends before it is stopped only by a defect: let the process end and be started again
+            waiting = asyncio.create_task(stopping.wait())
+            await asyncio.wait([waiting, *tasks.values()], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+        stopping.set()
+        for result in await asyncio.gather(*tasks.values(), return_exceptions=True):
+            if isinstance(result, BaseException):
+                self._failed = True
+                self._log.error("delivery_stopped", exc_info=result)
+
+    def _target_of(self, slug: str) -> Callable[[], Target | None]:
+        def current() -> Target | None:
+            found = self._watch.current().destinations.get(slug)
+            if found is None or found.invalid is not None:
+                return None
+            return Target(
+                slug=slug,
+                partner=found.partner,
+                settings=found.settings,
+                options=found.partner.delivery_options(found.settings),
+                fingerprint=found.fingerprint,
+                enabled=found.destination.enabled,
+            )
+
+        return current
+
+    def _wake(self, slugs: set[str]) -> None:
+        for slug in slugs:
+            if slug in self._deliveries:
+                self._deliveries[slug].wake()
+
+    def _route(self, stop: Callable[[], None]) -> None:
+        try:
+            with self._store.leadership("routing") as leadership:
+                while not self._stopping.is_set():
+                    try:
+                        if leadership.held():
+                            self._lead(stop)
+                        else:
+                            self._stopping.wait(_RETRY_SECONDS)
+                    except StorageError as error:
+                        RoutingTelemetry().storage_failed(error=error.message)
+                        self._stopping.wait(_RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001  # the thread's outer loop: log, stop, let the parent start us again
+            self._log.error("routing_stopped", exc_info=error)
+            self._failed = True
+            stop()
+
+    def _lead(self, stop: Callable[[], None]) -> None:
+        """Route until stopped or until storage fails."""
+        settings = self._settings
+        with open_log(settings) as log:
+            lake = LakeWriter(settings.lake_url)
+            feed = LakeFeed(lake=lake, log=log, store=self._store, clock=self._clock, rows_max=settings.lake_rows_max)
+            self._feed = feed
+            index = MessageIndex(settings.dedupe_ids_min)
+            begun = self._clock.monotonic()
+            recovered = feed.recover()
+            ids = len(recovered)
+            for some in LakeReader(settings.lake_url).recent_message_ids(settings.dedupe_ids_min):
+                index.add_all(some)
+                ids += len(some)
+            index.add_all(recovered)
+            RoutingTelemetry().index_filled(ids=ids, seconds=self._clock.monotonic() - begun)
+            router = Router(
+                log=log,
+                store=self._store,
+                clock=self._clock,
+                current=self._watch.current,
+                index=index,
+                feed=feed,
+                on_effects=self._wake,
+                batch_bytes=settings.routing_batch_bytes,
+            )
+            flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
+            flushing.start()
+            try:
+                self._step_until_stopped(router)
+            finally:
+                feed.close()
+                flushing.join()
+
+    def _step_until_stopped(self, router: Router) -> None:
+        quiet = 0
+        while not self._stopping.is_set():
+            try:
+                routed = router.step()
+            except PositionMovedError:
+                RoutingTelemetry().position_lost(position=router.position)
+                return
+            except StorageError as error:
+                RoutingTelemetry().storage_failed(error=error.message)
+                self._stopping.wait(_RETRY_SECONDS)
+                continue
+            if routed:
+                quiet = 0
+            else:
+                quiet += 1
+                self._stopping.wait(_POLL_SECONDS if quiet < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS)
+
+    def _feed_lake(self, feed: LakeFeed, stop: Callable[[], None]) -> None:
+        try:
+            housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
+            closing = False
+            while not closing:
+                closing = feed.wait(self._settings.lake_flush_seconds)
+                try:
+                    feed.flush()
+                    if self._clock.monotonic() >= housekeeping_at:
+                        housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
+                        self._trim_log(feed)
+                except StorageError as error:
+                    RoutingTelemetry().lake_failed(error=error.message)
+                    self._stopping.wait(_RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001  # the thread's outer loop, as in `_route`
+            self._log.error("lake_stopped", exc_info=error)
+            self._failed = True
+            stop()
+
+    def _trim_log(self, feed: LakeFeed) -> None:
+        old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)
+        while feed.trim_log(older_than_micros=to_micros(old)) and not self._stopping.is_set():
+            continue
+
+
+def _wait_for_parent(stop: Callable[[], None]) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stop()
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(description="The worker that `punchcard up` starts beside the Tracking API.")
+    parser.add_argument("--until-stdin-closes", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        return run_worker(Settings.load(), until_stdin_closes=arguments.until_stdin_closes)
+    except PunchcardError as error:
+        print(f"punchcard worker: {error.message}", file=sys.stderr)
+        return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
