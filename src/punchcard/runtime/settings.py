@@ -1,0 +1,280 @@
+"""Settings of a process: read once from `default.toml`, the environment and the command line, then plain values."""
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import NewType
+
+from punchcard.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "PUNCHCARD_"
+
+Port = NewType("Port", int)
+_PORT_MAX = 65_535
+
+
+class LogLevel(StrEnum):
+    """The least level that is logged."""
+
+    DEBUG = "debug"  # everything
+    INFO = "info"  # what a running system does
+    WARNING = "warning"  # what may need a look
+    ERROR = "error"  # data lost, or an operator needed
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"  # for people
+    JSON = "json"  # for machines
+    AUTO = "auto"  # console on a terminal, else JSON
+
+
+class Secret:
+    """A text that does not show itself in logs and tracebacks."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret('••••')" if self._text else "Secret('')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting; what each means stands in `default.toml` beside its default."""
+
+    data: Path
+    config: str
+    database_url: Secret  # may hold a password
+    log_url: Secret
+    lake_url: Secret
+    secret_key: Secret
+    log_level: LogLevel
+    log_format: LogFormat
+    host: str
+    port: Port
+    request_body_seconds: float
+    group_commit_records_max: int
+    group_commit_bytes_max: int
+    ingest_queue_bytes_max: int
+    routing_batch_bytes: int
+    dedupe_ids_min: int
+    lake_flush_seconds: float
+    lake_rows_max: int
+    log_retention_hours: float
+    delivery_lease_seconds: float
+    delivery_poll_seconds: float
+    config_poll_seconds: float
+    shutdown_seconds: float
+
+    def store_url(self) -> str:
+        """Where the store is."""
+        return self.database_url.reveal() or f"sqlite:///{self.data / 'punchcard.db'}"
+
+    def event_log_url(self) -> str:
+        """Where the event log is."""
+        return self.log_url.reveal() or f"sqlite:///{self.data / 'log.db'}"
+
+    def lake_location(self) -> str:
+        """Where the lake is: a folder or a URL."""
+        return self.lake_url.reveal() or str(self.data / "lake")
+
+    def config_path(self) -> Path | None:
+        """The config file, None if there is none."""
+        return Path(self.config) if self.config else None
+
+    def secret_key_path(self) -> Path:
+        """Where the secret key is kept if the operator gives none."""
+        return self.data / "secret-key"
+
+    def admin_token_path(self) -> Path:
+        """Where the first token of the Public API is written."""
+        return self.data / "admin-token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingEntry:
+    """One setting as `default.toml` declares it.
+
+    Attributes:
+        comment: What stands above it, as one paragraph.
+    """
+
+    name: str
+    default: object
+    comment: str
+    section: str
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+def read_settings(environment: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
+    """The settings of this process: overrides before the environment before `default.toml`.
+
+    Args:
+        environment: The process's environment; variables that do not begin with `PUNCHCARD_` are not looked at.
+        overrides: What the command line says, by name; None stands for "not given".
+
+    Raises:
+        ConfigurationError: an unknown variable or override, or a bad value; one line each.
+    """
+    values = {entry.name: (entry.default, "default.toml: " + entry.name) for entry in setting_entries()}
+    problems: list[str] = []
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if name in values and variable.isupper():
+                values[name] = (text, variable)
+            else:
+                problems.append(_unknown_variable(variable))
+    for name, value in (overrides or {}).items():
+        if name not in values:
+            problems.append(f"{name}: there is no such setting")
+        elif value is not None:
+            values[name] = (value, f"--{name.replace('_', '-')}")
+    read: dict[str, object] = {}
+    for field in fields(Settings):
+        value, origin = values[field.name]
+        try:
+            read[field.name] = _READERS[field.type](value)  # type: ignore[index]  # a test holds all types against it
+        except ValueError as error:
+            problems.append(f"{origin}: {error}")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return Settings(**read)  # type: ignore[arg-type]  # the readers made each field's type
+
+
+def setting_entries() -> list[SettingEntry]:
+    """Every setting in the order of `default.toml`, with its comment."""
+    text = files("punchcard").joinpath("default.toml").read_text(encoding="utf-8")
+    values = tomllib.loads(text)
+    entries: list[SettingEntry] = []
+    section = ""
+    comment: list[str] = []
+    for line in text.splitlines():
+        if heading := re.fullmatch(r"# --- (.+) ---", line):
+            section, comment = heading[1], []
+        elif line.startswith("#"):
+            comment.append(line.removeprefix("#").strip())
+        elif line:
+            name = line.partition("=")[0].strip()
+            entries.append(SettingEntry(name=name, default=values[name], comment=" ".join(comment), section=section))
+            comment = []
+        else:
+            comment = []
+    return entries
+
+
+def reference_page() -> str:
+    """The reference of all settings as Markdown: `docs/reference/settings.md` is made of it."""
+    lines: list[str] = []
+    section = ""
+    for entry in setting_entries():
+        if entry.section != section:
+            section = entry.section
+            lines += ["", f"## {section}", "", "| setting | variable | default | meaning |", "|---|---|---|---|"]
+        shown = f"`{entry.default}`" if entry.default != "" else "(empty)"
+        lines.append(f"| `{entry.name}` | `{entry.variable}` | {shown} | {entry.comment} |")
+    return "\n".join(lines).strip() + "\n"
+
+
+def _unknown_variable(variable: str) -> str:
+    known = [entry.variable for entry in setting_entries()]
+    nearest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)[0]
+    return f"{variable}: there is no such setting; the nearest is {nearest}"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, not {value!r}")
+    return value
+
+
+def _path(value: object) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not _text(value).strip():
+        raise ValueError("must not be empty")
+    return Path(_text(value))
+
+
+def _whole(value: object) -> int:
+    number = _as_int(value)
+    if number is None or number < 1:
+        raise ValueError(f"expected a whole number above 0, not {value!r}")
+    return number
+
+
+def _port(value: object) -> Port:
+    number = _as_int(value)
+    if number is None or not 0 <= number <= _PORT_MAX:
+        raise ValueError(f"expected a whole number from 0 to {_PORT_MAX}, not {value!r}")
+    return Port(number)
+
+
+def _as_int(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"expected a number above 0, not {value!r}")
+    return number
+
+
+def _level(value: object) -> LogLevel:
+    return LogLevel(_choice(value, tuple(LogLevel)))
+
+
+def _format(value: object) -> LogFormat:
+    return LogFormat(_choice(value, tuple(LogFormat)))
+
+
+def _choice(value: object, choices: tuple[str, ...]) -> str:
+    if isinstance(value, str) and value.lower() in choices:
+        return value.lower()
+    raise ValueError(f"expected one of {', '.join(choices)}, not {value!r}")
+
+
+_READERS = {
+    str: _text,
+    Path: _path,
+    Secret: lambda value: Secret(_text(value)),
+    int: _whole,
+    Port: _port,
+    float: _number,
+    LogLevel: _level,
+    LogFormat: _format,
+}

@@ -1,0 +1,99 @@
+"""Tokens of the Public API: shown once, kept as digests."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from punchcard.clock import Clock
+from punchcard.errors import StorageError
+from punchcard.store.engine import Store
+from punchcard.store.schema import api_tokens
+
+_PREFIX = "punchcard_"  # so that a token found in a log or a repository can be told for what it is
+_RANDOM_BYTES = 32
+# The first token has a fixed id: two processes that start on an empty store at once cannot both make it.
+_ADMIN_ID = "admin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredToken:
+    """One token, without the token."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+def create_token(work: Connection, name: str, *, clock: Clock, id: str | None = None) -> str:
+    """Make a token and return it: it is kept nowhere, so this is the only time to see it."""
+    token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    work.execute(
+        insert(api_tokens).values(id=id or clock.new_id(), name=name, digest=_digest(token), created_at=clock.now())
+    )
+    return token
+
+
+def verify_token(work: Connection, token: str) -> StoredToken | None:
+    """The stored token if the text is one of them.
+
+    It is looked up by its digest, so the time taken tells nothing about a token that is nearly right.
+    """
+    columns = api_tokens.c
+    row = work.execute(
+        select(columns.id, columns.name, columns.created_at).where(columns.digest == _digest(token))
+    ).one_or_none()
+    return None if row is None else StoredToken(**row._mapping)
+
+
+def list_tokens(work: Connection) -> Sequence[StoredToken]:
+    """All tokens, oldest first."""
+    columns = api_tokens.c
+    rows = work.execute(select(columns.id, columns.name, columns.created_at).order_by(columns.created_at, columns.id))
+    return [StoredToken(**row._mapping) for row in rows]
+
+
+def revoke_token(work: Connection, id: str) -> bool:
+    """Make a token invalid; False if there is none of that id."""
+    return work.execute(delete(api_tokens).where(api_tokens.c.id == id)).rowcount > 0
+
+
+def ensure_admin_token(store: Store, path: Path, *, clock: Clock) -> str | None:
+    """Make the first token if there is none at all, and write it to `path` for the owner's eyes only.
+
+    Returns:
+        The token, to be shown once; None if there are tokens already.
+
+    Raises:
+        StorageError: the file or the store cannot be written; then no token was made.
+    """
+    try:
+        with store.unit_of_work() as work:
+            if work.scalar(select(func.count()).select_from(api_tokens)):
+                return None
+            token = create_token(work, "admin", clock=clock, id=_ADMIN_ID)
+            # Before the commit: a crash in between leaves a dead file that the next start replaces, never a token
+            # that nobody knows.
+            _write_private(path, token)
+            return token
+    except IntegrityError:
+        return None  # another process has made it in this moment
+    except OSError as error:
+        raise StorageError(f"{path}: the admin token cannot be written: {error.strerror}") from error
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # an older file may be readable by others
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text + "\n")

@@ -1,0 +1,161 @@
+"""Making a workspace the running one: one unit of work, one revision, every entrance the same way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from punchcard.clock import Clock
+from punchcard.destinations.catalog import CATALOG
+from punchcard.errors import ConfigurationError, InvariantError
+from punchcard.store import configuration
+from punchcard.store.engine import Store
+from punchcard.workspace import stored
+from punchcard.workspace.document import Catalog, secret_keys, unseal
+from punchcard.workspace.keyring import Keyring, is_masked, mask
+from punchcard.workspace.model import Destination, Workspace
+from punchcard.workspace.plan import Change, plan
+from punchcard.workspace.problems import Problem, refuse
+from punchcard.workspace.telemetry import WorkspaceTelemetry
+from punchcard.workspace.validate import find_problems
+
+
+def apply(
+    store: Store,
+    wanted: Workspace,
+    *,
+    clock: Clock,
+    keyring: Keyring,
+    expected_revision: int | None = None,
+    catalog: Catalog = CATALOG,
+) -> list[Change]:
+    """Make `wanted` the configuration; what it lacks is removed.
+
+    A masked secret in it, as `export` prints it, keeps the stored one. Secrets that were encrypted with a lost key
+    can be given anew.
+
+    Args:
+        expected_revision: The revision that the caller has seen; None to replace whatever stands.
+
+    Returns:
+        What was changed; empty if it stood already, and then the revision stays.
+
+    Raises:
+        ConfigurationError: `wanted` is not valid (one line per problem), or code `configuration_changed`: another
+            change came first. Nothing was changed.
+        StorageError: the store cannot be written.
+    """
+    with store.unit_of_work() as work:
+        revision = configuration.lock_revision(work)
+        if expected_revision is not None and revision != expected_revision:
+            raise ConfigurationError(
+                "the configuration was changed by somebody else meanwhile; look at it again and repeat the change",
+                code="configuration_changed",
+                revision=revision,
+            )
+        current = _readable(stored.read(work), keyring)
+        final = _completed(wanted, current, catalog)
+        changes = plan(current, final, catalog=catalog)
+        if changes:
+            stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
+            if not configuration.raise_revision(work, expected=revision):
+                raise InvariantError("the configuration's revision moved under its lock")
+    if changes:
+        WorkspaceTelemetry().configuration_changed(revision=revision + 1, changes=changes)
+    return changes
+
+
+def preview(store: Store, wanted: Workspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> list[Change]:
+    """What `apply` would change, with the same refusals.
+
+    Raises:
+        ConfigurationError: as `apply`.
+        StorageError: the store is away.
+    """
+    with store.reading() as work:
+        current = _readable(stored.read(work), keyring)
+    return plan(current, _completed(wanted, current, catalog), catalog=catalog)
+
+
+def edit(
+    store: Store,
+    change: Callable[[Workspace], Workspace],
+    *,
+    clock: Clock,
+    keyring: Keyring,
+    catalog: Catalog = CATALOG,
+) -> list[Change]:
+    """Change the running configuration by a function of it; other changes made at the same time are kept.
+
+    Args:
+        change: Called with the configuration as it stands (secrets in plain text), perhaps more than once.
+
+    Raises:
+        ConfigurationError: as `apply`, or the stored secrets were encrypted with another key.
+        StorageError: the store cannot be written.
+    """
+    while True:
+        standing = stored.load(store, keyring)
+        try:
+            return apply(
+                store,
+                change(standing.workspace),
+                clock=clock,
+                keyring=keyring,
+                expected_revision=standing.revision,
+                catalog=catalog,
+            )
+        except ConfigurationError as error:
+            # Somebody else won this round, so each repetition is another's progress.
+            if error.code != "configuration_changed":
+                raise
+
+
+def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:
+    # A destination whose secrets cannot be read stays sealed: it differs from any wanted one, so it is written anew.
+    def readable(destination: Destination) -> Destination:
+        try:
+            return unseal(destination, keyring)
+        except ConfigurationError:
+            return destination
+
+    return replace(workspace, destinations=tuple(readable(one) for one in workspace.destinations))
+
+
+def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
+    """The wanted workspace with masked secrets replaced by the stored ones, found valid."""
+    problems: list[Problem] = []
+    standing = {one.slug: one for one in current.destinations}
+    completed = stored.in_order(
+        replace(
+            wanted,
+            destinations=tuple(
+                _with_kept_secrets(one, standing.get(one.slug), catalog, problems) for one in wanted.destinations
+            ),
+        )
+    )
+    refuse([*problems, *find_problems(completed, catalog=catalog)])
+    return completed
+
+
+def _with_kept_secrets(
+    wanted: Destination, standing: Destination | None, catalog: Catalog, problems: list[Problem]
+) -> Destination:
+    sections = {"settings": dict(wanted.settings), "options": dict(wanted.options)}
+    kept: Mapping[str, Mapping[str, object]] = (
+        {} if standing is None else {"settings": standing.settings, "options": standing.options}
+    )
+    for section, key in secret_keys(wanted, catalog=catalog):
+        value = sections[section].get(key)
+        if not isinstance(value, str) or not is_masked(value):
+            continue
+        secret = kept.get(section, {}).get(key)
+        if isinstance(secret, str) and mask(secret) == value:
+            sections[section][key] = secret
+        else:
+            reason = "none is stored" if secret is None else "the stored one is another or cannot be read"
+            problems.append(
+                Problem(
+                    path=("destinations", wanted.slug, section, key),
+                    message=f'"{value}" stands for the stored secret, but {reason}; give the secret itself',
+                )
+            )
+    return replace(wanted, settings=sections["settings"], options=sections["options"])

@@ -1,0 +1,91 @@
+"""The parts of a workspace as plain data, and where the secrets in them stand."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import msgspec
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.port import Partner
+from punchcard.workspace.keyring import Keyring, mask
+from punchcard.workspace.model import Destination, Source, Workspace
+
+Catalog = Mapping[str, Partner]
+"""The partners by the slug of their definition."""
+
+_SEALED_KEY = "$sealed"  # no setting is an object with such a key, so a sealed value cannot be mistaken
+
+
+def to_plain(part: Workspace | Source | Destination) -> dict[str, object]:
+    """The part as JSON-able data."""
+    return msgspec.to_builtins(part)  # type: ignore[no-any-return]
+
+
+def masked(destination: Destination, *, catalog: Catalog = CATALOG) -> Destination:
+    """The destination as people may see it."""
+    return _with_secrets(destination, catalog, lambda value: mask(value) if isinstance(value, str) else mask(""))
+
+
+def seal(destination: Destination, keyring: Keyring, *, catalog: Catalog = CATALOG) -> Destination:
+    """The destination as it is stored: secrets encrypted."""
+    return _with_secrets(
+        destination,
+        catalog,
+        lambda value: {_SEALED_KEY: keyring.encrypt(value)} if isinstance(value, str) else value,
+    )
+
+
+def unseal(destination: Destination, keyring: Keyring) -> Destination:
+    """The destination with its secrets in plain text, whatever its definition calls a secret today.
+
+    Raises:
+        ConfigurationError: they were encrypted with another key.
+    """
+    return replace(
+        destination, settings=_unsealed(destination.settings, keyring), options=_unsealed(destination.options, keyring)
+    )
+
+
+def sealed_token(value: object) -> str | None:
+    """The encrypted text of a sealed value, None for any other."""
+    if isinstance(value, Mapping) and value.keys() == {_SEALED_KEY}:
+        token = value[_SEALED_KEY]
+        return token if isinstance(token, str) else None
+    return None
+
+
+def secret_keys(destination: Destination, *, catalog: Catalog = CATALOG) -> frozenset[tuple[str, str]]:
+    """Where secrets stand, as pairs of `settings` or `options` and a key."""
+    partner = catalog.get(destination.type)
+    if partner is None:
+        # What an unknown definition holds is unknown: all of its text counts as secret.
+        return frozenset(("settings", key) for key, value in destination.settings.items() if isinstance(value, str))
+    return frozenset(
+        [("settings", field.key) for field in partner.definition.settings if field.secret]
+        + [("options", field.key) for field in partner.definition.options if field.secret]
+    )
+
+
+def settings_fingerprint(destination: Destination, keyring: Keyring) -> str:
+    """Text that changes whenever settings, secrets or options do: other settings end a destination's pause."""
+    return keyring.fingerprint(
+        msgspec.json.encode([destination.type, destination.settings, destination.options], order="sorted")
+    )
+
+
+def _with_secrets(destination: Destination, catalog: Catalog, change: Callable[[object], object]) -> Destination:
+    keys = secret_keys(destination, catalog=catalog)
+
+    def changed(section: str, values: Mapping[str, object]) -> dict[str, object]:
+        return {key: change(value) if (section, key) in keys else value for key, value in values.items()}
+
+    return replace(
+        destination,
+        settings=changed("settings", destination.settings),
+        options=changed("options", destination.options),
+    )
+
+
+def _unsealed(values: Mapping[str, object], keyring: Keyring) -> dict[str, object]:
+    tokens = {key: sealed_token(value) for key, value in values.items()}
+    return {key: value if (token := tokens[key]) is None else keyring.decrypt(token) for key, value in values.items()}

@@ -1,0 +1,79 @@
+"""The running configuration as a config file: secrets masked, and applying it again changes nothing."""
+
+from collections.abc import Mapping
+
+import tomli_w
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.workspace.document import Catalog, masked
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.variables import keep_literal
+
+_HEADING = """\
+# Written by `punchcard export`. Secrets are masked: as long as one is left as it is, `punchcard apply` keeps the stored
+# one. Give it in plain text or as "${ENV_NAME}" to change it.
+"""
+
+
+def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
+    """The workspace as the text of a config file."""
+    blocks = [
+        _HEADING,
+        tomli_w.dumps({"workspace": _literal({"name": workspace.name, "timezone": workspace.timezone})}),
+    ]
+    blocks += ["[[sources]]\n" + tomli_w.dumps(_source(source)) for source in workspace.sources]
+    for destination in workspace.destinations:
+        blocks += _destination(masked(destination, catalog=catalog))
+    return "\n".join(blocks)
+
+
+def _source(source: Source) -> dict[str, object]:
+    keys: dict[str, object] = (
+        {"write_key": source.write_keys[0]} if len(source.write_keys) == 1 else {"write_keys": list(source.write_keys)}
+    )
+    return _literal({"slug": source.slug, "name": source.name, **keys, "enabled": source.enabled})
+
+
+def _destination(destination: Destination) -> list[str]:
+    sources: dict[str, object] = (
+        {"source": destination.sources[0]} if len(destination.sources) == 1 else {"sources": list(destination.sources)}
+    )
+    head = {"slug": destination.slug, "type": destination.type, **sources, "enabled": destination.enabled}
+    blocks = ["[[destinations]]\n" + tomli_w.dumps(_literal(head))]
+    for section, values in (("settings", destination.settings), ("options", destination.options)):
+        if values:
+            blocks.append(tomli_w.dumps({"destinations": {section: _literal(values)}}))
+    blocks += [_filter(one) for one in destination.filters]
+    return blocks
+
+
+def _filter(one: DestinationFilter) -> str:
+    head = _literal({"title": one.title, "if": one.condition, "enabled": one.enabled})
+    return f"[[destinations.filters]]\n{tomli_w.dumps(head)}actions = {_inline(_literal_value(list(one.actions)))}\n"
+
+
+def _inline(value: object) -> str:
+    # Actions stay within their filter's table; tomli-w would give long ones tables of their own, at the root.
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {_inline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(item) for item in value) + "]"
+    return tomli_w.dumps({"v": value}).removeprefix("v = ").removesuffix("\n")
+
+
+def _key(key: str) -> str:
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")
+
+
+def _literal(values: Mapping[str, object]) -> dict[str, object]:
+    return {key: _literal_value(value) for key, value in values.items()}
+
+
+def _literal_value(value: object) -> object:
+    if isinstance(value, str):
+        return keep_literal(value)
+    if isinstance(value, Mapping):
+        return _literal(value)
+    if isinstance(value, list | tuple):
+        return [_literal_value(item) for item in value]
+    return value

@@ -1,0 +1,170 @@
+"""A TOML config file read to a workspace, with everything that is wrong with it named at once."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.errors import ConfigurationError
+from punchcard.workspace.document import Catalog
+from punchcard.workspace.key_lines import line_of, stands
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.tables import TableReader
+from punchcard.workspace.validate import entry_paths, find_problems
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+
+_NOT_YET = {"computed_traits": "computed traits are", "audiences": "audiences are"}
+_SPELLINGS: Mapping[object, str] = {"write_keys": "write_key", "sources": "source"}
+
+
+def read_file(path: Path, environment: Mapping[str, str], *, catalog: Catalog = CATALOG) -> Workspace:
+    """The workspace that a config file describes.
+
+    Args:
+        path: The file; contracts: UTF-8 TOML with `[workspace]`, `[[sources]]`, `[[destinations]]`.
+        environment: Values for `${ENV_NAME}` in texts.
+        catalog: The partners that destinations may be of.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not valid; one line per problem, each with file, line and
+            key path.
+    """
+    return read_content(read_bytes(path), str(path), environment=environment, catalog=catalog)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a config file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is too large to be one.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigurationError(f"{path}: is larger than {FILE_BYTES_MAX} bytes")
+    return content
+
+
+def read_content(content: bytes, name: str, *, environment: Mapping[str, str], catalog: Catalog = CATALOG) -> Workspace:
+    """The workspace that a config file's content describes; `name` stands in its errors.
+
+    Raises:
+        ConfigurationError: as `read_file`.
+    """
+    try:
+        text = content.decode()
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name}: is not UTF-8 text: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{name}: is not valid TOML: {error}") from error
+    if not document:
+        # A file cut off while it is written must not remove everything.
+        raise ConfigurationError(f"{name}: is empty")
+    problems: list[Problem] = []
+    workspace = _read(TableReader((), document, environment=environment, problems=problems))
+    named = [_by_slug(problem, document) for problem in problems]
+    noted = {problem.path for problem in named}
+    found = [_as_written(problem, document) for problem in find_problems(workspace, catalog=catalog)]
+    named += [problem for problem in found if not _is_about(problem.path, noted)]
+    if named:
+        lines = [_located(problem, name, text, document) for problem in named]
+        raise ConfigurationError("\n".join(dict.fromkeys(lines)), problems=tuple(named))
+    return workspace
+
+
+def _read(root: TableReader) -> Workspace:
+    root.only("workspace", "sources", "destinations", *_NOT_YET)
+    for key, subject in _NOT_YET.items():
+        if root.has(key):
+            root.note((key,), f"{subject} not available in this version; take them out of the file")
+    about = root.table("workspace")
+    about.only("name", "timezone")
+    standard = Workspace()
+    return Workspace(
+        name=about.text("name", default=standard.name),
+        timezone=about.text("timezone", default=standard.timezone),
+        sources=tuple(_source(table) for table in root.tables("sources")),
+        destinations=tuple(_destination(table) for table in root.tables("destinations")),
+    )
+
+
+def _source(table: TableReader) -> Source:
+    table.only("slug", "name", "write_key", "write_keys", "enabled")
+    slug = table.text("slug")
+    return Source(
+        slug=slug,
+        name=table.text("name", default=slug or "nameless"),
+        write_keys=_one_or_more(table, "write_key", "write_keys"),
+        enabled=table.flag("enabled", default=True),
+    )
+
+
+def _destination(table: TableReader) -> Destination:
+    table.only("slug", "type", "source", "sources", "enabled", "settings", "options", "filters")
+    return Destination(
+        slug=table.text("slug"),
+        type=table.text("type"),
+        sources=_one_or_more(table, "source", "sources"),
+        enabled=table.flag("enabled", default=True),
+        settings=table.table("settings").free(),
+        options=table.table("options").free(),
+        filters=tuple(_filter(inner) for inner in table.tables("filters")),
+    )
+
+
+def _filter(table: TableReader) -> DestinationFilter:
+    table.only("title", "if", "enabled", "actions")
+    return DestinationFilter(
+        title=table.text("title"),
+        condition=table.text("if"),
+        enabled=table.flag("enabled", default=True),
+        actions=tuple(action.free() for action in table.tables("actions")),
+    )
+
+
+def _one_or_more(table: TableReader, one: str, more: str) -> tuple[str, ...]:
+    if table.has(one) and table.has(more):
+        table.note((more,), f'give either "{one}" or "{more}", not both')
+        return ()
+    if table.has(more):
+        return table.texts(more)
+    if table.has(one):
+        return (table.text(one),)
+    table.note((more,), f'is missing; give "{one}" or "{more}"')
+    return ()
+
+
+def _by_slug(problem: Problem, document: Mapping[str, object]) -> Problem:
+    # Readers count entries; people know them by slug.
+    if len(problem.path) < 2 or not isinstance(index := problem.path[1], int):
+        return problem
+    kind = str(problem.path[0])
+    entries = document[kind]
+    if not isinstance(entries, list):
+        return problem
+    slugs = [entry.get("slug") if isinstance(entry, dict) else None for entry in entries]
+    return Problem(path=(*entry_paths(kind, slugs)[index], *problem.path[2:]), message=problem.message)
+
+
+def _as_written(problem: Problem, document: Mapping[str, object]) -> Problem:
+    # The model knows `write_keys`; the file may have said `write_key`.
+    if len(problem.path) < 3 or (one := _SPELLINGS.get(problem.path[2])) is None:
+        return problem
+    written = (*problem.path[:2], one)
+    return Problem(path=written, message=problem.message) if stands(written, document) else problem
+
+
+def _is_about(path: KeyPath, noted: set[KeyPath]) -> bool:
+    """True if a problem at or around this path is noted already, so that another one would only follow from it."""
+    return any(p[: len(path)] == path or path[: len(p)] == p for p in noted)
+
+
+def _located(problem: Problem, name: str, text: str, document: Mapping[str, object]) -> str:
+    line = line_of(problem.path, text=text, document=document)
+    return f"{name}:{line}: {problem}" if line else f"{name}: {problem}"

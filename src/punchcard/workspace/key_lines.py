@@ -1,0 +1,83 @@
+"""On which line of a TOML file a key stands: tomllib does not say, and a person wants to jump there."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from punchcard.workspace.problems import KeyPath
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
+_ASSIGNMENT = re.compile(
+    r"""\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*="""
+)
+_PART = re.compile(r""""((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
+
+
+def line_of(path: KeyPath, *, text: str, document: Mapping[str, object]) -> int | None:
+    """The line, counted from 1, of the key or of the nearest thing around it that has a line of its own.
+
+    Reads line by line, so a multi-line text that looks like TOML may mislead it; the key path says it rightly anyway.
+
+    Args:
+        path: Entries of lists by slug or index.
+        text: The file.
+        document: The same file parsed, to find entries by slug.
+    """
+    lines = _lines_by_path(text)
+    wanted = _by_index(path, document)
+    while wanted:
+        if wanted in lines:
+            return lines[wanted]
+        wanted = wanted[:-1]
+    return None
+
+
+def stands(path: KeyPath, document: Mapping[str, object]) -> bool:
+    """True if the document has something at the path."""
+    return len(_by_index(path, document)) == len(path)
+
+
+def _lines_by_path(text: str) -> Mapping[KeyPath, int]:
+    lines: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _table_path(_parts(header[2]), counts, opens_entry=header[1] == "[[")
+            lines.setdefault(table, number)
+        elif assignment := _ASSIGNMENT.match(line):
+            lines.setdefault((*table, *_parts(assignment[1])), number)
+    return lines
+
+
+def _table_path(names: Sequence[str], counts: dict[KeyPath, int], *, opens_entry: bool) -> KeyPath:
+    # `[destinations.settings]` is about the newest `[[destinations]]`.
+    path: KeyPath = ()
+    for depth, name in enumerate(names):
+        path = (*path, name)
+        if opens_entry and depth == len(names) - 1:
+            counts[path] = counts.get(path, 0) + 1
+        if path in counts:
+            path = (*path, counts[path] - 1)
+    return path
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(double or single or bare for double, single, bare in _PART.findall(dotted))
+
+
+def _by_index(path: KeyPath, document: Mapping[str, object]) -> KeyPath:
+    """The path with indexes for slugs, as far as the document goes."""
+    found: KeyPath = ()
+    value: object = document
+    for part in path:
+        if isinstance(value, list):
+            slugs = [entry.get("slug") if isinstance(entry, Mapping) else None for entry in value]
+            index = part if isinstance(part, int) else slugs.index(part) if part in slugs else len(value)
+            if index >= len(value):
+                return found
+            found, value = (*found, index), value[index]
+        elif isinstance(value, Mapping) and part in value:
+            found, value = (*found, part), value[part]
+        else:
+            return found
+    return found

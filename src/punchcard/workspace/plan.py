@@ -1,0 +1,135 @@
+"""What would change between two workspaces, part by part and key by key, secrets masked."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.workspace.document import Catalog, masked, to_plain
+from punchcard.workspace.model import Workspace
+from punchcard.workspace.problems import KeyPath, render_path
+
+_ABSENT = "(none)"
+
+
+class ChangeKind(StrEnum):
+    """What happens to a part."""
+
+    ADD = "add"  # it is new
+    CHANGE = "change"  # some of its values differ
+    REMOVE = "remove"  # it goes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueChange:
+    """One value before and after, as people may see it; None where there is none.
+
+    A changed secret may look the same on both sides.
+    """
+
+    path: KeyPath
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What happens to one part of the workspace.
+
+    Attributes:
+        part: `workspace`, `source` or `destination`.
+        slug: Which one; empty for the workspace's own fields.
+        values: The values that differ, in order of their paths.
+    """
+
+    kind: ChangeKind
+    part: str
+    slug: str
+    values: tuple[ValueChange, ...]
+
+
+def plan(current: Workspace, wanted: Workspace, *, catalog: Catalog = CATALOG) -> list[Change]:
+    """What must change for `current` to become `wanted`; empty if nothing must. The order of parts means nothing."""
+    before, after = _sides(current, catalog), _sides(wanted, catalog)
+    changes = (_change(key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()))
+    return [change for change in changes if change is not None]
+
+
+def render(changes: Sequence[Change]) -> str:
+    """The changes for people, one value a line, with a count at the end."""
+    if not changes:
+        return "no changes"
+    lines: list[str] = []
+    for change in changes:
+        sign = {ChangeKind.ADD: "+", ChangeKind.CHANGE: "~", ChangeKind.REMOVE: "-"}[change.kind]
+        lines.append(f"{sign} {change.part} {change.slug}".rstrip())
+        lines += [f"    {render_path(value.path)}: {_shown(value, change.kind)}" for value in change.values]
+    counts = [sum(change.kind is kind for change in changes) for kind in ChangeKind]
+    lines.append("{} to add, {} to change, {} to remove".format(*counts))
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Side:
+    values: Mapping[KeyPath, object]
+    shown: Mapping[KeyPath, object]  # the same with secrets masked
+
+
+_NOTHING = _Side({}, {})
+_PARTS = ("workspace", "source", "destination")
+
+
+def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
+    about: dict[KeyPath, object] = {("name",): workspace.name, ("timezone",): workspace.timezone}
+    sides = {(0, ""): _Side(about, about)}
+    for source in workspace.sources:
+        values = dict(_values(to_plain(source)))
+        sides[1, source.slug] = _Side(values, values)
+    for destination in workspace.destinations:
+        shown = masked(destination, catalog=catalog)
+        sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(shown))))
+    return sides
+
+
+def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
+    for key, value in values.items():
+        if key != "slug":
+            yield from _leaves((key,), value)
+
+
+def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
+    if isinstance(value, Mapping) and (value or len(path) == 1):
+        for key, item in value.items():
+            yield from _leaves((*path, key), item)
+    elif path[0] == "filters" and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves((*path, index), item)
+    else:
+        yield path, value
+
+
+def _change(key: tuple[int, str], before: _Side | None, after: _Side | None) -> Change | None:
+    kind = ChangeKind.ADD if before is None else ChangeKind.REMOVE if after is None else ChangeKind.CHANGE
+    old, new = before or _NOTHING, after or _NOTHING
+    values = tuple(
+        ValueChange(path=path, before=old.shown.get(path), after=new.shown.get(path))
+        for path in dict.fromkeys([*old.values, *new.values])
+        if old.values.get(path) != new.values.get(path)
+    )
+    if not values and kind is ChangeKind.CHANGE:
+        return None
+    return Change(kind=kind, part=_PARTS[key[0]], slug=key[1], values=values)
+
+
+def _shown(value: ValueChange, kind: ChangeKind) -> str:
+    before, after = _text(value.before), _text(value.after)
+    if kind is ChangeKind.ADD:
+        return after
+    if kind is ChangeKind.REMOVE:
+        return before
+    return f"{before} → {after}" + (" (another secret)" if before == after else "")
+
+
+def _text(value: object) -> str:
+    return _ABSENT if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,131 @@
+"""Typed reading of a TOML document that notes every problem with its path and goes on."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+
+from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.variables import MissingVariableError, fill_in
+
+_KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+}
+
+
+class TableReader:
+    """One table of the document. Wrong values are noted in `problems` and read as if left out.
+
+    Args:
+        path: Where the table stands.
+        values: What it holds.
+        environment: Values of the `${NAME}` in its texts.
+        problems: Takes what is wrong.
+    """
+
+    def __init__(
+        self, path: KeyPath, values: object, *, environment: Mapping[str, str], problems: list[Problem]
+    ) -> None:
+        self.path = path
+        self._environment = environment
+        self._problems = problems
+        self._values: Mapping[str, object] = values if isinstance(values, dict) else {}
+        if not isinstance(values, dict):
+            self.note((), f"must be a table, not {_kind(values)}")
+
+    def note(self, path: KeyPath, message: str) -> None:
+        """Remember a problem at a path below this table."""
+        self._problems.append(Problem(path=(*self.path, *path), message=message))
+
+    def only(self, *known: str) -> None:
+        """Note every key that is not known."""
+        for key in self._values.keys() - set(known):
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f'; did you mean "{nearest[0]}"?' if nearest else f"; known: {', '.join(known)}"
+            self.note((key,), f"unknown key{hint}")
+
+    def has(self, key: str) -> bool:
+        """True if the table has the key, whatever it holds."""
+        return key in self._values
+
+    def text(self, key: str, *, default: str | None = None) -> str:
+        """A text; required if there is no default."""
+        value = self._values.get(key)
+        if isinstance(value, str):
+            return self._filled((key,), value)
+        self._note_absence(key, str, required=default is None)
+        return default or ""
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._values.get(key)
+        if isinstance(value, bool):
+            return value
+        self._note_absence(key, bool, required=False)
+        return default
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts."""
+        value = self._values.get(key)
+        if not isinstance(value, list):
+            self._note_absence(key, list, required=True)
+            return ()
+        texts = []
+        for index, item in enumerate(value):
+            if isinstance(item, str):
+                texts.append(self._filled((key, index), item))
+            else:
+                self.note((key, index), f"must be text, not {_kind(item)}")
+        return tuple(texts)
+
+    def table(self, key: str) -> "TableReader":
+        """A table inside, empty if left out."""
+        return self._reader((key,), self._values.get(key, {}))
+
+    def tables(self, key: str) -> Sequence["TableReader"]:
+        """A list of tables, empty if left out."""
+        value = self._values.get(key, [])
+        if not isinstance(value, list):
+            self.note((key,), f"must be a list of tables (`[[{key}]]`), not {_kind(value)}")
+            return ()
+        return [self._reader((key, index), item) for index, item in enumerate(value)]
+
+    def free(self) -> dict[str, object]:
+        """The whole table as data, with its texts filled in: its keys are another's to check."""
+        return {key: self._plain((key,), value) for key, value in self._values.items()}
+
+    def _reader(self, path: KeyPath, values: object) -> "TableReader":
+        return TableReader((*self.path, *path), values, environment=self._environment, problems=self._problems)
+
+    def _plain(self, path: KeyPath, value: object) -> object:
+        if isinstance(value, str):
+            return self._filled(path, value)
+        if isinstance(value, dict):
+            return {key: self._plain((*path, key), item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._plain((*path, index), item) for index, item in enumerate(value)]
+        if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        self.note(path, f"must be text, a finite number, true or false, a list or a table, not {_kind(value)}")
+        return None
+
+    def _filled(self, path: KeyPath, text: str) -> str:
+        try:
+            return fill_in(text, self._environment)
+        except MissingVariableError as error:
+            self.note(path, str(error))
+            return text
+
+    def _note_absence(self, key: str, wanted: type, *, required: bool) -> None:
+        if key in self._values:
+            self.note((key,), f"must be {_KINDS[wanted]}, not {_kind(self._values[key])}")
+        elif required:
+            self.note((key,), "is missing")
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,44 @@
+"""What the workspace tells: log lines (noun and past participle)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from punchcard.workspace.plan import Change
+
+
+@dataclass(frozen=True)
+class WorkspaceTelemetry:
+    """The workspace's log lines. Write keys and secrets are not in them."""
+
+    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.workspace"))
+
+    def configuration_changed(self, *, revision: int, changes: Sequence[Change]) -> None:
+        """A new revision stands."""
+        parts = [f"{change.kind} {change.part} {change.slug}".rstrip() for change in changes]
+        self.log.info("configuration_changed", revision=revision, parts=parts)
+
+    def config_file_refused(self, *, path: str, reason: str) -> None:
+        """A changed config file is not valid: the running configuration stays."""
+        self.log.error(
+            "config_file_refused", path=path, reason=reason, next_step="correct the file; it is then applied by itself"
+        )
+
+    def config_file_postponed(self, *, path: str, reason: str) -> None:
+        """A changed config file could not be stored; it is tried again."""
+        self.log.warning("config_file_postponed", path=path, reason=reason)
+
+    def configuration_reload_failed(self, *, reason: str) -> None:
+        """The newest configuration cannot be read: the last good one goes on."""
+        self.log.error("configuration_reload_failed", reason=reason)
+
+    def configuration_reload_recovered(self, *, revision: int) -> None:
+        """The configuration can be read again."""
+        self.log.info("configuration_reload_recovered", revision=revision)
+
+    def destination_invalidated(self, *, destination: str, detail: str) -> None:
+        """A stored destination is not valid for this version: its events end as INVALID_SETTINGS."""
+        self.log.error(
+            "destination_invalidated", destination=destination, detail=detail, next_step="correct its settings"
+        )

@@ -1,0 +1,165 @@
+"""The one validation of a configuration, whichever way it came in."""
+
+import re
+import zoneinfo
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.errors import ConfigurationError
+from punchcard.workspace.document import Catalog
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.problems import KeyPath, Problem, refuse
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+FILTER_ACTIONS = ("DROP", "SAMPLE", "DROP_PROPERTIES", "ALLOW_PROPERTIES")
+FILTERS_MAX = 10
+FILTER_TITLE_CHARACTERS_MAX = 64
+_NAME_CHARACTERS_MAX = 200
+# A colon would end the user name of HTTP Basic, in which write keys travel.
+_WRITE_KEY = re.compile(r"[!-9;-~]{1,128}")
+
+
+def validate(workspace: Workspace, *, catalog: Catalog = CATALOG) -> None:
+    """Refuse a workspace that must not be saved.
+
+    Raises:
+        ConfigurationError: all that is wrong, one line each.
+    """
+    refuse(list(find_problems(workspace, catalog=catalog)))
+
+
+def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG) -> Iterator[Problem]:
+    """All that is wrong with the workspace."""
+    yield from _name_problems(("workspace", "name"), workspace.name)
+    yield from _timezone_problems(workspace.timezone)
+    write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
+    for path, source in zip(
+        entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
+    ):
+        yield from _slug_problems(path, source.slug, [s.slug for s in workspace.sources])
+        yield from _name_problems((*path, "name"), source.name)
+        yield from _write_key_problems(path, source, write_key_uses)
+    known_sources = {source.slug for source in workspace.sources}
+    slugs = [destination.slug for destination in workspace.destinations]
+    for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
+        yield from _slug_problems(path, destination.slug, slugs)
+        yield from _connection_problems(path, destination, known_sources)
+        yield from _settings_problems(path, destination, catalog)
+        yield from _filter_problems(path, destination.filters)
+
+
+def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:
+    """Paths of a list's entries: by slug where that is enough to find the entry, else by index."""
+    return [
+        (kind, slug) if isinstance(slug, str) and slug and slugs.count(slug) == 1 else (kind, index)
+        for index, slug in enumerate(slugs)
+    ]
+
+
+def _name_problems(path: KeyPath, name: str) -> Iterator[Problem]:
+    if not name.strip():
+        yield Problem(path=path, message="must not be empty")
+    elif len(name) > _NAME_CHARACTERS_MAX:
+        yield Problem(path=path, message=f"has {len(name)} characters, at most {_NAME_CHARACTERS_MAX} are allowed")
+
+
+def _timezone_problems(timezone: str) -> Iterator[Problem]:
+    try:
+        zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        yield Problem(
+            path=("workspace", "timezone"),
+            message=f'"{timezone}" is not a time zone; expected an IANA name such as "America/Los_Angeles"',
+        )
+
+
+def _slug_problems(path: KeyPath, slug: str, slugs: Sequence[str]) -> Iterator[Problem]:
+    if not SLUG.fullmatch(slug):
+        yield Problem(
+            path=(*path, "slug"),
+            message=f'"{slug}" is not a slug; expected at most 64 lower-case letters, digits and hyphens',
+        )
+    elif slugs.count(slug) > 1:
+        yield Problem(path=(*path, "slug"), message=f'"{slug}" is used more than once')
+
+
+def _write_key_problems(path: KeyPath, source: Source, uses: Counter[str]) -> Iterator[Problem]:
+    path = (*path, "write_keys")
+    if not source.write_keys:
+        yield Problem(path=path, message="at least one write key is needed")
+    for key, count in Counter(source.write_keys).items():
+        if not _WRITE_KEY.fullmatch(key):
+            yield Problem(
+                path=path, message="a write key is 1 to 128 printable ASCII characters without spaces and colons"
+            )
+        elif uses[key] > 1:
+            yield Problem(path=path, message=f'"{key}" is the write key of another source too')
+        elif count > 1:
+            yield Problem(path=path, message=f'"{key}" is listed twice')
+
+
+def _connection_problems(path: KeyPath, destination: Destination, known: set[str]) -> Iterator[Problem]:
+    for source, count in Counter(destination.sources).items():
+        if source not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            yield Problem(path=(*path, "sources"), message=f'there is no source "{source}"; known: {listed}')
+        elif count > 1:
+            yield Problem(path=(*path, "sources"), message=f'source "{source}" is listed twice')
+
+
+def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog) -> Iterator[Problem]:
+    partner = catalog.get(destination.type)
+    if partner is None:
+        known = ", ".join(sorted(catalog)) or "none"
+        yield Problem(
+            path=(*path, "type"), message=f'there is no destination of type "{destination.type}"; known: {known}'
+        )
+        return
+    try:
+        partner.read_settings(destination.settings, destination.options)
+    except ConfigurationError as error:
+        yield from _of_partner(path, error)
+
+
+def _of_partner(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:
+    # A partner names its keys from `settings` or `options` on, one problem a line.
+    for line in error.message.splitlines():
+        place, colon, message = line.partition(": ")
+        section, _, key = place.partition(".")
+        if colon and section in ("settings", "options") and key:
+            yield Problem(path=(*path, section, *key.split(".", 1)), message=message)
+        else:
+            yield Problem(path=path, message=line)
+
+
+def _filter_problems(path: KeyPath, filters: Sequence[DestinationFilter]) -> Iterator[Problem]:
+    path = (*path, "filters")
+    if len(filters) > FILTERS_MAX:
+        yield Problem(path=path, message=f"has {len(filters)} filters, at most {FILTERS_MAX} are allowed")
+    for index, one in enumerate(filters):
+        yield from _one_filter_problems((*path, index), one)
+
+
+def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Problem]:
+    if not 1 <= len(one.title) <= FILTER_TITLE_CHARACTERS_MAX:
+        yield Problem(
+            path=(*path, "title"),
+            message=f"must have 1 to {FILTER_TITLE_CHARACTERS_MAX} characters, has {len(one.title)}",
+        )
+    if not one.condition.strip():
+        yield Problem(path=(*path, "if"), message="must not be empty")
+    if not one.actions:
+        yield Problem(path=(*path, "actions"), message="at least one action is needed")
+    for index, action in enumerate(one.actions):
+        if action.get("type") not in FILTER_ACTIONS:
+            yield Problem(
+                path=(*path, "actions", index, "type"),
+                message=f"{action.get('type')!r} is not an action; known: {', '.join(FILTER_ACTIONS)}",
+            )
+    if one.enabled:
+        # Ignoring it would let events through that the operator wants kept back.
+        yield Problem(
+            path=(*path, "enabled"),
+            message="filters are not available in this version; set `enabled = false` or take the filter out",
+        )

@@ -1,0 +1,101 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from cogapp import Cog
+
+from punchcard.errors import ConfigurationError
+from punchcard.runtime.settings import LogFormat, LogLevel, Secret, Settings, read_settings, setting_entries
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
+
+
+def test_dataclass_and_default_file_list_the_same_settings_in_the_same_order() -> None:
+    assert [field.name for field in fields(Settings)] == [entry.name for entry in setting_entries()]
+
+
+def test_every_setting_is_explained() -> None:
+    assert [entry.name for entry in setting_entries() if len(entry.comment) < 20] == []
+
+
+def test_reference_page_is_what_the_default_file_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Cog().main(["cog", "--check", str(REFERENCE)]) == 0, f"run `make docs`\n{capsys.readouterr().out}"
+    page = REFERENCE.read_text()
+    assert [entry.name for entry in setting_entries() if f"| `{entry.name}` | `{entry.variable}` |" not in page] == []
+
+
+def test_defaults_need_no_environment() -> None:
+    settings = read_settings({"HOME": "/root"})
+
+    assert settings.data == Path("data")
+    assert settings.port == 8080
+    assert settings.lake_flush_seconds == 2.0
+    assert settings.log_format is LogFormat.AUTO
+    assert settings.config_path() is None
+
+
+def test_environment_stands_above_the_default_file_and_overrides_above_the_environment() -> None:
+    environment = {"PUNCHCARD_PORT": "9000", "PUNCHCARD_LOG_LEVEL": "DEBUG", "PUNCHCARD_HOST": "0.0.0.0"}
+
+    settings = read_settings(environment, {"port": 9001, "host": None})
+
+    assert (settings.port, settings.log_level, settings.host) == (9001, LogLevel.DEBUG, "0.0.0.0")
+
+
+def test_everything_is_kept_in_the_data_folder_unless_urls_say_otherwise() -> None:
+    local = read_settings({"PUNCHCARD_DATA": "/srv/punchcard"})
+    assert local.store_url() == "sqlite:////srv/punchcard/punchcard.db"
+    assert local.event_log_url() == "sqlite:////srv/punchcard/log.db"
+    assert local.lake_location() == "/srv/punchcard/lake"
+    assert local.secret_key_path() == Path("/srv/punchcard/secret-key")
+    assert local.admin_token_path() == Path("/srv/punchcard/admin-token")
+
+    remote = read_settings(
+        {
+            "PUNCHCARD_DATABASE_URL": "postgresql://db/punchcard",
+            "PUNCHCARD_LOG_URL": "nats://log:4222",
+            "PUNCHCARD_LAKE_URL": "s3://lake/events",
+        }
+    )
+    assert remote.store_url() == "postgresql://db/punchcard"
+    assert remote.event_log_url() == "nats://log:4222"
+    assert remote.lake_location() == "s3://lake/events"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "words"),
+    [
+        pytest.param("PUNCHCARD_PORTS", "1", "nearest is PUNCHCARD_PORT", id="misspelt"),
+        pytest.param("PUNCHCARD_LAKE_FLUSH_SECOND", "1", "nearest is PUNCHCARD_LAKE_FLUSH_SECONDS", id="singular"),
+        pytest.param("PUNCHCARD_port", "1", "nearest is PUNCHCARD_PORT", id="lower case"),
+        pytest.param("PUNCHCARD_PORT", "http", "0 to 65535, not 'http'", id="port is text"),
+        pytest.param("PUNCHCARD_PORT", "65536", "0 to 65535", id="port too high"),
+        pytest.param("PUNCHCARD_LAKE_ROWS_MAX", "0", "above 0", id="no rows"),
+        pytest.param("PUNCHCARD_LAKE_ROWS_MAX", "1.5", "whole number", id="half a row"),
+        pytest.param("PUNCHCARD_SHUTDOWN_SECONDS", "nan", "above 0", id="not a number"),
+        pytest.param("PUNCHCARD_SHUTDOWN_SECONDS", "inf", "above 0", id="for ever"),
+        pytest.param("PUNCHCARD_LOG_LEVEL", "loud", "debug, info, warning, error", id="level"),
+        pytest.param("PUNCHCARD_DATA", " ", "must not be empty", id="no folder"),
+    ],
+)
+def test_bad_variable_is_refused_by_name(variable: str, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings({variable: text})
+    assert caught.value.message.startswith(f"{variable}: ")
+    assert words in caught.value.message
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings({"PUNCHCARD_PORT": "x", "PUNCHCARD_COLOUR": "red"}, {"log_format": "xml", "shape": "round"})
+    assert len(caught.value.message.splitlines()) == 4
+
+
+def test_secrets_do_not_show_themselves() -> None:
+    settings = read_settings(
+        {"PUNCHCARD_SECRET_KEY": "correct horse", "PUNCHCARD_DATABASE_URL": "postgresql://me:battery@db/x"}
+    )
+    assert "horse" not in repr(settings)
+    assert "battery" not in repr(settings)
+    assert settings.secret_key.reveal() == "correct horse"
+    assert settings.secret_key == Secret("correct horse")
