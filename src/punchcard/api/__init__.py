@@ -1,1 +1,1 @@
-"""TO BE WRITTEN."""
+"""The Public API under `/api`: Segment's conventions for paths, bodies and errors, and calls of our own."""

@@ -17,7 +17,6 @@ from punchcard.store.engine import Leadership, Store
 
 T = TypeVar("T")
 
-_IDLE_SECONDS = 0.25  # how soon work of another process is seen; routing in this process wakes the loop at once
 _STANDBY_SECONDS = 1.0
 _STORAGE_RETRY_SECONDS = 1.0
 _TOO_MANY_REQUESTS = 429
@@ -29,13 +28,17 @@ class DestinationDelivery:
 
     Args:
         current: The destination as configured now, None once it is removed.
+        poll_seconds: How soon the work of another process is seen; `wake` is at once.
     """
 
-    def __init__(self, slug: str, *, store: Store, clock: Clock, current: Callable[[], Target | None]) -> None:
+    def __init__(
+        self, slug: str, *, store: Store, clock: Clock, current: Callable[[], Target | None], poll_seconds: float
+    ) -> None:
         self._slug = slug
         self._store = store
         self._clock = clock
         self._current = current
+        self._poll_seconds = poll_seconds
         self._telemetry = DeliveryTelemetry(slug)
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
@@ -139,13 +142,13 @@ class DestinationDelivery:
         if paused:
             return _STANDBY_SECONDS
         if room <= 0 and len(self._in_flight) < target.options.concurrency:
-            return min(_IDLE_SECONDS, self._bucket.seconds_until_one())
+            return min(self._poll_seconds, self._bucket.seconds_until_one())
         due = await self._in_thread(self._next_due)
         if due is None:
-            return _IDLE_SECONDS
+            return self._poll_seconds
         # Work that is due but not claimable waits for something in flight, whose end wakes the loop.
         until = (due - self._clock.now()).total_seconds()
-        return min(_IDLE_SECONDS, until) if until > 0 else _IDLE_SECONDS
+        return min(self._poll_seconds, until) if until > 0 else self._poll_seconds
 
     async def _finish(self, grace_seconds: float) -> None:
         if self._in_flight:

@@ -180,5 +180,12 @@ class Partner(Protocol):
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""
 
+    def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
+        """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets.
+
+        Where the client first reads something from the partner to decide (a perk's kind), the preview assumes the
+        usual case and says so under `note`.
+        """
+
     def client(self, settings: object) -> PartnerClient:
         """A client for these settings."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
@@ -25,8 +26,7 @@ def open_store(settings: Settings) -> Store:
 
 def open_keyring(settings: Settings) -> Keyring:
     """The key of stored secrets: the operator's, else the one kept in the data folder, made if there is none."""
-    secret = settings.secret_key.reveal() if settings.secret_key else None
-    return keyring_of(secret, settings.data / "secret-key")
+    return keyring_of(settings.secret_key.reveal() or None, settings.secret_key_path())
 
 
 @contextmanager
@@ -37,10 +37,10 @@ def open_log(settings: Settings) -> Iterator[SqliteEventLog]:
         ConfigurationError: the log's URL names a kind that this version does not have.
         StorageError: the log cannot be opened.
     """
-    path = settings.log_path()
-    if path is None:
-        raise ConfigurationError(f"log_url {settings.log_url!r}: this version keeps its log in SQLite only (leave it out)")
-    log = SqliteEventLog(path)
+    scheme, _, path = settings.event_log_url().partition(":///")
+    if scheme != "sqlite" or not path:
+        raise ConfigurationError(f"log_url: this version keeps its log in SQLite (sqlite:///path), not {scheme}")
+    log = SqliteEventLog(Path(path))
     try:
         yield log
     finally:
@@ -53,6 +53,6 @@ def open_reading(settings: Settings) -> Iterator[Stories]:
     store = open_store(settings)
     try:
         with open_log(settings) as log:
-            yield Stories(log=log, lake=LakeReader(settings.lake_url), store=store)
+            yield Stories(log=log, lake=LakeReader(settings.lake_location()), store=store)
     finally:
         store.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
+import uvloop
 
 from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
@@ -24,7 +25,7 @@ from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
-from punchcard.runtime.settings import Settings
+from punchcard.runtime.settings import Settings, read_settings
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -43,7 +44,7 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
     """
     prepare_metrics(settings.data, fresh=False)
     configure_logs(level=settings.log_level, format=settings.log_format)
-    return asyncio.run(_Worker(settings).run(until_stdin_closes=until_stdin_closes))
+    return uvloop.run(_Worker(settings).run(until_stdin_closes=until_stdin_closes))
 
 
 class _Worker:
@@ -52,7 +53,9 @@ class _Worker:
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
         self._store = open_store(settings)
-        self._watch = SnapshotWatch(self._store, open_keyring(settings), interval=settings.config_poll_seconds)
+        self._watch = SnapshotWatch(
+            self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
+        )
         self._stopping = threading.Event()
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
@@ -90,7 +93,11 @@ class _Worker:
             for slug in await asyncio.to_thread(lambda: list(self._watch.current().destinations)):
                 if slug not in tasks:
                     delivery = DestinationDelivery(
-                        slug, store=self._store, clock=self._clock, current=self._target_of(slug)
+                        slug,
+                        store=self._store,
+                        clock=self._clock,
+                        current=self._target_of(slug),
+                        poll_seconds=self._settings.delivery_poll_seconds,
                     )
                     self._deliveries[slug] = delivery
                     tasks[slug] = asyncio.create_task(
@@ -150,14 +157,14 @@ class _Worker:
         """Route until stopped or until storage fails."""
         settings = self._settings
         with open_log(settings) as log:
-            lake = LakeWriter(settings.lake_url)
+            lake = LakeWriter(settings.lake_location())
             feed = LakeFeed(lake=lake, log=log, store=self._store, clock=self._clock, rows_max=settings.lake_rows_max)
             self._feed = feed
             index = MessageIndex(settings.dedupe_ids_min)
             begun = self._clock.monotonic()
             recovered = feed.recover()
             ids = len(recovered)
-            for some in LakeReader(settings.lake_url).recent_message_ids(settings.dedupe_ids_min):
+            for some in LakeReader(settings.lake_location()).recent_message_ids(settings.dedupe_ids_min):
                 index.add_all(some)
                 ids += len(some)
             index.add_all(recovered)
@@ -234,7 +241,7 @@ def _main() -> int:
     parser.add_argument("--until-stdin-closes", action="store_true")
     arguments = parser.parse_args()
     try:
-        return run_worker(Settings.load(), until_stdin_closes=arguments.until_stdin_closes)
+        return run_worker(read_settings(os.environ), until_stdin_closes=arguments.until_stdin_closes)
     except PunchcardError as error:
         print(f"punchcard worker: {error.message}", file=sys.stderr)
         return _FAILED

@@ -66,6 +66,20 @@ class Store:
             raise StorageError(f"the store cannot be written: {error.orig}") from error
 
     @contextmanager
+    def trial(self) -> Iterator[Connection]:
+        """A unit of work that is undone at its end: what would happen, found out by letting it happen.
+
+        Raises:
+            StorageError: the database is full, locked or away.
+        """
+        try:
+            with self.unit_of_work() as work:
+                yield work
+                raise _Undo
+        except _Undo:
+            return
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent view for reads.
 
@@ -160,6 +174,10 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+class _Undo(Exception):
+    """Ends a trial."""
 
 
 class Leadership(Protocol):

@@ -1,0 +1,219 @@
+"""The JSON bodies of the Public API, as types: camelCase on the wire, times in ISO-8601 UTC."""
+
+from typing import Any
+
+import msgspec
+
+from punchcard.clock import to_iso
+from punchcard.store.ledger import StoredAttempt, StoredConflict
+from punchcard.store.outbox import StoredEffect
+from punchcard.traces.story import (
+    AttemptStory,
+    EventStory,
+    FateStory,
+    TransactionStory,
+    attempt_story,
+    current_fate,
+    transaction_story,
+)
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    pass
+
+
+class Transaction(_Body):
+    """The effect of an event: `quantity` is a signed decimal text in units of the perk."""
+
+    effect_key: str
+    perk: str | None
+    email: str
+    quantity: str | None
+    perkville_id: str | None
+    attributes: dict[str, Any] | None = None
+
+
+class Attempt(_Body):
+    """One HTTP call to the partner: `action` is `send` or `read_back`."""
+
+    number: int
+    action: str
+    started_at: str
+    status: int | None
+    outcome: str | None
+    duration_ms: int | None
+    detail: str | None
+
+
+class EventFate(_Body):
+    """What became of an event at one destination; `destination` is null for a fate before any."""
+
+    destination: str | None
+    fate: str
+    reason: str | None
+    detail: str | None
+    transaction: Transaction | None
+    attempts: list[Attempt]
+
+
+class EventCopy(_Body):
+    """A later event with the same message id."""
+
+    received_at: str
+    fates: list[EventFate]
+
+
+class EventTrace(_Body):
+    """One event as received, and all that became of it."""
+
+    event: msgspec.Raw
+    message_id: str
+    source: str | None
+    received_at: str
+    fates: list[EventFate]
+    copies: list[EventCopy]
+
+
+class Conflict(_Body):
+    """An event that met the effect key with other content; nothing was sent for it."""
+
+    message_id: str
+    received_at: str
+    content: msgspec.Raw
+
+
+class LedgerRow(_Body):
+    """One row of the ledger."""
+
+    id: str
+    effect_key: str
+    kind: str
+    fate: str
+    reason: str | None
+    detail: str | None
+    message_id: str
+    event_name: str
+    source: str
+    order_id: str | None
+    received_at: str
+    settled_at: str | None
+    next_attempt_at: str | None
+    transaction: Transaction
+    attempts: list[Attempt]
+
+
+class Pagination(_Body, omit_defaults=True):
+    """Where this page stands; `next` is absent on the last one."""
+
+    current: str
+    total_entries: int
+    next: str | None = None
+
+
+class LedgerPage(_Body):
+    """A page of the ledger, newest first."""
+
+    transactions: list[LedgerRow]
+    pagination: Pagination
+
+
+class TestedDestination(_Body):
+    """What an event would do, or does, at one destination.
+
+    `fate` is `pending` if a transaction would be sent; `request` shows what the partner would get.
+    """
+
+    destination: str | None
+    fate: str
+    reason: str | None
+    detail: str | None
+    transaction: Transaction | None
+    request: dict[str, Any] | None
+
+
+class TestedEvent(_Body):
+    """The Event Tester's answer; `sent` is true if the event was really taken in."""
+
+    message_id: str | None
+    sent: bool
+    fates: list[TestedDestination]
+
+
+def event_trace(story: EventStory) -> EventTrace:
+    """The events call's answer."""
+    return EventTrace(
+        event=msgspec.Raw(story.event),
+        message_id=story.message_id,
+        source=story.source,
+        received_at=to_iso(story.received_at),
+        fates=[_fate(one) for one in story.fates],
+        copies=[
+            EventCopy(received_at=to_iso(copy.received_at), fates=[_fate(one) for one in copy.fates])
+            for copy in story.copies
+        ],
+    )
+
+
+def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt]) -> LedgerRow:
+    """One row of the transactions list."""
+    return LedgerRow(
+        id=str(effect.id),
+        effect_key=effect.effect_key,
+        kind=effect.kind,
+        fate=current_fate(effect),
+        reason=effect.reason,
+        detail=effect.detail,
+        message_id=effect.message_id,
+        event_name=effect.event_name,
+        source=effect.source,
+        order_id=effect.order_id,
+        received_at=to_iso(effect.received_at),
+        settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
+        next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
+        transaction=transaction(transaction_story(effect)),
+        attempts=[_attempt(attempt_story(one)) for one in attempts],
+    )
+
+
+def conflict(stored: StoredConflict) -> Conflict:
+    """One conflict of an effect."""
+    return Conflict(
+        message_id=stored.message_id,
+        received_at=to_iso(stored.received_at),
+        content=msgspec.Raw(stored.content.encode()),
+    )
+
+
+def transaction(story: TransactionStory) -> Transaction:
+    """A transaction's body."""
+    return Transaction(
+        effect_key=story.effect_key,
+        perk=story.perk,
+        email=story.email,
+        quantity=story.quantity,
+        perkville_id=story.partner_id,
+        attributes=None if story.attributes is None else dict(story.attributes),
+    )
+
+
+def _fate(story: FateStory) -> EventFate:
+    return EventFate(
+        destination=story.destination,
+        fate=story.fate,
+        reason=story.reason,
+        detail=story.detail,
+        transaction=None if story.transaction is None else transaction(story.transaction),
+        attempts=[_attempt(one) for one in story.attempts],
+    )
+
+
+def _attempt(story: AttemptStory) -> Attempt:
+    return Attempt(
+        number=story.number,
+        action=story.action,
+        started_at=to_iso(story.started_at),
+        status=story.status,
+        outcome=story.outcome,
+        duration_ms=story.duration_ms,
+        detail=story.detail,
+    )

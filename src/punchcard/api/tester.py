@@ -1,0 +1,156 @@
+"""The Event Tester: one event through the very code that routes and delivers, in a unit of work that is undone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection
+
+from punchcard.api import bodies
+from punchcard.clock import Clock, to_micros
+from punchcard.delivery.preparation import NotReady, prepare
+from punchcard.destinations.port import Effect, EffectKey, EffectKind
+from punchcard.errors import IngestError
+from punchcard.events.model import Event
+from punchcard.events.parse import IngestFailure, read_request
+from punchcard.log.port import NewRecord
+from punchcard.routing.planning import Planned, plan_at
+from punchcard.routing.settling import Claim, settle_claims
+from punchcard.store.engine import Store
+from punchcard.store.fates import Fate, FateKind
+from punchcard.store.ledger import effect_by_key
+from punchcard.traces.story import transaction_story
+from punchcard.workspace.snapshot import Snapshot, SourceRoute
+
+
+class _Keyed(msgspec.Struct, rename="camel"):
+    type: msgspec.Raw = msgspec.Raw()
+    message_id: msgspec.Raw = msgspec.Raw()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """One event tried out.
+
+    Attributes:
+        message_id: Its id, None if it is not a valid event.
+    """
+
+    message_id: str | None
+    body: bytes
+    source: SourceRoute
+    fates: Sequence[bodies.TestedDestination]
+
+    def answer(self, *, sent: bool) -> bodies.TestedEvent:
+        """The API's answer."""
+        return bodies.TestedEvent(message_id=self.message_id, sent=sent, fates=list(self.fates))
+
+    def record(self, clock: Clock) -> NewRecord:
+        """The event as a request for the log: it then goes the road that every event goes."""
+        return NewRecord(
+            received_at=to_micros(clock.now()),
+            write_key=self.source.source.write_keys[0],
+            call="batch",
+            encoding="identity",
+            body=self.body,
+            ip="",
+        )
+
+
+def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, snapshot: Snapshot) -> Tested:
+    """Say what an event would do at each destination of its source.
+
+    Args:
+        event: One event's JSON text; without `type` it counts as a track call, without `messageId` it gets a new one.
+
+    Raises:
+        IngestError: the text is not a JSON object.
+        StorageError: the store is away.
+    """
+    body = _as_batch(event, clock)
+    now = clock.now()
+    # Position 0 is no record's, so that nothing derived from it can meet a real one.
+    (item,) = read_request(body, call="batch", received_at=now, position=0)
+    if isinstance(item, IngestFailure):
+        failed = Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail)
+        return Tested(message_id=None, body=body, source=route, fates=[_without_effect(failed)])
+    fates: list[bodies.TestedDestination] = []
+    with store.trial() as work:
+        for destination in route.destinations:
+            answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
+            if isinstance(answer, Fate):
+                fates.append(_without_effect(answer))
+            else:
+                fates.append(_try_intent(work, Planned(destination, answer), item, route, clock=clock))
+    return Tested(message_id=item.message_id, body=body, source=route, fates=fates)
+
+
+def _try_intent(
+    work: Connection, planned: Planned, event: Event, route: SourceRoute, *, clock: Clock
+) -> bodies.TestedDestination:
+    claim = Claim(planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False)
+    (fate,) = settle_claims(work, [claim], now=clock.now())
+    slug = planned.destination.slug
+    stored = effect_by_key(work, slug, planned.intent.effect_key)
+    if fate.fate is not FateKind.PENDING or stored is None:
+        shown = None if stored is None else bodies.transaction(transaction_story(stored))
+        return bodies.TestedDestination(
+            destination=slug, fate=fate.fate, reason=fate.reason, detail=fate.detail, transaction=shown, request=None
+        )
+    ready = prepare(work, stored)
+    transaction = bodies.transaction(transaction_story(stored))
+    if isinstance(ready, NotReady):
+        return bodies.TestedDestination(
+            destination=slug,
+            fate=ready.state,
+            reason=ready.reason,
+            detail=ready.detail,
+            transaction=transaction,
+            request=None,
+        )
+    effect = Effect(
+        kind=EffectKind(stored.kind),
+        effect_key=EffectKey(stored.effect_key),
+        email=stored.email,
+        event_name=stored.event_name,
+        perk=stored.perk,
+        quantity=ready.quantity,
+        attributes=stored.attributes,
+    )
+    quantity = None if ready.quantity is None else f"{ready.quantity:f}"
+    return bodies.TestedDestination(
+        destination=slug,
+        fate=fate.fate,
+        reason=None,
+        detail=ready.detail,
+        transaction=msgspec.structs.replace(transaction, quantity=quantity),
+        request=dict(planned.destination.partner.preview(effect, planned.destination.settings)),
+    )
+
+
+def _without_effect(fate: Fate) -> bodies.TestedDestination:
+    return bodies.TestedDestination(
+        destination=fate.destination,
+        fate=fate.fate,
+        reason=fate.reason,
+        detail=fate.detail,
+        transaction=None,
+        request=None,
+    )
+
+
+def _as_batch(event: bytes, clock: Clock) -> bytes:
+    text = event.strip()
+    try:
+        keyed = msgspec.json.decode(text, type=_Keyed)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise IngestError("the body is not one event as a JSON object", code="invalid_json") from error
+    added = b""
+    if not keyed.type:
+        added += b'"type":"track",'
+    if not keyed.message_id:
+        added += b'"messageId":' + msgspec.json.encode(clock.new_id()) + b","
+    inner = text[1:].lstrip()
+    if inner.startswith(b"}"):
+        added = added.rstrip(b",")
+    return b'{"batch":[{' + added + inner + b"]}"

@@ -1,0 +1,218 @@
+"""The serving process: Tracking API on the hot path, Public API and pages beside it, one uvicorn server."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from punchcard.clock import SystemClock
+from punchcard.errors import PunchcardError, StorageError
+from punchcard.ingest.app import TrackingApp, handles
+from punchcard.log.group_commit import GroupCommit
+from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.gauges import read_gauges
+from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.metrics import prepare_metrics, render_metrics
+from punchcard.runtime.settings import Settings
+from punchcard.store.engine import Store
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.snapshot import SnapshotWatch
+
+Scope = Any  # ASGI's own dictionaries
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BACKLOG = 2048
+_CLOSE_CONNECTIONS_SECONDS = 3
+
+
+def run_serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    prepare_metrics(settings.data, fresh=False)
+    configure_logs(level=settings.log_level, format=settings.log_format)
+    with Serving(settings) as serving:
+        print(f"Punchcard listens on {serving.url}", flush=True)
+        serving.run()
+    return 0
+
+
+class Serving:
+    """Everything of the serving process, opened and closed as one.
+
+    Raises:
+        PunchcardError: on entering, if the port is taken or a part cannot be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Serving":
+        settings = self.settings
+        try:
+            self._socket = self._open.enter_context(_listen(settings.host, settings.port))
+            self.store: Store = open_store(settings)
+            self._open.callback(self.store.close)
+            self.keyring: Keyring = open_keyring(settings)
+            self.watch = SnapshotWatch(
+                self.store, self.keyring, clock=SystemClock(), interval_seconds=settings.config_poll_seconds
+            )
+            self.watch.current()
+            self.log = self._open.enter_context(open_log(settings))
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def url(self) -> str:
+        """Where this process listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        uvloop.run(self._serve(on_ready))
+
+    async def _serve(self, on_ready: Callable[[], None]) -> None:
+        settings = self.settings
+        commit = GroupCommit(
+            self.log,
+            records_max=settings.group_commit_records_max,
+            bytes_max=settings.group_commit_bytes_max,
+            queue_bytes_max=settings.ingest_queue_bytes_max,
+        )
+        tracking = TrackingApp(
+            commit,
+            keys=lambda key: key in self.watch.current().by_write_key,
+            clock=SystemClock(),
+            body_seconds=settings.request_body_seconds,
+        )
+        app = _Dispatch(tracking, self, commit)
+        server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                loop="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
+            ),
+            on_ready,
+        )
+        try:
+            await server.serve(sockets=[self._socket])
+        finally:
+            await asyncio.to_thread(commit.stop)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and stops on a signal without passing the signal on to itself afterwards."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT; the caller still has things to close, so the signal goes no further."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+class _Dispatch:
+    """Sends a request to the app of its path. The hot path is asked first and costs one comparison."""
+
+    def __init__(self, tracking: AsgiApp, serving: Serving, commit: GroupCommit) -> None:
+        self._tracking = tracking
+        self._serving = serving
+        self._commit = commit
+        self._api: AsgiApp | None = None
+        self._api_lock = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        if handles(path):
+            await self._tracking(scope, receive, send)
+        elif path.startswith("/api/") or path == "/api":
+            await (await asyncio.to_thread(self._public_api))(scope, receive, send)
+        elif path == "/health/live":
+            await _answer(send, 200, b'{"status":"live"}')
+        elif path == "/health/ready":
+            await self._ready(send)
+        elif path == "/metrics":
+            body = await asyncio.to_thread(
+                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch)
+            )
+            await _answer(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
+        else:
+            await _answer(send, 404, b'{"errors":[{"type":"not-found","message":"there is nothing at this path"}]}')
+
+    async def _ready(self, send: Send) -> None:
+        try:
+            await asyncio.to_thread(self._serving.store.ping)
+        except StorageError as error:
+            await _answer(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')
+        else:
+            await _answer(send, 200, b'{"status":"ready"}')
+
+    def _public_api(self) -> AsgiApp:
+        # Litestar takes half a second and 40 MB to import: paid by the first call, not by every start.
+        with self._api_lock:
+            if self._api is None:
+                from punchcard.runtime.public_api import build_public_api
+
+                self._api = build_public_api(
+                    self._serving.settings,
+                    store=self._serving.store,
+                    watch=self._serving.watch,
+                    log=self._serving.log,
+                    commit=self._commit,
+                )
+            return self._api
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise PunchcardError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another with --port",
+            code="address_unavailable",
+        ) from error
+    listening.set_inheritable(False)
+    return listening
+
+
+async def _answer(send: Send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
