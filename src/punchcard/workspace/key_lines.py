@@ -44,6 +44,8 @@ def _lines_by_path(text: str) -> Mapping[KeyPath, int]:
         if header := _HEADER.match(line):
             table = _table_path(_parts(header[2]), counts, opens_entry=header[1] == "[[")
             lines.setdefault(table, number)
+            if table and isinstance(table[-1], int):
+                lines.setdefault(table[:-1], number)
         elif assignment := _ASSIGNMENT.match(line):
             lines.setdefault((*table, *_parts(assignment[1])), number)
     return lines

@@ -1,0 +1,319 @@
+from pathlib import Path
+
+import pytest
+
+from punchcard.errors import ConfigurationError
+from punchcard.workspace.file import read_content, read_file
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+
+EXAMPLE = """\
+[workspace]
+name = "Acme Fitness"
+timezone = "America/Los_Angeles"
+
+[[sources]]
+slug = "website"
+name = "Website"                 # optional
+write_key = "wk_website"         # may be "${ENV_NAME}", as every string may
+
+[[sources]]
+slug = "pos"
+write_keys = ["wk_pos", "wk_pos_next"]
+enabled = false
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website", "pos"]
+enabled = true
+[destinations.settings]          # the five settings, Segment's keys
+apiKey = "${PERKVILLE_API_KEY}"
+businessId = "41"
+locationId = "7"
+sendEmail = false
+eventToPerkMap = { "Order Completed" = "123456", "Checked In" = "123457" }
+[destinations.options]
+apiBaseUrl = "http://127.0.0.1:9100"
+requestsPerSecond = 2
+oncePerDay = ["Checked In"]
+[[destinations.filters]]
+title = "no staff"
+if = "contains( properties.email, '@acme.example' )"
+enabled = false
+actions = [{ type = "DROP" }]
+"""
+ENVIRONMENT = {"PERKVILLE_API_KEY": "token-of-acme-1234"}
+
+
+def read(text: str, environment: dict[str, str] | None = None) -> Workspace:
+    return read_content(text.encode(), "punchcard.toml", environment=environment or ENVIRONMENT)
+
+
+def problems(text: str, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        read(text, environment)
+    return caught.value.message.splitlines()
+
+
+def test_whole_example_is_read_to_a_workspace() -> None:
+    assert read(EXAMPLE) == Workspace(
+        name="Acme Fitness",
+        timezone="America/Los_Angeles",
+        sources=(
+            Source(slug="website", name="Website", write_keys=("wk_website",)),
+            Source(slug="pos", name="pos", write_keys=("wk_pos", "wk_pos_next"), enabled=False),
+        ),
+        destinations=(
+            Destination(
+                slug="perkville",
+                type="perkville",
+                sources=("website", "pos"),
+                settings={
+                    "apiKey": "token-of-acme-1234",
+                    "businessId": "41",
+                    "locationId": "7",
+                    "sendEmail": False,
+                    "eventToPerkMap": {"Order Completed": "123456", "Checked In": "123457"},
+                },
+                options={
+                    "apiBaseUrl": "http://127.0.0.1:9100",
+                    "requestsPerSecond": 2,
+                    "oncePerDay": ["Checked In"],
+                },
+                filters=(
+                    DestinationFilter(
+                        title="no staff",
+                        condition="contains( properties.email, '@acme.example' )",
+                        enabled=False,
+                        actions=({"type": "DROP"},),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def test_single_source_is_named_by_source() -> None:
+    text = EXAMPLE.replace('sources = ["website", "pos"]', 'source = "pos"')
+    assert read(text).destinations[0].sources == ("pos",)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        pytest.param("${NAME}", "Acme", id="whole text"),
+        pytest.param("The ${NAME} gym of ${CITY}", "The Acme gym of Oslo", id="inside text"),
+        pytest.param("costs $5 or {5}", "costs $5 or {5}", id="lone dollar"),
+        pytest.param("$${NAME}", "${NAME}", id="escaped"),
+        pytest.param("$$${NAME}", "$${NAME}", id="escaped after a dollar"),
+        pytest.param("${NESTED}", "${NAME}", id="a value is not filled in again"),
+    ],
+)
+def test_variables_are_filled_in_anywhere_in_a_text(written: str, meant: str) -> None:
+    environment = {"NAME": "Acme", "CITY": "Oslo", "NESTED": "${NAME}"}
+    assert read(f'[workspace]\nname = "{written}"', environment).name == meant
+
+
+MINIMAL = """\
+[[sources]]
+slug = "website"
+write_key = "wk"
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+source = "website"
+[destinations.settings]
+apiKey = "k"
+businessId = "41"
+locationId = "7"
+sendEmail = false
+eventToPerkMap = {}
+"""
+
+
+def test_minimal_file_is_valid() -> None:
+    assert read(MINIMAL).name == Workspace().name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param(
+            '"wk"', '"${WK}"', "3: sources.website.write_key: the environment variable WK is not set", id="env"
+        ),
+        pytest.param('"wk"', '"${WK"', '3: sources.website.write_key: "${" must be followed by', id="open brace"),
+        pytest.param('"wk"', '"w k"', "3: sources.website.write_key: a write key is 1 to 128", id="blank in write key"),
+        pytest.param('"wk"', '""', "3: sources.website.write_key: a write key is 1 to 128", id="empty write key"),
+        pytest.param('"wk"', "7", "3: sources.website.write_key: must be text, not a number", id="number as text"),
+        pytest.param('write_key = "wk"', "write_keys = []", "3: sources.website.write_keys: at least one", id="no key"),
+        pytest.param(
+            'write_key = "wk"',
+            'write_keys = ["a", "a"]',
+            '3: sources.website.write_keys: "a" is listed',
+            id="key twice",
+        ),
+        pytest.param(
+            'write_key = "wk"', "", '1: sources.website.write_keys: is missing; give "write_key"', id="key left out"
+        ),
+        pytest.param(
+            'write_key = "wk"',
+            'write_key = "wk"\nwrite_keys = ["b"]',
+            '4: sources.website.write_keys: give either "write_key" or "write_keys", not both',
+            id="key and keys",
+        ),
+        pytest.param(
+            'source = "website"', 'source = "web"', "7: destinations.perkville.source: there is no", id="source"
+        ),
+        pytest.param(
+            'source = "website"', "", '4: destinations.perkville.sources: is missing; give "source"', id="no source"
+        ),
+        pytest.param('type = "perkville"', 'type = "gym"', "6: destinations.perkville.type: there is no", id="type"),
+        pytest.param('slug = "website"', 'slug = "Web Site"', "is not a slug", id="bad slug"),
+        pytest.param('slug = "website"', "", "1: sources[0].slug: is missing", id="no slug"),
+        pytest.param(
+            'write_key = "wk"',
+            'write_key = "wk"\nenabled = "no"',
+            "4: sources.website.enabled: must be true or",
+            id="flag",
+        ),
+        pytest.param(
+            'write_key = "wk"',
+            'write_key = "wk"\ncolour = 1',
+            "4: sources.website.colour: unknown key; known",
+            id="key",
+        ),
+        pytest.param(
+            'write_key = "wk"', 'write_key = "wk"\nenabeld = true', 'unknown key; did you mean "enabled"?', id="typo"
+        ),
+        pytest.param('apiKey = "k"', "apiKey = 5", "9: destinations.perkville.settings.apiKey: ", id="setting type"),
+        pytest.param('apiKey = "k"', "", "8: destinations.perkville.settings.apiKey: ", id="setting missing"),
+        pytest.param(
+            'apiKey = "k"', 'apiKey = "k"\nx = 5', "10: destinations.perkville.settings.x: ", id="setting unknown"
+        ),
+        pytest.param(
+            'apiKey = "k"',
+            "apiKey = 2026-01-01",
+            "9: destinations.perkville.settings.apiKey: must be text",
+            id="a date",
+        ),
+        pytest.param(
+            'apiKey = "k"', "apiKey = nan", "9: destinations.perkville.settings.apiKey: must be text", id="nan"
+        ),
+        pytest.param(
+            "eventToPerkMap = {}",
+            'eventToPerkMap = { "A.b" = "${NONE}" }',
+            '13: destinations.perkville.settings.eventToPerkMap."A.b": the environment variable NONE is not set',
+            id="deep in a map",
+        ),
+        pytest.param(
+            "[destinations.settings]", "[destinations.options]", "destinations.perkville.options.", id="options unknown"
+        ),
+    ],
+)
+def test_one_mistake_is_one_line_with_file_line_and_key_path(old: str, new: str, expected: str) -> None:
+    found = problems(MINIMAL.replace(old, new, 1))
+    assert all(line.startswith("punchcard.toml:") for line in found)
+    assert any(expected in line for line in found), found
+
+
+def test_a_mistake_is_told_once_and_not_what_follows_from_it() -> None:
+    assert len(problems(MINIMAL.replace('"wk"', "7"))) == 1
+    assert len(problems(MINIMAL.replace('write_key = "wk"', ""))) == 1
+    assert len(problems(MINIMAL.replace('source = "website"', ""))) == 1
+    assert len(problems(MINIMAL.replace('apiKey = "k"', "apiKey = nan"))) == 1
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    found = problems(
+        """\
+color = "red"
+[workspace]
+timezone = "Mars/Olympus"
+[[sources]]
+slug = "website"
+write_key = "wk"
+[[sources]]
+slug = "website"
+write_key = "wk"
+[[destinations]]
+slug = "gym"
+type = "swarm"
+source = "shop"
+[[audiences]]
+name = "Loyal"
+"""
+    )
+    expected = [
+        "punchcard.toml:1: color: unknown key",
+        "punchcard.toml:14: audiences: audiences are not available in this version",
+        'punchcard.toml:3: workspace.timezone: "Mars/Olympus" is not a time zone',
+        'punchcard.toml:5: sources[0].slug: "website" is used more than once',
+        'punchcard.toml:6: sources[0].write_key: "wk" is the write key of another source too',
+        'punchcard.toml:8: sources[1].slug: "website" is used more than once',
+        'punchcard.toml:9: sources[1].write_key: "wk" is the write key of another source too',
+        'punchcard.toml:13: destinations.gym.source: there is no source "shop"',
+        'punchcard.toml:12: destinations.gym.type: there is no destination of type "swarm"',
+    ]
+    assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize(
+    ("filter_lines", "expected"),
+    [
+        pytest.param('title = "t"\nif = "a"\nactions = [{ type = "DROP" }]', "filters are not available", id="enabled"),
+        pytest.param(
+            'if = "a"\nenabled = false\nactions = [{ type = "DROP" }]', "[0].title: is missing", id="no title"
+        ),
+        pytest.param(
+            f'title = "{"t" * 65}"\nif = "a"\nenabled = false\nactions = [{{ type = "DROP" }}]',
+            "must have 1 to 64 characters, has 65",
+            id="long title",
+        ),
+        pytest.param('title = "t"\nenabled = false\nactions = [{ type = "DROP" }]', "if: is missing", id="no if"),
+        pytest.param('title = "t"\nif = "a"\nenabled = false', "at least one action", id="no action"),
+        pytest.param(
+            'title = "t"\nif = "a"\nenabled = false\nactions = [{ type = "ERASE" }]',
+            "'ERASE' is not an action; known: DROP, SAMPLE, DROP_PROPERTIES, ALLOW_PROPERTIES",
+            id="unknown action",
+        ),
+        pytest.param('title = "t"\nif = "a"\nenabled = false\nactions = ["DROP"]', "must be a table", id="not a table"),
+    ],
+)
+def test_bad_or_enabled_filter_is_refused(filter_lines: str, expected: str) -> None:
+    found = problems(f"{MINIMAL}[[destinations.filters]]\n{filter_lines}\n")
+    assert any(expected in line for line in found), found
+    assert all("destinations.perkville.filters" in line for line in found)
+
+
+def test_more_than_ten_filters_are_refused() -> None:
+    one = '[[destinations.filters]]\ntitle = "t"\nif = "a"\nenabled = false\nactions = [{ type = "DROP" }]\n'
+    assert len(read(MINIMAL + one * 10).destinations[0].filters) == 10
+    assert "has 11 filters, at most 10" in problems(MINIMAL + one * 11)[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(b"# nothing yet\n", "is empty", id="comments only"),
+        pytest.param(b"[workspace\n", "is not valid TOML: ", id="syntax"),
+        pytest.param(b'name = "\xff"', "is not UTF-8 text", id="encoding"),
+        pytest.param(b"x = " + b"[" * 5000, "is not valid TOML", id="deep"),
+        pytest.param(b"#" * (4 * 1024 * 1024 + 1), "larger than", id="huge"),
+        pytest.param(b"workspace = 1\n[[sources]]\nslug = 3\n", "workspace: must be a table", id="shapes"),
+        pytest.param(b"sources = 1\n", "sources: must be a list of tables", id="not a list"),
+        pytest.param(b"sources = [1]\n", "sources[0]: must be a table, not a number", id="list of numbers"),
+    ],
+)
+def test_unreadable_content_is_refused_with_its_reason(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "punchcard.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        read_file(path, {})
+    assert str(path) in caught.value.message
+    assert expected in caught.value.message
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        read_file(tmp_path / "none.toml", {})

@@ -1,0 +1,90 @@
+from dataclasses import replace
+from string import ascii_lowercase, digits, punctuation
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from punchcard.workspace.document import masked
+from punchcard.workspace.export import export
+from punchcard.workspace.file import read_content
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+names = texts.filter(str.strip)
+slugs = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
+write_keys = st.text(ascii_lowercase + digits + punctuation.replace(":", ""), min_size=1, max_size=20)
+actions = st.fixed_dictionaries(
+    {"type": st.sampled_from(["DROP", "SAMPLE"])},
+    optional={
+        "percent": st.floats(0, 1),
+        "path": texts,
+        "fields": st.dictionaries(texts, st.lists(texts, max_size=3), max_size=2),
+    },
+)
+filters = st.builds(
+    DestinationFilter,
+    title=texts,
+    condition=names,
+    enabled=st.just(False),
+    actions=st.lists(actions, min_size=1, max_size=3).map(tuple),
+)
+
+
+@st.composite
+def workspaces(draw: st.DrawFn) -> Workspace:
+    source_slugs = draw(st.lists(slugs, unique=True, max_size=3))
+    keys = draw(st.lists(write_keys, unique=True, min_size=6, max_size=6))
+    sources = tuple(
+        Source(
+            slug=slug,
+            name=draw(names),
+            write_keys=tuple(keys[2 * index : 2 * index + draw(st.integers(1, 2))]),
+            enabled=draw(st.booleans()),
+        )
+        for index, slug in enumerate(source_slugs)
+    )
+    connected = st.lists(st.sampled_from(source_slugs), unique=True).map(tuple) if source_slugs else st.just(())
+    destinations = tuple(
+        Destination(
+            slug=slug,
+            type="perkville",
+            sources=draw(connected),
+            enabled=draw(st.booleans()),
+            settings={
+                "apiKey": draw(names),
+                "businessId": "41",
+                "locationId": "7",
+                "sendEmail": draw(st.booleans()),
+                "eventToPerkMap": draw(
+                    st.dictionaries(names, st.from_regex(r"[0-9]{1,9}", fullmatch=True), max_size=3)
+                ),
+            },
+            options=draw(st.sampled_from([{}, {"requestsPerSecond": 2}, {"oncePerDay": ["${Checked In}", 'a "b"']}])),
+            filters=tuple(draw(st.lists(filters, max_size=3))),
+        )
+        for slug in draw(st.lists(slugs, unique=True, max_size=2))
+    )
+    zone = draw(st.sampled_from(["UTC", "America/Los_Angeles"]))
+    return Workspace(name=draw(names), timezone=zone, sources=sources, destinations=destinations)
+
+
+@given(workspaces())
+def test_reading_an_exported_workspace_gives_the_same_workspace_with_secrets_masked(workspace: Workspace) -> None:
+    expected = replace(workspace, destinations=tuple(masked(one) for one in workspace.destinations))
+    assert read_content(export(workspace).encode(), "export", environment={}) == expected
+
+
+@pytest.mark.parametrize("secret", ["shorter", "a-token-of-acme-1234"])
+def test_secrets_are_masked(secret: str) -> None:
+    destination = Destination(slug="p", type="perkville", sources=(), settings={"apiKey": secret})
+    text = export(Workspace(destinations=(destination,)))
+    assert secret not in text
+    assert "••••" in text
+
+
+def test_secrets_of_a_type_that_is_no_longer_known_are_masked_too() -> None:
+    destination = Destination(slug="p", type="gone", sources=(), settings={"password": "a-token-of-acme-1234", "n": 1})
+    text = export(Workspace(destinations=(destination,)), catalog={})
+    assert "a-token" not in text
+    assert "n = 1" in text

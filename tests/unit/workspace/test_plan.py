@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.plan import ChangeKind, plan, render
+
+SOURCE = Source(slug="website", name="Website", write_keys=("wk",))
+DESTINATION = Destination(
+    slug="perkville",
+    type="perkville",
+    sources=("website",),
+    settings={"apiKey": "a-token-of-acme-1234", "eventToPerkMap": {"Checked In": "1"}},
+)
+WORKSPACE = Workspace(name="Acme", sources=(SOURCE,), destinations=(DESTINATION,))
+
+
+def with_settings(**settings: object) -> Workspace:
+    return replace(WORKSPACE, destinations=(replace(DESTINATION, settings={**DESTINATION.settings, **settings}),))
+
+
+def test_same_workspace_needs_no_change() -> None:
+    assert plan(WORKSPACE, replace(WORKSPACE)) == []
+    assert render([]) == "no changes"
+
+
+def test_order_of_parts_means_nothing() -> None:
+    other = Source(slug="pos", name="POS", write_keys=("wk2",))
+    assert plan(replace(WORKSPACE, sources=(SOURCE, other)), replace(WORKSPACE, sources=(other, SOURCE))) == []
+
+
+def test_changes_are_told_by_key_path_with_before_and_after() -> None:
+    changes = plan(WORKSPACE, with_settings(eventToPerkMap={"Checked In": "2", "Order Completed": "3"}))
+    assert render(changes) == (
+        "~ destination perkville\n"
+        '    settings.eventToPerkMap."Checked In": "1" → "2"\n'
+        '    settings.eventToPerkMap."Order Completed": (none) → "3"\n'
+        "0 to add, 1 to change, 0 to remove"
+    )
+
+
+def test_secrets_are_masked_and_another_secret_of_the_same_ending_is_told_apart() -> None:
+    assert '"••••1234" → "••••9999"' in render(plan(WORKSPACE, with_settings(apiKey="a-token-of-acme-9999")))
+    told = render(plan(WORKSPACE, with_settings(apiKey="b-token-of-acme-1234")))
+    assert '"••••1234" → "••••1234" (another secret)' in told
+    assert "token-of" not in told
+
+
+def test_added_and_removed_parts_are_told_with_their_values() -> None:
+    changes = plan(WORKSPACE, Workspace(name="Acme", sources=(replace(SOURCE, slug="app"), SOURCE)))
+    assert [(change.kind, change.part, change.slug) for change in changes] == [
+        (ChangeKind.ADD, "source", "app"),
+        (ChangeKind.REMOVE, "destination", "perkville"),
+    ]
+    told = render(changes)
+    assert (
+        '+ source app\n    name: "Website"\n    write_keys: ["wk"]\n    enabled: true\n- destination perkville\n'
+        in told
+    )
+    assert "a-token" not in told
+    assert told.endswith("1 to add, 0 to change, 1 to remove")
+
+
+def test_workspace_fields_are_a_part_of_their_own() -> None:
+    changes = plan(WORKSPACE, replace(WORKSPACE, timezone="Europe/Oslo"))
+    assert render(changes).startswith('~ workspace\n    timezone: "UTC" → "Europe/Oslo"\n')
