@@ -1,5 +1,6 @@
 """The Public API as one ASGI app: routes, tokens, errors in Segment's shape, OpenAPI."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -118,14 +119,17 @@ def build_api(parts: ApiParts) -> Litestar:
 
     @post("/events/test", status_code=200, summary="The Event Tester")
     async def tester(
-        request: Request[Any, Any, Any], source: str | None = None, send: bool = False
+        request: Request[Any, Any, Any], source: str | None = None, *, send: bool = False
     ) -> dict[str, bodies.TestedEvent]:
         """Run one event through validation, filters and mapping; with `send=true` really take it in."""
         body = await request.body()
         if len(body) > _TEST_BYTES_MAX:
             raise _bad_request("one event has at most 32 KB")
-        route = _source_of(parts.current(), source, body)
-        tested = try_event(body, route, store=parts.store, clock=parts.clock, snapshot=parts.current())
+        snapshot = parts.current()
+        route = _source_of(snapshot, source, body)
+        tested = await asyncio.to_thread(
+            try_event, body, route, store=parts.store, clock=parts.clock, snapshot=snapshot
+        )
         if send and tested.message_id is not None:
             await parts.append(tested.record(parts.clock))
         return {"data": tested.answer(sent=send and tested.message_id is not None)}

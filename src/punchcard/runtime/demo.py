@@ -1,0 +1,242 @@
+"""`punchcard demo`: the whole pipeline on this machine, with a simulated gym as the customer."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import tomli_w
+from rich.console import Console
+
+from punchcard.errors import PunchcardError
+from punchcard.runtime.settings import ENVIRONMENT_PREFIX
+
+_FOLDER = Path("demo-data")
+_WRITE_KEY = "wk_gym_demo"
+_SANDBOX_PORT = 9100
+_START_SECONDS = 30.0
+_STOP_SECONDS = 12.0
+_MEMBERS = ("ann", "ben", "carla", "dmitri", "eve", "farid", "gina", "hiro")
+
+
+def run_demo(*, port: int) -> int:
+    """Start everything, let the gym's events flow until Ctrl-C, stop everything; returns the exit status.
+
+    Args:
+        port: Where Punchcard listens.
+
+    Raises:
+        PunchcardError: a part does not start, or the demo's own requirement is not installed.
+    """
+    console = Console(highlight=False)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with ExitStack() as stack:
+        gym = stack.enter_context(_gym())
+        sandbox_port = _SANDBOX_PORT if _is_free(_SANDBOX_PORT) else 0
+        sandbox = stack.enter_context(
+            _process("sandbox", "--data", str(_FOLDER / "sandbox"), "--port", str(sandbox_port), expect="http")
+        )
+        config = _FOLDER / "punchcard.toml"
+        config.write_text(tomli_w.dumps(_configuration(sandbox.url)))
+        data = _FOLDER / "data"
+        product = stack.enter_context(
+            _process("up", "--config", str(config), "--data", str(data), "--port", str(port), expect="Punchcard is up")
+        )
+        console.print(f"\n[bold]Punchcard[/bold] takes events at   {product.url}/v1/track  (write key {_WRITE_KEY})")
+        console.print(f"[bold]Perkville[/bold]'s sandbox is at    {sandbox.url}/  (customers, transactions, faults)")
+        console.print(f"The configuration is           {config}  (change it: it is live a second later)")
+        console.print("A gym sends check-ins, orders and refunds. Ctrl-C stops everything.\n")
+        gym.open(product.url)
+        ledger = _Ledger(product.url, (data / "admin-token").read_text().strip())
+        shown_how = False
+        while not stopping.is_set():
+            gym.something_happens()
+            for row in ledger.news():
+                _show(console, row)
+                if not shown_how and row["fate"] == "delivered":
+                    shown_how = True
+                    console.print(
+                        f"\n  Why did that one get points? In another terminal:\n"
+                        f"  [bold]{sys.argv[0]} trace {row['messageId']} --data {data}[/bold]\n"
+                    )
+            stopping.wait(random.uniform(0.6, 1.6))
+        console.print("\nStopping …")
+    console.print(f"Everything is kept in {_FOLDER}/: the next demo goes on from there, `rm -r {_FOLDER}` forgets it.")
+    return 0
+
+
+@dataclass
+class _Running:
+    """A process of the demo and where it listens."""
+
+    url: str
+
+
+class _Gym:
+    """A small simulated gym: members check in, buy, and now and then give something back."""
+
+    def __init__(self) -> None:
+        self._random = random.Random()
+        self._orders: list[tuple[str, str, Decimal]] = []
+
+    def open(self, url: str) -> None:
+        """Send to the Tracking API at `url` from now on, with Segment's own library."""
+        from segment.analytics.client import Client
+
+        self._client = Client(_WRITE_KEY, host=url, upload_interval=0.1)
+
+    def close(self) -> None:
+        """Send what is left."""
+        if hasattr(self, "_client"):
+            self._client.join()
+
+    def something_happens(self) -> None:
+        """One event of the gym's day."""
+        member = self._random.choice(_MEMBERS)
+        email = f"{member}@example.com"
+        draw = self._random.random()
+        if draw < 0.5:
+            self._track(member, "Checked In", {"email": email, "club": "Downtown"})
+        elif draw < 0.8:
+            order = f"demo-{time.time_ns()}"
+            amount = Decimal(self._random.randint(300, 9000)) / 100
+            self._orders.append((member, order, amount))
+            self._track(member, "Order Completed", {"email": email, "order_id": order, "revenue": f"{amount}"})
+        elif draw < 0.87 and self._orders:
+            member, order, amount = self._orders.pop(self._random.randrange(len(self._orders)))
+            part = (amount / 2).quantize(Decimal("0.01"))
+            self._track(
+                member, "Order Refunded", {"email": f"{member}@example.com", "order_id": order, "total": f"{part}"}
+            )
+        else:
+            # Not in the map: refused with its reason on record, which `trace` shows.
+            self._track(member, "Locker Opened", {"email": email})
+
+    def _track(self, member: str, event: str, properties: dict[str, object]) -> None:
+        self._client.track(user_id=member, event=event, properties=properties)
+
+
+class _Ledger:
+    """Reads the newest transactions through the API."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._request = urllib.request.Request(
+            f"{url}/api/destinations/perkville/transactions?count=20", headers={"Authorization": f"Bearer {token}"}
+        )
+        self._seen: dict[str, str] = {}
+
+    def news(self) -> list[dict[str, object]]:
+        """Rows that are new or stand elsewhere than before, oldest first."""
+        with urllib.request.urlopen(self._request, timeout=10) as response:
+            rows = json.load(response)["data"]["transactions"]
+        first_look = not self._seen
+        news = [row for row in rows if self._seen.get(row["id"]) != row["fate"]]
+        self._seen.update({row["id"]: row["fate"] for row in rows})
+        return [] if first_look and len(rows) > 1 else news[::-1]
+
+
+def _show(console: Console, row: dict[str, object]) -> None:
+    transaction = row["transaction"]
+    assert isinstance(transaction, dict)
+    colour = {"delivered": "green", "pending": "dim", "retrying": "yellow"}.get(str(row["fate"]), "red")
+    console.print(
+        f"  [{colour}]{row['fate']:<10}[/{colour}] {transaction['quantity']:>8} × perk {transaction['perk']}"
+        f"  {transaction['email']:<22} {row['eventName']}" + (f"  [{row['reason']}]" if row["reason"] else ""),
+        markup=True,
+    )
+
+
+def _configuration(sandbox_url: str) -> dict[str, object]:
+    return {
+        "workspace": {"name": "Demo gym", "timezone": "America/Los_Angeles"},
+        "sources": [{"slug": "gym", "name": "Gym", "write_key": _WRITE_KEY}],
+        "destinations": [
+            {
+                "slug": "perkville",
+                "type": "perkville",
+                "source": "gym",
+                "settings": {
+                    "apiKey": "sandbox-token",
+                    "businessId": "41",
+                    "locationId": "7",
+                    "sendEmail": False,
+                    "eventToPerkMap": {
+                        "Order Completed": "123456",
+                        "Order Refunded": "123456",
+                        "Checked In": "123457",
+                    },
+                },
+                "options": {"apiBaseUrl": sandbox_url},
+            }
+        ],
+    }
+
+
+@contextmanager
+def _gym() -> Iterator[_Gym]:
+    try:
+        import segment.analytics  # noqa: F401  # asked for early, so that nothing is started in vain
+    except ImportError as error:
+        raise PunchcardError("the demo sends with Segment's library: pip install 'punchcard[demo]'") from error
+    gym = _Gym()
+    try:
+        yield gym
+    finally:
+        gym.close()
+
+
+@contextmanager
+def _process(*arguments: str, expect: str) -> Iterator[_Running]:
+    _FOLDER.mkdir(exist_ok=True)
+    log = _FOLDER / f"{arguments[0]}.log"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    # Not in our process group: Ctrl-C reaches only us, and we stop the parts in order.
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "punchcard", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=clean,
+            start_new_session=True,
+        )
+        try:
+            yield _Running(_wait_for_url(process, expect, log))
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for_url(process: "subprocess.Popen[str]", expect: str, log: Path) -> str:
+    assert process.stdout is not None
+    timer = threading.Timer(_START_SECONDS, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            if expect in line:
+                return next(word.rstrip("/.,)") for word in line.split() if word.startswith("http"))
+    finally:
+        timer.cancel()
+    raise PunchcardError(f"a part of the demo did not start; its log is {log}: {log.read_text()[-500:].strip()}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
