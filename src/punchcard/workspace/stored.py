@@ -36,8 +36,13 @@ def load(store: Store, keyring: Keyring) -> Stored:
         StorageError: the store is away.
     """
     with store.reading() as work:
-        revision = configuration.revision_of(work)
-        return Stored(revision=revision, workspace=unsealed(read(work), keyring))
+        while True:
+            revision = configuration.revision_of(work)
+            workspace = read(work)
+            # PostgreSQL shows each statement what was committed before it: a change may fall between the two.
+            if configuration.revision_of(work) == revision:
+                break
+    return Stored(revision=revision, workspace=unsealed(workspace, keyring))
 
 
 def read(work: Connection) -> Workspace:
