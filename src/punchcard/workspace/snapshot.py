@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
-from punchcard.destinations.port import DeliveryOptions, Intent, Partner, PartnerClient
+from punchcard.destinations.port import DeliveryOptions, Effect, Intent, Partner, PartnerClient
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.model import Event, EventType
 from punchcard.store import configuration
@@ -227,6 +227,9 @@ class _MissingPartner:
         raise ConfigurationError(self._reason)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
+        raise ConfigurationError(self._reason)
+
+    def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
         raise ConfigurationError(self._reason)
 
     def client(self, settings: object) -> PartnerClient:
