@@ -13,7 +13,6 @@ from punchcard.store.engine import Store
 from punchcard.store.pauses import pause_of
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
-
 T = TypeVar("T")
 
 
