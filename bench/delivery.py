@@ -1,0 +1,154 @@
+"""Delivery against a null partner: transactions a second with every attempt on record, limit off."""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import aiohttp
+import uvloop
+
+from bench.report import Figure, show
+from punchcard.clock import SystemClock
+from punchcard.delivery.loop import DestinationDelivery
+from punchcard.delivery.stages import Target
+from punchcard.destinations.catalog import CATALOG
+from punchcard.store import ledger, outbox
+from punchcard.store.engine import Store
+from punchcard.store.schema import EffectState
+
+_EFFECTS = 10_000
+_ROUNDS = 3
+_IN_FLIGHT = 64
+
+
+@contextmanager
+def null_partner() -> Iterator[str]:
+    """A null partner in a process of its own; yields its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.null_partner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
+def settings_for(url: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Perkville settings and options that point at a local partner, with no limit."""
+    settings: dict[str, object] = {
+        "apiKey": "bench",
+        "businessId": "41",
+        "locationId": "7",
+        "sendEmail": False,
+        "eventToPerkMap": {"Order Completed": "123456"},
+    }
+    return settings, {"apiBaseUrl": url, "requestsPerSecond": 0, "concurrency": _IN_FLIGHT}
+
+
+def main() -> None:
+    """Measure and print."""
+    with null_partner() as url:
+        ceiling = max(uvloop.run(_bare_posts(url)) for _ in range(2))
+        rates = [uvloop.run(_deliver(url)) for _ in range(_ROUNDS)]
+    show(
+        Figure(
+            name="delivery, every attempt recorded",
+            unit="trans/s",
+            values=rates,
+            target=2_500,
+            ceiling=ceiling,
+            ceiling_name="bare aiohttp POSTs",
+        )
+    )
+
+
+async def _bare_posts(url: str) -> float:
+    """Ceiling: the same requests with nothing recorded."""
+    body = b'{"perk": "/v2/perks/123456/", "quantity": "9.99"}'
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_IN_FLIGHT)) as session:
+
+        async def some() -> None:
+            for _ in range(_EFFECTS // _IN_FLIGHT):
+                async with session.post(url + "/v2/transactions/", data=body) as answer:
+                    await answer.read()
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))
+        return _EFFECTS / (time.perf_counter() - begun)
+
+
+async def _deliver(url: str) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{Path(folder) / 'punchcard.db'}")
+        _fill(store)
+        partner = CATALOG["perkville"]
+        settings = partner.read_settings(*settings_for(url))
+        target = Target(
+            slug="perkville",
+            partner=partner,
+            settings=settings,
+            options=partner.delivery_options(settings),
+            fingerprint="bench",
+        )
+        delivery = DestinationDelivery(
+            "perkville", store=store, clock=SystemClock(), current=lambda: target, poll_seconds=1
+        )
+        stopping = asyncio.Event()
+        begun = time.perf_counter()
+        running = asyncio.create_task(delivery.run(stopping, grace_seconds=5))
+        while await asyncio.to_thread(_delivered, store) < _EFFECTS:
+            await asyncio.sleep(0.05)
+        seconds = time.perf_counter() - begun
+        stopping.set()
+        await running
+        store.close()
+        return _EFFECTS / seconds
+
+
+def _delivered(store: Store) -> int:
+    with store.reading() as work:
+        return ledger.count(work, "perkville", states=[EffectState.DELIVERED])
+
+
+def _fill(store: Store) -> None:
+    now = datetime.now(UTC)
+    with store.unit_of_work() as work:
+        outbox.add(
+            work,
+            [
+                outbox.NewEffect(
+                    destination="perkville",
+                    effect_key=f"SEG:bench:ORDER:{number}:order-completed",
+                    kind="transaction",
+                    source="bench",
+                    message_id=f"m{number}",
+                    event_name="Order Completed",
+                    log_position=1,
+                    event_index=number,
+                    received_at=now,
+                    customer=f"c{number % 5000}@example.com",
+                    email=f"c{number % 5000}@example.com",
+                    perk="123456",
+                    requested_quantity=Decimal("9.99"),
+                    attributes=None,
+                    order_id=str(number),
+                    is_refund=False,
+                )
+                for number in range(_EFFECTS)
+            ],
+            now=now,
+        )
+
+
+if __name__ == "__main__":
+    main()
