@@ -64,7 +64,6 @@ class Settings:
     """Every setting; what each means stands in `default.toml` beside its default."""
 
     data: Path
-    config: str
     database_url: Secret  # may hold a password
     log_url: Secret
     lake_url: Secret
@@ -82,7 +81,6 @@ class Settings:
     lake_flush_seconds: float
     lake_rows_max: int
     log_retention_hours: float
-    delivery_lease_seconds: float
     delivery_poll_seconds: float
     config_poll_seconds: float
     shutdown_seconds: float
@@ -98,10 +96,6 @@ class Settings:
     def lake_location(self) -> str:
         """Where the lake is: a folder or a URL."""
         return self.lake_url.reveal() or str(self.data / "lake")
-
-    def config_path(self) -> Path | None:
-        """The config file, None if there is none."""
-        return Path(self.config) if self.config else None
 
     def secret_key_path(self) -> Path:
         """Where the secret key is kept if the operator gives none."""

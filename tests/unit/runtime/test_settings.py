@@ -31,7 +31,6 @@ def test_defaults_need_no_environment() -> None:
     assert settings.port == 8080
     assert settings.lake_flush_seconds == 2.0
     assert settings.log_format is LogFormat.AUTO
-    assert settings.config_path() is None
 
 
 def test_environment_stands_above_the_default_file_and_overrides_above_the_environment() -> None:
