@@ -1,0 +1,113 @@
+"""From the Tracking API to the partner at 200 events a second: how long until Perkville gets the POST."""
+
+import asyncio
+import base64
+import json
+import re
+import time
+
+import aiohttp
+import uvloop
+
+from bench.delivery import settings_for
+from bench.product import WRITE_KEY, product
+from bench.report import Figure, percentile, show
+
+_PER_SECOND = 200
+_SECONDS = 10
+_WARM_UP = 200  # events before any is counted
+_KEY = re.compile(rb'"trans_source_id":\s*"SEG:bench:EVENT:(m\d+)"')
+
+
+class _TimingPartner(asyncio.Protocol):
+    """Notes when each key arrives and answers 201."""
+
+    arrived: dict[str, float]
+
+    def __init__(self, arrived: dict[str, float]) -> None:
+        self.arrived = arrived
+        self._pending = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._pending += data
+        while found := _KEY.search(self._pending):
+            self.arrived.setdefault(found[1].decode(), time.perf_counter())
+            self._pending = self._pending[found.end() :]
+            body = b'{"transaction_id": 1}'
+            self._transport.write(
+                b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (len(body), body)
+            )
+
+
+def main() -> None:
+    """Measure and print."""
+    waits = uvloop.run(_measure())
+    show(
+        Figure(
+            name=f"receipt → POST, p50 at {_PER_SECOND}/s",
+            unit="ms",
+            values=[percentile(waits, 0.5) * 1000],
+            target=25,
+            at_most=True,
+        )
+    )
+    show(
+        Figure(
+            name=f"receipt → POST, p99 at {_PER_SECOND}/s",
+            unit="ms",
+            values=[percentile(waits, 0.99) * 1000],
+            target=150,
+            at_most=True,
+        )
+    )
+
+
+async def _measure() -> list[float]:
+    arrived: dict[str, float] = {}
+    server = await asyncio.get_running_loop().create_server(lambda: _TimingPartner(arrived), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings, options = settings_for(f"http://127.0.0.1:{port}")
+    sent: dict[str, float] = {}
+    starting = product({**settings, "eventToPerkMap": {"Checked In": "123457"}}, options)
+    running = await asyncio.to_thread(starting.__enter__)
+    try:
+        headers = {"Authorization": "Basic " + base64.b64encode(f"{WRITE_KEY}:".encode()).decode()}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            total = _WARM_UP + _PER_SECOND * _SECONDS
+            begun = time.perf_counter()
+            sending = []
+            for number in range(total):
+                await asyncio.sleep(max(0.0, begun + number / _PER_SECOND - time.perf_counter()))
+                sending.append(asyncio.create_task(_send(session, running.url, number, sent)))
+            await asyncio.gather(*sending)
+            deadline = time.perf_counter() + 20
+            while len(arrived) < total and time.perf_counter() < deadline:
+                await asyncio.sleep(0.05)
+    finally:
+        await asyncio.to_thread(starting.__exit__, None, None, None)
+        server.close()
+    missing = len(sent) - len(arrived)
+    if missing:
+        raise AssertionError(f"{missing} awards did not arrive")
+    return [arrived[key] - sent[key] for key in list(sent)[_WARM_UP:]]
+
+
+async def _send(session: aiohttp.ClientSession, url: str, number: int, sent: dict[str, float]) -> None:
+    body = {
+        "messageId": f"m{number}",
+        "userId": f"u{number}",
+        "event": "Checked In",
+        "properties": {"email": f"u{number}@example.com", "padding": "x" * 800},
+    }
+    sent[f"m{number}"] = time.perf_counter()
+    async with session.post(f"{url}/v1/track", data=json.dumps(body)) as answer:
+        assert answer.status == 200
+
+
+if __name__ == "__main__":
+    main()

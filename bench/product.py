@@ -1,0 +1,103 @@
+"""The product as a real process tree, for benches that measure it from outside."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+WRITE_KEY = "wk_bench"
+
+
+@dataclass(frozen=True)
+class Product:
+    """A running `punchcard up`.
+
+    Attributes:
+        ready_seconds: From start until `GET /health/ready` answered 200.
+    """
+
+    url: str
+    data: Path
+    pid: int
+    ready_seconds: float
+
+
+@contextmanager
+def product(settings: dict[str, object], options: dict[str, object]) -> Iterator[Product]:
+    """`punchcard up` on a fresh data folder with one source and one Perkville destination."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "punchcard.toml"
+        config.write_text(
+            tomli_w.dumps(
+                {
+                    "sources": [{"slug": "bench", "write_key": WRITE_KEY}],
+                    "destinations": [
+                        {
+                            "slug": "perkville",
+                            "type": "perkville",
+                            "source": "bench",
+                            "settings": settings,
+                            "options": options,
+                        }
+                    ],
+                }
+            )
+        )
+        data = Path(folder) / "data"
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "punchcard", "up", "--config", str(config), "--data", str(data), "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning"},
+        )
+        try:
+            assert process.stdout is not None
+            url = ""
+            for line in process.stdout:
+                if found := re.search(r"http://\S+", line):
+                    url = found[0].rstrip(".,")
+                    break
+            _wait_until_ready(url)
+            yield Product(url, data, process.pid, time.perf_counter() - begun)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def memory_bytes(pid: int) -> int:
+    """Proportional set size of a process and all its descendants: shared pages are counted once."""
+    total = 0
+    for one in [pid, *_descendants(pid)]:
+        text = Path(f"/proc/{one}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    return total
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    # A thread other than the main one may have started a child.
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children += [int(one) for one in (task / "children").read_text().split()]
+    return sorted({one for child in children for one in [child, *_descendants(child)]})
+
+
+def _wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.01)
+    raise TimeoutError(f"{url} did not become ready")

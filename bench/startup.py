@@ -1,0 +1,47 @@
+"""How soon `up` is ready, how much memory it holds when idle, how fast `punchcard --help` is."""
+
+import subprocess
+import sys
+import time
+
+from bench.delivery import null_partner, settings_for
+from bench.product import memory_bytes, product
+from bench.report import Figure, rounds, show
+
+_SETTLE_SECONDS = 6
+
+
+def main() -> None:
+    """Measure and print."""
+    bare = rounds(5, lambda: _seconds([sys.executable, "-c", "import typer"]))
+    shown = rounds(5, lambda: _seconds([sys.executable, "-m", "punchcard", "--help"]))
+    show(
+        Figure(
+            name="punchcard --help",
+            unit="ms",
+            values=[one * 1000 for one in shown],
+            target=300,
+            ceiling=min(bare) * 1000,
+            ceiling_name="bare import of typer",
+            at_most=True,
+        )
+    )
+    ready, memory = [], []
+    with null_partner() as url:
+        for _ in range(3):
+            with product(*settings_for(url)) as running:
+                ready.append(running.ready_seconds * 1000)
+                time.sleep(_SETTLE_SECONDS)
+                memory.append(memory_bytes(running.pid) / 1e6)
+    show(Figure(name="up: ready (new data folder)", unit="ms", values=ready, target=2_000, at_most=True))
+    show(Figure(name="up: memory of all processes, idle", unit="MB", values=memory, target=200, at_most=True))
+
+
+def _seconds(command: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()
