@@ -42,8 +42,19 @@ def _judge_send(started: Started, answer: Answer, *, clock: Clock, options: Deli
             return _moved(started, answer, Outcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
         case RejectedError():
             return _moved(started, answer, Outcome.REJECTED, EffectState.REJECTED, now, now)
+        case RetryableError() if answer.status == TOO_MANY_REQUESTS:
+            return _slowed_down(started, answer, EffectState.RETRYING, now, clock=clock, options=options)
         case RetryableError():
-            return _retry_or_park(started, answer, now, clock=clock, options=options)
+            return _later_or_parked(
+                started,
+                answer,
+                now,
+                outcome=Outcome.RETRYABLE,
+                state=EffectState.RETRYING,
+                reason=answer.code,
+                clock=clock,
+                options=options,
+            )
         case _:
             return _moved(
                 started,
@@ -66,6 +77,8 @@ def _judge_read_back(started: Started, answer: Answer, *, clock: Clock, options:
         return _moved(
             started, answer, Outcome.CREDENTIALS, EffectState.UNKNOWN, now, now, reason=in_doubt, counts=False
         )
+    if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
+        return _slowed_down(started, answer, EffectState.UNKNOWN, now, clock=clock, options=options, reason=in_doubt)
     if answer is None and in_doubt == "outcome_unknown":
         return _not_there(started, now, clock=clock, options=options)
     if answer is None:
@@ -99,29 +112,25 @@ def _not_there(started: Started, now: datetime, *, clock: Clock, options: Delive
     return _moved(started, absent, Outcome.NOT_FOUND, EffectState.RETRYING, now, later, counts=False)
 
 
-def _retry_or_park(
-    started: Started, error: RetryableError, now: datetime, *, clock: Clock, options: DeliveryOptions
+def _slowed_down(
+    started: Started,
+    error: RetryableError,
+    state: EffectState,
+    now: datetime,
+    *,
+    clock: Clock,
+    options: DeliveryOptions,
+    reason: str | None = None,
 ) -> Settlement:
-    if error.status == TOO_MANY_REQUESTS:
-        # Not this effect's fault: the whole destination slows down, and the try is not held against it.
-        wait = wait_seconds(
-            1,
-            base_seconds=min(1.0, options.retry_base_seconds),
-            jitter=clock.jitter(),
-            retry_after_seconds=error.retry_after_seconds,
-        )
-        later = now + timedelta(seconds=wait)
-        return _moved(started, error, Outcome.RETRYABLE, EffectState.RETRYING, now, later, counts=False)
-    return _later_or_parked(
-        started,
-        error,
-        now,
-        outcome=Outcome.RETRYABLE,
-        state=EffectState.RETRYING,
-        reason=error.code,
-        clock=clock,
-        options=options,
+    # Not this effect's fault: the whole destination slows down, and the try is not held against it.
+    wait = wait_seconds(
+        1,
+        base_seconds=min(1.0, options.retry_base_seconds),
+        jitter=clock.jitter(),
+        retry_after_seconds=error.retry_after_seconds,
     )
+    later = now + timedelta(seconds=wait)
+    return _moved(started, error, Outcome.RETRYABLE, state, now, later, reason=reason, counts=False)
 
 
 def _later_or_parked(
@@ -157,19 +166,29 @@ def _later_or_parked(
 
 
 def _delivered(started: Started, performed: Performed, now: datetime) -> Settlement:
+    found = _found_words(started) if started.action is Action.READ_BACK else None
     return Settlement(
         effect_id=started.effect.id,
         number=started.number,
         settled_at=now,
         status=performed.status,
         outcome=Outcome.DELIVERED,
-        attempt_detail=performed.note or ("found by reading back" if started.action is Action.READ_BACK else None),
+        attempt_detail=performed.note or found,
         state=EffectState.DELIVERED,
         reason=None,
-        detail=performed.note,
+        detail=performed.note or found,
         due_at=now,
         partner_id=performed.partner_id,
     )
+
+
+def _found_words(started: Started) -> str:
+    # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
+    asked = started.effect.requested_quantity
+    if started.quantity == asked or started.quantity is None:
+        return "found by reading back"
+    wanted = "no amount was asked" if asked is None else f"{asked:f} was asked"
+    return f"found by reading back; {wanted}, {started.quantity:f} sent"
 
 
 def _moved(

@@ -41,10 +41,6 @@ class TokenBucket:
         """Use up tokens that `available` has shown."""
         self._tokens -= count
 
-    def give_back(self, count: int) -> None:
-        """Return tokens that were taken and not needed."""
-        self._tokens += count
-
     def seconds_until_one(self) -> float:
         """How long until `available` shows at least one."""
         self._fill()
@@ -55,6 +51,7 @@ class TokenBucket:
 
     def slow_down(self, seconds: float) -> None:
         """The partner asked for fewer requests: grant none for `seconds`, then fewer than before."""
+        self._fill()
         now = self._clock.monotonic()
         if now >= self._closed_until:  # one answer of many at once is enough to halve the rate
             self._share = max(_SLOWEST, self._share / 2)
@@ -68,7 +65,8 @@ class TokenBucket:
 
     def _fill(self) -> None:
         now = self._clock.monotonic()
-        elapsed = now - self._filled_at
+        # Nothing grows while it is closed: else a long wait would be followed by the full rate at once.
+        elapsed = max(0.0, now - max(self._filled_at, self._closed_until))
         self._filled_at = now
         self._share = min(1.0, self._share + elapsed * _RECOVERY_PER_SECOND)
         if self._is_unlimited():

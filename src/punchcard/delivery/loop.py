@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from punchcard.clock import Clock
+from punchcard.delivery.judgement import TOO_MANY_REQUESTS
 from punchcard.delivery.limit import TokenBucket
+from punchcard.delivery.retry import bounded
 from punchcard.delivery.stages import Answered, Cycle, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.port import PartnerClient
+from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import OutcomeUnknownError, RetryableError, StorageError
 from punchcard.store import outbox
 from punchcard.store.engine import Leadership, Store
@@ -19,7 +22,6 @@ T = TypeVar("T")
 
 _STANDBY_SECONDS = 1.0
 _STORAGE_RETRY_SECONDS = 1.0
-_TOO_MANY_REQUESTS = 429
 _SLOW_DOWN_SECONDS = 1.0
 
 
@@ -39,12 +41,14 @@ class DestinationDelivery:
         self._clock = clock
         self._current = current
         self._poll_seconds = poll_seconds
+        self._poll_seconds = poll_seconds
         self._telemetry = DeliveryTelemetry(slug)
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], int] = {}  # the effect of each
         self._answered: list[Answered] = []
+        self._target: Target | None = None  # as last seen
         self._client: PartnerClient | None = None
         self._client_fingerprint = ""
         self._woken = asyncio.Event()
@@ -79,52 +83,74 @@ class DestinationDelivery:
 
     async def _deliver(self, leadership: Leadership, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
+            self._woken.clear()
             target = self._current()
+            if target is None and self._target is not None and self._answered:
+                target = replace(self._target, enabled=False)  # removed: what is on its way is settled all the same
             if target is None:
                 await self._rest(_STANDBY_SECONDS)
                 continue
+            self._target = target
             self._bucket.set_rate(target.options.requests_per_second)
-            self._woken.clear()
             room = min(target.options.concurrency - len(self._in_flight), self._bucket.available())
             try:
                 if not await self._in_thread(leadership.held):
                     await self._rest(_STANDBY_SECONDS)
                     continue
                 done = await self._step(target, room=room)
+                if not done.started and not done.moved and not self._answered:
+                    await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
-                continue
-            if not done.started and not done.moved and not self._answered:
-                await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
 
     async def _step(self, target: Target, *, room: int) -> Cycle:
+        # Made before anything is claimed, so that what is claimed leaves at once.
+        client = await self._client_for(target)
         answered, self._answered = self._answered, []
+        busy = frozenset(self._in_flight.values())
         try:
             done = await self._in_thread(
-                lambda: cycle(self._store, target, answered, room=room, clock=self._clock, telemetry=self._telemetry)
+                lambda: cycle(
+                    self._store,
+                    target,
+                    answered,
+                    room=room,
+                    clock=self._clock,
+                    telemetry=self._telemetry,
+                    busy=busy,
+                )
             )
         except StorageError:
             self._answered = answered + self._answered
             raise
-        if done.started:
-            client = await self._client_for(target)
-            self._bucket.take(len(done.started))
-            for started in done.started:
-                task = asyncio.create_task(self._attempt(client, target, started))
-                self._in_flight.add(task)
-                task.add_done_callback(self._in_flight.discard)
+        self._bucket.take(len(done.started))
+        for started in done.started:
+            task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
+            self._in_flight[task] = started.effect.id
+            task.add_done_callback(self._in_flight.pop)
         return done
 
-    async def _attempt(self, client: PartnerClient, target: Target, started: outbox.Started) -> None:
+    async def _attempt(
+        self, client: PartnerClient, target: Target, started: outbox.Started, *, send_before: datetime
+    ) -> None:
         begun = self._clock.monotonic()
         try:
-            answer = await attempt(client, started, telemetry=self._telemetry)
+            answer = await attempt(
+                client, started, send_before=send_before, clock=self._clock, telemetry=self._telemetry
+            )
         except asyncio.CancelledError:
             answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
-        if isinstance(answer, RetryableError) and answer.status == _TOO_MANY_REQUESTS:
-            self._bucket.slow_down(answer.retry_after_seconds or _SLOW_DOWN_SECONDS)
-        self._answered.append(Answered(started=started, answer=answer, seconds=self._clock.monotonic() - begun))
+        if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
+            self._bucket.slow_down(bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS))
+        self._answered.append(
+            Answered(
+                started=started,
+                answer=answer,
+                seconds=self._clock.monotonic() - begun,
+                fingerprint=target.fingerprint,
+            )
+        )
         self._woken.set()
 
     async def _client_for(self, target: Target) -> PartnerClient:
@@ -157,21 +183,24 @@ class DestinationDelivery:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        target = self._current()
-        if target is None or not self._answered:
+        if self._target is None or not self._answered:
             return
         try:
-            await self._step(target, room=0)
+            await self._step(self._target, room=0)
         except StorageError as error:
             # The attempts stay without a settlement: the next start reads them back.
             self._telemetry.storage_failed(error=error.message)
 
     def _release_orphans(self) -> None:
-        target = self._current()
-        wait = timedelta(seconds=target.options.unknown_wait_seconds if target else 0)
         now = self._clock.now()
+        due_at = None
+        if self._store.is_sqlite:
+            # A file's leader is gone only when its process is dead; one that lost PostgreSQL may still be sending.
+            target = self._current()
+            options = target.options if target else DeliveryOptions()
+            due_at = now + timedelta(seconds=options.unknown_wait_seconds)
         with self._store.unit_of_work() as work:
-            count = outbox.release_orphans(work, self._slug, now=now, due_at=now + wait)
+            count = outbox.release_orphans(work, self._slug, now=now, due_at=due_at)
         if count:
             self._telemetry.orphans_released(count=count)
 

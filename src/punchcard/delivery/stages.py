@@ -5,9 +5,9 @@ Between the two lies the rule that keeps awards single: an attempt is durable be
 that has no settlement is never repeated before the partner was asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -16,7 +16,7 @@ from punchcard.delivery.judgement import Answer, judge
 from punchcard.delivery.preparation import NotReady, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
-from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError
+from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
 from punchcard.store import outbox
 from punchcard.store.engine import Store
 from punchcard.store.outbox import Action, Settlement, Started, StoredEffect
@@ -24,6 +24,7 @@ from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.schema import EffectState
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
+# The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
 _LEASE_MARGIN_SECONDS = 5.0
 
 
@@ -46,11 +47,16 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """An attempt with what came of it, waiting to be settled."""
+    """An attempt with what came of it, waiting to be settled.
+
+    Attributes:
+        fingerprint: Of the settings that the attempt was made with; they may have changed since.
+    """
 
     started: Started
     answer: Answer
     seconds: float
+    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +65,32 @@ class Cycle:
 
     Attributes:
         started: Attempts that may leave now.
+        send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
         paused: True if the destination stands still for its credentials.
     """
 
     started: Sequence[Started]
+    send_before: datetime
     moved: int
     paused: bool
 
 
 def cycle(
-    store: Store, target: Target, answered: Sequence[Answered], *, room: int, clock: Clock, telemetry: DeliveryTelemetry
+    store: Store,
+    target: Target,
+    answered: Sequence[Answered],
+    *,
+    room: int,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
+    busy: Collection[int] = (),
 ) -> Cycle:
     """Settle what has come back, then claim and prepare up to `room` effects, all in one unit of work.
+
+    Args:
+        room: How many attempts may be started.
+        busy: Effects that the caller has on its way: never claimed, however late their answers come.
 
     Raises:
         StorageError: nothing of it happened; call again with the same answers.
@@ -80,23 +99,48 @@ def cycle(
         settled = settle(work, target, answered, clock=clock)
         resumed = _resume_if_changed(work, target)
         paused = not target.enabled or pause_of(work, target.slug) is not None
-        claimed = [] if paused else claim(work, target, room=room, clock=clock)
-        started = [one for one in (begin(work, target, effect, clock=clock) for effect in claimed) if one]
+        claimed = [] if paused else claim(work, target, room=room, busy=busy, clock=clock)
         now = clock.now()
-        lease = target.options.request_timeout_seconds + target.options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
-        outbox.start(work, started, now=now, lease_until=now + timedelta(seconds=lease))
+        started = _begin_all(work, target, claimed, clock=clock)
     # Said only now: what a failed unit of work has not done is not reported.
     if resumed:
         telemetry.destination_resumed()
     settled.report(answered, telemetry)
-    return Cycle(started=started, moved=len(claimed) - len(started), paused=paused)
+    return Cycle(
+        started=started,
+        send_before=now + timedelta(seconds=_LEASE_MARGIN_SECONDS),
+        moved=len(claimed) - len(started),
+        paused=paused,
+    )
 
 
-def claim(work: Connection, target: Target, *, room: int, clock: Clock) -> list[StoredEffect]:
+def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect], *, clock: Clock) -> list[Started]:
+    now = clock.now()
+    options = target.options
+    lease_until = now + timedelta(
+        seconds=options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
+    )
+    begun: list[Started] = []
+    written = 0
+    for effect in claimed:
+        one = begin(work, target, effect, clock=clock)
+        if one is None:
+            continue
+        begun.append(one)
+        if effect.is_refund:
+            # The next refund of the same order must find this one in the ledger.
+            outbox.start(work, begun[written:], now=now, lease_until=lease_until)
+            written = len(begun)
+    outbox.start(work, begun[written:], now=now, lease_until=lease_until)
+    return begun
+
+
+def claim(work: Connection, target: Target, *, room: int, busy: Collection[int], clock: Clock) -> list[StoredEffect]:
     """Effects that are due and first in their customer's lane, so that no order is overtaken by its refund."""
     if room <= 0:
         return []
-    return outbox.claimable(work, target.slug, now=clock.now(), limit=room)
+    found = outbox.claimable(work, target.slug, now=clock.now(), limit=room + len(busy))
+    return [effect for effect in found if effect.id not in busy][:room]
 
 
 def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Started | None:
@@ -139,8 +183,12 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     )
 
 
-async def attempt(client: PartnerClient, started: Started, *, telemetry: DeliveryTelemetry) -> Answer:
+async def attempt(
+    client: PartnerClient, started: Started, *, send_before: datetime, clock: Clock, telemetry: DeliveryTelemetry
+) -> Answer:
     """Make the one call of a started attempt; every way it can end is an answer."""
+    if clock.now() > send_before:
+        return RetryableError("this process stood still after it had claimed the effect: nothing was sent", code="late")
     effect = Effect(
         kind=EffectKind(started.effect.kind),
         effect_key=EffectKey(started.effect.effect_key),
@@ -198,7 +246,15 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     """Write what became of attempts; refused credentials pause the destination, once."""
     settlements = [judge(one.started, one.answer, clock=clock, options=target.options) for one in answered]
     moved = outbox.settle(work, settlements)
-    refusal = next((one.answer for one in answered if isinstance(one.answer, CredentialsError)), None)
+    # A refusal of settings that have been changed in the meantime says nothing of the new ones.
+    refusal = next(
+        (
+            one.answer
+            for one in answered
+            if isinstance(one.answer, CredentialsError) and one.fingerprint == target.fingerprint
+        ),
+        None,
+    )
     newly_paused = refusal is not None and pause(
         work,
         Pause(

@@ -129,14 +129,14 @@ def _keep_conflicts(work: Connection, conflicts: Sequence[NewEffect], ledgers: d
 
 def _new_effect(claim: Claim) -> NewEffect:
     intent = claim.planned.intent
-    if len(intent.effect_key) > 100 or not intent.effect_key.isascii():
+    if len(intent.effect_key) > 100 or not intent.effect_key.isascii() or "\x00" in intent.effect_key:
         raise InvariantError(f"effect key {intent.effect_key!r} is longer than 100 ASCII characters")
     return NewEffect(
         destination=claim.planned.destination.slug,
         effect_key=intent.effect_key,
         kind=intent.kind,
         source=claim.source,
-        message_id=claim.event.message_id,
+        message_id=outbox.storable(claim.event.message_id),
         event_name=intent.event_name,
         log_position=claim.position,
         event_index=claim.index,

@@ -4,12 +4,13 @@ import fcntl
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Protocol
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.store.schema import metadata
@@ -18,6 +19,8 @@ from punchcard.store.schema import metadata
 HEAD_MIGRATION = "0001"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
+# What a database that is full, locked or away raises; anything else is a defect of ours and goes through.
+_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 class Store:
@@ -32,11 +35,17 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise ConfigurationError("the store's URL cannot be read: sqlite:///FILE or postgresql://…") from error
         if parsed.get_backend_name() == "sqlite":
-            if not parsed.database:
+            if not parsed.database or parsed.database == ":memory:":
                 raise ConfigurationError("the store's SQLite URL names no file")
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"the store's folder cannot be made: {error}") from error
         elif parsed.get_backend_name() == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         else:
@@ -44,6 +53,8 @@ class Store:
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._engine = _sqlite_engine(parsed) if self.is_sqlite else create_engine(parsed, pool_pre_ping=True)
+        # PostgreSQL's own default shows each statement of a unit of work another moment.
+        self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
         self._writing: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._migrate()
@@ -62,8 +73,8 @@ class Store:
                 connection.begin(),
             ):
                 yield connection
-        except OperationalError as error:
-            raise StorageError(f"the store cannot be written: {error.orig}") from error
+        except _AWAY as error:
+            raise StorageError(f"the store cannot be written: {_cause(error)}") from error
 
     @contextmanager
     def trial(self) -> Iterator[Connection]:
@@ -87,10 +98,10 @@ class Store:
             StorageError: the database is locked or away.
         """
         try:
-            with self._engine.connect() as connection, connection.begin():
+            with self._engine.connect().execution_options(**self._view) as connection, connection.begin():
                 yield connection
-        except OperationalError as error:
-            raise StorageError(f"the store cannot be read: {error.orig}") from error
+        except _AWAY as error:
+            raise StorageError(f"the store cannot be read: {_cause(error)}") from error
 
     @contextmanager
     def leadership(self, name: str) -> Iterator["Leadership"]:
@@ -98,17 +109,14 @@ class Store:
 
         Ends by itself when the process dies, by whatever cause.
         """
+        leadership: _FileLeadership | _AdvisoryLeadership
         if self.is_sqlite:
             slug = "".join(c if c.isalnum() or c == "-" else "_" for c in name)
-            with Path(f"{self._url.database}.{slug}.leader").open("a") as handle:
-                yield _FileLeadership(handle)
-            return
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            leadership = _AdvisoryLeadership(connection, name)
-            try:
-                yield leadership
-            finally:
-                leadership.release()
+            leadership = _FileLeadership(Path(f"{self._url.database}.{slug}.leader"))
+        else:
+            leadership = _AdvisoryLeadership(self._url, name)
+        with closing(leadership):
+            yield leadership
 
     def ping(self) -> None:
         """Prove that the store takes writes now.
@@ -117,7 +125,13 @@ class Store:
             StorageError: it does not.
         """
         with self.unit_of_work() as work:
-            work.execute(text("DELETE FROM revisions WHERE name = ''"))
+            # A real write: a full disk shows only when a page is to be stored.
+            work.execute(
+                text(
+                    "INSERT INTO revisions (name, value) VALUES ('ping', 0)"
+                    " ON CONFLICT (name) DO UPDATE SET value = 1 - revisions.value"
+                )
+            )
 
     def close(self) -> None:
         """Release all connections."""
@@ -184,45 +198,71 @@ class Leadership(Protocol):
     """The competition for one role among processes."""
 
     def held(self) -> bool:
-        """True if this process has the role now; tries to take it if it is free."""
+        """True if this process has the role now; tries to take it if it is free.
+
+        Raises:
+            StorageError: it cannot be told now; the role may be lost.
+        """
 
 
 class _FileLeadership:
-    def __init__(self, handle: IO[str]) -> None:
-        self._handle = handle
+    """A lock on a file: the operating system frees it when the process ends, by whatever cause."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: IO[str] | None = None
         self._taken = False
 
     def held(self) -> bool:
-        if not self._taken:
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            self._taken = True
+        if self._taken:
+            return True
+        try:
+            if self._handle is None:
+                self._handle = self._path.open("a")
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StorageError(f"{self._path}: the file cannot be locked: {error.strerror}") from error
+        self._taken = True
         return True
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
 
 
 class _AdvisoryLeadership:
-    """A session lock of PostgreSQL: gone as soon as the session is, so asking for it again proves that it is held."""
+    """A session lock of PostgreSQL: gone as soon as the session is, so a session that answers proves that it is held.
 
-    def __init__(self, connection: Connection, name: str) -> None:
-        self._connection = connection
+    The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives.
+    """
+
+    def __init__(self, url: URL, name: str) -> None:
+        self._engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-        self._times_taken = 0
+        self._connection: Connection | None = None
+        self._taken = False
 
     def held(self) -> bool:
         try:
-            if self._times_taken:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            if self._taken:
                 self._connection.execute(text("SELECT 1"))
                 return True
-            taken = bool(self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}))
+            self._taken = bool(self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}))
         except DBAPIError as error:
-            self._times_taken = 0
-            self._connection.invalidate()
+            self.close()
             raise StorageError(f"the store is away: {error.orig}") from error
-        self._times_taken += taken
-        return taken
+        return self._taken
 
-    def release(self) -> None:
-        if self._times_taken and not self._connection.invalidated:
-            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+    def close(self) -> None:
+        connection, self._connection, self._taken = self._connection, None, False
+        if connection is not None:
+            connection.invalidate()  # ends the session, and with it the lock, also where it is half dead
+            connection.close()
+
+
+def _cause(error: Exception) -> object:
+    return getattr(error, "orig", None) or error

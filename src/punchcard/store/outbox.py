@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
 
+from punchcard.errors import InvariantError
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _NO_ANSWER = "the worker stopped before the answer came"
@@ -128,14 +130,25 @@ def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> d
 
 def effects_by_message(work: Connection, destination: str, message_ids: Iterable[str]) -> dict[str, StoredEffect]:
     """The effects that these messages have made already, for ever."""
-    storable = {text for text in map(_storable, message_ids) if text}
-    return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, storable)}
+    stored = {storable(one) for one in message_ids}
+    return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, stored)}
 
 
 def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
-    """Put effects in the queue. The unique index on the key is the last line of defence: it raises on a repeat."""
+    """Put effects in the queue.
+
+    Raises:
+        InvariantError: a key stands in the ledger already. The unique index is the last line of defence.
+    """
     if not new:
         return
+    try:
+        _insert(work, new, now)
+    except IntegrityError as error:
+        raise InvariantError(f"an effect key was added twice: {error.orig}") from error
+
+
+def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
     work.execute(
         insert(effects),
         [
@@ -144,8 +157,8 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
                 "effect_key": one.effect_key,
                 "kind": one.kind,
                 "source": one.source,
-                "message_id": _storable(one.message_id),
-                "event_name": _storable(one.event_name),
+                "message_id": storable(one.message_id),
+                "event_name": storable(one.event_name),
                 "log_position": one.log_position,
                 "event_index": one.event_index,
                 "received_at": one.received_at,
@@ -154,7 +167,7 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
                 "perk": one.perk,
                 "requested_quantity": _decimal_text(one.requested_quantity),
                 "quantity": None if one.is_refund else _decimal_text(one.requested_quantity),
-                "attributes": None if one.attributes is None else json.dumps(one.attributes, sort_keys=True),
+                "attributes": None if one.attributes is None else json.dumps(dict(one.attributes), sort_keys=True),
                 "order_id": _storable(one.order_id),
                 "is_refund": one.is_refund,
                 "state": EffectState.PENDING,
@@ -175,12 +188,12 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
         "email": new.email,
         "quantity": _decimal_text(new.requested_quantity),
         "event": new.event_name,
-        "attributes": new.attributes,
+        "attributes": None if new.attributes is None else dict(new.attributes),
     }
     work.execute(
         insert(effect_conflicts).values(
             effect_id=effect_id,
-            message_id=_storable(new.message_id),
+            message_id=storable(new.message_id),
             log_position=new.log_position,
             event_index=new.event_index,
             received_at=new.received_at,
@@ -190,8 +203,13 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 
 
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
-    """Effects that are due and first in their customer's lane, oldest due first. The caller starts or settles each."""
+    """Effects that are due and first in their customer's lane, oldest due first. The caller starts or settles each.
+
+    A lane is also closed while anything of it is on its way: an older effect that an operator has put back in the
+    queue waits for it.
+    """
     earlier = effects.alias("earlier")
+    flying = effects.alias("flying")
     statement = (
         select(effects)
         .where(
@@ -204,6 +222,13 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
                 earlier.c.customer == effects.c.customer,
                 earlier.c.is_open == true(),
                 earlier.c.id < effects.c.id,
+            ),
+            effects.c.customer.not_in(
+                select(flying.c.customer).where(
+                    flying.c.destination == destination,
+                    flying.c.state == EffectState.SENDING,
+                    flying.c.lease_until >= now,
+                )
             ),
         )
         .order_by(effects.c.due_at, effects.c.id)
@@ -241,7 +266,7 @@ def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_
                 "b_number": one.number,
                 "b_perk": one.perk,
                 "b_quantity": _decimal_text(one.quantity),
-                "b_detail": one.detail,
+                "b_detail": _storable(one.detail),
             }
             for one in started
         ],
@@ -272,7 +297,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_settled_at": one.settled_at,
                 "b_status": one.status,
                 "b_outcome": one.outcome,
-                "b_detail": one.attempt_detail,
+                "b_detail": _storable(one.attempt_detail),
             }
             for one in settlements
         ],
@@ -302,10 +327,10 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_state": one.state,
                 "b_open": one.state.is_open,
                 "b_reason": one.reason,
-                "b_detail": one.detail,
+                "b_detail": _storable(one.detail),
                 "b_counts": 1 if one.counts else 0,
                 "b_due_at": one.due_at,
-                "b_partner_id": one.partner_id,
+                "b_partner_id": _storable(one.partner_id),
                 "b_end": None if one.state.is_open else one.settled_at,
             }
             for one in settlements
@@ -332,7 +357,7 @@ def put(
             state=state,
             is_open=state.is_open,
             reason=reason,
-            detail=detail,
+            detail=_storable(detail),
             due_at=due_at,
             lease_until=None,
             settled_at=None if state.is_open else now,
@@ -353,10 +378,14 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
     )
 
 
-def release_orphans(work: Connection, destination: str, *, now: datetime, due_at: datetime) -> int:
-    """Say of every effect that a dead worker had on its way that its outcome is unknown; returns how many.
+def release_orphans(work: Connection, destination: str, *, now: datetime, due_at: datetime | None) -> int:
+    """Say of every effect that a stopped worker had on its way that its outcome is unknown; returns how many.
 
     To be called only by the one process that holds the destination's delivery leadership.
+
+    Args:
+        due_at: When a request of a worker that is surely dead can no longer land. None if it may only be cut off from
+            the store: then each waits until its lease is over.
     """
     orphans = and_(effects.c.destination == destination, effects.c.state == EffectState.SENDING)
     work.execute(
@@ -370,7 +399,12 @@ def release_orphans(work: Connection, destination: str, *, now: datetime, due_at
     released = work.execute(
         update(effects)
         .where(orphans)
-        .values(state=EffectState.UNKNOWN, reason="worker_stopped", due_at=due_at, lease_until=None)
+        .values(
+            state=EffectState.UNKNOWN,
+            reason="worker_stopped",
+            due_at=effects.c.lease_until if due_at is None else due_at,
+            lease_until=None,
+        )
     )
     return released.rowcount
 
@@ -460,6 +494,10 @@ def _decimal_text(value: Decimal | None) -> str | None:
     return None if value is None else f"{value:f}"
 
 
+def storable(text: str) -> str:
+    """The text as both engines can keep it: PostgreSQL takes no U+0000, so the replacement character stands in."""
+    return text.replace("\x00", "\ufffd")
+
+
 def _storable(text: str | None) -> str | None:
-    # PostgreSQL cannot keep U+0000 in text; nothing is compared by it, so the replacement character stands in.
-    return None if text is None else text.replace("\x00", "\ufffd")
+    return None if text is None else storable(text)

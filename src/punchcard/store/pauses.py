@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
+from punchcard.store.outbox import storable
 from punchcard.store.schema import destination_pauses
 
 
@@ -33,7 +34,7 @@ def pause(work: Connection, wanted: Pause) -> bool:
         insert(destination_pauses).values(
             destination=wanted.destination,
             reason=wanted.reason,
-            detail=wanted.detail,
+            detail=storable(wanted.detail),
             since=wanted.since,
             settings_fingerprint=wanted.settings_fingerprint,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.fates import FateBatch, decode_batch, encode_batch
 from punchcard.store.schema import fate_batches, log_positions
@@ -17,12 +18,12 @@ def position_of(work: Connection, consumer: str) -> int:
 
 def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
     """Move the consumer from `expected` to `to`; False if it does not stand there: another process has moved it."""
-    if (
-        expected == 0
-        and work.scalar(select(log_positions.c.consumer).where(log_positions.c.consumer == consumer)) is None
-    ):
-        work.execute(insert(log_positions).values(consumer=consumer, position=to))
-        return True
+    if expected == 0:
+        # Two processes that start on an empty store together: the second finds the row of the first.
+        engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+        first = engine_insert(log_positions).values(consumer=consumer, position=to).on_conflict_do_nothing()
+        if work.execute(first).rowcount == 1:
+            return True
     moved = work.execute(
         update(log_positions)
         .where(log_positions.c.consumer == consumer, log_positions.c.position == expected)
