@@ -1,0 +1,250 @@
+"""The rules of a transaction: who may get which perk where, how many points that makes, and that none is made twice."""
+
+import sqlite3
+from dataclasses import replace
+from datetime import datetime, time
+from decimal import ROUND_HALF_UP, Decimal
+from zoneinfo import ZoneInfo
+
+from punchcard.clock import Clock, to_micros
+from punchcard.sandbox.answers import WHOLE_REQUEST, Problem, invalid, refusal
+from punchcard.sandbox.database import Database
+from punchcard.sandbox.faults import Faults
+from punchcard.sandbox.orders import Order, read_order
+from punchcard.sandbox.resources import RESOURCES
+from punchcard.sandbox.web import Answer, json_answer
+
+
+def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: bytes) -> Answer:
+    """Answer `POST /v2/transactions/`: 201 with the stored transaction, or why there is none.
+
+    Raises:
+        StorageError: it cannot be stored now.
+    """
+    order = read_order(body)
+    if isinstance(order, list):
+        return invalid(*order)
+    with database.unit_of_work():
+        if (forbidden := _check_staffed(database, order)) is not None:
+            return forbidden
+        order = _rounded(order, faults)
+        problems = _check(database, clock, order=order, faults=faults)
+        if problems:
+            return invalid(*problems)
+        original = _find_duplicate(database, order)
+        if original is not None:
+            return _duplicate_answer(database, original, order=order, status=faults.duplicate_status)
+        transaction_id = _store(database, order, now_us=to_micros(clock.now()))
+    return json_answer(201, RESOURCES["transactions"].find(database, transaction_id))
+
+
+def void_transaction(database: Database, clock: Clock, *, transaction_id: int) -> bool:
+    """Take a transaction back as staff do: it becomes VOID, and a VOID_REF of the opposite quantity offsets it.
+
+    Its `trans_source_id` stays used. False if there is no such transaction, or it is not ACTIVE.
+    """
+    with database.unit_of_work():
+        row = database.row(
+            "SELECT * FROM transactions WHERE transaction_id = ? AND status = 'ACTIVE'", (transaction_id,)
+        )
+        if row is None:
+            return False
+        now_us = to_micros(clock.now())
+        quantity = -Decimal(row["quantity"])
+        database.write("UPDATE transactions SET status = 'VOID' WHERE transaction_id = ?", (transaction_id,))
+        database.write(
+            "INSERT INTO transactions (business_id, location_id, perk_id, user_id, title, classification, points,"
+            " quantity, transaction_us, status, send_email) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'VOID_REF', 0)",
+            (
+                *(row[key] for key in ("business_id", "location_id", "perk_id", "user_id", "title")),
+                row["classification"],
+                row["points"],
+                format(quantity, "f"),
+                now_us,
+            ),
+        )
+        connection_id = _connection_id(database, row["business_id"], user_id=row["user_id"], now_us=now_us)
+        _change_balance(database, connection_id, perk=row, quantity=quantity, now_us=now_us)
+    return True
+
+
+def points_total(*, classification: str, points: int, quantity: Decimal) -> Decimal:
+    """What a transaction does to the balance: points per unit times units, taken away if the perk is a REDEEM."""
+    total = points * quantity
+    return -total if classification == "REDEEM" else total
+
+
+def _check_staffed(database: Database, order: Order) -> Answer | None:
+    row = database.row("SELECT status, is_staffed FROM businesses WHERE business_id = ?", (order.business_id,))
+    if row is None:
+        return invalid(Problem("business", f"Business {order.business_id} does not exist", "does_not_exist"))
+    if not row["is_staffed"]:
+        message = f"The owner of this token does not work at business {order.business_id}"
+        return refusal(403, "permission_error", [Problem("business", message, "permission_denied")])
+    if row["status"] != "ACTIVE":
+        return invalid(Problem("business", f"Business {order.business_id} is not active", "not_active"))
+    return None
+
+
+def _rounded(order: Order, faults: Faults) -> Order:
+    if faults.fractional != "round":
+        return order
+    return replace(order, quantity=order.quantity.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def _check(database: Database, clock: Clock, *, order: Order, faults: Faults) -> list[Problem]:
+    location = database.row("SELECT * FROM locations WHERE location_id = ?", (order.location_id,))
+    perk = database.row("SELECT * FROM perks WHERE perk_id = ?", (order.perk_id,))
+    found = [
+        _check_location(location, order),
+        _check_perk(perk, order),
+        _check_quantity(perk, order=order, faults=faults),
+        _check_user(database, order),
+    ]
+    problems = [problem for problem in found if problem is not None]
+    if not problems and location is not None and order.limit_to_once_per_calendar_day:
+        problems = _check_once_a_day(database, clock, order=order, timezone=location["timezone"])
+    return problems
+
+
+def _check_location(row: sqlite3.Row | None, order: Order) -> Problem | None:
+    name = f"Location {order.location_id}"
+    if row is None:
+        return Problem("location", f"{name} does not exist", "does_not_exist")
+    if row["business_id"] != order.business_id:
+        return Problem("location", f"{name} does not belong to business {order.business_id}", "wrong_business")
+    if row["status"] != "ACTIVE":
+        return Problem("location", f"{name} is not active", "not_active")
+    return None
+
+
+def _check_perk(row: sqlite3.Row | None, order: Order) -> Problem | None:
+    name = f"Perk {order.perk_id}"
+    if row is None:
+        return Problem("perk", f"{name} does not exist", "does_not_exist")
+    if row["business_id"] != order.business_id:
+        return Problem("perk", f"{name} does not belong to Business {order.business_id}", "wrong_business")
+    if row["status"] != "ACTIVE":
+        return Problem("perk", f"{name} is not active", "not_active")
+    return None
+
+
+def _check_quantity(perk: sqlite3.Row | None, *, order: Order, faults: Faults) -> Problem | None:
+    if order.quantity == 0:
+        return Problem("quantity", "quantity must not be zero", "zero_quantity")
+    if order.quantity < 0 and faults.negative == "refuse":
+        return Problem("quantity", "quantity must be positive", "negative_quantity")
+    if order.quantity < 0 and perk is not None and perk["classification"] == "REDEEM":
+        # A redemption already takes away: a negative one would give points for nothing.
+        return Problem("quantity", "quantity of a REDEEM perk must be positive", "negative_quantity")
+    if faults.fractional == "refuse" and order.quantity != order.quantity.to_integral_value():
+        return Problem("quantity", "quantity must be a whole number", "fractional_quantity")
+    return None
+
+
+def _check_user(database: Database, order: Order) -> Problem | None:
+    if order.user_id is None or database.row("SELECT 1 FROM users WHERE user_id = ?", (order.user_id,)):
+        return None
+    return Problem("user", f"User {order.user_id} does not exist", "does_not_exist")
+
+
+def _check_once_a_day(database: Database, clock: Clock, *, order: Order, timezone: str) -> list[Problem]:
+    zone = ZoneInfo(timezone)
+    midnight = datetime.combine(clock.now().astimezone(zone).date(), time(), zone)
+    today = database.row(
+        "SELECT 1 FROM transactions JOIN users USING (user_id) WHERE (user_id = ? OR email_key = ?) AND perk_id = ?"
+        " AND business_id = ? AND status = 'ACTIVE' AND transaction_us >= ?",
+        (order.user_id, _email_key(order), order.perk_id, order.business_id, to_micros(midnight)),
+    )
+    if today is None:
+        return []
+    message = f"Perk {order.perk_id} was already awarded to this customer today"
+    return [Problem(WHOLE_REQUEST, message, "limit_to_once_per_calendar_day")]
+
+
+def _find_duplicate(database: Database, order: Order) -> int | None:
+    if order.trans_source_id is None:
+        return None
+    row = database.row(
+        "SELECT transaction_id FROM transactions WHERE business_id = ? AND trans_source_id = ?",
+        (order.business_id, order.trans_source_id),
+    )
+    return None if row is None else int(row["transaction_id"])
+
+
+def _duplicate_answer(database: Database, original: int, *, order: Order, status: int) -> Answer:
+    if status == 200:
+        return json_answer(200, RESOURCES["transactions"].find(database, original))
+    message = f"A transaction with trans_source_id {order.trans_source_id} already exists"
+    return invalid(Problem("trans_source_id", message, "duplicate_trans_source_id"), status=status)
+
+
+def _store(database: Database, order: Order, *, now_us: int) -> int:
+    perk = database.row("SELECT * FROM perks WHERE perk_id = ?", (order.perk_id,))
+    assert perk is not None, "a checked order names a perk that exists"
+    user_id = order.user_id or _user_id(database, order, now_us=now_us)
+    connection_id = _connection_id(database, order.business_id, user_id=user_id, now_us=now_us)
+    transaction_id = database.write(
+        "INSERT INTO transactions (business_id, location_id, perk_id, user_id, title, classification, points,"
+        " quantity, transaction_us, status, trans_source_id, send_email)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', ?, ?)",
+        (
+            order.business_id,
+            order.location_id,
+            order.perk_id,
+            user_id,
+            perk["title"],
+            perk["classification"],
+            perk["points"],
+            format(order.quantity, "f"),
+            now_us,
+            order.trans_source_id,
+            order.send_email,
+        ),
+    )
+    _change_balance(database, connection_id, perk=perk, quantity=order.quantity, now_us=now_us)
+    return transaction_id
+
+
+def _email_key(order: Order) -> str | None:
+    return None if order.email is None else order.email.lower()
+
+
+def _user_id(database: Database, order: Order, *, now_us: int) -> int:
+    row = database.row("SELECT user_id FROM users WHERE email_key = ?", (_email_key(order),))
+    if row is not None:
+        return int(row["user_id"])
+    return database.write(
+        "INSERT INTO users (email, email_key, last_mod_us) VALUES (?, ?, ?)", (order.email, _email_key(order), now_us)
+    )
+
+
+def _connection_id(database: Database, business_id: int, *, user_id: int, now_us: int) -> int:
+    row = database.row(
+        "SELECT connection_id FROM connections WHERE business_id = ? AND user_id = ?", (business_id, user_id)
+    )
+    if row is not None:
+        return int(row["connection_id"])
+    # Somebody who has not joined earns all the same; the connection waits for them.
+    return database.write(
+        "INSERT INTO connections (business_id, user_id, status, last_mod_us) VALUES (?, ?, 'PENDING', ?)",
+        (business_id, user_id, now_us),
+    )
+
+
+def _change_balance(
+    database: Database, connection_id: int, *, perk: sqlite3.Row, quantity: Decimal, now_us: int
+) -> None:
+    """Add a transaction's points; `perk` is any row with classification and points. A balance may go below zero."""
+    total = points_total(classification=perk["classification"], points=perk["points"], quantity=quantity)
+    row = database.row(
+        "SELECT point_balance, lifetime_earned_points FROM connections WHERE connection_id = ?", (connection_id,)
+    )
+    assert row is not None, "the connection was found or made in the same unit of work"
+    balance = Decimal(row["point_balance"]) + total
+    lifetime = Decimal(row["lifetime_earned_points"]) + (total if perk["classification"] == "EARN" else 0)
+    database.write(
+        "UPDATE connections SET point_balance = ?, lifetime_earned_points = ?, last_transaction_us = ?,"
+        " last_mod_us = ? WHERE connection_id = ?",
+        (format(balance, "f"), format(lifetime, "f"), now_us, now_us, connection_id),
+    )

@@ -1,0 +1,117 @@
+"""The front of the sandbox: reads a request whole, lets the bad day happen, and passes it on to the part it is for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from punchcard.clock import Clock
+from punchcard.errors import StorageError
+from punchcard.sandbox import api, judge
+from punchcard.sandbox.answers import edge_block, throttled, unavailable
+from punchcard.sandbox.api import PerkvilleApi
+from punchcard.sandbox.database import Database
+from punchcard.sandbox.faults import Faults, Misfortune, Strike
+from punchcard.sandbox.judge import Judge
+from punchcard.sandbox.pages.site import Site
+from punchcard.sandbox.web import Answer, Request
+
+RESET_EXTENSION = "punchcard.reset"
+"""Where the server puts a function that tears the connection down; see `server.ResettableProtocol`."""
+
+READ_BYTES_MAX = 1_048_576
+"""No body is read further than this; what is too large for the API is refused by the API in its own words."""
+
+# The shapes of ASGI, whose messages are dictionaries of anything.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Front:
+    """The ASGI application."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._misfortune = Misfortune(clock)
+        self._api = PerkvilleApi(database, clock, faults=lambda: self._misfortune.faults)
+        self._judge = Judge(database, self._misfortune)
+        self._site = Site(database, clock, self._misfortune)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or tear its connection down."""
+        request = await _read(scope, receive)
+        if request is None:
+            return  # the caller has gone
+        answer = await self._answer(request)
+        if answer is None:
+            scope["extensions"][RESET_EXTENSION]["reset"]()
+            await receive()  # returns when the connection is gone, so that the server does not answer after all
+            return
+        await _write(answer, send)
+
+    async def _answer(self, request: Request) -> Answer | None:
+        if request.path.startswith(api.PREFIX):
+            answer = await self._play(request)
+            self._misfortune.counts["requests"] += 1
+            self._misfortune.counts["no_answer" if answer is None else f"status_{answer.status}"] += 1
+            return answer
+        try:
+            if request.path.startswith(judge.PREFIX):
+                return await self._judge.answer(request)
+            return self._site.answer(request)
+        except StorageError as exc:
+            return Answer(503, exc.message.encode(), "text/plain; charset=utf-8")
+
+    async def _play(self, request: Request) -> Answer | None:
+        """Perkville's answer on the day that is switched on; None for no answer at all."""
+        faults = self._misfortune.faults
+        if not request.headers.get("user-agent"):
+            return edge_block()
+        if faults.latency_ms:
+            await asyncio.sleep(faults.latency_ms / 1000)
+        if wait_seconds := self._misfortune.seconds_to_wait():
+            return throttled(wait_seconds if faults.retry_after is None else faults.retry_after)
+        strike = self._misfortune.strike(is_write=request.is_write)
+        if strike is Strike.RESET:
+            return None
+        if strike is Strike.ANSWERED:
+            return unavailable(faults.status or 503, retry_after_seconds=faults.retry_after, html=faults.html)
+        answer = self._perform(request)
+        if strike is Strike.ANSWER_LOST:
+            return _lost(faults)
+        return answer
+
+    def _perform(self, request: Request) -> Answer:
+        try:
+            return self._api.answer(request)
+        except StorageError:
+            return unavailable(503)
+
+
+def _lost(faults: Faults) -> Answer | None:
+    return None if faults.reset else unavailable(504, html=faults.html)
+
+
+async def _read(scope: Scope, receive: Receive) -> Request | None:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body") or len(body) > READ_BYTES_MAX:
+            break
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query_string=scope["query_string"].decode("latin-1"),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        body=body,
+    )
+
+
+async def _write(answer: Answer, send: Send) -> None:
+    headers = [(b"content-length", str(len(answer.body)).encode()), (b"content-type", answer.content_type.encode())]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

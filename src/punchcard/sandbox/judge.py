@@ -1,0 +1,107 @@
+"""What tests use below `/sandbox/`: switch faults on, and read the truth that no answer on the wire can hide."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from punchcard.clock import from_micros
+from punchcard.errors import ConfigurationError
+from punchcard.sandbox.awards import points_total
+from punchcard.sandbox.database import Database, snapshot
+from punchcard.sandbox.faults import Misfortune, parse_faults
+from punchcard.sandbox.web import Answer, Request, json_answer
+
+PREFIX = "/sandbox/"
+
+_ALL_TRANSACTIONS = """
+SELECT transaction_id, business_id, location_id, perk_id, user_id, email, title, classification, points, quantity,
+       status, trans_source_id, send_email, transaction_us
+FROM transactions JOIN users USING (user_id) ORDER BY transaction_id
+"""
+
+
+class JudgedTransaction(msgspec.Struct, frozen=True):
+    """One stored transaction with everything known of it; ids are plain numbers, quantities exact decimals as text."""
+
+    transaction_id: int
+    business: int
+    location: int
+    perk: int
+    user: int
+    email: str
+    title: str
+    classification: str
+    points: int
+    quantity: str
+    points_total: str
+    transaction_status: str
+    trans_source_id: str | None
+    send_email: bool
+    received_at: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """All transactions, in the order in which they were stored."""
+
+    count: int
+    transactions: list[JudgedTransaction]
+
+
+class Judge:
+    """Answers what arrives below `/sandbox/`."""
+
+    def __init__(self, database: Database, misfortune: Misfortune) -> None:
+        self._database = database
+        self._misfortune = misfortune
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer one request; a long one is read in another thread, from a snapshot."""
+        match request.method, request.path[len(PREFIX) :]:
+            case "GET", "transactions":
+                body = await asyncio.to_thread(_all_transactions, self._database.path)
+                return Answer(200, body)
+            case "GET", "faults":
+                return json_answer(200, self._misfortune.faults)
+            case "PUT", "faults":
+                return self._switch(request)
+            case "GET", "requests":
+                return json_answer(200, {"counts": dict(sorted(self._misfortune.counts.items()))})
+        return json_answer(404, {"error": f"There is no {request.method} {request.path}"})
+
+    def _switch(self, request: Request) -> Answer:
+        try:
+            self._misfortune.switch(parse_faults(request.body))
+        except ConfigurationError as exc:
+            return json_answer(400, {"error": exc.message})
+        return json_answer(200, self._misfortune.faults)
+
+
+def _all_transactions(path: Path) -> bytes:
+    with snapshot(path) as connection:
+        transactions = [_judged(row) for row in connection.execute(_ALL_TRANSACTIONS)]
+    return msgspec.json.encode(Verdict(len(transactions), transactions))
+
+
+def _judged(row: tuple[object, ...]) -> JudgedTransaction:
+    (*ids, email, title, classification, points, quantity, status, source_id, send_email, micros) = row
+    total = points_total(classification=str(classification), points=int(str(points)), quantity=Decimal(str(quantity)))
+    transaction_id, business, location, perk, user = (int(str(each)) for each in ids)
+    return JudgedTransaction(
+        transaction_id=transaction_id,
+        business=business,
+        location=location,
+        perk=perk,
+        user=user,
+        email=str(email),
+        title=str(title),
+        classification=str(classification),
+        points=int(str(points)),
+        quantity=str(quantity),
+        points_total=format(total, "f"),
+        transaction_status=str(status),
+        trans_source_id=None if source_id is None else str(source_id),
+        send_email=bool(send_email),
+        received_at=from_micros(int(str(micros))).isoformat(timespec="microseconds"),
+    )

@@ -1,0 +1,89 @@
+"""The sandbox's web site: which page answers which address, and who may send its forms."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from punchcard.clock import Clock
+from punchcard.sandbox.database import Database
+from punchcard.sandbox.faults import Misfortune
+from punchcard.sandbox.pages import apps, catalog, customers, switches
+from punchcard.sandbox.pages.view import FOLDER, View
+from punchcard.sandbox.web import Answer, Request
+
+Page = Callable[[View, Request, int], Answer]
+"""Answers a request; the number is the id in the address, 0 if it has none."""
+
+_ROUTES: list[tuple[str, str, Page]] = [
+    ("GET", r"/", switches.home),
+    ("GET", r"/settings/usr/apps/", apps.list_tokens),
+    ("GET", r"/settings/usr/apps/segment/", apps.ask_for_token),
+    ("POST", r"/settings/usr/apps/segment/", apps.make_token),
+    ("POST", r"/settings/usr/apps/revoke/", apps.revoke_token),
+    ("POST", r"/settings/usr/apps/restore/", apps.restore_token),
+    ("GET", r"/perks/", catalog.list_perks),
+    ("POST", r"/perks/", catalog.add_perk),
+    ("GET", r"/perks/([0-9]{1,18})/", catalog.show_perk),
+    ("POST", r"/perks/([0-9]{1,18})/", catalog.save_perk),
+    ("GET", r"/locations/", catalog.list_locations),
+    ("GET", r"/customers/", customers.list_customers),
+    ("GET", r"/customers/([0-9]{1,18})/", customers.show_customer),
+    ("GET", r"/transactions/", customers.list_transactions),
+    ("POST", r"/transactions/([0-9]{1,18})/void/", customers.void),
+    ("GET", r"/faults/", switches.show_faults),
+    ("POST", r"/faults/", switches.switch_faults),
+]
+
+_SECURITY_HEADERS = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
+_STYLE_PATH = "/static/sandbox.css"
+
+
+class Site:
+    """Answers what is neither the API nor the judge's."""
+
+    def __init__(self, database: Database, clock: Clock, misfortune: Misfortune) -> None:
+        self._view = View(database, clock, misfortune)
+        self._style = (FOLDER / "static" / "sandbox.css").read_bytes()
+        self._routes = [(method, re.compile(pattern), page) for method, pattern, page in _ROUTES]
+
+    def answer(self, request: Request) -> Answer:
+        """Answer one request.
+
+        Raises:
+            StorageError: a change cannot be stored now.
+        """
+        if request.path == _STYLE_PATH:
+            return Answer(200, self._style, "text/css; charset=utf-8", (("Cache-Control", "max-age=60"),))
+        answer = self._page(request)
+        return Answer(answer.status, answer.body, answer.content_type, (*answer.headers, *_SECURITY_HEADERS))
+
+    def _page(self, request: Request) -> Answer:
+        if request.is_write and not is_same_site(request):
+            message = "This form was sent from another site, so nothing was done."
+            return self._view.page("message.html", request, status=403, title="Refused", message=message)
+        for method, pattern, page in self._routes:
+            match = pattern.fullmatch(request.path)
+            if match is not None and method == request.method:
+                return page(self._view, request, int(match[1]) if pattern.groups else 0)
+        message = "There is no such page in the sandbox."
+        return self._view.page("message.html", request, status=404, title="Not found", message=message)
+
+
+def is_same_site(request: Request) -> bool:
+    """Whether a form comes from these pages, or from a tool that is no browser.
+
+    Browsers say where a form comes from; another site's page in the same browser must not change anything here.
+    """
+    fetch_site = request.headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site in {"same-origin", "none"}
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

@@ -1,0 +1,105 @@
+"""The sandbox as a running server: one process, one thread, stopped by SIGTERM or SIGINT."""
+
+import contextlib
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
+from punchcard.sandbox.database import open_database
+from punchcard.sandbox.front import RESET_EXTENSION, Front
+
+GRACE_SECONDS = 2
+"""How long a request under way may take to finish once the sandbox is told to stop."""
+
+KEEP_ALIVE_SECONDS = 75
+"""As long as usual edges keep an idle connection; shorter would trip clients over connections that close under them."""
+
+BACKLOG = 1024
+
+
+def serve_sandbox(
+    *, data: Path, host: str = "127.0.0.1", port: int = 9100, on_ready: Callable[[int], None] | None = None
+) -> None:
+    """Serve the sandbox until SIGTERM or SIGINT, then return.
+
+    Args:
+        data: The folder that keeps its state; made if it is not there.
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
+        on_ready: Called once with the port when requests are taken.
+
+    Raises:
+        ConfigurationError: the folder cannot keep the state, or the address cannot be listened on.
+    """
+    clock = SystemClock()
+    with contextlib.closing(open_database(data, clock)) as database, _listen(host, port) as listener:
+        config = uvicorn.Config(
+            Front(database, clock),
+            http=ResettableProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        _Server(config, on_ready=on_ready).run(sockets=[listener])
+
+
+class ResettableProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, and a way for the application to reset the connection as a broken network does."""
+
+    def on_message_begin(self) -> None:
+        """Offer the reset to the application of each request."""
+        super().on_message_begin()
+        self.scope["extensions"] = {RESET_EXTENSION: {"reset": self._reset}}
+
+    def _reset(self) -> None:
+        peer = self.transport.get_extra_info("socket")
+        # To linger for no time at all means: drop what is not sent, and say RST instead of FIN.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready and which a signal ends without an error status."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[int], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None and sockets:
+            self._on_ready(sockets[0].getsockname()[1])
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again after a clean stop, so that the process would seem to have been killed.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        originals = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in originals.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+        )
+    except (OSError, OverflowError) as exc:
+        raise ConfigurationError(f"The sandbox cannot listen on {host} port {port}: {exc}") from exc
