@@ -1,0 +1,106 @@
+"""Keeps the number of data files small: which small files become one, and how.
+
+A commit every few seconds at a low rate makes thousands of tiny files a day, and a lookup opens every file. Files of a
+day are merged sixteen at a time, tiers growing by that factor, until they hold 65,536 events, so that each event is
+rewritten four times at most and events that arrive in large batches never are. Files of days gone by are merged all.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from punchcard.errors import InvariantError, StorageError
+from punchcard.lake.data_file import DataFile, DataFileWriter
+from punchcard.lake.place import Place
+from punchcard.lake.schema import ROW_GROUP_PAYLOAD_BYTES, ROW_GROUP_ROWS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_FILES_PER_MERGE = 16
+_TIERS = (256, 4_096, 65_536)  # rows; a file with as many as the last is left alone
+_BYTES_MAX = 32 * 1024 * 1024  # compressed; also bounds how long one merge keeps appends waiting
+
+
+def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
+    """The groups of small files that are worth merging now, each in log order and of one day.
+
+    Args:
+        files: The table's files in any order.
+    """
+    ordered = sorted(files, key=lambda one: (one.day, one.first_position))
+    by_day = {day: list(some) for day, some in itertools.groupby(ordered, key=lambda one: one.day)}
+    today = ordered[-1].day if ordered else None
+    groups: list[list[DataFile]] = []
+    for day, some in by_day.items():
+        if day != today:
+            groups += _runs(some, rows_below=_TIERS[-1], files_min=2)
+            continue
+        for tier in _TIERS:
+            if found := _runs(some, rows_below=tier, files_min=_FILES_PER_MERGE):
+                groups += found
+                break
+    return groups
+
+
+def merge(files: Sequence[DataFile], place: Place, *, name: str) -> DataFile:
+    """Write the rows of the files, given in log order, into one new file.
+
+    Raises:
+        StorageError: it cannot be written, or a file cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        with DataFileWriter(place, files[0].day, name=name) as writer:
+            for group in _regrouped(files, place):
+                writer.write(group)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"files of the lake at {place.url} cannot be merged: {error}") from error
+    merged = writer.finished()
+    rows = sum(one.rows for one in files)
+    if merged.rows != rows:
+        place.remove(merged.path)
+        raise InvariantError(f"{rows} rows of {len(files)} files became {merged.rows}")
+    return merged
+
+
+def _runs(files: Sequence[DataFile], *, rows_below: int, files_min: int) -> Iterator[list[DataFile]]:
+    """Neighbours that are all smaller than `rows_below`, cut where the result would become too large."""
+    run: list[DataFile] = []
+    for file in [*files, None]:
+        small = file is not None and file.rows < rows_below and file.bytes < _BYTES_MAX
+        full = bool(run) and (sum(one.rows for one in run) >= _TIERS[-1] or sum(one.bytes for one in run) >= _BYTES_MAX)
+        if full or not small:
+            if len(run) >= (2 if full else files_min):
+                yield run
+            run = []
+        if file is not None and small:
+            run.append(file)
+
+
+def _regrouped(files: Sequence[DataFile], place: Place) -> Iterator["pa.Table"]:
+    """The rows of the files in row groups of the usual size."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    waiting: list[pa.Table] = []
+    for file in files:
+        with place.open(file.path) as source:
+            parquet = pyarrow.parquet.ParquetFile(source)
+            for number in range(parquet.num_row_groups):
+                group = parquet.read_row_group(number, use_threads=False)
+                rows = group.num_rows + sum(one.num_rows for one in waiting)
+                size = group.nbytes + sum(one.nbytes for one in waiting)
+                if waiting and (rows > ROW_GROUP_ROWS or size > ROW_GROUP_PAYLOAD_BYTES):
+                    yield _one(waiting)
+                    waiting = []
+                waiting.append(group)
+    if waiting:
+        yield _one(waiting)
+
+
+def _one(tables: Sequence["pa.Table"]) -> "pa.Table":
+    import pyarrow as pa
+
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

@@ -1,0 +1,170 @@
+"""Finds events in the lake with DuckDB.
+
+FIGURES
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from punchcard.clock import from_micros
+from punchcard.errors import StorageError
+from punchcard.lake.data_file import DataFile
+from punchcard.lake.place import Place
+from punchcard.lake.schema import FAILED_ON_INGEST
+from punchcard.lake.table import LakeTable
+
+if TYPE_CHECKING:
+    import duckdb
+
+# Tasks of milliseconds: more threads or memory would only take them from the loops beside.
+_DUCKDB: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 2,
+    "memory_limit": "512MB",
+    "autoinstall_known_extensions": False,
+}
+_IDS_PER_LIST = 50_000
+
+_FIND = """
+    SELECT message_id, type, event, user_id, anonymous_id, source, epoch_us(received_at), epoch_us(timestamp),
+           log_position, event_index, encode(payload), fates
+    FROM read_parquet(?, hive_partitioning = false)
+    WHERE message_id = ?
+    ORDER BY log_position, event_index
+"""
+_KNOWN_IDS = f"""
+    SELECT message_id FROM read_parquet(?, hive_partitioning = false)
+    WHERE message_id IS NOT NULL AND NOT contains(fates, '{FAILED_ON_INGEST}')
+    ORDER BY log_position DESC, event_index DESC
+    LIMIT ?
+"""
+
+
+class LakeFate(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of an event at one destination, as routing decided it.
+
+    Attributes:
+        destination: Slug, None for a fate before any destination.
+        fate: One of the API's words (`filtered_at_destination`, `pending` …).
+        reason: Stable code, None for a planned effect.
+        detail: A sentence for a person.
+        effect_key: The effect it planned or met, if any.
+    """
+
+    destination: str | None
+    fate: str
+    reason: str | None = None
+    detail: str | None = None
+    effect_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeEvent:
+    """One received event with its fates.
+
+    Attributes:
+        type: One of the six calls, "" for what is no valid event.
+        event: Name of a track call.
+        source: Slug, None if the write key was unknown.
+        timestamp: When it happened, None for what is no valid event.
+        log_position: Its record's place in the log.
+        event_index: Its place in the record.
+        payload: JSON text as received.
+    """
+
+    message_id: str
+    type: str
+    event: str | None
+    user_id: str | None
+    anonymous_id: str | None
+    source: str | None
+    received_at: datetime
+    timestamp: datetime | None
+    log_position: int
+    event_index: int
+    payload: bytes
+    fates: tuple[LakeFate, ...]
+
+
+class LakeReader:
+    """Reads the table at `url`, while it is written. Safe to use from several threads.
+
+    Args:
+        url: A folder. For an object store DuckDB needs its `httpfs` extension installed; none is ever downloaded.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._place = Place(url)
+        self._table = LakeTable(self._place)
+        self._lock = threading.Lock()
+        self._duckdb: duckdb.DuckDBPyConnection | None = None
+
+    def find(self, message_id: str) -> list[LakeEvent]:
+        """Every event received with this message id, oldest first.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        rows = self._query(_FIND, self._files(), message_id)
+        return [_event(row) for row in rows]
+
+    def recent_message_ids(self, limit: int) -> Iterator[list[str]]:
+        """The newest `limit` message ids of events that did not fail on ingest, roughly newest first.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        wanted = limit
+        for file in self._files():  # newest first
+            if wanted <= 0:
+                return
+            ids = [row[0] for row in self._query(_KNOWN_IDS, [file], wanted)]
+            wanted -= len(ids)
+            for begin in range(0, len(ids), _IDS_PER_LIST):
+                yield ids[begin : begin + _IDS_PER_LIST]
+
+    def _files(self) -> list[DataFile]:
+        with self._lock:
+            return self._table.files() if self._table.refresh() else []
+
+    def _query(self, sql: str, files: Sequence[DataFile], value: str | int) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        if not files:
+            return []
+        paths = [self._place.full(file.path) for file in files]
+        try:
+            with self._cursor() as cursor:
+                return cursor.execute(sql, [paths, value]).fetchall()
+        except duckdb.Error as error:
+            raise StorageError(f"the lake at {self._place.url} cannot be read: {error}") from error
+
+    def _cursor(self) -> "duckdb.DuckDBPyConnection":
+        import duckdb
+
+        with self._lock:
+            if self._duckdb is None:
+                self._duckdb = duckdb.connect(config=_DUCKDB)
+            return self._duckdb.cursor()
+
+
+def _event(row: tuple[Any, ...]) -> LakeEvent:
+    received_at, timestamp, fates = row[6], row[7], row[11]
+    return LakeEvent(
+        message_id=row[0],
+        type=row[1],
+        event=row[2],
+        user_id=row[3],
+        anonymous_id=row[4],
+        source=row[5],
+        received_at=from_micros(received_at),
+        timestamp=None if timestamp is None else from_micros(timestamp),
+        log_position=row[8],
+        event_index=row[9],
+        payload=row[10],
+        fates=msgspec.json.decode(fates, type=tuple[LakeFate, ...]),
+    )

@@ -1,0 +1,204 @@
+"""The Delta table itself: opened, brought up to date, and committed to only in the state in which it was seen."""
+
+import datetime
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from punchcard.clock import Clock, to_micros
+from punchcard.errors import StorageError
+from punchcard.lake.data_file import DataFile
+from punchcard.lake.place import Place
+from punchcard.lake.schema import PARTITION, table_schema
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+# The `txn` action of our commits: its version is the highest log position that the table holds.
+_APPLICATION = "punchcard"
+# A commit every few seconds makes 30,000 a day. Opening the table reads the last checkpoint and the commits behind it.
+_COMMITS_PER_CHECKPOINT = 50
+_CONFIGURATION = {
+    "delta.checkpointInterval": str(_COMMITS_PER_CHECKPOINT),
+    "delta.logRetentionDuration": "interval 6 hours",
+    # How long a reader may use a list of files; also how long a checkpoint carries the names of files merged away.
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+    "delta.dataSkippingStatsColumns": "log_position,received_at,timestamp",
+}
+
+
+class LostRaceError(StorageError):
+    """Somebody else has committed since the table was looked at: nothing of this commit happened."""
+
+    code = "lost_race"
+
+
+class LakeTable:
+    """One process's view of the table. For one thread at a time.
+
+    Raises:
+        StorageError: from every method: the table cannot be reached.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._delta: DeltaTable | None = None
+        self._checkpointed = 0
+
+    def refresh(self) -> bool:
+        """See what has been committed; False if there is no table."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        if self._delta is None and not self.place.has_table():
+            return False
+        try:
+            if self._delta is not None:
+                self._delta.update_incremental()
+                return True
+        except (OSError, DeltaError):
+            # The commits behind what we knew may have been cleaned away: begin again from the last checkpoint.
+            self._delta = None
+        try:
+            self._delta = DeltaTable(self.place.url)
+        except TableNotFoundError:
+            return False
+        except (OSError, DeltaError) as error:
+            raise StorageError(f"the lake at {self.place.url} cannot be read: {error}") from error
+        self._checkpointed = self._delta.version()
+        return True
+
+    def create(self) -> None:
+        """Make the table if it is not there."""
+        from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import DeltaError
+
+        if self.refresh():
+            return
+        try:
+            if self.place.folder:
+                self.place.folder.mkdir(parents=True, exist_ok=True)
+            self._delta = DeltaTable.create(
+                self.place.url,
+                Schema.from_arrow(table_schema()),
+                mode="ignore",
+                partition_by=[PARTITION],
+                configuration=_CONFIGURATION,
+            )
+            self.place.settle_commit(0)
+        except (OSError, DeltaError) as error:
+            self._delta = None
+            raise StorageError(f"the lake at {self.place.url} cannot be created: {error}") from error
+
+    def last_position(self) -> int:
+        """The highest log position in the table as last seen, 0 if there is none."""
+        return 0 if self._delta is None else self._delta.transaction_version(_APPLICATION) or 0
+
+    def names(self, file: DataFile) -> bool:
+        """Whether the file is part of the table as last seen."""
+        return any(file.path == one.path for one in self.files())
+
+    def files(self) -> list[DataFile]:
+        """The data files as last seen, newest log positions first."""
+        if self._delta is None:
+            return []
+        import pyarrow as pa
+
+        actions = pa.table(self._delta.get_add_actions(flatten=True)).select(
+            ["path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.log_position", "max.log_position"]
+        )
+        files = [
+            DataFile(path=path, day=_day(day), bytes=size, rows=rows, first_position=first, last_position=last)
+            for path, day, size, rows, first, last in zip(*actions.to_pydict().values(), strict=True)
+        ]
+        return sorted(files, key=lambda one: (one.last_position, one.first_position), reverse=True)
+
+    def commit(
+        self,
+        added: Sequence[DataFile],
+        *,
+        removed: Sequence[DataFile] = (),
+        through_position: int | None,
+        clock: Clock,
+    ) -> None:
+        """Commit on top of the state last seen, or not at all.
+
+        Args:
+            added: Files that become part of the table.
+            removed: Files that the added ones replace, rows unchanged.
+            through_position: The highest log position that the table holds after this commit; None leaves it.
+
+        Raises:
+            LostRaceError: the table has moved on, this commit is not in it.
+            StorageError: this commit is perhaps in it; look at `last_position` after a `refresh`.
+        """
+        from deltalake import CommitProperties, PostCommitHookProperties, Transaction
+        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.transaction import AddAction, RemoveAction
+
+        delta = cast("DeltaTable", self._delta)
+        now = to_micros(clock.now()) // 1000
+        changes = not removed
+        actions = [
+            AddAction(one.path, one.bytes, {PARTITION: one.day.isoformat()}, now, changes, one.statistics())
+            for one in added
+        ] + [RemoveAction(one.path, changes, now, one.bytes, {PARTITION: one.day.isoformat()}) for one in removed]
+        transactions = None if through_position is None else [Transaction(_APPLICATION, through_position, now)]
+        version = delta.version() + 1
+        try:
+            delta.create_write_transaction(
+                actions,
+                mode="append",
+                schema=delta.schema(),
+                partition_by=[PARTITION],
+                # No retries: deltalake would repeat the commit on a state that we have not looked at.
+                commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions),
+                post_commithook_properties=PostCommitHookProperties(
+                    create_checkpoint=False, cleanup_expired_logs=False
+                ),
+            )
+            self.place.settle_commit(version)
+            delta.update_incremental()
+        except CommitFailedError as error:
+            self.refresh()
+            if self._version() < version:
+                raise StorageError(f"the lake at {self.place.url} cannot be written: {error}") from error
+            raise LostRaceError(f"the lake has moved on to version {self._version()}: {error}") from error
+        except (OSError, DeltaError) as error:
+            raise StorageError(f"the lake at {self.place.url} cannot be written: {error}") from error
+
+    def keep_log_short(self) -> None:
+        """Write a checkpoint when it is time, and forget old commits that it covers.
+
+        Raises:
+            StorageError: it could not be written; the table is as good as before.
+        """
+        from deltalake.exceptions import DeltaError
+
+        if self._delta is None or self._delta.version() - self._checkpointed < _COMMITS_PER_CHECKPOINT:
+            return
+        try:
+            self._delta.create_checkpoint()
+            self._delta.cleanup_metadata()
+        except (OSError, DeltaError) as error:
+            raise StorageError(f"the lake's log at {self.place.url} cannot be shortened: {error}") from error
+        self._checkpointed = self._delta.version()
+
+    def vacuum(self) -> int:
+        """Delete files that no commit has named for an hour; returns how many."""
+        from deltalake.exceptions import DeltaError
+
+        if self._delta is None:
+            return 0
+        try:
+            deleted = self._delta.vacuum(dry_run=False, full=True)
+            self._delta.update_incremental()
+        except (OSError, DeltaError) as error:
+            raise StorageError(f"the lake at {self.place.url} cannot be tidied: {error}") from error
+        return len(deleted)
+
+    def _version(self) -> int:
+        return -1 if self._delta is None else self._delta.version()
+
+
+def _day(value: datetime.date | str) -> datetime.date:
+    return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(value)

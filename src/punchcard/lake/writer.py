@@ -1,0 +1,141 @@
+"""Appends events to the lake, each log range exactly once.
+
+One append is one commit of the table, and the commit itself carries the log position up to which the table is
+complete. Data files are written and made durable first; a crash before the commit leaves files that nobody sees (a
+vacuum deletes them), a crash after it leaves the range done. The commit is made on the very state of the table in which
+the position was read, so of two writers one fails.
+"""
+
+import contextlib
+
+from punchcard.clock import Clock, SystemClock
+from punchcard.errors import InvariantError, StorageError
+from punchcard.lake.compaction import merge, merges
+from punchcard.lake.data_file import DataFile, DataFileWriter
+from punchcard.lake.place import Place
+from punchcard.lake.schema import LakeRows
+from punchcard.lake.table import LakeTable, LostRaceError
+
+_TRIES = 5  # commits lost to another process's compaction before giving up for now
+
+
+class LakeWriter:
+    """Writes the table at `url`. For one thread at a time.
+
+    Args:
+        url: A folder or the URL of an object store.
+        clock: Names files and dates commits.
+    """
+
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        self._place = Place(url)
+        self._table = LakeTable(self._place)
+        self._clock = clock or SystemClock()
+        self._looked = False  # a view of the table that is surely not older than our last commit
+
+    def last_position(self) -> int:
+        """The highest log position contained, 0 if none.
+
+        Raises:
+            StorageError: the table cannot be read.
+        """
+        self._look()
+        return self._table.last_position()
+
+    def append(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
+        """Add the rows of a log range in one commit.
+
+        Args:
+            rows: All events of the log records in the range, in log order; perhaps none.
+            first_position: The first log position covered.
+            last_position: The last; from now on `last_position()`.
+
+        Raises:
+            InvariantError: the table holds some of the range, or the rows are not of it.
+            StorageError: nothing of it is in the table (disk full, storage away), or that cannot be told at the moment;
+                ask `last_position()`.
+        """
+        if not 1 <= first_position <= last_position:
+            raise InvariantError(f"no log range: {first_position} to {last_position}")
+        if len(rows) and not first_position <= rows.positions()[0] <= rows.positions()[1] <= last_position:
+            raise InvariantError(f"rows of {rows.positions()} in the log range {first_position} to {last_position}")
+        self._look()
+        self._refuse_known(first_position, last_position)
+        self._table.create()
+        self._table.keep_log_short()
+        files = self._written(rows, f"{first_position:020}-{last_position:020}-{self._clock.new_id()}")
+        for _ in range(_TRIES):
+            try:
+                self._table.commit(files, through_position=last_position, clock=self._clock)
+            except LostRaceError:
+                if self._table.last_position() < first_position:
+                    continue  # another process has merged files
+                self._take_away(files)
+                self._refuse_known(first_position, last_position)
+            except StorageError:
+                # The commit may have been made all the same; who cannot see the table now must look again later.
+                self._looked = False
+                self._look()
+                if self._table.last_position() < last_position:
+                    self._take_away(files)
+                    raise
+            return
+        self._take_away(files)
+        raise StorageError(f"the lake at {self._place.url} is changed by others all the time")
+
+    def compact(self, *, merges_max: int = 4) -> int:
+        """Merge small files; returns how many files are fewer now. Cheap if there is nothing to do.
+
+        Readers go on with the files that they know for an hour; the rows and `last_position()` stay what they are.
+
+        Raises:
+            StorageError: not all of it was done; the table is whole.
+        """
+        self._look()
+        saved = 0
+        for files in merges(self._table.files())[:merges_max]:
+            merged = merge(files, self._place, name=f"merged-{self._clock.new_id()}")
+            try:
+                self._table.commit([merged], removed=files, through_position=None, clock=self._clock)
+            except LostRaceError:
+                self._take_away([merged])
+                break
+            except StorageError:
+                self._looked = False
+                raise
+            saved += len(files) - 1
+        return saved
+
+    def vacuum(self) -> int:
+        """Delete files that were merged away, or left by a crash, more than an hour ago; returns how many."""
+        self._look()
+        return self._table.vacuum()
+
+    def _look(self) -> None:
+        if not self._looked:
+            self._table.refresh()
+            self._looked = True
+
+    def _refuse_known(self, first_position: int, last_position: int) -> None:
+        known = self._table.last_position()
+        if first_position <= known:
+            raise InvariantError(f"the lake holds the log through {known}: {first_position} to {last_position} refused")
+
+    def _written(self, rows: LakeRows, name: str) -> list[DataFile]:
+        files: list[DataFile] = []
+        try:
+            for day, part in rows.by_day().items() if len(rows) else ():
+                with DataFileWriter(self._place, day, name=name) as writer:
+                    for group in part.row_groups():
+                        writer.write(group.to_arrow())
+                files.append(writer.finished())
+        except OSError as error:
+            self._take_away(files)
+            raise StorageError(f"the lake at {self._place.url} cannot be written: {error}") from error
+        return files
+
+    def _take_away(self, files: list[DataFile]) -> None:
+        for file in files:
+            if not self._table.names(file):
+                with contextlib.suppress(OSError):  # the next vacuum finds it
+                    self._place.remove(file.path)
