@@ -41,7 +41,6 @@ class DestinationDelivery:
         self._clock = clock
         self._current = current
         self._poll_seconds = poll_seconds
-        self._poll_seconds = poll_seconds
         self._telemetry = DeliveryTelemetry(slug)
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")

@@ -1,0 +1,239 @@
+"""The whole product as real processes, for tests that start, kill and question it from outside."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import tomli_w
+
+START_SECONDS = 30
+STOP_SECONDS = 15
+WRITE_KEY = "wk_website"
+EVENT_TO_PERK_MAP = {
+    "Order Completed": "123456",
+    "Order Refunded": "123456",
+    "Checked In": "123457",
+}
+
+
+def configuration(
+    *,
+    perkville_url: str,
+    options: Mapping[str, object] | None = None,
+    event_to_perk_map: Mapping[str, str] = EVENT_TO_PERK_MAP,
+    api_key: str = "sandbox-token",
+) -> dict[str, object]:
+    """A config file's content: one source, one Perkville destination that points at the sandbox, quick to retry."""
+    return {
+        "workspace": {"name": "Acme Fitness", "timezone": "America/Los_Angeles"},
+        "sources": [{"slug": "website", "name": "Website", "write_key": WRITE_KEY}],
+        "destinations": [
+            {
+                "slug": "perkville",
+                "type": "perkville",
+                "source": "website",
+                "settings": {
+                    "apiKey": api_key,
+                    "businessId": "41",
+                    "locationId": "7",
+                    "sendEmail": False,
+                    "eventToPerkMap": dict(event_to_perk_map),
+                },
+                "options": {
+                    "apiBaseUrl": perkville_url,
+                    "requestsPerSecond": 0,
+                    "retryBaseSeconds": 0.2,
+                    "unknownWaitSeconds": 0.5,
+                    **(options or {}),
+                },
+            }
+        ],
+    }
+
+
+class ProductProcess:
+    """A running `punchcard up`; as a context manager it is stopped at the end.
+
+    Args:
+        folder: Keeps the config file and the data. Start another process on it to see what outlived the first.
+        content: The config file, as `configuration` makes it; None takes the one that the folder holds.
+        port: Where to listen; 0 takes a free port.
+        environment: Added to this process's environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        content: Mapping[str, object] | None = None,
+        *,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.data = folder / "data"
+        self.config = folder / "punchcard.toml"
+        if content is not None:
+            self.write_config(content)
+        command = [sys.executable, "-m", "punchcard", "up", "--config", str(self.config), "--data", str(self.data)]
+        self._log = (folder / "up.log").open("a")
+        self._process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+        self.url = self._wait_for_url()
+        self.wait_until_ready()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def pid(self) -> int:
+        """The id of the serving process."""
+        return self._process.pid
+
+    @property
+    def token(self) -> str:
+        """The admin token."""
+        return (self.data / "admin-token").read_text().strip()
+
+    def write_config(self, content: Mapping[str, object]) -> None:
+        """Replace the config file, whole, as an editor does."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(tomli_w.dumps(content))
+        fresh.replace(self.config)
+
+    def worker_pid(self) -> int | None:
+        """The id of the worker process, None while there is none."""
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                children = (task / "children").read_text().split()
+            except FileNotFoundError:
+                continue
+            if children:
+                return int(children[0])
+        return None
+
+    def kill_worker(self) -> None:
+        """SIGKILL the worker; its parent starts another."""
+        pid = self.worker_pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """SIGKILL the serving process; the worker ends by itself when it notices."""
+        self._process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """End it as an operator would; its exit status. Does nothing more if it has ended."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self._end()
+
+    def wait_until_ready(self) -> None:
+        """Return as soon as `GET /health/ready` answers 200."""
+        deadline = time.monotonic() + START_SECONDS
+        while self.call("GET", "/health/ready")[0] != 200:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.url} did not become ready")
+            time.sleep(0.02)
+
+    def call(
+        self, method: str, path: str, *, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """One request with the admin token; the status and the JSON body (or its text).
+
+        Args:
+            body: Bytes as they are, anything else as JSON.
+        """
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json"} | dict(headers or {})
+        if path.startswith("/api"):
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
+        try:
+            with _OPENER.open(request, timeout=60) as answer:
+                return answer.status, _read(answer.read())
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, _read(refused.read())
+        except urllib.error.URLError:
+            return 0, None
+
+    def track(self, event: str, properties: Mapping[str, object], **fields: object) -> int:
+        """Send one track call with the write key; the status."""
+        body = {"type": "track", "event": event, "userId": "ann", "properties": properties, **fields}
+        return self.call("POST", "/v1/track", body={"writeKey": WRITE_KEY, **body})[0]
+
+    def story(self, message_id: str) -> dict[str, Any] | None:
+        """What the events call says, None if it knows no such event."""
+        status, body = self.call("GET", f"/api/events/{message_id}")
+        return body["data"] if status == 200 else None
+
+    def wait_for_fate(self, message_id: str, fate: str, *, seconds: float = 20) -> dict[str, Any]:
+        """The event's first fate, as soon as it is the one expected."""
+        deadline = time.monotonic() + seconds
+        while True:
+            story = self.story(message_id)
+            if story is not None and story["fates"] and story["fates"][0]["fate"] == fate:
+                found: dict[str, Any] = story["fates"][0]
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{message_id} is not {fate} after {seconds} s: {story}")
+            time.sleep(0.05)
+
+    def _wait_for_url(self) -> str:
+        assert self._process.stdout is not None
+        timer = threading.Timer(START_SECONDS, self._process.kill)
+        timer.start()
+        try:
+            for line in self._process.stdout:
+                if found := re.search(r"Punchcard is up: (http://[\w.:]+)", line):
+                    return found[1]
+        finally:
+            timer.cancel()
+        self._end()
+        raise RuntimeError(f"`up` did not start: {(self.folder / 'up.log').read_text()[-2000:]}")
+
+    def _end(self) -> int:
+        status = self._process.wait(STOP_SECONDS)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+        return status
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

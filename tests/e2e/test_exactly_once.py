@@ -1,0 +1,171 @@
+"""The promise, with real processes: whatever dies and whatever Perkville does, each award stands exactly once.
+
+Segment's own Python library sends. Meanwhile worker, serving process and sandbox are SIGKILLed at random and the
+sandbox loses answers, resets connections, answers 503, 429 and HTML. At the end the sandbox is the judge.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from segment.analytics.client import Client
+
+from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+_CUSTOMERS = 150
+_FAULTS: tuple[dict[str, object], ...] = (
+    {},
+    {"status": 503, "rate": 0.3},
+    {"status": 429, "rate": 0.2, "retryAfter": 1},
+    {"afterCommit": True, "rate": 0.3},
+    {"afterCommit": True, "reset": True, "rate": 0.3},
+    {"reset": True, "rate": 0.3},
+    {"html": True, "status": 503, "rate": 0.3},
+    {"status": 500, "rate": 0.3},
+    {"latencyMs": 40},
+)
+
+
+@dataclass
+class _Sent:
+    """What was sent, and so what must stand at the end: quantity by effect key."""
+
+    expected: dict[str, Decimal] = field(default_factory=dict)
+    undelivered: list[dict[str, object]] = field(default_factory=list)  # batches that the library gave up on
+
+
+def _events(awards: int, seed: int) -> Iterator[tuple[str, str, dict[str, object], str, str, Decimal]]:
+    """Events with the effect key and quantity that each of them earns; refunds follow their orders."""
+    chance = random.Random(seed)
+    orders: list[tuple[str, str, Decimal]] = []
+    for number in range(awards):
+        message_id = f"message-{seed}-{number}"
+        customer = f"customer{chance.randrange(_CUSTOMERS)}@example.com"
+        draw = chance.random()
+        if draw < 0.15 and orders:
+            customer, order, amount = orders.pop(chance.randrange(len(orders)))
+            properties: dict[str, object] = {"email": customer, "order_id": order, "total": float(amount)}
+            key = f"SEG:website:REFUND:{order}:{message_id}"
+            yield message_id, "Order Refunded", properties, customer, key, -amount
+        elif draw < 0.55:
+            order = f"order-{seed}-{number}"
+            amount = Decimal(chance.randrange(100, 9999)) / 100
+            orders.append((customer, order, amount))
+            properties = {"email": customer, "order_id": order, "revenue": float(amount)}
+            yield (
+                message_id,
+                "Order Completed",
+                properties,
+                customer,
+                f"SEG:website:ORDER:{order}:order-completed",
+                amount,
+            )
+        else:
+            key = f"SEG:website:EVENT:{message_id}"
+            yield message_id, "Checked In", {"email": customer}, customer, key, Decimal(1)
+
+
+def _send_all(url: str, awards: int, seed: int, sent: _Sent, done: threading.Event) -> None:
+    """Everything in order through one client; every tenth event is sent twice, as a nervous sender does."""
+
+    def give_back(_error: object, batch: list[dict[str, object]]) -> None:
+        sent.undelivered.extend(batch)
+
+    client = Client(WRITE_KEY, host=url, on_error=give_back, upload_size=20, upload_interval=0.1, max_retries=30)
+    try:
+        for number, (message_id, event, properties, customer, key, quantity) in enumerate(_events(awards, seed)):
+            sent.expected[key] = quantity
+            for _ in range(2 if number % 10 == 0 else 1):
+                client.track(user_id=customer, event=event, properties=properties, message_id=message_id)
+            if number % 20 == 0:
+                time.sleep(0.05)
+        client.join()
+    finally:
+        done.set()
+
+
+def _wreak_havoc(
+    product: ProductProcess, sandbox: SandboxProcess, chance: random.Random
+) -> tuple[ProductProcess, SandboxProcess]:
+    """One misfortune; returns the processes that run afterwards, on the same ports."""
+    draw = chance.random()
+    if draw < 0.35:
+        product.kill_worker()
+    elif draw < 0.55:
+        port = product.port
+        product.kill()
+        product = ProductProcess(product.folder, port=port)
+    elif draw < 0.65:
+        port = sandbox.port
+        sandbox.kill()
+        time.sleep(0.3)
+        sandbox = SandboxProcess(product.folder / "sandbox", port=port)
+    else:
+        sandbox.faults(chance.choice(_FAULTS))
+    return product, sandbox
+
+
+def _judge(folder: Path, awards: int, seed: int) -> None:
+    chance = random.Random(seed)
+    sandbox = SandboxProcess(folder / "sandbox")
+    product = ProductProcess(folder, configuration(perkville_url=sandbox.url, options={"retryAttemptsMax": 100}))
+    sent = _Sent()
+    done = threading.Event()
+    sending = threading.Thread(target=_send_all, args=(product.url, awards, seed, sent, done))
+    try:
+        sending.start()
+        while not done.wait(chance.uniform(0.3, 1.2)):
+            product, sandbox = _wreak_havoc(product, sandbox, chance)
+        for _ in range(6):
+            product, sandbox = _wreak_havoc(product, sandbox, chance)
+            time.sleep(0.5)
+        sandbox.faults({})
+        assert not sent.undelivered, f"seed {seed}: the sender gave up on {len(sent.undelivered)} events"
+        _wait_until_idle(product, sandbox, len(sent.expected), seconds=60 + awards / 50)
+        stands = sandbox.transactions()
+        _, parked = product.call("GET", "/api/destinations/perkville/transactions?state=parked&count=5")
+    finally:
+        sending.join()
+        product.stop()
+        sandbox.stop()
+    times = Counter(one["trans_source_id"] for one in stands)
+    assert {key: count for key, count in times.items() if count > 1} == {}, f"seed {seed}: doubled"
+    found = {one["trans_source_id"]: Decimal(one["quantity"]) for one in stands}
+    missing = {key: quantity for key, quantity in sent.expected.items() if key not in found}
+    assert missing == {}, f"seed {seed}: missing; parked are {parked}"
+    assert found == sent.expected, f"seed {seed}: other amounts than sent"
+
+
+def _wait_until_idle(product: ProductProcess, sandbox: SandboxProcess, count: int, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if len(sandbox.transactions()) >= count and _open(product) == 0:
+            time.sleep(2)  # a doubled one would come now
+            return
+        time.sleep(0.5)
+
+
+def _open(product: ProductProcess) -> int:
+    waiting = 0
+    for state in ("pending", "retrying", "unknown"):
+        status, page = product.call("GET", f"/api/destinations/perkville/transactions?state={state}&count=1")
+        waiting += page["data"]["pagination"]["totalEntries"] if status == 200 else 1
+    return waiting
+
+
+@pytest.mark.timeout(600)
+def test_every_award_stands_exactly_once_whatever_dies(tmp_path: Path) -> None:
+    _judge(tmp_path, awards=2_000, seed=20260102)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_tens_of_thousands_of_awards_stand_exactly_once(tmp_path: Path) -> None:
+    _judge(tmp_path, awards=20_000, seed=random.SystemRandom().randrange(10**9))
