@@ -1,0 +1,256 @@
+"""The commands: names, options and help. Nothing heavy is imported before a command runs: help must come at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from punchcard.cli.options import DEFAULT_URL, ConfigFile, Data, Host, Port, Url, WriteKey, settings_of
+from punchcard.cli.sending_commands import sending
+from punchcard.errors import ConfigurationError
+
+app = typer.Typer(
+    name="punchcard",
+    add_completion=False,
+    # Plain help: rich's takes a quarter of a second to import.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="\b\nExamples:\n  punchcard demo\n  punchcard up --config punchcard.toml\n  punchcard trace MESSAGE_ID",
+)
+
+_COLUMNS = """
+
+\b
+Columns of CSV and Parquet:
+  type event userId anonymousId timestamp messageId
+  groupId previousId name category email
+  properties.<key> traits.<key> context.<key> integrations.<key>
+  (further dots go further inside, e.g. context.traits.email)
+Amounts of the e-commerce spec (revenue, value, total, price, quantity …)
+become numbers, digit by digit. Everything else stays text unless its column
+says so: properties.points:number, traits.vip:boolean,
+properties.products:json. An empty cell is left out."""
+
+
+def _example(*lines: str) -> str:
+    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
+    if wanted:
+        from punchcard import __version__
+
+        typer.echo(f"punchcard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def punchcard(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Customer events become loyalty points, each exactly once, with a reason for every event that earned none."""
+
+
+@app.command(short_help="Run everything on this machine, with a simulated gym.", epilog=_example("punchcard demo"))
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Where Punchcard listens.")] = 8080,
+) -> int:
+    """Run everything on this machine: a sandbox Perkville, Punchcard and a small gym that sends events."""
+    from punchcard.runtime.demo import run_demo
+
+    return run_demo(port=port)
+
+
+@app.command(
+    short_help="Run the product: Tracking API, Public API and worker.",
+    epilog=_example("punchcard up --config punchcard.toml --data ./data --port 8080"),
+)
+def up(config: ConfigFile = None, data: Data = None, host: Host = None, port: Port = None) -> int:
+    """Run the whole product on this machine: Tracking API, Public API and worker on embedded storage."""
+    from punchcard.runtime.up import run_up
+
+    return run_up(settings_of(data=data, host=host, port=port), config=config)
+
+
+@app.command(
+    short_help="Run the serving half of `up`.",
+    epilog=_example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --port 8080"),
+)
+def serve(data: Data = None, host: Host = None, port: Port = None) -> int:
+    """Run the serving half of `up`: Tracking API and Public API."""
+    from punchcard.runtime.serve import run_serve
+
+    return run_serve(settings_of(data=data, host=host, port=port))
+
+
+@app.command(
+    short_help="Run the working half of `up`: routing and delivery.",
+    epilog=_example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker"),
+)
+def worker(data: Data = None) -> int:
+    """Run the working half of `up`: routing and delivery."""
+    from punchcard.runtime.worker import run_worker
+
+    return run_worker(settings_of(data=data))
+
+
+@app.command(
+    short_help="Run a local Perkville to try things out with.",
+    epilog=_example("punchcard sandbox --data ./sandbox-data --port 9100"),
+)
+def sandbox(
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder that keeps its state.")] = Path("sandbox-data"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free one.")
+    ] = 9100,
+) -> None:
+    """Run a local Perkville to try things out with: its API, its pages, and faults to switch on."""
+    from punchcard.sandbox.database import DEVELOPMENT_TOKEN
+    from punchcard.sandbox.server import serve_sandbox
+
+    def announce(taken: int) -> None:
+        print(f"Sandbox Perkville ready at http://{host}:{taken} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+
+    serve_sandbox(data=data, host=host, port=port, on_ready=announce)
+
+
+@app.command(
+    short_help="Make a config file the running configuration.",
+    epilog=_example("punchcard apply punchcard.toml --dry-run", "punchcard apply punchcard.toml"),
+)
+def apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; what it lacks is removed.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    data: Data = None,
+) -> None:
+    """Make a config file the running configuration, showing what changes."""
+    from punchcard.cli.configuring import apply_file
+
+    apply_file(file, settings_of(data=data), dry_run=dry_run)
+
+
+@app.command(
+    short_help="Print the running configuration as a config file.", epilog=_example("punchcard export > punchcard.toml")
+)
+def export(data: Data = None) -> None:
+    """Print the running configuration as a config file, secrets masked."""
+    from punchcard.cli.configuring import print_configuration
+
+    print_configuration(data)
+
+
+@app.command(
+    short_help="See whether awards can arrive.",
+    epilog=_example("punchcard check", "punchcard check --config punchcard.toml"),
+)
+def check(config: ConfigFile = None, data: Data = None) -> int:
+    """See whether awards can arrive: storage, configuration, and what Perkville says of token, location and perks.
+
+    With --config it looks at a config file that is not applied yet instead.
+    """
+    from punchcard.cli.configuring import check_file, check_running
+
+    return check_running(settings_of(data=data)) if config is None else check_file(config)
+
+
+app.add_typer(
+    sending,
+    name="send",
+    short_help="Send events through the Tracking API.",
+    epilog=_example(
+        'punchcard send --write-key wk_website track "Checked In" --user-id ann \\',
+        '  --properties \'{"email": "ann@example.com"}\'',
+        "punchcard trace $(punchcard send --write-key wk_website track Hello --user-id ann)",
+        "punchcard send --write-key wk_website batch events.jsonl",
+    ),
+)
+
+
+@app.command(
+    name="import",
+    short_help="Send a file of past events, with a progress bar.",
+    epilog=_example(
+        "punchcard import orders.csv --write-key wk_website",
+        "punchcard import events.jsonl --write-key wk_pos --url http://punchcard.local:8080 --strict",
+    )
+    + _COLUMNS,
+)
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="JSON lines, CSV or Parquet, perhaps .gz."
+        ),
+    ],
+    write_key: WriteKey,
+    url: Url = DEFAULT_URL,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that is not accepted.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Send from the first row even if an earlier import was stopped half-way.")
+    ] = False,
+) -> int:
+    """Send a file of past events through the Tracking API, with a progress bar.
+
+    It can be stopped and run again: it goes on where it was, and a row that was sent before is not counted twice.
+    """
+    from punchcard.cli.importing.command import import_file
+
+    return import_file(file, url=url, write_key=write_key, strict=strict, restart=restart)
+
+
+@app.command(
+    short_help="Tell one event's whole story.", epilog=_example("punchcard trace 6f2c1a52-5a51-4d4c-a4ba-bd1bd4b0e6a1")
+)
+def trace(
+    message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="The event's message id.")],
+    json: Annotated[bool, typer.Option("--json", help="Print what the API's events call answers.")] = False,
+    data: Data = None,
+) -> int:
+    """Tell one event's whole story: received, fate and reason per destination, transaction, attempts."""
+    from punchcard.cli.tracing import print_story
+
+    return print_story(message_id, data=data, as_json=json)
+
+
+@app.command(
+    short_help="Put parked and rejected awards back in the queue.",
+    epilog=_example(
+        "punchcard retry", "punchcard retry --destination perkville --reason perk_unknown", "punchcard retry MESSAGE_ID"
+    ),
+)
+def retry(
+    message_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="MESSAGE_ID", help="Only what these events earned.")
+    ] = None,
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only of this destination.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only what stands with this reason.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: Data = None,
+) -> int:
+    """Put parked and rejected awards back in the queue, after showing which."""
+    from punchcard.cli.retrying import retry_awards
+
+    return retry_awards(message_ids or [], destination=destination, reason=reason, sure=yes, data=data)
+
+
+def _reserve(name: str, purpose: str) -> None:
+    """Register the name of a command that this version does not have."""
+
+    def refuse() -> None:
+        raise ConfigurationError(f"`punchcard {name}` ({purpose}) is not in this version; the name is reserved for it")
+
+    app.command(
+        name=name,
+        help=f"Not in this version: {purpose}.",
+        hidden=True,
+        epilog=_example(f"punchcard {name}"),
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(refuse)
+
+
+_reserve("replay", "send stored events down the road again")
+_reserve("reconcile", "compare the ledger with Perkville")
+_reserve("simulate", "see what other settings would have awarded")

@@ -1,0 +1,112 @@
+"""`apply`, `export` and `check`: the configuration as a file."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from punchcard.cli.options import quiet_logs, standing_settings
+from punchcard.clock import SystemClock
+from punchcard.destinations.port import Finding
+from punchcard.errors import ConfigurationError
+from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.check import check_partner, run_check
+from punchcard.runtime.settings import Settings
+from punchcard.workspace import stored
+from punchcard.workspace.apply import apply, preview
+from punchcard.workspace.document import secret_keys
+from punchcard.workspace.export import export
+from punchcard.workspace.file import read_file
+from punchcard.workspace.keyring import Keyring, is_masked
+from punchcard.workspace.plan import render
+from punchcard.workspace.snapshot import compile_snapshot
+from punchcard.workspace.stored import Stored
+
+
+def apply_file(file: Path, settings: Settings, *, dry_run: bool) -> None:
+    """Make a config file the configuration and print what changed, or only what would.
+
+    Raises:
+        ConfigurationError: the file is not valid; nothing was changed.
+        StorageError: the store is away.
+    """
+    quiet_logs(settings)
+    wanted = read_file(file, os.environ)
+    store = open_store(settings)
+    try:
+        keyring = open_keyring(settings)
+        if dry_run:
+            changes = preview(store, wanted, keyring=keyring)
+        else:
+            changes = apply(store, wanted, clock=SystemClock(), keyring=keyring)
+    finally:
+        store.close()
+    print(render(changes))
+    if changes:
+        print("nothing was changed: this was a dry run" if dry_run else "applied; running processes take it up at once")
+
+
+def print_configuration(data: Path | None) -> None:
+    """Print the running configuration as a config file.
+
+    Raises:
+        ConfigurationError: there is none, or its secrets cannot be read.
+        StorageError: the store is away.
+    """
+    settings = standing_settings(data=data)
+    store = open_store(settings)
+    try:
+        workspace = stored.load(store, open_keyring(settings)).workspace
+    finally:
+        store.close()
+    # The mask is not ASCII, and a file in another encoding could not be applied again.
+    sys.stdout.buffer.write(export(workspace).encode())
+
+
+def check_running(settings: Settings) -> int:
+    """Print one line per thing looked at; 1 if an operator must act, else 0."""
+    quiet_logs(settings)
+    return _tell(run_check(settings))
+
+
+def check_file(file: Path) -> int:
+    """Look at a config file, and at what its destinations' partners say of it, without applying it.
+
+    Returns:
+        1 if something must be mended before it works, else 0.
+
+    Raises:
+        ConfigurationError: the file is not valid.
+    """
+    workspace = read_file(file, os.environ)
+    for destination in workspace.destinations:
+        for section, key in secret_keys(destination):
+            secret = (destination.settings if section == "settings" else destination.options).get(key)
+            if isinstance(secret, str) and is_masked(secret):
+                raise ConfigurationError(
+                    f"{file}: destinations.{destination.slug}.{section}.{key}: is masked; to check the file, give the "
+                    "secret itself (the running configuration is checked without --config)"
+                )
+    # The key only makes fingerprints here, which nobody compares.
+    snapshot = compile_snapshot(Stored(revision=0, workspace=workspace), keyring=Keyring(str(file)))
+    findings = [
+        Finding(
+            ok=True,
+            subject=str(file),
+            message=f"is valid: {len(workspace.sources)} source(s), {len(workspace.destinations)} destination(s)",
+        )
+    ]
+    for one in snapshot.destinations.values():
+        if one.invalid is not None:
+            findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
+        elif one.destination.enabled:
+            findings += asyncio.run(check_partner(one))
+    return _tell(findings)
+
+
+def _tell(findings: Sequence[Finding]) -> int:
+    for finding in findings:
+        line = f"{'ok      ' if finding.ok else 'PROBLEM '} {finding.subject}: {finding.message}"
+        print(line, file=sys.stdout if finding.ok else sys.stderr)
+    return 0 if all(finding.ok for finding in findings) else 1

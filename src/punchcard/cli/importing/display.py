@@ -1,0 +1,102 @@
+"""What a person sees while an import runs, on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+_LINE_SECONDS = 10.0
+
+
+@dataclass
+class Counts:
+    """How an import stands.
+
+    Attributes:
+        read: Rows read.
+        sent: Rows that the server accepted.
+        refused: Rows that are no event, or that the server refused.
+        sent_now: Rows accepted in this run.
+    """
+
+    read: int = 0
+    sent: int = 0
+    refused: int = 0
+    sent_now: int = 0
+
+
+class Display(Protocol):
+    """Shows how an import goes."""
+
+    def show(self, position: int, counts: Counts) -> None:
+        """The import came to `position` of the file."""
+
+    def say(self, text: str) -> None:
+        """Something happened that a person should read."""
+
+
+def open_display(name: str, size: int) -> AbstractContextManager[Display]:
+    """The display that fits standard error, for a file of `size`."""
+    return _Bar(name, size) if sys.stderr.isatty() else _Lines(size)
+
+
+class _Lines:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._begun = self._shown_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, position: int, counts: Counts) -> None:
+        now = time.monotonic()
+        if now - self._shown_at < _LINE_SECONDS:
+            return
+        self._shown_at = now
+        seconds = now - self._begun
+        done = position / self._size if self._size else 1.0
+        left = f", about {seconds / done * (1 - done):.0f} s left" if done else ""
+        self.say(f"{done:.0%}: {_words(counts)}, {counts.sent_now / seconds:,.0f} rows/s{left}")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, name: str, size: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, highlight=False),
+        )
+        self._task = self._progress.add_task(name, total=size, words="")
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self._progress.stop()
+
+    def show(self, position: int, counts: Counts) -> None:
+        rate = counts.sent_now / max(1e-3, time.monotonic() - self._begun)
+        self._progress.update(self._task, completed=position, words=f"{_words(counts)}, {rate:,.0f} rows/s")
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False)
+
+
+def _words(counts: Counts) -> str:
+    return f"{counts.sent:,} sent" + (f", {counts.refused:,} refused" if counts.refused else "")

@@ -1,0 +1,108 @@
+"""`retry`: parked and rejected awards go back in the queue, after a person has seen which."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from punchcard.cli.options import standing_settings
+from punchcard.cli.story_text import printable
+from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
+from punchcard.runtime.assemble import open_store
+from punchcard.store.engine import Store
+from punchcard.store.ledger import needing_a_person
+from punchcard.store.outbox import StoredEffect, reopen
+from punchcard.store.pauses import Pause, pause_of, resume
+from punchcard.workspace import stored
+
+_ROWS_SHOWN = 50
+_PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that a message id stays whole
+
+
+def retry_awards(
+    message_ids: Sequence[str], *, destination: str | None, reason: str | None, sure: bool, data: Path | None
+) -> int:
+    """Show what matches, ask, and put it back in the queue; paused destinations among them deliver again.
+
+    Args:
+        sure: True to do it without asking.
+
+    Returns:
+        0 if it was done or there is nothing to do, 1 if the person said no.
+
+    Raises:
+        ConfigurationError: there is no data to look in, no such destination, or nobody to ask.
+        StorageError: the store is away.
+    """
+    store = open_store(standing_settings(data=data))
+    try:
+        effects, pauses = _matching(store, message_ids, destination=destination, reason=reason)
+        if not effects and not pauses:
+            print("nothing to retry: no parked or rejected award matches")
+            return 0
+        _show(effects, pauses)
+        if not sure and not _agreed(effects):
+            print("nothing was changed", file=sys.stderr)
+            return 1
+        with store.unit_of_work() as work:
+            reopened = reopen(work, [effect.id for effect in effects], now=SystemClock().now())
+            for pause in pauses:
+                resume(work, pause.destination)
+    finally:
+        store.close()
+    print(f"{reopened} back in the queue" + "".join(f"; {pause.destination} delivers again" for pause in pauses))
+    return 0
+
+
+def _matching(
+    store: Store, message_ids: Sequence[str], *, destination: str | None, reason: str | None
+) -> tuple[list[StoredEffect], list[Pause]]:
+    with store.reading() as work:
+        configured = {one.slug for one in stored.read(work).destinations}
+        effects = needing_a_person(work, destination=destination, reason=reason, message_ids=message_ids)
+        if destination is not None and destination not in configured and not effects:
+            known = ", ".join(sorted(configured)) or "none"
+            raise ConfigurationError(f"--destination {destination}: there is no such destination (configured: {known})")
+        concerned = {effect.destination for effect in effects}
+        if not message_ids and reason is None:
+            # Nothing needs to be parked for a paused destination to be worth another try.
+            concerned |= configured if destination is None else {destination}
+        pauses = [pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None]
+    return effects, pauses
+
+
+def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    if effects:
+        table = Table("message id", "destination", "event", "email", "quantity", "reason", "detail", box=None)
+        table.columns[0].no_wrap = True
+        for effect in effects[:_ROWS_SHOWN]:
+            quantity = effect.quantity if effect.quantity is not None else effect.requested_quantity
+            cells = (
+                effect.message_id,
+                effect.destination,
+                effect.event_name,
+                effect.email,
+                "" if quantity is None else f"{quantity:f}",
+                f"{effect.state}: {effect.reason or 'no reason'}",
+                effect.detail or "",
+            )
+            table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+        console.print(table)
+    if len(effects) > _ROWS_SHOWN:
+        console.print(f"… and {len(effects) - _ROWS_SHOWN} more")
+    for pause in pauses:
+        console.print(Text(f"{pause.destination} is paused since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.detail}"))
+
+
+def _agreed(effects: Sequence[StoredEffect]) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError("there is no terminal to ask at; say --yes to retry what is shown")
+    question = f"Put {len(effects)} back in the queue?" if effects else "Let them deliver again?"
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,72 @@
+"""Runs one command: what goes wrong becomes one line on standard error and an exit status."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from punchcard.cli.app import app
+from punchcard.errors import ConfigurationError, PunchcardError
+
+DONE = 0
+FAILED = 1
+CALLED_WRONGLY = 2
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` name.
+
+    Returns:
+        0 done, 1 it failed, 2 the call or the configuration is wrong, 130 interrupted by Ctrl-C.
+    """
+    status = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone (`punchcard export | head`); at exit Python would flush again and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        status = typer.main.get_command(app).main(
+            list(arguments) or ["--help"], prog_name="punchcard", standalone_mode=False
+        )
+    except ConfigurationError as error:
+        _say(error.message)
+        return CALLED_WRONGLY
+    except PunchcardError as error:
+        _say(error.message)
+        return FAILED
+    except TyperException as error:
+        _say_usage(error)
+        return CALLED_WRONGLY
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        return FAILED
+    except Exception as error:  # noqa: BLE001  # the process's outer loop: a person at a terminal gets no stack trace
+        if os.environ.get("PUNCHCARD_LOG_LEVEL", "").lower() == "debug":
+            traceback.print_exc()
+        _say(
+            f"a defect of Punchcard: {type(error).__name__}: {error} "
+            "(set PUNCHCARD_LOG_LEVEL=debug to see where, and please report it)"
+        )
+        return FAILED
+    return status if isinstance(status, int) else DONE
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        print(f"punchcard: {line}", file=sys.stderr)
+
+
+def _say_usage(error: TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "punchcard"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    print(f"{path}: {message}; see `{path} --help`", file=sys.stderr)

@@ -1,0 +1,134 @@
+"""`send`: one event, or a few from a file, through the Tracking API."""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from punchcard.cli.tracking_client import TrackingClient
+from punchcard.errors import ConfigurationError, PunchcardError
+
+_BATCH_EVENTS_MAX = 100
+_BATCH_BYTES_MAX = 450_000
+
+
+def send_event(
+    target: TrackingClient, call: str, *, texts: Mapping[str, str | None], objects: Mapping[str, str | None]
+) -> None:
+    """Send one event and print its message id.
+
+    Args:
+        call: `track`, `identify` …
+        texts: Members of the envelope that are text; None is left out. A `messageId` of None is made.
+        objects: Members that are JSON objects, as the text that was given: their numbers are never parsed, so that
+            9.99 stays 9.99.
+
+    Raises:
+        ConfigurationError: one of `objects` is not a JSON object.
+        PunchcardError: the server did not take the event.
+    """
+    message_id = texts.get("messageId") or str(uuid.uuid4())
+    members = [f"{json.dumps(key)}:{json.dumps(text)}" for key, text in texts.items() if text and key != "messageId"]
+    members.append(f'"messageId":{json.dumps(message_id)}')
+    for key, text in objects.items():
+        if text is not None:
+            _check_object(f"--{key}", text)
+            members.append(f"{json.dumps(key)}:{text}")
+    body = ("{" + ",".join(members) + "}").encode(errors="surrogateescape")
+    _post(target, call, body)
+    _tell([message_id])
+
+
+def send_file(target: TrackingClient, file: Path) -> None:
+    """Send the events of a file (JSON lines, or one JSON array) and print their message ids.
+
+    Raises:
+        PunchcardError: the file cannot be read, or the server did not take a batch; those before it are sent.
+    """
+    batch: list[bytes] = []
+    ids: list[str] = []
+    for number, text in _events_of(file):
+        message_id, event = _with_message_id(text, number)
+        if batch and (len(batch) == _BATCH_EVENTS_MAX or sum(map(len, batch)) + len(event) > _BATCH_BYTES_MAX):
+            _post_batch(target, batch, ids)
+        batch.append(event)
+        ids.append(message_id)
+    if batch:
+        _post_batch(target, batch, ids)
+
+
+def _post_batch(target: TrackingClient, batch: list[bytes], ids: list[str]) -> None:
+    _post(target, "batch", b'{"batch":[' + b",".join(batch) + b"]}")
+    _tell(ids)
+    batch.clear()
+    ids.clear()
+
+
+def _post(target: TrackingClient, call: str, body: bytes) -> None:
+    try:
+        answer = target.post(call, body)
+    except PunchcardError as error:
+        raise PunchcardError(f"{error.message}; start Punchcard with `punchcard up`, or give its --url") from error
+    if answer.is_taken:
+        return
+    match answer.status:
+        case 401:
+            reason = f"the write key is not known there: {answer.message}; see [[sources]] in the config file"
+        case 400:
+            reason = f"the event is not accepted: {answer.message}"
+        case 404:
+            reason = "there is no Tracking API at this address"
+        case _:
+            reason = f"HTTP {answer.status}: {answer.message}"
+    raise PunchcardError(f"{target.url}: {reason}", code="not_accepted")
+
+
+def _tell(message_ids: list[str]) -> None:
+    print("\n".join(message_ids), flush=True)
+    if sys.stdout.isatty():
+        print(f"sent; what becomes of it: punchcard trace {message_ids[-1]}", file=sys.stderr)
+
+
+def _check_object(option: str, text: str) -> None:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{option}: is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f'{option}: expected a JSON object such as \'{{"email": "ann@example.com"}}\'')
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _events_of(file: Path) -> Iterator[tuple[int, bytes]]:
+    import msgspec
+
+    content = file.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
+    if content.startswith(b"["):
+        try:
+            items = msgspec.json.decode(content, type=list[msgspec.Raw])
+        except msgspec.DecodeError as error:
+            raise PunchcardError(f"{file}: is not a JSON array: {error}") from error
+        yield from enumerate((bytes(item) for item in items), start=1)
+        return
+    for number, line in enumerate(content.splitlines(), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _with_message_id(text: bytes, number: int) -> tuple[str, bytes]:
+    import msgspec
+
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        given = msgspec.json.decode(members.get("messageId", msgspec.Raw(b"null")))
+    except msgspec.DecodeError as error:
+        raise PunchcardError(f"event {number}: is not a JSON object: {error}") from error
+    if isinstance(given, str) and given:
+        return given, msgspec.json.encode(members)
+    message_id = str(uuid.uuid4())
+    members["messageId"] = msgspec.Raw(json.dumps(message_id).encode())
+    return message_id, msgspec.json.encode(members)

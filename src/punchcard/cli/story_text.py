@@ -1,0 +1,116 @@
+"""An event's story as text for a person."""
+
+from datetime import datetime
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from punchcard.events.model import WireEvent
+from punchcard.store.fates import FateKind
+from punchcard.traces.story import AttemptStory, EventStory, FateStory
+
+_STYLES = {
+    FateKind.DELIVERED: "green",
+    FateKind.PENDING: "cyan",
+    FateKind.RETRYING: "yellow",
+    FateKind.UNKNOWN: "yellow",
+    FateKind.DUPLICATE: "cyan",
+    FateKind.FILTERED_AT_SOURCE: "cyan",
+    FateKind.FILTERED_AT_DESTINATION: "cyan",
+}
+_BAD = "bold red"  # every other fate: somebody expected points and got none
+_LABEL_WIDTH = 14
+
+
+def print_text(story: EventStory, console: Console) -> None:
+    """Print the whole story: the event, then its fate at each destination, then its later copies."""
+    console.print(Text(f"{_title(story.event)}  ", style="bold") + Text(_clean(story.message_id)))
+    _line(console, "received", f"{_instant(story.received_at)} from {_source(story)}")
+    _line(console, "event", "")
+    for line in _pretty(story.event).splitlines():
+        console.print(Text(f"    {line}"))
+    for fate in story.fates:
+        _print_fate(fate, story, console)
+    for copy in story.copies:
+        fates = ", ".join(sorted({_fate_words(fate) for fate in copy.fates}))
+        console.print(Text(f"\nThe same message id came again {_instant(copy.received_at)}: {fates}"))
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what a sender wrote must not steer the terminal."""
+    return _clean(text)
+
+
+def _print_fate(fate: FateStory, story: EventStory, console: Console) -> None:
+    where = fate.destination or "before any destination"
+    console.print(Text(f"\n{where}: ", style="bold") + Text(_fate_words(fate), style=_STYLES.get(fate.fate, _BAD)))
+    if fate.detail:
+        _line(console, "why", fate.detail)
+    if fate.transaction is not None:
+        transaction = fate.transaction
+        if transaction.perk is None:
+            _line(console, "user property", f"{_attributes(transaction.attributes)} for {transaction.email}")
+        else:
+            quantity = "amount not decided yet" if transaction.quantity is None else transaction.quantity
+            _line(console, "transaction", f"{quantity} × perk {transaction.perk} for {transaction.email}")
+        _line(console, "effect key", transaction.effect_key)
+        if transaction.partner_id is not None:
+            _line(console, "partner's id", transaction.partner_id)
+    for attempt in fate.attempts:
+        _line(console, f"attempt {attempt.number}", _attempt_words(attempt))
+    if fate.fate in (FateKind.PARKED, FateKind.REJECTED):
+        _line(console, "next step", f"when the cause is mended: punchcard retry {story.message_id}")
+
+
+def _line(console: Console, label: str, words: str) -> None:
+    console.print(Text(f"  {label:<{_LABEL_WIDTH}}", style="dim") + Text(_clean(words)))
+
+
+def _title(event: bytes) -> str:
+    try:
+        wire = msgspec.json.decode(event, type=WireEvent)
+    except msgspec.DecodeError:
+        return "An event that cannot be read"
+    return _clean(" ".join(part for part in (wire.type or "event", wire.event or wire.name) if part))
+
+
+def _pretty(event: bytes) -> str:
+    # Not through Python's numbers: 9.990 is shown as it was sent.
+    try:
+        text = msgspec.json.format(event, indent=2).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = event.decode(errors="replace")
+    return "\n".join(_clean(line) for line in text.splitlines())
+
+
+def _source(story: EventStory) -> str:
+    return "no known source (write key unknown)" if story.source is None else f"source {story.source}"
+
+
+def _fate_words(fate: FateStory) -> str:
+    return _clean(fate.fate.value.replace("_", " ") + (f" ({fate.reason})" if fate.reason else ""))
+
+
+def _attempt_words(attempt: AttemptStory) -> str:
+    words = [_instant(attempt.started_at), attempt.action.replace("_", " ")]
+    if attempt.status is not None:
+        words.append(f"HTTP {attempt.status}")
+    words.append(attempt.outcome or "no answer yet")
+    if attempt.duration_ms is not None:
+        words.append(f"{attempt.duration_ms} ms")
+    if attempt.detail:
+        words.append(attempt.detail)
+    return " · ".join(words)
+
+
+def _attributes(attributes: object) -> str:
+    return msgspec.json.encode(attributes).decode()
+
+
+def _instant(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d} UTC"
+
+
+def _clean(text: str) -> str:
+    return "".join(character if character.isprintable() else "�" for character in text)

@@ -1,0 +1,144 @@
+"""HTTP to a Tracking API: one kept-alive connection, and answers as values."""
+
+import base64
+import json
+import socket
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
+
+from punchcard import __version__
+from punchcard.errors import ConfigurationError, PunchcardError
+
+_TIMEOUT_SECONDS = 30.0
+_ANSWER_BYTES_MAX = 65_536
+
+
+class UnreachableError(PunchcardError):
+    """The server did not answer."""
+
+    code = "server_unreachable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the server said.
+
+    Attributes:
+        message: Its reason, if the status is not 200.
+        retry_after_seconds: How long it asked to wait, None if it did not.
+    """
+
+    status: int
+    message: str
+    retry_after_seconds: float | None
+
+    @property
+    def is_taken(self) -> bool:
+        """True if what was sent is durable now."""
+        return self.status == 200
+
+    @property
+    def asks_to_wait(self) -> bool:
+        """True if the same request may succeed later."""
+        return self.status >= 500 or self.status in (408, 429)
+
+
+class TrackingClient:
+    """Posts to the Tracking API at `url` with one write key, in strict mode: faults are told at once.
+
+    Args:
+        url: `http://host:port`, perhaps with a path before `/v1`.
+
+    Raises:
+        ConfigurationError: the URL is not one, or the write key cannot be sent.
+    """
+
+    def __init__(self, url: str, write_key: str) -> None:
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise ConfigurationError(f"--url {url}: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"--url {url}: expected http://HOST:PORT or https://HOST")
+        if not write_key or not write_key.isascii() or not write_key.isprintable() or ":" in write_key:
+            raise ConfigurationError("--write-key: expected printable ASCII characters without a colon")
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_SECONDS)
+        self._path = parts.path
+        self._headers = {
+            "Authorization": "Basic " + base64.b64encode(f"{write_key}:".encode()).decode(),
+            "Content-Type": "application/json",
+            "User-Agent": f"punchcard/{__version__}",
+            "X-Punchcard-Strict": "1",
+        }
+
+    def post(self, call: str, body: bytes) -> Answer:
+        """Post to `/v1/<call>`.
+
+        Raises:
+            UnreachableError: no answer came. The body may have been taken all the same: send it again as it is.
+        """
+        status, headers, text = self._request("POST", f"/v1/{call}", body)
+        return Answer(status=status, message=_message(text), retry_after_seconds=_seconds(headers.get("retry-after")))
+
+    def instance(self) -> str | None:
+        """What the server calls this very storage of its, None if it does not say.
+
+        Raises:
+            UnreachableError: no answer came.
+        """
+        status, _, text = self._request("GET", "/health/ready", None)
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            return None
+        instance = answer.get("instance") if status == 200 and isinstance(answer, dict) else None
+        return instance if isinstance(instance, str) and instance else None
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._connection.close()
+
+    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, dict[str, str], str]:
+        try:
+            self._connection.request(method, self._path + path, body=body, headers=self._headers)
+            if self._connection.sock is not None:
+                # Headers and body leave as two segments, which must not wait for each other's acknowledgement.
+                self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            response = self._connection.getresponse()
+            content = response.read(_ANSWER_BYTES_MAX)
+            if not response.isclosed():
+                self._connection.close()
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            raise UnreachableError(f"{self.url}: {_reason(error)}") from error
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, headers, content.decode(errors="replace")
+
+
+def _message(text: str) -> str:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    message, code = (answer.get("message"), answer.get("code")) if isinstance(answer, dict) else (None, None)
+    if isinstance(message, str):
+        return message + (f" ({code})" if isinstance(code, str) else "")
+    return " ".join(text.split())[:200]
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and header.strip().isdecimal() else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there (connection refused)"
+    if isinstance(error, socket.gaierror):
+        return f"there is no such host ({error.strerror})"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"the connection broke ({type(error).__name__}: {error})"
