@@ -117,7 +117,7 @@ class PerkvilleApi:
             )
             assert row is not None, "the connection was found a moment ago, and none is ever removed"
             merged = msgspec.json.decode(row["custom_attributes"], type=dict[str, msgspec.Raw]) | attributes
-            kept = {key: value for key, value in merged.items() if value != b"null"}
+            kept = {key: value for key, value in merged.items() if bytes(value) != b"null"}
             self._database.write(
                 "UPDATE connections SET custom_attributes = ?, last_mod_us = ? WHERE connection_id = ?",
                 (msgspec.json.encode(kept).decode(), to_micros(self._clock.now()), connection_id),

@@ -90,7 +90,7 @@ def _read_email(key: str, raw: msgspec.Raw) -> Value | Problem:
 
 
 def _read_source_id(key: str, raw: msgspec.Raw) -> Value | Problem:
-    if raw == b"null":
+    if bytes(raw) == b"null":
         return None
     text = _json(raw, str) or ""
     if not SOURCE_ID_PATTERN.fullmatch(text):

@@ -14,7 +14,7 @@ from punchcard.sandbox.web import Answer, Request
 Page = Callable[[View, Request, int], Answer]
 """Answers a request; the number is the id in the address, 0 if it has none."""
 
-_ROUTES: list[tuple[str, str, Page]] = [
+ROUTES: list[tuple[str, str, Page]] = [
     ("GET", r"/", switches.home),
     ("GET", r"/settings/usr/apps/", apps.list_tokens),
     ("GET", r"/settings/usr/apps/segment/", apps.ask_for_token),
@@ -52,7 +52,7 @@ class Site:
     def __init__(self, database: Database, clock: Clock, misfortune: Misfortune) -> None:
         self._view = View(database, clock, misfortune)
         self._style = (FOLDER / "static" / "sandbox.css").read_bytes()
-        self._routes = [(method, re.compile(pattern), page) for method, pattern, page in _ROUTES]
+        self._routes = [(method, re.compile(pattern), page) for method, pattern, page in ROUTES]
 
     def answer(self, request: Request) -> Answer:
         """Answer one request.

@@ -23,7 +23,7 @@ def home(view: View, request: Request, _: int) -> Answer:
     counts = {
         name: view.database.count(f"SELECT count(*) FROM {name}") for name in ("transactions", "connections", "perks")
     }
-    return view.page("home.html", request, counts=counts, base_url=f"http://{request.headers.get('host', '')}")
+    return view.page("home.html", request, counts=counts)
 
 
 def show_faults(view: View, request: Request, _: int) -> Answer:

@@ -74,6 +74,7 @@ class View:
         """The page of this template."""
         text = self._templates.get_template(template).render(
             path=request.path,
+            base_url=f"http://{request.headers.get('host', '')}",
             notice=NOTICES.get(query_field(request, "done")),
             faults_on=bool(self.misfortune.faults != type(self.misfortune.faults)()),
             **values,
@@ -115,9 +116,8 @@ def _moment(micros: int | None) -> str:
 
 
 def _amount(value: str | Decimal) -> str:
-    """A decimal for reading: thousands apart, no needless zeros."""
-    text = f"{Decimal(value):,f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """A decimal for reading, with thousands apart."""
+    return f"{Decimal(value):,f}"
 
 
 def _points(row: sqlite3.Row) -> str:

@@ -1,0 +1,129 @@
+"""What the sandbox has answered with 201 it keeps, however it ends; and it ends when it is told to."""
+
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from punchcard.testing.sandbox import SandboxAnswer, SandboxProcess
+
+
+def post(sandbox: SandboxProcess, source_id: str, email: str = "example@example.com") -> SandboxAnswer:
+    body = {
+        "business": "/v2/businesses/41/",
+        "location": "/v2/locations/7/",
+        "perk": "/v2/perks/123456/",
+        "email": email,
+        "quantity": "9.99",
+        "trans_source_id": source_id,
+    }
+    return sandbox.request("POST", "/v2/transactions/", body=body)
+
+
+def test_a_restart_keeps_everything_but_the_faults(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path) as first:
+        stored = post(first, "SEG:restart").json()
+        first.request("PATCH", "/v2/connections/1/", body={"custom_attributes": {"vip": True}})
+        truth = first.transactions()
+        first.faults({"status": 503})
+    with SandboxProcess(tmp_path) as second:
+        assert second.transactions() == truth
+        assert second.request("GET", stored["resource_uri"]).json() == stored
+        connection = second.request("GET", "/v2/connections/1/").json()
+        assert (connection["point_balance"], connection["custom_attributes"]) == (9.99, {"vip": True})
+        assert post(second, "SEG:restart").status == 400
+
+
+def test_an_answered_transaction_survives_a_kill(tmp_path: Path) -> None:
+    """The answer 201 is a promise: a kill at any moment after it must not take the transaction back."""
+    kept: list[str] = []
+    for round_number in range(5):
+        sandbox = SandboxProcess(tmp_path)
+        for number in range(4):
+            source_id = f"SEG:kill:{round_number}:{number}"
+            assert post(sandbox, source_id).status == 201
+            kept.append(source_id)
+        sandbox.kill()
+    with SandboxProcess(tmp_path) as judge:
+        assert [each["trans_source_id"] for each in judge.transactions()] == kept
+        (connection,) = judge.request("GET", "/v2/connections/").json()["objects"]
+        assert connection["point_balance"] == pytest.approx(9.99 * len(kept))
+
+
+def test_the_same_trans_source_id_posted_at_once_is_stored_once(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path) as sandbox, ThreadPoolExecutor(16) as pool:
+        for round_number in range(5):
+            source_id = f"SEG:race:{round_number}"
+            answers = pool.map(
+                lambda number, source_id=source_id: post(sandbox, source_id, f"c{number}@example.com"), range(16)
+            )
+            assert sorted(answer.status for answer in answers) == [201] + [400] * 15
+        assert len(sandbox.transactions()) == 5
+
+
+def test_many_customers_at_once_are_all_stored(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path) as sandbox, ThreadPoolExecutor(16) as pool:
+        numbers = range(400)
+        answers = list(pool.map(lambda number: post(sandbox, f"SEG:{number}", f"c{number % 40}@example.com"), numbers))
+        assert {answer.status for answer in answers} == {201}
+        assert sorted(each["trans_source_id"] for each in sandbox.transactions()) == sorted(f"SEG:{n}" for n in numbers)
+        balances = sandbox.request("GET", "/v2/connection-balances/?limit=100").json()["objects"]
+        assert [each["balance"] for each in balances] == [99.9] * 40
+
+
+def test_nothing_is_promised_while_the_state_cannot_be_written(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path) as sandbox:
+        other = sqlite3.connect(tmp_path / "sandbox.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert post(sandbox, "SEG:locked").status == 503
+        assert sandbox.request("POST", "/settings/usr/apps/segment/").status == 503
+        other.execute("ROLLBACK")
+        other.close()
+        assert sandbox.transactions() == []
+        assert post(sandbox, "SEG:locked").status == 201
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "punchcard.sandbox", "--data", str(tmp_path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "ready at http://127.0.0.1:" in process.stdout.readline()
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=15)
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_an_idle_connection_does_not_hold_it_up(tmp_path: Path) -> None:
+    sandbox = SandboxProcess(tmp_path)
+    with socket.create_connection(("127.0.0.1", sandbox.port)):
+        assert sandbox.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["--data", "/dev/null/sandbox"], "/dev/null/sandbox", id="no-folder"),
+        pytest.param(["--host", "192.0.2.1"], "192.0.2.1", id="not-our-address"),
+        pytest.param(["--port", "70000"], "70000", id="no-such-port"),
+    ],
+)
+def test_a_start_that_cannot_be_says_why(tmp_path: Path, arguments: list[str], named: str) -> None:
+    command = [sys.executable, "-m", "punchcard.sandbox", "--port", "0", "--data", str(tmp_path), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_state_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    state = sqlite3.connect(tmp_path / "sandbox.db")
+    state.execute("PRAGMA user_version = 99")
+    state.close()
+    with pytest.raises(RuntimeError, match="did not start"):
+        SandboxProcess(tmp_path)
