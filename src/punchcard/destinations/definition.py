@@ -30,6 +30,7 @@ class SettingField:
         choices: The values of a `select`.
         minimum: The smallest number allowed, None for no bound.
         maximum: The largest number allowed, None for no bound.
+        whole: True if a number must be a whole one.
     """
 
     key: str
@@ -42,6 +43,7 @@ class SettingField:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

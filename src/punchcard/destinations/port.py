@@ -29,8 +29,10 @@ class OnRepeat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """One effect as an event plans it: what is to happen, for whom, under which key. Holds nothing from the settings
-    that may change before delivery but the perk, which is looked up again when a parked award is retried.
+    """One effect as an event plans it: what is to happen, for whom, under which key.
+
+    Holds nothing from the settings that may change before delivery but the perk, which is looked up again when a parked
+    award is retried.
 
     Attributes:
         kind: A transaction or a user property.
