@@ -22,7 +22,7 @@ def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
         # Two processes that start on an empty store together: the second finds the row of the first.
         engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
         first = engine_insert(log_positions).values(consumer=consumer, position=to).on_conflict_do_nothing()
-        if work.execute(first).rowcount == 1:
+        if work.execute(first.returning(log_positions.c.consumer)).first() is not None:
             return True
     moved = work.execute(
         update(log_positions)

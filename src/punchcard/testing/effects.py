@@ -1,0 +1,106 @@
+"""Effects for tests that start at the outbox, each value a sensible one until a test says otherwise."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock
+from punchcard.store import outbox
+from punchcard.store.ledger import effect_by_key
+from punchcard.store.outbox import Action, NewEffect, Outcome, Settlement, Started, StoredEffect
+from punchcard.store.schema import EffectState
+
+DESTINATION = "perkville"
+LEASE_SECONDS = 25.0
+_RECEIVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def new_effect(
+    key: str,
+    *,
+    customer: str = "ann@example.com",
+    quantity: str | None = "1",
+    order_id: str | None = None,
+    is_refund: bool = False,
+    message_id: str | None = None,
+    destination: str = DESTINATION,
+    received_at: datetime = _RECEIVED_AT,
+    attributes: Mapping[str, object] | None = None,
+    log_position: int = 1,
+) -> NewEffect:
+    """One transaction effect, or a user property if it has attributes."""
+    return NewEffect(
+        destination=destination,
+        effect_key=key,
+        kind="transaction" if attributes is None else "user_property",
+        source="website",
+        message_id=message_id or f"message of {key}",
+        event_name="Order Completed",
+        log_position=log_position,
+        event_index=0,
+        received_at=received_at,
+        customer=customer,
+        email=customer,
+        perk="123456",
+        requested_quantity=None if quantity is None else Decimal(quantity),
+        attributes=attributes,
+        order_id=order_id,
+        is_refund=is_refund,
+    )
+
+
+def begin_all(work: Connection, claimed: Sequence[StoredEffect], *, now: datetime, lease_until: datetime) -> None:
+    """Start each claimed effect as it stands, without preparing it."""
+    outbox.start(work, [started(effect) for effect in claimed], now=now, lease_until=lease_until)
+
+
+def started(effect: StoredEffect, *, action: Action = Action.SEND, quantity: Decimal | None = None) -> Started:
+    """The next attempt of an effect."""
+    return Started(
+        effect=effect,
+        number=effect.attempts + 1,
+        action=action,
+        perk=effect.perk,
+        quantity=effect.quantity if quantity is None else quantity,
+        detail=None,
+    )
+
+
+def settlement(
+    effect: StoredEffect,
+    *,
+    clock: Clock,
+    state: EffectState = EffectState.DELIVERED,
+    outcome: Outcome = Outcome.DELIVERED,
+    reason: str | None = None,
+    detail: str | None = None,
+    due_at: datetime | None = None,
+    number: int | None = None,
+    partner_id: str | None = None,
+    counts: bool = True,
+) -> Settlement:
+    """How the attempt after `effect` was read ended."""
+    return Settlement(
+        effect_id=effect.id,
+        number=effect.attempts + 1 if number is None else number,
+        settled_at=clock.now(),
+        status=201 if outcome is Outcome.DELIVERED else None,
+        outcome=outcome,
+        attempt_detail=detail,
+        state=state,
+        reason=reason,
+        detail=detail,
+        due_at=due_at or clock.now(),
+        partner_id=partner_id,
+        counts=counts,
+    )
+
+
+def standing(work: Connection, key: str, *, destination: str = DESTINATION) -> StoredEffect:
+    """The effect under a key, which must be there."""
+    found = effect_by_key(work, destination, key)
+    if found is None:
+        raise LookupError(f"no effect {key}")
+    return found

@@ -1,0 +1,295 @@
+"""A partner that follows a script: answers per effect key, a book of what it did, and the ways a network fails."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from punchcard.clock import Clock
+from punchcard.destinations.definition import Definition
+from punchcard.destinations.port import (
+    DeliveryOptions,
+    Effect,
+    EffectKey,
+    EffectKind,
+    Finding,
+    Intent,
+    PartnerClient,
+    Performed,
+)
+from punchcard.errors import (
+    CredentialsError,
+    OutcomeUnknownError,
+    RefusedError,
+    RejectedError,
+    RetryableError,
+)
+from punchcard.events.model import Event, EventType
+
+
+class Step(StrEnum):
+    """How the partner treats one request."""
+
+    PERFORM = "perform"  # books it and says so
+    LOSE_ANSWER = "lose_answer"  # books it, and the answer never arrives
+    LOSE_REQUEST = "lose_request"  # the request never arrives, which nobody can tell from the above
+    LAND_LATE = "land_late"  # the sender gives up first; the request arrives and is booked afterwards
+    BUSY = "busy"  # 503: surely not booked
+    SLOW_DOWN = "slow_down"  # 429: surely not booked, and too fast
+    REJECT = "reject"  # 400: surely not booked, for good
+    REFUSE_TOKEN = "refuse_token"  # 401
+    BREAK = "break"  # the client itself fails, with an error that no port declares
+    HANG = "hang"  # no answer until `release`; then it is booked
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedSettings:
+    """The settings of a scripted partner.
+
+    Attributes:
+        token: The credential that goes with every request.
+        perks: Event name to perk.
+    """
+
+    token: str = "good"
+    perks: Mapping[str, str] = field(default_factory=dict)
+    options: DeliveryOptions = field(default_factory=lambda: DeliveryOptions(requests_per_second=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Booking:
+    """What the partner has performed once."""
+
+    partner_id: str
+    effect: Effect
+
+
+class _Properties(msgspec.Struct):
+    """What `ScriptedPartner.plan` reads of a track event."""
+
+    email: str
+    quantity: Decimal | None = None
+    order_id: str | None = None
+    refund: bool = False
+
+
+class ScriptedPartner:
+    """A partner with a book, obeying a script of steps per effect key; `PERFORM` once a script has ended.
+
+    Args:
+        clock: Decides when a late request lands.
+        refuses_used_keys: True if it answers `duplicate_key` to a key in its book; False if it books it once more.
+        late_seconds: How long after the sender has given up a late request lands.
+    """
+
+    definition = Definition(
+        id="scripted",
+        slug="scripted",
+        name="Scripted",
+        description="Answers as a test tells it to.",
+        website="",
+        categories=(),
+        supported=frozenset({EventType.TRACK}),
+        settings=(),
+        options=(),
+    )
+
+    def __init__(self, *, clock: Clock, refuses_used_keys: bool = True, late_seconds: float = 5.0) -> None:
+        self._clock = clock
+        self._refuses_used_keys = refuses_used_keys
+        self._late_seconds = late_seconds
+        self._sends: dict[str, deque[Step]] = {}
+        self._reads: dict[str, deque[Step]] = {}
+        self._late: list[tuple[datetime, Effect]] = []
+        self._released = asyncio.Event()
+        self.book: list[Booking] = []
+        self.requests: list[str] = []
+        self.tokens = {"good"}
+        self.clients: list[ScriptedClient] = []
+        self.retry_after_seconds: float | None = None
+
+    def script(self, effect_key: str, sends: Iterable[Step] = (), *, reads: Iterable[Step] = ()) -> None:
+        """What becomes of the next requests for a key, and of the next questions after it."""
+        self._sends.setdefault(effect_key, deque()).extend(sends)
+        self._reads.setdefault(effect_key, deque()).extend(reads)
+
+    def release(self) -> None:
+        """Let the requests that hang go on."""
+        self._released.set()
+
+    def keys(self) -> list[str]:
+        """The effect keys of the book in order."""
+        self.land()
+        return [booking.effect.effect_key for booking in self.book]
+
+    def booked_twice(self) -> list[str]:
+        """The effect keys that stand in the book more than once: none, if all is well."""
+        return [key for key, times in Counter(self.keys()).items() if times > 1]
+
+    def land(self) -> None:
+        """Book the late requests whose time has come."""
+        now = self._clock.now()
+        due = [effect for at, effect in self._late if at <= now]
+        self._late = [(at, effect) for at, effect in self._late if at > now]
+        for effect in due:
+            if not (self._refuses_used_keys and self.standing(effect.effect_key)):
+                self.enter(effect)
+
+    def standing(self, effect_key: str) -> Booking | None:
+        """The first booking under a key, None if there is none."""
+        return next((booking for booking in self.book if booking.effect.effect_key == effect_key), None)
+
+    def enter(self, effect: Effect) -> Booking:
+        """Book an effect."""
+        booking = Booking(partner_id=f"p{len(self.book) + 1}", effect=effect)
+        self.book.append(booking)
+        return booking
+
+    def read_settings(self, settings: Mapping[str, object], options: Mapping[str, object]) -> ScriptedSettings:
+        """The defaults: this partner is configured in code."""
+        return ScriptedSettings()
+
+    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+        """An award of `quantity` for `email`, or its removal if `refund` is true; keys as Perkville's.
+
+        Raises:
+            RefusedError: the properties are not these.
+        """
+        try:
+            read = msgspec.json.decode(bytes(event.wire.properties) or b"{}", type=_Properties)
+        except msgspec.DecodeError as error:
+            raise RefusedError(str(error), code="invalid_properties") from error
+        if read.refund:
+            key = f"SEG:{source}:REFUND:{read.order_id}:{event.message_id}"
+        elif read.order_id:
+            key = f"SEG:{source}:ORDER:{read.order_id}"
+        else:
+            key = f"SEG:{source}:EVENT:{event.message_id}"
+        sign = -1 if read.refund else 1
+        return Intent(
+            kind=EffectKind.TRANSACTION,
+            effect_key=EffectKey(key),
+            customer=read.email.lower(),
+            email=read.email,
+            event_name=event.wire.event or "",
+            perk="1",
+            quantity=None if read.quantity is None else sign * read.quantity,
+            order_id=read.order_id,
+            is_refund=read.refund,
+        )
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        """The perk of the settings."""
+        return _settings(settings).perks.get(event_name)
+
+    def delivery_options(self, settings: object) -> DeliveryOptions:
+        """The options of the settings."""
+        return _settings(settings).options
+
+    def client(self, settings: object) -> PartnerClient:
+        """A client that follows the script."""
+        client = ScriptedClient(self, _settings(settings))
+        self.clients.append(client)
+        return client
+
+    def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
+        """The key, which is all that this partner looks at."""
+        return {"key": effect.effect_key}
+
+    def next_send(self, effect_key: str) -> Step:
+        """Takes the next step for a request."""
+        steps = self._sends.get(effect_key)
+        return steps.popleft() if steps else Step.PERFORM
+
+    def next_read(self, effect_key: str) -> Step:
+        """Takes the next step for a question."""
+        steps = self._reads.get(effect_key)
+        return steps.popleft() if steps else Step.PERFORM
+
+    def refuses(self, effect_key: str) -> bool:
+        """True if the key is used and the partner minds."""
+        return self._refuses_used_keys and self.standing(effect_key) is not None
+
+    def delay(self, effect: Effect) -> None:
+        """Keep a request that lands later."""
+        self._late.append((self._clock.now() + timedelta(seconds=self._late_seconds), effect))
+
+    async def wait_for_release(self) -> None:
+        """Hang."""
+        await self._released.wait()
+
+
+class ScriptedClient:
+    """The client of a scripted partner."""
+
+    def __init__(self, partner: ScriptedPartner, settings: ScriptedSettings) -> None:
+        self._partner = partner
+        self._settings = settings
+        self.closed = False
+
+    async def perform(self, effect: Effect) -> Performed:
+        """Do as the script says."""
+        await asyncio.sleep(0)
+        partner = self._partner
+        partner.requests.append(effect.effect_key)
+        partner.land()
+        step = partner.next_send(effect.effect_key)
+        self._fail(step)
+        if step is Step.HANG:
+            await partner.wait_for_release()
+        if step is Step.LOSE_REQUEST:
+            raise OutcomeUnknownError("the connection was reset")
+        if step is Step.LAND_LATE:
+            partner.delay(effect)
+            raise OutcomeUnknownError("no answer in time")
+        if partner.refuses(effect.effect_key):
+            raise RejectedError("this id is used", code="duplicate_key", status=400)
+        if step is Step.REJECT:
+            raise RejectedError("there is no such perk", code="perk_unknown", status=400)
+        booking = partner.enter(effect)
+        if step is Step.LOSE_ANSWER:
+            raise OutcomeUnknownError("gateway time-out", status=504)
+        return Performed(status=201, partner_id=booking.partner_id)
+
+    async def find(self, effect: Effect) -> Performed | None:
+        """What the book says, if the script lets it."""
+        await asyncio.sleep(0)
+        self._partner.land()
+        step = self._partner.next_read(effect.effect_key)
+        self._fail(step)
+        if step in (Step.LOSE_ANSWER, Step.LOSE_REQUEST):
+            raise OutcomeUnknownError("the connection was reset")
+        if step is Step.REJECT:
+            raise RejectedError("no such page", status=404)
+        booking = self._partner.standing(effect.effect_key)
+        return None if booking is None else Performed(status=None, partner_id=booking.partner_id)
+
+    async def check(self) -> Sequence[Finding]:
+        """Nothing to say."""
+        return ()
+
+    async def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+    def _fail(self, step: Step) -> None:
+        if self._settings.token not in self._partner.tokens or step is Step.REFUSE_TOKEN:
+            raise CredentialsError("the token is not valid", status=401)
+        if step is Step.BUSY:
+            raise RetryableError("down for maintenance", status=503)
+        if step is Step.SLOW_DOWN:
+            raise RetryableError("too many requests", status=429, retry_after_seconds=self._partner.retry_after_seconds)
+        if step is Step.BREAK:
+            raise KeyError("objects")
+
+
+def _settings(settings: object) -> ScriptedSettings:
+    if not isinstance(settings, ScriptedSettings):
+        raise TypeError(f"not the settings of a scripted partner: {settings!r}")
+    return settings

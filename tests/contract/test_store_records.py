@@ -1,0 +1,247 @@
+"""The promise of positions, fates, pauses and the ledger's readings, on both engines."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from punchcard.store import ledger, outbox
+from punchcard.store.engine import Store
+from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, decode_batch, encode_batch
+from punchcard.store.pauses import Pause, pause, pause_of, resume
+from punchcard.store.positions import ROUTING, advance, fates_after, forget_fates, position_of, save_fates
+from punchcard.store.schema import EffectState
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url)
+    yield store
+    store.close()
+
+
+# --- positions ---
+
+
+def test_a_consumer_starts_at_zero_and_moves_only_from_where_it_stands(store: Store) -> None:
+    with store.unit_of_work() as work:
+        assert position_of(work, ROUTING) == 0
+        assert not advance(work, ROUTING, expected=3, to=7)
+        assert advance(work, ROUTING, expected=0, to=7)
+        assert not advance(work, ROUTING, expected=0, to=9)
+        assert advance(work, ROUTING, expected=7, to=2**53)
+        assert position_of(work, ROUTING) == 2**53
+        assert position_of(work, "other") == 0
+
+
+def test_of_two_processes_that_advance_at_once_one_wins(store_url: str) -> None:
+    stores = [Store(store_url), Store(store_url)]
+    barrier = threading.Barrier(2)
+    for expected in (0, 10):
+        won: list[bool] = []
+
+        def move(store: Store, expected: int = expected, won: list[bool] = won) -> None:
+            barrier.wait()
+            with store.unit_of_work() as work:
+                won.append(advance(work, ROUTING, expected=expected, to=expected + 10))
+
+        threads = [threading.Thread(target=move, args=(store,)) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(won) == [False, True]
+    for store in stores:
+        store.close()
+
+
+# --- fates ---
+
+
+def batch(first: int, last: int) -> FateBatch:
+    fates = (Fate("perkville", FateKind.REFUSED, "not_allowlisted", "why"), Fate(None, FateKind.DUPLICATE))
+    return FateBatch(
+        distinct=[fates, ()],
+        records=[
+            RoutedRecord(position=position, source="website", fates=[0, 1]) for position in range(first, last + 1)
+        ],
+    )
+
+
+def test_fates_are_kept_in_order_until_the_lake_holds_them(store: Store) -> None:
+    with store.unit_of_work() as work:
+        save_fates(work, batch(5, 9))
+        save_fates(work, batch(1, 4))
+        save_fates(work, batch(10, 10))
+        assert fates_after(work, 0, batches_max=2) == [batch(1, 4), batch(5, 9)]
+        assert fates_after(work, 4, batches_max=9) == [batch(5, 9), batch(10, 10)]
+        forget_fates(work, 9)
+        assert fates_after(work, 0, batches_max=9) == [batch(10, 10)]
+
+
+texts = st.text(max_size=20)
+fates = st.builds(
+    Fate,
+    destination=st.none() | texts,
+    fate=st.sampled_from(FateKind),
+    reason=st.none() | texts,
+    detail=st.none() | texts,
+    effect_key=st.none() | texts,
+)
+
+
+@given(
+    st.builds(
+        FateBatch,
+        distinct=st.lists(st.lists(fates, max_size=3).map(tuple), max_size=4),
+        records=st.lists(
+            st.builds(
+                RoutedRecord,
+                position=st.integers(0, 2**62),
+                source=st.none() | texts,
+                fates=st.lists(st.integers(0, 9), max_size=5),
+            ),
+            max_size=4,
+        ),
+    )
+)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_a_batch_of_fates_survives_encoding(original: FateBatch) -> None:
+    assert decode_batch(encode_batch(original)) == original
+
+
+# --- pauses ---
+
+
+def test_a_destination_is_paused_once_and_resumed_once(store: Store) -> None:
+    now = ManualClock().now()
+    wanted = Pause(
+        destination="perkville",
+        reason="credentials_refused",
+        detail="no",
+        since=now,
+        settings_fingerprint="f1",
+    )
+    other = Pause(destination="perkville", reason="x", detail="nul\x00", since=now, settings_fingerprint="f2")
+    with store.unit_of_work() as work:
+        assert pause_of(work, "perkville") is None
+        assert not resume(work, "perkville")
+        assert pause(work, wanted)
+        assert not pause(work, other)
+        assert pause_of(work, "perkville") == wanted
+        assert pause_of(work, "other") is None
+        assert resume(work, "perkville")
+        assert pause(work, other)
+
+
+# --- the ledger's readings ---
+
+
+def fill(store: Store, clock: ManualClock) -> None:
+    with store.unit_of_work() as work:
+        outbox.add(
+            work,
+            [new_effect(f"k{number}", customer=f"c{number % 3}@example.com") for number in range(9)],
+            now=clock.now(),
+        )
+        claimed = outbox.claimable(work, DESTINATION, now=clock.now(), limit=9)
+        begin_all(work, claimed, now=clock.now(), lease_until=clock.now() + timedelta(seconds=25))
+        states = [EffectState.DELIVERED, EffectState.PARKED, EffectState.REJECTED]
+        outbox.settle(
+            work, [settlement(one, clock=clock, state=state) for one, state in zip(claimed, states, strict=True)]
+        )
+
+
+def test_the_ledger_is_paged_newest_first_and_filtered(store: Store) -> None:
+    fill(store, ManualClock())
+    with store.reading() as connection:
+        first = ledger.page(connection, DESTINATION, count=4)
+        second = ledger.page(connection, DESTINATION, count=99, before_id=first[-1].id)
+        assert [one.effect_key for one in [*first, *second]] == [f"k{number}" for number in range(8, -1, -1)]
+        assert ledger.page(connection, "other", count=9) == []
+        of_one = ledger.page(connection, DESTINATION, count=9, customer=" C1@Example.com ")
+        assert [one.effect_key for one in of_one] == ["k7", "k4", "k1"]
+        parked = ledger.page(connection, DESTINATION, count=9, states=[EffectState.PARKED, EffectState.REJECTED])
+        assert [one.effect_key for one in parked] == ["k2", "k1"]
+        assert ledger.count(connection, DESTINATION) == 9
+        assert ledger.count(connection, DESTINATION, states=[EffectState.PENDING]) == 6
+
+
+def test_what_needs_a_person_is_found_by_destination_reason_and_message(store: Store) -> None:
+    fill(store, ManualClock())
+    with store.reading() as connection:
+        assert [one.effect_key for one in ledger.needing_a_person(connection)] == ["k1", "k2"]
+        assert ledger.needing_a_person(connection, destination="other") == []
+        assert ledger.needing_a_person(connection, reason="perk_unknown") == []
+        chosen = ledger.needing_a_person(connection, message_ids=["message of k2", "message of k0"])
+        assert [one.effect_key for one in chosen] == ["k2"]
+
+
+def test_the_backlog_counts_what_is_open_or_parked(store: Store) -> None:
+    clock = ManualClock()
+    fill(store, clock)
+    with store.reading() as connection:
+        counted = {one.state: one.count for one in ledger.backlog(connection, [DESTINATION, "other"])}
+    assert counted == {EffectState.PENDING: 6, EffectState.PARKED: 1}
+
+
+def test_a_message_knows_its_effects_of_every_destination(store: Store) -> None:
+    with store.unit_of_work() as work:
+        outbox.add(
+            work,
+            [new_effect("a", message_id="m"), new_effect("a", message_id="m", destination="other")],
+            now=ManualClock().now(),
+        )
+        assert [one.destination for one in ledger.effects_of_message(work, "m")] == [DESTINATION, "other"]
+        assert ledger.effects_of_message(work, "n") == []
+
+
+# --- the work stays small however long the ledger becomes ---
+
+
+def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> None:
+    store = Store(sqlite_url)
+    statements: list[tuple[str, object]] = []
+    clock = ManualClock()
+    with store.unit_of_work() as work:
+        outbox.add(work, [new_effect("a")], now=clock.now())
+    with store.unit_of_work() as work:
+        from sqlalchemy import event
+
+        def remember(_c: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+            statements.append((statement, parameters))
+
+        event.listen(work, "before_cursor_execute", remember)
+        outbox.claimable(work, DESTINATION, now=clock.now(), limit=5)
+        outbox.next_due(work, DESTINATION)
+        event.remove(work, "before_cursor_execute", remember)
+    plans = []
+    with store.reading() as connection:
+        for statement, parameters in statements:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
+            plans.append("\n".join(row.detail for row in rows))
+    store.close()
+    claiming, next_due = plans
+    assert "USING INDEX ix_effects_due" in claiming
+    assert "ix_effects_lane" in claiming
+    assert "ix_effects_state" in claiming
+    assert "SCAN effects" not in claiming
+    assert "USE TEMP B-TREE" not in claiming
+    assert "ix_effects_due" in next_due
+
+
+def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(postgres_url: str) -> None:
+    store = Store(postgres_url)
+    with store.reading() as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = connection.execute(
+            text("EXPLAIN SELECT min(due_at) FROM effects WHERE destination = 'd' AND is_open = true")
+        )
+        assert "ix_effects_due" in "\n".join(row[0] for row in plan)
+    store.close()
