@@ -1,0 +1,229 @@
+"""Performs effects at Perkville, and reads back whether they stand."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from punchcard.clock import Clock, SystemClock
+from punchcard.destinations.perkville.checking import find_findings
+from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
+from punchcard.destinations.perkville.lists import Item, item_of, read_list
+from punchcard.destinations.perkville.perks import Perks, signed_quantity
+from punchcard.destinations.perkville.responses import Response, complains
+from punchcard.destinations.perkville.settings import PerkvilleSettings
+from punchcard.destinations.perkville.wire import (
+    amount_of,
+    amount_text,
+    id_of,
+    is_one_of,
+    patch_connection,
+    post_transaction,
+)
+from punchcard.destinations.port import Effect, EffectKind, Finding, Performed
+from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
+
+
+class PerkvilleClient:
+    """Talks to Perkville with one set of settings.
+
+    Args:
+        clock: For remembering perks and for `Retry-After` dates.
+    """
+
+    def __init__(self, settings: PerkvilleSettings, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._http = PerkvilleHttp(settings, clock := clock or SystemClock())
+        self._perks = Perks(self._http, settings, clock)
+
+    async def perform(self, effect: Effect) -> Performed:
+        """Book a transaction, or set a user property at the customer's connection.
+
+        Raises:
+            RetryableError: surely not performed, later perhaps; `no_connection` if the customer is not known yet.
+            RejectedError: Perkville says no (`duplicate_key` if because the key is used), or the perk would do the
+                opposite of what is asked (`perk_unusable`).
+            CredentialsError: Perkville does not accept the token.
+            OutcomeUnknownError: perhaps performed.
+        """
+        deadline = Deadline(self._settings.delivery.request_timeout_seconds)
+        if effect.kind is EffectKind.USER_PROPERTY:
+            return await self._set_property(effect, deadline)
+        return await self._book(effect, deadline)
+
+    async def find(self, effect: Effect) -> Performed | None:
+        """Whether the effect stands at Perkville; None if it surely does not.
+
+        Raises:
+            RetryableError: it could not be read, or what was read decides nothing (`read_back_unclear`).
+            RejectedError: Perkville does not let it be read.
+            CredentialsError: Perkville does not accept the token.
+        """
+        delivery = self._settings.delivery
+        # Many pages may be read. They must end before the lease does, which outlasts these two waits.
+        deadline = Deadline(delivery.request_timeout_seconds + delivery.unknown_wait_seconds)
+        if effect.kind is EffectKind.USER_PROPERTY:
+            return await self._find_property(effect, deadline)
+        return await self._find_transaction(effect, deadline)
+
+    async def check(self) -> Sequence[Finding]:
+        """What is right and wrong with token, business, location and every mapped perk, as Perkville sees them."""
+        return await find_findings(self._http, self._perks, self._settings)
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._http.close()
+
+    async def _book(self, effect: Effect, deadline: Deadline) -> Performed:
+        if effect.perk is None or not effect.quantity:
+            raise InvariantError(f"transaction {effect.effect_key} has no perk or no quantity")
+        settings = self._settings
+        perk = await self._perks.get(effect.perk, deadline=deadline)
+        quantity = signed_quantity(effect.quantity, perk, method=settings.refund_method, event_name=effect.event_name)
+        request = post_transaction(
+            settings.wire,
+            effect,
+            quantity,
+            business_id=settings.business_id,
+            location_id=settings.location_id,
+            send_email=settings.send_email,
+        )
+        response = await self._http.send(request, deadline=deadline)
+        answered = _answered_item(response)
+        if answered is None:
+            return Performed(status=response.status, partner_id=None, note=_unread(response))
+        key = answered.get(settings.wire.trans_source_id_key)
+        if key is not None and key != effect.effect_key:
+            raise OutcomeUnknownError(
+                f"Perkville answered with a transaction under {str(key)[:100]!r} instead of {effect.effect_key!r}",
+                status=response.status,
+                request_id=response.request_id,
+            )
+        return self._performed(answered, effect.quantity, status=response.status)
+
+    async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:
+        wire = self._settings.wire
+        shown, hidden = 0, 0
+        # Whether Perkville's filter minds the case of an address is not known, so both forms are asked for.
+        for email in dict.fromkeys((effect.email, effect.email.lower())):
+            async for item in read_list(
+                self._http, self._settings, wire.transactions_path, email=email, deadline=deadline
+            ):
+                if item.get(wire.trans_source_id_key) == effect.effect_key:
+                    return self._performed(item, effect.quantity, status=None)
+                if wire.trans_source_id_key in item:
+                    shown += 1
+                else:
+                    hidden += 1
+        if hidden and not shown:
+            raise RetryableError(
+                f"Perkville shows {hidden} transactions of {effect.email}, but of none under which "
+                f"{wire.trans_source_id_key}: whether this one is among them cannot be told",
+                code="read_back_unclear",
+            )
+        return None
+
+    async def _set_property(self, effect: Effect, deadline: Deadline) -> Performed:
+        connection = await self._connection(effect.email, deadline)
+        if connection is None:
+            raise RetryableError(
+                f"{effect.email} is not a customer at Perkville yet; it is tried again later", code="no_connection"
+            )
+        connection_id = self._connection_id(connection)
+        request = patch_connection(self._settings.wire, connection_id, _attributes(effect))
+        response = await self._http.send(request, deadline=deadline)
+        answered = _answered_item(response)
+        return Performed(
+            status=response.status,
+            partner_id=connection_id,
+            note=_unread(response) if answered is None else None,
+        )
+
+    async def _find_property(self, effect: Effect, deadline: Deadline) -> Performed | None:
+        connection = await self._connection(effect.email, deadline)
+        if connection is None:
+            return None
+        standing = connection.get(self._settings.wire.attributes_key)
+        if not isinstance(standing, Mapping):
+            # It is not shown. Setting it once more does no harm: the second time changes nothing.
+            return None
+        wanted = _attributes(effect)
+        # Compared as JSON: in Python true equals 1, at Perkville it does not.
+        if all(name in standing and _same_json(standing[name], value) for name, value in wanted.items()):
+            return Performed(status=None, partner_id=self._connection_id(connection))
+        return None
+
+    async def _connection(self, email: str, deadline: Deadline) -> Item | None:
+        wire = self._settings.wire
+        for address in dict.fromkeys((email, email.lower())):
+            found: dict[str, Item] = {}
+            async for item in read_list(
+                self._http, self._settings, wire.connections_path, email=address, deadline=deadline
+            ):
+                if id_of(item.get(wire.business_key)) in (None, self._settings.business_id):
+                    found[self._connection_id(item)] = item
+                if len(found) > 1:
+                    # An address names one customer. With two, the filter was not obeyed, and a stranger may be meant.
+                    raise RejectedError(
+                        f"Perkville shows more than one connection for {email}: whom to set a property at is not clear",
+                        code="connection_ambiguous",
+                    )
+            if found:
+                return next(iter(found.values()))
+        return None
+
+    def _connection_id(self, connection: Item) -> str:
+        wire = self._settings.wire
+        found = id_of(connection.get(wire.connection_id_key)) or id_of(connection.get(wire.resource_uri_key))
+        if found is None:
+            raise RetryableError("Perkville shows a connection without an id", code="read_back_unclear")
+        return found
+
+    def _performed(self, item: Item, asked: Decimal | None, *, status: int | None) -> Performed:
+        wire = self._settings.wire
+        notes = []
+        booked = amount_of(item.get(wire.quantity_key))
+        # The sign is left out: of a perk that redeems, either may be shown.
+        if booked is not None and asked is not None and abs(booked) != abs(asked):
+            notes.append(f"Perkville booked {amount_text(abs(booked))} units instead of {amount_text(abs(asked))}")
+        state = item.get(wire.transaction_status_key)
+        if isinstance(state, str) and not is_one_of(state, wire.active_statuses):
+            notes.append(f"at Perkville its status is {state[:50]}")
+        return Performed(
+            status=status,
+            partner_id=id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key)),
+            note="; ".join(notes) or None,
+        )
+
+
+def _answered_item(response: Response) -> Item | None:
+    """The object in the answer of a successful write; None if the answer has no body or broke off.
+
+    Raises:
+        OutcomeUnknownError: what was answered is no object, or speaks of errors: reading back decides.
+    """
+    if not (response.body or b"").strip():
+        return None
+    item = item_of(response)
+    if item is None or complains(item):
+        raise OutcomeUnknownError(
+            f"Perkville answered {response.status}, but not with what was stored",
+            status=response.status,
+            request_id=response.request_id,
+        )
+    return item
+
+
+def _unread(response: Response) -> str:
+    broke_off = "the answer broke off" if response.body is None else "the answer was empty"
+    return f"Perkville answered {response.status}, but {broke_off}: its id and quantity were not seen"
+
+
+def _attributes(effect: Effect) -> Mapping[str, object]:
+    if not effect.attributes:
+        raise InvariantError(f"user property {effect.effect_key} has no attributes")
+    return effect.attributes
+
+
+def _same_json(one: object, other: object) -> bool:
+    return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")

@@ -1,0 +1,161 @@
+"""Perkville's catalog entry, its five settings and our options, as data."""
+
+from punchcard.destinations.definition import Definition, FieldType, SettingField
+from punchcard.events.model import EventType
+
+SETTINGS = (
+    SettingField(
+        key="apiKey",
+        label="API Key",
+        description=(
+            "The token that Perkville shows to an admin under Settings > Apps: Generate Token, Accept, Show token "
+            "under the Segment app."
+        ),
+        type=FieldType.STRING,
+        required=True,
+        secret=True,
+    ),
+    SettingField(
+        key="businessId",
+        label="Business ID",
+        description="Your Perkville business id. Ask support@perkville.com for it.",
+        type=FieldType.STRING,
+        required=True,
+    ),
+    SettingField(
+        key="locationId",
+        label="Location ID",
+        description="The Perkville location that every transaction is booked at. Ask support@perkville.com for it.",
+        type=FieldType.STRING,
+        required=True,
+    ),
+    SettingField(
+        key="sendEmail",
+        label="Send email",
+        description="Whether Perkville sends the customer an email for each transaction.",
+        type=FieldType.BOOLEAN,
+        required=True,
+        default=False,
+    ),
+    SettingField(
+        key="eventToPerkMap",
+        label="Event to Perk Map",
+        description=(
+            "Event names and the perk each of them awards, such as Checked In: 123456. An event whose name is not "
+            "listed here earns nothing and ends with an error."
+        ),
+        type=FieldType.TEXT_MAP,
+        required=True,
+        default={},
+    ),
+)
+
+OPTIONS = (
+    SettingField(
+        key="apiBaseUrl",
+        label="API address",
+        description="Where Perkville's API is; another one for the sandbox or a proxy.",
+        type=FieldType.STRING,
+        required=True,
+        default="https://api.perkville.com",
+    ),
+    SettingField(
+        key="requestsPerSecond",
+        label="Transactions per second",
+        description="At most this many transactions are sent each second; 0 means no limit.",
+        type=FieldType.NUMBER,
+        default=2,
+        minimum=0,
+        maximum=100_000,
+    ),
+    SettingField(
+        key="concurrency",
+        label="Transactions at once",
+        description="At most this many transactions are on their way at one time, never two of one customer.",
+        type=FieldType.NUMBER,
+        default=32,
+        minimum=1,
+        maximum=1000,
+        whole=True,
+    ),
+    SettingField(
+        key="requestTimeoutSeconds",
+        label="Time-out",
+        description="After this many seconds without an answer a request is given up, and its outcome is read back.",
+        type=FieldType.NUMBER,
+        default=10,
+        minimum=0.1,
+        maximum=300,
+    ),
+    SettingField(
+        key="unknownWaitSeconds",
+        label="Wait before reading back",
+        description=(
+            "How many seconds after a lost answer the request may still be performed. Only then Perkville is asked "
+            "whether the transaction stands, and only if it does not is it sent again."
+        ),
+        type=FieldType.NUMBER,
+        default=10,
+        minimum=0,
+        maximum=3600,
+    ),
+    SettingField(
+        key="retryBaseSeconds",
+        label="First wait before a retry",
+        description="Seconds before the first retry; the waits after it grow exponentially.",
+        type=FieldType.NUMBER,
+        default=30,
+        minimum=0.01,
+        maximum=3600,
+    ),
+    SettingField(
+        key="retryAttemptsMax",
+        label="Tries",
+        description="After this many tries a transaction is parked for a person; it is never dropped.",
+        type=FieldType.NUMBER,
+        default=10,
+        minimum=1,
+        maximum=100,
+        whole=True,
+    ),
+    SettingField(
+        key="refundMethod",
+        label="How points are removed",
+        description=(
+            "redeem: a positive quantity on a perk that redeems. negative: a negative quantity on a perk that earns. "
+            "auto: the one that fits the perk mapped to the refund event."
+        ),
+        type=FieldType.SELECT,
+        default="auto",
+        choices=("auto", "negative", "redeem"),
+    ),
+    SettingField(
+        key="oncePerDay",
+        label="Once a day",
+        description="Event names that are awarded at most once per customer and local day.",
+        type=FieldType.ARRAY,
+        default=(),
+    ),
+    SettingField(
+        key="wire",
+        label="Wire names",
+        description=(
+            "Other names for parts of Perkville's API than the ones assumed, should Perkville use others; the names "
+            "that can be replaced are listed in wire.py."
+        ),
+        type=FieldType.TEXT_MAP,
+        default={},
+    ),
+)
+
+PERKVILLE = Definition(
+    id="60de4ee01f55f299594f38ed",
+    slug="perkville",
+    name="Perkville",
+    description="Customer rewards and referrals: points for check-ins, purchases and whatever else you track.",
+    website="https://www.perkville.com/",
+    categories=("Referrals",),
+    supported=frozenset({EventType.TRACK, EventType.IDENTIFY}),
+    settings=SETTINGS,
+    options=OPTIONS,
+)

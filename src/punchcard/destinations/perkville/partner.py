@@ -1,0 +1,57 @@
+"""Perkville as routing and delivery know it: the partner's entry in the catalog."""
+
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+from punchcard.destinations.perkville import mapping
+from punchcard.destinations.perkville.client import PerkvilleClient
+from punchcard.destinations.perkville.definition import PERKVILLE
+from punchcard.destinations.perkville.preview import preview
+from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
+from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
+from punchcard.errors import InvariantError
+from punchcard.events.model import Event
+
+
+class PerkvillePartner:
+    """The code of Perkville behind the port of all partners. Its typed settings are `PerkvilleSettings`."""
+
+    definition = PERKVILLE
+
+    def read_settings(self, settings: Mapping[str, object], options: Mapping[str, object]) -> PerkvilleSettings:
+        """The typed settings of a configured destination.
+
+        Raises:
+            ConfigurationError: all that is wrong, one line each, beginning with its key path.
+        """
+        return read_settings(settings, options)
+
+    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+        """The effect that the event earns. Pure.
+
+        Raises:
+            RefusedError: the event earns nothing; code and message say why.
+        """
+        return mapping.plan(event, _own(settings), source=source, timezone=timezone)
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        """The perk that the settings map the event name to now, None if none."""
+        return mapping.remap(event_name, _own(settings))
+
+    def delivery_options(self, settings: object) -> DeliveryOptions:
+        """How these settings want their effects delivered."""
+        return _own(settings).delivery
+
+    def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
+        """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets."""
+        return preview(effect, _own(settings))
+
+    def client(self, settings: object) -> PartnerClient:
+        """A client for these settings."""
+        return PerkvilleClient(_own(settings))
+
+
+def _own(settings: object) -> PerkvilleSettings:
+    if not isinstance(settings, PerkvilleSettings):
+        raise InvariantError(f"{type(settings).__name__} are no settings of Perkville")
+    return settings

@@ -1,0 +1,142 @@
+"""Perkville's settings as one typed value, checked further than their types."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
+from punchcard.destinations.perkville.wire import DEFAULT_WIRE, Wire, read_wire
+from punchcard.destinations.port import DeliveryOptions
+from punchcard.destinations.settings import Problem, Values, read_section, refuse
+from punchcard.errors import InvariantError
+
+# Ids stand in paths such as /v2/perks/123456/.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# What may stand in an Authorization header behind "Bearer".
+_TOKEN = re.compile(r"[!-~]{1,4096}")
+
+
+class RefundMethod(StrEnum):
+    """How points are removed."""
+
+    AUTO = "auto"  # as the classification of the perk demands
+    NEGATIVE = "negative"  # a negative quantity on a perk that earns
+    REDEEM = "redeem"  # a positive quantity on a perk that redeems
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerkvilleSettings:
+    """What one configured Perkville destination goes by.
+
+    Attributes:
+        api_key: The bearer token; left out of the repr.
+        event_to_perk_map: Event name to perk id: the allowlist.
+        names_by_folded: Mapped names by their case-folded form, for a hint when only the case differs.
+        once_per_day: Mapped event names awarded at most once per customer and local day.
+        wire: How Perkville's API names things.
+    """
+
+    api_key: str = field(repr=False)
+    business_id: str
+    location_id: str
+    send_email: bool = False
+    event_to_perk_map: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    names_by_folded: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    api_base_url: str = "https://api.perkville.com"
+    refund_method: RefundMethod = RefundMethod.AUTO
+    once_per_day: frozenset[str] = frozenset()
+    delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
+    wire: Wire = DEFAULT_WIRE
+
+
+def read_settings(settings: Mapping[str, object], options: Mapping[str, object]) -> PerkvilleSettings:
+    """The typed settings of a configured destination.
+
+    Raises:
+        ConfigurationError: all that is wrong, one line each, beginning with its key path.
+    """
+    problems: list[Problem] = []
+    own = read_section("settings", SETTINGS, settings, problems=problems)
+    ours = read_section("options", OPTIONS, options, problems=problems)
+    if own is not None:
+        problems.extend(_setting_problems(own))
+    if ours is not None:
+        problems.extend(_option_problems(ours, own))
+    wire = read_wire(ours.text_map("wire"), problems=problems) if ours is not None else DEFAULT_WIRE
+    refuse(problems)
+    if own is None or ours is None:
+        raise InvariantError("settings without a problem could not be read")
+    return _typed(own, ours, wire)
+
+
+def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
+    perks = {name: perk.strip() for name, perk in own.text_map("eventToPerkMap").items()}
+    return PerkvilleSettings(
+        api_key=own.text("apiKey").strip(),
+        business_id=own.text("businessId").strip(),
+        location_id=own.text("locationId").strip(),
+        send_email=own.flag("sendEmail"),
+        event_to_perk_map=MappingProxyType(perks),
+        names_by_folded=MappingProxyType({name.strip().casefold(): name for name in perks}),
+        api_base_url=ours.text("apiBaseUrl").strip().rstrip("/"),
+        refund_method=RefundMethod(ours.text("refundMethod")),
+        once_per_day=frozenset(ours.texts("oncePerDay")),
+        delivery=DeliveryOptions(
+            requests_per_second=ours.number("requestsPerSecond"),
+            concurrency=int(ours.number("concurrency")),
+            retry_base_seconds=ours.number("retryBaseSeconds"),
+            tries_max=int(ours.number("retryAttemptsMax")),
+            unknown_wait_seconds=ours.number("unknownWaitSeconds"),
+            request_timeout_seconds=ours.number("requestTimeoutSeconds"),
+        ),
+        wire=wire,
+    )
+
+
+def _setting_problems(own: Values) -> Iterator[Problem]:
+    if not _TOKEN.fullmatch(own.text("apiKey").strip()):
+        yield Problem(
+            path="settings.apiKey", message="is no token: it has spaces or other characters tokens never have"
+        )
+    for key in ("businessId", "locationId"):
+        if not _ID.fullmatch(own.text(key).strip()):
+            yield Problem(path=f"settings.{key}", message=f"must be an id such as 41, is {_shown(own.text(key))}")
+    for name, perk in own.text_map("eventToPerkMap").items():
+        if not _ID.fullmatch(perk.strip()):
+            yield Problem(
+                path=f"settings.eventToPerkMap.{name}", message=f"must be a perk id such as 123456, is {_shown(perk)}"
+            )
+
+
+def _option_problems(ours: Values, own: Values | None) -> Iterator[Problem]:
+    yield from _address_problems(ours.text("apiBaseUrl").strip())
+    if own is not None:
+        for name in ours.texts("oncePerDay"):
+            if name not in own.text_map("eventToPerkMap"):
+                yield Problem(
+                    path="options.oncePerDay", message=f'"{name}" is not in settings.eventToPerkMap; known names only'
+                )
+
+
+def _address_problems(address: str) -> Iterator[Problem]:
+    path = "options.apiBaseUrl"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        yield Problem(path=path, message="is no web address")
+        return
+    if parts.scheme not in ("http", "https") or not host:
+        yield Problem(path=path, message="must be a web address such as https://api.perkville.com")
+    elif parts.username is not None or parts.query or parts.fragment or " " in address:
+        yield Problem(path=path, message="must be only scheme, host, port and path")
+    elif parts.scheme == "http" and (host == "perkville.com" or host.endswith(".perkville.com")):
+        # The token would travel readable by everybody on the way.
+        yield Problem(path=path, message="Perkville is spoken to over https only")
+
+
+def _shown(text: str) -> str:
+    return f'"{text[:64]}"'

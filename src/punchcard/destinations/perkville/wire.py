@@ -1,0 +1,232 @@
+"""Every JSON key, path and URI form of Perkville's API, in one table, and the requests and readings made of them.
+
+The reference tables of Perkville's API could not be read when this was written. What is assumed is marked so in the
+comments below; each of these names can be replaced by the option `wire`, e.g. `wire = { perkKey = "perk_id" }`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from punchcard.destinations.port import Effect
+from punchcard.destinations.settings import Problem
+from punchcard.errors import InvariantError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wire:
+    """The names. Those that say *may be empty* leave their part out of the request then."""
+
+    # Paths: known from public clients.
+    transactions_path: str = "/v2/transactions/"
+    connections_path: str = "/v2/connections/"
+    perks_path: str = "/v2/perks/"
+    businesses_path: str = "/v2/businesses/"
+    locations_path: str = "/v2/locations/"
+    # How a request refers to an object: assumed, as answers do; "{id}" alone sends plain ids.
+    business_reference: str = "/v2/businesses/{id}/"
+    location_reference: str = "/v2/locations/{id}/"
+    perk_reference: str = "/v2/perks/{id}/"
+    # Keys of a posted transaction: only trans_source_id and quantity are documented.
+    business_key: str = "business"
+    location_key: str = "location"  # may be empty
+    perk_key: str = "perk"
+    email_key: str = "email"
+    quantity_key: str = "quantity"
+    send_email_key: str = "send_email"  # may be empty
+    trans_source_id_key: str = "trans_source_id"
+    # "text" sends "9.99", "number" sends 9.99; "true" sends the opposite of the setting sendEmail.
+    quantity_form: str = "text"
+    send_email_inverted: str = "false"
+    # Lists: documented, but for the page size that is granted.
+    business_filter: str = "business"
+    email_filter: str = "user__emails__email"
+    limit_filter: str = "limit"
+    offset_filter: str = "offset"
+    page_limit: str = "100"
+    meta_key: str = "meta"
+    objects_key: str = "objects"
+    # Keys of answers.
+    transaction_id_key: str = "transaction_id"
+    transaction_status_key: str = "transaction_status"
+    connection_id_key: str = "connection_id"
+    connection_status_key: str = "status"
+    attributes_key: str = "custom_attributes"
+    resource_uri_key: str = "resource_uri"
+    classification_key: str = "classification"
+    status_key: str = "status"
+    # Values of answers, compared without regard to case; several are separated by commas.
+    earning_classifications: str = "EARN"
+    redeeming_classifications: str = "REDEEM"
+    active_statuses: str = "ACTIVE"
+    # Codes of errors: E003 to E005 and E000 to E002 are documented for the older API, the others are assumed.
+    duplicate_codes: str = "duplicate_trans_source_id"
+    perk_codes: str = "E003,E004,E005"
+    location_codes: str = "E000,E001,E002"
+
+
+DEFAULT_WIRE = Wire()
+
+_MAY_BE_EMPTY = frozenset({"location_key", "send_email_key"})
+_CHOICES = {"quantity_form": ("text", "number"), "send_email_inverted": ("false", "true")}
+_PAGE_LIMIT_MAX = 1000
+
+
+def override_names() -> Mapping[str, str]:
+    """The names that the option `wire` may replace, camelCase, with the names they replace."""
+    return {_camel(field.name): str(field.default) for field in fields(Wire)}
+
+
+def read_wire(overrides: Mapping[str, str], *, problems: list[Problem]) -> Wire:
+    """The table with some of its names replaced.
+
+    Args:
+        overrides: By camelCase name.
+        problems: What is wrong is added here.
+    """
+    known = {_camel(field.name): field.name for field in fields(Wire)}
+    changed: dict[str, str] = {}
+    for key, value in overrides.items():
+        path = f"options.wire.{key}"
+        name = known.get(key)
+        if name is None:
+            problems.append(Problem(path=path, message=f"is not known; known: {', '.join(known)}"))
+        elif (message := _override_problem(name, value)) is not None:
+            problems.append(Problem(path=path, message=message))
+        else:
+            changed[name] = value
+    return replace(DEFAULT_WIRE, **changed)
+
+
+def _override_problem(name: str, value: str) -> str | None:
+    if not value:
+        return None if name in _MAY_BE_EMPTY else "must not be empty"
+    if not value.isprintable():
+        return "must not contain control characters"
+    if name.endswith("_path") and not (value.startswith("/") and value.endswith("/")):
+        return 'must begin and end with "/"'
+    if name.endswith("_reference") and "{id}" not in value:
+        return 'must contain "{id}"'
+    if name in _CHOICES and value not in _CHOICES[name]:
+        return f"must be one of {', '.join(_CHOICES[name])}"
+    if name == "page_limit" and not (value.isdecimal() and value.isascii() and 1 <= int(value) <= _PAGE_LIMIT_MAX):
+        return f"must be a whole number from 1 to {_PAGE_LIMIT_MAX}"
+    return None
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request, but for its host and headers.
+
+    Attributes:
+        path: From the first slash on, with the query, percent-encoded.
+        body: JSON text, None for a GET.
+    """
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it may change something at Perkville."""
+        return self.method != "GET"
+
+
+def post_transaction(
+    wire: Wire, effect: Effect, quantity: Decimal, *, business_id: str, location_id: str, send_email: bool
+) -> Request:
+    """The request that books a transaction.
+
+    ::
+
+        POST /v2/transactions/
+        {"business": "/v2/businesses/41/", "location": "/v2/locations/7/", "perk": "/v2/perks/123456/",
+         "email": "example@example.com", "quantity": "9.99", "send_email": false,
+         "trans_source_id": "SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed"}
+
+    Args:
+        quantity: What to send, its sign already as Perkville wants it.
+    """
+    if effect.perk is None:
+        raise InvariantError(f"transaction {effect.effect_key} has no perk")
+    text = amount_text(quantity)
+    members: list[tuple[str, object]] = [
+        (wire.business_key, reference(wire.business_reference, business_id)),
+        (wire.location_key, reference(wire.location_reference, location_id)),
+        (wire.perk_key, reference(wire.perk_reference, effect.perk)),
+        (wire.email_key, effect.email),
+        (wire.quantity_key, text if wire.quantity_form == "text" else msgspec.Raw(text.encode())),
+        (wire.send_email_key, send_email is not (wire.send_email_inverted == "true")),
+        (wire.trans_source_id_key, effect.effect_key),
+    ]
+    body = msgspec.json.encode({key: value for key, value in members if key})
+    return Request(method="POST", path=wire.transactions_path, body=body)
+
+
+def list_page(wire: Wire, path: str, *, business_id: str, email: str, offset: int) -> Request:
+    """The request for one page of a customer's transactions or connections."""
+    query = urlencode(
+        {
+            wire.business_filter: business_id,
+            wire.email_filter: email,
+            wire.limit_filter: wire.page_limit,
+            wire.offset_filter: str(offset),
+        }
+    )
+    return Request(method="GET", path=f"{path}?{query}")
+
+
+def read_one(path: str, item_id: str) -> Request:
+    """The request for one object."""
+    return Request(method="GET", path=f"{path}{quote(item_id, safe='')}/")
+
+
+def patch_connection(wire: Wire, connection_id: str, attributes: Mapping[str, object]) -> Request:
+    """The request that sets user properties: `PATCH /v2/connections/9/` `{"custom_attributes": {"vip": true}}`."""
+    path = f"{wire.connections_path}{quote(connection_id, safe='')}/"
+    return Request(method="PATCH", path=path, body=msgspec.json.encode({wire.attributes_key: dict(attributes)}))
+
+
+def amount_text(quantity: Decimal) -> str:
+    """A decimal in its shortest form without exponent: 9.99 → "9.99", 50.00 → "50"."""
+    text = f"{quantity:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def reference(template: str, item_id: str) -> str:
+    """How a request names an object, e.g. `/v2/perks/123456/`."""
+    return template.replace("{id}", item_id)
+
+
+def id_of(value: object) -> str | None:
+    """The id in whatever names an object: 41, "41" or "/v2/businesses/41/"; None if there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return str(value).rstrip("/").rpartition("/")[2] or None
+
+
+def amount_of(value: object) -> Decimal | None:
+    """An amount in an answer, given as text or number; None if it is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        amount = Decimal(value.strip() if isinstance(value, str) else value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def is_one_of(value: object, words: str) -> bool:
+    """Whether an answered word is one of the comma-separated words, in any case."""
+    return isinstance(value, str) and value.strip().lower() in {word.strip().lower() for word in words.split(",")}

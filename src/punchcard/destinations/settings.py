@@ -1,0 +1,218 @@
+"""Reads a destination's settings and options as their fields say, and names every value that cannot be used."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.errors import ConfigurationError, InvariantError
+
+# Every whole number up to here is exact as a float; nothing that a setting means comes near.
+_NUMBER_MAX = 2**53
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One value that cannot be used.
+
+    Attributes:
+        path: Key path from `settings` or `options` on, e.g. `settings.eventToPerkMap.Checked In`.
+        message: What is wrong with it, without the path.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise if there is any problem.
+
+    Raises:
+        ConfigurationError: all of them, one line each, every line beginning with its key path.
+    """
+    if problems:
+        raise ConfigurationError("\n".join(str(problem) for problem in problems))
+
+
+class Values:
+    """The values of one section, each of the type of its field; what was left out has its default.
+
+    Args:
+        values: By key, already checked.
+    """
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
+
+    def text(self, key: str) -> str:
+        """The value of a string or select field."""
+        value = self._values[key]
+        if not isinstance(value, str):
+            raise InvariantError(f"setting {key} is not text")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """The value of a boolean field."""
+        value = self._values[key]
+        if not isinstance(value, bool):
+            raise InvariantError(f"setting {key} is not true or false")
+        return value
+
+    def number(self, key: str) -> float:
+        """The value of a number field."""
+        value = self._values[key]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvariantError(f"setting {key} is not a number")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The value of an array field."""
+        value = self._values[key]
+        if not isinstance(value, list | tuple):
+            raise InvariantError(f"setting {key} is not a list")
+        return tuple(str(item) for item in value)
+
+    def text_map(self, key: str) -> Mapping[str, str]:
+        """The value of a text-map field, read-only."""
+        value = self._values[key]
+        if not isinstance(value, Mapping):
+            raise InvariantError(f"setting {key} is not a table")
+        return MappingProxyType({str(name): str(item) for name, item in value.items()})
+
+
+def read_section(
+    section: str, fields: Sequence[SettingField], given: Mapping[str, object], *, problems: list[Problem]
+) -> Values | None:
+    """The values of one section as its fields say.
+
+    Args:
+        section: `settings` or `options`, the beginning of each key path.
+        fields: What may stand there.
+        given: What stands there.
+        problems: What is wrong is added here.
+
+    Returns:
+        The values, None if any of them cannot be used.
+    """
+    found = list(_find_problems(section, fields, given))
+    problems.extend(found)
+    if found:
+        return None
+    # As in Segment's catalog, null is a value that was left out.
+    return Values({field.key: field.default if given.get(field.key) is None else given[field.key] for field in fields})
+
+
+def _find_problems(section: str, fields: Sequence[SettingField], given: Mapping[str, object]) -> Iterator[Problem]:
+    known = {field.key for field in fields}
+    for key in given:
+        if key not in known:
+            yield Problem(path=f"{section}.{key}", message=f"is not known{_suggestion(str(key), known)}")
+    for field in fields:
+        path = f"{section}.{field.key}"
+        value = given.get(field.key)
+        if value is not None:
+            yield from _CHECKS[field.type](path, field, value)
+        elif field.default is None:
+            yield Problem(path=path, message="is required")
+
+
+def _suggestion(key: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    folded = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(key.lower(), folded, n=1)
+    if close:
+        return f'; did you mean "{folded[close[0]]}"?'
+    return f"; known: {', '.join(known)}"
+
+
+def _check_text(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield _wrong_type(path, "text", value)
+    elif not value.strip() and field.required:
+        yield Problem(path=path, message="is required and must not be empty")
+    elif not value.isprintable():
+        yield Problem(path=path, message="must not contain control characters")
+
+
+def _check_flag(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+    if not isinstance(value, bool):
+        yield _wrong_type(path, "true or false", value)
+
+
+def _check_number(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield _wrong_type(path, "a number", value)
+    elif abs(value) > _NUMBER_MAX or math.isnan(value):
+        yield Problem(path=path, message="must be a number of usual size")
+    elif field.minimum is not None and value < field.minimum:
+        yield Problem(path=path, message=f"must be at least {field.minimum:g}, is {value:g}")
+    elif field.maximum is not None and value > field.maximum:
+        yield Problem(path=path, message=f"must be at most {field.maximum:g}, is {value:g}")
+    elif field.whole and value != int(value):
+        yield Problem(path=path, message=f"must be a whole number, is {value:g}")
+
+
+def _check_select(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield _wrong_type(path, "text", value)
+    elif value not in field.choices:
+        yield Problem(path=path, message=f'must be one of {", ".join(field.choices)}, is "{value}"')
+
+
+def _check_array(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+    if not isinstance(value, list | tuple):
+        yield _wrong_type(path, "a list of text", value)
+        return
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            yield _wrong_type(f"{path}.{index}", "text", item)
+
+
+def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield _wrong_type(path, "a table of text to text", value)
+        return
+    for name, item in value.items():
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            yield Problem(path=path, message=f"{name!r} cannot be a name: it is empty or has control characters")
+        elif not isinstance(item, str):
+            yield _wrong_type(f"{path}.{name}", "text", item)
+
+
+def _wrong_type(path: str, wanted: str, value: object) -> Problem:
+    # The value itself is not shown: it may be a secret in the wrong place.
+    hint = ""
+    if wanted == "text" and isinstance(value, int | float) and not isinstance(value, bool):
+        hint = ": put it in quotes"
+    return Problem(path=path, message=f"must be {wanted}, not {_kind(value)}{hint}")
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case list() | tuple():
+            return "a list"
+        case Mapping():
+            return "a table"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+_CHECKS: Mapping[FieldType, Callable[[str, SettingField, object], Iterator[Problem]]] = {
+    FieldType.STRING: _check_text,
+    FieldType.BOOLEAN: _check_flag,
+    FieldType.NUMBER: _check_number,
+    FieldType.SELECT: _check_select,
+    FieldType.ARRAY: _check_array,
+    FieldType.TEXT_MAP: _check_text_map,
+}
