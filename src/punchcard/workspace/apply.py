@@ -139,7 +139,7 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
 def _with_kept_secrets(
     wanted: Destination, standing: Destination | None, catalog: Catalog, problems: list[Problem]
 ) -> Destination:
-    sections = {"settings": dict(wanted.settings), "options": dict(wanted.options)}
+    sections = {"settings": _given(wanted.settings), "options": _given(wanted.options)}
     kept: Mapping[str, Mapping[str, object]] = (
         {} if standing is None else {"settings": standing.settings, "options": standing.options}
     )
@@ -159,3 +159,8 @@ def _with_kept_secrets(
                 )
             )
     return replace(wanted, settings=sections["settings"], options=sections["options"])
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    # In JSON a value is also left out by null; a file could not hold that.
+    return {key: value for key, value in values.items() if value is not None}

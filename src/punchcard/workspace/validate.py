@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
-from punchcard.workspace.document import Catalog
+from punchcard.workspace.document import Catalog, secret_keys
+from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse
 
@@ -29,8 +30,12 @@ def validate(workspace: Workspace, *, catalog: Catalog = CATALOG) -> None:
     refuse(list(find_problems(workspace, catalog=catalog)))
 
 
-def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG) -> Iterator[Problem]:
-    """All that is wrong with the workspace."""
+def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_masks: bool = False) -> Iterator[Problem]:
+    """All that is wrong with the workspace.
+
+    Args:
+        takes_masks: True if a masked secret may stand for the stored one, which is not known here.
+    """
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
@@ -45,7 +50,8 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG) -> Iterat
     for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
         yield from _slug_problems(path, destination.slug, slugs)
         yield from _connection_problems(path, destination, known_sources)
-        yield from _settings_problems(path, destination, catalog)
+        masked = _masked_paths(path, destination, catalog) if takes_masks else frozenset()
+        yield from (one for one in _settings_problems(path, destination, catalog) if one.path not in masked)
         yield from _filter_problems(path, destination.filters)
 
 
@@ -120,6 +126,15 @@ def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog
         partner.read_settings(destination.settings, destination.options)
     except ConfigurationError as error:
         yield from _of_partner(path, error)
+
+
+def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> frozenset[KeyPath]:
+    sections = {"settings": destination.settings, "options": destination.options}
+    return frozenset(
+        (*path, section, key)
+        for section, key in secret_keys(destination, catalog=catalog)
+        if isinstance(value := sections[section].get(key), str) and is_masked(value)
+    )
 
 
 def _of_partner(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from punchcard.workspace.model import Destination, DestinationFilter, Source, Wo
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 names = texts.filter(str.strip)
+printable = names.filter(str.isprintable)  # what settings take
 slugs = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 write_keys = st.text(ascii_lowercase + digits + punctuation.replace(":", ""), min_size=1, max_size=20)
 actions = st.fixed_dictionaries(
@@ -52,15 +53,15 @@ def workspaces(draw: st.DrawFn) -> Workspace:
             sources=draw(connected),
             enabled=draw(st.booleans()),
             settings={
-                "apiKey": draw(names),
+                "apiKey": draw(write_keys),
                 "businessId": "41",
                 "locationId": "7",
                 "sendEmail": draw(st.booleans()),
                 "eventToPerkMap": draw(
-                    st.dictionaries(names, st.from_regex(r"[0-9]{1,9}", fullmatch=True), max_size=3)
+                    st.dictionaries(printable, st.from_regex(r"[1-9][0-9]{0,8}", fullmatch=True), max_size=3)
                 ),
             },
-            options=draw(st.sampled_from([{}, {"requestsPerSecond": 2}, {"oncePerDay": ["${Checked In}", 'a "b"']}])),
+            options=draw(st.sampled_from([{}, {"requestsPerSecond": 2}, {"apiBaseUrl": "https://a.example/${b}"}])),
             filters=tuple(draw(st.lists(filters, max_size=3))),
         )
         for slug in draw(st.lists(slugs, unique=True, max_size=2))
