@@ -1,5 +1,6 @@
 """The sandbox's bad days are exactly those that were switched on, and the judge sees through them."""
 
+import errno
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -80,10 +81,12 @@ def test_an_error_can_be_a_page(sandbox: SandboxProcess, faults: dict[str, objec
 def test_a_reset_connection_carries_no_answer_and_stores_nothing(sandbox: SandboxProcess) -> None:
     sandbox.faults({"reset": True})
     source_id = new_id()
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as post_failed:
         post(sandbox, source_id)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as get_failed:
         sandbox.request("GET", BUSINESS)
+    # Torn down by RST, not closed politely, of which Python makes the same class without a number.
+    assert (post_failed.value.errno, get_failed.value.errno) == (errno.ECONNRESET, errno.ECONNRESET)
     assert stored(sandbox, source_id) == 0
 
 
