@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from punchcard.clock import Clock, from_micros
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import DEVELOPMENT_TOKEN, TIMEZONE, Database
-from punchcard.sandbox.faults import Misfortune
+from punchcard.sandbox.faults import Faults, Misfortune
 from punchcard.sandbox.web import Answer, Request, html_answer
 
 FOLDER = Path(__file__).parent
@@ -76,7 +76,7 @@ class View:
             path=request.path,
             base_url=f"http://{request.headers.get('host', '')}",
             notice=NOTICES.get(query_field(request, "done")),
-            faults_on=bool(self.misfortune.faults != type(self.misfortune.faults)()),
+            faults_on=self.misfortune.faults != Faults(),
             **values,
         )
         return html_answer(status, text)
