@@ -1,0 +1,190 @@
+"""Every kind of answer to a request and to a question, and what it makes of an effect."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from punchcard.delivery.judgement import Answer, judge
+from punchcard.destinations.port import DeliveryOptions, Performed
+from punchcard.errors import (
+    CredentialsError,
+    DeliveryError,
+    OutcomeUnknownError,
+    RejectedError,
+    RetryableError,
+)
+from punchcard.store.outbox import Action, Outcome, Started, StoredEffect
+from punchcard.store.schema import EffectState
+from punchcard.testing.clock import ManualClock
+
+OPTIONS = DeliveryOptions(retry_base_seconds=30, tries_max=10, unknown_wait_seconds=10)
+CLOCK = ManualClock()
+NOW = CLOCK.now()
+EFFECT = StoredEffect(
+    id=7,
+    destination="perkville",
+    effect_key="k",
+    kind="transaction",
+    source="website",
+    message_id="m",
+    event_name="Order Completed",
+    received_at=NOW,
+    customer="ann@example.com",
+    email="ann@example.com",
+    perk="1",
+    requested_quantity=Decimal("9.99"),
+    quantity=Decimal("9.99"),
+    attributes=None,
+    order_id="o",
+    is_refund=False,
+    state=EffectState.PENDING,
+    reason=None,
+    detail=None,
+    attempts=0,
+    tries=0,
+    due_at=NOW,
+    partner_id=None,
+    created_at=NOW,
+    settled_at=None,
+)
+
+
+class MiddleClock(ManualClock):
+    def jitter(self) -> float:
+        return 0.5
+
+
+def attempt(action: Action, *, tries: int = 0, reason: str | None = None) -> Started:
+    effect = replace(EFFECT, tries=tries, reason=reason)
+    return Started(effect=effect, number=1, action=action, perk="1", quantity=EFFECT.quantity, detail=None)
+
+
+DONE = Performed(status=201, partner_id="p1")
+FOUND = Performed(status=None, partner_id="p1")
+BUSY = RetryableError("down", status=503)
+BUSY_FOR = RetryableError("down", status=503, retry_after_seconds=0)
+TOO_FAST = RetryableError("slow", status=429)
+TOO_FAST_FOR = RetryableError("slow", status=429, retry_after_seconds=0)
+NO_PERK = RejectedError("no such perk", code="perk_unknown", status=400)
+USED = RejectedError("used", code="duplicate_key", status=400)
+NO_TOKEN = CredentialsError("bad token", status=401)
+LOST = OutcomeUnknownError("time-out", status=504)
+STRANGE = DeliveryError("a kind of its own")
+S, R, E, O = Action.SEND, Action.READ_BACK, EffectState, Outcome  # noqa: E741  # short, so that the table is one
+
+TABLE = [
+    # id, action, tries so far, reason so far, answer -> state, outcome, reason, wait, counts
+    ("performed", S, 0, None, DONE, E.DELIVERED, O.DELIVERED, None, 0, True),
+    ("performed at the last try", S, 9, None, DONE, E.DELIVERED, O.DELIVERED, None, 0, True),
+    ("busy", S, 0, None, BUSY, E.RETRYING, O.RETRYABLE, "partner_unavailable", 30, True),
+    ("busy at the third try", S, 2, None, BUSY, E.RETRYING, O.RETRYABLE, "partner_unavailable", 120, True),
+    ("busy, come at once", S, 2, None, BUSY_FOR, E.RETRYING, O.RETRYABLE, "partner_unavailable", 0, True),
+    ("busy at the last but one", S, 8, None, BUSY, E.RETRYING, O.RETRYABLE, "partner_unavailable", 5_400, True),
+    ("busy at the last try", S, 9, None, BUSY, E.PARKED, O.RETRYABLE, "partner_unavailable", 0, True),
+    ("too fast", S, 0, None, TOO_FAST, E.RETRYING, O.RETRYABLE, "partner_unavailable", 1, False),
+    ("too fast at the last try", S, 9, None, TOO_FAST_FOR, E.RETRYING, O.RETRYABLE, "partner_unavailable", 0, False),
+    ("rejected", S, 0, None, NO_PERK, E.REJECTED, O.REJECTED, "perk_unknown", 0, True),
+    ("key used", S, 0, None, USED, E.UNKNOWN, O.UNKNOWN, "duplicate_key", 0, False),
+    ("credentials", S, 4, None, NO_TOKEN, E.RETRYING, O.CREDENTIALS, "credentials_refused", 0, False),
+    ("answer lost", S, 0, None, LOST, E.UNKNOWN, O.UNKNOWN, "outcome_unknown", 10, True),
+    ("answer lost at the last try", S, 9, None, LOST, E.UNKNOWN, O.UNKNOWN, "outcome_unknown", 10, True),
+    ("an undeclared error", S, 0, None, STRANGE, E.UNKNOWN, O.UNKNOWN, "outcome_unknown", 10, True),
+    ("nothing at all", S, 0, None, None, E.UNKNOWN, O.UNKNOWN, "outcome_unknown", 10, True),
+    ("found", R, 1, "outcome_unknown", FOUND, E.DELIVERED, O.DELIVERED, None, 0, True),
+    ("found at the last try", R, 10, "outcome_unknown", FOUND, E.DELIVERED, O.DELIVERED, None, 0, True),
+    ("not there", R, 1, "outcome_unknown", None, E.RETRYING, O.NOT_FOUND, "not_performed", 0, False),
+    ("not there after a crash", R, 0, "worker_stopped", None, E.RETRYING, O.NOT_FOUND, "not_performed", 0, False),
+    ("not there again", R, 3, "outcome_unknown", None, E.RETRYING, O.NOT_FOUND, "not_performed", 60, False),
+    ("not there, tries used up", R, 10, "outcome_unknown", None, E.PARKED, O.NOT_FOUND, "not_performed", 0, False),
+    ("key used, yet not there", R, 0, "duplicate_key", None, E.UNKNOWN, O.NOT_FOUND, "duplicate_key", 30, True),
+    ("key used, never there", R, 9, "duplicate_key", None, E.PARKED, O.NOT_FOUND, "duplicate_key", 0, True),
+    ("key used, found", R, 0, "duplicate_key", FOUND, E.DELIVERED, O.DELIVERED, None, 0, True),
+    ("question busy", R, 1, "outcome_unknown", BUSY, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 60, True),
+    ("question busy for ever", R, 9, "outcome_unknown", BUSY, E.PARKED, O.RETRYABLE, "outcome_unknown", 0, True),
+    ("question too fast", R, 9, "outcome_unknown", TOO_FAST, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 1, False),
+    ("question rejected", R, 1, "outcome_unknown", NO_PERK, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 60, True),
+    ("question lost", R, 1, "outcome_unknown", LOST, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 60, True),
+    ("question lost for a used key", R, 1, "duplicate_key", LOST, E.UNKNOWN, O.RETRYABLE, "duplicate_key", 60, True),
+    ("question, credentials", R, 1, "duplicate_key", NO_TOKEN, E.UNKNOWN, O.CREDENTIALS, "duplicate_key", 0, False),
+    ("question, credentials 2", R, 1, "retried", NO_TOKEN, E.UNKNOWN, O.CREDENTIALS, "outcome_unknown", 0, False),
+    ("question, undeclared error", R, 1, None, STRANGE, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 60, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("action", "tries", "before", "answer", "state", "outcome", "reason", "wait", "counts"),
+    [pytest.param(*rest, id=name) for name, *rest in TABLE],
+)
+def test_an_answer_decides_what_follows(
+    action: Action,
+    tries: int,
+    before: str | None,
+    answer: Answer,
+    state: EffectState,
+    outcome: Outcome,
+    reason: str | None,
+    wait: float,
+    counts: bool,
+) -> None:
+    started = attempt(action, tries=tries, reason=before)
+    settlement = judge(started, answer, clock=MiddleClock(), options=OPTIONS)
+    assert (settlement.state, settlement.outcome, settlement.reason) == (state, outcome, reason)
+    assert settlement.counts is counts
+    assert (settlement.due_at - NOW).total_seconds() == pytest.approx(wait, rel=0.11)
+    assert (settlement.effect_id, settlement.number, settlement.settled_at) == (7, 1, NOW)
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize(
+    "answer",
+    [BUSY, TOO_FAST, NO_PERK, USED, NO_TOKEN, LOST, STRANGE, None],
+    ids=["busy", "429", "rejected", "used", "token", "lost", "strange", "none"],
+)
+@pytest.mark.parametrize("tries", [0, 9, 10, 99])
+def test_only_a_partner_that_says_so_makes_an_effect_delivered(action: Action, answer: Answer, tries: int) -> None:
+    for before in (None, "outcome_unknown", "duplicate_key", "retried", "worker_stopped"):
+        settlement = judge(attempt(action, tries=tries, reason=before), answer, clock=MiddleClock(), options=OPTIONS)
+        assert settlement.state is not EffectState.DELIVERED
+        assert settlement.outcome is not Outcome.DELIVERED
+        assert settlement.detail
+        assert settlement.due_at >= NOW
+
+
+@pytest.mark.parametrize("tries", [9, 10, 99])
+def test_a_parked_effect_whose_outcome_is_not_known_says_so_in_its_reason(tries: int) -> None:
+    for answer in (BUSY, NO_PERK, LOST, STRANGE):
+        settlement = judge(attempt(R, tries=tries, reason="worker_stopped"), answer, clock=CLOCK, options=OPTIONS)
+        assert (settlement.state, settlement.reason) == (EffectState.PARKED, "outcome_unknown")
+        assert f"given up after {tries + 1} tries" in (settlement.detail or "")
+
+
+def test_the_partners_words_and_id_are_kept() -> None:
+    note = replace(DONE, note="rounded to 10")
+    settlement = judge(attempt(S), note, clock=CLOCK, options=OPTIONS)
+    assert (settlement.partner_id, settlement.status, settlement.detail) == ("p1", 201, "rounded to 10")
+    settlement = judge(attempt(S), NO_PERK, clock=CLOCK, options=OPTIONS)
+    assert (settlement.status, settlement.detail) == (400, "no such perk")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "words"),
+    [
+        pytest.param("-5", "-5", "found by reading back", id="as asked"),
+        pytest.param("-5", "-3", "found by reading back; -5 was asked, -3 sent", id="cut"),
+        pytest.param(None, "-3", "found by reading back; no amount was asked, -3 sent", id="the ledger's"),
+    ],
+)
+def test_what_was_cut_is_still_on_record_after_reading_back(asked: str | None, sent: str, words: str) -> None:
+    effect = replace(EFFECT, requested_quantity=None if asked is None else Decimal(asked), is_refund=True)
+    started = replace(attempt(R), effect=effect, quantity=Decimal(sent))
+    assert judge(started, FOUND, clock=CLOCK, options=OPTIONS).detail == words
+
+
+def test_waits_of_many_are_spread() -> None:
+    clock = ManualClock()
+    due = {judge(attempt(S), BUSY, clock=clock, options=OPTIONS).due_at for _ in range(20)}
+    assert len(due) == 20
+    assert min(due) >= NOW + timedelta(seconds=24)
+    assert max(due) <= NOW + timedelta(seconds=36)

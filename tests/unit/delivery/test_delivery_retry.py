@@ -1,0 +1,47 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from punchcard.delivery.retry import wait_seconds
+
+MIDDLE = 0.5  # the jitter that neither shortens nor lengthens
+
+
+@pytest.mark.parametrize(
+    ("tries", "expected"),
+    [
+        pytest.param(tries, seconds, id=f"after try {tries}")
+        for tries, seconds in enumerate([30, 60, 120, 240, 480, 960, 1_920, 3_840, 5_400], start=1)
+    ],
+)
+def test_waits_double_up_to_an_hour_and_a_half(tries: int, expected: float) -> None:
+    assert wait_seconds(tries, base_seconds=30, jitter=MIDDLE) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("jitter", "hours"), [(0.0, 2.9), (MIDDLE, 3.625), (0.999, 4.35)])
+def test_ten_tries_take_about_four_hours(jitter: float, hours: float) -> None:
+    waited = sum(wait_seconds(tries, base_seconds=30, jitter=jitter) for tries in range(1, 10))
+    assert waited / 3_600 == pytest.approx(hours, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shortest", "longest"),
+    [
+        pytest.param(0.0, 0.0, 0.0, id="at once"),
+        pytest.param(7.0, 7.0, 8.4, id="shorter than planned"),
+        pytest.param(600.0, 600.0, 720.0, id="longer than planned"),
+        pytest.param(-5.0, 0.0, 0.0, id="negative"),
+        pytest.param(1e12, 86_400.0, 1.2 * 86_400, id="thirty thousand years"),
+        pytest.param(float("inf"), 86_400.0, 1.2 * 86_400, id="for ever"),
+        pytest.param(float("nan"), 0.0, 0.0, id="not a number"),
+    ],
+)
+def test_what_the_partner_asks_for_is_followed_within_reason(asked: float, shortest: float, longest: float) -> None:
+    for jitter in (0.0, 0.5, 0.999):
+        wait = wait_seconds(3, base_seconds=30, jitter=jitter, retry_after_seconds=asked)
+        assert shortest <= wait <= longest
+
+
+@given(st.integers(1, 10**9), st.floats(0, 0.999), st.floats(0.001, 3_600))
+def test_a_wait_is_positive_and_bounded_whatever_the_number_of_tries(tries: int, jitter: float, base: float) -> None:
+    assert 0.8 * base <= wait_seconds(tries, base_seconds=base, jitter=jitter) <= 1.2 * 180 * base
