@@ -1,0 +1,203 @@
+"""The event log in one SQLite file: one row per request body, compressed, synced at every commit.
+
+Appending never waits for a checkpoint: a thread of its own copies the write-ahead log into the file, and only when
+it has nearly caught up does it make SQLite start the write-ahead log over, which keeps that file small.
+"""
+
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import zstandard
+
+from punchcard.errors import StorageError
+from punchcard.log.port import LogRecord, NewRecord
+
+_PAGE_BYTES = 32_768  # bodies are some 10 KB compressed: larger pages mean fewer of them to write
+_BUSY_SECONDS = 10.0
+_COMPRESS_FROM_BYTES = 512
+_LEVEL = 1
+_CHECKPOINT_SECONDS = 0.25
+_RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
+_UNCOMPRESSED_BYTES_MAX = 16_000_000  # far above any body that is taken in
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,  -- a trimmed log never gives a position again
+    received_at INTEGER NOT NULL,
+    write_key TEXT NOT NULL,
+    call TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    body BLOB NOT NULL
+)
+"""
+_INSERT = "INSERT INTO records (received_at, write_key, call, encoding, ip, body) VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT = "SELECT position, received_at, write_key, call, encoding, body, ip FROM records WHERE position > ? ORDER BY position"
+
+
+class SqliteEventLog:
+    """An EventLog in a file. Several processes may have it open; one of them writes at a time.
+
+    Raises:
+        StorageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._closing = threading.Event()
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        with _as_storage_error("opened"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = self._connect()
+            self._writer.execute(_SCHEMA)
+            self._reader = self._connect()
+        self._appended = threading.Event()
+        self._checkpoints = threading.Thread(target=self._keep_checkpointing, name="log-checkpoints", daemon=True)
+        self._checkpoints.start()
+
+    def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
+        """Make the records durable in one commit and return their positions."""
+        rows = [self._row(record) for record in records]
+        with self._writing, _as_storage_error("written"), self._commit():
+            self._writer.executemany(_INSERT, rows)
+            last = self._last(self._writer)
+        self._appended.set()
+        # One writer at a time holds the file's lock, so what it adds is consecutive.
+        return range(last - len(rows) + 1, last + 1)
+
+    def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+        """The next records behind position `after`, in order; at least one if there is any."""
+        found: list[LogRecord] = []
+        size = 0
+        with self._reading, _as_storage_error("read"):
+            cursor = self._reader.execute(_SELECT + " LIMIT ?", (after, records_max))
+            for position, received_at, write_key, call, encoding, body, ip in cursor:
+                found.append(LogRecord(received_at, write_key, call, encoding, body, ip, position))
+                size += len(body)
+                if size >= bytes_max:
+                    break
+            cursor.close()
+        return found
+
+    def last_position(self) -> int:
+        """The highest position appended, 0 if none ever was."""
+        with self._reading, _as_storage_error("read"):
+            return self._last(self._reader)
+
+    def trim(self, through: int, *, records_max: int) -> int:
+        """Forget at most `records_max` records up to position `through`; returns how many went."""
+        with self._writing, _as_storage_error("trimmed"), self._commit():
+            return self._writer.execute(
+                "DELETE FROM records WHERE position IN "
+                "(SELECT position FROM records WHERE position <= ? ORDER BY position LIMIT ?)",
+                (through, records_max),
+            ).rowcount
+
+    def close(self) -> None:
+        """Release the file."""
+        self._closing.set()
+        self._appended.set()
+        self._checkpoints.join()
+        with self._writing, self._reading:
+            self._writer.close()
+            self._reader.close()
+
+    def _row(self, record: NewRecord) -> tuple[int, str, str, str, str, bytes]:
+        body, encoding = record.body, record.encoding
+        if encoding == "identity" and len(body) >= _COMPRESS_FROM_BYTES:
+            body, encoding = self._compressor.compress(body), "zstd"
+        return record.received_at, record.write_key, record.call, encoding, record.ip, body
+
+    def _last(self, connection: sqlite3.Connection) -> int:
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # the cause is already on its way up
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
+        )
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
+    def _keep_checkpointing(self) -> None:
+        connection = self._connect()
+        wal = self._path.with_name(self._path.name + "-wal")
+        try:
+            while not self._closing.is_set():
+                self._appended.wait()
+                self._appended.clear()
+                if self._closing.wait(_CHECKPOINT_SECONDS):
+                    break
+                # A disk without room is told to those who append; here the next round tries again.
+                with suppress(sqlite3.Error):
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                    if wal.stat().st_size > _RESTART_FROM_BYTES:
+                        self._restart_wal(connection)
+        finally:
+            connection.close()
+
+    def _restart_wal(self, connection: sqlite3.Connection) -> None:
+        # Nearly all is copied already: what is left takes some milliseconds, in which appending waits here rather
+        # than in SQLite's polling, and no reader of this process holds the old end of the file.
+        with self._writing, self._reading:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def uncompressed(record: NewRecord) -> bytes:
+    """The record's body as its sender wrote it.
+
+    Raises:
+        StorageError: it cannot be unpacked, or is larger than any body that is ever taken in.
+    """
+    try:
+        if record.encoding == "zstd":
+            return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=_UNCOMPRESSED_BYTES_MAX)
+        if record.encoding == "gzip":
+            return gunzip(record.body, bytes_max=_UNCOMPRESSED_BYTES_MAX)
+    except (zstandard.ZstdError, zlib.error, ValueError) as error:
+        raise StorageError(f"a log record cannot be unpacked: {error}", code="log_record_unreadable") from error
+    return record.body
+
+
+def gunzip(body: bytes, *, bytes_max: int) -> bytes:
+    """The unpacked body; a small body that unpacks to something huge is noticed before it is unpacked whole.
+
+    Raises:
+        ValueError: it unpacks to more than `bytes_max`, or ends too soon.
+        zlib.error: it is not gzip.
+    """
+    unpacker = zlib.decompressobj(wbits=31)
+    unpacked = unpacker.decompress(body, bytes_max + 1)
+    if len(unpacked) > bytes_max:
+        raise ValueError(f"the body unpacks to more than {bytes_max:,} bytes")
+    if not unpacker.eof:
+        raise ValueError("the body ends too soon")
+    return unpacked
+
+
+@contextmanager
+def _as_storage_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"the event log cannot be {what}: {error}") from error
