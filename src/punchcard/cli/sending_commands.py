@@ -1,5 +1,6 @@
 """The commands under `punchcard send`: their options and help."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -172,13 +173,15 @@ def batch(
     """Send the events of a small file; `punchcard import` is for large ones."""
     from punchcard.cli.sending import send_file
 
-    send_file(_client(context), file)
+    with closing(_client(context)) as client:
+        send_file(client, file)
 
 
 def _send(context: typer.Context, call: str, *, texts: dict[str, str | None], objects: dict[str, str | None]) -> None:
     from punchcard.cli.sending import send_event
 
-    send_event(_client(context), call, texts=texts, objects=objects)
+    with closing(_client(context)) as client:
+        send_event(client, call, texts=texts, objects=objects)
 
 
 def _client(context: typer.Context) -> "TrackingClient":

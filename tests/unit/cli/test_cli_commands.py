@@ -1,0 +1,156 @@
+"""Help, exit statuses and errors: one clear line, never a stack trace."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from punchcard.cli.app import app
+from punchcard.cli.running import run
+from punchcard.errors import ConfigurationError, PunchcardError
+
+CONTRACT = ["demo", "up", "serve", "worker", "sandbox", "apply", "export", "send", "import", "trace", "check", "retry"]
+RESERVED = ["replay", "reconcile", "simulate"]
+SENDING = ["track", "identify", "page", "screen", "group", "alias", "batch"]
+
+
+def help_of(*path: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run([*path, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [*CONTRACT, *RESERVED])
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(name, capsys=capsys)
+    assert "Example" in text
+    assert f"punchcard {name}" in text.partition("Example")[2]
+
+
+@pytest.mark.parametrize("name", SENDING)
+def test_every_call_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"punchcard send --write-key wk_website {name}" in help_of("send", name, capsys=capsys)
+
+
+def test_help_lists_the_commands_but_not_the_reserved_names(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {line.split()[0] for line in help_of(capsys=capsys).partition("Commands:")[2].splitlines() if line.split()}
+    assert listed >= set(CONTRACT)
+    assert not listed & set(RESERVED)
+
+
+def test_every_option_is_explained() -> None:
+    commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    commands |= {f"send {name}": one for name, one in commands["send"].commands.items()}
+    silent = [f"{name} {one.name}" for name, command in commands.items() for one in command.params if not one.help]
+    assert silent == []
+
+
+def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: punchcard" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "{'rich', 'msgspec', 'sqlalchemy', 'aiohttp', 'litestar', 'duckdb', 'pyarrow', 'uvicorn', 'structlog'}"
+    code = (
+        "import sys; from punchcard.cli.running import run; run(['--help']); run(['import', '--help'])\n"
+        f"print(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "punchcard", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("punchcard ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["tracee"], "Did you mean 'trace'", id="unknown command"),
+        pytest.param(["import"], "Missing argument 'FILE'", id="missing argument"),
+        pytest.param(["import", __file__], "--write-key", id="missing option"),
+        pytest.param(["import", "nowhere.csv", "--write-key", "k"], "nowhere.csv", id="no such file"),
+        pytest.param(["import", __file__, "--write-key", "k"], ".jsonl", id="unknown format"),
+        pytest.param(["up", "--port", "many"], "--port", id="not a number"),
+        pytest.param(["up", "--port", "65536"], "--port", id="no such port"),
+        pytest.param(["send", "track", "X"], "--write-key", id="no write key"),
+        pytest.param(["send", "--write-key", "k", "--url", "ftp://x", "track", "X"], "http://", id="not a web address"),
+        pytest.param(["send", "--write-key", "k", "--url", "http://x:99999", "track", "X"], "--url", id="bad port"),
+        pytest.param(["send", "--write-key", "a:b", "track", "X"], "--write-key", id="impossible write key"),
+        pytest.param(["send", "--write-key", "k"], "Missing command", id="no call"),
+        pytest.param(["trace", "m", "--data", "nowhere"], "nowhere", id="no data there"),
+        pytest.param(["export", "--data", "nowhere"], "--data", id="nothing to export"),
+        pytest.param(["retry", "--data", "nowhere"], "--data", id="nothing to retry"),
+        pytest.param(["apply", "nowhere.toml"], "nowhere.toml", id="no config file"),
+        *(pytest.param([name, "--from", "x", "y"], "reserved", id=f"reserved: {name}") for name in RESERVED),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert says in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_setting_in_the_environment_is_a_wrong_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PUNCHCARD_DATABSE_URL", "x")
+    assert run(["export"]) == 2
+    assert "PUNCHCARD_DATABASE_URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "told"),
+    [
+        pytest.param(ConfigurationError("a\nb"), 2, "punchcard: a\npunchcard: b\n", id="configuration"),
+        pytest.param(PunchcardError("away"), 1, "punchcard: away\n", id="failure"),
+        pytest.param(
+            PermissionError(13, "Permission denied", "x.csv"), 1, "punchcard: x.csv: Permission denied\n", id="file"
+        ),
+        pytest.param(KeyboardInterrupt(), 130, "", id="interrupted"),
+    ],
+)
+def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
+    raised: BaseException,
+    status: int,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import punchcard.cli.tracing
+
+    def fail(*_: object, **__: object) -> int:
+        raise raised
+
+    monkeypatch.setattr(punchcard.cli.tracing, "print_story", fail)
+    assert run(["trace", "m"]) == status
+    assert capsys.readouterr().err == told
+
+
+def test_a_defect_shows_where_only_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import punchcard.cli.tracing
+
+    monkeypatch.setattr(punchcard.cli.tracing, "print_story", lambda *_, **__: 1 // 0)
+    assert run(["trace", "m"]) == 1
+    assert "Traceback" not in (told := capsys.readouterr().err)
+    assert "ZeroDivisionError" in told
+    monkeypatch.setenv("PUNCHCARD_LOG_LEVEL", "debug")
+    assert run(["trace", "m"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m punchcard import --help | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
