@@ -7,6 +7,5 @@ from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import Partner
 
 _PARTNERS: tuple[Partner, ...] = (PerkvillePartner(),)
-_X: Partner = PerkvillePartner()
 
 CATALOG: Mapping[str, Partner] = MappingProxyType({partner.definition.slug: partner for partner in _PARTNERS})

@@ -53,7 +53,6 @@ class Wire:
     transaction_id_key: str = "transaction_id"
     transaction_status_key: str = "transaction_status"
     connection_id_key: str = "connection_id"
-    connection_status_key: str = "status"
     attributes_key: str = "custom_attributes"
     resource_uri_key: str = "resource_uri"
     classification_key: str = "classification"

@@ -1,0 +1,88 @@
+"""Effect keys: always the same for the same event, different for different ones, and what Perkville can store."""
+
+import re
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from punchcard.destinations.perkville.keys import day_key, event_key, name_slug, order_key, refund_key
+
+KEY = re.compile(r"SEG(:[A-Za-z0-9_.-]+){3,5}")
+# Both texts that stand as they are and texts made to be taken for something else.
+parts = st.one_of(
+    st.text(min_size=1, max_size=300).filter(lambda text: text.isprintable()),
+    st.from_regex(r"[A-Za-z0-9_.:-]{1,120}", fullmatch=True),
+    st.from_regex(r"sha-[0-9a-f]{24}", fullmatch=True),
+)
+
+
+def test_the_contracts_example() -> None:
+    key = order_key("website", order_id="o283h08fh2390f923uofu23", event_name="Order Completed")
+    assert key == "SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed"
+
+
+def test_the_forms_of_the_design() -> None:
+    assert refund_key("pos", order_id="1001", refund_id="r-1") == "SEG:pos:REFUND:1001:r-1"
+    assert event_key("pos", message_id="m1") == "SEG:pos:EVENT:m1"
+    key = day_key("pos", perk="123457", customer="ann@example.com", day=date(2026, 1, 31))
+    assert re.fullmatch(r"SEG:pos:DAY:123457:[0-9a-f]{20}:2026-01-31", key)
+
+
+@given(source=parts, order_id=parts, name=parts, refund_id=parts, perk=parts)
+def test_every_key_is_safe_and_short(source: str, order_id: str, name: str, refund_id: str, perk: str) -> None:
+    keys = [
+        order_key(source, order_id=order_id, event_name=name),
+        refund_key(source, order_id=order_id, refund_id=refund_id),
+        event_key(source, message_id=order_id),
+        day_key(source, perk=perk, customer=name, day=date(2026, 12, 31)),
+    ]
+    for key in keys:
+        assert len(key) <= 100
+        assert KEY.fullmatch(key)
+    assert len(set(keys)) == len(keys)
+
+
+@given(one=st.tuples(parts, parts, parts), other=st.tuples(parts, parts, parts))
+def test_different_refunds_have_different_keys(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    keys = [refund_key(source, order_id=order, refund_id=refund) for source, order, refund in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(("a:b", "c"), ("a", "b:c"), id="a-part-cannot-run-into-the-next"),
+        pytest.param(("A1", "c"), ("a1", "c"), id="case-is-kept"),
+        pytest.param(("é", "c"), ("è", "c"), id="no-letter-is-dropped"),
+        pytest.param(("x" * 90, "c"), ("x" * 89 + "y", "c"), id="nothing-is-cut-off"),
+    ],
+)
+def test_orders_that_look_alike_stay_apart(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert refund_key("s", order_id=one[0], refund_id=one[1]) != refund_key("s", order_id=other[0], refund_id=other[1])
+
+
+def test_a_hash_is_no_literal() -> None:
+    hashed = refund_key("s", order_id="ü", refund_id="r").split(":")[3]
+    assert hashed.startswith("sha-")
+    assert refund_key("s", order_id=hashed, refund_id="r") != refund_key("s", order_id="ü", refund_id="r")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Order Completed", "order-completed"),
+        ("order_completed", "order-completed"),
+        (" Order  Completed ", "order-completed"),
+        ("Checked-In", "checked-in"),
+        ("5", "5"),
+    ],
+)
+def test_names_that_differ_only_in_case_and_separators_are_one_action(name: str, slug: str) -> None:
+    assert name_slug(name) == slug
+
+
+def test_other_names_are_hashed_whole() -> None:
+    slugs = {name_slug(name) for name in ("Größe", "Grüße", "A+", "A", "A*", "Заказ", "", "  ")}
+    assert len(slugs) == 8
