@@ -60,7 +60,7 @@ class ApiParts:
 def build_api(parts: ApiParts) -> Litestar:
     """The app, to be mounted where paths begin with `/api`."""
 
-    def needs_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if _is_open(connection.url.path):
             return
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")

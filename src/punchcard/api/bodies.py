@@ -18,7 +18,7 @@ from punchcard.traces.story import (
 )
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class _Body(msgspec.Struct, kw_only=True, rename="camel"):
     pass
 
 

@@ -48,7 +48,7 @@ def explain(text: bytes, error: Exception) -> Fault:
 
 
 def context_fault(context: msgspec.Raw) -> Fault | None:
-    """What is wrong in `context.consent` and `context.device`; None, at the price of a glance, for nearly every event."""
+    """What is wrong in `context.consent` and `context.device`; nearly every event pays a glance for it, no more."""
     text = bytes(context)
     if b'"consent"' not in text and b'"advertisingId"' not in text:
         return None

@@ -92,7 +92,9 @@ def open_request(body: bytes) -> Opened | None:
         return None
 
 
-def read_request(body: bytes, *, call: str, received_at: datetime, position: int) -> list[Event | IngestFailure]:
+def read_request(
+    body: bytes, *, call: str, received_at: datetime, position: int, ip: str = ""
+) -> list[Event | IngestFailure]:
     """The events of one request body, in order.
 
     Args:
@@ -100,12 +102,14 @@ def read_request(body: bytes, *, call: str, received_at: datetime, position: int
         call: `batch`, or the name of the single call, which then is the event's type.
         received_at: When the Tracking API took it.
         position: Its place in the log: ids of events that have none are derived from it.
+        ip: The sender's address if it is client-side traffic: `context.ip` of events that have none.
 
     Returns:
         One item per event; one failure for a body that holds none.
     """
     if call != BATCH:
-        return [_read_event(body, _TYPES.get(call), None, received_at, position, 0)]
+        text = _merged(body, _shared(_Batch(), ip)) if ip else body
+        return [_read_event(text, _TYPES.get(call), None, received_at, position, 0)]
     try:
         batch = _batch.decode(body)
     except _UNREADABLE:
@@ -113,7 +117,7 @@ def read_request(body: bytes, *, call: str, received_at: datetime, position: int
     if not batch.batch:
         detail = "the request holds no events: `batch` must be a list with at least one"
         return [IngestFailure("empty_batch", detail, _derived_id(position, 0), bytes(body))]
-    shared = _shared(batch)
+    shared = _shared(batch, ip)
     items: list[Event | IngestFailure] = []
     for index, raw in enumerate(batch.batch):
         if index >= BATCH_EVENTS_MAX:
@@ -202,16 +206,16 @@ def _derived_id(position: int, index: int) -> str:
     return f"derived-{position}-{index}"
 
 
-def _shared(batch: _Batch) -> dict[str, dict[str, msgspec.Raw]]:
-    """The batch's own `context` and `integrations`, which every item gets under its own."""
-    shared = {}
+def _shared(batch: _Batch, ip: str) -> dict[str, dict[str, msgspec.Raw]]:
+    """The batch's own `context` and `integrations` and the sender's address, which every item gets under its own."""
+    shared: dict[str, dict[str, msgspec.Raw]] = {"context": {"ip": msgspec.Raw(_encoder.encode(ip))}} if ip else {}
     for name, raw in (("context", batch.context), ("integrations", batch.integrations)):
         if raw and bytes(raw).startswith(b"{") and (members := _object.decode(raw)):
-            shared[name] = members
+            shared[name] = {**shared.get(name, {}), **members}
     return shared
 
 
-def _merged(raw: msgspec.Raw, shared: dict[str, dict[str, msgspec.Raw]]) -> bytes | msgspec.Raw:
+def _merged(raw: bytes | msgspec.Raw, shared: dict[str, dict[str, msgspec.Raw]]) -> bytes | msgspec.Raw:
     try:
         event = _object.decode(raw)
     except _UNREADABLE:

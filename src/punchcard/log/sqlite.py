@@ -36,7 +36,10 @@ CREATE TABLE IF NOT EXISTS records (
 )
 """
 _INSERT = "INSERT INTO records (received_at, write_key, call, encoding, ip, body) VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT = "SELECT position, received_at, write_key, call, encoding, body, ip FROM records WHERE position > ? ORDER BY position"
+_SELECT = (
+    "SELECT position, received_at, write_key, call, encoding, body, ip FROM records WHERE position > ? "
+    "ORDER BY position LIMIT ?"
+)
 
 
 class SqliteEventLog:
@@ -76,7 +79,7 @@ class SqliteEventLog:
         found: list[LogRecord] = []
         size = 0
         with self._reading, _as_storage_error("read"):
-            cursor = self._reader.execute(_SELECT + " LIMIT ?", (after, records_max))
+            cursor = self._reader.execute(_SELECT, (after, records_max))
             for position, received_at, write_key, call, encoding, body, ip in cursor:
                 found.append(LogRecord(received_at, write_key, call, encoding, body, ip, position))
                 size += len(body)

@@ -97,7 +97,11 @@ def plan_batch(
 def read_record(record: LogRecord) -> Sequence[Item]:
     """The events of a record, the same every time it is read."""
     return read_request(
-        uncompressed(record), call=record.call, received_at=from_micros(record.received_at), position=record.position
+        uncompressed(record),
+        call=record.call,
+        received_at=from_micros(record.received_at),
+        position=record.position,
+        ip=record.ip,
     )
 
 

@@ -86,8 +86,8 @@ class Store:
         try:
             with self.unit_of_work() as work:
                 yield work
-                raise _Undo
-        except _Undo:
+                raise _UndoError
+        except _UndoError:
             return
 
     @contextmanager
@@ -190,7 +190,7 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-class _Undo(Exception):
+class _UndoError(Exception):
     """Ends a trial."""
 
 

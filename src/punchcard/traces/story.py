@@ -118,7 +118,10 @@ class Stories:
                 received_at=row.received_at,
                 source=row.source,
                 payload=row.payload,
-                fates=row.fates,
+                fates=[
+                    Fate(one.destination, FateKind(one.fate), one.reason, one.detail, one.effect_key)
+                    for one in row.fates
+                ],
             )
         copies = [self._told(message_id, found[place]) for place in sorted(found)]
         if not copies:

@@ -1,0 +1,266 @@
+"""The Tracking API as an ASGI app: checks size, JSON and write key, makes the body durable, answers.
+
+Source: Segment's "HTTP Tracking API" and "Pixel Tracking API", and what its published libraries send.
+"""
+
+import asyncio
+import base64
+import binascii
+import zlib
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final
+
+from punchcard.clock import Clock, to_micros
+from punchcard.errors import StorageError
+from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
+from punchcard.ingest import answers
+from punchcard.ingest.answers import Answer
+from punchcard.ingest.pixel import pixel_body
+from punchcard.ingest.telemetry import IngestTelemetry
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.port import NewRecord
+from punchcard.log.sqlite import gunzip
+
+Scope = dict[str, Any]  # ASGI's own
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_SINGLE: Final = ("track", "identify", "page", "screen", "group", "alias")
+# Path to call; the one-letter forms are the browser's and mobile libraries' own.
+_CALLS: Final = {
+    **{f"/v1/{call}": call for call in _SINGLE},
+    "/v1/batch": BATCH,
+    "/v1/import": BATCH,
+}
+_CLIENT_CALLS: Final = {**{f"/v1/{call[0]}": call for call in _SINGLE}, "/v1/b": BATCH}
+_METRICS: Final = "/v1/m"
+_PIXEL: Final = "/v1/pixel/"
+_SETTINGS: Final = ("/v1/projects/", "/settings")
+_WRITE_KEY_LENGTH_MAX: Final = 256
+
+
+def handles(path: str) -> bool:
+    """True for paths that belong to the Tracking API."""
+    return path.startswith("/v1/")
+
+
+class TrackingApp:
+    """The Tracking API.
+
+    Args:
+        commit: Makes bodies durable.
+        keys: True for a write key that a source has.
+        body_seconds: How long a client may take to send its body.
+    """
+
+    def __init__(self, commit: GroupCommit, *, keys: Callable[[str], bool], clock: Clock, body_seconds: float) -> None:
+        self._commit = commit
+        self._keys = keys
+        self._clock = clock
+        self._body_seconds = body_seconds
+        self._telemetry = IngestTelemetry()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path: str = scope["path"]
+        call = _CALLS.get(path)
+        name = call or path[4:][:16]
+        try:
+            if call is not None and scope["method"] == "POST":
+                answer = await self._take(scope, receive, call, ip="")
+            else:
+                name, answer = await self._other(scope, receive, path)
+        except _GoneError:
+            return
+        except StorageError as error:
+            self._telemetry.append_failed(error=error.message)
+            answer = answers.unavailable(error.message, error.code)
+        status, start, body = answer
+        self._telemetry.request_answered(name, status)
+        await send(start)
+        await send(body)
+
+    async def _other(self, scope: Scope, receive: Receive, path: str) -> tuple[str, Answer]:
+        """Everything but the server libraries' calls."""
+        method = scope["method"]
+        if len(path) > 1 and path.endswith("/"):
+            path = path[:-1]
+        if method == "OPTIONS":
+            return "preflight", answers.PREFLIGHT
+        if method == "HEAD":
+            method = "GET"
+        if path in _CALLS or path in _CLIENT_CALLS or path == _METRICS:
+            if method != "POST":
+                return "other", answers.WRONG_METHOD
+            if path == _METRICS:
+                await self._body(receive, BATCH_BYTES_MAX)
+                return "metrics", answers.SUCCESS
+            call = _CALLS.get(path) or _CLIENT_CALLS[path]
+            ip = _client_ip(scope) if path in _CLIENT_CALLS else ""
+            return call, await self._take(scope, receive, call, ip=ip)
+        if path.startswith(_PIXEL) and path[len(_PIXEL) :] in _SINGLE:
+            if method != "GET":
+                return "other", answers.WRONG_METHOD
+            return "pixel", await self._take_pixel(scope, path[len(_PIXEL) :])
+        if path.startswith(_SETTINGS[0]) and path.endswith(_SETTINGS[1]):
+            if method != "GET":
+                return "other", answers.WRONG_METHOD
+            return "settings", self._settings(scope, path[len(_SETTINGS[0]) : -len(_SETTINGS[1])])
+        return "other", answers.NOT_FOUND
+
+    async def _take(self, scope: Scope, receive: Receive, call: str, *, ip: str) -> Answer:
+        """One request with events in its body."""
+        authorization = encoding = b""
+        is_strict = False
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-encoding":
+                encoding = value.strip().lower()
+            elif name == b"x-punchcard-strict":
+                is_strict = value.strip() == b"1"
+        bytes_max = BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX
+        too_large = answers.BATCH_TOO_LARGE if call == BATCH else answers.EVENT_TOO_LARGE
+        try:
+            received = await self._body(receive, bytes_max)
+        except TimeoutError:
+            return answers.TOO_SLOW
+        if received is None:
+            return too_large
+        body = received
+        if encoding == b"gzip":
+            try:
+                body = gunzip(received, bytes_max=bytes_max)
+            except ValueError:
+                return too_large
+            except zlib.error:
+                return answers.MALFORMED
+        elif encoding not in (b"", b"identity"):
+            return answers.fault(415, "the body may be gzip or plain, nothing else", code="unsupported_encoding")
+        opened = open_request(body)
+        if opened is None:
+            return answers.MALFORMED
+        write_key = _basic_key(authorization) or opened.write_key or ""
+        if not write_key or len(write_key) > _WRITE_KEY_LENGTH_MAX:
+            return answers.NO_WRITE_KEY
+        if not self._keys(write_key):
+            if is_strict:
+                return answers.UNKNOWN_KEY
+            self._telemetry.unknown_key_met(write_key)
+        if is_strict and (refusal := self._strict_refusal(opened.body, call)) is not None:
+            return refusal
+        # Kept as received: gzip stays gzip, unless the text had to be mended.
+        as_received = encoding == b"gzip" and opened.body is body
+        await self._append(
+            write_key,
+            call,
+            body=received if as_received else opened.body,
+            encoding="gzip" if as_received else "identity",
+            ip=ip,
+        )
+        return answers.SUCCESS
+
+    async def _append(self, write_key: str, call: str, *, body: bytes, encoding: str, ip: str) -> None:
+        begun = perf_counter()
+        record = NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip)
+        await self._commit.submit(record)
+        self._telemetry.record_appended(size_bytes=len(body), seconds=perf_counter() - begun)
+
+    def _strict_refusal(self, body: bytes, call: str) -> Answer | None:
+        """The first event that would end as failed on ingest, told to the sender at once."""
+        items = read_request(body, call=call, received_at=self._clock.now(), position=0)
+        for index, item in enumerate(items):
+            if isinstance(item, IngestFailure):
+                return answers.fault(400, item.detail, code=item.reason, index=index)
+        return None
+
+    async def _take_pixel(self, scope: Scope, call: str) -> Answer:
+        """A pixel is answered with a picture whatever it holds; only what is not durable is said."""
+        found = pixel_body(scope.get("query_string", b""))
+        opened = open_request(found) if found is not None and len(found) <= EVENT_BYTES_MAX else None
+        if opened is not None and opened.write_key:
+            if not self._keys(opened.write_key):
+                self._telemetry.unknown_key_met(opened.write_key)
+            await self._append(opened.write_key, call, body=opened.body, encoding="identity", ip=_client_ip(scope))
+        return answers.PIXEL
+
+    def _settings(self, scope: Scope, write_key: str) -> Answer:
+        """What Segment's browser and mobile libraries ask for before they send."""
+        if not self._keys(write_key):
+            return answers.fault(404, "no source has this write key", code="not_found")
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
+        return answers.document(
+            {
+                "integrations": {
+                    "Segment.io": {
+                        "apiKey": write_key,
+                        "apiHost": f"{host}/v1",
+                        "protocol": scope.get("scheme", "http"),
+                        "retryQueue": True,
+                        "unbundledIntegrations": [],
+                        "addBundledMetadata": True,
+                        "maybeBundledConfigIds": {},
+                        "versionSettings": {"version": "4.4.7", "componentTypes": ["browser"]},
+                    }
+                },
+                "plan": {
+                    "track": {"__default": {"enabled": True, "integrations": {}}},
+                    "identify": {"__default": {"enabled": True}},
+                    "group": {"__default": {"enabled": True}},
+                },
+                "edgeFunction": {},
+                "middlewareSettings": {"routingRules": []},
+                "enabledMiddleware": {},
+                "metrics": {"sampleRate": 0},
+                "legacyVideoPluginsEnabled": False,
+                "remotePlugins": [],
+            }
+        )
+
+    async def _body(self, receive: Receive, bytes_max: int) -> bytes | None:
+        """The whole body, None if it is too large.
+
+        Raises:
+            TimeoutError: the client is too slow.
+            _GoneError: the client has gone before the body was complete: nothing is kept.
+        """
+        async with asyncio.timeout(self._body_seconds):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _GoneError
+            body: bytes = message.get("body", b"")
+            if not message.get("more_body", False):
+                return body if len(body) <= bytes_max else None
+            parts = [body]
+            size = len(body)
+            while message.get("more_body", False):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _GoneError
+                part: bytes = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                if size > bytes_max:
+                    return None
+            return b"".join(parts)
+
+
+class _GoneError(Exception):
+    """The client has gone: there is nobody to answer."""
+
+
+def _basic_key(authorization: bytes) -> str:
+    """The write key of HTTP Basic, with or without its colon; "" if there is none."""
+    if authorization[:6].lower() != b"basic ":
+        return ""
+    try:
+        return base64.b64decode(authorization[6:].strip()).split(b":", 1)[0].decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _client_ip(scope: Scope) -> str:
+    """The sender's IPv4 address; Segment records no others."""
+    client = scope.get("client")
+    return client[0] if client and ":" not in client[0] else ""
