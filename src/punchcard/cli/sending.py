@@ -8,6 +8,7 @@ from pathlib import Path
 
 from punchcard.cli.tracking_client import TrackingClient
 from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.events.times import read_time
 
 _BATCH_EVENTS_MAX = 100
 _BATCH_BYTES_MAX = 450_000
@@ -25,9 +26,12 @@ def send_event(
             9.99 stays 9.99.
 
     Raises:
-        ConfigurationError: one of `objects` is not a JSON object.
+        ConfigurationError: one of `objects` is not a JSON object, or the timestamp cannot be read.
         PunchcardError: the server did not take the event.
     """
+    timestamp = texts.get("timestamp")
+    if timestamp and read_time(timestamp) is None:
+        raise ConfigurationError(f"--timestamp {timestamp}: expected ISO-8601, e.g. 2026-01-02T03:04:05Z")
     message_id = texts.get("messageId") or str(uuid.uuid4())
     members = [f"{json.dumps(key)}:{json.dumps(text)}" for key, text in texts.items() if text and key != "messageId"]
     members.append(f'"messageId":{json.dumps(message_id)}')

@@ -139,6 +139,8 @@ BAD_LINES = [
     '{"event": "A", "userId": "1", "timestamp": "2026-01-01T00:00:00Z"}',
     '{"event": "A"',
     '{"userId": "1"}',
+    '{"event": "A", "userId": "1", "timestamp": "31.12.2025"}',
+    '{"event": "A", "userId": "1", "timestamp": 1767225600}',
     json.dumps({"event": "A", "userId": "1", "properties": {"text": "x" * 33_000}}),
     "[1]",
     "",
@@ -153,8 +155,8 @@ def test_bad_rows_are_told_by_number_and_the_rest_arrives(
     file.write_text("\n".join(BAD_LINES))
     assert import_(api, file) == 1
     told = capsys.readouterr()
-    assert told.out.startswith("6 rows read, 2 sent, 4 refused")
-    assert [line.partition(":")[0] for line in told.err.splitlines()] == ["row 2", "row 3", "row 4", "row 5"]
+    assert told.out.startswith("8 rows read, 2 sent, 6 refused")
+    assert [line.partition(":")[0] for line in told.err.splitlines()] == [f"row {number}" for number in range(2, 8)]
     assert [event["event"] for event in api.events()] == ["A", "B"]
 
 

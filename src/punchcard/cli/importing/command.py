@@ -13,6 +13,7 @@ from punchcard.cli.importing.progress import Progress, ProgressFile
 from punchcard.cli.importing.rows import BadRow, EventRow, RowReader, open_rows
 from punchcard.cli.importing.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, ReadyRow, Sender
 from punchcard.cli.tracking_client import TrackingClient
+from punchcard.events.times import read_time
 
 _EVENT_BYTES_MAX = 32 * 1024
 _SAVE_SECONDS = 0.5
@@ -166,8 +167,11 @@ class _Run:
             members["timestamp"] = members["originalTimestamp"]
         for key in _LEFT_BEHIND:
             members.pop(key, None)
+        is_timed = members.get("timestamp") not in _NOTHING
+        if is_timed and read_time(_plain(members["timestamp"])) is None:
+            # The server would take the time of receipt instead, and years of history would happen today.
+            return BadRow(row.number, f"timestamp: expected ISO-8601, e.g. 2026-01-02T03:04:05Z, not {_shown(members)}")
         if members.get("messageId") in _NOTHING:
-            is_timed = members.get("timestamp") not in _NOTHING
             members["messageId"] = self._identity.message_id(row.number, row.content, is_timed=is_timed)
         try:
             event = msgspec.json.encode(members)
@@ -176,3 +180,11 @@ class _Run:
         if len(event) > _EVENT_BYTES_MAX:
             return BadRow(row.number, f"is an event of {len(event)} bytes; at most {_EVENT_BYTES_MAX} are taken")
         return ReadyRow(row.number, event)
+
+
+def _plain(value: object) -> object:
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _shown(members: dict[str, object]) -> str:
+    return repr(_plain(members["timestamp"]))[:60]

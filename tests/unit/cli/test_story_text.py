@@ -1,0 +1,153 @@
+"""What `punchcard trace` prints: everything that answers "why did Ann not get her points?"."""
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+
+from punchcard.cli.story_text import print_text
+from punchcard.store.fates import FateKind
+from punchcard.traces.story import AttemptStory, EventStory, FateStory, TransactionStory
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+DELIVERED = FateStory(
+    destination="perkville",
+    fate=FateKind.DELIVERED,
+    reason=None,
+    detail=None,
+    transaction=TransactionStory(
+        effect_key="SEG:website:ORDER:1:order-completed",
+        perk="123456",
+        email="ann@example.com",
+        quantity="9.99",
+        partner_id="17",
+        attributes=None,
+    ),
+    attempts=(
+        AttemptStory(
+            number=1,
+            action="send",
+            started_at=AT,
+            status=None,
+            outcome="unknown",
+            duration_ms=10_000,
+            detail="no answer in 10 s",
+        ),
+        AttemptStory(
+            number=2,
+            action="read_back",
+            started_at=AT + timedelta(seconds=20),
+            status=200,
+            outcome="delivered",
+            duration_ms=12,
+            detail=None,
+        ),
+    ),
+)
+STORY = EventStory(
+    message_id="m1",
+    received_at=AT,
+    source="website",
+    event=b'{"type":"track","event":"Order Completed","properties":{"revenue":9.990}}',
+    fates=(DELIVERED,),
+)
+
+
+def text_of(story: EventStory) -> str:
+    output = io.StringIO()
+    print_text(story, Console(file=output, highlight=False, soft_wrap=True))
+    return output.getvalue()
+
+
+def lines_of(story: EventStory) -> list[str]:
+    return [" ".join(line.split()) for line in text_of(story).splitlines()]
+
+
+def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
+    lines = lines_of(STORY)
+    assert lines[0] == "track Order Completed m1"
+    assert lines[1] == "received 2026-01-02 03:04:05.678 UTC from source website"
+    for line in (
+        "perkville: delivered",
+        "transaction 9.99 × perk 123456 for ann@example.com",
+        "effect key SEG:website:ORDER:1:order-completed",
+        "partner's id 17",
+        "attempt 1 2026-01-02 03:04:05.678 UTC · send · unknown · 10000 ms · no answer in 10 s",
+        "attempt 2 2026-01-02 03:04:25.678 UTC · read back · HTTP 200 · delivered · 12 ms",
+    ):
+        assert line in lines
+    assert not any(line.startswith("next step") for line in lines)
+
+
+def test_the_event_is_shown_digit_by_digit() -> None:
+    assert '"revenue": 9.990' in text_of(STORY)
+
+
+def test_a_refusal_is_told_with_its_reason() -> None:
+    refused = FateStory(
+        destination="perkville",
+        fate=FateKind.REFUSED,
+        reason="missing_email",
+        detail="there is no email in the event",
+        transaction=None,
+        attempts=(),
+    )
+    lines = lines_of(replace(STORY, fates=(refused,)))
+    assert lines[-2:] == ["perkville: refused (missing_email)", "why there is no email in the event"]
+
+
+def test_what_needs_a_person_is_told_with_the_next_step() -> None:
+    parked = replace(DELIVERED, fate=FateKind.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
+    assert lines_of(replace(STORY, fates=(parked,)))[-1] == ("next step when the cause is mended: punchcard retry m1")
+
+
+def test_a_fate_before_any_destination_and_an_unknown_source_are_told() -> None:
+    failed = FateStory(
+        destination=None,
+        fate=FateKind.FAILED_ON_INGEST,
+        reason="unknown_source",
+        detail=None,
+        transaction=None,
+        attempts=(),
+    )
+    lines = lines_of(replace(STORY, source=None, fates=(failed,)))
+    assert "no known source" in lines[1]
+    assert lines[-1] == "before any destination: failed on ingest (unknown_source)"
+
+
+def test_later_copies_are_told() -> None:
+    duplicate = FateStory(
+        destination="perkville",
+        fate=FateKind.DUPLICATE,
+        reason="same_message_id",
+        detail=None,
+        transaction=None,
+        attempts=(),
+    )
+    copy = replace(STORY, received_at=AT + timedelta(hours=1), fates=(duplicate,))
+    last = lines_of(replace(STORY, copies=(copy,)))[-1]
+    assert last == "The same message id came again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
+
+
+def test_a_user_property_is_told_as_one() -> None:
+    assert DELIVERED.transaction is not None
+    transaction = replace(DELIVERED.transaction, perk=None, quantity=None, attributes={"vip": True})
+    lines = lines_of(replace(STORY, fates=(replace(DELIVERED, transaction=transaction),)))
+    assert 'user property {"vip":true} for ann@example.com' in lines
+
+
+def test_what_senders_wrote_cannot_steer_the_terminal() -> None:
+    nasty = replace(
+        STORY,
+        message_id="m\x1b[2J1",
+        event='{"type":"track","event":"\\u001b[2J [red]\u202e"}'.encode(),
+        fates=(replace(DELIVERED, detail="\x1b]0;owned\x07"),),
+    )
+    text = text_of(nasty)
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert "[red]" in text
+
+
+def test_an_event_that_cannot_be_read_is_shown_as_it_came() -> None:
+    assert "{broken" in text_of(replace(STORY, event=b"{broken\xff"))
