@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
@@ -208,7 +208,7 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     A lane is also closed while anything of it is on its way: an older effect that an operator has put back in the
     queue waits for it.
     """
-    earlier = effects.alias("earlier")
+    lane = effects.alias("lane")
     flying = effects.alias("flying")
     statement = (
         select(effects)
@@ -217,12 +217,15 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
             effects.c.is_open == true(),
             effects.c.due_at <= now,
             or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < now),
-            ~exists().where(
-                earlier.c.destination == effects.c.destination,
-                earlier.c.customer == effects.c.customer,
-                earlier.c.is_open == true(),
-                earlier.c.id < effects.c.id,
-            ),
+            # A scalar, not an EXISTS: PostgreSQL would join that, and with old statistics through the whole ledger.
+            effects.c.id
+            == select(func.min(lane.c.id))
+            .where(
+                lane.c.destination == effects.c.destination,
+                lane.c.customer == effects.c.customer,
+                lane.c.is_open == true(),
+            )
+            .scalar_subquery(),
             effects.c.customer.not_in(
                 select(flying.c.customer).where(
                     flying.c.destination == destination,

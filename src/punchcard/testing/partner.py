@@ -45,7 +45,7 @@ class Step(StrEnum):
     REJECT = "reject"  # 400: surely not booked, for good
     REFUSE_TOKEN = "refuse_token"  # 401
     BREAK = "break"  # the client itself fails, with an error that no port declares
-    HANG = "hang"  # no answer until `release`; then it is booked
+    HANG = "hang"  # no answer until `release`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,7 @@ class ScriptedPartner:
         self._reads: dict[str, deque[Step]] = {}
         self._late: list[tuple[datetime, Effect]] = []
         self._released = asyncio.Event()
+        self._after_hanging = Step.PERFORM
         self.book: list[Booking] = []
         self.requests: list[str] = []
         self.tokens = {"good"}
@@ -119,8 +120,9 @@ class ScriptedPartner:
         self._sends.setdefault(effect_key, deque()).extend(sends)
         self._reads.setdefault(effect_key, deque()).extend(reads)
 
-    def release(self) -> None:
-        """Let the requests that hang go on."""
+    def release(self, then: Step = Step.PERFORM) -> None:
+        """Let the requests that hang go on, to this end."""
+        self._after_hanging = then
         self._released.set()
 
     def keys(self) -> list[str]:
@@ -220,9 +222,10 @@ class ScriptedPartner:
         """Keep a request that lands later."""
         self._late.append((self._clock.now() + timedelta(seconds=self._late_seconds), effect))
 
-    async def wait_for_release(self) -> None:
-        """Hang."""
+    async def hang(self) -> Step:
+        """Wait for `release`; returns how the request ends then."""
         await self._released.wait()
+        return self._after_hanging
 
 
 class ScriptedClient:
@@ -240,9 +243,9 @@ class ScriptedClient:
         partner.requests.append(effect.effect_key)
         partner.land()
         step = partner.next_send(effect.effect_key)
-        self._fail(step)
         if step is Step.HANG:
-            await partner.wait_for_release()
+            step = await partner.hang()
+        self._fail(step)
         if step is Step.LOSE_REQUEST:
             raise OutcomeUnknownError("the connection was reset")
         if step is Step.LAND_LATE:

@@ -1,0 +1,354 @@
+"""The promise of delivery: in order within a customer, each effect performed once, whatever one partner answers."""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event
+from structlog.testing import capture_logs
+
+from punchcard.clock import SystemClock
+from punchcard.delivery.loop import DestinationDelivery
+from punchcard.delivery.stages import Target
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
+from punchcard.errors import StorageError
+from punchcard.store import ledger, outbox
+from punchcard.store.engine import Store
+from punchcard.store.outbox import Action
+from punchcard.store.pauses import pause_of
+from punchcard.store.schema import EffectState
+from punchcard.testing.effects import DESTINATION, begin_all, new_effect, standing
+from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+
+pytestmark = pytest.mark.anyio
+
+# Waits so short that a test need not stand for them; their lengths are tested elsewhere, on a clock that is moved.
+QUICK = DeliveryOptions(
+    requests_per_second=0, concurrency=16, retry_base_seconds=0.01, tries_max=10, unknown_wait_seconds=0.03
+)
+LATE_SECONDS = 0.02  # below the wait after an unknown outcome
+
+
+@dataclass
+class Rig:
+    """A store, a partner, and settings that a test may change while delivery runs."""
+
+    store: Store
+    partner: ScriptedPartner
+    settings: ScriptedSettings = field(default_factory=lambda: ScriptedSettings(options=QUICK))
+    configured: bool = True
+    delivery: DestinationDelivery | None = None
+
+    def target(self) -> Target | None:
+        if not self.configured:
+            return None
+        return Target(
+            slug=DESTINATION,
+            partner=self.partner,
+            settings=self.settings,
+            options=self.settings.options,
+            fingerprint=self.settings.token,
+        )
+
+    def add(self, *keys: str, customer: str = "ann@example.com") -> None:
+        with self.store.unit_of_work() as work:
+            outbox.add(work, [new_effect(key, customer=customer) for key in keys], now=SystemClock().now())
+
+    def state(self, key: str) -> EffectState:
+        with self.store.reading() as connection:
+            return standing(connection, key).state
+
+    def effect(self, key: str) -> outbox.StoredEffect:
+        with self.store.reading() as connection:
+            return standing(connection, key)
+
+    def actions(self, key: str) -> list[tuple[str, str | None]]:
+        with self.store.reading() as connection:
+            effect = standing(connection, key)
+            return [(one.action, one.outcome) for one in ledger.attempts_of(connection, [effect.id])[effect.id]]
+
+    def open_count(self) -> int:
+        states = [state for state in EffectState if state.is_open]
+        with self.store.reading() as connection:
+            return ledger.count(connection, DESTINATION, states=states)
+
+    def is_paused(self) -> bool:
+        with self.store.reading() as connection:
+            return pause_of(connection, DESTINATION) is not None
+
+    @asynccontextmanager
+    async def running(self, *, grace_seconds: float = 5.0) -> AsyncIterator[None]:
+        stopping = asyncio.Event()
+        self.delivery = DestinationDelivery(
+            DESTINATION, store=self.store, clock=SystemClock(), current=self.target, poll_seconds=0.01
+        )
+        task = asyncio.create_task(self.delivery.run(stopping, grace_seconds=grace_seconds))
+        try:
+            yield
+        finally:
+            stopping.set()
+            self.delivery.wake()
+            await task
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def rig(store_url: str) -> Iterator[Rig]:
+    store = Store(store_url)
+    yield Rig(store, ScriptedPartner(clock=SystemClock(), late_seconds=LATE_SECONDS))
+    store.close()
+
+
+@pytest.fixture
+def small_rig(tmp_path: Path) -> Iterator[Rig]:
+    """For what does not depend on the engine."""
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    yield Rig(store, ScriptedPartner(clock=SystemClock(), late_seconds=LATE_SECONDS))
+    store.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("refuses_used_keys", [True, False], ids=["partner knows its keys", "partner books anything"])
+async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_answered(
+    rig: Rig, refuses_used_keys: bool
+) -> None:
+    # PostgreSQL gets the whole load once, from the partner that is the harder one to be exact with.
+    customers, each = (50, 40) if rig.store.is_sqlite or not refuses_used_keys else (20, 20)
+    rig.partner = ScriptedPartner(clock=SystemClock(), refuses_used_keys=refuses_used_keys, late_seconds=LATE_SECONDS)
+    chance = random.Random(7)
+    bad = [Step.BUSY, Step.LOSE_ANSWER, Step.LOSE_REQUEST, Step.LAND_LATE, Step.SLOW_DOWN, Step.BREAK]
+    rig.partner.retry_after_seconds = 0.001
+    with rig.store.unit_of_work() as work:
+        for number in range(each):
+            effects = []
+            for customer in range(customers):
+                key = f"{customer}/{number:02}"
+                effects.append(new_effect(key, customer=f"c{customer}@example.com"))
+                if chance.random() < 0.15:
+                    reads = [chance.choice([Step.BUSY, Step.LOSE_ANSWER])] if chance.random() < 0.3 else []
+                    rig.partner.script(key, chance.choices(bad, k=chance.randint(1, 3)), reads=reads)
+                elif chance.random() < 0.02:
+                    rig.partner.script(key, [Step.REJECT])
+            outbox.add(work, effects, now=SystemClock().now())
+    async with rig.running():
+        await until(lambda: rig.open_count() == 0)
+
+    with rig.store.reading() as connection:
+        rejected = ledger.page(connection, DESTINATION, count=9_999, states=[EffectState.REJECTED])
+        delivered = ledger.count(connection, DESTINATION, states=[EffectState.DELIVERED])
+    assert delivered + len(rejected) == customers * each
+    assert 0 < len(rejected) < delivered
+    booked = rig.partner.keys()
+    assert rig.partner.booked_twice() == []
+    by_customer: dict[str, list[str]] = defaultdict(list)
+    for key in booked:
+        by_customer[key.split("/")[0]].append(key)
+    refused = {one.effect_key for one in rejected}
+    for customer in range(customers):
+        expected = [f"{customer}/{number:02}" for number in range(each) if f"{customer}/{number:02}" not in refused]
+        assert by_customer[str(customer)] == expected
+
+
+async def test_a_lost_answer_is_read_back_and_never_sent_again(rig: Rig) -> None:
+    rig.partner.script("a", [Step.LOSE_ANSWER])
+    rig.add("a")
+    async with rig.running():
+        await until(lambda: rig.state("a") is EffectState.DELIVERED)
+    assert rig.actions("a") == [(Action.SEND, "unknown"), (Action.READ_BACK, "delivered")]
+    assert rig.partner.requests == ["a"]
+    assert rig.effect("a").partner_id == "p1"
+
+
+async def test_a_lost_request_is_sent_again_under_the_same_key(rig: Rig) -> None:
+    rig.partner.script("a", [Step.LOSE_REQUEST])
+    rig.add("a")
+    async with rig.running():
+        await until(lambda: rig.state("a") is EffectState.DELIVERED)
+    assert rig.actions("a") == [
+        (Action.SEND, "unknown"),
+        (Action.READ_BACK, "not_found"),
+        (Action.SEND, "delivered"),
+    ]
+    assert rig.partner.keys() == ["a"]
+
+
+async def test_tries_used_up_park_the_effect_and_the_lane_goes_on(small_rig: Rig) -> None:
+    small_rig.partner.script("a", [Step.BUSY] * 10)
+    small_rig.settings = ScriptedSettings(options=replace(QUICK, retry_base_seconds=0.001))
+    small_rig.add("a", "b")
+    async with small_rig.running():
+        await until(lambda: small_rig.state("b") is EffectState.DELIVERED)
+    assert small_rig.state("a") is EffectState.PARKED
+    assert small_rig.effect("a").attempts == 10
+    assert small_rig.partner.keys() == ["b"]
+
+
+async def test_refused_credentials_pause_say_so_once_and_lose_nothing(rig: Rig) -> None:
+    rig.partner.tokens = {"new"}
+    for number in range(10):
+        rig.add(f"k{number}", customer=f"c{number}@example.com")
+    with capture_logs() as logs:
+        async with rig.running():
+            await until(rig.is_paused)
+            await until(lambda: rig.open_count() == 10 and rig.delivery is not None and not rig.delivery._in_flight)
+            sent = len(rig.partner.requests)
+            rig.add("later")
+            await asyncio.sleep(0.1)
+            assert len(rig.partner.requests) == sent
+            rig.settings = replace(rig.settings, token="new")
+            rig.delivery.wake()
+            await until(lambda: rig.open_count() == 0)
+    assert [one["event"] for one in logs if one["event"].startswith("destination_")] == [
+        "destination_paused",
+        "destination_resumed",
+    ]
+    assert len(rig.partner.keys()) == 11
+    assert rig.partner.booked_twice() == []
+    assert all(rig.effect(f"k{number}").tries == 1 for number in range(10))
+    assert all(client.closed for client in rig.partner.clients)
+
+
+async def test_a_refusal_of_old_credentials_does_not_pause_the_new_ones(small_rig: Rig) -> None:
+    rig = small_rig
+    rig.partner.script("a", [Step.HANG])
+    rig.partner.tokens = {"good", "new"}
+    rig.settings = replace(rig.settings, options=replace(QUICK, concurrency=1))
+    rig.add("a")
+    async with rig.running():
+        await until(lambda: rig.partner.requests == ["a"])
+        rig.settings = replace(rig.settings, token="new")
+        rig.partner.release(Step.REFUSE_TOKEN)
+        await until(lambda: rig.open_count() == 0)
+        assert not rig.is_paused()
+    assert rig.state("a") is EffectState.DELIVERED
+
+
+async def test_too_many_requests_slow_down_and_use_up_no_tries(small_rig: Rig) -> None:
+    rig = small_rig
+    rig.partner.retry_after_seconds = 0.005
+    rig.partner.script("a", [Step.SLOW_DOWN] * 15)
+    rig.add("a")
+    async with rig.running():
+        await until(lambda: rig.state("a") is EffectState.DELIVERED)
+    effect = rig.effect("a")
+    assert (effect.tries, effect.attempts) == (1, 16)
+
+
+async def test_stopping_waits_for_answers_and_hands_back_the_rest(rig: Rig) -> None:
+    rig.partner.script("hangs", [Step.HANG])
+    rig.add("hangs", "behind")
+    rig.add("done", customer="bob@example.com")
+    async with rig.running(grace_seconds=0.05):
+        await until(lambda: "hangs" in rig.partner.requests and rig.state("done") is EffectState.DELIVERED)
+    handed_back = rig.effect("hangs")
+    assert (handed_back.state, handed_back.reason) == (EffectState.UNKNOWN, "outcome_unknown")
+    assert rig.state("behind") is EffectState.PENDING
+    assert all(client.closed for client in rig.partner.clients)
+    async with rig.running():
+        await until(lambda: rig.open_count() == 0)
+    assert rig.partner.keys() == ["done", "hangs", "behind"]
+
+
+async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig: Rig) -> None:
+    rig.add("sent", "behind")
+    rig.add("never left", customer="bob@example.com")
+    clock = SystemClock()
+    with rig.store.unit_of_work() as work:
+        claimed = outbox.claimable(work, DESTINATION, now=clock.now(), limit=9)
+        begin_all(work, claimed, now=clock.now(), lease_until=clock.now())
+    client = rig.partner.client(rig.settings)
+    with rig.store.reading() as connection:
+        sent = standing(connection, "sent")
+    await client.perform(
+        Effect(
+            kind=EffectKind.TRANSACTION,
+            effect_key=EffectKey("sent"),
+            email=sent.email,
+            event_name=sent.event_name,
+            perk=sent.perk,
+            quantity=sent.quantity,
+            attributes=None,
+        )
+    )
+    await client.close()
+    async with rig.running():
+        await until(lambda: rig.open_count() == 0)
+    assert sorted(rig.partner.keys()) == ["behind", "never left", "sent"]
+    assert rig.actions("sent") == [(Action.SEND, "unknown"), (Action.READ_BACK, "delivered")]
+    assert [one for one, _ in rig.actions("never left")] == [Action.SEND, Action.READ_BACK, Action.SEND]
+
+
+async def test_answers_survive_a_store_that_cannot_be_written_for_a_while(small_rig: Rig) -> None:
+    rig = small_rig
+    broken = {"times": 0}
+
+    def fail(connection: Connection) -> None:
+        if broken["times"] > 0 and connection.get_execution_options().get("writes"):
+            broken["times"] -= 1
+            raise StorageError("the disk is full")
+
+    event.listen(rig.store._engine, "commit", fail)
+    rig.partner.script("a", [Step.HANG])
+    rig.add("a", "b")
+    async with rig.running():
+        await until(lambda: rig.partner.requests == ["a"])
+        broken["times"] = 2
+        rig.partner.release()
+        rig.delivery.wake()
+        await until(lambda: rig.open_count() == 0)
+    assert rig.partner.keys() == ["a", "b"]
+    assert rig.actions("a") == [(Action.SEND, "delivered")]
+
+
+async def test_a_destination_that_is_removed_settles_what_is_on_its_way_and_rests(small_rig: Rig) -> None:
+    rig = small_rig
+    rig.partner.script("a", [Step.HANG])
+    rig.add("a", "b")
+    async with rig.running():
+        await until(lambda: rig.partner.requests == ["a"])
+        rig.configured = False
+        rig.partner.release()
+        await until(lambda: rig.state("a") is EffectState.DELIVERED)
+        assert rig.state("b") is EffectState.PENDING
+        rig.configured = True
+        rig.delivery.wake()
+        await until(lambda: rig.state("b") is EffectState.DELIVERED)
+
+
+async def test_only_one_of_two_deliveries_of_a_destination_sends(rig: Rig) -> None:
+    for number in range(30):
+        rig.add(f"k{number}", customer=f"c{number}@example.com")
+    async with rig.running(), rig.running():
+        await until(lambda: rig.open_count() == 0)
+    assert len(rig.partner.keys()) == 30
+    assert len(rig.partner.clients) == 1
+
+
+async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was_awarded(small_rig: Rig) -> None:
+    rig = small_rig
+    now = SystemClock().now()
+    with rig.store.unit_of_work() as work:
+        outbox.add(work, [new_effect("award", quantity="10", order_id="o")], now=now)
+    async with rig.running():
+        await until(lambda: rig.state("award") is EffectState.DELIVERED)
+    with rig.store.unit_of_work() as work:
+        for customer in ("ann@example.com", "bob@example.com"):
+            refund = new_effect(f"refund {customer}", order_id="o", is_refund=True, quantity="-8", customer=customer)
+            outbox.add(work, [refund], now=now)
+    async with rig.running():
+        await until(lambda: rig.open_count() == 0)
+    assert sorted(str(one.effect.quantity) for one in rig.partner.book) == ["-2", "-8", "10"]
