@@ -26,11 +26,13 @@ class Answer:
 
     Attributes:
         message: Its reason, if the status is not 200.
+        index: Which event of a batch it refuses, None if it does not say.
         retry_after_seconds: How long it asked to wait, None if it did not.
     """
 
     status: int
     message: str
+    index: int | None
     retry_after_seconds: float | None
 
     @property
@@ -82,7 +84,13 @@ class TrackingClient:
             UnreachableError: no answer came. The body may have been taken all the same: send it again as it is.
         """
         status, headers, text = self._request("POST", f"/v1/{call}", body)
-        return Answer(status=status, message=_message(text), retry_after_seconds=_seconds(headers.get("retry-after")))
+        message, index = _reason_given(text)
+        return Answer(
+            status=status,
+            message=message,
+            index=index,
+            retry_after_seconds=_seconds(headers.get("retry-after")),
+        )
 
     def instance(self) -> str | None:
         """What the server calls this very storage of its, None if it does not say.
@@ -114,27 +122,29 @@ class TrackingClient:
                 self._connection.close()
         except (OSError, HTTPException) as error:
             self._connection.close()
-            raise UnreachableError(f"{self.url}: {_reason(error)}") from error
+            raise UnreachableError(f"{self.url}: {_words(error)}") from error
         headers = {name.lower(): value for name, value in response.getheaders()}
         return response.status, headers, content.decode(errors="replace")
 
 
-def _message(text: str) -> str:
+def _reason_given(text: str) -> tuple[str, int | None]:
+    """The reason in an answer's body, and the index of the event that it is about."""
     try:
         answer = json.loads(text)
     except ValueError:
         answer = None
-    message, code = (answer.get("message"), answer.get("code")) if isinstance(answer, dict) else (None, None)
-    if isinstance(message, str):
-        return message + (f" ({code})" if isinstance(code, str) else "")
-    return " ".join(text.split())[:200]
+    if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
+        return " ".join(text.split())[:200], None
+    code, index = answer.get("code"), answer.get("index")
+    message = answer["message"] + (f" ({code})" if isinstance(code, str) else "")
+    return message, index if isinstance(index, int) else None
 
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header is not None and header.strip().isdecimal() else None
 
 
-def _reason(error: Exception) -> str:
+def _words(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there (connection refused)"
     if isinstance(error, socket.gaierror):

@@ -32,6 +32,7 @@ class RecordingTrackingApi:
         requests: What it took.
         connections: Ports of the clients that posted.
         refuses: Says why an event is refused (strict mode), None if it is not.
+        tells_index: True if it says which event of a batch it refuses.
         troubles: What happens to the next requests, one each: an HTTP status, BREAK or LOSE_ANSWER.
     """
 
@@ -39,6 +40,7 @@ class RecordingTrackingApi:
     requests: list[TakenRequest] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
     refuses: Callable[[dict[str, Any]], str | None] = lambda _event: None
+    tells_index: bool = True
     troubles: list[int] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -82,9 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         content = json.loads(body)
-        for reason in map(self.api.refuses, content.get("batch", [content])):
+        for index, reason in enumerate(map(self.api.refuses, content.get("batch", [content]))):
             if reason is not None:
-                self._answer(400, {"success": False, "message": reason, "code": "invalid_request"})
+                told = {"index": index} if self.api.tells_index else {}
+                self._answer(400, {"success": False, "message": reason, "code": "invalid_request", **told})
                 return
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.api.requests.append(TakenRequest(path=self.path, headers=headers, body=body))

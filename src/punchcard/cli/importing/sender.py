@@ -72,12 +72,16 @@ class Sender:
             return []
         if answer.status not in (400, 413):
             raise PunchcardError(f"{self._client.url}: {_refusal(answer)}", code="not_accepted")
-        if len(rows) == 1:
-            return [BadRow(rows[0].number, answer.message or f"HTTP {answer.status}")]
-        # One bad event makes the server refuse its batch: halve it until the bad one stands alone. What was taken
-        # before a refusal and is sent again counts once, by its message id.
-        middle = len(rows) // 2
-        return self.send(rows[:middle]) + self.send(rows[middle:])
+        # One bad event makes the server refuse its whole batch. If it does not say which one that is, halving the batch
+        # finds it. Rows stay in order, and one that was taken all the same counts once, by its message id.
+        index = 0 if len(rows) == 1 else answer.index
+        if index is None or not 0 <= index < len(rows):
+            middle = len(rows) // 2
+            return self.send(rows[:middle]) + self.send(rows[middle:])
+        bad = BadRow(rows[index].number, answer.message or f"HTTP {answer.status}")
+        before = self.send(rows[:index]) if index else []
+        after = self.send(rows[index + 1 :]) if index + 1 < len(rows) else []
+        return [*before, bad, *after]
 
     def _post(self, body: bytes) -> Answer:
         deadline = self._deadline()
