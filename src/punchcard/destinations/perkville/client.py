@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-import msgspec
-
 from punchcard.clock import Clock, SystemClock
 from punchcard.destinations.perkville.checking import find_findings
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
@@ -148,7 +146,6 @@ class PerkvilleClient:
             # It is not shown. Setting it once more does no harm: the second time changes nothing.
             return None
         wanted = _attributes(effect)
-        # Compared as JSON: in Python true equals 1, at Perkville it does not.
         if all(name in standing and _same_json(standing[name], value) for name, value in wanted.items()):
             return Performed(status=None, partner_id=self._connection_id(connection))
         return None
@@ -226,4 +223,11 @@ def _attributes(effect: Effect) -> Mapping[str, object]:
 
 
 def _same_json(one: object, other: object) -> bool:
-    return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
+    if isinstance(one, bool) or isinstance(other, bool):
+        # In Python true equals 1, at Perkville it does not.
+        return one is other
+    if isinstance(one, int | float | Decimal) and isinstance(other, int | float | Decimal):
+        return Decimal(str(one)) == Decimal(str(other))
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same_json, one, other))
+    return one == other

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
@@ -21,6 +22,7 @@ WORDS_CHARACTERS_MAX = 500
 RETRY_AFTER_SECONDS_MAX = 4 * 3600.0
 _HTML_START = re.compile(rb"\s*<(?:!doctype|html|head|body|!--)", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _REQUEST_ID_HEADERS = ("X-Request-Id", "CF-Ray")
 
 
@@ -97,10 +99,10 @@ class Response:
         return next((self.headers[name][:100] for name in _REQUEST_ID_HEADERS if name in self.headers), None)
 
     def json(self) -> object:
-        """The body as JSON; None if it is none."""
+        """The body as JSON, numbers with a fraction as Decimals; None if it is none."""
         try:
-            return msgspec.json.decode(self.body or b"")
-        except (ValueError, RecursionError):
+            return _decode(self.body or b"")
+        except (ValueError, ArithmeticError, RecursionError):
             return None
 
 
