@@ -86,7 +86,7 @@ def _send_all(url: str, awards: int, seed: int, sent: _Sent, done: threading.Eve
                 client.track(user_id=customer, event=event, properties=properties, message_id=message_id)
             if number % 20 == 0:
                 time.sleep(0.05)
-        client.join()
+        client.shutdown()
     finally:
         done.set()
 

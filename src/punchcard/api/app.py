@@ -87,16 +87,16 @@ def build_api(parts: ApiParts) -> Litestar:
         cursor: str | None = None,
         count: Annotated[int, Parameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
         email: str | None = None,
-        state: str | None = None,
+        standing: Annotated[str | None, Parameter(query="state")] = None,  # `state` is a word of the framework's own
     ) -> dict[str, bodies.LedgerPage]:
         """Every transaction of a destination, by customer and state if asked."""
         if destination_id not in parts.current().destinations:
             raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-        if state is not None and state not in _STATES:
+        if standing is not None and standing not in _STATES:
             raise _bad_request(f"state is one of {', '.join(_STATES)}", "state")
         if cursor is not None and not cursor.isdecimal():
             raise _bad_request("cursor is not one that a page of this list has given", "cursor")
-        states = _STATES[state] if state else ()
+        states = _STATES[standing] if standing else ()
         with parts.store.reading() as work:
             rows = ledger.page(
                 work,

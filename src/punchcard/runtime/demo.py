@@ -101,7 +101,7 @@ class _Gym:
     def close(self) -> None:
         """Send what is left."""
         if hasattr(self, "_client"):
-            self._client.join()
+            self._client.shutdown()
 
     def something_happens(self) -> None:
         """One event of the gym's day."""
