@@ -3,7 +3,8 @@
 Usage: python examples/cdnow_to_csv.py CDNOW_master.txt > orders.csv
 
 Each line of the input is one order: customer, date, number of CDs, dollars. The data set has no order ids and no
-addresses, so both are made up: the order id from the line's number, the address from the customer's id.
+addresses, so both are made up: the order id from the line's number, the address from the customer's id. The order id
+serves as message id too, so that each order can be traced by it: `punchcard trace cdnow-00002`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 HEADINGS = (
+    "messageId",
     "event",
     "userId",
     "timestamp",
@@ -30,12 +32,14 @@ def orders(lines: TextIO) -> Iterator[tuple[str, ...]]:
         if not cells or cells[0] == "customer_id":
             continue
         customer, date, cds, dollars = cells
+        order = f"cdnow-{number:05}"
         yield (
+            order,
             "Order Completed",
             f"cdnow-{customer}",
             # Noon, so that the day is the same in every time zone of America.
             f"{date[:4]}-{date[4:6]}-{date[6:]}T12:00:00Z",
-            f"cdnow-{number:05}",
+            order,
             dollars,  # text from the file to the wire: 11.77 never becomes a binary fraction
             f"customer{customer}@example.com",
             cds,

@@ -34,7 +34,7 @@ def send_event(
         raise ConfigurationError(f"--timestamp {timestamp}: expected ISO-8601, e.g. 2026-01-02T03:04:05Z")
     message_id = texts.get("messageId") or str(uuid.uuid4())
     members = [f"{json.dumps(key)}:{json.dumps(text)}" for key, text in texts.items() if text and key != "messageId"]
-    members.append(f'"messageId":{json.dumps(message_id)}')
+    members += [f'"type":{json.dumps(call)}', f'"messageId":{json.dumps(message_id)}']
     for key, text in objects.items():
         if text is not None:
             _check_object(f"--{key}", text)

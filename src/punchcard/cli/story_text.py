@@ -27,7 +27,7 @@ def print_text(story: EventStory, console: Console) -> None:
     """Print the whole story: the event, then its fate at each destination, then its later copies."""
     console.print(Text(f"{_title(story.event)}  ", style="bold") + Text(_clean(story.message_id)))
     _line(console, "received", f"{_instant(story.received_at)} from {_source(story)}")
-    _line(console, "event", "")
+    console.print(Text("  event", style="dim"))
     for line in _pretty(story.event).splitlines():
         console.print(Text(f"    {line}"))
     for fate in story.fates:
@@ -72,7 +72,9 @@ def _title(event: bytes) -> str:
         wire = msgspec.json.decode(event, type=WireEvent)
     except msgspec.DecodeError:
         return "An event that cannot be read"
-    return _clean(" ".join(part for part in (wire.type or "event", wire.event or wire.name) if part))
+    # Single calls say their type by their path alone.
+    kind = wire.type or ("track" if wire.event else "event")
+    return _clean(f"{kind} {wire.event or wire.name or ''}".rstrip())
 
 
 def _pretty(event: bytes) -> str:

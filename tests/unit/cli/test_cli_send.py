@@ -62,7 +62,7 @@ def test_a_call_leaves_as_given_with_a_fresh_message_id(
     assert send(api, *arguments) == 0
     printed = capsys.readouterr()
     message_id = str(UUID(printed.out.strip()))
-    assert api.events() == [event | {"messageId": message_id}]
+    assert api.events() == [event | {"type": path.removeprefix("/v1/"), "messageId": message_id}]
     assert api.requests[0].path == path
     assert printed.err == ""
 

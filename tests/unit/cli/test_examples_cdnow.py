@@ -37,6 +37,7 @@ def test_each_line_is_one_order_with_an_id_of_its_own(tmp_path: Path) -> None:
     rows = [row.members for row in reader.rows(after=0) if isinstance(row, EventRow)]
     reader.close()
     assert [row["properties"]["order_id"] for row in rows] == ["cdnow-00002", "cdnow-00003", "cdnow-00004"]
+    assert [row["messageId"] for row in rows] == ["cdnow-00002", "cdnow-00003", "cdnow-00004"]
     assert (rows[0]["event"], rows[0]["userId"]) == ("Order Completed", "cdnow-00011")
     assert rows[0]["timestamp"] == "1997-01-01T12:00:00Z"
     assert rows[0]["properties"]["email"] == "customer00011@example.com"

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 _LINE_SECONDS = 10.0
+_BAR_SECONDS = 0.1
 
 
 @dataclass
@@ -81,7 +82,9 @@ class _Bar:
             console=Console(stderr=True, highlight=False),
         )
         self._task = self._progress.add_task(name, total=size, words="")
+        self._size = size
         self._begun = time.monotonic()
+        self._shown_at = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -91,7 +94,11 @@ class _Bar:
         self._progress.stop()
 
     def show(self, position: int, counts: Counts) -> None:
-        rate = counts.sent_now / max(1e-3, time.monotonic() - self._begun)
+        now = time.monotonic()
+        if now - self._shown_at < _BAR_SECONDS and position < self._size:
+            return
+        self._shown_at = now
+        rate = counts.sent_now / max(1e-3, now - self._begun)
         self._progress.update(self._task, completed=position, words=f"{_words(counts)}, {rate:,.0f} rows/s")
 
     def say(self, text: str) -> None:
