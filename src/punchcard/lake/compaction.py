@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _FILES_PER_MERGE = 16
 _TIERS = (256, 4_096, 65_536)  # rows; a file with as many as the last is left alone
-_BYTES_MAX = 32 * 1024 * 1024  # compressed; also bounds how long one merge keeps appends waiting
+_FILES_MAX = 256  # with the next, bounds how long one merge keeps appends waiting
+_BYTES_MAX = 32 * 1024 * 1024  # compressed
 
 
 def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
@@ -37,7 +38,7 @@ def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
             groups += _runs(some, rows_below=_TIERS[-1], files_min=2)
             continue
         for tier in _TIERS:
-            if found := _runs(some, rows_below=tier, files_min=_FILES_PER_MERGE):
+            if found := list(_runs(some, rows_below=tier, files_min=_FILES_PER_MERGE)):
                 groups += found
                 break
     return groups
@@ -70,7 +71,11 @@ def _runs(files: Sequence[DataFile], *, rows_below: int, files_min: int) -> Iter
     run: list[DataFile] = []
     for file in [*files, None]:
         small = file is not None and file.rows < rows_below and file.bytes < _BYTES_MAX
-        full = bool(run) and (sum(one.rows for one in run) >= _TIERS[-1] or sum(one.bytes for one in run) >= _BYTES_MAX)
+        full = (
+            len(run) == _FILES_MAX
+            or sum(one.rows for one in run) >= _TIERS[-1]
+            or sum(one.bytes for one in run) >= _BYTES_MAX
+        )
         if full or not small:
             if len(run) >= (2 if full else files_min):
                 yield run
@@ -85,22 +90,24 @@ def _regrouped(files: Sequence[DataFile], place: Place) -> Iterator["pa.Table"]:
     import pyarrow.parquet
 
     waiting: list[pa.Table] = []
+    rows = size = 0
     for file in files:
         with place.open(file.path) as source:
             parquet = pyarrow.parquet.ParquetFile(source)
             for number in range(parquet.num_row_groups):
                 group = parquet.read_row_group(number, use_threads=False)
-                rows = group.num_rows + sum(one.num_rows for one in waiting)
-                size = group.nbytes + sum(one.nbytes for one in waiting)
-                if waiting and (rows > ROW_GROUP_ROWS or size > ROW_GROUP_PAYLOAD_BYTES):
-                    yield _one(waiting)
-                    waiting = []
+                group_size = group.nbytes
+                if rows + group.num_rows > ROW_GROUP_ROWS or size + group_size > ROW_GROUP_PAYLOAD_BYTES:
+                    yield from _one(waiting)
+                    waiting, rows, size = [], 0, 0
                 waiting.append(group)
-    if waiting:
-        yield _one(waiting)
+                rows += group.num_rows
+                size += group_size
+    yield from _one(waiting)
 
 
-def _one(tables: Sequence["pa.Table"]) -> "pa.Table":
+def _one(tables: Sequence["pa.Table"]) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    if tables:
+        yield pa.concat_tables(tables).unify_dictionaries().combine_chunks()

@@ -109,7 +109,11 @@ class LakeReader:
         Raises:
             StorageError: the lake cannot be read.
         """
-        rows = self._query(_FIND, self._files(), message_id)
+        try:
+            rows = self._query(_FIND, self._files(), message_id)
+        except StorageError:
+            # A file of the list may have been merged away and deleted in between; the list of now knows where to.
+            rows = self._query(_FIND, self._files(), message_id)
         return [_event(row) for row in rows]
 
     def recent_message_ids(self, limit: int) -> Iterator[list[str]]:

@@ -19,7 +19,8 @@ _APPLICATION = "punchcard"
 _COMMITS_PER_CHECKPOINT = 50
 _CONFIGURATION = {
     "delta.checkpointInterval": str(_COMMITS_PER_CHECKPOINT),
-    "delta.logRetentionDuration": "interval 6 hours",
+    # Every commit lists the log, so it is kept short; who reads an older state begins again from the checkpoint.
+    "delta.logRetentionDuration": "interval 30 minutes",
     # How long a reader may use a list of files; also how long a checkpoint carries the names of files merged away.
     "delta.deletedFileRetentionDuration": "interval 1 hours",
     "delta.dataSkippingStatsColumns": "log_position,received_at,timestamp",
@@ -42,42 +43,49 @@ class LakeTable:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._delta: DeltaTable | None = None
-        self._checkpointed = 0
+        self._opened = 0
+        self._position = 0
+        self._checkpoint_due = _COMMITS_PER_CHECKPOINT  # a version; a process that starts makes one as a rule
 
     def refresh(self) -> bool:
         """See what has been committed; False if there is no table."""
+        if self._delta is None and not self.place.has_table():
+            return False
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        if self._delta is None and not self.place.has_table():
-            return False
-        try:
-            if self._delta is not None:
+        if self._delta is not None and self._delta.version() - self._opened < _COMMITS_PER_CHECKPOINT:
+            try:
                 self._delta.update_incremental()
+                self._see()
                 return True
-        except (OSError, DeltaError):
-            # The commits behind what we knew may have been cleaned away: begin again from the last checkpoint.
-            self._delta = None
+            except (OSError, DeltaError):
+                # The commits behind what we knew may have been cleaned away: begin again from the last checkpoint.
+                self._delta = None
         try:
+            # Also now and then because a view made of many increments is slow: after 2,000 each takes 100 ms.
             self._delta = DeltaTable(self.place.url)
+            self._see()
         except TableNotFoundError:
+            self._delta = None
             return False
         except (OSError, DeltaError) as error:
+            self._delta = None
             raise StorageError(f"the lake at {self.place.url} cannot be read: {error}") from error
-        self._checkpointed = self._delta.version()
+        self._opened = self._delta.version()
         return True
 
     def create(self) -> None:
-        """Make the table if it is not there."""
+        """Make the table if it was not there when last looked at."""
         from deltalake import DeltaTable, Schema
         from deltalake.exceptions import DeltaError
 
-        if self.refresh():
+        if self._delta is not None:
             return
         try:
             if self.place.folder:
                 self.place.folder.mkdir(parents=True, exist_ok=True)
-            self._delta = DeltaTable.create(
+            DeltaTable.create(
                 self.place.url,
                 Schema.from_arrow(table_schema()),
                 mode="ignore",
@@ -86,12 +94,14 @@ class LakeTable:
             )
             self.place.settle_commit(0)
         except (OSError, DeltaError) as error:
-            self._delta = None
-            raise StorageError(f"the lake at {self.place.url} cannot be created: {error}") from error
+            if not self.refresh():  # or another process was faster
+                raise StorageError(f"the lake at {self.place.url} cannot be created: {error}") from error
+            return
+        self.refresh()
 
     def last_position(self) -> int:
         """The highest log position in the table as last seen, 0 if there is none."""
-        return 0 if self._delta is None else self._delta.transaction_version(_APPLICATION) or 0
+        return self._position
 
     def names(self, file: DataFile) -> bool:
         """Whether the file is part of the table as last seen."""
@@ -128,13 +138,15 @@ class LakeTable:
             through_position: The highest log position that the table holds after this commit; None leaves it.
 
         Raises:
-            LostRaceError: the table has moved on, this commit is not in it.
+            LostRaceError: the table has moved on, or holds that position already; this commit is not in it.
             StorageError: this commit is perhaps in it; look at `last_position` after a `refresh`.
         """
         from deltalake import CommitProperties, PostCommitHookProperties, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, RemoveAction
 
+        if through_position is not None and through_position <= self._position:
+            raise LostRaceError(f"the lake holds the log through {self._position}")
         delta = cast("DeltaTable", self._delta)
         now = to_micros(clock.now()) // 1000
         changes = not removed
@@ -157,7 +169,6 @@ class LakeTable:
                 ),
             )
             self.place.settle_commit(version)
-            delta.update_incremental()
         except CommitFailedError as error:
             self.refresh()
             if self._version() < version:
@@ -165,23 +176,26 @@ class LakeTable:
             raise LostRaceError(f"the lake has moved on to version {self._version()}: {error}") from error
         except (OSError, DeltaError) as error:
             raise StorageError(f"the lake at {self.place.url} cannot be written: {error}") from error
+        self.refresh()
+        if through_position is not None and self._position < through_position:
+            raise StorageError(f"the lake holds the log through {self._position} after a commit of {through_position}")
 
     def keep_log_short(self) -> None:
-        """Write a checkpoint when it is time, and forget old commits that it covers.
+        """Write a checkpoint when it is time, and forget commits that are older than some hours.
 
         Raises:
             StorageError: it could not be written; the table is as good as before.
         """
         from deltalake.exceptions import DeltaError
 
-        if self._delta is None or self._delta.version() - self._checkpointed < _COMMITS_PER_CHECKPOINT:
+        if self._delta is None or self._delta.version() < self._checkpoint_due:
             return
         try:
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
         except (OSError, DeltaError) as error:
             raise StorageError(f"the lake's log at {self.place.url} cannot be shortened: {error}") from error
-        self._checkpointed = self._delta.version()
+        self._checkpoint_due = self._delta.version() + _COMMITS_PER_CHECKPOINT
 
     def vacuum(self) -> int:
         """Delete files that no commit has named for an hour; returns how many."""
@@ -195,6 +209,11 @@ class LakeTable:
         except (OSError, DeltaError) as error:
             raise StorageError(f"the lake at {self.place.url} cannot be tidied: {error}") from error
         return len(deleted)
+
+    def _see(self) -> None:
+        # Read at once: deltalake looks it up in the log's files, which may be gone when it is asked for.
+        if self._delta is not None:
+            self._position = self._delta.transaction_version(_APPLICATION) or 0
 
     def _version(self) -> int:
         return -1 if self._delta is None else self._delta.version()

@@ -31,7 +31,7 @@ class LakeWriter:
         self._place = Place(url)
         self._table = LakeTable(self._place)
         self._clock = clock or SystemClock()
-        self._looked = False  # a view of the table that is surely not older than our last commit
+        self._looked = False  # False while our own last commit may be missing in the view
 
     def last_position(self) -> int:
         """The highest log position contained, 0 if none.
@@ -39,7 +39,8 @@ class LakeWriter:
         Raises:
             StorageError: the table cannot be read.
         """
-        self._look()
+        if not self._looked:
+            self._refresh()
         return self._table.last_position()
 
     def append(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
@@ -59,7 +60,9 @@ class LakeWriter:
             raise InvariantError(f"no log range: {first_position} to {last_position}")
         if len(rows) and not first_position <= rows.positions()[0] <= rows.positions()[1] <= last_position:
             raise InvariantError(f"rows of {rows.positions()} in the log range {first_position} to {last_position}")
-        self._look()
+        # The view must be of now, not only right: on one from before the log was last shortened, a commit would take
+        # the place of one that is cleaned away, and nobody would ever see it.
+        self._refresh()
         self._refuse_known(first_position, last_position)
         self._table.create()
         self._table.keep_log_short()
@@ -74,8 +77,7 @@ class LakeWriter:
                 self._refuse_known(first_position, last_position)
             except StorageError:
                 # The commit may have been made all the same; who cannot see the table now must look again later.
-                self._looked = False
-                self._look()
+                self._refresh()
                 if self._table.last_position() < last_position:
                     self._take_away(files)
                     raise
@@ -91,7 +93,7 @@ class LakeWriter:
         Raises:
             StorageError: not all of it was done; the table is whole.
         """
-        self._look()
+        self._refresh()
         saved = 0
         for files in merges(self._table.files())[:merges_max]:
             merged = merge(files, self._place, name=f"merged-{self._clock.new_id()}")
@@ -100,21 +102,18 @@ class LakeWriter:
             except LostRaceError:
                 self._take_away([merged])
                 break
-            except StorageError:
-                self._looked = False
-                raise
             saved += len(files) - 1
         return saved
 
     def vacuum(self) -> int:
         """Delete files that were merged away, or left by a crash, more than an hour ago; returns how many."""
-        self._look()
+        self._refresh()
         return self._table.vacuum()
 
-    def _look(self) -> None:
-        if not self._looked:
-            self._table.refresh()
-            self._looked = True
+    def _refresh(self) -> None:
+        self._looked = False
+        self._table.refresh()
+        self._looked = True
 
     def _refuse_known(self, first_position: int, last_position: int) -> None:
         known = self._table.last_position()
@@ -124,7 +123,7 @@ class LakeWriter:
     def _written(self, rows: LakeRows, name: str) -> list[DataFile]:
         files: list[DataFile] = []
         try:
-            for day, part in rows.by_day().items() if len(rows) else ():
+            for day, part in rows.by_day().items():
                 with DataFileWriter(self._place, day, name=name) as writer:
                     for group in part.row_groups():
                         writer.write(group.to_arrow())

@@ -1,0 +1,121 @@
+"""What routing fills and how it becomes Arrow."""
+
+import datetime
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.lake.schema import COLUMNS, ROW_GROUP_ROWS, LakeRows
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
+NOW_MICROS = 1_767_323_045_678_901
+FAILED = '[{"destination":null,"fate":"failed_on_ingest","reason":"source_disabled"}]'
+QUOTED = '[{"destination":null,"fate":"refused","detail":"it said \\"fate\\":\\"failed_on_ingest\\""}]'
+
+
+@dataclass(frozen=True)
+class Failed:
+    message_id: str
+    raw: bytes
+
+
+def an_event(message_id: str = "m-1", *, raw: bytes = b"{}", timestamp: datetime.datetime = NOW) -> Event:
+    wire = WireEvent(event="Order Completed", user_id="u-1", anonymous_id="a-1")
+    return Event(EventType.TRACK, MessageId(message_id), timestamp, NOW, wire, raw)
+
+
+def rows_of(*items: Event | Failed, fates: str = "[]", received_at: int = NOW_MICROS) -> LakeRows:
+    rows = LakeRows()
+    for index, item in enumerate(items):
+        rows.add(item, source="website", received_at=received_at, position=7, index=index, fates=fates)
+    return rows
+
+
+def test_every_column_holds_what_was_added() -> None:
+    assert rows_of(an_event(raw=b'{"a":1}')).to_arrow().to_pylist() == [
+        {
+            "message_id": "m-1",
+            "type": "track",
+            "event": "Order Completed",
+            "user_id": "u-1",
+            "anonymous_id": "a-1",
+            "source": "website",
+            "received_at": NOW,
+            "timestamp": NOW,
+            "log_position": 7,
+            "event_index": 0,
+            "payload": '{"a":1}',
+            "fates": "[]",
+        }
+    ]
+
+
+def test_a_failed_item_has_no_envelope() -> None:
+    row = rows_of(Failed("derived-1", b"nonsense")).to_arrow().to_pylist()[0]
+    assert row["type"] == ""
+    assert row["payload"] == "nonsense"
+    assert [name for name in COLUMNS if row[name] is None] == ["event", "user_id", "anonymous_id", "timestamp"]
+
+
+@pytest.mark.parametrize("with_failed", [False, True], ids=["all valid", "one failed"])
+def test_a_record_added_at_once_equals_its_events_added_singly(with_failed: bool) -> None:
+    items: list[Event | Failed] = [an_event(f"m-{number}") for number in range(5)]
+    if with_failed:
+        items[2] = Failed("f-2", b"?")
+    at_once = LakeRows()
+    at_once.add_record(items, source="website", received_at=NOW_MICROS, position=7, fates=["[]"] * 5)
+    assert at_once.to_arrow().equals(rows_of(*items).to_arrow())
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [(b"\xff{", "\ufffd{"), (b'"\\ud800"', '"\\ud800"'), (b"a\x00b", "a\x00b"), ("é".encode(), "é")],
+    ids=["not UTF-8", "escaped surrogate", "NUL", "not ASCII"],
+)
+def test_odd_payloads_do_not_harm_their_neighbours(raw: bytes, kept: str) -> None:
+    batch = rows_of(an_event(raw=b"{}"), an_event(raw=raw)).to_arrow()
+    assert batch.column("payload").to_pylist() == ["{}", kept]
+
+
+def test_a_lone_surrogate_in_an_id_is_mended() -> None:
+    assert rows_of(an_event("x\ud800")).to_arrow().column("message_id").to_pylist() == ["x?"]
+
+
+@given(st.lists(st.datetimes(timezones=st.just(datetime.UTC)), min_size=1))
+def test_timestamps_are_exact(instants: list[datetime.datetime]) -> None:
+    batch = rows_of(*(an_event(timestamp=one) for one in instants)).to_arrow()
+    since = [one - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) for one in instants]
+    micros = [one // datetime.timedelta(microseconds=1) for one in since]
+    assert [one.value for one in batch.column("timestamp")] == micros
+
+
+@pytest.mark.parametrize(
+    ("fates", "known"),
+    [("[]", ["m-1"]), (FAILED, []), (QUOTED, ["m-1"])],
+    ids=["planned", "failed on ingest", "only says so in a detail"],
+)
+def test_only_what_did_not_fail_on_ingest_is_known(fates: str, known: list[str]) -> None:
+    assert rows_of(an_event("m-1"), fates=fates).known_message_ids() == known
+
+
+def test_rows_around_midnight_fall_into_two_days() -> None:
+    midnight = 1_767_312_000_000_000
+    rows = rows_of(an_event("before"), received_at=midnight - 1)
+    rows.extend(rows_of(an_event("after"), received_at=midnight))
+    days = {day.isoformat(): part.known_message_ids() for day, part in rows.by_day().items()}
+    assert days == {"2026-01-01": ["before"], "2026-01-02": ["after"]}
+    assert LakeRows().by_day() == {}
+
+
+def test_row_groups_are_bounded_in_rows_and_bytes() -> None:
+    large = b"x" * 32_000
+    many = LakeRows()
+    many.add_record([an_event()] * (ROW_GROUP_ROWS + 1), source=None, received_at=1, position=1, fates=["[]"] * 16_385)
+    heavy = LakeRows()
+    heavy.add_record([an_event(raw=large)] * 3_000, source=None, received_at=1, position=1, fates=["[]"] * 3_000)
+    assert [len(part) for part in many.row_groups()] == [ROW_GROUP_ROWS, 1]
+    assert sum(len(part) for part in heavy.row_groups()) == 3_000
+    assert max(len(part) for part in heavy.row_groups()) * len(large) <= 32 * 1024 * 1024
