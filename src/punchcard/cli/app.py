@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import DEFAULT_URL, ConfigFile, Data, Host, Port, Url, WriteKey, settings_of
+from punchcard.cli.options import (
+    DEFAULT_URL,
+    ConfigFile,
+    Data,
+    Host,
+    Port,
+    Url,
+    WriteKey,
+    settings_of,
+    standing_settings,
+)
 from punchcard.cli.sending_commands import sending
 from punchcard.errors import ConfigurationError
 
@@ -137,9 +147,10 @@ def apply(
 )
 def export(data: Data = None) -> None:
     """Print the running configuration as a config file, secrets masked."""
+    settings = standing_settings(data=data)
     from punchcard.cli.configuring import print_configuration
 
-    print_configuration(data)
+    print_configuration(settings)
 
 
 @app.command(
@@ -210,9 +221,10 @@ def trace(
     data: Data = None,
 ) -> int:
     """Tell one event's whole story: received, fate and reason per destination, transaction, attempts."""
+    settings = standing_settings(data=data)
     from punchcard.cli.tracing import print_story
 
-    return print_story(message_id, data=data, as_json=json)
+    return print_story(message_id, settings, as_json=json)
 
 
 @app.command(
@@ -231,9 +243,10 @@ def retry(
     data: Data = None,
 ) -> int:
     """Put parked and rejected awards back in the queue, after showing which."""
+    settings = standing_settings(data=data)
     from punchcard.cli.retrying import retry_awards
 
-    return retry_awards(message_ids or [], destination=destination, reason=reason, sure=yes, data=data)
+    return retry_awards(settings, message_ids or [], destination=destination, reason=reason, sure=yes)
 
 
 def _reserve(name: str, purpose: str) -> None:

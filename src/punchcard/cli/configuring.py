@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from punchcard.cli.options import quiet_logs, standing_settings
+from punchcard.cli.options import quiet_logs
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
@@ -47,14 +47,13 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool) -> None:
         print("nothing was changed: this was a dry run" if dry_run else "applied; running processes take it up at once")
 
 
-def print_configuration(data: Path | None) -> None:
+def print_configuration(settings: Settings) -> None:
     """Print the running configuration as a config file.
 
     Raises:
-        ConfigurationError: there is none, or its secrets cannot be read.
+        ConfigurationError: its secrets cannot be read.
         StorageError: the store is away.
     """
-    settings = standing_settings(data=data)
     store = open_store(settings)
     try:
         workspace = stored.load(store, open_keyring(settings)).workspace

@@ -2,17 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from punchcard.cli.options import standing_settings
 from punchcard.cli.story_text import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.runtime.assemble import open_store
+from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
 from punchcard.store.outbox import StoredEffect, reopen
@@ -24,7 +23,7 @@ _PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that a message id sta
 
 
 def retry_awards(
-    message_ids: Sequence[str], *, destination: str | None, reason: str | None, sure: bool, data: Path | None
+    settings: Settings, message_ids: Sequence[str], *, destination: str | None, reason: str | None, sure: bool
 ) -> int:
     """Show what matches, ask, and put it back in the queue; paused destinations among them deliver again.
 
@@ -35,10 +34,10 @@ def retry_awards(
         0 if it was done or there is nothing to do, 1 if the person said no.
 
     Raises:
-        ConfigurationError: there is no data to look in, no such destination, or nobody to ask.
+        ConfigurationError: there is no such destination, or nobody to ask.
         StorageError: the store is away.
     """
-    store = open_store(standing_settings(data=data))
+    store = open_store(settings)
     try:
         effects, pauses = _matching(store, message_ids, destination=destination, reason=reason)
         if not effects and not pauses:

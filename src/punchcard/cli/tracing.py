@@ -1,11 +1,9 @@
 """`trace`: one event's whole story."""
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
-from punchcard.cli.options import standing_settings
 from punchcard.cli.story_text import print_text
 from punchcard.errors import PunchcardError
 from punchcard.runtime.assemble import open_reading
@@ -13,15 +11,13 @@ from punchcard.runtime.settings import Settings
 from punchcard.traces.story import EventStory
 
 
-def print_story(message_id: str, *, data: Path | None, as_json: bool) -> int:
+def print_story(message_id: str, settings: Settings, *, as_json: bool) -> int:
     """Print the story of an event; 0.
 
     Raises:
-        ConfigurationError: there is no data to look in.
         PunchcardError: no such event was received.
         StorageError: log, lake or store is away.
     """
-    settings = standing_settings(data=data)
     with open_reading(settings) as reading:
         story = reading.story(message_id)
     if story is None:

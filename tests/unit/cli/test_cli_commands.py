@@ -108,6 +108,12 @@ def test_an_unknown_setting_in_the_environment_is_a_wrong_call(
     assert "PUNCHCARD_DATABASE_URL" in capsys.readouterr().err
 
 
+@pytest.fixture
+def some_data(tmp_path: Path) -> Path:
+    (tmp_path / "punchcard.db").touch()
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "told"),
     [
@@ -123,6 +129,7 @@ def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
     raised: BaseException,
     status: int,
     told: str,
+    some_data: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -132,21 +139,21 @@ def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
         raise raised
 
     monkeypatch.setattr(punchcard.cli.tracing, "print_story", fail)
-    assert run(["trace", "m"]) == status
+    assert run(["trace", "m", "--data", str(some_data)]) == status
     assert capsys.readouterr().err == told
 
 
 def test_a_defect_shows_where_only_when_asked(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    some_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import punchcard.cli.tracing
 
     monkeypatch.setattr(punchcard.cli.tracing, "print_story", lambda *_, **__: 1 // 0)
-    assert run(["trace", "m"]) == 1
+    assert run(["trace", "m", "--data", str(some_data)]) == 1
     assert "Traceback" not in (told := capsys.readouterr().err)
     assert "ZeroDivisionError" in told
     monkeypatch.setenv("PUNCHCARD_LOG_LEVEL", "debug")
-    assert run(["trace", "m"]) == 1
+    assert run(["trace", "m", "--data", str(some_data)]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -1,0 +1,113 @@
+"""The promise of `punchcard import`: kill it, kill the server, run it again, and each order still counts once."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+_ROWS = 30_000
+_EARNING_EVERY = 60  # the others are not mapped: they make the file long without making the test slow
+
+
+def write_orders(file: Path) -> dict[str, Decimal]:
+    """A file of many rows, and what must stand at the end: quantity by effect key."""
+    expected = {}
+    with file.open("w") as lines:
+        lines.write("event,userId,timestamp,properties.order_id,properties.revenue,properties.email\n")
+        for number in range(_ROWS):
+            amount = Decimal(number % 997) / 100
+            name = "Order Completed" if number % _EARNING_EVERY == 0 else "Product Viewed"
+            lines.write(f"{name},u{number},2020-01-02T03:04:05Z,{number:06},{amount},u{number % 50}@example.com\n")
+            if name == "Order Completed" and amount:
+                expected[f"SEG:website:ORDER:{number:06}:order-completed"] = amount
+    return expected
+
+
+def start_import(file: Path, url: str, state: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "punchcard", "import", str(file), "--write-key", WRITE_KEY, "--url", url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(state)},
+    )
+
+
+def wait_until_logged(data: Path, records: int, seconds: float = 60) -> None:
+    """Return as soon as the event log holds this many request bodies."""
+    deadline = time.monotonic() + seconds
+    log = SqliteEventLog(data / "log.db")
+    try:
+        while log.last_position() < records:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        log.close()
+
+
+def wait_for_transactions(sandbox: SandboxProcess, number: int, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while len(sandbox.transactions()) < number:
+        assert time.monotonic() < deadline, f"{len(sandbox.transactions())} of {number} transactions"
+        time.sleep(0.2)
+
+
+def quantities(sandbox: SandboxProcess) -> dict[str, Decimal]:
+    found = sandbox.transactions()
+    assert Counter(one["trans_source_id"] for one in found).most_common(1)[0][1] == 1
+    return {one["trans_source_id"]: Decimal(str(one["quantity"])) for one in found}
+
+
+def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(tmp_path: Path) -> None:
+    """Kill the server half-way, then the import itself; run it to the end twice: nothing lost, nothing doubled."""
+    file, state, folder = tmp_path / "orders.csv", tmp_path / "state", tmp_path / "product"
+    expected = write_orders(file)
+    with SandboxProcess(tmp_path / "sandbox") as sandbox:
+        content = configuration(perkville_url=sandbox.url)
+        first = ProductProcess(folder, content)
+        importing = start_import(file, first.url, state)
+        wait_until_logged(first.data, 40)
+        first.kill()
+        with ProductProcess(folder, port=first.port) as second:
+            wait_until_logged(second.data, 100)
+            importing.kill()
+            importing.communicate()
+            for _ in range(2):
+                again = start_import(file, second.url, state)
+                told, errors = again.communicate(timeout=120)
+                assert (again.returncode, errors.count("given up")) == (0, 0)
+                assert told.startswith(f"{_ROWS} rows read, {_ROWS} sent, 0 refused")
+            wait_for_transactions(sandbox, len(expected))
+            assert second.track("Checked In", {"email": "last@example.com"}, messageId="last") == 200
+            second.wait_for_fate("last", "delivered", seconds=60)
+            stands = quantities(sandbox)
+    assert stands.pop("SEG:website:EVENT:last") == 1
+    assert stands == expected
+
+
+def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Path) -> None:
+    """A zero amount is told as `zero_amount`; an imported event happened when the file says."""
+    file = tmp_path / "orders.jsonl"
+    file.write_text(
+        '{"event": "Order Completed", "userId": "a", "messageId": "nothing", "timestamp": "1997-01-01T12:00:00Z",'
+        ' "properties": {"order_id": "1", "revenue": 0.00, "email": "a@example.com"}}\n'
+    )
+    with (
+        SandboxProcess(tmp_path / "sandbox") as sandbox,
+        ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url)) as product,
+    ):
+        importing = start_import(file, product.url, tmp_path / "state")
+        assert importing.communicate(timeout=60)[0].startswith("1 rows read, 1 sent, 0 refused")
+        deadline = time.monotonic() + 20
+        while not (story := product.story("nothing")) or story["fates"][0]["reason"] != "zero_amount":
+            assert time.monotonic() < deadline, story
+            time.sleep(0.05)
+        assert story["event"]["timestamp"] == "1997-01-01T12:00:00Z"
+        assert sandbox.transactions() == []
