@@ -5,8 +5,9 @@ import sys
 
 import uvloop
 
-_BODY = b'{"transaction_id": 1, "transaction_status": "ACTIVE"}'
-_ANSWER = (
+# Serves as the answer to a transaction and as the perk that the client reads first.
+_BODY = b'{"transaction_id": 1, "perk_id": 123456, "classification": "EARN", "status": "ACTIVE"}'
+ANSWER = (
     b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: "
     + str(len(_BODY)).encode()
     + b"\r\n\r\n"
@@ -16,8 +17,7 @@ _ANSWER = (
 class NullPartner(asyncio.Protocol):
     """Counts requests by their bodies' ends; reads nothing of them."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._pending = b""
 
@@ -30,7 +30,7 @@ class NullPartner(asyncio.Protocol):
             if len(self._pending) < end + 4 + length:
                 return
             self._pending = self._pending[end + 4 + length :]
-            self._transport.write(_ANSWER)
+            self._transport.write(ANSWER)
 
 
 async def _serve() -> None:

@@ -23,6 +23,8 @@ T = TypeVar("T")
 _STANDBY_SECONDS = 1.0
 _STORAGE_RETRY_SECONDS = 1.0
 _SLOW_DOWN_SECONDS = 1.0
+_MANY = 8
+_GATHER_SECONDS = 0.004
 
 
 class DestinationDelivery:
@@ -97,7 +99,10 @@ class DestinationDelivery:
                     await self._rest(_STANDBY_SECONDS)
                     continue
                 done = await self._step(target, room=room)
-                if not done.started and not done.moved and not self._answered:
+                if len(done.started) >= _MANY:
+                    # Under load, answers that come within a moment share the next unit of work.
+                    await asyncio.sleep(_GATHER_SECONDS)
+                elif not done.started and not done.moved and not self._answered:
                     await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)

@@ -123,6 +123,80 @@ class Settlement:
     counts: bool = True
 
 
+_lane = effects.alias("lane")
+_flying = effects.alias("flying")
+# The statements of every delivery cycle are built once: building them costs more than running them.
+_CLAIMABLE = (
+    select(effects)
+    .where(
+        effects.c.destination == bindparam("b_destination"),
+        effects.c.is_open == true(),
+        effects.c.due_at <= bindparam("b_now"),
+        or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < bindparam("b_now")),
+        # A scalar, not an EXISTS: PostgreSQL would join that, and with old statistics through the whole ledger.
+        effects.c.id
+        == select(func.min(_lane.c.id))
+        .where(
+            _lane.c.destination == effects.c.destination,
+            _lane.c.customer == effects.c.customer,
+            _lane.c.is_open == true(),
+        )
+        .scalar_subquery(),
+        effects.c.customer.not_in(
+            select(_flying.c.customer).where(
+                _flying.c.destination == bindparam("b_destination"),
+                _flying.c.state == EffectState.SENDING,
+                _flying.c.lease_until >= bindparam("b_now"),
+            )
+        ),
+    )
+    .order_by(effects.c.due_at, effects.c.id)
+    .limit(bindparam("b_limit"))
+    .with_for_update(skip_locked=True)
+)
+_START = (
+    update(effects)
+    .where(effects.c.id == bindparam("b_id"))
+    .values(
+        state=EffectState.SENDING,
+        lease_until=bindparam("b_lease_until"),
+        attempts=bindparam("b_number"),
+        perk=bindparam("b_perk"),
+        quantity=bindparam("b_quantity"),
+        detail=bindparam("b_detail"),
+    )
+)
+_END_ATTEMPT = (
+    update(delivery_attempts)
+    .where(delivery_attempts.c.effect_id == bindparam("b_id"), delivery_attempts.c.number == bindparam("b_number"))
+    .values(
+        settled_at=bindparam("b_settled_at"),
+        status=bindparam("b_status"),
+        outcome=bindparam("b_outcome"),
+        detail=bindparam("b_detail"),
+    )
+)
+_SETTLE = (
+    update(effects)
+    .where(
+        effects.c.id == bindparam("b_id"),
+        effects.c.attempts == bindparam("b_number"),
+        effects.c.state == EffectState.SENDING,
+    )
+    .values(
+        state=bindparam("b_state"),
+        is_open=bindparam("b_open"),
+        reason=bindparam("b_reason"),
+        detail=func.coalesce(bindparam("b_detail"), effects.c.detail),
+        tries=effects.c.tries + bindparam("b_counts"),
+        due_at=bindparam("b_due_at"),
+        lease_until=None,
+        partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
+        settled_at=bindparam("b_end"),
+    )
+)
+
+
 def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
     """The effects that stand under these keys already."""
     return {effect.effect_key: effect for effect in _chosen(work, destination, effects.c.effect_key, keys)}
@@ -208,37 +282,10 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     A lane is also closed while anything of it is on its way: an older effect that an operator has put back in the
     queue waits for it.
     """
-    lane = effects.alias("lane")
-    flying = effects.alias("flying")
-    statement = (
-        select(effects)
-        .where(
-            effects.c.destination == destination,
-            effects.c.is_open == true(),
-            effects.c.due_at <= now,
-            or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < now),
-            # A scalar, not an EXISTS: PostgreSQL would join that, and with old statistics through the whole ledger.
-            effects.c.id
-            == select(func.min(lane.c.id))
-            .where(
-                lane.c.destination == effects.c.destination,
-                lane.c.customer == effects.c.customer,
-                lane.c.is_open == true(),
-            )
-            .scalar_subquery(),
-            effects.c.customer.not_in(
-                select(flying.c.customer).where(
-                    flying.c.destination == destination,
-                    flying.c.state == EffectState.SENDING,
-                    flying.c.lease_until >= now,
-                )
-            ),
-        )
-        .order_by(effects.c.due_at, effects.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return [effect_of(row) for row in work.execute(statement)]
+    return [
+        effect_of(row)
+        for row in work.execute(_CLAIMABLE, {"b_destination": destination, "b_now": now, "b_limit": limit})
+    ]
 
 
 def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_until: datetime) -> None:
@@ -253,16 +300,7 @@ def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_
         ],
     )
     work.execute(
-        update(effects)
-        .where(effects.c.id == bindparam("b_id"))
-        .values(
-            state=EffectState.SENDING,
-            lease_until=lease_until,
-            attempts=bindparam("b_number"),
-            perk=bindparam("b_perk"),
-            quantity=bindparam("b_quantity"),
-            detail=bindparam("b_detail"),
-        ),
+        _START,
         [
             {
                 "b_id": one.effect.id,
@@ -270,6 +308,7 @@ def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_
                 "b_perk": one.perk,
                 "b_quantity": _decimal_text(one.quantity),
                 "b_detail": _storable(one.detail),
+                "b_lease_until": lease_until,
             }
             for one in started
         ],
@@ -285,14 +324,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
     if not settlements:
         return 0
     work.execute(
-        update(delivery_attempts)
-        .where(delivery_attempts.c.effect_id == bindparam("b_id"), delivery_attempts.c.number == bindparam("b_number"))
-        .values(
-            settled_at=bindparam("b_settled_at"),
-            status=bindparam("b_status"),
-            outcome=bindparam("b_outcome"),
-            detail=bindparam("b_detail"),
-        ),
+        _END_ATTEMPT,
         [
             {
                 "b_id": one.effect_id,
@@ -306,23 +338,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
         ],
     )
     moved = work.execute(
-        update(effects)
-        .where(
-            effects.c.id == bindparam("b_id"),
-            effects.c.attempts == bindparam("b_number"),
-            effects.c.state == EffectState.SENDING,
-        )
-        .values(
-            state=bindparam("b_state"),
-            is_open=bindparam("b_open"),
-            reason=bindparam("b_reason"),
-            detail=func.coalesce(bindparam("b_detail"), effects.c.detail),
-            tries=effects.c.tries + bindparam("b_counts"),
-            due_at=bindparam("b_due_at"),
-            lease_until=None,
-            partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
-            settled_at=bindparam("b_end"),
-        ),
+        _SETTLE,
         [
             {
                 "b_id": one.effect_id,
