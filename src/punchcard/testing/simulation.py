@@ -1,0 +1,148 @@
+"""One seeded run of a simulated world: some hundred things happen by chance, then everything comes to rest."""
+
+from pathlib import Path
+from random import Random
+
+from punchcard.errors import StorageError
+from punchcard.store import ledger
+from punchcard.store.schema import EffectState
+from punchcard.testing.judge import BrokenPromiseError, Judge
+from punchcard.testing.world import SLUG, ProcessEnd, World, batch_of, track
+
+_CUSTOMERS = ("Ann@example.com", "bob@example.com", "cid@example.com", "ann@EXAMPLE.com")
+_PAUSES = (0.1, 1.0, 4.0, 6.0, 11.0, 30.0, 600.0)
+_REST_STEPS_MAX = 3_000
+
+
+class Producer:
+    """Makes events of every kind that matters: orders, refunds, copies, contradictions, visits, nonsense."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._made: list[dict[str, object]] = []
+        self._orders: list[tuple[str, str]] = []
+
+    def body(self) -> bytes:
+        """The next request."""
+        return batch_of(*(self._event() for _ in range(self._chance.randint(1, 4))))
+
+    def _event(self) -> dict[str, object]:
+        chance = self._chance
+        if self._made and chance.random() < 0.2:
+            return chance.choice(self._made)  # the very same event again: a client that retries, or a replay
+        message_id = f"m{len(self._made)}"
+        email = chance.choice(_CUSTOMERS)
+        quantity = f"{chance.randint(1, 2_000) / 100:.2f}"
+        kind = chance.random()
+        if kind < 0.1:
+            event: dict[str, object] = {**track(message_id, email=email), "properties": {"refund": False}}
+        elif kind < 0.3:
+            event = track(message_id, email=email, quantity="1")
+        elif kind < 0.6 or not self._orders:
+            order_id = f"o{len(self._orders)}"
+            self._orders.append((order_id, email))
+            event = track(message_id, email=email, quantity=quantity, order_id=order_id)
+        elif kind < 0.7:
+            # The same order once more, perhaps with another amount: a duplicate or a conflict.
+            order_id, email = chance.choice(self._orders)
+            event = track(message_id, email=email, quantity=quantity, order_id=order_id)
+        else:
+            order_id, email = chance.choice(self._orders)
+            if chance.random() < 0.2:
+                email = chance.choice(_CUSTOMERS)
+            asked = None if chance.random() < 0.3 else quantity
+            event = track(message_id, email=email, quantity=asked, order_id=order_id, refund=True)
+        self._made.append(event)
+        return event
+
+
+def simulate(folder: Path, *, seed: int, steps: int) -> World:
+    """Run one seed to its end.
+
+    Raises:
+        BrokenPromiseError: a promise was broken; the message names the seed.
+    """
+    chance = Random(f"steps of {seed}")
+    world = World(folder, seed=seed, refuses_used_keys=chance.random() < 0.3)
+    producer = Producer(chance)
+    judge = Judge(world)
+    try:
+        for _ in range(steps):
+            _light_fuse(world, chance)
+            _step(world, producer, chance)
+            judge.always()
+        come_to_rest(world)
+        judge.when_idle()
+    except BrokenPromiseError as verdict:
+        raise BrokenPromiseError(f"seed {seed}: {verdict}") from verdict
+    finally:
+        world.close()
+    return world
+
+
+def come_to_rest(world: World) -> None:
+    """Let all mishaps end and everything be done that is to be done; a person helps where one is needed.
+
+    Raises:
+        BrokenPromiseError: it never comes to rest.
+    """
+    world.fuse.put_out()
+    world.partner.mishaps = 0
+    world.renew_token()
+    world.send()
+    needing = -1
+    for _ in range(_REST_STEPS_MAX):
+        world.route()
+        world.deliver(room=8)
+        for _ in range(8):
+            world.leave(0)
+            world.hear(0)
+        world.pass_time(31)
+        if _open_count(world) or not world.is_quiet():
+            continue
+        with world.store.reading() as connection:
+            ids = sum(one.id for one in ledger.needing_a_person(connection))
+        if ids == needing:  # helping once more changed nothing
+            world.feed_lake()
+            return
+        needing = ids
+        world.retry()
+    raise BrokenPromiseError("it does not come to rest")
+
+
+def _light_fuse(world: World, chance: Random) -> None:
+    world.fuse.put_out()
+    if chance.random() < 0.12:
+        bang = ProcessEnd() if chance.random() < 0.7 else StorageError("the disk is full")
+        world.fuse.light(chance.randint(1, 6), bang=bang)
+
+
+def _step(world: World, producer: Producer, chance: Random) -> None:
+    number = chance.randrange(1_000)
+    if number < 120:
+        world.send(producer.body())
+    elif number < 270:
+        world.route()
+    elif number < 310:
+        world.feed_lake()
+    elif number < 540:
+        world.deliver(room=chance.randint(0, 4))
+    elif number < 700:
+        world.leave(chance.randrange(8))
+    elif number < 840:
+        world.hear(chance.randrange(8))
+    elif number < 960:
+        world.pass_time(chance.choice(_PAUSES))
+    elif number < 970:
+        world.crash()
+    elif number < 978:
+        world.revoke_token()
+    elif number < 990:
+        world.renew_token()
+    else:
+        world.retry()
+
+
+def _open_count(world: World) -> int:
+    with world.store.reading() as connection:
+        return ledger.count(connection, SLUG, states=[state for state in EffectState if state.is_open])

@@ -1,0 +1,125 @@
+"""The promise again, with a story that hypothesis makes up, and cuts to its shortest form when it ends badly."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from punchcard.errors import StorageError
+from punchcard.testing.judge import Judge
+from punchcard.testing.simulation import come_to_rest
+from punchcard.testing.world import ProcessEnd, World, batch_of, track
+
+NUMBERS = st.integers(0, 7)
+EMAILS = st.sampled_from(["ann@example.com", "bob@example.com"])
+
+
+class AnyStory(RuleBasedStateMachine):
+    """Append, step, crash, lost answer, clock, replay, retry: in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self._sent: list[bytes] = []
+
+    @initialize(seed=st.integers(0, 99), refuses_used_keys=st.booleans())
+    def begin(self, seed: int, refuses_used_keys: bool) -> None:
+        self.world = World(Path(self._folder.name), seed=seed, refuses_used_keys=refuses_used_keys)
+        self.judge = Judge(self.world)
+
+    @rule(email=EMAILS, order=NUMBERS, cents=st.integers(1, 99_999))
+    def order(self, email: str, order: int, cents: int) -> None:
+        self._send(track(self._id(), email=email, order_id=f"o{order}", quantity=f"{cents / 100:.2f}"))
+
+    @rule(email=EMAILS, order=NUMBERS, cents=st.none() | st.integers(1, 99_999))
+    def refund(self, email: str, order: int, cents: int | None) -> None:
+        asked = None if cents is None else f"{cents / 100:.2f}"
+        self._send(track(self._id(), email=email, order_id=f"o{order}", quantity=asked, refund=True))
+
+    @rule(email=EMAILS)
+    def visit(self, email: str) -> None:
+        self._send(track(self._id(), email=email, quantity="1"))
+
+    @rule(number=NUMBERS)
+    def replay(self, number: int) -> None:
+        if self._sent:
+            self.world.send(self._sent[number % len(self._sent)])
+
+    @rule()
+    def route(self) -> None:
+        self.world.route()
+
+    @rule()
+    def feed_lake(self) -> None:
+        self.world.feed_lake()
+
+    @rule(room=NUMBERS)
+    def deliver(self, room: int) -> None:
+        self.world.deliver(room=room)
+
+    @rule(number=NUMBERS)
+    def leave(self, number: int) -> None:
+        self.world.leave(number)
+
+    @rule(number=NUMBERS)
+    def hear(self, number: int) -> None:
+        self.world.hear(number)
+
+    @rule(seconds=st.sampled_from([0.1, 4.0, 6.0, 11.0, 30.0, 600.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule(points=st.integers(1, 6), is_crash=st.booleans())
+    def light_fuse(self, points: int, is_crash: bool) -> None:
+        self.world.fuse.light(points, bang=ProcessEnd() if is_crash else StorageError("the disk is full"))
+
+    @rule()
+    def crash(self) -> None:
+        self.world.crash()
+
+    @rule()
+    def revoke_token(self) -> None:
+        self.world.revoke_token()
+
+    @rule()
+    def renew_token(self) -> None:
+        self.world.renew_token()
+
+    @rule()
+    def retry(self) -> None:
+        self.world.retry()
+
+    @invariant()
+    def at_most_one_effect_per_key(self) -> None:
+        if hasattr(self, "judge"):
+            self.judge.always()
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "world"):
+                try:
+                    come_to_rest(self.world)
+                    self.judge.when_idle()
+                finally:
+                    self.world.close()
+        finally:
+            self._folder.cleanup()
+
+    def _id(self) -> str:
+        return f"m{len(self._sent)}"
+
+    def _send(self, event: dict[str, object]) -> None:
+        body = batch_of(event)
+        self._sent.append(body)
+        self.world.send(body)
+
+
+TestAnyStory = AnyStory.TestCase
+TestAnyStory.settings = settings(
+    max_examples=15,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)

@@ -1,0 +1,104 @@
+"""The promise of it all: an acknowledged event becomes at most one effect always, and exactly one once idle.
+
+Each seed is one story of some hundred things that happen by chance: clients that send twice, crashes between any two
+writes, a full disk, requests and answers that are lost or come late, credentials that end, operators who help. The
+partner's book, which no crash touches, is the truth that the judge compares with the log. A broken promise names its
+seed; `simulate(folder, seed=N, steps=300)` tells that story again.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from punchcard.delivery import stages
+from punchcard.delivery.judgement import Answer
+from punchcard.delivery.judgement import judge as real_judge
+from punchcard.routing import router
+from punchcard.routing.router import Router
+from punchcard.store import outbox
+from punchcard.store.outbox import Outcome, Settlement
+from punchcard.store.positions import ROUTING, advance
+from punchcard.store.schema import EffectState
+from punchcard.testing.judge import BrokenPromiseError
+from punchcard.testing.simulation import simulate
+
+STEPS = 300
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_event_has_at_most_one_effect_always_and_exactly_one_when_idle(tmp_path: Path, seed: int) -> None:
+    world = simulate(tmp_path, seed=seed, steps=STEPS)
+    assert world.partner.book
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_thousands_of_stories_end_well(tmp_path: Path) -> None:
+    until = time.monotonic() + 1_800
+    seed = 1_000
+    while time.monotonic() < until:
+        simulate(tmp_path / str(seed), seed=seed, steps=3 * STEPS)
+        seed += 1
+
+
+def resend_blindly(patch: pytest.MonkeyPatch) -> None:
+    """An unknown outcome is sent again without reading back."""
+
+    def blind(*arguments: object, **options: object) -> Settlement:
+        from dataclasses import replace
+
+        found = real_judge(*arguments, **options)  # type: ignore[arg-type]
+        return replace(found, state=EffectState.RETRYING) if found.outcome is Outcome.UNKNOWN else found
+
+    patch.setattr(stages, "judge", blind)
+
+
+def read_back_too_early(patch: pytest.MonkeyPatch) -> None:
+    """What a crash cut off is read back at once, while it may still land."""
+    real = outbox.release_orphans
+
+    def early(work: Connection, destination: str, *, now: datetime, due_at: datetime | None) -> int:
+        return real(work, destination, now=now, due_at=now)
+
+    patch.setattr(outbox, "release_orphans", early)
+
+
+def commit_the_position_first(patch: pytest.MonkeyPatch) -> None:
+    """The log position is committed in a unit of work of its own, before the effects."""
+    real_step = Router.step
+
+    def step(self: Router) -> int:
+        records = self._log.read(self._position, records_max=4_000, bytes_max=self._batch_bytes)
+        if records:
+            with self._store.unit_of_work() as work:
+                advance(work, ROUTING, expected=self._position, to=records[-1].position)
+        return real_step(self)
+
+    patch.setattr(Router, "step", step)
+    patch.setattr(router, "advance", lambda *_arguments, **_options: True)
+
+
+def forget_answers(patch: pytest.MonkeyPatch) -> None:
+    """An unknown outcome counts as delivered."""
+
+    def hopeful(started: outbox.Started, answer: Answer, **options: object) -> Settlement:
+        from dataclasses import replace
+
+        found = real_judge(started, answer, **options)  # type: ignore[arg-type]
+        return replace(found, state=EffectState.DELIVERED) if found.outcome is Outcome.UNKNOWN else found
+
+    patch.setattr(stages, "judge", hopeful)
+
+
+@pytest.mark.parametrize("sabotage", [resend_blindly, read_back_too_early, commit_the_position_first, forget_answers])
+def test_the_simulation_notices_what_would_double_or_lose_an_award(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sabotage: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    sabotage(monkeypatch)
+    with pytest.raises(BrokenPromiseError, match="seed"):
+        for seed in range(60):
+            simulate(tmp_path / str(seed), seed=seed, steps=STEPS)
