@@ -1,0 +1,123 @@
+"""Every fate and every reason code that the code can give stands in the reference, and nothing else does."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from punchcard.store.fates import FateKind
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "punchcard"
+PAGE = ROOT / "docs" / "reference" / "reasons.md"
+
+# Where reasons of fates come from. What the Tracking API and the Public API answer is on their own pages.
+MODULES = (
+    "destinations/port.py",
+    "destinations/perkville/*.py",
+    "delivery/*.py",
+    "errors.py",
+    "events/*.py",
+    "routing/*.py",
+    "store/outbox.py",
+    "traces/story.py",
+)
+# Errors that never become the reason of a fate: the classes above the leaves, and what stops a process or a request.
+NO_REASONS = {
+    "punchcard_error",
+    "refused",
+    "invalid_request",
+    "invalid_configuration",
+    "delivery_failed",
+    "storage_unavailable",
+    "invariant",
+    "position_moved",
+}
+CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
+NAMES = {"code", "reason", "repeat_reason"}
+# Functions that take a reason by position.
+TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "Fate": 2, "filtered": 0, "_repeat": 1}
+
+
+def _texts(node: ast.AST | None) -> Iterator[str]:
+    """The texts that an expression may become; an f-string as its constant beginning and a star."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
+            yield f"{text}*"
+        case ast.IfExp(body=one, orelse=other):
+            yield from (*_texts(one), *_texts(other))
+        case ast.BoolOp(values=values):
+            for value in values:
+                yield from _texts(value)
+        case ast.Tuple(elts=[first, *_]):
+            yield from _texts(first)
+
+
+def _codes_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args, keywords=keywords):
+                if name in TAKE_REASON and len(args) > TAKE_REASON[name]:
+                    yield from _texts(args[TAKE_REASON[name]])
+                for keyword in keywords:
+                    if keyword.arg in NAMES:
+                        yield from _texts(keyword.value)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(values=values)) if name == "_TEXTS":
+                for value in values:
+                    yield from _texts(value)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in NAMES | {"in_doubt"}:
+                yield from _texts(value)
+            case ast.AnnAssign(target=ast.Name(id=name), value=value) if name in NAMES:
+                yield from _texts(value)
+            case ast.FunctionDef(name=name, body=body) if name.endswith("_code"):
+                for inner in ast.walk(ast.Module(body, [])):
+                    if isinstance(inner, ast.Return):
+                        yield from _texts(inner.value)
+
+
+def codes_in_the_code() -> dict[str, set[str]]:
+    """Every reason code (or its beginning and a star) with the files that give it."""
+    found: dict[str, set[str]] = {}
+    for pattern in MODULES:
+        for path in SOURCE.glob(pattern):
+            for code in _codes_of(ast.parse(path.read_text())):
+                if code not in NO_REASONS and CODE.fullmatch(code.removesuffix("*").rstrip("_")):
+                    found.setdefault(code, set()).add(str(path.relative_to(SOURCE)))
+    return found
+
+
+def codes_on_the_page() -> set[str]:
+    """The first cell of every row of the tables of reasons."""
+    reasons = PAGE.read_text().partition("## Reasons")[2]
+    return {code for row in re.findall(r"^\| (`.+?) \|", reasons, re.MULTILINE) for code in re.findall(r"`(.+?)`", row)}
+
+
+def test_every_reason_of_the_code_is_documented() -> None:
+    page = codes_on_the_page()
+    missing = {
+        code: sorted(files)
+        for code, files in codes_in_the_code().items()
+        if code not in page and not (code.endswith("*") and any(one.startswith(code[:-1]) for one in page))
+    }
+    assert missing == {}
+
+
+def test_no_documented_reason_is_unknown_to_the_code() -> None:
+    codes = codes_in_the_code()
+    beginnings = tuple(code[:-1] for code in codes if code.endswith("*"))
+    assert {one for one in codes_on_the_page() if one not in codes and not one.startswith(beginnings)} == set()
+
+
+@pytest.mark.parametrize("place", ["faults.py", "parse.py", "readings.py", "responses.py", "judgement.py", "settling.py"])
+def test_reasons_are_found_where_they_are_known_to_be(place: str) -> None:
+    """Guards the search itself: a module whose reasons are written in a new way must not drop out unseen."""
+    assert any(place in file for files in codes_in_the_code().values() for file in files)
+
+
+def test_every_fate_is_documented_and_no_other() -> None:
+    fates = PAGE.read_text().partition("## Fates")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", fates, re.MULTILINE)) == {fate.value for fate in FateKind}
