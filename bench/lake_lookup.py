@@ -1,0 +1,185 @@
+"""How fast events come into the lake and are found again, next to bare Parquet writing and a bare DuckDB query.
+
+    python bench/lake_lookup.py [EVENTS, by default 10000000]
+
+Builds a table in a temporary folder (about 0.17 GB a million events) and removes it afterwards.
+"""
+
+import json
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from punchcard.clock import from_micros
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.schema import LakeRows
+from punchcard.lake.writer import LakeWriter
+
+_BATCH = 200_000
+_PER_RECORD = 100
+_DISTINCT_BODIES = 20_000
+_START = 1_767_312_000_000_000
+_HOUR = 3_600_000_000
+_FATES = (
+    '[{"destination":"perkville","fate":"refused","reason":"not_allowlisted",'
+    '"detail":"Product Viewed is not in eventToPerkMap","effectKey":null}]'
+)
+
+
+def main() -> None:
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    folder = tempfile.mkdtemp(prefix="lake-bench-")
+    try:
+        _run(events, Path(folder))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(events: int, folder: Path) -> None:
+    chance = random.Random(1)
+    bodies = [_body(chance) for _ in range(_DISTINCT_BODIES)]
+    wires = msgspec.json.Decoder(WireEvent)
+    envelopes = [wires.decode(body) for body in bodies]
+    print(f"{events:,} events of {sum(map(len, bodies)) / len(bodies):,.0f} bytes, {_BATCH:,} a commit")
+    writer = LakeWriter(str(folder / "lake"))
+    filling = appending = bare = 0.0
+    sample: list[str] = []
+    for number in range(events // _BATCH):
+        ids = _uuids(_BATCH)
+        sample += chance.sample(ids, 10)
+        instant = from_micros(_START + number * _HOUR)
+        batch = [
+            Event(
+                EventType.TRACK, MessageId(one), instant, instant, envelopes[at % len(bodies)], bodies[at % len(bodies)]
+            )
+            for at, one in enumerate(ids)
+        ]
+        first = number * _BATCH // _PER_RECORD + 1
+        begun = time.process_time()
+        rows = LakeRows()
+        for at in range(0, _BATCH, _PER_RECORD):
+            rows.add_record(
+                batch[at : at + _PER_RECORD],
+                source="website",
+                received_at=_START + number * _HOUR,
+                position=first + at // _PER_RECORD,
+                fates=[_FATES] * _PER_RECORD,
+            )
+        filled = time.process_time()
+        writer.append(rows, first_position=first, last_position=first + _BATCH // _PER_RECORD - 1)
+        filling += filled - begun
+        appending += time.process_time() - filled
+        if number < 10:
+            bare += _bare_write(rows, folder / "bare.parquet")
+    done = events // _BATCH * _BATCH
+    ceiling = bare * 1e6 / (min(10, events // _BATCH) * _BATCH)
+    print(f"fill rows      {filling * 1e6 / done:6.2f} µs of CPU an event")
+    print(f"append         {appending * 1e6 / done:6.2f} µs of CPU an event")
+    print(f"both           {done / (filling + appending):,.0f} events/s on one core")
+    print(f"  ceiling      {ceiling:6.2f} µs of CPU an event: bare pyarrow write of the same Arrow batches")
+    size = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
+    print(f"on disk        {size / done:6.0f} bytes an event, {len(list(folder.glob('lake/day=*/*')))} files")
+    _look_up(folder, sample, chance)
+
+
+def _look_up(folder: Path, sample: list[str], chance: random.Random) -> None:
+    begun = time.perf_counter()
+    reader = LakeReader(str(folder / "lake"))
+    _print_times("first find     ", [time.perf_counter() - begun for _ in [reader.find(sample[0])]])
+    chance.shuffle(sample)
+    _print_times("find           ", [_timed(reader.find, one) for one in sample[:200]])
+    _print_times("find, not there", [_timed(reader.find, one) for one in _uuids(50)])
+    files = [str(path) for path in folder.glob("lake/day=*/*.parquet")]
+    with duckdb.connect() as connection:
+        bare = "SELECT payload FROM read_parquet(?) WHERE message_id = ?"
+        times = [_timed(lambda one: connection.execute(bare, [files, one]).fetchall(), one) for one in sample[:50]]
+    _print_times("  ceiling      ", times, note="bare DuckDB point query on the same files")
+    begun = time.perf_counter()
+    count = sum(len(some) for some in reader.recent_message_ids(1_000_000))
+    print(f"recent ids     {(time.perf_counter() - begun) * 1e6 / count:6.2f} µs an id")
+
+
+def _bare_write(rows: LakeRows, path: Path) -> float:
+    table = pa.Table.from_batches([part.to_arrow() for part in rows.row_groups()]).unify_dictionaries()
+    begun = time.process_time()
+    pq.write_table(table, path, compression="zstd", compression_level=1, row_group_size=16_384)
+    took = time.process_time() - begun
+    path.unlink()
+    return took
+
+
+def _timed(call: Callable[[str], object], value: str) -> float:
+    begun = time.perf_counter()
+    call(value)
+    return time.perf_counter() - begun
+
+
+def _print_times(title: str, seconds: Sequence[float], *, note: str = "") -> None:
+    ordered = sorted(seconds)
+    p50, p95 = statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.95)] * 1e3
+    print(f"{title}{p50:7.1f} ms p50, {p95:.1f} ms p95 {note}")
+
+
+def _uuids(count: int) -> list[str]:
+    text = os.urandom(16 * count).hex()
+    parts = (text[at : at + 32] for at in range(0, 32 * count, 32))
+    return [f"{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}" for one in parts]
+
+
+def _body(chance: random.Random) -> bytes:
+    """About 1.1 KB, as analytics.js sends a track call."""
+    user = f"user-{chance.randrange(1_000_000)}"
+    page = f"/p/{chance.randrange(10_000)}"
+    products = [
+        {
+            "product_id": f"p-{chance.randrange(10_000)}",
+            "sku": f"SKU-{chance.randrange(10_000)}",
+            "name": f"Thing {chance.randrange(10_000)}",
+            "price": round(chance.random() * 50, 2),
+            "quantity": chance.randrange(1, 5),
+            "category": "Games",
+        }
+        for _ in range(2)
+    ]
+    event = {
+        "messageId": _uuids(1)[0],
+        "type": "track",
+        "event": chance.choice(["Order Completed", "Product Viewed", "Checked In", "Cart Viewed"]),
+        "userId": user,
+        "anonymousId": _uuids(1)[0],
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "sentAt": "2026-01-02T03:04:05.701Z",
+        "properties": {
+            "order_id": f"o-{chance.randrange(10**9)}",
+            "revenue": round(chance.random() * 100, 2),
+            "currency": "USD",
+            "products": products,
+            "email": f"{user}@example.com",
+        },
+        "context": {
+            "library": {"name": "analytics.js", "version": "2.1.0"},
+            "ip": f"192.0.2.{chance.randrange(256)}",
+            "userAgent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/120.0.0.0 Safari/537.36",
+            "locale": "en-US",
+            "page": {"path": page, "url": f"https://shop.example.com{page}", "title": "Shop", "search": ""},
+        },
+        "integrations": {},
+    }
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+if __name__ == "__main__":
+    main()
