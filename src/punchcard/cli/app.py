@@ -112,7 +112,7 @@ def worker(data: Data = None) -> int:
 )
 def sandbox(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder that keeps its state.")] = Path("sandbox-data"),
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free one.")
     ] = 9100,

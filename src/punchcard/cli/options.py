@@ -17,7 +17,9 @@ Data = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder of everything kept on this machine (PUNCHCARD_DATA; default ./data)."),
 ]
-Host = Annotated[str | None, typer.Option(help="Address to listen on (PUNCHCARD_HOST; default 127.0.0.1).")]
+Host = Annotated[
+    str | None, typer.Option(metavar="HOST", help="Address to listen on (PUNCHCARD_HOST; default 127.0.0.1).")
+]
 Port = Annotated[
     int | None,
     typer.Option(
