@@ -139,6 +139,26 @@ def test_a_lane_waits_while_its_first_effect_waits_for_its_retry(store: Store, c
     assert claimable_keys(store, clock) == ["first"]
 
 
+def test_a_user_property_that_waits_for_its_customer_holds_up_no_transaction(store: Store, clock: ManualClock) -> None:
+    def add_property(key: str) -> None:
+        with store.unit_of_work() as work:
+            outbox.add(work, [new_effect(key, quantity=None, attributes={"vip": True})], now=clock.now())
+
+    add_property("vip")
+    (waiting,) = claim(store, clock)
+    later = clock.now() + timedelta(seconds=60)
+    settle(
+        store,
+        settlement(waiting, clock=clock, state=EffectState.RETRYING, outcome=Outcome.RETRYABLE, due_at=later),
+    )
+    add_property("vip again")
+    add(store, clock, "order", "next order")
+    assert claimable_keys(store, clock) == ["order"]
+    claim(store, clock)
+    clock.advance(10)
+    assert claimable_keys(store, clock) == []
+
+
 @pytest.mark.parametrize("end", [EffectState.PARKED, EffectState.REJECTED, EffectState.DELIVERED])
 def test_a_lane_goes_on_behind_an_effect_that_has_come_to_an_end(
     store: Store, clock: ManualClock, end: EffectState
@@ -347,7 +367,7 @@ def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(stor
     assert (done.message_id, done.order_id) == ("m\ufffd", "o\ufffd")
     assert (done.detail, done.partner_id) == ("<html>\ufffd", "p\ufffd")
     with store.reading() as connection:
-        assert [one.message_id for one in conflicts_of(connection, done.id)] == ["x\ufffd"]
+        assert [one.message_id for one in conflicts_of(connection, [done.id])[done.id]] == ["x\ufffd"]
 
 
 def test_threads_that_claim_at_once_never_get_the_same_effect_nor_two_of_a_customer(

@@ -108,11 +108,12 @@ def build_api(parts: ApiParts) -> Litestar:
             )
             total = ledger.count(work, destination_id, customer=email, states=states)
             shown = rows[:count]
-            attempts = ledger.attempts_of(work, [row.id for row in shown])
+            ids = [row.id for row in shown]
+            attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
         following = str(shown[-1].id) if len(rows) > count else None
         return {
             "data": bodies.LedgerPage(
-                transactions=[bodies.ledger_row(row, attempts[row.id]) for row in shown],
+                transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in shown],
                 pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
             )
         }

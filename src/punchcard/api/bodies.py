@@ -100,6 +100,7 @@ class LedgerRow(_Body):
     next_attempt_at: str | None
     transaction: Transaction
     attempts: list[Attempt]
+    conflicts: list[Conflict]
 
 
 class Pagination(_Body, omit_defaults=True):
@@ -154,7 +155,7 @@ def event_trace(story: EventStory) -> EventTrace:
     )
 
 
-def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt]) -> LedgerRow:
+def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: list[StoredConflict]) -> LedgerRow:
     """One row of the transactions list."""
     return LedgerRow(
         id=str(effect.id),
@@ -172,15 +173,7 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt]) -> LedgerRow
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
         transaction=transaction(transaction_story(effect)),
         attempts=[_attempt(attempt_story(one)) for one in attempts],
-    )
-
-
-def conflict(stored: StoredConflict) -> Conflict:
-    """One conflict of an effect."""
-    return Conflict(
-        message_id=stored.message_id,
-        received_at=to_iso(stored.received_at),
-        content=msgspec.Raw(stored.content.encode()),
+        conflicts=[_conflict(one) for one in conflicts],
     )
 
 
@@ -193,6 +186,14 @@ def transaction(story: TransactionStory) -> Transaction:
         quantity=story.quantity,
         perkville_id=story.partner_id,
         attributes=None if story.attributes is None else dict(story.attributes),
+    )
+
+
+def _conflict(stored: StoredConflict) -> Conflict:
+    return Conflict(
+        message_id=stored.message_id,
+        received_at=to_iso(stored.received_at),
+        content=msgspec.Raw(stored.content.encode()),
     )
 
 

@@ -111,8 +111,9 @@ def attempts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[S
     return found
 
 
-def conflicts_of(work: Connection, effect_id: int) -> list[StoredConflict]:
-    """The events that met this effect's key with other content, oldest first."""
+def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredConflict]]:
+    """The events that met each effect's key with other content, oldest first."""
+    found: dict[int, list[StoredConflict]] = {effect_id: [] for effect_id in effect_ids}
     statement = (
         select(
             effect_conflicts.c.effect_id,
@@ -120,10 +121,13 @@ def conflicts_of(work: Connection, effect_id: int) -> list[StoredConflict]:
             effect_conflicts.c.received_at,
             effect_conflicts.c.content,
         )
-        .where(effect_conflicts.c.effect_id == effect_id)
+        .where(effect_conflicts.c.effect_id.in_(effect_ids))
         .order_by(effect_conflicts.c.id)
     )
-    return [StoredConflict(**row._mapping) for row in work.execute(statement)]
+    for row in work.execute(statement):
+        conflict = StoredConflict(**row._mapping)
+        found[conflict.effect_id].append(conflict)
+    return found
 
 
 def page(

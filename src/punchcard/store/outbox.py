@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
@@ -139,11 +139,12 @@ _CLAIMABLE = (
         .where(
             _lane.c.destination == effects.c.destination,
             _lane.c.customer == effects.c.customer,
+            _lane.c.kind == effects.c.kind,
             _lane.c.is_open == true(),
         )
         .scalar_subquery(),
-        effects.c.customer.not_in(
-            select(_flying.c.customer).where(
+        tuple_(effects.c.customer, effects.c.kind).not_in(
+            select(_flying.c.customer, _flying.c.kind).where(
                 _flying.c.destination == bindparam("b_destination"),
                 _flying.c.state == EffectState.SENDING,
                 _flying.c.lease_until >= bindparam("b_now"),
@@ -257,30 +258,37 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
 
 
 def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
-    """Keep an event whose key stands in the ledger with other content."""
+    """Keep an event whose key stands in the ledger with other content.
+
+    Raises:
+        InvariantError: the very event is kept already: its log record was routed before.
+    """
     content = {
         "email": new.email,
         "quantity": _decimal_text(new.requested_quantity),
         "event": new.event_name,
         "attributes": None if new.attributes is None else dict(new.attributes),
     }
-    work.execute(
-        insert(effect_conflicts).values(
-            effect_id=effect_id,
-            message_id=storable(new.message_id),
-            log_position=new.log_position,
-            event_index=new.event_index,
-            received_at=new.received_at,
-            content=json.dumps(content, sort_keys=True),
-        )
+    statement = insert(effect_conflicts).values(
+        effect_id=effect_id,
+        message_id=storable(new.message_id),
+        log_position=new.log_position,
+        event_index=new.event_index,
+        received_at=new.received_at,
+        content=json.dumps(content, sort_keys=True),
     )
+    try:
+        work.execute(statement)
+    except IntegrityError as error:
+        raise InvariantError(f"log record {new.log_position} was routed twice: {error.orig}") from error
 
 
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
-    """Effects that are due and first in their customer's lane, oldest due first. The caller starts or settles each.
+    """Effects that are due and first in their lane, oldest due first. The caller starts or settles each.
 
-    A lane is also closed while anything of it is on its way: an older effect that an operator has put back in the
-    queue waits for it.
+    A customer's transactions are one lane and their user properties another: a property may wait for a customer whom
+    the partner does not know yet, and whom the first transaction makes known. A lane is also closed while anything of
+    it is on its way: an older effect that an operator has put back in the queue waits for it.
     """
     return [
         effect_of(row)

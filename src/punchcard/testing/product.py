@@ -1,5 +1,6 @@
 """The whole product as real processes, for tests that start, kill and question it from outside."""
 
+import base64
 import json
 import os
 import re
@@ -186,6 +187,19 @@ class ProductProcess:
         except urllib.error.URLError:
             return 0, None
 
+    def send(
+        self, call: str, body: Mapping[str, object] | bytes, *, write_key: str = WRITE_KEY, strict: bool = False
+    ) -> tuple[int, Any]:
+        """One request of the Tracking API, its write key by HTTP Basic as Segment's libraries send it.
+
+        Args:
+            call: `track`, `batch`, …
+            body: Bytes as they are, anything else as JSON.
+        """
+        key = base64.b64encode(f"{write_key}:".encode()).decode()
+        headers = {"Authorization": f"Basic {key}"} | ({"X-Punchcard-Strict": "1"} if strict else {})
+        return self.call("POST", f"/v1/{call}", body=body, headers=headers)
+
     def track(self, event: str, properties: Mapping[str, object], **fields: object) -> int:
         """Send one track call with the write key; the status."""
         body = {"type": "track", "event": event, "userId": "ann", "properties": properties, **fields}
@@ -196,7 +210,7 @@ class ProductProcess:
         status, body = self.call("GET", f"/api/events/{message_id}")
         return body["data"] if status == 200 else None
 
-    def wait_for_fate(self, message_id: str, fate: str, *, seconds: float = 20) -> dict[str, Any]:
+    def wait_for_fate(self, message_id: str, fate: str, *, seconds: float = 60) -> dict[str, Any]:
         """The event's first fate, as soon as it is the one expected."""
         deadline = time.monotonic() + seconds
         while True:
@@ -227,6 +241,21 @@ class ProductProcess:
             self._process.stdout.close()
         self._log.close()
         return status
+
+
+def command(
+    *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run one `punchcard` command to its end, as a person types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "punchcard", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **(environment or {})},
+    )
 
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
