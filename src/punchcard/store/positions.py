@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
+from punchcard.errors import InvariantError
 from punchcard.store.fates import FateBatch, decode_batch, encode_batch
 from punchcard.store.schema import fate_batches, log_positions
 
@@ -33,14 +35,16 @@ def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
 
 
 def save_fates(work: Connection, batch: FateBatch) -> None:
-    """Keep a batch's fates until the lake holds them."""
-    work.execute(
-        insert(fate_batches).values(
-            first_position=batch.records[0].position,
-            last_position=batch.records[-1].position,
-            body=encode_batch(batch),
-        )
-    )
+    """Keep a batch's fates until the lake holds them.
+
+    Raises:
+        InvariantError: fates of its first record are kept already: it was routed before.
+    """
+    first, last = batch.records[0].position, batch.records[-1].position
+    try:
+        work.execute(insert(fate_batches).values(first_position=first, last_position=last, body=encode_batch(batch)))
+    except IntegrityError as error:
+        raise InvariantError(f"log record {first} was routed twice: {error.orig}") from error
 
 
 def fates_after(work: Connection, position: int, *, batches_max: int) -> Sequence[FateBatch]:

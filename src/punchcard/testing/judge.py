@@ -68,7 +68,7 @@ class Judge:
                 select(func.count()).select_from(delivery_attempts).where(delivery_attempts.c.outcome.is_(None))
             )
             counted = select(delivery_attempts.c.effect_id, func.count()).group_by(delivery_attempts.c.effect_id)
-            made: dict[int, int] = dict(connection.execute(counted).tuples().all())
+            made: dict[int, int] = {row[0]: row[1] for row in connection.execute(counted)}
             waiting = fates_after(connection, 0, batches_max=1)
         effects = {one.effect_key: one for one in stored}
         _require(unsettled == 0, f"{unsettled} attempts have no outcome")

@@ -60,7 +60,7 @@ def simulate(folder: Path, *, seed: int, steps: int) -> World:
     """Run one seed to its end.
 
     Raises:
-        BrokenPromiseError: a promise was broken; the message names the seed.
+        BrokenPromiseError: a promise was broken. A note on it, as on any other error, names the seed.
     """
     chance = Random(f"steps of {seed}")
     world = World(folder, seed=seed, refuses_used_keys=chance.random() < 0.3)
@@ -73,8 +73,9 @@ def simulate(folder: Path, *, seed: int, steps: int) -> World:
             judge.always()
         come_to_rest(world)
         judge.when_idle()
-    except BrokenPromiseError as verdict:
-        raise BrokenPromiseError(f"seed {seed}: {verdict}") from verdict
+    except Exception as error:
+        error.add_note(f"in the story of seed {seed}, {steps} steps")
+        raise
     finally:
         world.close()
     return world
