@@ -44,7 +44,13 @@ class EventLog(Protocol):
         """
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
-        """The next records behind position `after`, in order; at least one if there is any."""
+        """The next records behind position `after`, in order; at least one if there is any.
+
+        Args:
+            after: The position before the first one wanted.
+            records_max: How many at most.
+            bytes_max: How many bytes of bodies as their senders wrote them; the one that passes it is the last.
+        """
 
     def last_position(self) -> int:
         """The highest position appended, 0 if none ever was."""

@@ -22,6 +22,7 @@ _COMPRESS_FROM_BYTES = 512
 _LEVEL = 1
 _CHECKPOINT_SECONDS = 0.25
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
+_GZIP_SIZE_BYTES = 4  # the last of a gzip file: its unpacked size
 _UNCOMPRESSED_BYTES_MAX = 16_000_000  # far above any body that is taken in
 
 _SCHEMA = """
@@ -82,7 +83,7 @@ class SqliteEventLog:
             cursor = self._reader.execute(_SELECT, (after, records_max))
             for position, received_at, write_key, call, encoding, body, ip in cursor:
                 found.append(LogRecord(received_at, write_key, call, encoding, body, ip, position))
-                size += len(body)
+                size += _unpacked_size(encoding, body)
                 if size >= bytes_max:
                     break
             cursor.close()
@@ -164,6 +165,15 @@ class SqliteEventLog:
         # than in SQLite's polling, and no reader of this process holds the old end of the file.
         with self._writing, self._reading:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _unpacked_size(encoding: str, body: bytes) -> int:
+    """How large a body was as its sender wrote it, as the compressed form itself says."""
+    if encoding == "zstd":
+        return zstandard.frame_content_size(body)
+    if encoding == "gzip" and len(body) >= _GZIP_SIZE_BYTES:
+        return int.from_bytes(body[-_GZIP_SIZE_BYTES:], "little")
+    return len(body)
 
 
 def uncompressed(record: NewRecord) -> bytes:

@@ -157,15 +157,13 @@ def lake_rows(fates: FateBatch, items_by_record: Sequence[Sequence[Item]], recei
     rows = LakeRows()
     texts = [to_json(one) for one in fates.distinct]
     for record, items, received_at in zip(fates.records, items_by_record, received, strict=True):
-        for index, (item, fate) in enumerate(zip(items, record.fates, strict=True)):
-            rows.add(
-                item,
-                source=record.source,
-                received_at=received_at,
-                position=record.position,
-                index=index,
-                fates=texts[fate],
-            )
+        rows.add_record(
+            items,
+            source=record.source,
+            received_at=received_at,
+            position=record.position,
+            fates=[texts[number] for number in record.fates],
+        )
     return rows
 
 

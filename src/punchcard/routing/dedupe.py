@@ -28,7 +28,7 @@ class MessageIndex:
 
     def __contains__(self, message_id: str) -> bool:
         low, high = _hashes(message_id)
-        return self._young.has(low, high) or self._old.has(low, high)
+        return self._young.has(low, high) or (self._old.count > 0 and self._old.has(low, high))
 
     def add_all(self, message_ids: Iterable[str]) -> None:
         """Remember ids that are not in it yet."""

@@ -115,6 +115,15 @@ class LakeFeed:
             self._telemetry.lake_recovered(rows=len(recovered))
         return recovered
 
+    def tidy(self) -> None:
+        """Merge small files of the lake, and delete those that were merged long ago. Cheap if there is nothing to do.
+
+        Raises:
+            StorageError: the lake failed; its table is whole.
+        """
+        self._lake.compact()
+        self._lake.vacuum()
+
     def trim_log(self, *, older_than_micros: int) -> int:
         """Forget some of the oldest log records that the lake holds and that are old enough; returns how many."""
         safe = self._lake.last_position()

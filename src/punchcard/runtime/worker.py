@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.004  # how soon a new log record is seen
 _IDLE_POLL_SECONDS = 0.02
 _IDLE_AFTER_POLLS = 2_000
 _RETRY_SECONDS = 1.0
-_HOUSEKEEPING_SECONDS = 30.0
+_HOUSEKEEPING_SECONDS = 60.0
 _FAILED = 1
 
 
@@ -215,6 +215,7 @@ class _Worker:
                     feed.flush()
                     if self._clock.monotonic() >= housekeeping_at:
                         housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
+                        feed.tidy()
                         self._trim_log(feed)
                 except StorageError as error:
                     RoutingTelemetry().lake_failed(error=error.message)
