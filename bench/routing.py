@@ -1,0 +1,185 @@
+"""Routing with one destination, one event in fifty mapped, lake append included: events a second, and memory.
+
+A process of its own fills the log; routing and the lake share one core. `python -m bench.routing 10000000` takes ten
+million events and shows whether memory stays flat.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from bench.delivery import settings_for
+from bench.report import Figure, show
+from bench.workload import EVENTS_PER_BODY, bodies
+from punchcard.clock import SystemClock, to_micros
+from punchcard.events.model import WireEvent
+from punchcard.log.port import NewRecord
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.router import Router
+from punchcard.store.engine import Store
+from punchcard.workspace.apply import apply
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.snapshot import SnapshotWatch
+
+_EVENTS = 1_000_000
+_AHEAD_BODIES = 4_000  # the log is filled this far ahead of routing, and trimmed behind it
+_BATCH_BYTES = 4_194_304  # as in default.toml
+_ROWS_MAX = 50_000
+_FLUSH_SECONDS = 2.0
+_IDS_MIN = 2_000_000
+
+
+def main(events: int = _EVENTS) -> None:
+    """Measure and print."""
+    ceiling = _parse_ceiling()
+    with tempfile.TemporaryDirectory() as folder:
+        log_path = Path(folder) / "log.db"
+        SqliteEventLog(log_path).close()
+        filling = subprocess.Popen(
+            [sys.executable, "-m", "bench.routing", "--fill", str(log_path), str(events // EVENTS_PER_BODY)],
+            stdin=subprocess.PIPE,
+        )
+        try:
+            rate, memory = _route(Path(folder), log_path, events)
+        finally:
+            assert filling.stdin is not None
+            filling.stdin.close()
+            filling.wait()
+    show(
+        Figure(
+            name=f"routing {events:,} events, lake included, one core",
+            unit="events/s",
+            values=[rate],
+            target=80_000,
+            ceiling=ceiling,
+            ceiling_name="bare msgspec parse",
+        )
+    )
+    for done, megabytes in memory:
+        print(f"  resident after {done:>12,} events: {megabytes:7.1f} MB")
+
+
+def _route(folder: Path, log_path: Path, events: int) -> tuple[float, list[tuple[int, float]]]:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    clock = SystemClock()
+    store = Store(f"sqlite:///{folder / 'punchcard.db'}")
+    keyring = Keyring("bench")
+    settings, options = settings_for("http://127.0.0.1:1")
+    apply(
+        store,
+        Workspace(
+            sources=(Source(slug="bench", name="Bench", write_keys=("wk_bench",)),),
+            destinations=(
+                Destination(slug="perkville", type="perkville", sources=("bench",), settings=settings, options=options),
+            ),
+        ),
+        clock=clock,
+        keyring=keyring,
+    )
+    from punchcard.lake.writer import LakeWriter
+
+    log = SqliteEventLog(log_path)
+    feed = LakeFeed(lake=LakeWriter(str(folder / "lake")), log=log, store=store, clock=clock, rows_max=_ROWS_MAX)
+    router = Router(
+        log=log,
+        store=store,
+        clock=clock,
+        current=SnapshotWatch(store, keyring, clock=clock).current,
+        index=MessageIndex(_IDS_MIN),
+        feed=feed,
+        on_effects=lambda _: None,
+        batch_bytes=_BATCH_BYTES,
+    )
+    flushing = threading.Thread(target=_flush, args=(feed, log))
+    while log.last_position() < min(_AHEAD_BODIES, events // EVENTS_PER_BODY):
+        time.sleep(0.05)
+    flushing.start()
+    memory = []
+    step = max(events // 10, 1)
+    begun = time.perf_counter()
+    busy = time.process_time()
+    while router.position * EVENTS_PER_BODY < events:
+        if not router.step():
+            time.sleep(0.002)
+        done = router.position * EVENTS_PER_BODY
+        if done >= step * (len(memory) + 1):
+            memory.append((done, _resident_mb()))
+    feed.close()
+    flushing.join()
+    seconds = time.perf_counter() - begun
+    print(f"  processor time {1e6 * (time.process_time() - busy) / events:.2f} µs an event")
+    log.close()
+    store.close()
+    return events / seconds, memory
+
+
+def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:
+    closed = False
+    while not closed:
+        closed = feed.wait(_FLUSH_SECONDS)
+        feed.flush()
+        while feed.trim_log(older_than_micros=to_micros(SystemClock().now())):
+            continue
+
+
+def _fill(path: Path, count: int) -> None:
+    """Fill the log a little ahead of whoever reads and trims it."""
+    log = SqliteEventLog(path)
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    pending = []
+    written = 0
+    for body in bodies(count):
+        pending.append(NewRecord(to_micros(SystemClock().now()), "wk_bench", "batch", "identity", body, ""))
+        if len(pending) == 100:
+            written += len(log.append(pending))
+            pending = []
+            while not ended.is_set() and _ahead(log, written) > _AHEAD_BODIES:
+                time.sleep(0.02)
+            if ended.is_set():
+                break
+    if pending:
+        log.append(pending)
+    log.close()
+
+
+def _ahead(log: SqliteEventLog, written: int) -> int:
+    oldest = log.read(0, records_max=1, bytes_max=1)
+    return written - (oldest[0].position if oldest else written)
+
+
+def _parse_ceiling() -> float:
+    class Batch(msgspec.Struct):
+        batch: list[WireEvent]
+
+    decoder = msgspec.json.Decoder(Batch)
+    some = list(bodies(50))
+    best = 0.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        for body in some:
+            decoder.decode(body)
+        best = max(best, len(some) * EVENTS_PER_BODY / (time.perf_counter() - begun))
+    return best
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--fill"]:
+        _fill(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main(int(sys.argv[1]) if sys.argv[1:] else _EVENTS)
