@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from punchcard.errors import InvariantError
 from punchcard.store import ledger, outbox
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, decode_batch, encode_batch
@@ -245,3 +246,10 @@ def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(postgres
         )
         assert "ix_effects_due" in "\n".join(row[0] for row in plan)
     store.close()
+
+
+def test_a_log_record_whose_fates_are_kept_already_is_refused(store: Store) -> None:
+    with store.unit_of_work() as work:
+        save_fates(work, batch(1, 4))
+    with pytest.raises(InvariantError, match="routed twice"), store.unit_of_work() as work:
+        save_fates(work, batch(1, 2))

@@ -148,6 +148,7 @@ Index(
     "ix_effects_lane",
     effects.c.destination,
     effects.c.customer,
+    effects.c.kind,
     effects.c.is_open,  # always true here; named so that SQLite prefers this index to the customer's whole history
     effects.c.id,
     sqlite_where=text("is_open = 1"),

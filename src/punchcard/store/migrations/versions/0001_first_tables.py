@@ -81,7 +81,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_effects_lane",
         "effects",
-        ["destination", "customer", "is_open", "id"],
+        ["destination", "customer", "kind", "is_open", "id"],
         unique=False,
         sqlite_where=sa.text("is_open = 1"),
         postgresql_where=sa.text("is_open"),
