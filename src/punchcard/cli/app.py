@@ -198,7 +198,9 @@ def import_(
     ],
     write_key: WriteKey,
     url: Url = DEFAULT_URL,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that is not accepted.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop when a row is not accepted; at most its batch of 100 is sent.")
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Send from the first row even if an earlier import was stopped half-way.")
     ] = False,

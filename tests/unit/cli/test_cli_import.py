@@ -67,6 +67,22 @@ def test_rows_added_at_the_end_are_all_that_is_new(api: RecordingTrackingApi, tm
     assert (len(counts), counts.total()) == (160, 310)
 
 
+def test_two_rows_that_say_the_same_are_two_events(api: RecordingTrackingApi, tmp_path: Path) -> None:
+    file = tmp_path / "visits.csv"
+    file.write_text("event,userId,timestamp\n" + "Checked In,ann,2026-01-02\n" * 2)
+    assert import_(api, file) == 0
+    assert len({event["messageId"] for event in api.events()}) == 2
+
+
+def test_a_mended_row_is_all_that_is_new(api: RecordingTrackingApi, tmp_path: Path) -> None:
+    file = orders(tmp_path, 5)
+    assert import_(api, file) == 0
+    file.write_text(file.read_text().replace(",u3,", ",u33,"))
+    assert import_(api, file) == 0
+    counts = Counter(event["messageId"] for event in api.events())
+    assert sorted(counts.values()) == [1, 1, 2, 2, 2, 2]
+
+
 def test_rows_without_a_time_are_new_in_another_file(api: RecordingTrackingApi, tmp_path: Path) -> None:
     today, tomorrow = tmp_path / "today.jsonl", tmp_path / "tomorrow.jsonl"
     today.write_text('{"event": "Checked In", "userId": "ann"}\n')
@@ -175,6 +191,15 @@ def test_strict_stops_at_the_first_bad_row_with_all_before_it_sent(
     assert [event["event"] for event in api.events()] == ["A"]
 
 
+def test_strict_stops_when_the_server_refuses_a_row(
+    api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.refuses = lambda event: "no such luck" if event["userId"] == "u150" else None
+    assert import_(api, orders(tmp_path, 500), "--strict") == 1
+    assert "row 152: no such luck" in capsys.readouterr().err
+    assert len(api.events()) < 250
+
+
 def test_a_file_of_bad_rows_only_is_read_to_its_end(
     api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,9 +277,14 @@ def test_rows_refused_before_a_stop_still_count_at_the_end(
     assert capsys.readouterr().out.startswith("500 rows read, 499 sent, 1 refused")
 
 
-def test_a_finished_import_leaves_nothing_behind(api: RecordingTrackingApi, tmp_path: Path, state_home: Path) -> None:
+def test_a_finished_import_leaves_nothing_behind(
+    api: RecordingTrackingApi, tmp_path: Path, state_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api.instance = "one"
-    assert import_(api, orders(tmp_path, 500)) == 0
+    file = orders(tmp_path, 500)
+    stopped_half_way(api, file, monkeypatch)
+    assert [path for path in state_home.rglob("*") if path.is_file()] != []
+    assert import_(api, file) == 0
     assert [path for path in state_home.rglob("*") if path.is_file()] == []
 
 

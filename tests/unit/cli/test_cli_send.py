@@ -86,6 +86,7 @@ def test_a_message_id_of_ones_own_is_kept(api: RecordingTrackingApi, capsys: pyt
     assert send(api, "track", "X", "--user-id", "a", "--message-id", "mine") == 0
     assert capsys.readouterr().out == "mine\n"
     assert api.events()[0]["messageId"] == "mine"
+    assert api.requests[0].body.count("messageId") == 1
 
 
 def test_text_of_any_kind_arrives(api: RecordingTrackingApi) -> None:

@@ -27,7 +27,7 @@ def import_file(path: Path, *, url: str, write_key: str, strict: bool, restart: 
     """Send every row of a file, in order; returns 0 if all were accepted, else 1.
 
     Args:
-        strict: True to stop at the first row that is not accepted.
+        strict: True to stop when a row is not accepted.
         restart: True to begin at the first row whatever an earlier run achieved.
 
     Raises:
@@ -62,7 +62,7 @@ def import_file(path: Path, *, url: str, write_key: str, strict: bool, restart: 
         f"({seconds:.1f} s, {counts.sent_now / max(seconds, 1e-3):,.0f} rows/s)"
     )
     if not finished:
-        print("stopped at the first row that is not accepted (--strict)", file=sys.stderr)
+        print("stopped: a row is not accepted (--strict)", file=sys.stderr)
     return 1 if counts.refused else 0
 
 
