@@ -7,13 +7,15 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format docs bench soak pin clean
+.PHONY: help install demo test check format docs bench soak pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.runtime ## run the whole pipeline on this machine: a sandbox Perkville, a simulated gym, points flowing
 	@$(BIN)/punchcard demo --port $(PORT)
+
+install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
 test: $(VENV)/.dev ## run all tests but the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not soak" $(TESTS)

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import make_url
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command run within this process sets up its logs on an output that ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

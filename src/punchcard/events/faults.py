@@ -1,12 +1,28 @@
 """What is wrong with an event, in Segment's reason codes and in a sentence. The slow road: valid events skip it."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""All that msgspec raises on text of any kind."""
+
+_NOTHING: Final = msgspec.Raw()
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_anything = msgspec.json.Decoder()
-_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+_ABSENT: Final = "absent"
+_OBJECT: Final = "object"
+_TEXT: Final = "text"
+_BOOLEAN: Final = "boolean"
+_NUMBER: Final = "number"
+_KINDS: Final = {
+    b"": _ABSENT,
+    b"n": _ABSENT,  # null
+    b"{": _OBJECT,
+    b"[": "list",
+    b'"': _TEXT,
+    b"t": _BOOLEAN,
+    b"f": _BOOLEAN,
+}
 
 # Members of an event that must be text, with the reason when they are not.
 _TEXTS = {
@@ -29,58 +45,75 @@ class Fault(NamedTuple):
     detail: str
 
 
+class CheckedContext(msgspec.Struct, gc=False):
+    """The members of `context` that have rules."""
+
+    consent: msgspec.Raw = msgspec.Raw()
+    device: msgspec.Raw = msgspec.Raw()
+
+
+class _Device(msgspec.Struct, rename="camel"):
+    advertising_id: msgspec.Raw = msgspec.Raw()
+
+
+class _Consent(msgspec.Struct, rename="camel"):
+    category_preferences: msgspec.Raw = msgspec.Raw()
+    version: msgspec.Raw = msgspec.Raw()
+
+
+_device = msgspec.json.Decoder(_Device)
+_consent = msgspec.json.Decoder(_Consent)
+
+
 def explain(text: bytes, error: Exception) -> Fault:
     """Why an event's envelope could not be read."""
     try:
         members = _object.decode(text)
     except msgspec.ValidationError:
         return Fault("event_not_object", "an event must be a JSON object")
-    except _UNREADABLE:
+    except UNREADABLE:
         return Fault("unreadable_json", f"the event cannot be read: {error}")
     for name, (reason, sentence) in _TEXTS.items():
-        raw = bytes(members.get(name, b""))
-        if raw and not raw.startswith(b'"') and raw != b"null":
+        if _kind(members.get(name, _NOTHING)) not in (_ABSENT, _TEXT):
             return Fault(reason, sentence)
-    for name in ("timestamp", "originalTimestamp", "sentAt"):
-        if bytes(members.get(name, b""))[:1] in (b"{", b"[", b"t", b"f"):
-            return Fault("timestamp_not_string", f"`{name}` must be a time as text")
+    if _kind(members.get("context", _NOTHING)) not in (_ABSENT, _OBJECT):
+        return Fault("context_not_object", "`context` must be an object")
     return Fault("unreadable_json", f"the event cannot be read: {error}")
 
 
-def context_fault(context: msgspec.Raw) -> Fault | None:
-    """What is wrong in `context.consent` and `context.device`; nearly every event pays a glance for it, no more."""
-    text = bytes(context)
-    if b'"consent"' not in text and b'"advertisingId"' not in text:
-        return None
+def context_fault(context: CheckedContext) -> Fault | None:
+    """What is wrong with `context.consent` and `context.device`; None if nothing is."""
     try:
-        members = _anything.decode(text)
-    except _UNREADABLE as error:
+        if _kind(context.device) is _OBJECT:
+            advertising_id = _device.decode(context.device).advertising_id
+            if _kind(advertising_id) not in (_ABSENT, _TEXT):
+                return Fault("device_advertisingid_should_be_string", "`context.device.advertisingId` must be text")
+        return _consent_fault(context.consent)
+    except UNREADABLE as error:
         return Fault("unreadable_json", f"the event's context cannot be read: {error}")
-    if not isinstance(members, dict):
-        return None
-    device = members.get("device")
-    if isinstance(device, dict) and not isinstance(device.get("advertisingId"), str | None):
-        return Fault("device_advertisingid_should_be_string", "`context.device.advertisingId` must be text")
-    return _consent_fault(members["consent"]) if "consent" in members else None
 
 
-def _consent_fault(consent: object) -> Fault | None:
-    if consent is None:
+def _consent_fault(raw: msgspec.Raw) -> Fault | None:
+    if _kind(raw) is _ABSENT:
         return None
-    preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
-    if preferences is None or not isinstance(consent, dict):
+    consent = _consent.decode(raw) if _kind(raw) is _OBJECT else _Consent()
+    if _kind(consent.category_preferences) is _ABSENT:
         return Fault("consent_categorypreferences_should_exist", "`context.consent` needs `categoryPreferences` inside")
-    if not isinstance(preferences, dict):
+    if _kind(consent.category_preferences) is not _OBJECT:
         return Fault(
             "consent_categorypreferences_fields_should_be_object",
             "`context.consent.categoryPreferences` must be an object",
         )
-    if not all(isinstance(value, bool) for value in preferences.values()):
+    if not all(_kind(value) is _BOOLEAN for value in _object.decode(consent.category_preferences).values()):
         return Fault(
             "consent_categorypreferences_fields_should_be_bool",
             "each value of `context.consent.categoryPreferences` must be true or false",
         )
-    version = consent.get("version")
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int | float)):
+    if _kind(consent.version) not in (_ABSENT, _NUMBER):
         return Fault("consent_version_should_be_number", "`context.consent.version` must be a number")
     return None
+
+
+def _kind(raw: msgspec.Raw) -> str:
+    """What a value is by its first character, without reading it: numbers may be beyond all bounds."""
+    return _KINDS.get(bytes(raw)[:1], _NUMBER)

@@ -23,7 +23,8 @@ class EventType(StrEnum):
     ALIAS = "alias"  # two ids of one person
 
 
-class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True):
+# Neither struct can be part of a reference cycle, and a hundred thousand of them would keep the collector busy.
+class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     """One event as its sender wrote it. Raw members are the sender's JSON text, decoded only by who needs them."""
 
     type: str | None = None
@@ -31,9 +32,9 @@ class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True):
     user_id: str | None = None
     anonymous_id: str | None = None
     message_id: str | None = None
-    timestamp: str | int | float | None = None
-    original_timestamp: str | int | float | None = None
-    sent_at: str | int | float | None = None
+    timestamp: msgspec.Raw = msgspec.Raw()
+    original_timestamp: msgspec.Raw = msgspec.Raw()
+    sent_at: msgspec.Raw = msgspec.Raw()
     group_id: str | None = None
     previous_id: str | None = None
     name: str | None = None
@@ -45,7 +46,7 @@ class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True):
     integrations: msgspec.Raw = msgspec.Raw()
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """One valid, normalised event, ready for routing.
 
     Attributes:

@@ -7,6 +7,11 @@ from datetime import UTC, datetime
 _GO = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d\d)(\d\d) \S+(?: m=\S+)?")
 
 
+# Years in which an instant can be told in every time zone, and that a sender can have meant.
+_YEAR_MIN = 1900
+_YEAR_MAX = 9998
+
+
 def read_time(value: object) -> datetime | None:
     """The aware UTC instant that a sender wrote, None if it cannot be read as one.
 
@@ -24,18 +29,18 @@ def read_time(value: object) -> datetime | None:
             found = datetime.fromisoformat(f"{go[1]}T{go[2]}{go[3]}:{go[4]}")
         except ValueError:
             return None
-    if found.tzinfo is None:
-        return found.replace(tzinfo=UTC)
-    try:
-        return found.astimezone(UTC)
-    except OverflowError:  # the first or the last day there is, in a zone that has left it
+    if not _YEAR_MIN <= found.year <= _YEAR_MAX:
         return None
+    if found.tzinfo is UTC:
+        return found
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def corrected(original: datetime | None, *, sent_at: datetime | None, received_at: datetime) -> datetime:
     """When an event happened by our clock: `receivedAt - (sentAt - originalTimestamp)`.
 
-    Without `sent_at` the sender's word stands; without a time the event happened when it was received.
+    Without `sent_at` the sender's word stands; without a time, and with two that cannot both be meant, the event
+    happened when it was received.
 
     Source: Segment's spec, "Common fields", `timestamp`.
     """
@@ -44,6 +49,7 @@ def corrected(original: datetime | None, *, sent_at: datetime | None, received_a
     if sent_at is None:
         return original
     try:
-        return received_at - (sent_at - original)
+        happened = received_at - (sent_at - original)
     except OverflowError:
         return received_at
+    return happened if _YEAR_MIN <= happened.year <= _YEAR_MAX else received_at

@@ -22,6 +22,7 @@ from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics, render_metrics
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.store.tokens import ensure_admin_token
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -39,9 +40,21 @@ def run_serve(settings: Settings) -> int:
     prepare_metrics(settings.data, fresh=False)
     configure_logs(level=settings.log_level, format=settings.log_format)
     with Serving(settings) as serving:
-        print(f"Punchcard listens on {serving.url}", flush=True)
-        serving.run()
+        token = serving.first_token()
+
+        def ready() -> None:
+            print(f"Punchcard listens on {serving.url}", flush=True)
+            show_token(token, settings)
+
+        serving.run(on_ready=ready)
     return 0
+
+
+def show_token(token: str | None, settings: Settings) -> None:
+    """Print the first token and where it is kept; nothing if it was made before."""
+    if token is not None:
+        print(f"Admin token of the API, shown this once: {token}", flush=True)
+        print(f"It is kept in {settings.admin_token_path()}", flush=True)
 
 
 class Serving:
@@ -80,6 +93,14 @@ class Serving:
         """Where this process listens."""
         host, port = self._socket.getsockname()[:2]
         return f"http://{host}:{port}"
+
+    def first_token(self) -> str | None:
+        """A first token of the Public API, if there is none yet; None if there is.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        return ensure_admin_token(self.store, self.settings.admin_token_path(), clock=SystemClock())
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM or SIGINT."""

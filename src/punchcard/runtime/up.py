@@ -33,8 +33,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
     prepare_metrics(settings.data, fresh=True)
     configure_logs(level=settings.log_level, format=settings.log_format)
     # Only now: prometheus_client decides at import where it keeps its values.
-    from punchcard.runtime.serve import Serving
-    from punchcard.store.tokens import ensure_admin_token
+    from punchcard.runtime.serve import Serving, show_token
     from punchcard.workspace.apply import apply
     from punchcard.workspace.file_watch import FileWatch
 
@@ -49,7 +48,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
             )
             watch.apply_now()
             serving.watch.refresh()
-        token = ensure_admin_token(serving.store, settings.admin_token_path(), clock=clock)
+        token = serving.first_token()
         stopping = threading.Event()
         worker = _WorkerProcess(settings)
         threads = [threading.Thread(target=worker.keep_running, args=(stopping,), name="worker-keeper")]
@@ -62,9 +61,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
 
         def ready() -> None:
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
-            if token is not None:
-                print(f"Admin token of the API, shown this once: {token}", flush=True)
-                print(f"It is kept in {settings.admin_token_path()}", flush=True)
+            show_token(token, settings)
 
         for thread in threads:
             thread.start()

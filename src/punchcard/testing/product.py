@@ -71,6 +71,7 @@ class ProductProcess:
         content: The config file, as `configuration` makes it; None takes the one that the folder holds.
         port: Where to listen; 0 takes a free port.
         environment: Added to this process's environment.
+        serves_only: Run `serve` instead: without a worker, on a configuration that was applied before.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class ProductProcess:
         *,
         port: int = 0,
         environment: Mapping[str, str] | None = None,
+        serves_only: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -87,7 +89,8 @@ class ProductProcess:
         self.config = folder / "punchcard.toml"
         if content is not None:
             self.write_config(content)
-        command = [sys.executable, "-m", "punchcard", "up", "--config", str(self.config), "--data", str(self.data)]
+        half = ["serve"] if serves_only else ["up", "--config", str(self.config)]
+        command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data)]
         self._log = (folder / "up.log").open("a")
         self._process = subprocess.Popen(
             [*command, "--port", str(port)],
@@ -122,6 +125,16 @@ class ProductProcess:
     def token(self) -> str:
         """The admin token."""
         return (self.data / "admin-token").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        """What the processes on this folder have logged."""
+        return (self.folder / "up.log").read_text()
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one kind, in order."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
     def write_config(self, content: Mapping[str, object]) -> None:
         """Replace the config file, whole, as an editor does."""
@@ -228,7 +241,7 @@ class ProductProcess:
         timer.start()
         try:
             for line in self._process.stdout:
-                if found := re.search(r"Punchcard is up: (http://[\w.:]+)", line):
+                if found := re.search(r"Punchcard (?:is up:|listens on) (http://[\w.:]+)", line):
                     return found[1]
         finally:
             timer.cancel()

@@ -1,0 +1,479 @@
+"""Bad days with real processes: whatever goes wrong is told once, nothing acknowledged is lost, nothing is doubled."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+NUMBERS = count(1)
+STOP_SECONDS_MAX = 10.0
+QUICK = {"retryBaseSeconds": 0.1, "requestTimeoutSeconds": 1, "unknownWaitSeconds": 0.5, "retryAttemptsMax": 100}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("bad-days-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+    """One product for all tests that leave it as they found it; it has read the perk that they use."""
+    with ProductProcess(tmp_path_factory.mktemp("bad-days"), healthy(sandbox)) as running:
+        running.wait_for_fate(check_in(running), "delivered")
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_faults_afterwards(sandbox: SandboxProcess) -> Iterator[None]:
+    yield
+    sandbox.faults({})
+
+
+def healthy(sandbox: SandboxProcess) -> dict[str, object]:
+    return configuration(perkville_url=sandbox.url, options=QUICK)
+
+
+def event_of(message_id: str) -> dict[str, object]:
+    """A check-in by a customer of its own, so that no lane holds it up."""
+    properties = {"email": f"{message_id}@example.com", "note": "words-of-a-body"}
+    return {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": properties}
+
+
+def fresh_id() -> str:
+    return f"bad-day-{os.getpid()}-{next(NUMBERS)}"
+
+
+def check_in(product: ProductProcess) -> str:
+    """Send one check-in; its message id."""
+    message_id = fresh_id()
+    assert product.send("track", event_of(message_id))[0] == 200
+    return message_id
+
+
+def key_of(message_id: str) -> str:
+    return f"SEG:website:EVENT:{message_id}"
+
+
+def times_standing(sandbox: SandboxProcess, message_ids: list[str]) -> list[int]:
+    """How often the award of each message stands at Perkville."""
+    standing = Counter(one["trans_source_id"] for one in sandbox.transactions())
+    return [standing[key_of(one)] for one in message_ids]
+
+
+def wait_until(happens: Callable[[], object], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, object]:
+    """The first attempt of an award, as soon as it has ended."""
+    found: list[dict[str, object]] = []
+
+    def ended() -> bool:
+        story = product.story(message_id)
+        attempts = story["fates"][0]["attempts"] if story is not None and story["fates"] else []
+        found[:] = [one for one in attempts if one["outcome"] is not None]
+        return bool(found)
+
+    wait_until(ended)
+    return found[0]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+FAULTS = [
+    pytest.param({"afterCommit": True}, "unknown", id="stored, then 504"),
+    pytest.param({"afterCommit": True, "reset": True}, "unknown", id="stored, then reset"),
+    pytest.param({"reset": True}, "unknown", id="reset"),
+    pytest.param({"status": 500}, "unknown", id="500"),
+    pytest.param({"status": 503}, "retryable", id="503"),
+    pytest.param({"status": 429, "retryAfter": 1}, "retryable", id="429"),
+    pytest.param({"html": True}, "retryable", id="HTML with 503"),
+    pytest.param({"html": True, "status": 403}, "retryable", id="HTML with 403"),
+    pytest.param({"html": True, "status": 200}, "unknown", id="HTML with 200"),
+    pytest.param({"latencyMs": 1300}, "unknown", id="slower than the time-out"),
+]
+
+
+@pytest.mark.parametrize(("faults", "first_outcome"), FAULTS)
+def test_each_fault_alone_neither_loses_nor_doubles_an_award(
+    faults: dict[str, object], first_outcome: str, product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    sandbox.faults(faults)
+    sent = [check_in(product) for _ in range(3)]
+    assert {wait_for_attempt(product, one)["outcome"] for one in sent} == {first_outcome}
+    sandbox.faults({})
+    for message_id in sent:
+        product.wait_for_fate(message_id, "delivered")
+    assert times_standing(sandbox, sent) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("answer", ["400", "409", "200"])
+def test_a_key_that_a_lost_request_has_used_counts_as_delivered(
+    answer: str, product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    message_id = fresh_id()
+    lost = {
+        "business": "/v2/businesses/41/",
+        "location": "/v2/locations/7/",
+        "perk": "/v2/perks/123457/",
+        "email": f"{message_id}@example.com",
+        "quantity": "1",
+        "trans_source_id": key_of(message_id),
+    }
+    assert sandbox.request("POST", "/v2/transactions/", body=lost, headers={"User-Agent": "lost"}).status == 201
+    sandbox.faults({"duplicateAnswer": answer})
+    assert product.send("track", event_of(message_id))[0] == 200
+    fate = product.wait_for_fate(message_id, "delivered")
+    assert fate["attempts"][0]["status"] == int(answer)
+    assert fate["transaction"]["perkvilleId"] is not None
+    assert times_standing(sandbox, [message_id]) == [1]
+
+
+def test_perkville_down_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    port = free_port()
+    content = configuration(perkville_url=f"http://127.0.0.1:{port}", options=QUICK)
+    with ProductProcess(tmp_path / "product", content) as product:
+        sent = [check_in(product) for _ in range(3)]
+        for message_id in sent:
+            fate = product.wait_for_fate(message_id, "retrying")
+            assert fate["reason"] == "unreachable"
+        with SandboxProcess(tmp_path / "sandbox", port=port) as sandbox:
+            for message_id in sent:
+                product.wait_for_fate(message_id, "delivered")
+            assert times_standing(sandbox, sent) == [1, 1, 1]
+
+
+def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    wrong = "wrong-token-of-acme"
+    content = configuration(perkville_url=sandbox.url, options=QUICK, api_key=wrong)
+    with ProductProcess(tmp_path, content, environment={"PUNCHCARD_LOG_LEVEL": "debug"}) as product:
+        sent = [check_in(product) for _ in range(3)]
+        wait_until(lambda: product.logged("destination_paused"))
+        sent += [check_in(product) for _ in range(3)]
+        assert product.wait_for_fate(sent[0], "retrying")["reason"] == "credentials_refused"
+        product.wait_for_fate(sent[-1], "pending")
+        refused = sandbox.counts()["status_401"]
+        time.sleep(2)
+        assert sandbox.counts()["status_401"] == refused
+        checked = command("check", "--data", str(product.data))
+        assert checked.returncode == 1
+        assert "is paused" in checked.stderr
+
+        product.write_config(healthy(sandbox))
+        for message_id in sent:
+            product.wait_for_fate(message_id, "delivered")
+        assert times_standing(sandbox, sent) == [1] * 6
+
+        # What else may tempt a process to talk: an unknown key, a body that is no JSON, a perk that is refused.
+        product.send("track", event_of(fresh_id()), write_key="wk_of_somebody_else")
+        product.send("track", b'{"email": "broken@example.com"')
+        product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map={"Checked In": "999"}))
+        wait_until(lambda: len(product.logged("configuration_changed")) == 3)
+        wait_until(lambda: product.story(check_in(product)) and product.logged("effect_parked"))
+        token = product.token
+    (paused,) = product.logged("destination_paused")
+    assert paused["level"] == "error"
+    assert len(product.logged("destination_resumed")) == 1
+    secrets = (wrong, "sandbox-token", WRITE_KEY, "wk_of_somebody_else", token, "@example.com", "words-of-a-body")
+    assert [secret for secret in secrets if secret in product.log] == []
+
+
+def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_the_map(
+    product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    product.write_config(
+        configuration(perkville_url=sandbox.url, options=QUICK, event_to_perk_map={"Checked In": "999"})
+    )
+    changes = len(product.logged("configuration_changed"))
+    wait_until(lambda: len(product.logged("configuration_changed")) > changes)
+    rejected: list[str] = []
+
+    def is_rejected() -> bool:
+        rejected.append(check_in(product))
+        product.wait_for_fate(rejected[-1], "rejected") if perk_of(rejected[-1]) == "999" else None
+        return perk_of(rejected[-1]) == "999"
+
+    def perk_of(message_id: str) -> str:
+        wait_until(lambda: (product.story(message_id) or {"fates": [{"transaction": None}]})["fates"][0]["transaction"])
+        story = product.story(message_id)
+        assert story is not None
+        return str(story["fates"][0]["transaction"]["perk"])
+
+    wait_until(is_rejected)
+    message_id = rejected[-1]
+    fate = product.wait_for_fate(message_id, "rejected")
+    assert fate["reason"] == "perk_unknown"
+    assert "Perk 999" in fate["detail"]
+    assert "There is nothing at /v2/perks/999/" in fate["detail"]
+
+    corrected = {**EVENT_TO_PERK_MAP, "Checked In": "123460"}
+    product.write_config(configuration(perkville_url=sandbox.url, options=QUICK, event_to_perk_map=corrected))
+    wait_until(lambda: len(product.logged("configuration_changed")) > changes + 1)
+    done = command("retry", "--reason", "perk_unknown", "--yes", "--data", str(product.data))
+    assert (done.returncode, done.stderr) == (0, "")
+    delivered = product.wait_for_fate(message_id, "delivered")
+    assert delivered["transaction"]["perk"] == "123460"
+    (standing,) = [one for one in sandbox.transactions() if one["trans_source_id"] == key_of(message_id)]
+    assert standing["perk"] == 123460
+    product.write_config(healthy(sandbox))
+    wait_until(lambda: len(product.logged("configuration_changed")) > changes + 2)
+
+
+def test_a_broken_config_file_changes_nothing_and_is_told_once(
+    product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    product.config.write_text("[workspace]\nname = ")
+    wait_until(lambda: product.logged("config_file_refused"))
+    message_id = check_in(product)
+    product.wait_for_fate(message_id, "delivered")
+    time.sleep(1.5)
+    assert len(product.logged("config_file_refused")) == 1
+    product.write_config(healthy(sandbox))
+    assert times_standing(sandbox, [message_id]) == [1]
+
+
+def test_a_port_that_is_taken_ends_the_start_with_one_line(product: ProductProcess) -> None:
+    counted = metric(product, "punchcard_ingest_requests_total", call="track", status="200")
+    taken = ("up", "--config", str(product.config), "--data", str(product.data), "--port", str(product.port))
+    done = command(*taken)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert str(product.port) in done.stderr
+    # The one that runs on this folder goes on as if nothing had been, its counters too.
+    assert metric(product, "punchcard_ingest_requests_total", call="track", status="200") == counted
+    product.wait_for_fate(check_in(product), "delivered")
+
+
+METRIC = re.compile(r"^(?P<name>\w+?)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
+
+
+def metrics(product: ProductProcess) -> list[tuple[str, dict[str, str], float]]:
+    status, text = product.call("GET", "/metrics")
+    assert status == 200
+    return [
+        (found["name"], dict(re.findall(r'(\w+)="([^"]*)"', found["labels"] or "")), float(found["value"]))
+        for found in METRIC.finditer(text)
+    ]
+
+
+def metric(product: ProductProcess, name: str, **labels: str) -> float:
+    """The sum of all values of a metric with these labels."""
+    return sum(value for found, have, value in metrics(product) if found == name and labels.items() <= have.items())
+
+
+def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sandbox: SandboxProcess) -> None:
+    product.send("track", {"userId": "ann", "event": "Sauna Visited"})
+    product.send("page", {"userId": "ann"})
+    product.wait_for_fate(check_in(product), "delivered")
+    sandbox.faults({"status": 503})
+    waiting = check_in(product)
+    product.wait_for_fate(waiting, "retrying")
+    assert metric(product, "punchcard_outbox_effects", destination="perkville", state="retrying") == 1
+    assert metric(product, "punchcard_outbox_oldest_seconds", destination="perkville", state="retrying") > 0
+    sandbox.faults({})
+    product.wait_for_fate(waiting, "delivered")
+
+    refused = {"destination": "perkville", "fate": "refused", "reason": "not_allowlisted"}
+    filtered = {"fate": "filtered_at_destination", "reason": "unsupported_event_type"}
+    for name, labels in (
+        ("punchcard_ingest_requests_total", {"call": "track", "status": "200"}),
+        ("punchcard_ingest_durable_seconds_count", {}),
+        ("punchcard_routing_events_total", {"source": "website"}),
+        ("punchcard_routing_fates_total", refused),
+        ("punchcard_routing_fates_total", filtered),
+        ("punchcard_routing_latency_seconds_count", {}),
+        ("punchcard_delivery_attempts_total", {"destination": "perkville", "outcome": "delivered"}),
+        ("punchcard_delivery_attempts_total", {"destination": "perkville", "outcome": "retryable"}),
+        ("punchcard_delivery_attempt_seconds_count", {"destination": "perkville"}),
+        ("punchcard_delivery_latency_seconds_count", {"destination": "perkville"}),
+    ):
+        assert metric(product, name, **labels) >= 1, (name, labels)
+    assert metric(product, "punchcard_destination_paused", destination="perkville") == 0
+    wait_until(lambda: metric(product, "punchcard_lake_rows_total") >= 1)
+
+
+def send_until(product: ProductProcess, stopped: threading.Event, acknowledged: list[str]) -> None:
+    """Send one check-in after another; those that were answered 200 are listed."""
+    while not stopped.is_set():
+        message_id = fresh_id()
+        if product.send("track", event_of(message_id))[0] == 200:
+            acknowledged.append(message_id)
+
+
+def test_sigterm_while_events_flow_ends_in_time_and_loses_nothing(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    sandbox.faults({"latencyMs": 30})
+    product = ProductProcess(tmp_path, healthy(sandbox))
+    stopped = threading.Event()
+    acknowledged: list[str] = []
+    sending = threading.Thread(target=send_until, args=(product, stopped, acknowledged))
+    sending.start()
+    try:
+        wait_until(lambda: len(acknowledged) >= 60)
+        worker = product.worker_pid()
+        begun = time.monotonic()
+        status = product.stop()
+        took = time.monotonic() - begun
+    finally:
+        stopped.set()
+        sending.join()
+    assert status == 0
+    assert took < STOP_SECONDS_MAX
+    assert worker is not None
+    assert not Path(f"/proc/{worker}").exists()
+    with ProductProcess(tmp_path) as again:
+        for message_id in acknowledged:
+            again.wait_for_fate(message_id, "delivered")
+        assert set(times_standing(sandbox, acknowledged)) == {1}
+
+
+def test_sigterm_is_obeyed_in_time_even_while_perkville_hangs(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    content = configuration(perkville_url=sandbox.url, options={**QUICK, "requestTimeoutSeconds": 60})
+    product = ProductProcess(tmp_path, content)
+    product.wait_for_fate(check_in(product), "delivered")
+    sandbox.faults({"latencyMs": 25_000})
+    message_id = check_in(product)
+    wait_until(lambda: (product.story(message_id) or {"fates": [{"attempts": []}]})["fates"][0]["attempts"])
+    with socket.create_connection(("127.0.0.1", product.port)) as half_a_request:
+        half_a_request.sendall(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        begun = time.monotonic()
+        assert product.stop() == 0
+        assert time.monotonic() - begun < STOP_SECONDS_MAX
+    sandbox.faults({})
+    with ProductProcess(tmp_path, healthy(sandbox)) as again:
+        again.wait_for_fate(message_id, "delivered")
+        assert times_standing(sandbox, [message_id]) == [1]
+
+
+def test_a_second_up_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    with ProductProcess(tmp_path, healthy(sandbox)) as first:
+        sent = [check_in(first)]
+        first.wait_for_fate(sent[0], "delivered")
+        with ProductProcess(tmp_path) as second:
+            assert metric(first, "punchcard_ingest_requests_total", call="track", status="200") >= 1
+            sent += [check_in(one) for _ in range(10) for one in (first, second)]
+            for message_id in sent:
+                second.wait_for_fate(message_id, "delivered")
+            first.stop()
+            sent.append(check_in(second))
+            second.wait_for_fate(sent[-1], "delivered")
+            assert times_standing(sandbox, sent) == [1] * len(sent)
+
+
+@contextmanager
+def small_disk(folder: Path, *, megabytes: int) -> Iterator[None]:
+    """A file system of a few megabytes mounted on a folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder.mkdir(parents=True)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mounting, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0 and os.environ.get("CI") != "true":
+        pytest.skip(f"root may not mount here: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    with small_disk(tmp_path / "data", megabytes=48), ProductProcess(tmp_path, healthy(sandbox)) as product:
+        acknowledged = [check_in(product)]
+        product.wait_for_fate(acknowledged[0], "delivered")
+        ballast = tmp_path / "data" / "ballast"
+        with ballast.open("wb", buffering=0) as filling, suppress(OSError):
+            while True:
+                filling.write(bytes(4096))
+        statuses: Counter[int] = Counter()
+        while statuses[503] < 20:
+            message_id = fresh_id()
+            event = event_of(message_id) | {"context": {"padding": os.urandom(10_000).hex()}}
+            request = urllib.request.Request(
+                f"{product.url}/v1/track",
+                data=json.dumps({**event, "writeKey": WRITE_KEY}).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            try:
+                answer = urllib.request.urlopen(request, timeout=60)
+            except urllib.error.HTTPError as refused:
+                answer = refused
+            with answer:
+                statuses[answer.status] += 1
+                if answer.status == 200:
+                    acknowledged.append(message_id)
+                else:
+                    assert answer.headers["Retry-After"]
+            assert sum(statuses.values()) < 2000, f"a disk without room takes every event: {statuses}"
+        assert set(statuses) <= {200, 503}
+
+        ballast.unlink()
+        wait_until(lambda: product.call("GET", "/health/ready")[0] == 200)
+        acknowledged.append(fresh_id())
+        wait_until(lambda: product.send("track", event_of(acknowledged[-1]))[0] == 200)
+        for message_id in acknowledged:
+            product.wait_for_fate(message_id, "delivered")
+        assert set(times_standing(sandbox, acknowledged)) == {1}
+        assert product.logged("event_log_append_failed")
+        wait_until(lambda: product.logged("event_log_recovered"))
+        standing = Counter(one["trans_source_id"] for one in sandbox.transactions())
+        assert max(standing.values()) == 1
+
+
+def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, postgres_url: str) -> None:
+    with ProductProcess(tmp_path, healthy(sandbox), environment={"PUNCHCARD_DATABASE_URL": postgres_url}) as product:
+        sent = [check_in(product) for _ in range(5)]
+        for message_id in sent:
+            product.wait_for_fate(message_id, "delivered")
+        assert times_standing(sandbox, sent) == [1] * 5
+    assert not (product.data / "punchcard.db").exists()
+
+
+def test_serve_and_worker_as_two_processes_deliver(tmp_path: Path, sandbox: SandboxProcess, postgres_url: str) -> None:
+    environment = {"PUNCHCARD_DATABASE_URL": postgres_url}
+    with ProductProcess(tmp_path, healthy(sandbox), environment=environment, serves_only=True) as product:
+        done = command("apply", str(product.config), "--data", str(product.data), environment=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        wait_until(lambda: product.send("track", event_of(fresh_id()), strict=True)[0] == 200)
+        sent = [check_in(product) for _ in range(5)]
+        assert product.wait_for_fate(sent[-1], "pending")["reason"] == "not_routed_yet"
+        with (tmp_path / "worker.log").open("w") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
+                env={**os.environ, **environment},
+                stderr=log,
+            )
+        try:
+            for message_id in sent:
+                product.wait_for_fate(message_id, "delivered")
+            assert times_standing(sandbox, sent) == [1] * 5
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(STOP_SECONDS_MAX) == 0
