@@ -79,7 +79,7 @@ def demo(
 )
 def up(config: ConfigFile = None, data: Data = None, host: Host = None, port: Port = None) -> int:
     """Run the whole product on this machine: Tracking API, Public API and worker on embedded storage."""
-    from punchcard.runtime.up import run_up
+    from punchcard.runtime.processes import run_up
 
     return run_up(settings_of(data=data, host=host, port=port), config=config)
 
@@ -90,7 +90,7 @@ def up(config: ConfigFile = None, data: Data = None, host: Host = None, port: Po
 )
 def serve(data: Data = None, host: Host = None, port: Port = None) -> int:
     """Run the serving half of `up`: Tracking API and Public API."""
-    from punchcard.runtime.serve import run_serve
+    from punchcard.runtime.processes import run_serve
 
     return run_serve(settings_of(data=data, host=host, port=port))
 
@@ -101,7 +101,7 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> int:
 )
 def worker(data: Data = None) -> int:
     """Run the working half of `up`: routing and delivery."""
-    from punchcard.runtime.worker import run_worker
+    from punchcard.runtime.processes import run_worker
 
     return run_worker(settings_of(data=data))
 

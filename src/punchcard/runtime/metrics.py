@@ -1,10 +1,11 @@
 """Prometheus metrics of all processes on one data folder, in one answer."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from punchcard.errors import StorageError
+from punchcard.errors import InvariantError, StorageError
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # A process counts into one file for each of these. Gauges are read when asked for, see `Gauge`.
@@ -24,6 +25,8 @@ def prepare_metrics(data: Path, *, fresh: bool) -> None:
     Raises:
         StorageError: the data folder cannot be written.
     """
+    if "prometheus_client" in sys.modules:
+        raise InvariantError("prometheus_client was imported too early: what this process counts would be seen by none")
     folder = data / "metrics"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,7 @@ from punchcard.ingest.app import TrackingApp, handles
 from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.gauges import read_gauges
-from punchcard.runtime.logs import configure_logs
-from punchcard.runtime.metrics import prepare_metrics, render_metrics
+from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.tokens import ensure_admin_token
@@ -35,26 +34,8 @@ _BACKLOG = 2048
 _CLOSE_CONNECTIONS_SECONDS = 3
 
 
-def run_serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status."""
-    prepare_metrics(settings.data, fresh=False)
-    configure_logs(level=settings.log_level, format=settings.log_format)
-    with Serving(settings) as serving:
-        token = serving.first_token()
-
-        def ready() -> None:
-            print(f"Punchcard listens on {serving.url}", flush=True)
-            show_token(token, settings)
-
-        serving.run(on_ready=ready)
-    return 0
-
-
-def show_token(token: str | None, settings: Settings) -> None:
-    """Print the first token and where it is kept; nothing if it was made before."""
-    if token is not None:
-        print(f"Admin token of the API, shown this once: {token}", flush=True)
-        print(f"It is kept in {settings.admin_token_path()}", flush=True)
+def _nothing() -> None:
+    """For who need not be told."""
 
 
 class Serving:
@@ -102,11 +83,16 @@ class Serving:
         """
         return ensure_admin_token(self.store, self.settings.admin_token_path(), clock=SystemClock())
 
-    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT."""
-        uvloop.run(self._serve(on_ready))
+    def run(self, *, on_ready: Callable[[], None] = _nothing, on_stop: Callable[[], None] = _nothing) -> None:
+        """Serve until SIGTERM or SIGINT.
 
-    async def _serve(self, on_ready: Callable[[], None]) -> None:
+        Args:
+            on_ready: Called once requests are taken.
+            on_stop: Called when the signal comes, before the requests under way are answered. It must not wait.
+        """
+        uvloop.run(self._serve(on_ready, on_stop))
+
+    async def _serve(self, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         settings = self.settings
         commit = GroupCommit(
             self.log,
@@ -135,6 +121,7 @@ class Serving:
                 timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
             ),
             on_ready,
+            on_stop,
         )
         try:
             await server.serve(sockets=[self._socket])
@@ -145,9 +132,10 @@ class Serving:
 class _Server(uvicorn.Server):
     """Tells when it listens, and stops on a signal without passing the signal on to itself afterwards."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -159,8 +147,12 @@ class _Server(uvicorn.Server):
         """Stop on SIGTERM and SIGINT; the caller still has things to close, so the signal goes no further."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop, number)
         yield
+
+    def _stop(self, number: int) -> None:
+        self._on_stop()
+        self.handle_exit(number, None)
 
 
 class _Dispatch:

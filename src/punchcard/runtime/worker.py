@@ -1,6 +1,5 @@
 """The worker process: routing in a thread, the lake in a thread, delivery on the event loop."""
 
-import argparse
 import asyncio
 import os
 import signal
@@ -10,12 +9,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-import uvloop
 
 from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import Target
-from punchcard.errors import PunchcardError, StorageError
+from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.dedupe import MessageIndex
@@ -23,9 +21,7 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
-from punchcard.runtime.logs import configure_logs
-from punchcard.runtime.metrics import prepare_metrics
-from punchcard.runtime.settings import Settings, read_settings
+from punchcard.runtime.settings import Settings
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -33,21 +29,14 @@ _IDLE_POLL_SECONDS = 0.02
 _IDLE_AFTER_POLLS = 2_000
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
+# Of the time to stop in: what requests in flight may take, the rest is for writing down how they ended.
+_SENDING_SHARE = 0.7
 _FAILED = 1
 
 
-def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
-    """Route and deliver until SIGTERM or SIGINT; returns the exit status.
+class Worker:
+    """Everything of the worker process."""
 
-    Args:
-        until_stdin_closes: Stop as well when the parent process is gone.
-    """
-    prepare_metrics(settings.data, fresh=False)
-    configure_logs(level=settings.log_level, format=settings.log_format)
-    return uvloop.run(_Worker(settings).run(until_stdin_closes=until_stdin_closes))
-
-
-class _Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
@@ -62,6 +51,11 @@ class _Worker:
         self._feed: LakeFeed | None = None
 
     async def run(self, *, until_stdin_closes: bool) -> int:
+        """Route and deliver until SIGTERM or SIGINT; returns the exit status.
+
+        Args:
+            until_stdin_closes: Stop as well when the parent process is gone.
+        """
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -101,7 +95,7 @@ class _Worker:
                     )
                     self._deliveries[slug] = delivery
                     tasks[slug] = asyncio.create_task(
-                        delivery.run(stopping, grace_seconds=self._settings.shutdown_seconds)
+                        delivery.run(stopping, grace_seconds=_SENDING_SHARE * self._settings.shutdown_seconds)
                     )
             ended = [task for task in tasks.values() if task.done()]
             if ended:
@@ -235,18 +229,3 @@ def _wait_for_parent(stop: Callable[[], None]) -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     stop()
-
-
-def _main() -> int:
-    parser = argparse.ArgumentParser(description="The worker that `punchcard up` starts beside the Tracking API.")
-    parser.add_argument("--until-stdin-closes", action="store_true")
-    arguments = parser.parse_args()
-    try:
-        return run_worker(read_settings(os.environ), until_stdin_closes=arguments.until_stdin_closes)
-    except PunchcardError as error:
-        print(f"punchcard worker: {error.message}", file=sys.stderr)
-        return _FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -1,0 +1,147 @@
+"""The three processes: `serve` answers requests, `worker` routes and delivers, `up` is both.
+
+Each imports what counts something only after `_prepare`: prometheus_client decides at import where it keeps its values.
+"""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from punchcard.clock import SystemClock
+from punchcard.errors import PunchcardError
+from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.metrics import prepare_metrics
+from punchcard.runtime.settings import Settings, read_settings
+
+_FAILED = 1
+
+
+def run_up(settings: Settings, *, config: Path | None) -> int:
+    """Run the whole product on one machine until SIGTERM or SIGINT; returns the exit status.
+
+    Args:
+        config: A config file to apply now, and again whenever it changes.
+
+    Raises:
+        PunchcardError: the file is wrong, the port is taken, or storage cannot be opened.
+    """
+    _prepare(settings, fresh_counters=True)
+    from punchcard.runtime.serve import Serving
+    from punchcard.runtime.worker_child import WorkerChild
+    from punchcard.workspace.apply import apply
+    from punchcard.workspace.file_watch import FileWatch
+
+    clock = SystemClock()
+    with Serving(settings) as serving:
+        watch = None
+        if config is not None:
+            watch = FileWatch(
+                config,
+                lambda wanted: apply(serving.store, wanted, clock=clock, keyring=serving.keyring),
+                environment=os.environ,
+            )
+            watch.apply_now()
+            serving.watch.refresh()
+        token = serving.first_token()
+        stopping = threading.Event()
+        worker = WorkerChild(settings)
+        threads = [threading.Thread(target=worker.keep_running, args=(stopping,), name="worker-keeper")]
+        if watch is not None:
+            threads.append(
+                threading.Thread(
+                    target=_poll_file, args=(watch.poll, settings.config_poll_seconds, stopping), name="config-watch"
+                )
+            )
+
+        def ready() -> None:
+            print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
+            _show_token(token, settings)
+
+        for thread in threads:
+            thread.start()
+
+        def stop() -> None:
+            # At once, not when the last request is answered: both processes share the time that a supervisor gives.
+            stopping.set()
+            worker.ask_to_stop()
+
+        try:
+            serving.run(on_ready=ready, on_stop=stop)
+        finally:
+            stop()
+            worker.stop(settings.shutdown_seconds)
+            for thread in threads:
+                thread.join()
+    return 0
+
+
+def run_serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status.
+
+    Raises:
+        PunchcardError: the port is taken, or storage cannot be opened.
+    """
+    _prepare(settings, fresh_counters=False)
+    from punchcard.runtime.serve import Serving
+
+    with Serving(settings) as serving:
+        token = serving.first_token()
+
+        def ready() -> None:
+            print(f"Punchcard listens on {serving.url}", flush=True)
+            _show_token(token, settings)
+
+        serving.run(on_ready=ready)
+    return 0
+
+
+def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
+    """Route and deliver until SIGTERM or SIGINT; returns the exit status.
+
+    Args:
+        until_stdin_closes: Stop as well when the parent process is gone.
+
+    Raises:
+        PunchcardError: storage cannot be opened.
+    """
+    _prepare(settings, fresh_counters=False)
+    from punchcard.runtime.worker import Worker
+
+    return uvloop.run(Worker(settings).run(until_stdin_closes=until_stdin_closes))
+
+
+def _prepare(settings: Settings, *, fresh_counters: bool) -> None:
+    prepare_metrics(settings.data, fresh=fresh_counters)
+    configure_logs(level=settings.log_level, format=settings.log_format)
+
+
+def _show_token(token: str | None, settings: Settings) -> None:
+    """Print the first token and where it is kept; nothing if it was made before."""
+    if token is not None:
+        print(f"Admin token of the API, shown this once: {token}", flush=True)
+        print(f"It is kept in {settings.admin_token_path()}", flush=True)
+
+
+def _poll_file(poll: Callable[[], object], seconds: float, stopping: threading.Event) -> None:
+    while not stopping.wait(seconds):
+        poll()
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(description="The worker that `punchcard up` starts beside the Tracking API.")
+    parser.add_argument("--until-stdin-closes", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        return run_worker(read_settings(os.environ), until_stdin_closes=arguments.until_stdin_closes)
+    except PunchcardError as error:
+        print(f"punchcard worker: {error.message}", file=sys.stderr)
+        return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
