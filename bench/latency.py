@@ -78,6 +78,11 @@ async def _measure() -> list[float]:
         headers = {"Authorization": "Basic " + base64.b64encode(f"{WRITE_KEY}:".encode()).decode()}
         async with aiohttp.ClientSession(headers=headers) as session:
             total = _WARM_UP + _PER_SECOND * _SECONDS
+            await _send(session, running.url, total, sent)
+            while not arrived:  # the worker is still starting
+                await asyncio.sleep(0.05)
+            sent.clear()
+            arrived.clear()
             begun = time.perf_counter()
             sending = []
             for number in range(total):
