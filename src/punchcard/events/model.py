@@ -22,6 +22,9 @@ class EventType(StrEnum):
     GROUP = "group"  # the account a person belongs to
     ALIAS = "alias"  # two ids of one person
 
+    # An enumeration's own hash is computed in Python; this is looked up for every event.
+    __hash__ = str.__hash__
+
 
 # Neither struct can be part of a reference cycle, and a hundred thousand of them would keep the collector busy.
 class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):

@@ -10,7 +10,7 @@ Where an effect is concerned the ledger remembers message ids for ever; this ind
 import mmap
 from collections.abc import Iterable
 
-_SLOT_BYTES = 8
+_SLOT_BYTES = 16
 _LOAD = 0.5  # of a table's slots in use at most, which keeps probe runs short
 
 
@@ -27,8 +27,7 @@ class MessageIndex:
         self._old = _Generation(ids_min)
 
     def __contains__(self, message_id: str) -> bool:
-        low, high = _hashes(message_id)
-        return self._young.has(low, high) or (self._old.count > 0 and self._old.has(low, high))
+        return self._young.has(message_id) or (self._old.count > 0 and self._old.has(message_id))
 
     def add_all(self, message_ids: Iterable[str]) -> None:
         """Remember ids that are not in it yet."""
@@ -36,43 +35,48 @@ class MessageIndex:
             if self._young.count >= self._ids_min:
                 self._old.clear()
                 self._young, self._old = self._old, self._young
-            self._young.add(*_hashes(message_id))
-
-
-def _hashes(message_id: str) -> tuple[int, int]:
-    # Zero marks a free slot, so the first half is never zero.
-    return hash(message_id) or 1, hash(message_id + "\x00")
+            self._young.add(message_id)
 
 
 class _Generation:
     def __init__(self, ids_max: int) -> None:
         slots = 1 << max(10, (int(ids_max / _LOAD) - 1).bit_length())
-        self._mask = slots - 1
+        self._mask = 2 * slots - 2
         self._size = slots * _SLOT_BYTES
         self.clear()
 
     def clear(self) -> None:
+        # Both halves of an id stand side by side: a look at a slot costs one walk to memory. A free slot is zero.
         # Anonymous memory comes zeroed and takes room only where it is touched.
-        self._low = memoryview(mmap.mmap(-1, self._size)).cast("q")
-        self._high = memoryview(mmap.mmap(-1, self._size)).cast("q")
+        self._halves = memoryview(mmap.mmap(-1, self._size)).cast("q")
         self.count = 0
 
-    def has(self, low: int, high: int) -> bool:
-        lows, mask = self._low, self._mask
-        slot = low & mask
-        while (found := lows[slot]) != 0:
-            if found == low and self._high[slot] == high:
+    def has(self, message_id: str) -> bool:
+        halves, mask = self._halves, self._mask
+        low = _first_half(message_id)
+        place = (low << 1) & mask
+        while (found := halves[place]) != 0:
+            if found == low and halves[place + 1] == _second_half(message_id):
                 return True
-            slot = (slot + 1) & mask
+            place = (place + 2) & mask
         return False
 
-    def add(self, low: int, high: int) -> None:
-        lows, mask = self._low, self._mask
-        slot = low & mask
-        while (found := lows[slot]) != 0:
-            if found == low and self._high[slot] == high:
+    def add(self, message_id: str) -> None:
+        halves, mask = self._halves, self._mask
+        low = _first_half(message_id)
+        place = (low << 1) & mask
+        while (found := halves[place]) != 0:
+            if found == low and halves[place + 1] == _second_half(message_id):
                 return
-            slot = (slot + 1) & mask
-        lows[slot] = low
-        self._high[slot] = high
+            place = (place + 2) & mask
+        halves[place] = low
+        halves[place + 1] = _second_half(message_id)
         self.count += 1
+
+
+def _first_half(message_id: str) -> int:
+    return hash(message_id) or 1  # never zero
+
+
+def _second_half(message_id: str) -> int:
+    return hash(message_id + "\x00")

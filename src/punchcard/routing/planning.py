@@ -14,8 +14,8 @@ from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
 _SAME_FOR_ALL = frozenset({"not_allowlisted"})
 _REMEMBERED_MAX = 10_000
-# What most senders put into `integrations`: nothing.
-_EVERYWHERE = (b"", b"{}")
+# What some senders always put into `integrations`: nothing.
+_EVERYWHERE = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Planner:
     def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
         """The fates decided so far and the intents whose fate the ledger decides."""
         name = (event.type, event.wire.event)
-        plain = bytes(event.wire.integrations) in _EVERYWHERE
+        plain = not event.wire.integrations or bytes(event.wire.integrations) == _EVERYWHERE
         if plain and (shared := self._shared.get(name)) is not None:
             return shared, ()
         fates: list[Fate] = []
