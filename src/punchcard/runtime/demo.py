@@ -39,7 +39,7 @@ def run_demo(*, port: int) -> int:
     Raises:
         PunchcardError: a part does not start, or the demo's own requirement is not installed.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
