@@ -154,9 +154,10 @@ Index(
     sqlite_where=text("is_open = 1"),
     postgresql_where=text("is_open"),
 )
-Index("ix_effects_message", effects.c.message_id)
+Index("ix_effects_message", effects.c.message_id, effects.c.destination)
 Index("ix_effects_customer", effects.c.destination, effects.c.customer, effects.c.id)
-Index("ix_effects_state", effects.c.destination, effects.c.state, effects.c.id)
+Index("ix_effects_destination", effects.c.destination, effects.c.id)
+Index("ix_effects_state", effects.c.state, effects.c.destination, effects.c.id)
 Index(
     "ix_effects_order",
     effects.c.destination,

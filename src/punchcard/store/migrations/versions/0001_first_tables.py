@@ -86,7 +86,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_open = 1"),
         postgresql_where=sa.text("is_open"),
     )
-    op.create_index("ix_effects_message", "effects", ["message_id"], unique=False)
+    op.create_index("ix_effects_message", "effects", ["message_id", "destination"], unique=False)
     op.create_index(
         "ix_effects_order",
         "effects",
@@ -95,7 +95,8 @@ def upgrade() -> None:
         sqlite_where=sa.text("order_id IS NOT NULL"),
         postgresql_where=sa.text("order_id IS NOT NULL"),
     )
-    op.create_index("ix_effects_state", "effects", ["destination", "state", "id"], unique=False)
+    op.create_index("ix_effects_destination", "effects", ["destination", "id"], unique=False)
+    op.create_index("ix_effects_state", "effects", ["state", "destination", "id"], unique=False)
     op.create_table(
         "fate_batches",
         sa.Column("first_position", sa.BigInteger(), autoincrement=False, nullable=False),

@@ -1,0 +1,67 @@
+"""No statement of the road of an event gets slower as the ledger grows: each finds its rows by an index that fits.
+
+SQLite has no statistics here: it may take any index whose first column is given, such as that of the destination, which
+all effects have in common. So each statement that a story runs is asked for its plan.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+
+from punchcard.testing.simulation import simulate
+
+# Tables that grow for ever.
+GROWING = ("effects", "delivery_attempts", "effect_conflicts")
+# Hold only what is open; that is all of what such a statement asks for.
+OF_WHAT_IS_OPEN = ("ix_effects_due", "ix_effects_lane")
+# The pages of the ledger, newest first.
+IN_ORDER = ("ix_effects_destination",)
+# The judge of the simulation counts attempts over all.
+JUDGES_OWN = re.compile(r"SELECT .*count\(\*\).*\sFROM delivery_attempts", re.DOTALL)
+SCAN = re.compile(rf"SCAN (?:{'|'.join(GROWING)})\b")
+BY_DESTINATION_ALONE = re.compile(r"USING (?:COVERING )?INDEX (\w+) \(destination=\?\)")
+
+
+@contextmanager
+def plans() -> Iterator[dict[str, list[str]]]:
+    """The plan of each statement that SQLite runs, by the statement."""
+    found: dict[str, list[str]] = {}
+
+    def explain(
+        connection: Connection, _cursor: object, statement: str, parameters: object, _context: object, is_many: bool
+    ) -> None:
+        if is_many or statement in found or not statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            return
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        cursor = raw.cursor()
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        found[statement] = [row[3] for row in cursor.fetchall()]
+        cursor.close()
+
+    event.listen(Engine, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", explain)
+
+
+def is_slow(step: str) -> bool:
+    by_destination = BY_DESTINATION_ALONE.search(step)
+    return bool(SCAN.search(step)) or (
+        by_destination is not None and by_destination[1] not in OF_WHAT_IS_OPEN + IN_ORDER
+    )
+
+
+def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) -> None:
+    with plans() as found:
+        simulate(tmp_path, seed=3, steps=200)
+    asked = [statement for statement in found if any(f" {table}" in statement for table in GROWING)]
+    asked = [statement for statement in asked if not JUDGES_OWN.match(statement)]
+    assert len(asked) >= 8
+    slow = {statement[-300:]: found[statement] for statement in asked if any(map(is_slow, found[statement]))}
+    assert slow == {}
