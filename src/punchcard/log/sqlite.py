@@ -15,6 +15,7 @@ import zstandard
 
 from punchcard.errors import StorageError
 from punchcard.log.port import LogRecord, NewRecord
+from punchcard.wal import write_ahead
 
 _PAGE_BYTES = 32_768  # bodies are some 10 KB compressed: larger pages mean fewer of them to write
 _BUSY_SECONDS = 10.0
@@ -138,7 +139,7 @@ class SqliteEventLog:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
         )
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection, wait_seconds=_BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection

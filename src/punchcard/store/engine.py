@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -14,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.store.schema import metadata
+from punchcard.wal import write_ahead
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
 HEAD_MIGRATION = "0001"
@@ -173,13 +175,11 @@ def _sqlite_engine(url: URL) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def configure(dbapi_connection: object, _record: object) -> None:
-        dbapi_connection.isolation_level = None  # type: ignore[attr-defined]  # we say BEGIN ourselves, below
-        cursor = dbapi_connection.cursor()  # type: ignore[attr-defined]
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
+    def configure(dbapi_connection: sqlite3.Connection, _record: object) -> None:
+        dbapi_connection.isolation_level = None  # we say BEGIN ourselves, below
+        write_ahead(dbapi_connection, wait_seconds=_BUSY_SECONDS)
+        dbapi_connection.execute("PRAGMA synchronous = FULL").close()
+        dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
