@@ -206,6 +206,8 @@ def gunzip(body: bytes, *, bytes_max: int) -> bytes:
         raise ValueError(f"the body unpacks to more than {bytes_max:,} bytes")
     if not unpacker.eof:
         raise ValueError("the body ends too soon")
+    if unpacker.unused_data:
+        raise zlib.error("something follows the packed body")
     return unpacked
 
 
