@@ -1,0 +1,129 @@
+"""A Tracking API that listens on loopback, over the real SQLite log, and a client that says exactly what goes out."""
+
+import asyncio
+import gzip
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import uvicorn
+
+from punchcard.ingest.app import TrackingApp
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.testing.clock import ManualClock
+
+WRITE_KEY = "wk_website"
+BODY_SECONDS = 1.0
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, object]:
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready.set()
+
+
+class TrackingServer:
+    """The app on a socket of its own, in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = SqliteEventLog(folder / "log.db")
+        self.port = 0
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    async def _serve(self) -> None:
+        commit = GroupCommit(self.log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
+        app = TrackingApp(commit, keys=lambda key: key == WRITE_KEY, clock=ManualClock(), body_seconds=BODY_SECONDS)
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+        self.server = _Server(config, self._ready)
+        await self.server.serve(sockets=[listening])
+        await asyncio.to_thread(commit.stop)
+        listening.close()
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        self.log.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send exactly this and read the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body=body, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def post(self, call: str, content: object, *, packed: bool = False, **headers: str) -> Answer:
+        """Post JSON (or text as it is) with the known write key by Basic, unless a header says otherwise."""
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        every = {"Authorization": "Basic d2tfd2Vic2l0ZTo=", "Content-Type": "application/json"}
+        every |= {name.replace("_", "-"): value for name, value in headers.items()}
+        if packed:
+            text = gzip.compress(text)
+            every["Content-Encoding"] = "gzip"
+        return self.request("POST", f"/v1/{call}", text, {name: value for name, value in every.items() if value})
+
+    def raw(self, text: bytes, *, then_close: bool = False) -> bytes:
+        """Send these bytes on a connection of their own; all that comes back until the server closes or is silent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(text)
+            if then_close:
+                return b""
+            found = b""
+            try:
+                while part := connection.recv(65_536):
+                    found += part
+                    if b"\r\n\r\n" in found and found.endswith(b"}"):
+                        break
+            except TimeoutError:
+                pass
+            return found
+
+    def recorded(self) -> list[tuple[str, str, str, bytes]]:
+        """What is in the log: call, write key, sender's address, body."""
+        found = self.log.read(0, records_max=10_000, bytes_max=1 << 40)
+        return [(one.call, one.write_key, one.ip, uncompressed(one)) for one in found]
+
+
+@pytest.fixture
+def tracking(tmp_path: Path) -> Iterator[TrackingServer]:
+    server = TrackingServer(tmp_path)
+    yield server
+    server.close()
