@@ -4,7 +4,7 @@ Reading a body is pure and always ends the same way, so the log can be read agai
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -78,7 +78,8 @@ class Opened:
     """A body that is one JSON object.
 
     Attributes:
-        body: The body to keep: as received, but lone surrogates stand as U+FFFD.
+        body: The body to keep: as received, but lone surrogates stand as U+FFFD, and what is nested too deep to be
+            read as null.
         write_key: The `writeKey` in it, None if there is no text under that name.
     """
 
@@ -88,18 +89,22 @@ class Opened:
 
 def open_request(body: bytes) -> Opened | None:
     """See that a request body is one JSON object; None if it is not. Materialises nothing but the write key."""
-    try:
-        body.decode()  # strings are skipped over below without a look at their bytes
-        return Opened(body, _write_key(body))
-    except UNREADABLE:
-        pass
-    try:
-        # JavaScript writes half of a split character as an escape: one such event must not cost its whole batch.
-        mended = _ESCAPES.sub(_mend, body)
-        mended.decode()
-        return Opened(mended, _write_key(mended))
-    except UNREADABLE:
-        return None
+    for text in _mended(body):
+        try:
+            text.decode()  # strings are skipped over below without a look at their bytes
+            return Opened(text, _write_key(text))
+        except UNREADABLE:
+            continue
+    return None
+
+
+def _mended(body: bytes) -> Iterator[bytes]:
+    """The body as it is, and then without what one event may do to its whole batch."""
+    yield body
+    # JavaScript writes half of a split character as an escape.
+    mended = _ESCAPES.sub(_mend, body)
+    yield mended
+    yield without_depths(mended)
 
 
 def read_request(
