@@ -32,30 +32,34 @@ class Product:
 
 
 @contextmanager
-def product(settings: dict[str, object], options: dict[str, object]) -> Iterator[Product]:
-    """`punchcard up` on a fresh data folder with one source and one Perkville destination."""
+def product(settings: dict[str, object], options: dict[str, object], *, serves_only: bool = False) -> Iterator[Product]:
+    """`punchcard up` on a fresh data folder with one source and one Perkville destination.
+
+    Args:
+        serves_only: Run `punchcard serve` instead, with the source alone.
+    """
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "punchcard.toml"
-        config.write_text(
-            tomli_w.dumps(
-                {
-                    "sources": [{"slug": "bench", "write_key": WRITE_KEY}],
-                    "destinations": [
-                        {
-                            "slug": "perkville",
-                            "type": "perkville",
-                            "source": "bench",
-                            "settings": settings,
-                            "options": options,
-                        }
-                    ],
-                }
-            )
-        )
+        destination = {
+            "slug": "perkville",
+            "type": "perkville",
+            "source": "bench",
+            "settings": settings,
+            "options": options,
+        }
+        content = {
+            "sources": [{"slug": "bench", "write_key": WRITE_KEY}],
+            "destinations": [] if serves_only else [destination],
+        }
+        config.write_text(tomli_w.dumps(content))
         data = Path(folder) / "data"
+        command = [sys.executable, "-m", "punchcard"]
+        if serves_only:
+            subprocess.run([*command, "apply", str(config), "--data", str(data)], check=True, stdout=subprocess.DEVNULL)
+        half = ["serve"] if serves_only else ["up", "--config", str(config)]
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "punchcard", "up", "--config", str(config), "--data", str(data), "--port", "0"],
+            [*command, *half, "--data", str(data), "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning"},

@@ -1,0 +1,194 @@
+"""The Tracking API: events and requests a second, each acknowledged after its sync, and how long a sender waits.
+
+Beside them, in the same run and with the same sender: a bare uvicorn app that reads the body and answers, and SQLite
+alone that appends the same bodies with a sync every 16.
+"""
+
+import asyncio
+import base64
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+import uvloop
+
+from bench.product import WRITE_KEY, product
+from bench.report import Figure, percentile, show
+from bench.workload import EVENTS_PER_BODY, bodies, one_event
+
+_CONNECTIONS = 64
+_ROUNDS = 3
+_WARM_UP_SECONDS = 1.0
+_SECONDS = 4.0
+_BODIES = 200
+_BODIES_PER_SYNC = 16
+_ANSWER_END = b'{"success":true}'
+
+
+def main() -> None:
+    """Measure and print."""
+    batches = [_request("batch", body) for body in bodies(_BODIES)]
+    singles = [_request("track", one_event(number)) for number in range(2_000)]
+    with product({}, {}, serves_only=True) as running, _bare_app() as bare:
+        # Taking turns, so that a noisy moment hits both.
+        figures: dict[tuple[str, str], list[tuple[float, list[float]]]] = {
+            (name, url): [] for name in ("batch", "single") for url in (running.url, bare)
+        }
+        for _ in range(_ROUNDS):
+            for (name, url), rounds in figures.items():
+                rounds.append(uvloop.run(_load(url, batches if name == "batch" else singles)))
+    appended = statistics.median(_append_bare() for _ in range(_ROUNDS))
+    for name, each, unit, target in (
+        ("batch", EVENTS_PER_BODY, "events/s", 150_000),
+        ("single", 1, "requests/s", 12_000),
+    ):
+        ours, bares = figures[name, running.url], figures[name, bare]
+        what = "100-event bodies" if name == "batch" else "single events"
+        show(
+            Figure(
+                name=f"ingest of {what}, {_CONNECTIONS} connections",
+                unit=unit,
+                values=[rate * each for rate, _ in ours],
+                target=target,
+                ceiling=statistics.median(rate * each for rate, _ in bares),
+                ceiling_name="a bare uvicorn app",
+            )
+        )
+        show(
+            Figure(
+                name="  answered after its sync within, p99",
+                unit="ms",
+                values=[percentile(waits, 0.99) * 1000 for _, waits in ours],
+                target=60,
+                ceiling=statistics.median(percentile(waits, 0.99) * 1000 for _, waits in bares),
+                ceiling_name="a bare uvicorn app",
+                at_most=True,
+            )
+        )
+    print(f"  SQLite alone appends these bodies at {appended * EVENTS_PER_BODY:,.0f} events/s, one sync every 16")
+
+
+def _request(call: str, body: bytes) -> bytes:
+    head = f"POST /v1/{call} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    key = f"Authorization: Basic {_basic()}\r\n"
+    return f"{head}{key}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _basic() -> str:
+    return base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
+
+
+async def _load(url: str, requests: Sequence[bytes]) -> tuple[float, list[float]]:
+    """Requests answered a second after the warm-up, and how long each of them took in seconds."""
+    found = urlsplit(url)
+    supply = cycle(requests)
+    waits: list[float] = []
+    loop = asyncio.get_running_loop()
+    senders = [
+        (await loop.create_connection(lambda: _Sender(supply, waits), found.hostname, found.port))[1]
+        for _ in range(_CONNECTIONS)
+    ]
+    await asyncio.sleep(_WARM_UP_SECONDS)
+    waits.clear()
+    begun = time.perf_counter()
+    await asyncio.sleep(_SECONDS)
+    measured, seconds = list(waits), time.perf_counter() - begun
+    for sender in senders:
+        sender.stop()
+    return len(measured) / seconds, measured
+
+
+class _Sender(asyncio.Protocol):
+    """One connection that sends the next request as soon as the last is answered."""
+
+    def __init__(self, supply: Iterator[bytes], waits: list[float]) -> None:
+        self._supply = supply
+        self._waits = waits
+        self._answer = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._begun = time.perf_counter()
+        self._transport.write(next(self._supply))
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if not self._answer.endswith(_ANSWER_END):
+            return
+        if not self._answer.startswith(b"HTTP/1.1 200"):
+            raise AssertionError(self._answer)
+        self._answer = b""
+        self._waits.append(time.perf_counter() - self._begun)
+        self._send()
+
+    def stop(self) -> None:
+        self._transport.abort()
+
+
+@contextmanager
+def _bare_app() -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.ingest", "--bare"], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _serve_bare() -> None:
+    async def app(scope: dict[str, object], receive: object, send: object) -> None:
+        while (await receive()).get("more_body", False):  # type: ignore[operator]
+            pass
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"16")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": _ANSWER_END})  # type: ignore[operator]
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http="httptools", loop="none", lifespan="off", access_log=False, log_config=None, server_header=False
+    )
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    uvloop.run(uvicorn.Server(config).serve(sockets=[listening]))
+
+
+def _append_bare() -> float:
+    """Bodies a second that SQLite alone makes durable."""
+    some = list(bodies(_BODIES))
+    with tempfile.TemporaryDirectory() as folder:
+        connection = sqlite3.connect(Path(folder) / "bare.db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("CREATE TABLE records (position INTEGER PRIMARY KEY, body BLOB)")
+        begun = time.perf_counter()
+        for first in range(0, len(some), _BODIES_PER_SYNC):
+            connection.execute("BEGIN")
+            group = [(body,) for body in some[first : first + _BODIES_PER_SYNC]]
+            connection.executemany("INSERT INTO records (body) VALUES (?)", group)
+            connection.execute("COMMIT")
+        seconds = time.perf_counter() - begun
+        connection.close()
+    return len(some) / seconds
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--bare"]:
+        _serve_bare()
+    else:
+        main()
