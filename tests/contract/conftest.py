@@ -113,7 +113,7 @@ class TrackingServer:
                     if b"\r\n\r\n" in found and found.endswith(b"}"):
                         break
             except TimeoutError:
-                pass
+                return found  # the server waits for more: what it has said until now is all
             return found
 
     def recorded(self) -> list[tuple[str, str, str, bytes]]:

@@ -1,0 +1,156 @@
+"""The code keeps to the limits of its style: small files and functions, nothing unfinished, silenced or mocked."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("src", "bench", "examples", "tests")
+
+FILE_LINES_MAX = {"src": 400, "bench": 400, "examples": 400, "tests": 500}
+FUNCTION_LINES_MAX = 50  # without the docstring
+PAGE_LINES_MAX = {"ARCHITECTURE.md": 200, "README.md": 200}
+
+# What is larger, and may shrink but not grow. A migration is never edited, so its length is no matter.
+LARGER_FILES = {
+    "src/punchcard/store/outbox.py": 530,
+    "src/punchcard/testing/world.py": 472,
+    "tests/contract/test_perkville_client.py": 775,
+}
+LARGER_FUNCTIONS = {
+    "src/punchcard/api/app.py:build_api": 94,
+    "bench/routing.py:_route": 52,
+    "tests/contract/test_store_engine.py:"
+    "test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room": 57,
+}
+MIGRATIONS = "src/punchcard/store/migrations/versions/"
+
+UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def code() -> dict[str, tuple[str, ast.Module]]:
+    """Text and tree of every Python file, by its path in the project."""
+    found = {}
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = path.read_text()
+            found[path.relative_to(ROOT).as_posix()] = (text, ast.parse(text))
+    return found
+
+
+def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of a kind with where it stands."""
+    for name, (_, tree) in code().items():
+        for node in ast.walk(tree):
+            if isinstance(node, kind):
+                yield f"{name}:{getattr(node, 'lineno', 0)}", node
+
+
+def length(function: Function) -> int:
+    """Lines of a function without its docstring."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    match function.body[0]:
+        case ast.Expr(value=ast.Constant(value=str())) as docstring:
+            return lines - ((docstring.end_lineno or docstring.lineno) - docstring.lineno + 1)
+    return lines
+
+
+def too_long_functions() -> dict[str, int]:
+    return {
+        f"{name}:{node.name}": length(node)
+        for name, (_, tree) in code().items()
+        if not name.startswith(MIGRATIONS)
+        for node in ast.walk(tree)
+        if isinstance(node, Function) and length(node) > FUNCTION_LINES_MAX
+    }
+
+
+def too_long_files() -> dict[str, int]:
+    lengths = {name: text.count("\n") for name, (text, _) in code().items()}
+    return {name: lines for name, lines in lengths.items() if lines > FILE_LINES_MAX[name.partition("/")[0]]}
+
+
+def test_the_search_sees_the_code() -> None:
+    assert {"src/punchcard/errors.py", "tests/conftest.py", "bench/__main__.py"} <= set(code())
+    assert len(code()) > 200
+
+
+def test_files_are_short_enough_to_read_at_once() -> None:
+    assert {name: lines for name, lines in too_long_files().items() if lines > LARGER_FILES.get(name, 0)} == {}
+
+
+def test_functions_are_short_enough_to_see_at_once() -> None:
+    assert {name: lines for name, lines in too_long_functions().items() if lines > LARGER_FUNCTIONS.get(name, 0)} == {}
+
+
+def test_no_exception_outlives_its_need() -> None:
+    """What has become short enough is held to the limit of all from then on."""
+    assert (set(LARGER_FILES) - set(too_long_files())) | (set(LARGER_FUNCTIONS) - set(too_long_functions())) == set()
+
+
+@pytest.mark.parametrize("page", sorted(PAGE_LINES_MAX))
+def test_what_everybody_reads_first_is_short(page: str) -> None:
+    assert len((ROOT / page).read_text().splitlines()) <= PAGE_LINES_MAX[page]
+
+
+def test_nothing_is_left_unfinished() -> None:
+    texts = {name: text for name, (text, _) in code().items()}
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "examples/*",
+        "src/**/*.toml",
+        "src/**/*.html",
+        "pyproject.toml",
+        "Makefile",
+    ):
+        texts |= {str(path.relative_to(ROOT)): path.read_text() for path in ROOT.glob(pattern) if path.is_file()}
+    assert [
+        f"{name}:{number}"
+        for name, text in texts.items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if UNFINISHED.search(line)
+    ] == []
+
+
+def test_no_error_is_swallowed_in_silence() -> None:
+    """Each handler names what it catches and does something; what may be ignored is said so by a named `suppress`."""
+
+    def is_silent(handler: ast.ExceptHandler) -> bool:
+        return all(
+            isinstance(one, ast.Pass) or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+            for one in handler.body
+        )
+
+    def suppresses_all(call: ast.Call) -> bool:
+        is_suppress = ast.unparse(call.func) in ("suppress", "contextlib.suppress")
+        return is_suppress and any(ast.unparse(one) in ("Exception", "BaseException") for one in call.args)
+
+    found = [
+        place
+        for place, node in nodes(ast.ExceptHandler)
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or is_silent(node))
+    ]
+    found += [place for place, node in nodes(ast.Call) if isinstance(node, ast.Call) and suppresses_all(node)]
+    assert found == []
+
+
+def test_nothing_is_mocked() -> None:
+    def modules(node: ast.AST) -> list[str]:
+        match node:
+            case ast.Import(names=names):
+                return [one.name for one in names]
+            case ast.ImportFrom(module=str(module), names=names):
+                return [module, *(f"{module}.{one.name}" for one in names)]
+        return []
+
+    imports = [(place, one) for place, node in nodes(ast.stmt) for one in modules(node)]
+    assert len(imports) > 1000
+    assert [(place, one) for place, one in imports if one.startswith(("unittest", "mock", "pytest_mock"))] == []

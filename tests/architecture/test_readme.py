@@ -1,0 +1,115 @@
+"""The README, done as it is written: a newcomer who copies each block ends with one transaction of 9.99."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 30
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Language and text of every block of the section that a newcomer follows."""
+    section = (ROOT / "README.md").read_text().partition("## Use it")[2].partition("\n## ")[0]
+    return re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+class Newcomer:
+    """Does what the blocks say, in a folder of their own and on free ports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {"8080": free_port(), "9100": free_port()}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PUNCHCARD_")}
+        # `make install` made it there; the page calls everything by that name.
+        (folder / ".venv").symlink_to(sys.prefix)
+
+    def here(self, text: str) -> str:
+        """The text for the ports that are free here."""
+        text = re.sub(r"(127\.0\.0\.1):(8080|9100)", lambda match: f"{match[1]}:{self.ports[match[2]]}", text)
+        text = re.sub(r"punchcard sandbox$", f"punchcard sandbox --port {self.ports['9100']}", text, flags=re.MULTILINE)
+        text = re.sub(r"punchcard up (.*)$", rf"punchcard up \1 --port {self.ports['8080']}", text, flags=re.MULTILINE)
+        return text.replace("punchcard send", f"punchcard send --url http://127.0.0.1:{self.ports['8080']}")
+
+    def run(self, text: str) -> str:
+        done = subprocess.run(
+            ["sh", "-ec", self.here(text)],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @contextmanager
+    def terminal(self, command: str, *, says: str) -> Iterator[None]:
+        """A terminal in which the command goes on running, once it has said that it does."""
+        with (self.folder / "terminal.log").open("a") as errors:
+            process = subprocess.Popen(
+                ["sh", "-c", f"exec {self.here(command)}"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+            try:
+                assert process.stdout is not None
+                first = process.stdout.readline()
+                assert says in first, first + (self.folder / "terminal.log").read_text()
+                yield
+            finally:
+                process.terminate()
+                process.communicate(timeout=PATIENCE_SECONDS)
+
+    def transactions(self) -> list[dict[str, object]]:
+        """What the sandbox holds."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['9100']}/sandbox/transactions") as answer:
+            return list(json.load(answer)["transactions"])
+
+
+def test_the_readme_leads_to_the_first_points(tmp_path: Path) -> None:
+    newcomer = Newcomer(tmp_path)
+    texts = blocks()
+    assert [language for language, _ in texts] == ["sh", "toml", "sh", "sh", "sh", "python", "sh"]
+    (_, first), (_, config), (_, start), (_, check), (_, by_curl), (_, by_python), (_, by_command) = texts
+    install, sandbox = first.splitlines()
+    assert install == "make install"
+    (tmp_path / "punchcard.toml").write_text(newcomer.here(config))
+    (tmp_path / "send.py").write_text(newcomer.here(by_python))
+    with ExitStack() as terminals:
+        terminals.enter_context(newcomer.terminal(sandbox, says="Sandbox Perkville ready"))
+        terminals.enter_context(newcomer.terminal(start.strip(), says="Punchcard is up"))
+        findings = newcomer.run(check).splitlines()
+        assert len(findings) > 5
+        assert all(finding.startswith("ok ") for finding in findings)
+        assert newcomer.run(by_curl) == '{"success":true}'
+        newcomer.run(".venv/bin/python send.py")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not newcomer.transactions() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        # The last line of the block only looks: until routing has come to the event, it says so.
+        story = newcomer.run(by_command)
+        while "duplicate" not in story and time.monotonic() < deadline:
+            time.sleep(0.2)
+            story = newcomer.run(by_command)
+        assert "perkville: duplicate (same_effect)" in story
+        assert "9.99 × perk 123456 for example@example.com" in story
+        found = newcomer.transactions()
+        assert [(one["email"], one["quantity"]) for one in found] == [("example@example.com", "9.99")]
