@@ -3,12 +3,10 @@
 Source: Segment's "HTTP Tracking API" and "Pixel Tracking API", and what its published libraries send.
 """
 
-import asyncio
 import base64
 import binascii
 import zlib
 from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import Any, Final
 
 from punchcard.clock import Clock, to_micros
@@ -16,6 +14,7 @@ from punchcard.errors import StorageError
 from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
 from punchcard.ingest import answers
 from punchcard.ingest.answers import Answer
+from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
 from punchcard.ingest.pixel import pixel_body
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
@@ -23,7 +22,6 @@ from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import gunzip
 
 Scope = dict[str, Any]  # ASGI's own
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _SINGLE: Final = ("track", "identify", "page", "screen", "group", "alias")
@@ -58,8 +56,13 @@ class TrackingApp:
         self._commit = commit
         self._keys = keys
         self._clock = clock
-        self._body_seconds = body_seconds
+        self._bodies = BodyReader(body_seconds)
         self._telemetry = IngestTelemetry()
+        commit.on_commit = self._telemetry.records_appended
+
+    def publish_counts(self) -> None:
+        """Make what was counted since the last commit visible in the metrics."""
+        self._telemetry.publish_counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,7 +74,7 @@ class TrackingApp:
                 answer = await self._take(scope, receive, call, ip="")
             else:
                 name, answer = await self._other(scope, receive, path)
-        except _GoneError:
+        except ClientGoneError:
             return
         except StorageError as error:
             self._telemetry.append_failed(error=error.message)
@@ -94,7 +97,7 @@ class TrackingApp:
             if method != "POST":
                 return "other", answers.WRONG_METHOD
             if path == _METRICS:
-                await self._body(receive, BATCH_BYTES_MAX)
+                await self._bodies.read(receive, bytes_max=BATCH_BYTES_MAX)
                 return "metrics", answers.SUCCESS
             call = _CALLS.get(path) or _CLIENT_CALLS[path]
             ip = _client_ip(scope) if path in _CLIENT_CALLS else ""
@@ -123,7 +126,7 @@ class TrackingApp:
         bytes_max = BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX
         too_large = answers.BATCH_TOO_LARGE if call == BATCH else answers.EVENT_TOO_LARGE
         try:
-            received = await self._body(receive, bytes_max)
+            received = await self._bodies.read(receive, bytes_max=bytes_max)
         except TimeoutError:
             return answers.TOO_SLOW
         if received is None:
@@ -162,10 +165,7 @@ class TrackingApp:
         return answers.SUCCESS
 
     async def _append(self, write_key: str, call: str, *, body: bytes, encoding: str, ip: str) -> None:
-        begun = perf_counter()
-        record = NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip)
-        await self._commit.submit(record)
-        self._telemetry.record_appended(size_bytes=len(body), seconds=perf_counter() - begun)
+        await self._commit.submit(NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip))
 
     def _strict_refusal(self, body: bytes, call: str) -> Answer | None:
         """The first event that would end as failed on ingest, told to the sender at once."""
@@ -217,37 +217,6 @@ class TrackingApp:
                 "remotePlugins": [],
             }
         )
-
-    async def _body(self, receive: Receive, bytes_max: int) -> bytes | None:
-        """The whole body, None if it is too large.
-
-        Raises:
-            TimeoutError: the client is too slow.
-            _GoneError: the client has gone before the body was complete: nothing is kept.
-        """
-        async with asyncio.timeout(self._body_seconds):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _GoneError
-            body: bytes = message.get("body", b"")
-            if not message.get("more_body", False):
-                return body if len(body) <= bytes_max else None
-            parts = [body]
-            size = len(body)
-            while message.get("more_body", False):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _GoneError
-                part: bytes = message.get("body", b"")
-                parts.append(part)
-                size += len(part)
-                if size > bytes_max:
-                    return None
-            return b"".join(parts)
-
-
-class _GoneError(Exception):
-    """The client has gone: there is nobody to answer."""
 
 
 def _basic_key(authorization: bytes) -> str:

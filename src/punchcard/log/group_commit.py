@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol
 
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, NewRecord
@@ -14,6 +15,18 @@ from punchcard.log.port import EventLog, NewRecord
 class _Waiting:
     record: NewRecord
     done: "asyncio.Future[int]"
+    since: float
+
+
+class OnCommit(Protocol):
+    """Is told on the event loop of each commit: the bytes of its bodies, and how long the first of them has waited."""
+
+    def __call__(self, *, size_bytes: int, seconds: float) -> None:
+        """Take note of one commit."""
+
+
+def _unwatched(*, size_bytes: int, seconds: float) -> None:
+    """For who need not be told."""
 
 
 class GroupCommit:
@@ -23,9 +36,15 @@ class GroupCommit:
         records_max: Records in one commit, at most: bounds how long the first waits for the last.
         bytes_max: Bytes of bodies in one commit, at most.
         queue_bytes_max: Bytes that may wait; more are refused at once, for a slow disk must not fill the memory.
+
+    Attributes:
+        on_commit: Is told of each commit.
     """
 
+    on_commit: OnCommit
+
     def __init__(self, log: EventLog, *, records_max: int, bytes_max: int, queue_bytes_max: int) -> None:
+        self.on_commit = _unwatched
         self._log = log
         self._records_max = records_max
         self._bytes_max = bytes_max
@@ -50,7 +69,7 @@ class GroupCommit:
                 raise StorageError("Punchcard is stopping", code="stopping")
             if self._pending_bytes + size > self._queue_bytes_max and self._pending:
                 raise StorageError("the disk does not keep up: too much waits to be written", code="overloaded")
-            waiting = _Waiting(record, self._loop.create_future())
+            waiting = _Waiting(record, self._loop.create_future(), self._loop.time())
             self._pending.append(waiting)
             self._pending_bytes += size
             if len(self._pending) == 1:
@@ -74,7 +93,7 @@ class GroupCommit:
             except Exception as error:  # noqa: BLE001  # the thread's outer loop: whoever waits must be told
                 outcome.set_exception(StorageError(f"the log failed: {error!r}"))
             try:
-                self._loop.call_soon_threadsafe(_tell, batch, outcome)
+                self._loop.call_soon_threadsafe(self._tell, batch, outcome)
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more, and nobody was told 200
 
@@ -91,14 +110,16 @@ class GroupCommit:
             self._pending_bytes -= sum(len(one.record.body) for one in batch)
             return batch
 
-
-def _tell(batch: Sequence[_Waiting], outcome: "Future[Sequence[int]]") -> None:
-    error = outcome.exception()
-    positions = () if error else outcome.result()
-    for number, one in enumerate(batch):
-        if one.done.done():  # its client has gone; the record is durable all the same
-            continue
-        if error is not None:
-            one.done.set_exception(error)
-        else:
-            one.done.set_result(positions[number])
+    def _tell(self, batch: Sequence[_Waiting], outcome: "Future[Sequence[int]]") -> None:
+        error = outcome.exception()
+        positions = () if error else outcome.result()
+        for number, one in enumerate(batch):
+            if one.done.done():  # its client has gone; the record is durable all the same
+                continue
+            if error is not None:
+                one.done.set_exception(error)
+            else:
+                one.done.set_result(positions[number])
+        if error is None:
+            size = sum(len(one.record.body) for one in batch)
+            self.on_commit(size_bytes=size, seconds=self._loop.time() - batch[0].since)

@@ -158,7 +158,7 @@ class _Server(uvicorn.Server):
 class _Dispatch:
     """Sends a request to the app of its path. The hot path is asked first and costs one comparison."""
 
-    def __init__(self, tracking: AsgiApp, serving: Serving, commit: GroupCommit) -> None:
+    def __init__(self, tracking: TrackingApp, serving: Serving, commit: GroupCommit) -> None:
         self._tracking = tracking
         self._serving = serving
         self._commit = commit
@@ -178,6 +178,7 @@ class _Dispatch:
         elif path == "/health/ready":
             await self._ready(send)
         elif path == "/metrics":
+            self._tracking.publish_counts()
             body = await asyncio.to_thread(
                 render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch)
             )
