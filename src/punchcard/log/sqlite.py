@@ -23,6 +23,8 @@ _COMPRESS_FROM_BYTES = 512
 _LEVEL = 1
 _CHECKPOINT_SECONDS = 0.25
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
+_RESTART_LEFT_BYTES_MAX = 32_000_000  # still to be copied while everybody waits
+_RESTART_WAIT_SECONDS = 0.05
 _GZIP_SIZE_BYTES = 4  # the last of a gzip file: its unpacked size
 _UNCOMPRESSED_BYTES_MAX = 16_000_000  # far above any body that is taken in
 
@@ -41,8 +43,10 @@ _COLUMNS = 6
 # Records go in by statements of these many rows: each statement gives up the interpreter's lock, and gets it back only
 # when the event loop pauses, so a group of 35 single events must not be 35 statements.
 _ROWS = (64, 32, 16, 8, 4, 2, 1)
+# A failure leads to rolling back the whole unit of work anyway. Told so, SQLite need not be able to take back one
+# statement alone, for which it would write a temporary file outside the data folder at every commit.
 _INSERT = {
-    rows: "INSERT INTO records (received_at, write_key, call, encoding, ip, body) VALUES "
+    rows: "INSERT OR ROLLBACK INTO records (received_at, write_key, call, encoding, ip, body) VALUES "
     + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
     for rows in _ROWS
 }
@@ -70,6 +74,8 @@ class SqliteEventLog:
             self._writer = self._connect()
             self._writer.execute(_SCHEMA)
             self._reader = self._connect()
+            self._checkpointer = self._connect()
+            self._checkpointer.execute(f"PRAGMA busy_timeout = {int(_RESTART_WAIT_SECONDS * 1000)}")
         self._appended = threading.Event()
         self._checkpoints = threading.Thread(target=self._keep_checkpointing, name="log-checkpoints", daemon=True)
         self._checkpoints.start()
@@ -120,6 +126,7 @@ class SqliteEventLog:
         with self._writing, self._reading:
             self._writer.close()
             self._reader.close()
+            self._checkpointer.close()
 
     def _values(self, records: Sequence[NewRecord]) -> list[object]:
         """The columns of all records in a row, long bodies compressed."""
@@ -170,27 +177,25 @@ class SqliteEventLog:
         return connection
 
     def _keep_checkpointing(self) -> None:
-        connection = self._connect()
         wal = self._path.with_name(self._path.name + "-wal")
-        try:
-            while not self._closing.is_set():
-                self._appended.wait()
-                self._appended.clear()
-                if self._closing.wait(_CHECKPOINT_SECONDS):
-                    break
-                # A disk without room is told to those who append; here the next round tries again.
-                with suppress(sqlite3.Error):
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                    if wal.stat().st_size > _RESTART_FROM_BYTES:
-                        self._restart_wal(connection)
-        finally:
-            connection.close()
+        while not self._closing.is_set():
+            self._appended.wait()
+            self._appended.clear()
+            if self._closing.wait(_CHECKPOINT_SECONDS):
+                break
+            # A disk without room is told to those who append; here the next round tries again.
+            with suppress(sqlite3.Error, OSError):
+                _, pages, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                is_nearly_copied = (pages - copied) * _PAGE_BYTES <= _RESTART_LEFT_BYTES_MAX
+                if is_nearly_copied and wal.stat().st_size > _RESTART_FROM_BYTES:
+                    self._restart_wal()
 
-    def _restart_wal(self, connection: sqlite3.Connection) -> None:
-        # Nearly all is copied already: what is left takes some milliseconds, in which appending waits here rather
-        # than in SQLite's polling, and no reader of this process holds the old end of the file.
+    def _restart_wal(self) -> None:
+        # What is left takes some milliseconds, in which appending waits here rather than in SQLite's polling, and no
+        # reader of this process holds the old end of the file. Another process may, a backup for minutes: behind it
+        # little is copied, and whoever appends waits for it a moment only, for the next round will do as well.
         with self._writing, self._reading:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _unpacked_size(encoding: str, body: bytes) -> int:
