@@ -43,9 +43,21 @@ class LakeFeed:
         self._first = 0
         self._last = 0
         self._closed = False
+        self._known_through = 0
+
+    @property
+    def known_through(self) -> int:
+        """The log position through which the lake was complete after `recover`.
+
+        Routing stands behind it only where the store was put back from an older copy: then it routes records that the
+        lake holds already, and must not hand them over in one batch with others.
+        """
+        return self._known_through
 
     def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
         """Hand over the rows of a routed batch; waits while the lake is too far behind."""
+        if last_position <= self._known_through:
+            return
         with self._changed:
             self._changed.wait_for(lambda: len(self._rows) < self._rows_max or self._closed)
             if len(self._rows) == 0:
@@ -109,8 +121,9 @@ class LakeFeed:
             last = batches[-1].records[-1].position
             self._lake.append(rows, first_position=batches[0].records[0].position, last_position=last)
             recovered.extend(rows.known_message_ids())
+        self._known_through = self._lake.last_position()
         with self._store.unit_of_work() as work:
-            forget_fates(work, self._lake.last_position())
+            forget_fates(work, self._known_through)
         if recovered:
             self._telemetry.lake_recovered(rows=len(recovered))
         return recovered

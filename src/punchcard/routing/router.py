@@ -1,11 +1,11 @@
 """The routing loop: one batch of log records, one unit of work, one step forward."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import StorageError
-from punchcard.log.port import EventLog
+from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import Planners, counts_by_fate, fate_batch, lake_rows, plan_batch
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
@@ -73,7 +73,7 @@ class Router:
             StorageError: nothing of the step happened; call again.
             PositionMovedError: another process routes; make a new Router.
         """
-        records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
+        records = self._next_records()
         if not records:
             return 0
         snapshot = self._current()
@@ -106,3 +106,9 @@ class Router:
             latency_seconds=(self._clock.now() - from_micros(received[-1])).total_seconds(),
         )
         return len(records)
+
+    def _next_records(self) -> Sequence[LogRecord]:
+        """The next records of the log; those that the lake holds already never together with others."""
+        records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
+        known = [record for record in records if record.position <= self._feed.known_through]
+        return known or records

@@ -217,6 +217,17 @@ def _fate_story(
     fate: Fate, met: Mapping[str, StoredEffect], attempts: Mapping[int, Sequence[StoredAttempt]]
 ) -> FateStory:
     effect = met.get(fate.effect_key) if fate.effect_key else None
+    if effect is None and fate.effect_key and fate.fate is FateKind.PENDING:
+        # Both are written in one unit of work: the store is an older copy than the lake.
+        return FateStory(
+            destination=fate.destination,
+            fate=fate.fate,
+            reason="not_in_ledger",
+            detail=f"{fate.effect_key} was planned, and is not in the ledger: that was put back from an older copy. "
+            "Nothing waits here; whether it was delivered, the partner knows",
+            transaction=None,
+            attempts=(),
+        )
     if effect is None:
         return FateStory(
             destination=fate.destination,

@@ -1,0 +1,63 @@
+"""The database is put back from an older copy: nothing is awarded twice, new events go on, the trace says what is."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+ANN = {"email": "ann@example.com"}
+ORDER = {"email": "ann@example.com", "order_id": "1001", "revenue": 9.99}
+ORDER_KEY = "SEG:website:ORDER:1001:order-completed"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path / "sandbox") as running:
+        yield running
+
+
+def copy_database(data: Path, copy: Path) -> None:
+    """As the page on operating says, while Punchcard runs."""
+    with closing(sqlite3.connect(data / "punchcard.db")) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def put_back(data: Path, copy: Path) -> None:
+    for file in data.glob("punchcard.db*"):
+        file.unlink()
+    shutil.copy(copy, data / "punchcard.db")
+
+
+def test_an_older_copy_of_the_database_awards_nothing_twice(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    folder, copy = tmp_path / "product", tmp_path / "copy.db"
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
+        product.track("Checked In", ANN, messageId="before")
+        product.wait_for_fate("before", "delivered")
+        copy_database(product.data, copy)
+        product.track("Checked In", ANN, messageId="between")
+        product.track("Order Completed", ORDER, messageId="order-between")
+        product.wait_for_fate("between", "delivered")
+        product.wait_for_fate("order-between", "delivered")
+    put_back(product.data, copy)
+    # New events that wait beside those that are routed again: the lake must not be given a range that it half knows.
+    with ProductProcess(folder, serves_only=True) as serving:
+        serving.track("Checked In", ANN, messageId="after")
+    with ProductProcess(folder) as product:
+        product.wait_for_fate("after", "delivered")
+        assert product.wait_for_fate("before", "delivered")["transaction"]["perkvilleId"] == "1"
+        lost = product.wait_for_fate("between", "pending")
+        assert lost["reason"] == "not_in_ledger"
+        assert product.send("batch", {"batch": []})[0] == 200
+        product.track("Order Completed", ORDER, messageId="order-again")
+        again = product.wait_for_fate("order-again", "delivered")
+        assert again["transaction"]["effectKey"] == ORDER_KEY
+    assert product.logged("lake_stopped") == []
+    assert product.logged("worker_stopped") == []
+    keys = [one["trans_source_id"] for one in sandbox.transactions()]
+    assert sorted(keys) == sorted([*(f"SEG:website:EVENT:{one}" for one in ("before", "between", "after")), ORDER_KEY])
