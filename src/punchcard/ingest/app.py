@@ -76,6 +76,8 @@ class TrackingApp:
                 name, answer = await self._other(scope, receive, path)
         except ClientGoneError:
             return
+        except TimeoutError:
+            answer = answers.TOO_SLOW
         except StorageError as error:
             self._telemetry.append_failed(error=error.message)
             answer = answers.unavailable(error.message, error.code)
@@ -125,10 +127,7 @@ class TrackingApp:
                 is_strict = value.strip() == b"1"
         bytes_max = BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX
         too_large = answers.BATCH_TOO_LARGE if call == BATCH else answers.EVENT_TOO_LARGE
-        try:
-            received = await self._bodies.read(receive, bytes_max=bytes_max)
-        except TimeoutError:
-            return answers.TOO_SLOW
+        received = await self._bodies.read(receive, bytes_max=bytes_max)
         if received is None:
             return too_large
         body = received

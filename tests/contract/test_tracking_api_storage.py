@@ -1,0 +1,137 @@
+"""When nothing can be made durable the Tracking API says 503 and when to come again; nothing is taken halfway."""
+
+import asyncio
+import itertools
+import resource
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from punchcard.ingest.app import TrackingApp
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.port import NewRecord
+from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.testing.clock import ManualClock
+
+EVENT = {"userId": "ann", "event": "Checked In", "properties": {"note": "x" * 5_000}}
+SIZE_MAX = 128 * 1024
+
+
+@contextmanager
+def no_room_for_files_above(size: int) -> Iterator[None]:
+    """What a full disk does to a file that would grow: the write fails. Python ignores the signal that goes with it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def told_to_come_again(answer: Any) -> None:
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["access-control-allow-origin"] == "*"
+    content = answer.json()
+    assert content["success"] is False
+    assert content["code"] == "storage_unavailable"
+    assert content["message"]
+
+
+@pytest.mark.parametrize("call", ["track", "t", "batch", "import"])
+def test_a_full_disk_is_told_and_only_what_was_acknowledged_stands(tracking: Any, call: str) -> None:
+    """Promise: 200 and recorded are the same thing."""
+    body = {"batch": [{**EVENT, "type": "track"}]} if call in ("batch", "import") else EVENT
+    acknowledged = 0
+    with no_room_for_files_above(SIZE_MAX):
+        for _ in range(100):
+            answer = tracking.post(call, {**body, "messageId": f"m{acknowledged}"})
+            if answer.status != 200:
+                told_to_come_again(answer)
+                break
+            acknowledged += 1
+        told_to_come_again(tracking.post(call, body))
+        assert len(tracking.recorded()) == acknowledged
+    assert tracking.post(call, body).status == 200
+    assert len(tracking.recorded()) == acknowledged + 1
+
+
+def test_a_full_disk_is_no_reason_for_a_500_to_those_who_ask_for_something_else(tracking: Any) -> None:
+    with no_room_for_files_above(32 * 1024):
+        told_to_come_again(tracking.post("track", EVENT))
+        told_to_come_again(tracking.request("GET", "/v1/pixel/track?userId=ann&event=x&writeKey=wk_website"))
+        assert tracking.post("track", b"{").status == 400
+        assert tracking.request("GET", "/v1/projects/wk_website/settings").status == 200
+        assert tracking.post("m", {}).status == 200
+    assert tracking.recorded() == []
+
+
+def test_somebody_who_writes_to_the_log_for_a_moment_is_waited_for(tracking: Any, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+
+        async def send_and_let_go() -> int:
+            sending = asyncio.create_task(asyncio.to_thread(tracking.post, "track", EVENT))
+            await asyncio.sleep(0.3)
+            assert not sending.done()
+            other.execute("ROLLBACK")
+            return int((await sending).status)
+
+        assert asyncio.run(send_and_let_go()) == 200
+    finally:
+        other.close()
+    assert len(tracking.recorded()) == 1
+
+
+class _Held:
+    """The real log behind a gate: a disk that does not answer."""
+
+    def __init__(self, log: SqliteEventLog) -> None:
+        self._log = log
+        self.gate = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
+        asyncio.run_coroutine_threadsafe(self.gate.wait(), self._loop).result()
+        return self._log.append(records)
+
+
+def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Path) -> None:
+    """Promise: what waits is bounded; who is over the bound is told at once; who waited gets a true answer."""
+    log = SqliteEventLog(tmp_path / "log.db")
+
+    async def story() -> None:
+        held = _Held(log)
+        commit = GroupCommit(held, records_max=64, bytes_max=1 << 20, queue_bytes_max=50_000)  # type: ignore[arg-type]
+        app = TrackingApp(commit, keys=lambda _: True, clock=ManualClock(), body_seconds=5)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", auth=("wk_website", "")) as client:
+            sending = [asyncio.create_task(client.post("/v1/track", json=EVENT)) for _ in range(40)]
+            at_once = itertools.islice(asyncio.as_completed(sending), 10)
+            refused = [await one for one in at_once]
+            assert {one.status_code for one in refused} == {503}
+            assert {one.json()["code"] for one in refused} == {"overloaded"}
+            assert all(one.headers["retry-after"] for one in refused)
+            held.gate.set()
+            statuses = [(await one).status_code for one in sending]
+            assert len(everything(log)) == statuses.count(200) > 0
+            assert (await client.post("/v1/track", json=EVENT)).status_code == 200
+            await asyncio.to_thread(commit.stop)
+            answer = await client.post("/v1/track", json=EVENT)
+            assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+            assert len(everything(log)) == statuses.count(200) + 1
+
+    try:
+        asyncio.run(story())
+    finally:
+        log.close()
+
+
+def everything(log: SqliteEventLog) -> list[bytes]:
+    return [uncompressed(one) for one in log.read(0, records_max=10_000, bytes_max=1 << 40)]
