@@ -7,7 +7,7 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check format docs bench soak pin clean
+.PHONY: help install demo test browser check format docs bench soak pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,8 +17,11 @@ demo: $(VENV)/.runtime ## run the whole pipeline on this machine: a sandbox Perk
 
 install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
-test: $(VENV)/.dev ## run all tests but the soak
+test: $(VENV)/.dev browser ## run all tests but the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not soak" $(TESTS)
+
+browser: ## install what the browser tests need, where npm and apt are there to do it
+	@tests/browser/install
 
 check: $(VENV)/.dev ## format, lint, types, import contract, docs
 	$(BIN)/ruff format --check .

@@ -1,0 +1,204 @@
+"""Segment's published analytics.js in a real browser: batch and single endpoints, and its retry queue."""
+
+import http.server
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+LIBRARY = Path(__file__).parents[1] / "browser" / "node_modules" / "@segment" / "analytics-next" / "dist" / "umd"
+PATIENCE_SECONDS = 60
+QUICK = {"retryBaseSeconds": 0.1}
+
+PAGE = """<!doctype html>
+<title>A shop</title>
+<script src="/umd/index.js"></script>
+<script>
+  const strategy = %(strategy)s;
+  const analytics = AnalyticsNext.AnalyticsBrowser.load(
+    { writeKey: "%(write_key)s", cdnURL: "%(host)s" },
+    strategy ? { integrations: { "Segment.io": { deliveryStrategy: strategy } } } : {},
+  );
+  const calls = {
+    page: () => analytics.page("Shoes"),
+    identify: () => analytics.identify("ann", { email: "ann@example.com", name: "Ännchen" }),
+    track: (number) => analytics.track("Checked In", { email: `visitor${number}@example.com` }),
+  };
+  (async () => {
+    for (;;) {
+      const { call, number } = await (await fetch("/next")).json();
+      if (!call) return;
+      const context = await calls[call](number);
+      await fetch(`/done?call=${call}&id=${encodeURIComponent(context.event.messageId)}`);
+    }
+  })().catch((error) => fetch(`/failed?error=${encodeURIComponent(error)}`));
+</script>
+"""
+
+
+class Shop:
+    """A web page with analytics.js on it, in a browser that does what the test says."""
+
+    def __init__(self, folder: Path, browser: str, host: str, strategy: object) -> None:
+        self._orders: queue.Queue[dict[str, object]] = queue.Queue()
+        self._done: queue.Queue[tuple[str, str]] = queue.Queue()
+        values = {"strategy": json.dumps(strategy), "write_key": WRITE_KEY, "host": host}
+        page = (PAGE % values).encode()
+        shop = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments, directory=str(LIBRARY.parent))
+
+            def do_GET(self) -> None:
+                path, query = urlsplit(self.path).path, dict(parse_qsl(urlsplit(self.path).query))
+                if path == "/":
+                    self._answer(page, "text/html; charset=utf-8")
+                elif path == "/next":
+                    self._answer(json.dumps(shop._orders.get()).encode(), "application/json")
+                elif path in ("/done", "/failed"):
+                    shop._done.put((query.get("call", ""), query.get("id", query.get("error", ""))))
+                    self._answer(b"{}", "application/json")
+                else:
+                    super().do_GET()
+
+            def _answer(self, body: bytes, content_type: str) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Say nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._serving = threading.Thread(target=self._server.serve_forever)
+        self._serving.start()
+        quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
+        self._browser = subprocess.Popen(
+            [
+                browser,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *quiet),
+                f"--user-data-dir={folder / 'browser'}",
+                f"http://127.0.0.1:{self._server.server_port}/",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def call(self, call: str, number: int = 0) -> None:
+        """Have the page make one call."""
+        self._orders.put({"call": call, "number": number})
+
+    def message_id(self) -> str:
+        """The message id of the oldest call that is done and was not asked for yet."""
+        call, found = self._done.get(timeout=PATIENCE_SECONDS)
+        assert call, found
+        return found
+
+    def close(self) -> None:
+        self._orders.put({})
+        self._browser.terminate()
+        self._browser.wait(20)
+        self._server.shutdown()
+        self._server.server_close()
+        self._serving.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    """Chromium, which `make browser` installs on Debian."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    missing = None
+    if not (LIBRARY / "index.js").exists():
+        missing = "analytics.js is not installed: `make browser` does it with npm"
+    elif found is None:
+        missing = "there is no Chromium: `make browser` installs it on Debian"
+    if missing is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("browser-sandbox")) as running:
+        yield running
+
+
+def arrived(product: ProductProcess, message_id: str) -> dict[str, Any]:
+    """The story of an event, once it has one."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (story := product.story(message_id)) is None or not story["fates"]:
+        assert time.monotonic() < deadline, f"{message_id} did not arrive"
+        time.sleep(0.1)
+    return story
+
+
+STRATEGIES = [
+    pytest.param(None, id="one request an event"),
+    pytest.param({"strategy": "batching", "config": {"size": 2, "timeout": 500}}, id="batches"),
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_a_browser_sends_arrives(tmp_path: Path, browser: str, sandbox: SandboxProcess, strategy: object) -> None:
+    with ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url, options=QUICK)) as product:
+        shop = Shop(tmp_path, browser, product.url, strategy)
+        try:
+            for call in ("page", "identify", "track"):
+                shop.call(call, number=1)
+            page, identify, track = (shop.message_id() for _ in range(3))
+            assert arrived(product, page)["event"]["name"] == "Shoes"
+            assert arrived(product, identify)["event"]["traits"]["name"] == "Ännchen"
+            found = arrived(product, track)["event"]
+            assert found["userId"] == "ann"
+            assert found["anonymousId"]
+            assert found["context"]["ip"] == "127.0.0.1"
+            assert found["context"]["library"]["name"] == "analytics.js"
+            assert product.wait_for_fate(track, "delivered")["transaction"]["email"] == "visitor1@example.com"
+        finally:
+            shop.close()
+
+
+def test_the_librarys_retry_queue_brings_what_could_not_be_sent(
+    tmp_path: Path, browser: str, sandbox: SandboxProcess
+) -> None:
+    content = configuration(perkville_url=sandbox.url, options=QUICK)
+    product = ProductProcess(tmp_path / "product", content)
+    shop = Shop(tmp_path, browser, product.url, None)
+    try:
+        shop.call("page")
+        arrived(product, shop.message_id())
+        port = product.port
+        product.stop()
+        for number in range(3):
+            shop.call("track", number=100 + number)
+        # Each call ends when its first try has failed; the library keeps it and tries again by itself.
+        time.sleep(3)
+        with ProductProcess(tmp_path / "product", port=port) as again:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            wanted = {f"visitor{100 + number}@example.com" for number in range(3)}
+            while not wanted <= {one["email"] for one in sandbox.transactions()}:
+                assert time.monotonic() < deadline, "the queue was not sent"
+                time.sleep(0.2)
+            for _ in range(3):
+                again.wait_for_fate(shop.message_id(), "delivered")
+    finally:
+        shop.close()
+        product.stop()
