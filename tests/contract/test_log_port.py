@@ -153,6 +153,16 @@ def test_trimmed_records_are_gone_and_their_positions_never_come_again(open_log:
     assert again.append(numbered(5, 1))[0] > positions[-1]
 
 
+def test_a_lost_log_goes_on_behind_what_was_routed_of_it(open_log: Opener) -> None:
+    log = open_log()
+    log.continue_behind(40)
+    assert log.last_position() == 40
+    assert list(log.append([record()])) == [41]
+    log.continue_behind(7)
+    assert list(log.append([record()])) == [42]
+    assert [one.position for one in log.read(40, records_max=10, bytes_max=10**6)] == [41, 42]
+
+
 def test_many_appenders_lose_and_mix_nothing(open_log: Opener) -> None:
     logs = [open_log(), open_log()]
     positions: dict[int, bytes] = {}

@@ -1,4 +1,4 @@
-"""The database is put back from an older copy: nothing is awarded twice, new events go on, the trace says what is."""
+"""A part of the data folder is lost or put back from an older copy: nothing is awarded twice, new events go on."""
 
 import shutil
 import sqlite3
@@ -61,3 +61,41 @@ def test_an_older_copy_of_the_database_awards_nothing_twice(tmp_path: Path, sand
     assert product.logged("worker_stopped") == []
     keys = [one["trans_source_id"] for one in sandbox.transactions()]
     assert sorted(keys) == sorted([*(f"SEG:website:EVENT:{one}" for one in ("before", "between", "after")), ORDER_KEY])
+
+
+def test_events_go_on_after_the_log_was_lost(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    folder = tmp_path / "product"
+    slow_lake = {"PUNCHCARD_LAKE_FLUSH_SECONDS": "60"}
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=slow_lake) as product:
+        for number in range(3):
+            product.track("Checked In", ANN, messageId=f"before-{number}")
+        product.wait_for_fate("before-2", "delivered")
+        # The worker too, or it would bring everything to the lake now: so it has nothing, and nothing to make it of.
+        product.kill_worker()
+        product.kill()
+    for file in product.data.glob("log.db*"):
+        file.unlink()
+    with ProductProcess(folder) as product:
+        product.track("Checked In", ANN, messageId="after")
+        product.wait_for_fate("after", "delivered")
+        product.track("Checked In", ANN, messageId="before-2")
+        product.wait_for_fate("before-2", "duplicate")
+    assert len(product.logged("log_lost")) == 1
+    assert product.logged("lake_records_lost")
+    assert product.logged("routing_stopped") == []
+    assert len(sandbox.transactions()) == 4
+
+
+def test_events_go_on_after_the_lake_was_lost(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    folder = tmp_path / "product"
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
+        product.track("Checked In", ANN, messageId="before")
+        product.wait_for_fate("before", "delivered")
+    shutil.rmtree(product.data / "lake")
+    with ProductProcess(folder) as product:
+        product.track("Checked In", ANN, messageId="after")
+        product.wait_for_fate("after", "delivered")
+        product.track("Checked In", ANN, messageId="before")
+        product.wait_for_fate("before", "duplicate")
+    assert product.logged("lake_stopped") == []
+    assert len(sandbox.transactions()) == 2

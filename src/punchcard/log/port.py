@@ -55,6 +55,12 @@ class EventLog(Protocol):
     def last_position(self) -> int:
         """The highest position appended, 0 if none ever was."""
 
+    def continue_behind(self, position: int) -> None:
+        """Give no position up to this one any more, also where the log was lost and is empty.
+
+        What has been routed is known by its position: a record that gets such a one again would never be read.
+        """
+
     def trim(self, through: int, *, records_max: int) -> int:
         """Forget at most `records_max` records up to position `through`; returns how many went."""
 

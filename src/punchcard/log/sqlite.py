@@ -109,6 +109,14 @@ class SqliteEventLog:
         with self._reading, _as_storage_error("read"):
             return self._last(self._reader)
 
+    def continue_behind(self, position: int) -> None:
+        """Give no position up to this one any more, also where the log was lost and is empty."""
+        with self._writing, _as_storage_error("written"), self._commit():
+            if self._last(self._writer) >= position:
+                return
+            self._writer.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
+            self._writer.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('records', ?)", (position,))
+
     def trim(self, through: int, *, records_max: int) -> int:
         """Forget at most `records_max` records up to position `through`; returns how many went."""
         with self._writing, _as_storage_error("trimmed"), self._commit():

@@ -150,18 +150,22 @@ class LakeFeed:
 
     def _rows_again(self, batch: FateBatch) -> LakeRows:
         records = self._read_again(batch)
+        there = {one.position for one in records}
+        if len(there) < len(batch.records):
+            # The log was lost. Its events cannot be shown any more; their effects stand in the ledger and go on.
+            self._telemetry.lake_records_lost(records=len(batch.records) - len(there))
+            batch = FateBatch(batch.distinct, [one for one in batch.records if one.position in there])
         return lake_rows(batch, [read_record(one) for one in records], [one.received_at for one in records])
 
     def _read_again(self, batch: FateBatch) -> Sequence[LogRecord]:
-        wanted = [record.position for record in batch.records]
+        """The batch's records, as far as the log still has them."""
+        wanted = {record.position for record in batch.records}
+        last = batch.records[-1].position
         found: list[LogRecord] = []
-        after = wanted[0] - 1
-        while len(found) < len(wanted):
-            some = self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)
-            if not some:
-                raise InvariantError(f"log records behind position {after} are gone before the lake has them")
-            found.extend(one for one in some if one.position <= wanted[-1])
+        after = batch.records[0].position - 1
+        while after < last and (some := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
+            found.extend(one for one in some if one.position <= last)
             after = some[-1].position
-        if [one.position for one in found] != wanted:
-            raise InvariantError(f"the log between {wanted[0]} and {wanted[-1]} is not what was routed")
+        if not wanted.issuperset(one.position for one in found):
+            raise InvariantError(f"the log up to {last} is not what was routed")
         return found

@@ -56,6 +56,10 @@ class RoutingTelemetry:
         """Rows that a stopped worker had not brought to the lake were read from the log again."""
         self.log.info("lake_rows_recovered", rows=rows)
 
+    def lake_records_lost(self, *, records: int) -> None:
+        """Records that were routed are gone from the log before the lake had them: their events cannot be traced."""
+        self.log.error("lake_records_lost", records=records)
+
     def index_filled(self, *, ids: int, seconds: float) -> None:
         """The index of seen message ids is in memory again."""
         self.log.info("message_index_filled", ids=ids, seconds=round(seconds, 2))

@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import structlog
 import uvicorn
 import uvloop
 
@@ -21,6 +23,7 @@ from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.tokens import ensure_admin_token
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
@@ -31,6 +34,9 @@ Send = Callable[[Any], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BACKLOG = 2048
+# How long the event loop may keep the interpreter from the thread that commits. At Python's own 5 ms that thread, back
+# from its sync, waits several times as long as the sync took, and everybody in the group waits with it.
+_THREAD_SWITCH_SECONDS = 0.0005
 _CLOSE_CONNECTIONS_SECONDS = 3
 
 
@@ -61,6 +67,7 @@ class Serving:
             )
             self.watch.current()
             self.log = self._open.enter_context(open_log(settings))
+            self._continue_log()
         except BaseException:
             self._open.close()
             raise
@@ -68,6 +75,15 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def _continue_log(self) -> None:
+        # Before the first request: a record at a position that was routed already would be acknowledged and never read.
+        with self.store.reading() as view:
+            routed = position_of(view, ROUTING)
+        last = self.log.last_position()
+        if last < routed:
+            structlog.get_logger("punchcard.serve").error("log_lost", last_position=last, continues_behind=routed)
+            self.log.continue_behind(routed)
 
     @property
     def url(self) -> str:
@@ -90,6 +106,7 @@ class Serving:
             on_ready: Called once requests are taken.
             on_stop: Called when the signal comes, before the requests under way are answered. It must not wait.
         """
+        sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
         uvloop.run(self._serve(on_ready, on_stop))
 
     async def _serve(self, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
