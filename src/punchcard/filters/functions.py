@@ -1,0 +1,203 @@
+"""What the operators and functions of the filter language do with values of an event.
+
+Types are strict: a comparison of two types is false, and a function that cannot take a value gives null or false.
+
+Source: Segment's documentation, "Destination Filters Query Language"; where it is silent, what its open evaluator does.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+_GLOBS_REMEMBERED: Final = 1_000
+_encoder = msgspec.json.Encoder()
+
+
+def is_number(value: object) -> bool:
+    """True for a number; true and false are none."""
+    return value.__class__ is int or value.__class__ is float
+
+
+def equal(left: object, right: object) -> bool:
+    """True if both are of one type and the same; of objects and lists, if they are written the same."""
+    if is_number(left) and is_number(right):
+        return left == right
+    if left.__class__ is not right.__class__:
+        return False
+    if isinstance(left, dict | list):
+        return _encoder.encode(left) == _encoder.encode(right)
+    return left == right
+
+
+def ordered(left: object, right: object) -> bool:
+    """True if the two can be compared by size: two numbers, or (more than Segment documents) two texts."""
+    return (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str))
+
+
+def less(left: object, right: object) -> bool:
+    """Left is smaller."""
+    return ordered(left, right) and left < right  # type: ignore[operator]
+
+
+def less_or_equal(left: object, right: object) -> bool:
+    """Left is smaller, or the same."""
+    return ordered(left, right) and left <= right  # type: ignore[operator]
+
+
+def is_in(value: object, among: object) -> bool:
+    """The list holds the value; false if it is no list."""
+    return isinstance(among, list) and any(equal(value, one) for one in among)
+
+
+def negate(value: object) -> bool:
+    """The opposite of true, false or null (which counts as false); of anything else, false."""
+    return value is False or value is None
+
+
+def contains(text: object, part: object) -> bool:
+    """The text has the part in it."""
+    return isinstance(text, str) and isinstance(part, str) and part in text
+
+
+def length(value: object) -> int | None:
+    """Elements of a list, UTF-8 bytes of a text, 0 for null; null for anything else."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, list):
+        return len(value)
+    return 0 if value is None else None
+
+
+def _of_text(change: Callable[[str], str]) -> Callable[[object], str | None]:
+    def changed(value: object) -> str | None:
+        return change(value) if isinstance(value, str) else None
+
+    return changed
+
+
+lowercase = _of_text(str.lower)
+uppercase = _of_text(str.upper)
+snakecase = _of_text(lambda text: text.replace(" ", "_"))
+kebabcase = _of_text(lambda text: text.replace(" ", "-"))
+titlecase = _of_text(lambda text: " ".join(word[:1].upper() + word[1:] for word in text.split(" ")))
+
+
+def type_of(value: object) -> str:
+    """`string`, `number`, `list`, `bool`, `null` or `object`."""
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, bool):
+        return "bool"
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "list"
+    return "number" if is_number(value) else "object"
+
+
+def to_bool(value: object) -> bool:
+    """False for null, 0, an empty text or list, and the text `false`; else true."""
+    return bool(value) and value != "false"
+
+
+def to_string(value: object) -> str:
+    """The value as JSON writes it; a text is itself, null is empty."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else _encoder.encode(value).decode()
+
+
+def to_number(value: object) -> int | float | None:
+    """A number, or one that a text states; null for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?", text, re.ASCII):
+            return None
+        return int(text) if text.lstrip("+-").isdigit() and len(text) < 400 else float(text)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def match(text: object, glob: object) -> bool:
+    """The whole text is as the pattern says; false for a pattern that is malformed."""
+    if not isinstance(text, str) or not isinstance(glob, str):
+        return False
+    pattern = compiled_glob(glob)
+    return pattern is not None and pattern.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=_GLOBS_REMEMBERED)
+def compiled_glob(glob: str) -> re.Pattern[str] | None:
+    """The pattern: `*` any characters, `?` one, `[abc]`, `[a-z]` and `[^a]` classes, `\\x` x itself; None if malformed."""
+    parts = []
+    place = 0
+    while place < len(glob):
+        character = glob[place]
+        place += 1
+        if character == "*":
+            # A run of stars is one: several would take ages to find out that a text does not match.
+            if not parts or parts[-1] != ".*":
+                parts.append(".*")
+        elif character == "?":
+            parts.append(".")
+        elif character == "\\":
+            if place == len(glob):
+                return None
+            parts.append(re.escape(glob[place]))
+            place += 1
+        elif character == "[":
+            found = _character_class(glob, place)
+            if found is None:
+                return None
+            text, place = found
+            parts.append(text)
+        else:
+            parts.append(re.escape(character))
+    # Between stars the first place that fits is as good as any later one, so nothing is ever tried again.
+    return re.compile(_without_backtracking(parts), re.DOTALL)
+
+
+def _without_backtracking(parts: list[str]) -> str:
+    """Atomic groups from star to star: `a*b*c` never takes longer than the text is long for each star."""
+    groups: list[list[str]] = [[]]
+    for part in parts:
+        if part == ".*":
+            groups.append([])
+        else:
+            groups[-1].append(part)
+    first, *rest = ("".join(group) for group in groups)
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>.*?{one})" for one in middle) + f".*{last}"
+
+
+def _character_class(glob: str, place: int) -> tuple[str, int] | None:
+    """The class that begins behind `[`, and where it ends; None if it does not, or is turned round."""
+    is_negated = glob.startswith("^", place)
+    place += is_negated
+    parts: list[str] = []
+    while True:
+        first = _class_character(glob, place)
+        if first is None:
+            return None
+        if first[0] == "]" and parts and glob[place] == "]":
+            return f"[{'^' if is_negated else ''}{''.join(parts)}]", first[1]
+        low, place = first
+        high = low
+        if glob.startswith("-", place) and not glob.startswith("-]", place):
+            found = _class_character(glob, place + 1)
+            if found is None:
+                return None
+            high, place = found
+        if high < low:
+            return None
+        parts.append(f"{re.escape(low)}-{re.escape(high)}" if high != low else re.escape(low))
+
+
+def _class_character(glob: str, place: int) -> tuple[str, int] | None:
+    if glob.startswith("\\", place):
+        place += 1
+    return (glob[place], place + 1) if place < len(glob) else None

@@ -1,0 +1,201 @@
+"""Turns conditions into Python source: one expression each, over values that are decoded when first asked for."""
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Final
+
+from punchcard.filters import functions
+from punchcard.filters.syntax import (
+    And,
+    Call,
+    Comparison,
+    Condition,
+    Everything,
+    In,
+    ListOf,
+    Literal,
+    Not,
+    Or,
+    Path,
+    Value,
+)
+
+_FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
+    "contains": functions.contains,
+    "length": functions.length,
+    "lowercase": functions.lowercase,
+    "uppercase": functions.uppercase,
+    "snakecase": functions.snakecase,
+    "kebabcase": functions.kebabcase,
+    "titlecase": functions.titlecase,
+    "typeof": functions.type_of,
+    "match": functions.match,
+    "bool": functions.to_bool,
+    "string": functions.to_string,
+    "number": functions.to_number,
+}
+_OPERATORS: Final = {"<": functions.less, "<=": functions.less_or_equal}
+_PLAIN_TEXT_BETWEEN_STARS: Final = re.compile(r"\*?([^*?\[\]\\]*)\*?")
+
+
+class Source:
+    """Writes expressions; constants are kept aside under names of their own.
+
+    Args:
+        read: The expression that is a path's value.
+    """
+
+    def __init__(self, read: Callable[[Path], str]) -> None:
+        self._read = read
+        self.names: dict[str, object] = {
+            "equal": functions.equal,
+            "is_in": functions.is_in,
+            "negate": functions.negate,
+            "less": functions.less,
+            "less_or_equal": functions.less_or_equal,
+        }
+        self._temporaries = 0
+
+    def condition(self, condition: Condition) -> str:
+        """An expression that is True or False."""
+        match condition:
+            case Everything():
+                return "True"
+            case And(conditions):
+                return "(" + " and ".join(map(self.condition, conditions)) + ")"
+            case Or(conditions):
+                return "(" + " or ".join(map(self.condition, conditions)) + ")"
+            case Not(inner):
+                # Of what is surely true or false the opposite; of a value, as `negate` says.
+                if _is_boolean(inner):
+                    return f"(not {self.condition(inner)})"
+                return f"negate({self._value(inner)})"  # type: ignore[arg-type]
+            case Comparison(operator, left, right):
+                return self._comparison(operator, left, right)
+            case In(value, among):
+                return self._membership(value, among)
+            case Call(name="contains" | "match" | "bool"):
+                return self._value(condition)
+            case _:
+                return f"({self._value(condition)} is True)"
+
+    def _value(self, value: Value) -> str:
+        match value:
+            case Path():
+                return self._read(value)
+            case Literal():
+                return self._constant(_python(value))
+            case ListOf(items):
+                return "[" + ", ".join(map(self._value, items)) + "]"
+            case Call("match", (text, Literal(str() as glob))):
+                return self._match(text, glob)
+            case Call(name, arguments):
+                return f"{self._keep(_FUNCTIONS[name], name)}({', '.join(map(self._value, arguments))})"
+
+    def _comparison(self, operator: str, left: Value, right: Value) -> str:
+        if operator in (">", ">="):
+            if isinstance(right, Literal) and isinstance(right.value, Decimal):
+                name = self._temporary()
+                number = f"({name}.__class__ is int or {name}.__class__ is float)"
+                bound = self._constant(_python(right))
+                return f"((({name} := {self._value(left)}) is not None) and {number} and {name} {operator} {bound})"
+            left, right, operator = right, left, operator.replace(">", "<")
+        if operator in _OPERATORS:
+            return f"{_OPERATORS[operator].__name__}({self._value(left)}, {self._value(right)})"
+        same = self._equality(left, right)
+        return same if operator == "=" else f"(not {same})"
+
+    def _equality(self, left: Value, right: Value) -> str:
+        if isinstance(left, Literal) and not isinstance(right, Literal):
+            left, right = right, left
+        if isinstance(right, Literal):
+            if right.value is None or isinstance(right.value, bool):
+                return f"({self._value(left)} is {right.value!r})"
+            if isinstance(right.value, str):
+                # No value of another type is equal to a text.
+                return f"({self._value(left)} == {self._constant(right.value)})"
+        return f"equal({self._value(left)}, {self._value(right)})"
+
+    def _membership(self, value: Value, among: Value) -> str:
+        if isinstance(among, ListOf) and among.items and all(_is_text(one) for one in among.items):
+            name = self._temporary()
+            texts = self._keep(frozenset(one.value for one in among.items if isinstance(one, Literal)), "texts")
+            return f"((({name} := {self._value(value)}).__class__ is str) and {name} in {texts})"
+        return f"is_in({self._value(value)}, {self._value(among)})"
+
+    def _match(self, text: Value, glob: str) -> str:
+        """A pattern that is known is compiled now, and one that is only a beginning or an end is asked for as that."""
+        name = self._temporary()
+        is_text = f"(({name} := {self._value(text)}).__class__ is str)"
+        plain = _PLAIN_TEXT_BETWEEN_STARS.fullmatch(glob)
+        if plain is not None:
+            part = self._constant(plain[1])
+            starts, ends = glob.startswith("*"), glob.endswith("*")
+            if glob in ("*", "**"):
+                return is_text
+            if starts and ends:
+                return f"({is_text} and {part} in {name})"
+            if starts or ends:
+                return f"({is_text} and {name}.{'endswith' if starts else 'startswith'}({part}))"
+            return f"({is_text} and {name} == {part})"
+        pattern = functions.compiled_glob(glob)
+        if pattern is None:
+            return f"({is_text} and False)"
+        return f"({is_text} and {self._keep(pattern.fullmatch, 'fullmatch')}({name}) is not None)"
+
+    def _constant(self, value: object) -> str:
+        return repr(value) if value is None or value.__class__ in (bool, int, str) else self._keep(value, "number")
+
+    def _keep(self, value: object, name: str) -> str:
+        for known, kept in self.names.items():
+            if kept is value:
+                return known
+        key = f"{name}_{len(self.names)}"
+        self.names[key] = value
+        return key
+
+    def _temporary(self) -> str:
+        self._temporaries += 1
+        return f"t{self._temporaries}"
+
+
+def paths_of(conditions: Sequence[Condition]) -> set[tuple[str, ...]]:
+    """Every path that the conditions name."""
+    found: set[tuple[str, ...]] = set()
+    for condition in conditions:
+        match condition:
+            case Path(parts):
+                found.add(parts)
+            case Comparison(_, left, right):
+                found |= paths_of([left, right])
+            case In(value, among):
+                found |= paths_of([value, among])
+            case Not(inner):
+                found |= paths_of([inner])
+            case And(inner_ones) | Or(inner_ones):
+                found |= paths_of(inner_ones)
+            case Call(_, arguments):
+                found |= paths_of(arguments)
+            case ListOf(items):
+                found |= paths_of(items)
+            case Literal() | Everything():
+                pass
+    return found
+
+
+def _is_boolean(condition: Condition) -> bool:
+    if isinstance(condition, Call):
+        return condition.name in ("contains", "match", "bool")
+    return isinstance(condition, And | Or | Not | Comparison | In | Everything)
+
+
+def _is_text(value: Value) -> bool:
+    return isinstance(value, Literal) and isinstance(value.value, str)
+
+
+def _python(literal: Literal) -> object:
+    if not isinstance(literal.value, Decimal):
+        return literal.value
+    is_whole = literal.value == literal.value.to_integral_value()
+    return int(literal.value) if is_whole else float(literal.value)

@@ -1,0 +1,211 @@
+"""Reads the text of a condition: `!` binds closest, then comparisons and `in`, then `and`, then `or`."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Final, TypeVar
+
+from punchcard.filters.syntax import (
+    COMPARISONS,
+    FUNCTIONS,
+    And,
+    Call,
+    Comparison,
+    Condition,
+    Everything,
+    In,
+    ListOf,
+    Literal,
+    Not,
+    Or,
+    Path,
+    Value,
+)
+from punchcard.filters.tokens import END, NAME, NUMBER, TEXT, ConditionError, Token, tokens_of
+
+CONDITION_BYTES_MAX: Final = 5 * 1024
+NESTING_MAX: Final = 50
+_CONSTANTS: Final = {"true": True, "false": False}
+_T = TypeVar("_T")
+
+
+def parse(text: str) -> Condition:
+    """The condition that a text states.
+
+    Raises:
+        ConditionError: with the character that is wrong, and what was expected there.
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > CONDITION_BYTES_MAX:
+        problem = f"a condition has at most {CONDITION_BYTES_MAX:,} bytes, this one has {size:,}"
+        raise ConditionError(problem, text=text, position=0)
+    parser = _Parser(text)
+    if parser.next.kind == END:
+        raise parser.error("a condition is expected, such as: event = 'Order Completed'")
+    if parser.next.kind == NAME and parser.next.value == "all" and parser.after_next.kind == END:
+        return Everything()
+    found = parser.disjunction()
+    if parser.next.kind != END:
+        raise parser.error("`and`, `or` or the end is expected")
+    return found
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = tokens_of(text)
+        self._at = 0
+        self._depth = 0
+
+    @property
+    def next(self) -> Token:
+        return self._tokens[self._at]
+
+    @property
+    def after_next(self) -> Token:
+        return self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+
+    def error(self, expected: str, *, at: Token | None = None) -> ConditionError:
+        return ConditionError(expected, text=self._text, position=(at or self.next).position)
+
+    def disjunction(self) -> Condition:
+        return self._chain("or", self._conjunction, Or)
+
+    def _conjunction(self) -> Condition:
+        return self._chain("and", self._relation, And)
+
+    def _chain(
+        self, word: str, part: Callable[[], Condition], made: Callable[[tuple[Condition, ...]], Condition]
+    ) -> Condition:
+        first = self.next
+        parts = [part()]
+        while self.next.kind == word:
+            if len(parts) == 1:
+                self._must_be_condition(parts[0], at=first)
+            self._take()
+            first = self.next
+            parts.append(part())
+            self._must_be_condition(parts[-1], at=first)
+        return parts[0] if len(parts) == 1 else made(tuple(parts))
+
+    def _must_be_condition(self, found: Condition, *, at: Token) -> None:
+        """A path may hold true; a text or a list never does, so somebody has forgotten something."""
+        is_value = isinstance(found, ListOf) or (
+            isinstance(found, Literal) and not (found.value is None or isinstance(found.value, bool))
+        )
+        if is_value:
+            raise self.error("a condition is expected here, not a value: compare it with something", at=at)
+
+    def _relation(self) -> Condition:
+        if self.next.kind == "!":
+            return self._negation()
+        if self.next.kind == "(":
+            return self._group()
+        left = self._value()
+        sign = self.next
+        if sign.kind in COMPARISONS:
+            self._take()
+            return Comparison(sign.kind, left, self._value())
+        if sign.kind == NAME and sign.value == "in":
+            self._take()
+            among = self._value()
+            if isinstance(among, Literal):
+                raise self.error("a list is expected after `in`, such as ['a', 'b'], or a path to one", at=sign)
+            return In(left, among)
+        return left
+
+    def _negation(self) -> Condition:
+        self._take()
+        return Not(self._deeper(self._negated))
+
+    def _negated(self) -> Condition:
+        if self.next.kind == "!":
+            return self._negation()
+        if self.next.kind == "(":
+            return self._group()
+        return self._value()
+
+    def _group(self) -> Condition:
+        opening = self._take()
+        found = self._deeper(self.disjunction)
+        self._must_be_condition(found, at=opening)
+        self._expect(")", f"the `(` at character {opening.position + 1} needs its `)`")
+        return found
+
+    def _value(self) -> Value:
+        token = self.next
+        if token.kind == TEXT:
+            return Literal(self._take().value)
+        if token.kind == NUMBER:
+            return Literal(Decimal(self._take().value))
+        if token.kind == "null":
+            self._take()
+            return Literal(None)
+        if token.kind == "[":
+            return self._deeper(self._list)
+        if token.kind == NAME:
+            if self.after_next.kind == "(":
+                return self._deeper(self._call)
+            return self._path()
+        raise self.error(
+            "a value is expected: a path such as properties.revenue, a 'text', a number, a list or a function"
+        )
+
+    def _path(self) -> Path | Literal:
+        first = self._take()
+        if first.value in _CONSTANTS and self.next.kind != ".":
+            return Literal(_CONSTANTS[first.value])
+        parts = [first.value]
+        while self.next.kind == ".":
+            self._take()
+            if self.next.kind != NAME:
+                raise self.error("a name is expected after the dot")
+            parts.append(self._take().value)
+        return Path(tuple(parts))
+
+    def _list(self) -> ListOf:
+        opening = self._take()
+        items: list[Value] = []
+        while self.next.kind != "]":
+            if items:
+                self._expect(",", f"`,` or the `]` of the list at character {opening.position + 1} is expected")
+            items.append(self._value())
+        self._take()
+        return ListOf(tuple(items))
+
+    def _call(self) -> Call:
+        name = self._take()
+        if name.value not in FUNCTIONS:
+            close = get_close_matches(name.value.lower(), FUNCTIONS, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(FUNCTIONS)}"
+            raise self.error(f"there is no function `{name.value}`; {hint}", at=name)
+        self._take()
+        arguments: list[Value] = []
+        while self.next.kind != ")":
+            if arguments:
+                self._expect(",", f"`,` or the `)` of `{name.value}` is expected")
+            arguments.append(self._value())
+        self._take()
+        wanted = FUNCTIONS[name.value]
+        if len(arguments) != wanted:
+            problem = f"`{name.value}` takes {wanted} value{'s' if wanted > 1 else ''}, here it has {len(arguments)}"
+            raise self.error(problem, at=name)
+        return Call(name.value, tuple(arguments))
+
+    def _deeper(self, read: Callable[[], _T]) -> _T:
+        self._depth += 1
+        if self._depth > NESTING_MAX:
+            raise self.error(f"this is nested more than {NESTING_MAX} levels deep")
+        found = read()
+        self._depth -= 1
+        return found
+
+    def _take(self) -> Token:
+        token = self.next
+        self._at += 1
+        return token
+
+    def _expect(self, kind: str, problem: str) -> None:
+        if self.next.kind != kind:
+            raise self.error(problem)
+        self._take()

@@ -1,0 +1,101 @@
+"""What a filter condition is, once it is read: a tree of small values.
+
+Source: Segment's documentation, "Destination Filters Query Language".
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+# Names of functions and how many arguments each takes.
+FUNCTIONS: Final = {
+    "contains": 2,
+    "length": 1,
+    "lowercase": 1,
+    "uppercase": 1,
+    "snakecase": 1,
+    "kebabcase": 1,
+    "titlecase": 1,
+    "typeof": 1,
+    "match": 2,
+    "bool": 1,
+    "string": 1,
+    "number": 1,
+}
+COMPARISONS: Final = ("=", "!=", ">=", "<=", ">", "<")
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A place in the event, from its root: `properties.revenue` is `("properties", "revenue")`."""
+
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A text, a number, true, false or null."""
+
+    value: str | Decimal | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of values."""
+
+    items: "tuple[Value, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function with its arguments."""
+
+    name: str
+    arguments: "tuple[Value, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two values compared; `operator` is one of `COMPARISONS`."""
+
+    operator: str
+    left: "Value"
+    right: "Value"
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """True if the list holds the value."""
+
+    value: "Value"
+    among: "Value"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    condition: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """True if all are; two or more."""
+
+    conditions: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """True if one is; two or more."""
+
+    conditions: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """`all`: every event."""
+
+
+Value = Path | Literal | ListOf | Call
+Condition = Value | Comparison | In | Not | And | Or | Everything
