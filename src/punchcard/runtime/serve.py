@@ -34,8 +34,8 @@ Send = Callable[[Any], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BACKLOG = 2048
-# How long the event loop may keep the interpreter from the thread that commits. At Python's own 5 ms that thread, back
-# from its sync, waits several times as long as the sync took, and everybody in the group waits with it.
+# How long the event loop may keep the interpreter from the thread that commits. Python's own 5 ms are longer than a
+# commit takes: on a busy machine that thread, back from its sync, would keep its whole group waiting.
 _THREAD_SWITCH_SECONDS = 0.0005
 _CLOSE_CONNECTIONS_SECONDS = 3
 
