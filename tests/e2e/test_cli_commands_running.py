@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 
 ROOT = Path(__file__).parents[2]
@@ -156,12 +156,14 @@ def test_a_bad_config_file_changes_nothing_and_names_every_problem(product: Prod
 
 
 def test_retry_shows_asks_and_puts_back(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map={"Checked In": "999"}))
-    wait_for_map(product, "999")
+    wrong = {"Checked In": "999", "Wrong Map Probed": "999"}
+    product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=wrong))
+    wait_for_map(product, "Wrong Map Probed")
     message_id = send(product, "track", "Checked In", "--user-id", "a", "--properties", '{"email": "a@example.com"}')
     product.wait_for_fate(message_id, "rejected")
-    product.write_config(configuration(perkville_url=sandbox.url))
-    wait_for_map(product, "123457")
+    right = {**EVENT_TO_PERK_MAP, "Right Map Probed": "999"}
+    product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=right))
+    wait_for_map(product, "Right Map Probed")
     retry = ("retry", "--data", str(product.data))
 
     unasked = command(*retry, stdin="")
@@ -179,11 +181,14 @@ def test_retry_shows_asks_and_puts_back(product: ProductProcess, sandbox: Sandbo
     assert len(sandbox.transactions()) == 1
 
 
-def wait_for_map(product: ProductProcess, perk: str) -> None:
-    deadline = time.monotonic() + 20
-    while perk not in command("export", "--data", str(product.data)).stdout:
+def wait_for_map(product: ProductProcess, probe: str) -> None:
+    """Return once the worker has the map: an event that only it names is no longer refused (but never awarded)."""
+    deadline = time.monotonic() + 30
+    fate = None
+    while fate != "rejected":
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        message_id = send(product, "track", probe, "--user-id", "a", "--properties", '{"email": "probe@example.com"}')
+        fate = product.wait_for_fate(message_id, "rejected", "refused")["fate"]
 
 
 def test_looking_makes_nothing(tmp_path: Path) -> None:

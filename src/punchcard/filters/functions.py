@@ -130,8 +130,8 @@ def match(text: object, glob: object) -> bool:
 
 @lru_cache(maxsize=_GLOBS_REMEMBERED)
 def compiled_glob(glob: str) -> re.Pattern[str] | None:
-    """The pattern: `*` any characters, `?` one, `[abc]`, `[a-z]` and `[^a]` classes, `\\x` x itself; None if malformed."""
-    parts = []
+    r"""The pattern, None if it is malformed: `*` any characters, `?` one, `[a-z]` and `[^a]` classes, `\x` x itself."""
+    parts: list[str] = []
     place = 0
     while place < len(glob):
         character = glob[place]

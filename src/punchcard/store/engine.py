@@ -5,7 +5,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -253,15 +253,22 @@ class _AdvisoryLeadership:
                 return True
             self._taken = bool(self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}))
         except DBAPIError as error:
+            self._taken = False
             self.close()
             raise StorageError(f"the store is away: {error.orig}") from error
         return self._taken
 
     def close(self) -> None:
-        connection, self._connection, self._taken = self._connection, None, False
-        if connection is not None:
-            connection.invalidate()  # ends the session, and with it the lock, also where it is half dead
-            connection.close()
+        connection, self._connection = self._connection, None
+        was_taken, self._taken = self._taken, False
+        if connection is None:
+            return
+        if was_taken:
+            # The server ends a session some time after it is closed here; who waits for the role should have it now.
+            with suppress(DBAPIError):
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+        connection.invalidate()  # ends the session, and with it the lock, also where it is half dead
+        connection.close()
 
 
 def _cause(error: Exception) -> object:

@@ -1,6 +1,7 @@
 """The whole product as real processes, for tests that start, kill and question it from outside."""
 
 import base64
+import http.client
 import json
 import os
 import re
@@ -197,7 +198,7 @@ class ProductProcess:
         except urllib.error.HTTPError as refused:
             with refused:
                 return refused.code, _read(refused.read())
-        except urllib.error.URLError:
+        except (urllib.error.URLError, ConnectionError, http.client.HTTPException):
             return 0, None
 
     def send(
@@ -223,16 +224,16 @@ class ProductProcess:
         status, body = self.call("GET", f"/api/events/{message_id}")
         return body["data"] if status == 200 else None
 
-    def wait_for_fate(self, message_id: str, fate: str, *, seconds: float = 60) -> dict[str, Any]:
-        """The event's first fate, as soon as it is the one expected."""
+    def wait_for_fate(self, message_id: str, *fates: str, seconds: float = 60) -> dict[str, Any]:
+        """The event's first fate, as soon as it is one of those expected."""
         deadline = time.monotonic() + seconds
         while True:
             story = self.story(message_id)
-            if story is not None and story["fates"] and story["fates"][0]["fate"] == fate:
+            if story is not None and story["fates"] and story["fates"][0]["fate"] in fates:
                 found: dict[str, Any] = story["fates"][0]
                 return found
             if time.monotonic() > deadline:
-                raise AssertionError(f"{message_id} is not {fate} after {seconds} s: {story}")
+                raise AssertionError(f"{message_id} is not {' or '.join(fates)} after {seconds} s: {story}")
             time.sleep(0.05)
 
     def _wait_for_url(self) -> str:
