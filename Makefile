@@ -18,7 +18,7 @@ demo: $(VENV)/.runtime ## run the whole pipeline on this machine: a sandbox Perk
 install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
 test: $(VENV)/.dev browser ## run all tests but the soak
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not soak" $(TESTS)
+	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
 browser: ## install what the browser tests need, where npm and apt are there to do it
 	@tests/browser/install

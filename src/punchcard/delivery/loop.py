@@ -47,7 +47,7 @@ class DestinationDelivery:
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: dict[asyncio.Task[None], int] = {}  # the effect of each
+        self._in_flight: dict[asyncio.Task[None], outbox.Lane] = {}
         self._answered: list[Answered] = []
         self._target: Target | None = None  # as last seen
         self._client: PartnerClient | None = None
@@ -131,7 +131,7 @@ class DestinationDelivery:
         self._bucket.take(len(done.started))
         for started in done.started:
             task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
-            self._in_flight[task] = started.effect.id
+            self._in_flight[task] = started.effect.lane
             task.add_done_callback(self._in_flight.pop)
         return done
 

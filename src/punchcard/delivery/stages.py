@@ -19,7 +19,7 @@ from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, Effe
 from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
 from punchcard.store import outbox
 from punchcard.store.engine import Store
-from punchcard.store.outbox import Action, Settlement, Started, StoredEffect
+from punchcard.store.outbox import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.schema import EffectState
 
@@ -84,13 +84,14 @@ def cycle(
     room: int,
     clock: Clock,
     telemetry: DeliveryTelemetry,
-    busy: Collection[int] = (),
+    busy: Collection[Lane] = (),
 ) -> Cycle:
     """Settle what has come back, then claim and prepare up to `room` effects, all in one unit of work.
 
     Args:
         room: How many attempts may be started.
-        busy: Effects that the caller has on its way: never claimed, however late their answers come.
+        busy: Lanes in which the caller has an effect on its way: nothing of them is claimed, however late its answer
+            comes.
 
     Raises:
         StorageError: nothing of it happened; call again with the same answers.
@@ -135,12 +136,12 @@ def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect]
     return begun
 
 
-def claim(work: Connection, target: Target, *, room: int, busy: Collection[int], clock: Clock) -> list[StoredEffect]:
+def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], clock: Clock) -> list[StoredEffect]:
     """Effects that are due and first in their customer's lane, so that no order is overtaken by its refund."""
     if room <= 0:
         return []
     found = outbox.claimable(work, target.slug, now=clock.now(), limit=room + len(busy))
-    return [effect for effect in found if effect.id not in busy][:room]
+    return [effect for effect in found if effect.lane not in busy][:room]
 
 
 def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Started | None:

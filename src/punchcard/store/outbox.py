@@ -40,6 +40,10 @@ class NewEffect:
     is_refund: bool
 
 
+Lane = tuple[str, str]
+"""A customer and a kind of effect."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredEffect:
     """One row of the outbox and ledger; quantities are signed decimals."""
@@ -69,6 +73,11 @@ class StoredEffect:
     partner_id: str | None
     created_at: datetime
     settled_at: datetime | None
+
+    @property
+    def lane(self) -> Lane:
+        """Effects of one lane are delivered in order, one at a time."""
+        return self.customer, self.kind
 
 
 class Action(StrEnum):

@@ -334,7 +334,7 @@ class World:
             options=OPTIONS,
             fingerprint=self._settings.token,
         )
-        busy = frozenset(one.started.effect.id for one in self._sent)
+        busy = frozenset(one.started.effect.lane for one in self._sent)
         try:
             done = cycle(
                 self.store, target, answered, room=room, clock=self.clock, telemetry=self._telemetry, busy=busy
