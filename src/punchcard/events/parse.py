@@ -139,6 +139,15 @@ def read_request(
     return items
 
 
+def rewritten(event: Event, raw: bytes) -> Event:
+    """The event with another text, which says the same or less.
+
+    Args:
+        raw: The event's JSON text, with members taken out.
+    """
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw)
+
+
 def _open_batch(body: bytes) -> _Batch:
     try:
         return _batch.decode(body)

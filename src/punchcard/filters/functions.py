@@ -175,29 +175,34 @@ def _without_backtracking(parts: list[str]) -> str:
 
 
 def _character_class(glob: str, place: int) -> tuple[str, int] | None:
-    """The class that begins behind `[`, and where it ends; None if it does not, or is turned round."""
+    """The class that begins behind `[`, and where it ends; None if it is malformed.
+
+    As in Go's patterns, `-` and `]` stand for themselves only behind a backslash.
+    """
     is_negated = glob.startswith("^", place)
     place += is_negated
     parts: list[str] = []
-    while True:
+    while not (glob.startswith("]", place) and parts):
         first = _class_character(glob, place)
         if first is None:
             return None
-        if first[0] == "]" and parts and glob[place] == "]":
-            return f"[{'^' if is_negated else ''}{''.join(parts)}]", first[1]
         low, place = first
         high = low
-        if glob.startswith("-", place) and not glob.startswith("-]", place):
-            found = _class_character(glob, place + 1)
-            if found is None:
+        if glob.startswith("-", place):
+            last = _class_character(glob, place + 1)
+            if last is None:
                 return None
-            high, place = found
-        if high < low:
-            return None
-        parts.append(f"{re.escape(low)}-{re.escape(high)}" if high != low else re.escape(low))
+            high, place = last
+        # A range that is turned round holds nothing.
+        parts.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else "")
+    inside = "".join(parts)
+    if not inside:
+        return ("." if is_negated else "(?!)"), place + 1
+    return f"[{'^' if is_negated else ''}{inside}]", place + 1
 
 
 def _class_character(glob: str, place: int) -> tuple[str, int] | None:
-    if glob.startswith("\\", place):
-        place += 1
+    if glob.startswith(("-", "]"), place):
+        return None
+    place += glob.startswith("\\", place)
     return (glob[place], place + 1) if place < len(glob) else None

@@ -36,6 +36,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
     "number": functions.to_number,
 }
 _OPERATORS: Final = {"<": functions.less, "<=": functions.less_or_equal}
+_WHOLE_DIGITS_MAX: Final = 300  # larger numbers are infinite, in the event too
 _PLAIN_TEXT_BETWEEN_STARS: Final = re.compile(r"\*?([^*?\[\]\\]*)\*?")
 
 
@@ -91,7 +92,7 @@ class Source:
             case Call("match", (text, Literal(str() as glob))):
                 return self._match(text, glob)
             case Call(name, arguments):
-                return f"{self._keep(_FUNCTIONS[name], name)}({', '.join(map(self._value, arguments))})"
+                return f"{self.keep(_FUNCTIONS[name], name)}({', '.join(map(self._value, arguments))})"
 
     def _comparison(self, operator: str, left: Value, right: Value) -> str:
         if operator in (">", ">="):
@@ -120,7 +121,7 @@ class Source:
     def _membership(self, value: Value, among: Value) -> str:
         if isinstance(among, ListOf) and among.items and all(_is_text(one) for one in among.items):
             name = self._temporary()
-            texts = self._keep(frozenset(one.value for one in among.items if isinstance(one, Literal)), "texts")
+            texts = self.keep(frozenset(one.value for one in among.items if isinstance(one, Literal)), "texts")
             return f"((({name} := {self._value(value)}).__class__ is str) and {name} in {texts})"
         return f"is_in({self._value(value)}, {self._value(among)})"
 
@@ -142,12 +143,13 @@ class Source:
         pattern = functions.compiled_glob(glob)
         if pattern is None:
             return f"({is_text} and False)"
-        return f"({is_text} and {self._keep(pattern.fullmatch, 'fullmatch')}({name}) is not None)"
+        return f"({is_text} and {self.keep(pattern.fullmatch, 'fullmatch')}({name}) is not None)"
 
     def _constant(self, value: object) -> str:
-        return repr(value) if value is None or value.__class__ in (bool, int, str) else self._keep(value, "number")
+        return repr(value) if value is None or value.__class__ in (bool, int, str) else self.keep(value, "number")
 
-    def _keep(self, value: object, name: str) -> str:
+    def keep(self, value: object, name: str) -> str:
+        """A name under which the expressions find a value."""
         for known, kept in self.names.items():
             if kept is value:
                 return known
@@ -197,5 +199,5 @@ def _is_text(value: Value) -> bool:
 def _python(literal: Literal) -> object:
     if not isinstance(literal.value, Decimal):
         return literal.value
-    is_whole = literal.value == literal.value.to_integral_value()
+    is_whole = literal.value.adjusted() < _WHOLE_DIGITS_MAX and literal.value == literal.value.to_integral_value()
     return int(literal.value) if is_whole else float(literal.value)

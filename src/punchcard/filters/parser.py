@@ -47,6 +47,7 @@ def parse(text: str) -> Condition:
     found = parser.disjunction()
     if parser.next.kind != END:
         raise parser.error("`and`, `or` or the end is expected")
+    parser.must_be_condition(found, at=parser.first)
     return found
 
 
@@ -60,6 +61,10 @@ class _Parser:
     @property
     def next(self) -> Token:
         return self._tokens[self._at]
+
+    @property
+    def first(self) -> Token:
+        return self._tokens[0]
 
     @property
     def after_next(self) -> Token:
@@ -81,14 +86,14 @@ class _Parser:
         parts = [part()]
         while self.next.kind == word:
             if len(parts) == 1:
-                self._must_be_condition(parts[0], at=first)
+                self.must_be_condition(parts[0], at=first)
             self._take()
             first = self.next
             parts.append(part())
-            self._must_be_condition(parts[-1], at=first)
+            self.must_be_condition(parts[-1], at=first)
         return parts[0] if len(parts) == 1 else made(tuple(parts))
 
-    def _must_be_condition(self, found: Condition, *, at: Token) -> None:
+    def must_be_condition(self, found: Condition, *, at: Token) -> None:
         """A path may hold true; a text or a list never does, so somebody has forgotten something."""
         is_value = isinstance(found, ListOf) or (
             isinstance(found, Literal) and not (found.value is None or isinstance(found.value, bool))
@@ -123,12 +128,15 @@ class _Parser:
             return self._negation()
         if self.next.kind == "(":
             return self._group()
-        return self._value()
+        first = self.next
+        found = self._value()
+        self.must_be_condition(found, at=first)
+        return found
 
     def _group(self) -> Condition:
         opening = self._take()
         found = self._deeper(self.disjunction)
-        self._must_be_condition(found, at=opening)
+        self.must_be_condition(found, at=opening)
         self._expect(")", f"the `(` at character {opening.position + 1} needs its `)`")
         return found
 
