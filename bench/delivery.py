@@ -20,6 +20,7 @@ from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import Target
 from punchcard.destinations.catalog import CATALOG
 from punchcard.store import ledger, outbox
+from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 
@@ -126,7 +127,7 @@ def _fill(store: Store) -> None:
         outbox.add(
             work,
             [
-                outbox.NewEffect(
+                NewEffect(
                     destination="perkville",
                     effect_key=f"SEG:bench:ORDER:{number}:order-completed",
                     kind="transaction",

@@ -17,12 +17,10 @@ PAGE_LINES_MAX = {"ARCHITECTURE.md": 200, "README.md": 200}
 
 # What is larger, and may shrink but not grow. A migration is never edited, so its length is no matter.
 LARGER_FILES = {
-    "src/punchcard/store/outbox.py": 530,
     "src/punchcard/testing/world.py": 472,
     "tests/contract/test_perkville_client.py": 775,
 }
 LARGER_FUNCTIONS = {
-    "src/punchcard/api/app.py:build_api": 94,
     "bench/routing.py:_route": 52,
     "tests/contract/test_store_engine.py:"
     "test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room": 57,

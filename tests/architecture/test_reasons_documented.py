@@ -20,7 +20,9 @@ MODULES = (
     "delivery/*.py",
     "errors.py",
     "events/*.py",
+    "filters/*.py",
     "routing/*.py",
+    "store/effects.py",
     "store/outbox.py",
     "traces/story.py",
 )
@@ -28,6 +30,7 @@ MODULES = (
 NO_REASONS = {
     "punchcard_error",
     "refused",
+    "invalid_filter",
     "invalid_request",
     "invalid_configuration",
     "delivery_failed",

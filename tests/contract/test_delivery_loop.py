@@ -18,8 +18,8 @@ from punchcard.delivery.stages import Target
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
 from punchcard.errors import StorageError
 from punchcard.store import ledger, outbox
+from punchcard.store.effects import Action, StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.outbox import Action
 from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, standing
@@ -63,7 +63,7 @@ class Rig:
         with self.store.reading() as connection:
             return standing(connection, key).state
 
-    def effect(self, key: str) -> outbox.StoredEffect:
+    def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:
             return standing(connection, key)
 

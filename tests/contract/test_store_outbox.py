@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from punchcard.errors import InvariantError
 from punchcard.store import outbox
+from punchcard.store.effects import Action, Outcome, Settlement, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
-from punchcard.store.outbox import Action, Outcome
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
@@ -48,19 +48,19 @@ def claimable_keys(store: Store, clock: ManualClock, *, limit: int = 100) -> lis
         return [one.effect_key for one in outbox.claimable(work, DESTINATION, now=clock.now(), limit=limit)]
 
 
-def claim(store: Store, clock: ManualClock, *, limit: int = 100) -> list[outbox.StoredEffect]:
+def claim(store: Store, clock: ManualClock, *, limit: int = 100) -> list[StoredEffect]:
     with store.unit_of_work() as work:
         claimed = outbox.claimable(work, DESTINATION, now=clock.now(), limit=limit)
         begin_all(work, claimed, now=clock.now(), lease_until=clock.now() + timedelta(seconds=LEASE_SECONDS))
     return claimed
 
 
-def settle(store: Store, *settlements: outbox.Settlement) -> int:
+def settle(store: Store, *settlements: Settlement) -> int:
     with store.unit_of_work() as work:
         return outbox.settle(work, settlements)
 
 
-def read(store: Store, key: str) -> outbox.StoredEffect:
+def read(store: Store, key: str) -> StoredEffect:
     with store.reading() as connection:
         return standing(connection, key)
 

@@ -22,7 +22,7 @@ from punchcard.errors import InvariantError
 from punchcard.routing import router
 from punchcard.routing.router import Router
 from punchcard.store import outbox
-from punchcard.store.outbox import Outcome, Settlement
+from punchcard.store.effects import Outcome, Settlement, Started
 from punchcard.store.positions import ROUTING, advance
 from punchcard.store.schema import EffectState
 from punchcard.testing.judge import BrokenPromiseError
@@ -85,7 +85,7 @@ def commit_the_position_first(patch: pytest.MonkeyPatch) -> None:
 def forget_answers(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome counts as delivered."""
 
-    def hopeful(started: outbox.Started, answer: Answer, **options: object) -> Settlement:
+    def hopeful(started: Started, answer: Answer, **options: object) -> Settlement:
         found = real_judge(started, answer, **options)  # type: ignore[arg-type]
         return replace(found, state=EffectState.DELIVERED) if found.outcome is Outcome.UNKNOWN else found
 

@@ -1,12 +1,14 @@
 """The JSON bodies of the Public API, as types: camelCase on the wire, times in ISO-8601 UTC."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from punchcard.clock import to_iso
+from punchcard.filters.destination_filters import Explained
+from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
-from punchcard.store.outbox import StoredEffect
 from punchcard.traces.story import (
     AttemptStory,
     EventStory,
@@ -118,10 +120,21 @@ class LedgerPage(_Body):
     pagination: Pagination
 
 
+class FilterSeen(_Body):
+    """What one filter saw of an event and decided; `matched` is null if the filter cannot be applied to it."""
+
+    title: str
+    if_: str = msgspec.field(name="if")
+    matched: bool | None
+    saw: dict[str, Any]
+    decision: str
+
+
 class TestedDestination(_Body):
     """What an event would do, or does, at one destination.
 
-    `fate` is `pending` if a transaction would be sent; `request` shows what the partner would get.
+    `fate` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are those
+    of the destination that are enabled, in their order.
     """
 
     destination: str | None
@@ -130,6 +143,7 @@ class TestedDestination(_Body):
     detail: str | None
     transaction: Transaction | None
     request: dict[str, Any] | None
+    filters: list[FilterSeen] = []
 
 
 class TestedEvent(_Body):
@@ -138,6 +152,14 @@ class TestedEvent(_Body):
     message_id: str | None
     sent: bool
     fates: list[TestedDestination]
+
+
+def filters_seen(explained: Sequence[Explained]) -> list[FilterSeen]:
+    """What a destination's filters saw, for the Event Tester."""
+    return [
+        FilterSeen(title=one.title, if_=one.condition, matched=one.matched, saw=dict(one.saw), decision=one.decision)
+        for one in explained
+    ]
 
 
 def event_trace(story: EventStory) -> EventTrace:

@@ -79,9 +79,11 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
         for destination in route.destinations:
             answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
             if isinstance(answer, Fate):
-                fates.append(_without_effect(answer))
+                tested = _without_effect(answer)
             else:
-                fates.append(_try_intent(work, Planned(destination, answer), item, route, clock=clock))
+                tested = _try_intent(work, Planned(destination, answer), item, route, clock=clock)
+            seen = bodies.filters_seen(destination.filters.explain(item))
+            fates.append(msgspec.structs.replace(tested, filters=seen))
     return Tested(message_id=item.message_id, body=body, source=route, fates=fates)
 
 

@@ -12,9 +12,10 @@ from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.runtime.assemble import open_store
 from punchcard.runtime.settings import Settings
+from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.outbox import StoredEffect, reopen
+from punchcard.store.outbox import reopen
 from punchcard.store.pauses import Pause, pause_of, resume
 from punchcard.workspace import stored
 

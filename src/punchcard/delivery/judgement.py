@@ -6,7 +6,7 @@ from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
 from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
-from punchcard.store.outbox import Action, Outcome, Settlement, Started
+from punchcard.store.effects import Action, Outcome, Settlement, Started
 from punchcard.store.schema import EffectState
 
 TOO_MANY_REQUESTS = 429

@@ -16,6 +16,7 @@ from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import OutcomeUnknownError, RetryableError, StorageError
 from punchcard.store import outbox
+from punchcard.store.effects import Lane, Started
 from punchcard.store.engine import Leadership, Store
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class DestinationDelivery:
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: dict[asyncio.Task[None], outbox.Lane] = {}
+        self._in_flight: dict[asyncio.Task[None], Lane] = {}
         self._answered: list[Answered] = []
         self._target: Target | None = None  # as last seen
         self._client: PartnerClient | None = None
@@ -135,9 +136,7 @@ class DestinationDelivery:
             task.add_done_callback(self._in_flight.pop)
         return done
 
-    async def _attempt(
-        self, client: PartnerClient, target: Target, started: outbox.Started, *, send_before: datetime
-    ) -> None:
+    async def _attempt(self, client: PartnerClient, target: Target, started: Started, *, send_before: datetime) -> None:
         begun = self._clock.monotonic()
         try:
             answer = await attempt(

@@ -6,8 +6,8 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from punchcard.destinations.port import EffectKind
+from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import OrderStanding, order_standing
-from punchcard.store.outbox import StoredEffect
 from punchcard.store.schema import EffectState
 
 _WAIT_FOR_ORDER_SECONDS = 2.0

@@ -18,8 +18,8 @@ from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
 from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
 from punchcard.store import outbox
+from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.outbox import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.schema import EffectState
 

@@ -78,6 +78,8 @@ class Source:
                 return self._membership(value, among)
             case Call(name="contains" | "match" | "bool"):
                 return self._value(condition)
+            case Literal(value):
+                return repr(value is True)
             case _:
                 return f"({self._value(condition)} is True)"
 
@@ -108,7 +110,9 @@ class Source:
         return same if operator == "=" else f"(not {same})"
 
     def _equality(self, left: Value, right: Value) -> str:
-        if isinstance(left, Literal) and not isinstance(right, Literal):
+        if isinstance(left, Literal):
+            if isinstance(right, Literal):
+                return repr(functions.equal(_python(left), _python(right)))
             left, right = right, left
         if isinstance(right, Literal):
             if right.value is None or isinstance(right.value, bool):

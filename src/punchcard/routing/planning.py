@@ -35,13 +35,14 @@ class Planner:
     def __init__(self, route: SourceRoute, zone: ZoneInfo) -> None:
         self._route = route
         self._zone = zone
+        self._filters = tuple(one.filters for one in route.destinations if one.filters)
         self._shared: dict[tuple[EventType, str | None], tuple[Fate, ...]] = {}
 
     def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
         """The fates decided so far and the intents whose fate the ledger decides."""
         name = (event.type, event.wire.event)
         plain = not event.wire.integrations or bytes(event.wire.integrations) == _EVERYWHERE
-        if plain and (shared := self._shared.get(name)) is not None:
+        if plain and (shared := self._shared.get(name)) is not None and self._filters_leave(event):
             return shared, ()
         fates: list[Fate] = []
         planned: list[Planned] = []
@@ -52,25 +53,36 @@ class Planner:
             else:
                 planned.append(Planned(destination, answer))
         decided = tuple(fates)
-        if plain and not planned and all(_is_same_for_all(fate) for fate in decided):
+        if plain and not planned and all(map(_is_same_for_all, decided)) and self._filters_leave(event):
             if len(self._shared) >= _REMEMBERED_MAX:
                 self._shared.clear()
             self._shared[name] = decided
         return decided, planned
 
+    def _filters_leave(self, event: Event) -> bool:
+        """True if no filter has anything to do with the event, so that it ends as others of its name do."""
+        for filters in self._filters:  # noqa: SIM110  # a generator for each event costs more than the filters
+            if filters.apply(event) is not None:
+                return False
+        return True
+
 
 def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | Fate:
     """One event at one destination: every gate in Segment's order, then the destination's own mapping."""
-    stopped = _stopped_before_mapping(event, destination)
+    stopped = _stopped_before_filters(event, destination)
     if stopped is not None:
         return stopped
+    if destination.filters and (filtered := destination.filters.apply(event)) is not None:
+        if filtered.event is None:
+            return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
+        event = filtered.event
     try:
         return destination.partner.plan(event, destination.settings, source=source, timezone=zone)
     except RefusedError as refusal:
         return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
 
 
-def _stopped_before_mapping(event: Event, destination: RoutedDestination) -> Fate | None:
+def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fate | None:
     def filtered(reason: str, detail: str) -> Fate:
         return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, reason, detail)
 

@@ -11,8 +11,8 @@ from punchcard.errors import InvariantError
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store import outbox
+from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.fates import Fate, FateKind
-from punchcard.store.outbox import NewEffect, StoredEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _new_effect(claim: Claim) -> NewEffect:
         effect_key=intent.effect_key,
         kind=intent.kind,
         source=claim.source,
-        message_id=outbox.storable(claim.event.message_id),
+        message_id=storable(claim.event.message_id),
         event_name=intent.event_name,
         log_position=claim.position,
         event_index=claim.index,

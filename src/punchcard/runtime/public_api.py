@@ -2,7 +2,8 @@
 
 from litestar import Litestar
 
-from punchcard.api.app import ApiParts, build_api
+from punchcard.api.app import build_api
+from punchcard.api.parts import ApiParts
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, Select, func, select, true, union_all
 
-from punchcard.store.outbox import StoredEffect, effect_of
+from punchcard.store.effects import StoredEffect, effect_of
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 

@@ -1,135 +1,29 @@
 """The outbox: effects added by routing, claimed, attempted and settled by delivery. All writes to `effects`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
+from punchcard.store.effects import (
+    UNCERTAIN_REASONS,
+    NewEffect,
+    Outcome,
+    Settlement,
+    Started,
+    StoredEffect,
+    decimal_text,
+    effect_of,
+    storable,
+    storable_or_none,
+)
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _NO_ANSWER = "the worker stopped before the answer came"
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewEffect:
-    """An effect as routing adds it. Quantities are signed; None leaves the amount of a refund to the ledger."""
-
-    destination: str
-    effect_key: str
-    kind: str
-    source: str
-    message_id: str
-    event_name: str
-    log_position: int
-    event_index: int
-    received_at: datetime
-    customer: str
-    email: str
-    perk: str | None
-    requested_quantity: Decimal | None
-    attributes: Mapping[str, object] | None
-    order_id: str | None
-    is_refund: bool
-
-
-Lane = tuple[str, str]
-"""A customer and a kind of effect."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredEffect:
-    """One row of the outbox and ledger; quantities are signed decimals."""
-
-    id: int
-    destination: str
-    effect_key: str
-    kind: str
-    source: str
-    message_id: str
-    event_name: str
-    received_at: datetime
-    customer: str
-    email: str
-    perk: str | None
-    requested_quantity: Decimal | None
-    quantity: Decimal | None
-    attributes: Mapping[str, object] | None
-    order_id: str | None
-    is_refund: bool
-    state: EffectState
-    reason: str | None
-    detail: str | None
-    attempts: int
-    tries: int
-    due_at: datetime
-    partner_id: str | None
-    created_at: datetime
-    settled_at: datetime | None
-
-    @property
-    def lane(self) -> Lane:
-        """Effects of one lane are delivered in order, one at a time."""
-        return self.customer, self.kind
-
-
-class Action(StrEnum):
-    """What one HTTP call to a partner is for."""
-
-    SEND = "send"  # makes the effect happen
-    READ_BACK = "read_back"  # asks whether it did
-
-
-class Outcome(StrEnum):
-    """How one attempt ended."""
-
-    DELIVERED = "delivered"  # performed, or found performed
-    NOT_FOUND = "not_found"  # read back: surely not there
-    RETRYABLE = "retryable"  # surely not performed
-    REJECTED = "rejected"  # refused for good
-    CREDENTIALS = "credentials"  # refused for its credentials
-    UNKNOWN = "unknown"  # perhaps performed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """An effect on its way: committed as such before the first byte leaves."""
-
-    effect: StoredEffect
-    number: int
-    action: Action
-    perk: str | None
-    quantity: Decimal | None
-    detail: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settlement:
-    """How one attempt ended and what follows for its effect.
-
-    Attributes:
-        counts: False if the try is not held against the effect (the partner only asked to slow down, say).
-    """
-
-    effect_id: int
-    number: int
-    settled_at: datetime
-    status: int | None
-    outcome: Outcome
-    attempt_detail: str | None
-    state: EffectState
-    reason: str | None
-    detail: str | None
-    due_at: datetime
-    partner_id: str | None
-    counts: bool = True
 
 
 _lane = effects.alias("lane")
@@ -249,10 +143,10 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
                 "customer": one.customer,
                 "email": one.email,
                 "perk": one.perk,
-                "requested_quantity": _decimal_text(one.requested_quantity),
-                "quantity": None if one.is_refund else _decimal_text(one.requested_quantity),
+                "requested_quantity": decimal_text(one.requested_quantity),
+                "quantity": None if one.is_refund else decimal_text(one.requested_quantity),
                 "attributes": None if one.attributes is None else json.dumps(dict(one.attributes), sort_keys=True),
-                "order_id": _storable(one.order_id),
+                "order_id": storable_or_none(one.order_id),
                 "is_refund": one.is_refund,
                 "state": EffectState.PENDING,
                 "is_open": True,
@@ -274,7 +168,7 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
     """
     content = {
         "email": new.email,
-        "quantity": _decimal_text(new.requested_quantity),
+        "quantity": decimal_text(new.requested_quantity),
         "event": new.event_name,
         "attributes": None if new.attributes is None else dict(new.attributes),
     }
@@ -323,8 +217,8 @@ def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_
                 "b_id": one.effect.id,
                 "b_number": one.number,
                 "b_perk": one.perk,
-                "b_quantity": _decimal_text(one.quantity),
-                "b_detail": _storable(one.detail),
+                "b_quantity": decimal_text(one.quantity),
+                "b_detail": storable_or_none(one.detail),
                 "b_lease_until": lease_until,
             }
             for one in started
@@ -349,7 +243,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_settled_at": one.settled_at,
                 "b_status": one.status,
                 "b_outcome": one.outcome,
-                "b_detail": _storable(one.attempt_detail),
+                "b_detail": storable_or_none(one.attempt_detail),
             }
             for one in settlements
         ],
@@ -363,10 +257,10 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_state": one.state,
                 "b_open": one.state.is_open,
                 "b_reason": one.reason,
-                "b_detail": _storable(one.detail),
+                "b_detail": storable_or_none(one.detail),
                 "b_counts": 1 if one.counts else 0,
                 "b_due_at": one.due_at,
-                "b_partner_id": _storable(one.partner_id),
+                "b_partner_id": storable_or_none(one.partner_id),
                 "b_end": None if one.state.is_open else one.settled_at,
             }
             for one in settlements
@@ -393,7 +287,7 @@ def put(
             state=state,
             is_open=state.is_open,
             reason=reason,
-            detail=_storable(detail),
+            detail=storable_or_none(detail),
             due_at=due_at,
             lease_until=None,
             settled_at=None if state.is_open else now,
@@ -467,10 +361,6 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
     return reopened
 
 
-# Reasons of a parked effect that may stand at the partner all the same.
-UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key")
-
-
 def next_due(work: Connection, destination: str) -> datetime | None:
     """When the next open effect of the destination is due, None if there is none."""
     instant: datetime | None = work.scalar(
@@ -488,52 +378,3 @@ def _chosen(work: Connection, destination: str, column: object, values: Iterable
         )
         for row in rows:
             yield effect_of(row)
-
-
-def effect_of(row: Row[Any]) -> StoredEffect:
-    """The typed effect of one selected row of `effects`."""
-    values = row._mapping
-    return StoredEffect(
-        id=values["id"],
-        destination=values["destination"],
-        effect_key=values["effect_key"],
-        kind=values["kind"],
-        source=values["source"],
-        message_id=values["message_id"],
-        event_name=values["event_name"],
-        received_at=values["received_at"],
-        customer=values["customer"],
-        email=values["email"],
-        perk=values["perk"],
-        requested_quantity=_decimal(values["requested_quantity"]),
-        quantity=_decimal(values["quantity"]),
-        attributes=None if values["attributes"] is None else json.loads(values["attributes"]),
-        order_id=values["order_id"],
-        is_refund=values["is_refund"],
-        state=EffectState(values["state"]),
-        reason=values["reason"],
-        detail=values["detail"],
-        attempts=values["attempts"],
-        tries=values["tries"],
-        due_at=values["due_at"],
-        partner_id=values["partner_id"],
-        created_at=values["created_at"],
-        settled_at=values["settled_at"],
-    )
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
-
-
-def _decimal_text(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"
-
-
-def storable(text: str) -> str:
-    """The text as both engines can keep it: PostgreSQL takes no U+0000, so the replacement character stands in."""
-    return text.replace("\x00", "\ufffd")
-
-
-def _storable(text: str | None) -> str | None:
-    return None if text is None else storable(text)

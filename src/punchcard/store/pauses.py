@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from punchcard.store.outbox import storable
+from punchcard.store.effects import storable
 from punchcard.store.schema import destination_pauses
 
 

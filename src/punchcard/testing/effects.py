@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.store import outbox
+from punchcard.store.effects import Action, NewEffect, Outcome, Settlement, Started, StoredEffect
 from punchcard.store.ledger import effect_by_key
-from punchcard.store.outbox import Action, NewEffect, Outcome, Settlement, Started, StoredEffect
 from punchcard.store.schema import EffectState
 
 DESTINATION = "perkville"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import func, select
 
 from punchcard.store import ledger
-from punchcard.store.outbox import StoredEffect
+from punchcard.store.effects import StoredEffect
 from punchcard.store.positions import fates_after
 from punchcard.store.schema import EffectState, delivery_attempts
 from punchcard.testing.world import SLUG, SOURCE, World

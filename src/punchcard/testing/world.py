@@ -31,9 +31,9 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.store import outbox
+from punchcard.store.effects import Action, Started
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.outbox import Started
 from punchcard.store.pauses import resume
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
@@ -350,7 +350,7 @@ class World:
 
     def _lose_memory(self) -> None:
         for one in self._sent:
-            if one.heard is None and one.started.action is outbox.Action.SEND and self.clock.now() <= one.send_before:
+            if one.heard is None and one.started.action is Action.SEND and self.clock.now() <= one.send_before:
                 self._cut_off(one.started)
         self.restarts += 1
         self._close_parts()

@@ -9,10 +9,10 @@ from punchcard.lake.reader import LakeReader
 from punchcard.log.port import EventLog
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.batch import read_record
+from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
 from punchcard.store.ledger import StoredAttempt, attempts_of, effect_by_key
-from punchcard.store.outbox import StoredEffect
 from punchcard.store.positions import ROUTING, fates_after, position_of
 from punchcard.store.schema import EffectState
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ from punchcard.destinations.definition import Definition
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, Partner, PartnerClient
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.model import Event, EventType
+from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
@@ -34,6 +35,7 @@ class RoutedDestination:
         destination: As configured; disabled ones are here too.
         invalid: Why its stored settings cannot be used by this version, else None: then its events end as
             INVALID_SETTINGS and its outbox waits.
+        filters: Its filters that are enabled, compiled.
     """
 
     slug: str
@@ -44,6 +46,7 @@ class RoutedDestination:
     fingerprint: str
     destination: Destination
     invalid: str | None = None
+    filters: DestinationFilters = field(default_factory=lambda: DestinationFilters(()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -184,8 +187,16 @@ class SnapshotWatch:
 def _routed(destination: Destination, keyring: Keyring, catalog: Catalog) -> RoutedDestination:
     partner = catalog.get(destination.type) or _MissingPartner(destination.type)
     settings, invalid = None, None
+    filters = DestinationFilters(())
     try:
         settings = partner.read_settings(destination.settings, destination.options)
+        filters = DestinationFilters(
+            [
+                FilterDefinition(title=one.title, condition=one.condition, actions=one.actions)
+                for one in destination.filters
+                if one.enabled
+            ]
+        )
     except ConfigurationError as error:
         invalid = "; ".join(error.message.splitlines())
     return RoutedDestination(
@@ -197,6 +208,7 @@ def _routed(destination: Destination, keyring: Keyring, catalog: Catalog) -> Rou
         fingerprint=settings_fingerprint(destination, keyring),
         destination=destination,
         invalid=invalid,
+        filters=filters,
     )
 
 

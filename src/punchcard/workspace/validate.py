@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
+from punchcard.filters.actions import ActionError, read_actions
+from punchcard.filters.destination_filters import FILTERS_MAX, TITLE_CHARACTERS_MAX
+from punchcard.filters.parser import parse
+from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.document import Catalog, secret_keys
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-FILTER_ACTIONS = ("DROP", "SAMPLE", "DROP_PROPERTIES", "ALLOW_PROPERTIES")
-FILTERS_MAX = 10
-FILTER_TITLE_CHARACTERS_MAX = 64
 _NAME_CHARACTERS_MAX = 200
 # A colon would end the user name of HTTP Basic, in which write keys travel.
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,128}")
@@ -157,24 +158,17 @@ def _filter_problems(path: KeyPath, filters: Sequence[DestinationFilter]) -> Ite
 
 
 def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Problem]:
-    if not 1 <= len(one.title) <= FILTER_TITLE_CHARACTERS_MAX:
+    if not 1 <= len(one.title) <= TITLE_CHARACTERS_MAX:
         yield Problem(
             path=(*path, "title"),
-            message=f"must have 1 to {FILTER_TITLE_CHARACTERS_MAX} characters, has {len(one.title)}",
+            message=f"must have 1 to {TITLE_CHARACTERS_MAX} characters, has {len(one.title)}",
         )
-    if not one.condition.strip():
-        yield Problem(path=(*path, "if"), message="must not be empty")
-    if not one.actions:
-        yield Problem(path=(*path, "actions"), message="at least one action is needed")
-    for index, action in enumerate(one.actions):
-        if action.get("type") not in FILTER_ACTIONS:
-            yield Problem(
-                path=(*path, "actions", index, "type"),
-                message=f"{action.get('type')!r} is not an action; known: {', '.join(FILTER_ACTIONS)}",
-            )
-    if one.enabled:
-        # Ignoring it would let events through that the operator wants kept back.
-        yield Problem(
-            path=(*path, "enabled"),
-            message="filters are not available in this version; set `enabled = false` or take the filter out",
-        )
+    # Those that are switched off too: switching on must not be what finds a mistake.
+    try:
+        parse(one.condition)
+    except ConditionError as error:
+        yield Problem(path=(*path, "if"), message=error.message)
+    try:
+        read_actions(one.actions)
+    except ActionError as error:
+        yield Problem(path=(*path, "actions", *error.path), message=error.message)

@@ -15,7 +15,7 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.store.outbox import Action, Outcome, Started, StoredEffect
+from punchcard.store.effects import Action, Outcome, Started, StoredEffect
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 

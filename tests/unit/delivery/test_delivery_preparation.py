@@ -9,8 +9,8 @@ import pytest
 
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.store import outbox
+from punchcard.store.effects import Outcome
 from punchcard.store.engine import Store
-from punchcard.store.outbox import Outcome
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import new_effect, settlement, standing, started

@@ -260,7 +260,21 @@ name = "Loyal"
 @pytest.mark.parametrize(
     ("filter_lines", "expected"),
     [
-        pytest.param('title = "t"\nif = "a"\nactions = [{ type = "DROP" }]', "filters are not available", id="enabled"),
+        pytest.param(
+            'title = "t"\nif = "event = "\nactions = [{ type = "DROP" }]',
+            "[0].if: at the end: a value is expected",
+            id="bad condition",
+        ),
+        pytest.param(
+            'title = "t"\nif = "event 1"\nenabled = false\nactions = [{ type = "DROP" }]',
+            '[0].if: at character 7, "1": `and`, `or` or the end is expected',
+            id="bad condition of one that is off",
+        ),
+        pytest.param(
+            'title = "t"\nif = "a"\nactions = [{ type = "SAMPLE", percent = 25 }]',
+            "must be a share from 0 to 1",
+            id="percent in hundreds",
+        ),
         pytest.param(
             'if = "a"\nenabled = false\nactions = [{ type = "DROP" }]', "[0].title: is missing", id="no title"
         ),
@@ -279,7 +293,7 @@ name = "Loyal"
         pytest.param('title = "t"\nif = "a"\nenabled = false\nactions = ["DROP"]', "must be a table", id="not a table"),
     ],
 )
-def test_bad_or_enabled_filter_is_refused(filter_lines: str, expected: str) -> None:
+def test_bad_filter_is_refused(filter_lines: str, expected: str) -> None:
     found = problems(f"{MINIMAL}[[destinations.filters]]\n{filter_lines}\n")
     assert any(expected in line for line in found), found
     assert all("destinations.perkville.filters" in line for line in found)

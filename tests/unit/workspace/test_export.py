@@ -15,19 +15,17 @@ names = texts.filter(str.strip)
 printable = names.filter(str.isprintable)  # what settings take
 slugs = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 write_keys = st.text(ascii_lowercase + digits + punctuation.replace(":", ""), min_size=1, max_size=20)
-actions = st.fixed_dictionaries(
-    {"type": st.sampled_from(["DROP", "SAMPLE"])},
-    optional={
-        "percent": st.floats(0, 1),
-        "path": texts,
-        "fields": st.dictionaries(texts, st.lists(texts, max_size=3), max_size=2),
-    },
+fields = st.dictionaries(texts, st.lists(texts, max_size=3), min_size=1, max_size=2)
+actions = (
+    st.just({"type": "DROP"})
+    | st.fixed_dictionaries({"type": st.just("SAMPLE"), "percent": st.floats(0, 1)}, optional={"path": texts})
+    | st.fixed_dictionaries({"type": st.sampled_from(["DROP_PROPERTIES", "ALLOW_PROPERTIES"]), "fields": fields})
 )
 filters = st.builds(
     DestinationFilter,
     title=texts,
-    condition=names,
-    enabled=st.just(False),
+    condition=st.sampled_from(["all", "event = 'x'", 'contains( properties.email, "@x" )']),
+    enabled=st.booleans(),
     actions=st.lists(actions, min_size=1, max_size=3).map(tuple),
 )
 

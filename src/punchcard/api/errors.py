@@ -1,0 +1,47 @@
+"""How the API says that something went wrong: `{"errors": [{type, message, field, status}]}`, as Segment does."""
+
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from punchcard.errors import IngestError, PunchcardError, StorageError
+
+_TYPES = {400: "bad-request", 401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
+
+
+def bad_request(message: str, field: str | None = None) -> HTTPException:
+    """To be raised when the request is wrong; `field` names its parameter or member."""
+    return HTTPException(message, status_code=400, extra={"field": field} if field else None)
+
+
+def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Answer to what a handler or the framework refuses."""
+    extra = error.extra
+    if isinstance(extra, list) and extra and isinstance(extra[0], dict):  # Litestar's own validation
+        first = extra[0]
+        return _answer(error.status_code, str(first.get("message", error.detail)), field=first.get("key"))
+    field = extra.get("field") if isinstance(extra, dict) else None
+    return _answer(error.status_code, error.detail, field=field)
+
+
+def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Response[Any]:
+    """Answer to an error of ours."""
+    if isinstance(error, StorageError):
+        response = _answer(503, error.message, type_="unavailable")
+        response.headers["Retry-After"] = "1"
+        return response
+    return _answer(400 if isinstance(error, IngestError) else 422, error.message, type_=error.code)
+
+
+def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer to what nobody expected; the log gets the rest."""
+    structlog.get_logger("punchcard.api").error("request_failed", path=request.url.path, exc_info=error)
+    return _answer(500, "Punchcard failed on this request; the log has the details", type_="internal-error")
+
+
+def _answer(status: int, message: str, *, field: object = None, type_: str | None = None) -> Response[Any]:
+    error = {"type": type_ or _TYPES.get(status, "error"), "message": message, "field": field, "status": status}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return Response({"errors": [error]}, status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,68 @@
+"""The calls about events: one event's story, and the Event Tester."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, get, post
+from litestar.exceptions import HTTPException
+
+from punchcard.api import bodies
+from punchcard.api.errors import bad_request
+from punchcard.api.parts import Parts
+from punchcard.api.tester import try_event
+from punchcard.workspace.snapshot import Snapshot, SourceRoute
+
+_TEST_BYTES_MAX = 32 * 1024
+
+
+@get("/events/{message_id:str}", sync_to_thread=True, summary="One event's whole story")
+def get_event(message_id: str, parts: Parts) -> dict[str, bodies.EventTrace]:
+    """What became of an event, destination by destination, with every attempt."""
+    story = parts.stories.story(message_id)
+    if story is None:
+        raise HTTPException(
+            f"no event with message id {message_id} was ever received; one sent a moment ago is found at once",
+            status_code=404,
+        )
+    return {"data": bodies.event_trace(story)}
+
+
+@post("/events/test", status_code=200, summary="The Event Tester")
+async def run_event_tester(
+    request: Request[Any, Any, Any], parts: Parts, source: str | None = None, *, send: bool = False
+) -> dict[str, bodies.TestedEvent]:
+    """Run one event through validation, filters and mapping; with `send=true` really take it in."""
+    body = await request.body()
+    if len(body) > _TEST_BYTES_MAX:
+        raise bad_request("one event has at most 32 KB")
+    snapshot = parts.current()
+    route = _source_of(snapshot, source, body)
+    tested = await asyncio.to_thread(try_event, body, route, store=parts.store, clock=parts.clock, snapshot=snapshot)
+    if send and tested.message_id is not None:
+        await parts.append(tested.record(parts.clock))
+    return {"data": tested.answer(sent=send and tested.message_id is not None)}
+
+
+def _source_of(snapshot: Snapshot, slug: str | None, body: bytes) -> SourceRoute:
+    routes = {route.source.slug: (key, route) for key, route in snapshot.by_write_key.items()}
+    if slug is None:
+        write_key = _write_key(body)
+        if write_key is not None and write_key in snapshot.by_write_key:
+            return snapshot.by_write_key[write_key]
+        if len(routes) == 1:
+            return next(iter(routes.values()))[1]
+        raise bad_request(f"say which source the event is from: ?source= one of {', '.join(sorted(routes))}", "source")
+    if slug not in routes:
+        raise HTTPException(f"there is no source {slug}", status_code=404)
+    return routes[slug][1]
+
+
+def _write_key(body: bytes) -> str | None:
+    class Keyed(msgspec.Struct, rename="camel"):
+        write_key: str | None = None
+
+    try:
+        return msgspec.json.decode(body, type=Keyed).write_key
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise bad_request("the body is not one event as a JSON object") from error

@@ -1,0 +1,33 @@
+"""What the API's handlers work with, given to each by the framework under the name `parts`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from litestar.params import Dependency
+
+from punchcard.clock import Clock
+from punchcard.log.port import NewRecord
+from punchcard.store.engine import Store
+from punchcard.traces.story import Stories
+from punchcard.workspace.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiParts:
+    """What the API reads and writes through.
+
+    Attributes:
+        current: The configuration now.
+        append: Makes one request durable in the log, as the Tracking API does.
+    """
+
+    store: Store
+    stories: Stories
+    clock: Clock
+    current: Callable[[], Snapshot]
+    append: Callable[[NewRecord], Awaitable[int]]
+
+
+Parts = Annotated[ApiParts, Dependency(skip_validation=True)]
+"""The type of a handler's parameter `parts`."""

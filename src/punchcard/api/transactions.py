@@ -1,0 +1,58 @@
+"""The ledger of a destination as a list, newest first."""
+
+from typing import Annotated
+
+from litestar import get
+from litestar.exceptions import HTTPException
+from litestar.params import Parameter
+
+from punchcard.api import bodies
+from punchcard.api.errors import bad_request
+from punchcard.api.parts import Parts
+from punchcard.store import ledger
+from punchcard.store.schema import EffectState
+
+_PAGE_DEFAULT = 50
+_PAGE_MAX = 1000
+# What the list's `state` takes, in the words that fates have.
+_STATES = {
+    "pending": (EffectState.PENDING, EffectState.SENDING),
+    "retrying": (EffectState.RETRYING, EffectState.SENDING),
+    "unknown": (EffectState.UNKNOWN,),
+    "parked": (EffectState.PARKED,),
+    "rejected": (EffectState.REJECTED,),
+    "delivered": (EffectState.DELIVERED,),
+}
+
+
+@get("/destinations/{destination_id:str}/transactions", sync_to_thread=True, summary="The ledger, newest first")
+def list_transactions(
+    destination_id: str,
+    parts: Parts,
+    cursor: str | None = None,
+    count: Annotated[int, Parameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
+    email: str | None = None,
+    standing: Annotated[str | None, Parameter(query="state")] = None,  # `state` is a word of the framework's own
+) -> dict[str, bodies.LedgerPage]:
+    """Every transaction of a destination, by customer and state if asked."""
+    if destination_id not in parts.current().destinations:
+        raise HTTPException(f"there is no destination {destination_id}", status_code=404)
+    if standing is not None and standing not in _STATES:
+        raise bad_request(f"state is one of {', '.join(_STATES)}", "state")
+    if cursor is not None and not cursor.isdecimal():
+        raise bad_request("cursor is not one that a page of this list has given", "cursor")
+    states = _STATES[standing] if standing else ()
+    before_id = int(cursor) if cursor else None
+    with parts.store.reading() as work:
+        rows = ledger.page(work, destination_id, count=count + 1, before_id=before_id, customer=email, states=states)
+        total = ledger.count(work, destination_id, customer=email, states=states)
+        shown = rows[:count]
+        ids = [row.id for row in shown]
+        attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+    following = str(shown[-1].id) if len(rows) > count else None
+    return {
+        "data": bodies.LedgerPage(
+            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in shown],
+            pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
+        )
+    }

@@ -1,0 +1,181 @@
+"""An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row
+
+from punchcard.store.schema import EffectState
+
+# Reasons of a parked effect that may stand at the partner all the same.
+UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEffect:
+    """An effect as routing adds it. Quantities are signed; None leaves the amount of a refund to the ledger."""
+
+    destination: str
+    effect_key: str
+    kind: str
+    source: str
+    message_id: str
+    event_name: str
+    log_position: int
+    event_index: int
+    received_at: datetime
+    customer: str
+    email: str
+    perk: str | None
+    requested_quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+    order_id: str | None
+    is_refund: bool
+
+
+Lane = tuple[str, str]
+"""A customer and a kind of effect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredEffect:
+    """One row of the outbox and ledger; quantities are signed decimals."""
+
+    id: int
+    destination: str
+    effect_key: str
+    kind: str
+    source: str
+    message_id: str
+    event_name: str
+    received_at: datetime
+    customer: str
+    email: str
+    perk: str | None
+    requested_quantity: Decimal | None
+    quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+    order_id: str | None
+    is_refund: bool
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    attempts: int
+    tries: int
+    due_at: datetime
+    partner_id: str | None
+    created_at: datetime
+    settled_at: datetime | None
+
+    @property
+    def lane(self) -> Lane:
+        """Effects of one lane are delivered in order, one at a time."""
+        return self.customer, self.kind
+
+
+class Action(StrEnum):
+    """What one HTTP call to a partner is for."""
+
+    SEND = "send"  # makes the effect happen
+    READ_BACK = "read_back"  # asks whether it did
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    DELIVERED = "delivered"  # performed, or found performed
+    NOT_FOUND = "not_found"  # read back: surely not there
+    RETRYABLE = "retryable"  # surely not performed
+    REJECTED = "rejected"  # refused for good
+    CREDENTIALS = "credentials"  # refused for its credentials
+    UNKNOWN = "unknown"  # perhaps performed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """An effect on its way: committed as such before the first byte leaves."""
+
+    effect: StoredEffect
+    number: int
+    action: Action
+    perk: str | None
+    quantity: Decimal | None
+    detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """How one attempt ended and what follows for its effect.
+
+    Attributes:
+        counts: False if the try is not held against the effect (the partner only asked to slow down, say).
+    """
+
+    effect_id: int
+    number: int
+    settled_at: datetime
+    status: int | None
+    outcome: Outcome
+    attempt_detail: str | None
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    due_at: datetime
+    partner_id: str | None
+    counts: bool = True
+
+
+def effect_of(row: Row[Any]) -> StoredEffect:
+    """The typed effect of one selected row of `effects`."""
+    values = row._mapping
+    return StoredEffect(
+        id=values["id"],
+        destination=values["destination"],
+        effect_key=values["effect_key"],
+        kind=values["kind"],
+        source=values["source"],
+        message_id=values["message_id"],
+        event_name=values["event_name"],
+        received_at=values["received_at"],
+        customer=values["customer"],
+        email=values["email"],
+        perk=values["perk"],
+        requested_quantity=_decimal(values["requested_quantity"]),
+        quantity=_decimal(values["quantity"]),
+        attributes=None if values["attributes"] is None else json.loads(values["attributes"]),
+        order_id=values["order_id"],
+        is_refund=values["is_refund"],
+        state=EffectState(values["state"]),
+        reason=values["reason"],
+        detail=values["detail"],
+        attempts=values["attempts"],
+        tries=values["tries"],
+        due_at=values["due_at"],
+        partner_id=values["partner_id"],
+        created_at=values["created_at"],
+        settled_at=values["settled_at"],
+    )
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def decimal_text(value: Decimal | None) -> str | None:
+    """As the ledger keeps an amount: all its digits, never an exponent."""
+    return None if value is None else f"{value:f}"
+
+
+def storable(text: str) -> str:
+    """The text as both engines can keep it: PostgreSQL takes no U+0000, so the replacement character stands in."""
+    return text.replace("\x00", "\ufffd")
+
+
+def storable_or_none(text: str | None) -> str | None:
+    """The same of a text that may be missing."""
+    return None if text is None else storable(text)

@@ -1,0 +1,239 @@
+"""The Public API on a socket of its own, over a real store, log and lake that a test moves step by step.
+
+Real: everything from the log to the ledger, Perkville's mapping included. Scripted: time, and what Perkville answers.
+Nothing routes, feeds the lake or delivers by itself: a test says when.
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import uvicorn
+
+from punchcard.api.app import build_api
+from punchcard.api.parts import ApiParts
+from punchcard.clock import to_micros
+from punchcard.delivery.stages import Answered, Target, attempt, cycle
+from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.destinations.port import DeliveryOptions
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.writer import LakeWriter
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.port import NewRecord
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.router import Router
+from punchcard.store.engine import Store
+from punchcard.store.tokens import create_token
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.traces.story import Stories
+from punchcard.workspace.apply import apply
+from punchcard.workspace.file import read_content
+from punchcard.workspace.keyring import open_keyring
+from punchcard.workspace.snapshot import SnapshotWatch
+
+_START_SECONDS = 20
+
+
+class ApiAnswer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The one error of an answer in the documented shape; fails if it has another."""
+        content = self.json()
+        assert set(content) == {"errors"}, content
+        (error,) = content["errors"]
+        assert set(error) == {"type", "message", "field", "status"}, error
+        assert error["status"] == self.status
+        assert isinstance(error["type"], str)
+        assert error["type"]
+        assert isinstance(error["message"], str)
+        assert error["message"]
+        return dict(error)
+
+
+class PublicApiServer:
+    """The app, and all that stands behind it; as a context manager it is closed at the end.
+
+    Args:
+        folder: Holds log, lake and key.
+        store_url: A fresh database.
+        config: The configuration, as a config file's text.
+    """
+
+    def __init__(self, folder: Path, store_url: str, config: str) -> None:
+        self.clock = ManualClock()
+        self.store = Store(store_url)
+        self.log = SqliteEventLog(folder / "log.db")
+        self._keyring = open_keyring(None, folder / "secret-key")
+        self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
+        self.configure(config)
+        lake = str(folder / "lake")
+        self._feed = LakeFeed(
+            lake=LakeWriter(lake, clock=self.clock),
+            log=self.log,
+            store=self.store,
+            clock=self.clock,
+            rows_max=10**6,
+        )
+        self._router = Router(
+            log=self.log,
+            store=self.store,
+            clock=self.clock,
+            current=self.watch.current,
+            index=MessageIndex(1000),
+            feed=self._feed,
+            on_effects=lambda slugs: None,
+            batch_bytes=1 << 20,
+        )
+        self.partner = ScriptedPartner(clock=self.clock)
+        self._stories = Stories(log=self.log, lake=LakeReader(lake), store=self.store)
+        with self.store.unit_of_work() as work:
+            self.token = create_token(work, "test", clock=self.clock)
+        self.port = 0
+        self._server: uvicorn.Server | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="public-api")
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise TimeoutError("the Public API did not start")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join(_START_SECONDS)
+        self.log.close()
+        self.store.close()
+
+    def configure(self, config: str) -> None:
+        """Make a config file's text the running configuration."""
+        wanted = read_content(config.encode(), "punchcard.toml", environment={})
+        apply(self.store, wanted, clock=self.clock, keyring=self._keyring)
+        self.watch.refresh()
+
+    # --- what happens behind the API ---
+
+    def send(self, *events: Mapping[str, object] | bytes, write_key: str = "wk_website", call: str = "track") -> None:
+        """Events reach the log, each as one request.
+
+        Args:
+            events: Bytes as they are, anything else as JSON.
+        """
+        for event in events:
+            body = event if isinstance(event, bytes) else json.dumps(event).encode()
+            received_at = to_micros(self.clock.now())
+            self.log.append([NewRecord(received_at, write_key, call, "identity", body, "")])
+
+    def route(self) -> None:
+        """Routing does all that waits for it."""
+        while self._router.step():
+            continue
+
+    def feed_lake(self) -> None:
+        """The lake gets all that is routed, and the store forgets its fates."""
+        self._feed.flush()
+
+    def deliver(self, *, slug: str = "perkville", rounds: int = 1) -> None:
+        """Delivery claims and sends what is due, so often; the scripted partner answers."""
+        target = self._target(slug)
+        telemetry = DeliveryTelemetry(slug)
+        answered: list[Answered] = []
+        for _ in range(rounds):
+            done = cycle(self.store, target, answered, room=100, clock=self.clock, telemetry=telemetry)
+            answered = []
+            for started in done.started:
+                client = self.partner.client(ScriptedSettings())
+                answer = asyncio.run(
+                    attempt(client, started, send_before=done.send_before, clock=self.clock, telemetry=telemetry)
+                )
+                answered.append(Answered(started=started, answer=answer, seconds=0.0, fingerprint=target.fingerprint))
+            cycle(self.store, target, answered, room=0, clock=self.clock, telemetry=telemetry)
+            answered = []
+
+    def claim(self, *, slug: str = "perkville") -> None:
+        """Delivery claims what is due and says nothing more: the requests are on their way."""
+        cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
+
+    def _target(self, slug: str) -> Target:
+        routed = self.watch.current().destinations[slug]
+        return Target(
+            slug=slug,
+            partner=routed.partner,
+            settings=routed.settings,
+            options=DeliveryOptions(requests_per_second=0, tries_max=3),
+            fingerprint=routed.fingerprint,
+        )
+
+    # --- what a client does ---
+
+    def request(
+        self, method: str, target: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> ApiAnswer:
+        """Send exactly this, with the token unless `headers` say otherwise, and read the answer.
+
+        Args:
+            target: The request target as it goes over the wire, percent-encoded.
+            headers: An empty value leaves the header out.
+        """
+        every = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, target, body, {name: value for name, value in every.items() if value})
+            answer = connection.getresponse()
+            return ApiAnswer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    async def _serve(self) -> None:
+        commit = GroupCommit(self.log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
+        app = build_api(
+            ApiParts(
+                store=self.store,
+                stories=self._stories,
+                clock=self.clock,
+                current=self.watch.current,
+                append=commit.submit,
+            )
+        )
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            self.port = listening.getsockname()[1]
+            config = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+            self._server = _Server(config, self._ready)
+            await self._server.serve(sockets=[listening])
+            await asyncio.to_thread(commit.stop)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets=sockets)
+        self._ready.set()
