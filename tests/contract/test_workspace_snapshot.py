@@ -107,6 +107,16 @@ def test_change_is_seen_after_the_interval_and_not_asked_for_before(store: Store
     assert watch.current().revision == 2
 
 
+def test_routing_sees_a_change_at_once(store: Store, clock: ManualClock) -> None:
+    watch = watch_of(store, clock)
+    assert watch.newest().revision == 1
+    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING)
+    newest = watch.newest()
+    assert newest.revision == 2
+    assert watch.newest() is newest
+    assert watch.current() is newest
+
+
 def test_same_revision_keeps_the_same_snapshot(store: Store, clock: ManualClock) -> None:
     watch = watch_of(store, clock)
     first = watch.current()
@@ -182,6 +192,7 @@ def test_store_that_fails_keeps_the_last_good_snapshot_and_is_told_once(store: S
         for _ in range(3):
             clock.advance(2)
             assert watch.current() is good
+            assert watch.newest() is good
         failing = False
         clock.advance(2)
         assert watch.current() is good

@@ -48,8 +48,8 @@ def build_api(parts: ApiParts) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Punchcard",
             version=__version__,
-            path="/",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            path="/openapi.json",  # of its own: it answers everything below it, with pages in HTML
+            render_plugins=[JsonRenderPlugin(path="/")],
         ),
         logging_config=None,
     )

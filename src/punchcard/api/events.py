@@ -2,10 +2,12 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, get, post
 from litestar.exceptions import HTTPException
+from litestar.params import FromPath, FromQuery
 
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
@@ -16,9 +18,11 @@ from punchcard.workspace.snapshot import Snapshot, SourceRoute
 _TEST_BYTES_MAX = 32 * 1024
 
 
-@get("/events/{message_id:str}", sync_to_thread=True, summary="One event's whole story")
-def get_event(message_id: str, parts: Parts) -> dict[str, bodies.EventTrace]:
+@get("/events/{message_id:path}", sync_to_thread=True, summary="One event's whole story")
+def get_event(request: Request[Any, Any, Any], message_id: FromPath[str], parts: Parts) -> dict[str, bodies.EventTrace]:
     """What became of an event, destination by destination, with every attempt."""
+    # As it was sent: a path that the framework has read has lost doubled slashes.
+    message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
     story = parts.stories.story(message_id)
     if story is None:
         raise HTTPException(
@@ -30,7 +34,11 @@ def get_event(message_id: str, parts: Parts) -> dict[str, bodies.EventTrace]:
 
 @post("/events/test", status_code=200, summary="The Event Tester")
 async def run_event_tester(
-    request: Request[Any, Any, Any], parts: Parts, source: str | None = None, *, send: bool = False
+    request: Request[Any, Any, Any],
+    parts: Parts,
+    source: FromQuery[str | None] = None,
+    *,
+    send: FromQuery[bool] = False,
 ) -> dict[str, bodies.TestedEvent]:
     """Run one event through validation, filters and mapping; with `send=true` really take it in."""
     body = await request.body()

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from litestar import post
+from litestar.params import JSONBody
 
 from punchcard.api.errors import bad_request
 from punchcard.errors import ConfigurationError
@@ -26,22 +27,23 @@ class PreviewRequest(msgspec.Struct):
     """A filter and an event to try it on; the event need not be valid."""
 
     filter: PreviewedFilter
-    payload: msgspec.Raw
+    payload: dict[str, Any]
 
 
 class PreviewAnswer(msgspec.Struct, rename="camel"):
     """The event before and after the filter; `result` is null if the filter drops it."""
 
-    input_payload: msgspec.Raw
-    result: msgspec.Raw | None
+    input_payload: dict[str, Any]
+    result: dict[str, Any] | None
 
 
 @post("/destination/filters/preview", status_code=200, sync_to_thread=True, summary="Try a filter on an event")
-def preview_filter(data: PreviewRequest) -> Mapping[str, PreviewAnswer]:
+def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer]:
     """What a filter makes of an event. Nothing is saved and nothing is sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
     try:
-        result = preview(definition, bytes(data.payload))
+        left = preview(definition, msgspec.json.encode(data.payload))
     except ConfigurationError as error:
         raise bad_request(error.message, "filter") from error
-    return {"data": PreviewAnswer(input_payload=data.payload, result=None if result is None else msgspec.Raw(result))}
+    result = None if left is None else msgspec.json.decode(left)
+    return {"data": PreviewAnswer(input_payload=data.payload, result=result)}

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
 
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from punchcard.clock import Clock
 from punchcard.log.port import NewRecord
@@ -18,7 +18,7 @@ class ApiParts:
     """What the API reads and writes through.
 
     Attributes:
-        current: The configuration now.
+        current: The configuration as it stands in the store.
         append: Makes one request durable in the log, as the Tracking API does.
     """
 
@@ -29,5 +29,5 @@ class ApiParts:
     append: Callable[[NewRecord], Awaitable[int]]
 
 
-Parts = Annotated[ApiParts, Dependency(skip_validation=True)]
+Parts = NamedDependency[SkipValidation[ApiParts]]
 """The type of a handler's parameter `parts`."""

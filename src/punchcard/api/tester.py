@@ -14,7 +14,7 @@ from punchcard.errors import IngestError
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.log.port import NewRecord
-from punchcard.routing.planning import Planned, plan_at
+from punchcard.routing.planning import Planned, plan_at, stopped_at_source
 from punchcard.routing.settling import Claim, settle_claims
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
@@ -74,9 +74,10 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
     if isinstance(item, IngestFailure):
         failed = Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail)
         return Tested(message_id=None, body=body, source=route, fates=[_without_effect(failed)])
-    fates: list[bodies.TestedDestination] = []
+    stopped = stopped_at_source(route)
+    fates = [] if stopped is None else [_without_effect(stopped)]
     with store.trial() as work:
-        for destination in route.destinations:
+        for destination in () if stopped else route.destinations:
             answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
             if isinstance(answer, Fate):
                 tested = _without_effect(answer)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import get
 from litestar.exceptions import HTTPException
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
@@ -27,12 +27,12 @@ _STATES = {
 
 @get("/destinations/{destination_id:str}/transactions", sync_to_thread=True, summary="The ledger, newest first")
 def list_transactions(
-    destination_id: str,
+    destination_id: FromPath[str],
     parts: Parts,
-    cursor: str | None = None,
-    count: Annotated[int, Parameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
-    email: str | None = None,
-    standing: Annotated[str | None, Parameter(query="state")] = None,  # `state` is a word of the framework's own
+    cursor: FromQuery[str | None] = None,
+    count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
+    email: FromQuery[str | None] = None,
+    standing: Annotated[str | None, QueryParameter(name="state")] = None,  # `state` is a word of the framework's own
 ) -> dict[str, bodies.LedgerPage]:
     """Every transaction of a destination, by customer and state if asked."""
     if destination_id not in parts.current().destinations:

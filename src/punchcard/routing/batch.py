@@ -84,11 +84,6 @@ def plan_batch(
         batch.fates.append(fates)
         if route is None or planner is None:
             fates.extend([_UNKNOWN_SOURCE] * len(items))
-        elif not route.source.enabled:
-            off = Fate(
-                None, FateKind.FAILED_ON_INGEST, "source_disabled", f"source {route.source.slug} is switched off"
-            )
-            fates.extend([(off,)] * len(items))
         else:
             _plan_record(batch, number, planner, source=route.source.slug, index=index)
     return batch

@@ -37,9 +37,13 @@ class Planner:
         self._zone = zone
         self._filters = tuple(one.filters for one in route.destinations if one.filters)
         self._shared: dict[tuple[EventType, str | None], tuple[Fate, ...]] = {}
+        stopped = stopped_at_source(route)
+        self._stopped = None if stopped is None else (stopped,)
 
     def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
         """The fates decided so far and the intents whose fate the ledger decides."""
+        if self._stopped is not None:
+            return self._stopped, ()
         name = (event.type, event.wire.event)
         plain = not event.wire.integrations or bytes(event.wire.integrations) == _EVERYWHERE
         if plain and (shared := self._shared.get(name)) is not None and self._filters_leave(event):
@@ -65,6 +69,16 @@ class Planner:
             if filters.apply(event) is not None:
                 return False
         return True
+
+
+def stopped_at_source(route: SourceRoute) -> Fate | None:
+    """The fate of every event of a source that is switched off or leads nowhere, else None."""
+    slug = route.source.slug
+    if not route.source.enabled:
+        return Fate(None, FateKind.FAILED_ON_INGEST, "source_disabled", f"source {slug} is switched off")
+    if not route.destinations:
+        return Fate(None, FateKind.FILTERED_AT_SOURCE, "no_destination", f"no destination takes events of {slug}")
+    return None
 
 
 def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | Fate:

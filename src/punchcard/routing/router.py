@@ -29,7 +29,7 @@ class Router:
     """Routes the log in order. One at a time: the store's leadership and the position itself see to that.
 
     Args:
-        current: The configuration now.
+        current: The configuration as it stands in the store.
         index: The message ids seen lately, filled up to the position in the store.
         feed: Takes the routed rows to the lake.
         on_effects: Called with the slugs of the destinations that got new effects, after they are committed.

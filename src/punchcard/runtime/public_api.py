@@ -20,5 +20,5 @@ def build_public_api(
     """The Public API on what the serving process has open."""
     stories = Stories(log=log, lake=LakeReader(settings.lake_location()), store=store)
     return build_api(
-        ApiParts(store=store, stories=stories, clock=SystemClock(), current=watch.current, append=commit.submit)
+        ApiParts(store=store, stories=stories, clock=SystemClock(), current=watch.newest, append=commit.submit)
     )

@@ -167,7 +167,7 @@ class Worker:
                 log=log,
                 store=self._store,
                 clock=self._clock,
-                current=self._watch.current,
+                current=self._watch.newest,
                 index=index,
                 feed=feed,
                 on_effects=self._wake,

@@ -97,7 +97,7 @@ class PublicApiServer:
             log=self.log,
             store=self.store,
             clock=self.clock,
-            current=self.watch.current,
+            current=self.watch.newest,
             index=MessageIndex(1000),
             feed=self._feed,
             on_effects=lambda slugs: None,
@@ -131,7 +131,6 @@ class PublicApiServer:
         """Make a config file's text the running configuration."""
         wanted = read_content(config.encode(), "punchcard.toml", environment={})
         apply(self.store, wanted, clock=self.clock, keyring=self._keyring)
-        self.watch.refresh()
 
     # --- what happens behind the API ---
 
@@ -213,7 +212,7 @@ class PublicApiServer:
                 store=self.store,
                 stories=self._stories,
                 clock=self.clock,
-                current=self.watch.current,
+                current=self.watch.newest,
                 append=commit.submit,
             )
         )

@@ -140,6 +140,18 @@ class SnapshotWatch:
         finally:
             self._refreshing.release()
 
+    def newest(self) -> Snapshot:
+        """The snapshot of what stands in the store now, the last good one while that cannot be read.
+
+        For routing: who has saved a change and sends an event then, has it judged by that change.
+
+        Raises:
+            ConfigurationError: there is no good snapshot yet, and the stored configuration cannot be read.
+            StorageError: there is no good snapshot yet, and the store is away.
+        """
+        with self._refreshing:
+            return self._refresh(None) if self._snapshot is None else self._kept_fresh(self._snapshot)
+
     def refresh(self) -> Snapshot:
         """The snapshot of what stands in the store now, for a caller that has just changed it.
 

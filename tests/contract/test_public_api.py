@@ -1,0 +1,408 @@
+"""The Public API from outside: stories of events, the ledger, the Event Tester, tokens, the shape of each error."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "a-secret-that-nobody-sees"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Order Completed" = "123456", "Order Refunded" = "123458", "Checked In" = "123457" }
+[[destinations.filters]]
+title = "no tests"
+if = "properties.test"
+actions = [{ type = "DROP" }]
+"""
+
+SECOND_SOURCE = '\n[[sources]]\nslug = "till"\nwrite_key = "wk_till"\n'
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
+        yield server
+
+
+def order(message_id: str = "m1", *, number: str = "1001", revenue: object = 9.99, **more: Any) -> dict[str, Any]:
+    properties = {"email": "ann@example.com", "order_id": number, "revenue": revenue, **more}
+    return {"messageId": message_id, "userId": "ann", "event": "Order Completed", "properties": properties}
+
+
+def data(api: PublicApiServer, target: str) -> Any:
+    answer = api.request("GET", target)
+    assert answer.status == 200, answer.body
+    content = answer.json()
+    assert set(content) == {"data"}
+    return content["data"]
+
+
+def ledger(api: PublicApiServer, query: str = "") -> Any:
+    return data(api, f"/api/destinations/perkville/transactions{query}")
+
+
+# --- one event's story
+
+
+def test_an_event_that_is_not_routed_yet_is_found(api: PublicApiServer) -> None:
+    api.send(order())
+    story = data(api, "/api/events/m1")
+    assert story["event"]["properties"]["revenue"] == 9.99
+    assert (story["messageId"], story["source"], story["copies"]) == ("m1", None, [])
+    (fate,) = story["fates"]
+    assert (fate["destination"], fate["fate"], fate["reason"]) == (None, "pending", "not_routed_yet")
+
+
+@pytest.mark.parametrize("in_lake", [False, True])
+def test_an_awarded_event_is_told_with_its_transaction_and_attempt(api: PublicApiServer, *, in_lake: bool) -> None:
+    api.send(order())
+    api.route()
+    assert data(api, "/api/events/m1")["fates"][0]["fate"] == "pending"
+    if in_lake:
+        api.feed_lake()
+    api.deliver()
+    (fate,) = data(api, "/api/events/m1")["fates"]
+    assert (fate["destination"], fate["fate"]) == ("perkville", "delivered")
+    transaction = fate["transaction"]
+    assert transaction["effectKey"] == "SEG:website:ORDER:1001:order-completed"
+    assert (transaction["quantity"], transaction["perk"], transaction["email"]) == (
+        "9.99",
+        "123456",
+        "ann@example.com",
+    )
+    (attempt,) = fate["attempts"]
+    assert (attempt["number"], attempt["action"], attempt["outcome"]) == (1, "send", "delivered")
+
+
+def test_each_end_that_earned_nothing_has_its_reason(api: PublicApiServer) -> None:
+    sauna = {**order("not-mapped"), "event": "Sauna Visited"}
+    nobody = {**order("no-email"), "properties": {"order_id": "2", "revenue": 1}}
+    elsewhere = {**order("elsewhere", number="3"), "integrations": {"All": False}}
+    tested = order("filtered", number="4", test=True)
+    nameless = {**order("nameless"), "event": ""}
+    api.send(order(), order("again"), sauna, nobody, elsewhere, tested, nameless)
+    api.route()
+    ends = {}
+    for message_id in ("again", "not-mapped", "no-email", "elsewhere", "filtered", "nameless"):
+        (fate,) = data(api, f"/api/events/{message_id}")["fates"]
+        ends[message_id] = (fate["fate"], fate["reason"])
+        assert fate["detail"] is None or isinstance(fate["detail"], str)
+    assert ends == {
+        "again": ("duplicate", "same_effect"),
+        "not-mapped": ("refused", "not_allowlisted"),
+        "no-email": ("refused", "missing_email"),
+        "elsewhere": ("filtered_at_destination", "FILTERED_BY_INTEGRATIONS_OBJECT"),
+        "filtered": ("filtered_at_destination", "FILTERED_BY_RULES"),
+        "nameless": ("failed_on_ingest", "event_not_defined"),
+    }
+
+
+def test_a_message_that_came_twice_shows_its_copy(api: PublicApiServer) -> None:
+    api.send(order(), order())
+    api.route()
+    story = data(api, "/api/events/m1")
+    assert len(story["copies"]) == 1
+    assert [fate["fate"] for fate in story["fates"]] == ["pending"]
+
+
+@pytest.mark.parametrize(
+    ("message_id", "target"),
+    [
+        ("a b/ü?%", "a%20b%2F%C3%BC%3F%25"),
+        ("SEG:1", "SEG:1"),
+        ("..", "%2E%2E"),
+        ("/a//b/", "%2Fa%2F%2Fb%2F"),
+        ("/events/", "%2Fevents%2F"),
+    ],
+)
+def test_any_message_id_can_be_asked_for(api: PublicApiServer, message_id: str, target: str) -> None:
+    api.send(order(message_id))
+    answer = api.request("GET", f"/api/events/{target}")
+    assert answer.status == 200, answer.body
+    assert answer.json()["data"]["messageId"] == message_id
+
+
+def test_an_event_that_never_came_is_not_found(api: PublicApiServer) -> None:
+    answer = api.request("GET", "/api/events/never")
+    assert answer.status == 404
+    assert answer.error["type"] == "not-found"
+    assert "never" in answer.error["message"]
+
+
+def test_what_is_saved_judges_the_next_event(api: PublicApiServer) -> None:
+    sauna = {"userId": "ann", "event": "Sauna Visited", "properties": {"email": "ann@example.com"}}
+    api.send({**sauna, "messageId": "before"})
+    api.route()
+    api.configure(CONFIG.replace('"Checked In" = "123457"', '"Sauna Visited" = "9"'))
+    api.send({**sauna, "messageId": "after"})
+    api.route()
+    assert data(api, "/api/events/before")["fates"][0]["reason"] == "not_allowlisted"
+    assert data(api, "/api/events/after")["fates"][0]["transaction"]["perk"] == "9"
+
+
+# --- the ledger
+
+
+def test_the_ledger_is_paged_newest_first(api: PublicApiServer) -> None:
+    api.send(*(order(f"m{number}", number=str(number)) for number in range(5)))
+    api.route()
+    seen: list[str] = []
+    cursor, pages = "", 0
+    while True:
+        page = ledger(api, f"?count=2{cursor}")
+        seen += [row["messageId"] for row in page["transactions"]]
+        pages += 1
+        assert page["pagination"]["totalEntries"] == 5
+        if "next" not in page["pagination"]:
+            break
+        # What comes while somebody turns pages moves nothing.
+        api.send(order(f"later-{pages}", number=f"later-{pages}")) if pages < 3 else None
+        cursor = f"&cursor={page['pagination']['next']}"
+    assert (seen, pages) == (["m4", "m3", "m2", "m1", "m0"], 3)
+
+
+def test_the_ledger_is_asked_by_customer_and_state(api: PublicApiServer) -> None:
+    bob = order("bob", number="7", email="bob@example.com")
+    api.send(order(), bob)
+    api.route()
+    api.deliver()
+    api.send(order("m2", number="1002"))
+    api.route()
+    assert {row["messageId"] for row in ledger(api)["transactions"]} == {"m1", "m2", "bob"}
+    assert {row["messageId"] for row in ledger(api, "?state=delivered")["transactions"]} == {"m1", "bob"}
+    assert {row["messageId"] for row in ledger(api, "?state=pending")["transactions"]} == {"m2"}
+    assert [row["messageId"] for row in ledger(api, "?email=bob%40example.com")["transactions"]] == ["bob"]
+    assert ledger(api, "?email=BOB%40Example.com")["pagination"]["totalEntries"] == 1
+    assert ledger(api, "?email=carl%40example.com")["transactions"] == []
+
+
+def test_what_is_on_its_way_counts_as_pending(api: PublicApiServer) -> None:
+    api.send(order())
+    api.route()
+    api.claim()
+    assert ledger(api, "?state=pending")["pagination"]["totalEntries"] == 1
+
+
+def test_a_key_that_came_with_other_content_shows_its_conflict(api: PublicApiServer) -> None:
+    api.send(order(), order("m2", revenue=100))
+    api.route()
+    (row,) = ledger(api)["transactions"]
+    (conflict,) = row["conflicts"]
+    assert conflict["messageId"] == "m2"
+    (fate,) = data(api, "/api/events/m2")["fates"]
+    assert fate["fate"] == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("?state=gone", "state"),
+        ("?cursor=next", "cursor"),
+        ("?count=0", "count"),
+        ("?count=1001", "count"),
+        ("?count=many", "count"),
+    ],
+)
+def test_a_wrong_parameter_is_named(api: PublicApiServer, query: str, field: str) -> None:
+    answer = api.request("GET", f"/api/destinations/perkville/transactions{query}")
+    assert answer.status == 400
+    assert (answer.error["type"], answer.error["field"]) == ("bad-request", field)
+
+
+def test_a_destination_that_is_not_there_is_not_found(api: PublicApiServer) -> None:
+    assert api.request("GET", "/api/destinations/nowhere/transactions").status == 404
+
+
+# --- the Event Tester
+
+
+def tried(api: PublicApiServer, event: object, query: str = "") -> Any:
+    answer = api.request("POST", f"/api/events/test{query}", json.dumps(event).encode())
+    assert answer.status == 200, answer.body
+    return answer.json()["data"]
+
+
+def test_the_tester_shows_the_request_and_sends_nothing(api: PublicApiServer) -> None:
+    tested = tried(api, order())
+    assert (tested["messageId"], tested["sent"]) == ("m1", False)
+    (fate,) = tested["fates"]
+    assert (fate["destination"], fate["fate"]) == ("perkville", "pending")
+    assert fate["transaction"]["quantity"] == "9.99"
+    assert "9.99" in json.dumps(fate["request"])
+    assert "a-secret-that-nobody-sees" not in json.dumps(tested)
+    api.route()
+    assert ledger(api)["transactions"] == []
+    assert api.request("GET", "/api/events/m1").status == 404
+
+
+def test_the_tester_sends_when_asked(api: PublicApiServer) -> None:
+    assert tried(api, order(), "?send=true")["sent"] is True
+    api.route()
+    assert [row["messageId"] for row in ledger(api)["transactions"]] == ["m1"]
+
+
+def test_the_tester_knows_what_the_ledger_holds(api: PublicApiServer) -> None:
+    api.send(order())
+    api.route()
+    assert tried(api, order("other"))["fates"][0]["fate"] == "duplicate"
+    assert tried(api, order("other", revenue=5))["fates"][0]["fate"] == "conflict"
+
+
+@pytest.mark.parametrize("test", [True, False, "yes"])
+def test_the_tester_shows_what_each_filter_saw(api: PublicApiServer, test: object) -> None:
+    (fate,) = tried(api, order(test=test))["fates"]
+    (seen,) = fate["filters"]
+    assert (seen["title"], seen["if"], seen["matched"]) == ("no tests", "properties.test", test is True)
+    assert seen["saw"] == {"properties.test": test}
+    assert fate["reason"] == ("FILTERED_BY_RULES" if test is True else None)
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"event": "Checked In"}, "no_user_anon_id"),
+        ({"userId": "ann"}, "event_not_defined"),
+        ({"type": "x"}, "unknown_type"),
+    ],
+)
+def test_the_tester_says_why_an_event_is_none(api: PublicApiServer, event: object, reason: str) -> None:
+    tested = tried(api, event, "?send=true")
+    assert tested["sent"] is False
+    assert [(fate["fate"], fate["reason"]) for fate in tested["fates"]] == [("failed_on_ingest", reason)]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"nonsense", b'"text"', b"\xff", b"{" * 90_000, b"x" * 40_000, b"null"])
+def test_the_tester_refuses_what_is_no_event(api: PublicApiServer, body: bytes) -> None:
+    answer = api.request("POST", "/api/events/test", body)
+    assert answer.status == 400
+    assert answer.error["message"]
+
+
+def test_the_tester_asks_which_source_when_there_are_two(api: PublicApiServer) -> None:
+    api.configure(CONFIG + SECOND_SOURCE)
+    answer = api.request("POST", "/api/events/test", json.dumps(order()).encode())
+    assert (answer.status, answer.error["field"]) == (400, "source")
+    assert "till, website" in answer.error["message"]
+    assert tried(api, order(), "?source=website")["fates"][0]["fate"] == "pending"
+    assert tried(api, {**order(), "writeKey": "wk_website"})["fates"][0]["fate"] == "pending"
+    assert [fate["reason"] for fate in tried(api, order(), "?source=till")["fates"]] == ["no_destination"]
+    assert api.request("POST", "/api/events/test?source=shop", b"{}").status == 404
+
+
+# --- the preview of a filter
+
+
+def preview(api: PublicApiServer, condition: str, payload: object, **action: Any) -> Any:
+    body = {"filter": {"if": condition, "actions": [action or {"type": "DROP"}]}, "payload": payload}
+    answer = api.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
+    assert answer.status == 200, answer.body
+    return answer.json()["data"]
+
+
+def test_a_filter_is_tried_on_a_payload(api: PublicApiServer) -> None:
+    payload = {"type": "track", "properties": {"price": 3, "items": [{"price": 1}, {"price": 2, "name": "x"}]}}
+    assert preview(api, "all", payload) == {"inputPayload": payload, "result": None}
+    assert preview(api, "type = 'page'", payload) == {"inputPayload": payload, "result": payload}
+    taking = {"type": "DROP_PROPERTIES", "fields": {"properties.items": ["price"]}}
+    assert preview(api, "all", payload, **taking)["result"] == {
+        "type": "track",
+        "properties": {"price": 3, "items": [{}, {"name": "x"}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        ({"filter": {"if": "a =", "actions": [{"type": "DROP"}]}, "payload": {}}, "at the end"),
+        ({"filter": {"if": "a", "actions": [{"type": "SEND"}]}, "payload": {}}, "is not an action"),
+        ({"filter": {"if": "a", "actions": [{"type": "DROP"}]}, "payload": []}, "object"),
+        ({"filter": {"if": "a"}, "payload": {}}, "actions"),
+        ({"payload": {}}, "filter"),
+        ([], ""),
+    ],
+)
+def test_a_preview_that_cannot_be_made_says_why(api: PublicApiServer, body: object, part: str) -> None:
+    answer = api.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
+    assert answer.status == 400
+    assert part in answer.error["message"]
+
+
+# --- tokens, and errors of every kind
+
+
+CALLS = [
+    ("GET", "/api/events/m1"),
+    ("GET", "/api/destinations/perkville/transactions"),
+    ("POST", "/api/events/test"),
+    ("POST", "/api/destination/filters/preview"),
+]
+
+
+@pytest.mark.parametrize(("method", "target"), CALLS)
+@pytest.mark.parametrize(
+    "sent", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic {token}", "{token}", "Bearer {token}x"]
+)
+def test_without_a_token_of_the_workspace_nothing_is_told(
+    api: PublicApiServer, method: str, target: str, sent: str
+) -> None:
+    header = sent.replace("{token}", api.token)
+    answer = api.request(method, target, b"{}" if method == "POST" else None, headers={"Authorization": header})
+    assert answer.status == 401
+    assert answer.error["type"] == "unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_scheme_of_a_token_is_read_in_any_case(api: PublicApiServer) -> None:
+    answer = api.request(
+        "GET", "/api/destinations/perkville/transactions", headers={"Authorization": f"bearer  {api.token} "}
+    )
+    assert answer.status == 200
+
+
+def test_what_is_not_there_is_told_in_the_same_shape(api: PublicApiServer) -> None:
+    assert api.request("GET", "/api/nothing").error["type"] == "not-found"
+    assert api.request("DELETE", "/api/events/m1").error["type"] == "method-not-allowed"
+    assert api.request("GET", "/api/events/").status == 404
+
+
+def test_a_store_that_is_away_is_told_as_that(api: PublicApiServer, tmp_path: Path) -> None:
+    api.store.close()  # it connects again by itself, so its file has to go
+    database, moved = tmp_path / "punchcard.db", tmp_path / "moved.db"
+    database.rename(moved)
+    database.mkdir()
+    answer = api.request("GET", "/api/destinations/perkville/transactions")
+    assert answer.status == 503
+    assert (answer.error["type"], answer.headers["retry-after"]) == ("unavailable", "1")
+    database.rmdir()
+    moved.rename(database)
+    assert api.request("GET", "/api/destinations/perkville/transactions").status == 200
+
+
+def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: PublicApiServer) -> None:
+    answer = api.request("GET", "/api/openapi.json", headers={"Authorization": ""})
+    assert answer.status == 200
+    described = answer.json()
+    calls = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
+    assert calls == {
+        ("GET", "/api/events/{message_id}"),
+        ("GET", "/api/destinations/{destination_id}/transactions"),
+        ("POST", "/api/events/test"),
+        ("POST", "/api/destination/filters/preview"),
+    }
+    parameters = {one["name"] for methods in described["paths"].values() for call in methods.values()
+                  for one in call.get("parameters", [])}  # fmt: skip
+    assert "parts" not in parameters
