@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 
 import tomli_w
@@ -43,8 +44,8 @@ def run_demo(*, port: int) -> int:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
+    _need_senders_library()
     with ExitStack() as stack:
-        gym = stack.enter_context(_gym())
         sandbox_port = _SANDBOX_PORT if _is_free(_SANDBOX_PORT) else 0
         sandbox = stack.enter_context(
             _process("sandbox", "--data", str(_FOLDER / "sandbox"), "--port", str(sandbox_port), expect="http")
@@ -59,7 +60,8 @@ def run_demo(*, port: int) -> int:
         console.print(f"[bold]Perkville[/bold]'s sandbox is at    {sandbox.url}/  (customers, transactions, faults)")
         console.print(f"The configuration is           {config}  (change it: it is live a second later)")
         console.print("A gym sends check-ins, orders and refunds. Ctrl-C stops everything.\n")
-        gym.open(product.url)
+        gym = _Gym(product.url)
+        stack.callback(gym.close)  # before the product stops: what it still has to send would wait for it
         ledger = _Ledger(product.url, (data / "admin-token").read_text().strip())
         shown_how = False
         while not stopping.is_set():
@@ -86,22 +88,22 @@ class _Running:
 
 
 class _Gym:
-    """A small simulated gym: members check in, buy, and now and then give something back."""
+    """A small simulated gym: members check in, buy, and now and then give something back.
 
-    def __init__(self) -> None:
-        self._random = random.Random()
-        self._orders: list[tuple[str, str, Decimal]] = []
+    Args:
+        url: The Tracking API that it sends to, with Segment's own library.
+    """
 
-    def open(self, url: str) -> None:
-        """Send to the Tracking API at `url` from now on, with Segment's own library."""
+    def __init__(self, url: str) -> None:
         from segment.analytics.client import Client
 
-        self._client = Client(_WRITE_KEY, host=url, upload_interval=0.1)
+        self._random = random.Random()
+        self._orders: list[tuple[str, str, Decimal]] = []
+        self._client = Client(_WRITE_KEY, host=url, upload_interval=0.1, max_retries=3)
 
     def close(self) -> None:
         """Send what is left."""
-        if hasattr(self, "_client"):
-            self._client.shutdown()
+        self._client.shutdown()
 
     def something_happens(self) -> None:
         """One event of the gym's day."""
@@ -185,17 +187,10 @@ def _configuration(sandbox_url: str) -> dict[str, object]:
     }
 
 
-@contextmanager
-def _gym() -> Iterator[_Gym]:
-    try:
-        import segment.analytics  # noqa: F401  # asked for early, so that nothing is started in vain
-    except ImportError as error:
-        raise PunchcardError("the demo sends with Segment's library: pip install 'punchcard[demo]'") from error
-    gym = _Gym()
-    try:
-        yield gym
-    finally:
-        gym.close()
+def _need_senders_library() -> None:
+    """Ask early, so that nothing is started in vain."""
+    if find_spec("segment") is None:
+        raise PunchcardError("the demo sends with Segment's library: pip install 'punchcard[demo]'")
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""`punchcard demo`, a newcomer's first minute: all starts, points arrive, the shown trace works, Ctrl-C ends it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_SECONDS = 60
+STOP_SECONDS = 40
+PUNCHCARD = str(Path(sys.executable).parent / "punchcard")
+
+
+class Demo:
+    """A running demo and what it has printed."""
+
+    def __init__(self, folder: Path) -> None:
+        # A group of its own: Ctrl-C in a terminal reaches every process of it, and so does a test's last resort.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PUNCHCARD_")}
+        self._process = subprocess.Popen(
+            [PUNCHCARD, "demo", "--port", "0"],
+            cwd=folder,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._came = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._came:
+                self.lines.append(line.rstrip())
+                self._came.notify_all()
+
+    def wait_for(self, pattern: str, *, times: int = 1) -> re.Match[str]:
+        """The first line that matches, once so many have."""
+
+        def found() -> list[re.Match[str]]:
+            return [match for line in self.lines if (match := re.search(pattern, line))]
+
+        with self._came:
+            assert self._came.wait_for(lambda: len(found()) >= times, PATIENCE_SECONDS), "\n".join(self.lines)
+            return found()[0]
+
+    def interrupt(self) -> int:
+        """Ctrl-C; returns the exit status."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        status = self._process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        return status
+
+    def kill(self) -> None:
+        """The end of what is still there."""
+        self._process.terminate()  # it stops its parts then, which no signal to it reaches
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(STOP_SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextmanager
+def demo(folder: Path) -> Iterator[Demo]:
+    running = Demo(folder)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def transactions(sandbox_url: str) -> list[dict[str, object]]:
+    with urllib.request.urlopen(f"{sandbox_url}/sandbox/transactions", timeout=10) as answer:
+        found: list[dict[str, object]] = json.load(answer)["transactions"]
+    return found
+
+
+def is_gone(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.URLError:
+        return True
+    return False
+
+
+def test_points_flow_until_ctrl_c_and_go_on_the_next_time(tmp_path: Path) -> None:
+    with demo(tmp_path) as first:
+        url = first.wait_for(r"takes events at\s+(http://\S+)/v1/track")[1]
+        sandbox = first.wait_for(r"sandbox is at\s+(http://\S+)/")[1]
+        first.wait_for(r"^  delivered .* × perk 12345\d  \w+@example.com", times=3)
+        command = shlex.split(first.wait_for(r"punchcard trace .*")[0])
+        told = subprocess.run(
+            [PUNCHCARD, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert "perkville: delivered" in told.stdout
+        booked = transactions(sandbox)
+        assert len(booked) >= 3
+        assert len({one["trans_source_id"] for one in booked}) == len(booked)
+        assert first.interrupt() == 0, "\n".join(first.lines)
+        assert is_gone(f"{url}/health/live")
+        assert is_gone(sandbox)
+    with demo(tmp_path) as second:
+        sandbox = second.wait_for(r"sandbox is at\s+(http://\S+)/")[1]
+        second.wait_for(r"^  delivered ")
+        ids = [one["trans_source_id"] for one in transactions(sandbox)]
+        assert {one["trans_source_id"] for one in booked} < set(ids)
+        assert len(set(ids)) == len(ids)
+        assert second.interrupt() == 0, "\n".join(second.lines)
