@@ -25,7 +25,7 @@ def flt(condition: str, *actions: dict[str, Any], title: str = "a filter", enabl
     return DestinationFilter(title=title, condition=condition, actions=actions or (DROP,), enabled=enabled)
 
 
-def planner(*filters: DestinationFilter) -> Planner:
+def planner(*filters: DestinationFilter, consent: tuple[str, ...] = ()) -> Planner:
     destination = Destination(
         slug="perkville",
         type="perkville",
@@ -38,6 +38,7 @@ def planner(*filters: DestinationFilter) -> Planner:
             "eventToPerkMap": {"Checked In": "123457", "Order Completed": "123456"},
         },
         filters=filters,
+        consent=consent,
     )
     workspace = Workspace(
         sources=(Source(slug="website", name="Website", write_keys=("wk",)),), destinations=(destination,)
@@ -93,6 +94,25 @@ def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
 
 def test_a_call_that_the_destination_does_not_take_is_told_before_any_filter() -> None:
     assert fate_of(planner(flt("all")), event(type="page")).reason == "unsupported_event_type"
+
+
+def test_consent_is_asked_before_the_integrations_object_and_any_filter() -> None:
+    planned = planner(flt("all"), consent=("marketing",))
+    refused = {"consent": {"categoryPreferences": {"marketing": False}}}
+    given = {"consent": {"categoryPreferences": {"marketing": True}}}
+    fate = fate_of(planned, event(context=refused, integrations={"All": False}))
+    assert fate.reason == "FILTERED_BY_END_USER_CONSENT"
+    assert "marketing" in str(fate.detail)
+    assert fate_of(planned, event(context=given, integrations={"All": False})).reason != fate.reason
+    assert fate_of(planned, event(context=given)).reason == "FILTERED_BY_RULES"
+
+
+def test_what_was_remembered_of_an_event_without_consent_is_not_given_to_one_with() -> None:
+    planned = planner(consent=("marketing",))
+    refused = {"consent": {"categoryPreferences": {"marketing": False}}}
+    for _ in range(2):
+        assert fate_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
+        assert fate_of(planned, event("Sauna Visited", context=refused)).reason == "FILTERED_BY_END_USER_CONSENT"
 
 
 @pytest.mark.parametrize("filters", [(flt("all", DROP), flt("event = 'x'")), (flt("event = 'x'"), flt("all", DROP))])

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from punchcard.destinations.port import Intent
 from punchcard.errors import RefusedError
 from punchcard.events.model import Event, EventType
+from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.store.fates import Fate, FateKind
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
@@ -36,6 +37,7 @@ class Planner:
         self._route = route
         self._zone = zone
         self._filters = tuple(one.filters for one in route.destinations if one.filters)
+        self._asks_consent = any(one.destination.consent for one in route.destinations)
         self._shared: dict[tuple[EventType, str | None], tuple[Fate, ...]] = {}
         stopped = stopped_at_source(route)
         self._stopped = None if stopped is None else (stopped,)
@@ -46,6 +48,8 @@ class Planner:
             return self._stopped, ()
         name = (event.type, event.wire.event)
         plain = not event.wire.integrations or bytes(event.wire.integrations) == _EVERYWHERE
+        if self._asks_consent and is_stated(event.wire.context):
+            plain = False
         if plain and (shared := self._shared.get(name)) is not None and self._filters_leave(event):
             return shared, ()
         fates: list[Fate] = []
@@ -104,6 +108,9 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fat
         return filtered("INVALID_SETTINGS", f"the settings of {destination.slug} are not valid: {destination.invalid}")
     if not destination.destination.enabled:
         return filtered("destination_disabled", f"{destination.slug} is switched off: enable it to deliver events")
+    refused = missing_consent(event.wire.context, destination.destination.consent)
+    if refused is not None:
+        return filtered("FILTERED_BY_END_USER_CONSENT", f'the end user has not agreed to "{refused}"')
     if event.wire.integrations and not allows(bytes(event.wire.integrations), destination.name):
         return filtered(
             "FILTERED_BY_INTEGRATIONS_OBJECT",

@@ -39,6 +39,8 @@ def _destination(destination: Destination) -> list[str]:
         {"source": destination.sources[0]} if len(destination.sources) == 1 else {"sources": list(destination.sources)}
     )
     head = {"slug": destination.slug, "type": destination.type, **sources, "enabled": destination.enabled}
+    if destination.consent:
+        head["consent"] = list(destination.consent)
     blocks = ["[[destinations]]\n" + tomli_w.dumps(_literal(head))]
     for section, values in (("settings", destination.settings), ("options", destination.options)):
         if values:

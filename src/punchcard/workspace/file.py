@@ -106,12 +106,13 @@ def _source(table: TableReader) -> Source:
 
 
 def _destination(table: TableReader) -> Destination:
-    table.only("slug", "type", "source", "sources", "enabled", "settings", "options", "filters")
+    table.only("slug", "type", "source", "sources", "enabled", "consent", "settings", "options", "filters")
     return Destination(
         slug=table.text("slug"),
         type=table.text("type"),
         sources=_one_or_more(table, "source", "sources"),
         enabled=table.flag("enabled", default=True),
+        consent=table.texts("consent") if table.has("consent") else (),
         settings=table.table("settings").free(),
         options=table.table("options").free(),
         filters=tuple(_filter(inner) for inner in table.tables("filters")),

@@ -48,6 +48,7 @@ class Destination:
         type: Slug of the definition in the catalog.
         sources: Slugs of the sources whose events it gets.
         enabled: False: gets nothing, what is queued stays queued.
+        consent: Categories of consent that it belongs to: it gets an event that states consent only if all are given.
         settings: The partner's settings under their wire keys, plain text secrets included.
         options: Our own tuning under its keys, without defaults filled in.
         filters: Destination filters in order.
@@ -57,6 +58,7 @@ class Destination:
     type: str
     sources: tuple[str, ...]
     enabled: bool = True
+    consent: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     options: Mapping[str, object] = field(default_factory=dict)
     filters: tuple[DestinationFilter, ...] = ()

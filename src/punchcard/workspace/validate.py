@@ -51,6 +51,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
     for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
         yield from _slug_problems(path, destination.slug, slugs)
         yield from _connection_problems(path, destination, known_sources)
+        yield from _consent_problems(path, destination.consent)
         masked = _masked_paths(path, destination, catalog) if takes_masks else frozenset()
         yield from (one for one in _settings_problems(path, destination, catalog) if one.path not in masked)
         yield from _filter_problems(path, destination.filters)
@@ -113,6 +114,15 @@ def _connection_problems(path: KeyPath, destination: Destination, known: set[str
             yield Problem(path=(*path, "sources"), message=f'there is no source "{source}"; known: {listed}')
         elif count > 1:
             yield Problem(path=(*path, "sources"), message=f'source "{source}" is listed twice')
+
+
+def _consent_problems(path: KeyPath, consent: Sequence[str]) -> Iterator[Problem]:
+    for category, count in Counter(consent).items():
+        if not category.strip() or len(category) > _NAME_CHARACTERS_MAX:
+            message = f"a category of consent has 1 to {_NAME_CHARACTERS_MAX} characters"
+            yield Problem(path=(*path, "consent"), message=message)
+        elif count > 1:
+            yield Problem(path=(*path, "consent"), message=f'"{category}" is listed twice')
 
 
 def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog) -> Iterator[Problem]:

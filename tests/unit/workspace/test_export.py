@@ -50,6 +50,7 @@ def workspaces(draw: st.DrawFn) -> Workspace:
             type="perkville",
             sources=draw(connected),
             enabled=draw(st.booleans()),
+            consent=tuple(draw(st.lists(names, max_size=2, unique=True))),
             settings={
                 "apiKey": draw(write_keys),
                 "businessId": "41",
