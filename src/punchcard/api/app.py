@@ -15,6 +15,7 @@ from punchcard.api import errors
 from punchcard.api.events import get_event, run_event_tester
 from punchcard.api.filters import preview_filter
 from punchcard.api.parts import ApiParts
+from punchcard.api.regulations import list_regulations
 from punchcard.api.transactions import list_transactions
 from punchcard.errors import PunchcardError
 from punchcard.store.tokens import verify_token
@@ -37,7 +38,7 @@ def build_api(parts: ApiParts) -> Litestar:
 
     return Litestar(
         path="/api",
-        route_handlers=[get_event, run_event_tester, list_transactions, preview_filter],
+        route_handlers=[get_event, run_event_tester, list_transactions, preview_filter, list_regulations],
         dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
         guards=[needs_token],
         exception_handlers={

@@ -153,6 +153,15 @@ class PartnerClient(Protocol):
     async def check(self) -> Sequence[Finding]:
         """Read what the settings refer to and say what is wrong with it."""
 
+    async def verify(self) -> None:
+        """See that the partner knows these credentials and the account that the settings name.
+
+        Raises:
+            CredentialsError: it does not accept them.
+            RejectedError: the account is not there, or not theirs.
+            RetryableError: it cannot be asked at the moment.
+        """
+
     async def close(self) -> None:
         """Release connections."""
 

@@ -14,6 +14,7 @@ import msgspec
 from punchcard.clock import to_micros
 from punchcard.events.deep import without_depths
 from punchcard.events.faults import UNREADABLE, CheckedContext, Fault, context_fault, explain
+from punchcard.events.forwarded import FORWARDED, plain_event
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.times import corrected, read_time
 
@@ -89,7 +90,7 @@ class Opened:
 
 def open_request(body: bytes) -> Opened | None:
     """See that a request body is one JSON object; None if it is not. Materialises nothing but the write key."""
-    for text in _mended(body):
+    for text in mended(body):
         try:
             text.decode()  # strings are skipped over below without a look at their bytes
             return Opened(text, _write_key(text))
@@ -98,8 +99,8 @@ def open_request(body: bytes) -> Opened | None:
     return None
 
 
-def _mended(body: bytes) -> Iterator[bytes]:
-    """The body as it is, and then without what one event may do to its whole batch."""
+def mended(body: bytes) -> Iterator[bytes]:
+    """The body as it is, and then without what one event may do to its whole batch: take the first that can be read."""
     yield body
     # JavaScript writes half of a split character as an escape.
     mended = _ESCAPES.sub(_mend, body)
@@ -114,21 +115,25 @@ def read_request(
 
     Args:
         body: What `open_request` let through, uncompressed.
-        call: `batch`, or the name of the single call, which then is the event's type.
+        call: `batch`; `partner` or `webhook` for a batch that Segment's cloud forwards; or the name of the single call,
+            which then is the event's type.
         received_at: When the Tracking API took it.
         position: Its place in the log: ids of events that have none are derived from it.
         ip: The sender's address if it is client-side traffic: `context.ip` of events that have none.
 
     Returns:
-        One item per event; one failure for a body that holds none.
+        One item per event (a forwarded deletion is none); one failure for a body that holds none.
     """
-    if call != BATCH:
+    if call != BATCH and call not in FORWARDED:
         return [_Reading(_Batch(), _TYPES.get(call), received_at, position, ip).item(body, 0)]
     batch = _open_batch(body)
     if not batch.batch:
         detail = "the request holds no events: `batch` must be a list with at least one"
         return [IngestFailure("empty_batch", detail, _derived_id(received_at, position, 0), bytes(body))]
     reading = _Reading(batch, None, received_at, position, ip)
+    if call in FORWARDED:
+        events = [event for raw in batch.batch if (event := plain_event(bytes(raw))) is not None]
+        return [reading.item(event, index) for index, event in enumerate(events)]
     items = [reading.item(raw, index) for index, raw in enumerate(batch.batch[:BATCH_EVENTS_MAX])]
     for index, raw in enumerate(batch.batch[BATCH_EVENTS_MAX:_ITEMS_TOLD_MAX], BATCH_EVENTS_MAX):
         detail = f"a batch has at most {BATCH_EVENTS_MAX:,} events; this is number {index + 1:,}"

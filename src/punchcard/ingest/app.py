@@ -3,8 +3,6 @@
 Source: Segment's "HTTP Tracking API" and "Pixel Tracking API", and what its published libraries send.
 """
 
-import base64
-import binascii
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -15,6 +13,7 @@ from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, Inge
 from punchcard.ingest import answers
 from punchcard.ingest.answers import Answer
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
+from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.pixel import pixel_body
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
@@ -40,7 +39,7 @@ _WRITE_KEY_LENGTH_MAX: Final = 256
 
 def handles(path: str) -> bool:
     """True for paths that belong to the Tracking API."""
-    return path.startswith("/v1/")
+    return path.startswith("/v1/") and not path.startswith("/v1/webhooks/")
 
 
 class TrackingApp:
@@ -143,7 +142,7 @@ class TrackingApp:
         opened = open_request(body)
         if opened is None:
             return answers.MALFORMED
-        write_key = _basic_key(authorization) or opened.write_key or ""
+        write_key = basic_key(authorization) or opened.write_key or ""
         if not write_key or len(write_key) > _WRITE_KEY_LENGTH_MAX:
             return answers.NO_WRITE_KEY
         if not self._keys(write_key):
@@ -216,16 +215,6 @@ class TrackingApp:
                 "remotePlugins": [],
             }
         )
-
-
-def _basic_key(authorization: bytes) -> str:
-    """The write key of HTTP Basic, with or without its colon; "" if there is none."""
-    if authorization[:6].lower() != b"basic ":
-        return ""
-    try:
-        return base64.b64decode(authorization[6:].strip()).split(b":", 1)[0].decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
 
 
 def _client_ip(scope: Scope) -> str:

@@ -53,6 +53,10 @@ class IngestTelemetry:
         _unknown_keys.inc()
         self._log.debug("unknown_write_key_met", ends_with=write_key[-4:] if len(write_key) >= 8 else "")
 
+    def deletion_requested(self, *, source: str) -> None:
+        """Somebody upstream wants a user's data deleted; nothing is deleted by itself."""
+        self._log.warning("deletion_requested", source=source, next_step="GET /api/regulations lists all requests")
+
     def append_failed(self, *, error: str) -> None:
         """Nothing can be made durable: senders get 503. Said once until it works again."""
         if not self._is_failing:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from punchcard.clock import from_micros
+from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.lake.schema import LakeRows
@@ -85,6 +86,8 @@ def plan_batch(
         if route is None or planner is None:
             fates.extend([_UNKNOWN_SOURCE] * len(items))
         else:
+            if record.call == PARTNER:
+                planner = planner.under(settings_of(uncompressed(record)))
             _plan_record(batch, number, planner, source=route.source.slug, index=index)
     return batch
 

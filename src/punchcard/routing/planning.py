@@ -1,11 +1,15 @@
 """What one valid event plans at each destination of its source: an intent, or a fate with its reason. No I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from punchcard.destinations.port import Intent
-from punchcard.errors import RefusedError
+from punchcard.errors import ConfigurationError, RefusedError
+from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
@@ -15,6 +19,7 @@ from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
 _SAME_FOR_ALL = frozenset({"not_allowlisted"})
 _REMEMBERED_MAX = 10_000
+_SETTINGS_REMEMBERED_MAX = 100
 # What some senders always put into `integrations`: nothing.
 _EVERYWHERE = b"{}"
 
@@ -39,6 +44,7 @@ class Planner:
         self._filters = tuple(one.filters for one in route.destinations if one.filters)
         self._asks_consent = any(one.destination.consent for one in route.destinations)
         self._shared: dict[tuple[EventType, str | None], tuple[Fate, ...]] = {}
+        self._under: dict[bytes, Planner] = {}
         stopped = stopped_at_source(route)
         self._stopped = None if stopped is None else (stopped,)
 
@@ -67,12 +73,36 @@ class Planner:
             self._shared[name] = decided
         return decided, planned
 
+    def under(self, settings: bytes) -> "Planner":
+        """The planner of the same source under settings that came with the events.
+
+        Args:
+            settings: JSON text of those settings that they replace.
+        """
+        known = self._under.get(settings)
+        if known is None:
+            destinations = tuple(with_settings(one, settings) for one in self._route.destinations)
+            known = Planner(replace(self._route, destinations=destinations), self._zone)
+            if len(self._under) >= _SETTINGS_REMEMBERED_MAX:
+                self._under.clear()
+            self._under[settings] = known
+        return known
+
     def _filters_leave(self, event: Event) -> bool:
         """True if no filter has anything to do with the event, so that it ends as others of its name do."""
         for filters in self._filters:  # noqa: SIM110  # a generator for each event costs more than the filters
             if filters.apply(event) is not None:
                 return False
         return True
+
+
+def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:
+    """The destination as an event sees it that brings its own settings."""
+    try:
+        wanted = {**destination.destination.settings, **msgspec.json.decode(settings, type=dict[str, Any])}
+        return replace(destination, settings=destination.partner.read_settings(wanted, destination.destination.options))
+    except (ConfigurationError, *UNREADABLE) as error:
+        return replace(destination, invalid="; ".join(str(error).splitlines()))
 
 
 def stopped_at_source(route: SourceRoute) -> Fate | None:

@@ -17,6 +17,8 @@ import uvloop
 from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles
+from punchcard.ingest.forwarded_app import ForwardedApp
+from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.gauges import read_gauges
@@ -123,7 +125,15 @@ class Serving:
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
         )
-        app = _Dispatch(tracking, self, commit)
+        forwarded = ForwardedApp(
+            commit,
+            watch=self.watch,
+            store=self.store,
+            keyring=self.keyring,
+            clock=SystemClock(),
+            body_seconds=settings.request_body_seconds,
+        )
+        app = _Dispatch(tracking, forwarded, self, commit)
         server = _Server(
             uvicorn.Config(
                 app,
@@ -175,8 +185,9 @@ class _Server(uvicorn.Server):
 class _Dispatch:
     """Sends a request to the app of its path. The hot path is asked first and costs one comparison."""
 
-    def __init__(self, tracking: TrackingApp, serving: Serving, commit: GroupCommit) -> None:
+    def __init__(self, tracking: TrackingApp, forwarded: ForwardedApp, serving: Serving, commit: GroupCommit) -> None:
         self._tracking = tracking
+        self._forwarded = forwarded
         self._serving = serving
         self._commit = commit
         self._api: AsgiApp | None = None
@@ -190,6 +201,8 @@ class _Dispatch:
             await self._tracking(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
             await (await asyncio.to_thread(self._public_api))(scope, receive, send)
+        elif handles_forwarded(path):
+            await self._forwarded(scope, receive, send)
         elif path == "/health/live":
             await _answer(send, 200, b'{"status":"live"}')
         elif path == "/health/ready":

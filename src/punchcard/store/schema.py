@@ -211,3 +211,14 @@ api_tokens = Table(
     Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token; the token itself is shown once
     Column("created_at", Instant, nullable=False),
 )
+
+deletion_requests = Table(  # one row per user whose data somebody upstream wants deleted
+    "deletion_requests",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("source", String(128), nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    UniqueConstraint("source", "message_id"),
+)

@@ -277,6 +277,9 @@ class ScriptedClient:
         """Nothing to say."""
         return ()
 
+    async def verify(self) -> None:
+        """Every account is known."""
+
     async def close(self) -> None:
         """Note that it was closed."""
         self.closed = True

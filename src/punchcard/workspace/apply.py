@@ -27,7 +27,7 @@ def apply(
     expected_revision: int | None = None,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
-    """Make `wanted` the configuration; what it lacks is removed.
+    """Make `wanted` the configuration; what it lacks is removed, but for what is kept for the partner endpoint.
 
     A masked secret in it, as `export` prints it, keeps the stored one. Secrets that were encrypted with a lost key
     can be given anew.
@@ -52,7 +52,7 @@ def apply(
                 revision=revision,
             )
         current = _readable(stored.read(work), keyring)
-        final = _completed(wanted, current, catalog)
+        final = _completed(_with_kept(wanted, current), current, catalog)
         changes = plan(current, final, catalog=catalog)
         if changes:
             stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
@@ -72,7 +72,7 @@ def preview(store: Store, wanted: Workspace, *, keyring: Keyring, catalog: Catal
     """
     with store.reading() as work:
         current = _readable(stored.read(work), keyring)
-    return plan(current, _completed(wanted, current, catalog), catalog=catalog)
+    return plan(current, _completed(_with_kept(wanted, current), current, catalog), catalog=catalog)
 
 
 def edit(
@@ -107,6 +107,18 @@ def edit(
             # Somebody else won this round, so each repetition is another's progress.
             if error.code != "configuration_changed":
                 raise
+
+
+def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
+    """The wanted workspace with what is kept for the partner endpoint, unless it names that itself."""
+    sources = {one.slug for one in wanted.sources}
+    destinations = {one.slug for one in wanted.destinations}
+    return replace(
+        wanted,
+        sources=wanted.sources + tuple(one for one in current.sources if one.is_kept and one.slug not in sources),
+        destinations=wanted.destinations
+        + tuple(one for one in current.destinations if one.is_kept and one.slug not in destinations),
+    )
 
 
 def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:

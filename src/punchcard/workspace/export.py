@@ -21,9 +21,12 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
         _HEADING,
         tomli_w.dumps({"workspace": _literal({"name": workspace.name, "timezone": workspace.timezone})}),
     ]
-    blocks += ["[[sources]]\n" + tomli_w.dumps(_source(source)) for source in workspace.sources]
+    blocks += ["[[sources]]\n" + tomli_w.dumps(_source(one)) for one in workspace.sources if not one.is_kept]
     for destination in workspace.destinations:
-        blocks += _destination(masked(destination, catalog=catalog))
+        if destination.is_kept:
+            blocks.append(f"# Kept for callers of the partner endpoint, and no part of this file: {destination.slug}\n")
+        else:
+            blocks += _destination(masked(destination, catalog=catalog))
     return "\n".join(blocks)
 
 

@@ -14,12 +14,14 @@ class Source:
         name: Its name for people.
         write_keys: Credentials of its senders; several while one is being replaced.
         enabled: False refuses its events (`source_disabled`).
+        is_kept: Punchcard has made it for callers of the partner endpoint: a config file neither holds nor removes it.
     """
 
     slug: str
     name: str
     write_keys: tuple[str, ...]
     enabled: bool = True
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class Destination:
         settings: The partner's settings under their wire keys, plain text secrets included.
         options: Our own tuning under its keys, without defaults filled in.
         filters: Destination filters in order.
+        is_kept: As of a source.
     """
 
     slug: str
@@ -62,6 +65,7 @@ class Destination:
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     options: Mapping[str, object] = field(default_factory=dict)
     filters: tuple[DestinationFilter, ...] = ()
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,19 @@ async def find_findings(http: PerkvilleHttp, perks: Perks, settings: PerkvilleSe
     return findings
 
 
+async def verify_account(http: PerkvilleHttp, settings: PerkvilleSettings) -> None:
+    """See that the token is good for this business, and the location is one of its own.
+
+    Raises:
+        CredentialsError: Perkville does not accept the token.
+        RejectedError: business or location is not there, not theirs, or not active.
+        RetryableError: Perkville cannot be asked at the moment.
+    """
+    for finding in (await _check_business(http, settings), await _check_location(http, settings)):
+        if not finding.ok:
+            raise RejectedError(f"{finding.subject}: {finding.message}", code="account_unknown")
+
+
 async def _check_business(http: PerkvilleHttp, settings: PerkvilleSettings) -> Finding:
     subject = f"business {settings.business_id}"
     business = await _read(http, settings, settings.wire.businesses_path, settings.business_id)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from punchcard.clock import Clock, SystemClock
-from punchcard.destinations.perkville.checking import find_findings
+from punchcard.destinations.perkville.checking import find_findings, verify_account
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, item_of, read_list
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
@@ -67,6 +67,16 @@ class PerkvilleClient:
     async def check(self) -> Sequence[Finding]:
         """What is right and wrong with token, business, location and every mapped perk, as Perkville sees them."""
         return await find_findings(self._http, self._perks, self._settings)
+
+    async def verify(self) -> None:
+        """See that token, business and location belong together.
+
+        Raises:
+            CredentialsError: Perkville does not accept the token.
+            RejectedError: business or location is not there, not theirs, or not active.
+            RetryableError: Perkville cannot be asked at the moment.
+        """
+        await verify_account(self._http, self._settings)
 
     async def close(self) -> None:
         """Release the connections."""

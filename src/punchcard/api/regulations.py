@@ -1,0 +1,67 @@
+"""Requests to delete users' data, in the shape of Segment's Public API, "Deletion and Suppression"."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.params import FromQuery, QueryParameter
+
+from punchcard.api import bodies
+from punchcard.api.errors import bad_request
+from punchcard.api.parts import Parts
+from punchcard.clock import to_iso
+from punchcard.store.deletions import count_deletions, list_deletions
+
+_PAGE_DEFAULT = 50
+_PAGE_MAX = 1000
+
+
+class Regulation(msgspec.Struct, rename="camel"):
+    """One request; `overallStatus` is INITIALIZED: somebody has to act on it."""
+
+    id: str
+    regulation_type: str
+    subject_type: str
+    subject_ids: list[str]
+    source: str
+    message_id: str
+    overall_status: str
+    created_at: str
+
+
+class RegulationPage(msgspec.Struct):
+    """One page of requests."""
+
+    regulations: list[Regulation]
+    pagination: bodies.Pagination
+
+
+@get("/regulations", sync_to_thread=True, summary="Requests to delete users' data, newest first")
+def list_regulations(
+    parts: Parts,
+    cursor: FromQuery[str | None] = None,
+    count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
+) -> dict[str, RegulationPage]:
+    """What came as `delete` messages from Segment's cloud. Punchcard deletes nothing by itself."""
+    if cursor is not None and not cursor.isdecimal():
+        raise bad_request("cursor is not one that a page of this list has given", "cursor")
+    with parts.store.reading() as work:
+        found = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
+        total = count_deletions(work)
+    shown = found[:count]
+    following = str(shown[-1].id) if len(found) > count else None
+    regulations = [
+        Regulation(
+            id=str(one.id),
+            regulation_type="DELETE_ONLY",
+            subject_type="USER_ID",
+            subject_ids=[one.user_id],
+            source=one.source,
+            message_id=one.message_id,
+            overall_status="INITIALIZED",
+            created_at=to_iso(one.received_at),
+        )
+        for one in shown
+    ]
+    pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
+    return {"data": RegulationPage(regulations=regulations, pagination=pagination)}

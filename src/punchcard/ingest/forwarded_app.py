@@ -1,0 +1,293 @@
+"""The ASGI app that Segment's cloud calls. An answer with 2xx means that all of the request is durable."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from punchcard.clock import Clock, to_micros
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import Definition
+from punchcard.errors import ConfigurationError, CredentialsError, DeliveryError, RejectedError, StorageError
+from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, read_deletion, settings_of
+from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
+from punchcard.ingest.answers import RETRY_AFTER_SECONDS, Answer, make
+from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
+from punchcard.ingest.credentials import basic_key
+from punchcard.ingest.forwarding import (
+    WEBHOOKS,
+    definition_of,
+    events_of,
+    is_signed,
+    read_settings_header,
+    record_bodies,
+)
+from punchcard.ingest.telemetry import IngestTelemetry
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.port import NewRecord
+from punchcard.routing.planning import Planner
+from punchcard.store.deletions import record_deletion
+from punchcard.store.engine import Store
+from punchcard.store.fates import FateKind
+from punchcard.store.pauses import Pause, pause_of
+from punchcard.workspace.kept import Account, account_of, keep, options_of
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Destination
+from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
+
+Scope = dict[str, Any]  # ASGI's own
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# Segment's webhooks bring up to 4,000 events at once, and wait five seconds for an answer.
+_WEBHOOK_BYTES_MAX: Final = 4 * 1024 * 1024
+_VERIFY_SECONDS: Final = 4
+# A token that the partner has accepted is not asked about for this long.
+_VERIFIED_SECONDS: Final = 600
+_VERIFIED_MAX: Final = 10_000
+_JSON: Final = (b"content-type", b"application/json")
+_ACCEPTED: Final = make(202, b"")
+_UNSUPPORTED: Final = frozenset({"unsupported_event_type", "unknown_type"})
+
+
+class _RefusedCallError(Exception):
+    """The request ends with this answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.answer = _told(status, message)
+
+
+class ForwardedApp:
+    """The partner endpoint and the URLs of Segment's Webhook destinations.
+
+    Args:
+        commit: Makes records durable.
+        watch: The configuration, which grows by the accounts that call.
+        body_seconds: How long a client may take to send its body.
+    """
+
+    def __init__(
+        self,
+        commit: GroupCommit,
+        *,
+        watch: SnapshotWatch,
+        store: Store,
+        keyring: Keyring,
+        clock: Clock,
+        body_seconds: float,
+    ) -> None:
+        self._commit = commit
+        self._watch = watch
+        self._store = store
+        self._keyring = keyring
+        self._clock = clock
+        self._bodies = BodyReader(body_seconds)
+        self._telemetry = IngestTelemetry()
+        self._verified: dict[tuple[str, str], float] = {}  # account and token's digest: until when
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path: str = scope["path"]
+        is_webhook = path.startswith(WEBHOOKS)
+        try:
+            if scope["method"] != "POST":
+                raise _RefusedCallError(405, "send events with POST")
+            headers = dict(scope["headers"])
+            bytes_max = _WEBHOOK_BYTES_MAX if is_webhook else EVENT_BYTES_MAX
+            body = await self._bodies.read(receive, bytes_max=bytes_max)
+            if body is None:
+                raise _RefusedCallError(400, f"the request has more than {bytes_max // 1024:,} KB")
+            if is_webhook:
+                answer = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, body)
+            else:
+                answer = await self._partner(path, headers, body)
+        except ClientGoneError:
+            return
+        except _RefusedCallError as refusal:
+            answer = refusal.answer
+        except TimeoutError:
+            answer = _told(408, "the body did not arrive in time")
+        except StorageError as error:
+            self._telemetry.append_failed(error=error.message)
+            answer = _told(503, f"nothing was taken in: {error.message}")
+        status, start, content = answer
+        self._telemetry.request_answered(WEBHOOK if is_webhook else PARTNER, status)
+        self._telemetry.publish_counts()
+        await send(start)
+        await send(content)
+
+    async def _webhook(self, write_key: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+        snapshot = self._watch.current()
+        route = snapshot.by_write_key.get(write_key)
+        signature = headers.get(b"x-signature")
+        if route is None:
+            raise _RefusedCallError(401, "no source has the write key of this address")
+        if signature is not None and not is_signed(body, write_key, signature.decode("latin-1")):
+            raise _RefusedCallError(
+                401,
+                "X-Signature does not fit the body: the shared secret of the webhook must be the source's write key",
+            )
+        messages = events_of(body)
+        if messages is None:
+            raise _RefusedCallError(400, "the body is neither an event nor a list of events as JSON")
+        deletions = [found for one in messages if (found := read_deletion(one)) is not None]
+        events = [one for one in messages if not is_deletion(one)]
+        await self._record_deletions(route.source.slug, deletions)
+        await self._append(write_key, WEBHOOK, record_bodies(events, settings=None, bytes_max=BATCH_BYTES_MAX))
+        return make(200, b'{"success":true}', _JSON)
+
+    async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+        definition = definition_of(path)
+        if definition is None:
+            raise _RefusedCallError(404, f"there is no such destination; known: {', '.join(sorted(CATALOG))}")
+        key = basic_key(headers.get(b"authorization", b""))
+        if not key:
+            raise _RefusedCallError(401, "send the API key by HTTP Basic, as the user's name and without a password")
+        given = read_settings_header(headers.get(b"x-segment-settings", b""), definition)
+        if given is None:
+            raise _RefusedCallError(400, "X-Segment-Settings must be the base64 of a JSON object with the settings")
+        messages = events_of(body)
+        if messages is None or len(messages) != 1:
+            raise _RefusedCallError(400, "the body is not one event as a JSON object")
+        account, snapshot = await self._admitted(definition, key, given)
+        write_key, route = next(
+            (key, route) for key, route in snapshot.by_write_key.items() if route.source.slug == account.slug
+        )
+        if is_deletion(messages[0]):
+            deletion = read_deletion(messages[0])
+            if deletion is None:
+                raise _RefusedCallError(400, "a deletion needs a userId")
+            await self._record_deletions(account.slug, [deletion])
+            return _ACCEPTED
+        (record,) = record_bodies(messages, settings=given, bytes_max=BATCH_BYTES_MAX)
+        # What is refused is recorded too: its reason stays on record, and routing comes to the same.
+        await self._append(write_key, PARTNER, [record])
+        self._refuse_if_not_awarded(record, Planner(route, snapshot.zone).under(settings_of(record)))
+        await self._refuse_if_paused(account.slug)
+        return _ACCEPTED
+
+    async def _admitted(
+        self, definition: Definition, key: str, given: Mapping[str, object]
+    ) -> tuple[Account, Snapshot]:
+        """The caller's account and a snapshot that knows it, once the partner has accepted its token."""
+        secret = next(one.key for one in definition.settings if one.secret)
+        settings = {**given, secret: key}
+        account = account_of(definition, settings)
+        snapshot = self._watch.current()
+        standing = snapshot.destinations.get(account.slug)
+        configured = [one.destination for one in snapshot.destinations.values()]
+        try:
+            typed = CATALOG[definition.slug].read_settings(settings, options_of(configured, account))
+        except ConfigurationError as error:
+            raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
+        if standing is not None and not standing.destination.is_kept:
+            raise _RefusedCallError(
+                403, f"the configuration has a {account.slug} of its own, which takes no such calls"
+            )
+        if standing is None or (
+            standing.destination.settings.get(secret) != key and not self._is_verified(account, key)
+        ):
+            await self._verify(definition, account, key, typed)
+            await self._keep(account, settings)
+        elif _maps_more(standing.destination, settings):
+            await self._keep(account, {**settings, secret: standing.destination.settings.get(secret)})
+        return account, self._watch.current()
+
+    def _is_verified(self, account: Account, key: str) -> bool:
+        return self._verified.get(self._digest(account, key), 0) > self._clock.monotonic()
+
+    def _digest(self, account: Account, key: str) -> tuple[str, str]:
+        return account.slug, self._keyring.fingerprint(key.encode())
+
+    async def _verify(self, definition: Definition, account: Account, key: str, settings: object) -> None:
+        """Ask the partner whether the token belongs to the account; nobody else's word counts."""
+        client = CATALOG[definition.slug].client(settings)
+        name = definition.name
+        try:
+            async with asyncio.timeout(_VERIFY_SECONDS):
+                await client.verify()
+        except CredentialsError as error:
+            raise _RefusedCallError(403 if error.status == 403 else 401, error.message) from error
+        except RejectedError as error:
+            raise _RefusedCallError(400, error.message) from error
+        except (DeliveryError, TimeoutError) as error:
+            raise _RefusedCallError(503, f"{name} cannot be asked about this API key at the moment: {error}") from error
+        finally:
+            await client.close()
+        if len(self._verified) >= _VERIFIED_MAX:
+            self._verified.clear()
+        self._verified[self._digest(account, key)] = self._clock.monotonic() + _VERIFIED_SECONDS
+
+    async def _keep(self, account: Account, settings: Mapping[str, object]) -> None:
+        def keep_now() -> None:
+            keep(self._store, account, settings, clock=self._clock, keyring=self._keyring)
+            self._watch.refresh()
+
+        try:
+            await asyncio.to_thread(keep_now)
+        except ConfigurationError as error:
+            raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
+
+    async def _append(self, write_key: str, call: str, bodies: Sequence[bytes]) -> None:
+        received_at = to_micros(self._clock.now())
+        records = [NewRecord(received_at, write_key, call, "identity", one, "") for one in bodies]
+        await asyncio.gather(*map(self._commit.submit, records))
+
+    async def _record_deletions(self, source: str, deletions: Sequence[Deletion]) -> None:
+        def record_now() -> None:
+            with self._store.unit_of_work() as work:
+                for one in deletions:
+                    is_new = record_deletion(
+                        work,
+                        source=source,
+                        message_id=one.message_id,
+                        user_id=one.user_id,
+                        received_at=self._clock.now(),
+                    )
+                    if is_new:
+                        self._telemetry.deletion_requested(source=source)
+
+        if deletions:
+            await asyncio.to_thread(record_now)
+
+    def _refuse_if_not_awarded(self, record: bytes, planner: Planner) -> None:
+        """Say at once what routing will say: the sender's debugger shows it.
+
+        Raises:
+            _RefusedCallError: the event earns nothing for a reason that its sender can mend.
+        """
+        # Position 0 is no record's.
+        (item,) = read_request(record, call=PARTNER, received_at=self._clock.now(), position=0)
+        if isinstance(item, IngestFailure):
+            raise _RefusedCallError(501 if item.reason in _UNSUPPORTED else 400, item.detail)
+        for fate in planner.plan(item)[0]:
+            if fate.reason in _UNSUPPORTED:
+                raise _RefusedCallError(501, fate.detail or "")
+            if fate.fate is FateKind.REFUSED:
+                raise _RefusedCallError(400, fate.detail or "")
+
+    async def _refuse_if_paused(self, slug: str) -> None:
+        def pause_now() -> Pause | None:
+            with self._store.reading() as work:
+                return pause_of(work, slug)
+
+        pause = await asyncio.to_thread(pause_now)
+        if pause is not None:
+            detail = f"{pause.detail}. The event is kept, and goes out once the API key is replaced"
+            raise _RefusedCallError(401, detail)
+
+
+def _maps_more(standing: Destination, settings: Mapping[str, object]) -> bool:
+    """True if a map in the settings has a name that the standing one lacks."""
+    for key, value in settings.items():
+        before = standing.settings.get(key)
+        if isinstance(value, Mapping) and not (isinstance(before, Mapping) and value.keys() <= before.keys()):
+            return True
+    return False
+
+
+def _told(status: int, message: str) -> Answer:
+    """An answer that Segment shows to its users."""
+    headers = [(b"retry-after", RETRY_AFTER_SECONDS)] if status == 503 else []
+    return make(status, msgspec.json.encode({"message": message}), _JSON, *headers)

@@ -1,0 +1,122 @@
+"""What Segment's cloud calls: the partner endpoint, and the URL of a Webhook destination.
+
+Source: Segment's partner documentation, "Build a subscription webhook", and its catalog page "Webhooks".
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import Definition, FieldType
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.forwarded import folded
+from punchcard.events.parse import mended
+
+WEBHOOKS: Final = "/v1/webhooks/segment/"
+PARTNERS: Final = "/partner/"
+_members = msgspec.json.Decoder(dict[str, Any])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_encoder = msgspec.json.Encoder()
+
+
+def handles_forwarded(path: str) -> bool:
+    """True for paths that Segment's cloud calls."""
+    return path.startswith((PARTNERS, WEBHOOKS))
+
+
+def read_settings_header(value: bytes, definition: Definition) -> dict[str, object] | None:
+    """The settings of an `X-Segment-Settings` header under the definition's keys; None if it cannot be read.
+
+    Args:
+        value: Base64 of a JSON object; its keys may be of any casing, and its numbers stand for text.
+    """
+    try:
+        text = base64.b64decode(value.strip().translate(bytes.maketrans(b"-_", b"+/")) + b"==")
+        given = _members.decode(text)
+    except (binascii.Error, *UNREADABLE):
+        return None
+    fields = {folded(field.key): field for field in definition.settings if not field.secret}
+    found: dict[str, object] = {}
+    for key, content in given.items():
+        field = fields.get(folded(key))
+        if field is not None and content is not None:
+            found[field.key] = _as_field(content, field.type)
+    return found
+
+
+def _as_field(content: object, type_: FieldType) -> object:
+    """The value in the type of its field where Segment writes it in another."""
+    if type_ is FieldType.STRING and isinstance(content, int) and not isinstance(content, bool):
+        return str(content)
+    if type_ is FieldType.BOOLEAN and isinstance(content, str) and content.lower() in ("true", "false"):
+        return content.lower() == "true"
+    if type_ is FieldType.TEXT_MAP and isinstance(content, Mapping):
+        return {str(name): _as_field(one, FieldType.STRING) for name, one in content.items()}
+    return content
+
+
+def definition_of(path: str) -> Definition | None:
+    """The destination that a path of the partner endpoint names."""
+    partner = CATALOG.get(path.removeprefix(PARTNERS).rstrip("/"))
+    return None if partner is None else partner.definition
+
+
+def is_signed(body: bytes, secret: str, signature: str) -> bool:
+    """True if the signature is that of the body, or for a list of events that of the first of them."""
+    for text in _signed_texts(body):
+        wanted = hmac.new(secret.encode(), text, hashlib.sha1).hexdigest()
+        if hmac.compare_digest(wanted.encode(), signature.strip().lower().encode("utf-8", "replace")):
+            return True
+    return False
+
+
+def _signed_texts(body: bytes) -> Sequence[bytes]:
+    if not body.lstrip().startswith(b"["):
+        return [body]
+    try:
+        elements = _elements.decode(body)
+    except UNREADABLE:
+        return [body]
+    return [body, bytes(elements[0])] if elements else [body]
+
+
+def events_of(body: bytes) -> list[bytes] | None:
+    """The messages of a body that is one event or a list of them; None if it is neither."""
+    for text in mended(body):
+        try:
+            text.decode()
+            if text.lstrip().startswith(b"["):
+                return [bytes(one) for one in _elements.decode(text)]
+            _object.decode(text)
+        except UNREADABLE:
+            continue
+        return [text]
+    return None
+
+
+def record_bodies(events: Sequence[bytes], *, settings: Mapping[str, object] | None, bytes_max: int) -> list[bytes]:
+    """The events as bodies of log records, each of limited size.
+
+    Args:
+        settings: Those that came along, None for a webhook.
+    """
+    head = b'{"batch":[' if settings is None else b'{"settings":%s,"batch":[' % _encoder.encode(settings)
+    bodies: list[bytes] = []
+    chosen: list[bytes] = []
+    size = 0
+    for event in events:
+        if chosen and size + len(event) > bytes_max:
+            bodies.append(head + b",".join(chosen) + b"]}")
+            chosen, size = [], 0
+        chosen.append(event)
+        size += len(event) + 1
+    if chosen:
+        bodies.append(head + b",".join(chosen) + b"]}")
+    return bodies
