@@ -17,11 +17,11 @@ demo: $(VENV)/.runtime ## run the whole pipeline on this machine: a sandbox Perk
 
 install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
-test: $(VENV)/.dev browser ## run all tests but the soak
+test: browser ## run all tests but the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
-browser: ## install what the browser tests need, where npm and apt are there to do it
-	@tests/browser/install
+browser: $(VENV)/.dev ## install what the browser tests need, where apt is there to do it
+	@tests/browser/install $(BIN)/python
 
 check: $(VENV)/.dev ## format, lint, types, import contract, docs
 	$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ MODULES = (
 NO_REASONS = {
     "punchcard_error",
     "refused",
+    "account_unknown",
     "invalid_filter",
     "invalid_request",
     "invalid_configuration",

@@ -17,6 +17,7 @@ import punchcard.ingest.telemetry
 import punchcard.routing.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies
 from punchcard.api.filters import PreviewAnswer, PreviewRequest
+from punchcard.api.regulations import Regulation, RegulationPage
 from punchcard.cli.app import app
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import WireEvent
@@ -197,6 +198,8 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         bodies.TestedDestination,
         bodies.FilterSeen,
         PreviewRequest,
+        Regulation,
+        RegulationPage,
         PreviewAnswer,
     ],
     ids=lambda body: body.__name__,

