@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from punchcard.cli.options import quiet_logs
-from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
+from punchcard.runtime.applying import apply_with_warnings
 from punchcard.runtime.assemble import open_keyring, open_store
 from punchcard.runtime.check import check_partner, run_check
 from punchcard.runtime.settings import Settings
 from punchcard.workspace import stored
-from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
 from punchcard.workspace.file import read_file
@@ -35,14 +34,14 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool) -> None:
     wanted = read_file(file, os.environ)
     store = open_store(settings)
     try:
-        keyring = open_keyring(settings)
-        if dry_run:
-            changes = preview(store, wanted, keyring=keyring)
-        else:
-            changes = apply(store, wanted, clock=SystemClock(), keyring=keyring)
+        changes, warnings = apply_with_warnings(
+            store, wanted, settings=settings, keyring=open_keyring(settings), dry_run=dry_run
+        )
     finally:
         store.close()
     print(render(changes))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if changes:
         print("nothing was changed: this was a dry run" if dry_run else "applied; running processes take it up at once")
 

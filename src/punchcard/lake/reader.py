@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from punchcard.clock import from_micros
+from punchcard.clock import from_micros, to_micros
 from punchcard.errors import StorageError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.place import Place
@@ -53,6 +53,17 @@ _FIND = """
 _KNOWN_IDS = f"""
     SELECT message_id FROM read_parquet(?, hive_partitioning = false)
     WHERE message_id IS NOT NULL AND NOT contains(fates, '{FAILED_ON_INGEST}')
+    ORDER BY log_position DESC, event_index DESC
+    LIMIT ?
+"""
+
+
+_NAMED = """
+    SELECT message_id, type, event, user_id, anonymous_id, source, epoch_us(received_at), epoch_us(timestamp),
+           log_position, event_index, encode(payload), fates
+    FROM read_parquet(?, hive_partitioning = false)
+    WHERE type = 'track' AND event IN (SELECT unnest(?)) AND source IN (SELECT unnest(?))
+          AND epoch_us(received_at) >= ?
     ORDER BY log_position DESC, event_index DESC
     LIMIT ?
 """
@@ -145,11 +156,32 @@ class LakeReader:
             for begin in range(0, len(ids), _IDS_PER_LIST):
                 yield ids[begin : begin + _IDS_PER_LIST]
 
+    def recent_events(
+        self, *, names: Sequence[str], sources: Sequence[str], since: datetime, limit: int
+    ) -> Iterator[LakeEvent]:
+        """The newest track events of these names and sources, roughly newest first.
+
+        Args:
+            since: None that was received before this instant.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        wanted = limit
+        for file in self._files():  # newest first
+            if wanted <= 0:
+                return
+            if file.day < since.date():
+                continue
+            rows = self._query(_NAMED, [file], list(names), list(sources), to_micros(since), wanted)
+            wanted -= len(rows)
+            yield from map(_event, rows)
+
     def _files(self) -> list[DataFile]:
         with self._lock:
             return self._table.files() if self._table.refresh() else []
 
-    def _query(self, sql: str, files: Sequence[DataFile], value: str | int) -> list[tuple[Any, ...]]:
+    def _query(self, sql: str, files: Sequence[DataFile], *values: str | int | Sequence[str]) -> list[tuple[Any, ...]]:
         if not files:
             return []
         import duckdb
@@ -157,7 +189,7 @@ class LakeReader:
         paths = [self._place.full(file.path) for file in files]
         try:
             with self._cursor() as cursor:
-                return cursor.execute(sql, [paths, value]).fetchall()
+                return cursor.execute(sql, [paths, *values]).fetchall()
         except duckdb.Error as error:
             raise StorageError(f"the lake at {self._place.url} cannot be read: {error}") from error
 

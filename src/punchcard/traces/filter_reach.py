@@ -1,0 +1,122 @@
+"""What a filter would have done to the events of the last week: told when it is saved, before points are missed."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import FieldType
+from punchcard.errors import StorageError
+from punchcard.events.model import Event
+from punchcard.events.parse import BATCH, read_request
+from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition
+from punchcard.lake.reader import LakeReader
+from punchcard.workspace.model import Destination, DestinationFilter, Workspace
+
+_DAYS = 7
+_EVENTS_MAX = 100_000
+_NAMES_TOLD_MAX = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterReach:
+    """What one filter would have dropped of the mapped events of the last week.
+
+    Attributes:
+        dropped: How many, by event name.
+        seen: How many mapped events there were, of which at most the newest 100,000 count.
+    """
+
+    destination: str
+    title: str
+    dropped: Counter[str]
+    seen: int
+
+    def __str__(self) -> str:
+        most = sorted(self.dropped.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMES_TOLD_MAX]
+        names = [f'"{name}" {count:,}' for name, count in most]
+        if len(self.dropped) > _NAMES_TOLD_MAX:
+            names.append("…")
+        newest = "newest " if self.seen >= _EVENTS_MAX else ""
+        return (
+            f'filter "{self.title}" of {self.destination} would have dropped {self.dropped.total():,} of the '
+            f"{newest}{self.seen:,} mapped events of the last {_DAYS} days: {', '.join(names)}"
+        )
+
+
+def find_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: datetime) -> list[FilterReach]:
+    """Of each filter that is new or changed and would have dropped events that earn points, how many.
+
+    Raises:
+        StorageError: the lake cannot be read.
+    """
+    standing = {one.slug: one for one in before.destinations}
+    found: list[FilterReach] = []
+    for destination in after.destinations:
+        known = standing[destination.slug].filters if destination.slug in standing else ()
+        fresh = [one for one in destination.filters if one.enabled and not _stands(one, known) and _drops(one)]
+        if fresh and destination.enabled:
+            found += _reach(destination, fresh, lake, now)
+    return found
+
+
+def tell_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: datetime) -> list[str]:
+    """The same as sentences, for whoever saves filters; a lake that cannot be read is said in one."""
+    try:
+        return [str(one) for one in find_reach(before, after, lake=lake, now=now)]
+    except StorageError as error:
+        return [f"whether filters would have dropped events of the last week cannot be told: {error.message}"]
+
+
+def _reach(
+    destination: Destination, filters: Sequence[DestinationFilter], lake: LakeReader, now: datetime
+) -> list[FilterReach]:
+    names = _mapped_names(destination)
+    if not names:
+        return []
+    compiled = [DestinationFilters([_definition(one)]) for one in filters]
+    dropped: list[Counter[str]] = [Counter() for _ in filters]
+    seen = 0
+    since = now - timedelta(days=_DAYS)
+    for row in lake.recent_events(names=names, sources=destination.sources, since=since, limit=_EVENTS_MAX):
+        (event,) = read_request(
+            b'{"batch":[%s]}' % row.payload, call=BATCH, received_at=row.received_at, position=row.log_position
+        )
+        if not isinstance(event, Event):
+            continue
+        seen += 1
+        for one, counts in zip(compiled, dropped, strict=True):
+            outcome = one.apply(event)
+            if outcome is not None and outcome.event is None:
+                counts[row.event or ""] += 1
+    return [
+        FilterReach(destination=destination.slug, title=one.title, dropped=counts, seen=seen)
+        for one, counts in zip(filters, dropped, strict=True)
+        if counts
+    ]
+
+
+def _mapped_names(destination: Destination) -> list[str]:
+    """The event names that the destination's maps have."""
+    partner = CATALOG.get(destination.type)
+    if partner is None:
+        return []
+    maps = [field.key for field in partner.definition.settings if field.type is FieldType.TEXT_MAP]
+    return sorted({name for key in maps for name in _keys(destination.settings.get(key))})
+
+
+def _keys(value: object) -> Iterable[str]:
+    return value.keys() if isinstance(value, dict) else ()
+
+
+def _stands(one: DestinationFilter, known: Sequence[DestinationFilter]) -> bool:
+    return any((old.condition, old.actions) == (one.condition, one.actions) and old.enabled for old in known)
+
+
+def _drops(one: DestinationFilter) -> bool:
+    return any(action.get("type") in ("DROP", "SAMPLE") for action in one.actions)
+
+
+def _definition(one: DestinationFilter) -> FilterDefinition:
+    return FilterDefinition(title=one.title, condition=one.condition, actions=one.actions)
