@@ -1,10 +1,13 @@
 """`python -m bench [NAME …]`: run the benches one after the other, never two at once."""
 
 import importlib
+import logging
 import os
 import sys
 
-_ALL = ("ingest", "routing", "delivery", "latency", "startup", "lake_lookup")
+import structlog
+
+_ALL = ("ingest", "routing", "filters", "delivery", "latency", "startup", "lake_lookup")
 
 
 def main(names: list[str]) -> int:
@@ -13,6 +16,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"there is no bench {', '.join(unknown)}; there are {', '.join(_ALL)}", file=sys.stderr)
         return 2
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     for name in names or _ALL:
         print(f"== {name} (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)", flush=True)
         importlib.import_module(f"bench.{name}").main()

@@ -10,11 +10,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bench.delivery import settings_for
+from bench.filters import TEN
 from bench.report import Figure, show
 from bench.workload import EVENTS_PER_BODY, bodies
 from punchcard.clock import SystemClock, to_micros
@@ -27,7 +29,7 @@ from punchcard.routing.router import Router
 from punchcard.store.engine import Store
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _EVENTS = 1_000_000
@@ -41,6 +43,34 @@ _IDS_MIN = 2_000_000
 def main(events: int = _EVENTS) -> None:
     """Measure and print."""
     ceiling = _parse_ceiling()
+    plain, memory = _measure(events, ())
+    show(
+        Figure(
+            name=f"routing {events:,} events, lake included, one core",
+            unit="events/s",
+            values=[plain],
+            target=80_000,
+            ceiling=ceiling,
+            ceiling_name="bare msgspec parse",
+        )
+    )
+    for done, megabytes in memory:
+        print(f"  resident after {done:>12,} events: {megabytes:7.1f} MB")
+    if events <= _EVENTS:
+        filtered, _ = _measure(events, TEN)
+        show(
+            Figure(
+                name="the same with ten filters",
+                unit="events/s",
+                values=[filtered],
+                target=0.7 * plain,
+                ceiling=plain,
+                ceiling_name="the rate without",
+            )
+        )
+
+
+def _measure(events: int, conditions: Sequence[str]) -> tuple[float, list[tuple[int, float]]]:
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "log.db"
         SqliteEventLog(log_path).close()
@@ -49,42 +79,21 @@ def main(events: int = _EVENTS) -> None:
             stdin=subprocess.PIPE,
         )
         try:
-            rate, memory = _route(Path(folder), log_path, events)
+            return _route(Path(folder), log_path, events, conditions)
         finally:
             assert filling.stdin is not None
             filling.stdin.close()
             filling.wait()
-    show(
-        Figure(
-            name=f"routing {events:,} events, lake included, one core",
-            unit="events/s",
-            values=[rate],
-            target=80_000,
-            ceiling=ceiling,
-            ceiling_name="bare msgspec parse",
-        )
-    )
-    for done, megabytes in memory:
-        print(f"  resident after {done:>12,} events: {megabytes:7.1f} MB")
 
 
-def _route(folder: Path, log_path: Path, events: int) -> tuple[float, list[tuple[int, float]]]:
+def _route(
+    folder: Path, log_path: Path, events: int, conditions: Sequence[str]
+) -> tuple[float, list[tuple[int, float]]]:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     clock = SystemClock()
     store = Store(f"sqlite:///{folder / 'punchcard.db'}")
     keyring = Keyring("bench")
-    settings, options = settings_for("http://127.0.0.1:1")
-    apply(
-        store,
-        Workspace(
-            sources=(Source(slug="bench", name="Bench", write_keys=("wk_bench",)),),
-            destinations=(
-                Destination(slug="perkville", type="perkville", sources=("bench",), settings=settings, options=options),
-            ),
-        ),
-        clock=clock,
-        keyring=keyring,
-    )
+    apply(store, _workspace(conditions), clock=clock, keyring=keyring)
     from punchcard.lake.writer import LakeWriter
 
     log = SqliteEventLog(log_path)
@@ -93,7 +102,7 @@ def _route(folder: Path, log_path: Path, events: int) -> tuple[float, list[tuple
         log=log,
         store=store,
         clock=clock,
-        current=SnapshotWatch(store, keyring, clock=clock).current,
+        current=SnapshotWatch(store, keyring, clock=clock).newest,
         index=MessageIndex(_IDS_MIN),
         feed=feed,
         on_effects=lambda _: None,
@@ -120,6 +129,27 @@ def _route(folder: Path, log_path: Path, events: int) -> tuple[float, list[tuple
     log.close()
     store.close()
     return events / seconds, memory
+
+
+def _workspace(conditions: Sequence[str]) -> Workspace:
+    settings, options = settings_for("http://127.0.0.1:1")
+    filters = tuple(
+        DestinationFilter(title=f"filter {number}", condition=one, actions=({"type": "DROP"},))
+        for number, one in enumerate(conditions)
+    )
+    return Workspace(
+        sources=(Source(slug="bench", name="Bench", write_keys=("wk_bench",)),),
+        destinations=(
+            Destination(
+                slug="perkville",
+                type="perkville",
+                sources=("bench",),
+                settings=settings,
+                options=options,
+                filters=filters,
+            ),
+        ),
+    )
 
 
 def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:

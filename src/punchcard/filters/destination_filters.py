@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, cast
 
 import msgspec
@@ -76,6 +77,18 @@ class _Filter:
     condition: Condition
     actions: Actions
 
+    def dropped(self) -> Filtered:
+        """What becomes of an event that it drops; the same for all of them."""
+        if self.actions.drops:
+            detail = f'filter "{self.title}" drops events with {print_condition(self.condition)}'
+        elif self.actions.samples:
+            sample = self.actions.samples[0]
+            of = f" by {'.'.join(sample.path)}" if sample.path else ""
+            detail = f'filter "{self.title}" keeps a share of {sample.percent:g}{of}, and this event is not in it'
+        else:
+            detail = f'filter "{self.title}" drops no event'
+        return Filtered(event=None, reason="FILTERED_BY_RULES", detail=detail)
+
 
 _Matches = Callable[[Event], bool]
 
@@ -95,6 +108,7 @@ class DestinationFilters:
 
     def __init__(self, definitions: Sequence[FilterDefinition]) -> None:
         self._filters = [_Filter(one.title, parse(one.condition), read_actions(one.actions)) for one in definitions]
+        self._dropped = [one.dropped() for one in self._filters]
         samples = [one.path for each in self._filters for one in each.actions.samples if one.path is not None]
         paths = paths_of([one.condition for one in self._filters])
         self.depends_on = frozenset(path[0] for path in [*paths, *samples])
@@ -116,14 +130,7 @@ class DestinationFilters:
                 return self._edited(event, found)
         except _UNREADABLE as error:
             return self._failed(event, error)
-        filter_ = self._filters[found]
-        if filter_.actions.drops:
-            detail = f'filter "{filter_.title}" drops events with {print_condition(filter_.condition)}'
-        else:
-            (sample,) = filter_.actions.samples[:1]
-            of = f" by {'.'.join(sample.path)}" if sample.path else ""
-            detail = f'filter "{filter_.title}" keeps a share of {sample.percent:g}{of}, and this event is not in it'
-        return Filtered(event=None, reason="FILTERED_BY_RULES", detail=detail)
+        return self._dropped[found]
 
     def explain(self, event: Event) -> list[Explained]:
         """For people: what each filter sees of the event, and what it decides."""
@@ -180,7 +187,7 @@ def preview(definition: FilterDefinition, payload: bytes) -> bytes | None:
         raise ConfigurationError(f"the payload cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise ConfigurationError("the payload must be a JSON object")
-    if not _payload_matcher(condition)(value):
+    if not payload_matcher(condition)(value):
         return payload
     for sample in actions.samples:
         message_id = value.get("messageId")
@@ -264,12 +271,21 @@ def _value_of(path: tuple[str, ...]) -> Callable[[Event], object]:
     return _function(reading, Source(reading.expression), [f"return {reading.expression(Path(path))}"])
 
 
-def _payload_matcher(condition: Condition) -> Callable[[dict[str, object]], bool]:
-    """The condition over a decoded payload, for the preview: there is no event yet."""
-    source = Source(lambda path: f"dig(event, {path.parts!r})")
-    names = {"dig": dig, **source.names}
+def payload_matcher(condition: Condition) -> Callable[[dict[str, object]], bool]:
+    """The condition as a function of a decoded payload, which need not be an event: for the preview."""
+    variables = count()
+
+    def read(path: Path) -> str:
+        first, *rest = path.parts
+        value = f"event.get({first!r})"
+        for part in rest:
+            name = f"v{next(variables)}"
+            value = f"({name}.get({part!r}) if ({name} := {value}).__class__ is dict else None)"
+        return value
+
+    source = Source(read)
     text = f"def decide(event):\n    return {source.condition(condition)}\n"
-    return cast("Callable[[dict[str, object]], bool]", _defined(text, {**names, **source.names}))
+    return cast("Callable[[dict[str, object]], bool]", _defined(text, source.names))
 
 
 def _function(reading: Reading, source: Source, lines: Sequence[str]) -> Callable[[Event], object]:

@@ -12,6 +12,7 @@ from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.plan import Change
+from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 
 def apply_with_warnings(
@@ -35,3 +36,16 @@ def apply_with_warnings(
     # What is switched on and unchanged needs no look, and the lake none if no filter is new.
     lake = LakeReader(settings.lake_location())
     return changes, tell_reach(before, wanted, lake=lake, now=SystemClock().now())
+
+
+def apply_and_log(store: Store, wanted: Workspace, *, settings: Settings, keyring: Keyring) -> Sequence[Change]:
+    """The same for who reads the log: each sentence is a line of it.
+
+    Raises:
+        ConfigurationError: the workspace is not valid.
+        StorageError: the store is away.
+    """
+    changes, warnings = apply_with_warnings(store, wanted, settings=settings, keyring=keyring)
+    for warning in warnings:
+        WorkspaceTelemetry().filter_saved_that_drops(warning=warning)
+    return changes

@@ -7,9 +7,8 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -17,10 +16,6 @@ from punchcard.errors import PunchcardError
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
-
-if TYPE_CHECKING:
-    from punchcard.workspace.model import Workspace
-    from punchcard.workspace.plan import Change
 
 _FAILED = 1
 
@@ -35,23 +30,20 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: the file is wrong, the port is taken, or storage cannot be opened.
     """
     _prepare(settings, fresh_counters=True)
-    from punchcard.runtime.applying import apply_with_warnings
+    from punchcard.runtime.applying import apply_and_log
     from punchcard.runtime.serve import Serving
     from punchcard.runtime.worker_child import WorkerChild
     from punchcard.workspace.file_watch import FileWatch
-    from punchcard.workspace.telemetry import WorkspaceTelemetry
 
     with Serving(settings) as serving:
         watch = None
 
-        def apply_file(wanted: "Workspace") -> "Sequence[Change]":
-            changes, warnings = apply_with_warnings(serving.store, wanted, settings=settings, keyring=serving.keyring)
-            for warning in warnings:
-                WorkspaceTelemetry().filter_saved_that_drops(warning=warning)
-            return changes
-
         if config is not None:
-            watch = FileWatch(config, apply_file, environment=os.environ)
+            watch = FileWatch(
+                config,
+                lambda wanted: apply_and_log(serving.store, wanted, settings=settings, keyring=serving.keyring),
+                environment=os.environ,
+            )
             watch.apply_now()
             serving.watch.refresh()
         token = serving.first_token()

@@ -259,6 +259,7 @@ conditions = st.recursive(
     ),
     max_leaves=5,
 )
+any_text = st.text(max_size=40) | st.text("ab ()[]!=<>'\".,\\019 andor", max_size=40)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
@@ -286,7 +287,7 @@ def test_any_condition_is_true_or_false_of_any_event(condition: Condition, prope
 
 
 @settings(max_examples=500, deadline=None)
-@given(text=st.text(max_size=40) | st.text("ab ()[]!=<>'\".,\\019 andor", max_size=40))
+@given(text=any_text)
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     try:
         condition = parse(text)
@@ -296,3 +297,16 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
         assert parse(print_condition(condition)) == condition
         return
     assert 0 <= position <= len(text)
+
+
+@pytest.mark.soak
+@settings(max_examples=50_000, deadline=None)
+@given(
+    text=any_text, condition=conditions, properties=st.dictionaries(names, json_values, max_size=3), other=json_values
+)
+def test_parser_and_evaluator_stand_a_long_fuzz(
+    text: str, condition: Condition, properties: object, other: object
+) -> None:
+    test_any_text_is_read_or_refused_with_a_place.hypothesis.inner_test(text)
+    test_what_is_written_is_read_as_the_same.hypothesis.inner_test(condition)
+    test_any_condition_is_true_or_false_of_any_event.hypothesis.inner_test(condition, properties, other)
