@@ -21,7 +21,6 @@ LARGER_FILES = {
     "tests/contract/test_perkville_client.py": 775,
 }
 LARGER_FUNCTIONS = {
-    "bench/routing.py:_route": 52,
     "tests/contract/test_store_engine.py:"
     "test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room": 57,
 }

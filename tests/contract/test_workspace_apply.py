@@ -34,7 +34,9 @@ DESTINATION = Destination(
     },
     options={"requestsPerSecond": 5},
     filters=(
-        DestinationFilter(title="t", condition="a", enabled=False, actions=({"type": "SAMPLE", "percent": 0.1},)),
+        DestinationFilter(
+            title="t", condition="a", enabled=False, actions=({"type": "SAMPLE", "percent": 0.1},), id="flt_1"
+        ),
     ),
 )
 WORKSPACE = Workspace(

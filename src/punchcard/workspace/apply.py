@@ -10,6 +10,7 @@ from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
 from punchcard.workspace.document import Catalog, secret_keys, unseal
+from punchcard.workspace.filter_ids import with_filter_ids
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.plan import Change, plan
@@ -140,7 +141,10 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
         replace(
             wanted,
             destinations=tuple(
-                _with_kept_secrets(one, standing.get(one.slug), catalog, problems) for one in wanted.destinations
+                with_filter_ids(
+                    _with_kept_secrets(one, standing.get(one.slug), catalog, problems), standing.get(one.slug)
+                )
+                for one in wanted.destinations
             ),
         )
     )

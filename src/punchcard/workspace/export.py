@@ -7,6 +7,7 @@ import tomli_w
 from punchcard.destinations.catalog import CATALOG
 from punchcard.workspace.document import Catalog, masked
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import keep_literal
 
 _HEADING = """\
@@ -34,14 +35,16 @@ def _source(source: Source) -> dict[str, object]:
     keys: dict[str, object] = (
         {"write_key": source.write_keys[0]} if len(source.write_keys) == 1 else {"write_keys": list(source.write_keys)}
     )
-    return _literal({"slug": source.slug, "name": source.name, **keys, "enabled": source.enabled})
+    type_ = {} if source.type == DEFAULT_SOURCE_TYPE else {"type": source.type}
+    return _literal({"slug": source.slug, "name": source.name, **type_, **keys, "enabled": source.enabled})
 
 
 def _destination(destination: Destination) -> list[str]:
     sources: dict[str, object] = (
         {"source": destination.sources[0]} if len(destination.sources) == 1 else {"sources": list(destination.sources)}
     )
-    head = {"slug": destination.slug, "type": destination.type, **sources, "enabled": destination.enabled}
+    name = {"name": destination.name} if destination.name else {}
+    head = {"slug": destination.slug, "type": destination.type, **name, **sources, "enabled": destination.enabled}
     if destination.consent:
         head["consent"] = list(destination.consent)
     blocks = ["[[destinations]]\n" + tomli_w.dumps(_literal(head))]
@@ -53,7 +56,8 @@ def _destination(destination: Destination) -> list[str]:
 
 
 def _filter(one: DestinationFilter) -> str:
-    head = _literal({"title": one.title, "if": one.condition, "enabled": one.enabled})
+    description = {"description": one.description} if one.description else {}
+    head = _literal({"title": one.title, "if": one.condition, **description, "enabled": one.enabled})
     return f"[[destinations.filters]]\n{tomli_w.dumps(head)}actions = {_inline(_literal_value(list(one.actions)))}\n"
 
 

@@ -10,6 +10,7 @@ from punchcard.workspace.document import Catalog
 from punchcard.workspace.key_lines import line_of, stands
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
 from punchcard.workspace.validate import entry_paths, find_problems
 
@@ -95,21 +96,23 @@ def _read(root: TableReader) -> Workspace:
 
 
 def _source(table: TableReader) -> Source:
-    table.only("slug", "name", "write_key", "write_keys", "enabled")
+    table.only("slug", "name", "type", "write_key", "write_keys", "enabled")
     slug = table.text("slug")
     return Source(
         slug=slug,
         name=table.text("name", default=slug or "nameless"),
         write_keys=_one_or_more(table, "write_key", "write_keys"),
+        type=table.text("type", default=DEFAULT_SOURCE_TYPE),
         enabled=table.flag("enabled", default=True),
     )
 
 
 def _destination(table: TableReader) -> Destination:
-    table.only("slug", "type", "source", "sources", "enabled", "consent", "settings", "options", "filters")
+    table.only("slug", "type", "name", "source", "sources", "enabled", "consent", "settings", "options", "filters")
     return Destination(
         slug=table.text("slug"),
         type=table.text("type"),
+        name=table.text("name", default=""),
         sources=_one_or_more(table, "source", "sources"),
         enabled=table.flag("enabled", default=True),
         consent=table.texts("consent") if table.has("consent") else (),
@@ -120,10 +123,11 @@ def _destination(table: TableReader) -> Destination:
 
 
 def _filter(table: TableReader) -> DestinationFilter:
-    table.only("title", "if", "enabled", "actions")
+    table.only("title", "if", "description", "enabled", "actions")
     return DestinationFilter(
         title=table.text("title"),
         condition=table.text("if"),
+        description=table.text("description", default=""),
         enabled=table.flag("enabled", default=True),
         actions=tuple(action.free() for action in table.tables("actions")),
     )

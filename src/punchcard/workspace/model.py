@@ -13,6 +13,7 @@ class Source:
         slug: Its word in keys and files, `[a-z0-9-]`, never changed.
         name: Its name for people.
         write_keys: Credentials of its senders; several while one is being replaced.
+        type: What sends, as a word of the catalog of sources; it chooses the snippets that people are shown.
         enabled: False refuses its events (`source_disabled`).
         is_kept: Punchcard has made it for callers of the partner endpoint: a config file neither holds nor removes it.
     """
@@ -20,6 +21,7 @@ class Source:
     slug: str
     name: str
     write_keys: tuple[str, ...]
+    type: str = "http-api"
     enabled: bool = True
     is_kept: bool = False
 
@@ -33,12 +35,16 @@ class DestinationFilter:
         condition: FQL text (`if` in files).
         enabled: False leaves it out.
         actions: The actions as data, e.g. `{"type": "DROP"}`.
+        description: What it is for.
+        id: Given when it is applied; it outlives changes as long as the title stays, or the API changes it by its id.
     """
 
     title: str
     condition: str
     enabled: bool = True
     actions: tuple[Mapping[str, object], ...] = ()
+    description: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class Destination:
     Attributes:
         slug: Its word in files, the API and the ledger; never changed.
         type: Slug of the definition in the catalog.
+        name: Its name for people; empty for the definition's.
         sources: Slugs of the sources whose events it gets.
         enabled: False: gets nothing, what is queued stays queued.
         consent: Categories of consent that it belongs to: it gets an event that states consent only if all are given.
@@ -60,6 +67,7 @@ class Destination:
     slug: str
     type: str
     sources: tuple[str, ...]
+    name: str = ""
     enabled: bool = True
     consent: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)

@@ -94,7 +94,7 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
     for key, value in values.items():
-        if key != "slug":
+        if key not in ("slug", "is_kept"):
             yield from _leaves((key,), value)
 
 
@@ -102,9 +102,11 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
     if isinstance(value, Mapping) and (value or len(path) == 1):
         for key, item in value.items():
             yield from _leaves((*path, key), item)
-    elif path[0] == "filters" and isinstance(value, list):
+    elif path[0] == "filters" and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
+    elif value == "" or (path[0] == "filters" and path[-1] == "id"):
+        return  # left out, or given by nobody
     else:
         yield path, value
 

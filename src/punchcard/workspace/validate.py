@@ -15,6 +15,7 @@ from punchcard.workspace.document import Catalog, secret_keys
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse
+from punchcard.workspace.source_types import SOURCE_TYPES
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NAME_CHARACTERS_MAX = 200
@@ -46,10 +47,15 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
         yield from _slug_problems(path, source.slug, [s.slug for s in workspace.sources])
         yield from _name_problems((*path, "name"), source.name)
         yield from _write_key_problems(path, source, write_key_uses)
+        if source.type not in SOURCE_TYPES:
+            known = ", ".join(sorted(SOURCE_TYPES))
+            yield Problem(path=(*path, "type"), message=f'there is no source of type "{source.type}"; known: {known}')
     known_sources = {source.slug for source in workspace.sources}
     slugs = [destination.slug for destination in workspace.destinations]
     for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
         yield from _slug_problems(path, destination.slug, slugs)
+        if destination.name:
+            yield from _name_problems((*path, "name"), destination.name)
         yield from _connection_problems(path, destination, known_sources)
         yield from _consent_problems(path, destination.consent)
         masked = _masked_paths(path, destination, catalog) if takes_masks else frozenset()

@@ -52,7 +52,7 @@ def test_added_and_removed_parts_are_told_with_their_values() -> None:
     ]
     told = render(changes)
     assert (
-        '+ source app\n    name: "Website"\n    write_keys: ["wk"]\n    enabled: true\n- destination perkville\n'
+        '+ source app\n    name: "Website"\n    write_keys: ["wk"]\n    type: "http-api"\n    enabled: true\n- destination perkville\n'
         in told
     )
     assert "a-token" not in told

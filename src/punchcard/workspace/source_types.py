@@ -1,0 +1,52 @@
+"""The catalog of sources: what may send. All speak the Tracking API; the type chooses the snippets that people see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+DEFAULT_SOURCE_TYPE: Final = "http-api"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceType:
+    """One entry."""
+
+    slug: str
+    name: str
+    description: str
+    category: str
+
+
+_TYPES: Final = (
+    SourceType(
+        slug="javascript",
+        name="Javascript",
+        description="A website with analytics.js, Segment's library for browsers.",
+        category="Website",
+    ),
+    SourceType(
+        slug="ios", name="iOS", description="An app with Segment's library for Apple devices.", category="Mobile"
+    ),
+    SourceType(
+        slug="android", name="Android", description="An app with Segment's library for Android.", category="Mobile"
+    ),
+    SourceType(slug="python", name="Python", description="A server with Segment's Python library.", category="Server"),
+    SourceType(
+        slug="node-js", name="Node.js", description="A server with Segment's Node.js library.", category="Server"
+    ),
+    SourceType(
+        slug=DEFAULT_SOURCE_TYPE,
+        name="HTTP API",
+        description="Whatever can send JSON over HTTP: curl, a till, a back office.",
+        category="Server",
+    ),
+    SourceType(
+        slug="segment",
+        name="Segment's cloud",
+        description="Segment's Webhook destination, for those whose sources stay there.",
+        category="Cloud app",
+    ),
+)
+
+SOURCE_TYPES: Final[Mapping[str, SourceType]] = MappingProxyType({one.slug: one for one in _TYPES})
