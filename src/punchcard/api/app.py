@@ -12,14 +12,75 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from punchcard import __version__
 from punchcard.api import errors
+from punchcard.api.catalog import (
+    get_destination_catalog,
+    get_source_catalog,
+    list_destination_catalog,
+    list_source_catalog,
+)
+from punchcard.api.destinations import (
+    create_destination,
+    delete_destination,
+    get_destination,
+    list_destinations,
+    update_destination,
+)
 from punchcard.api.events import get_event, run_event_tester
-from punchcard.api.filters import preview_filter
+from punchcard.api.filters import (
+    create_filter,
+    delete_filter,
+    get_filter,
+    list_filters,
+    preview_filter,
+    update_filter,
+)
 from punchcard.api.parts import ApiParts
 from punchcard.api.regulations import list_regulations
+from punchcard.api.sources import (
+    create_source,
+    create_write_key,
+    delete_source,
+    delete_write_key,
+    get_source,
+    list_connected_destinations,
+    list_sources,
+    update_source,
+)
 from punchcard.api.transactions import list_transactions
+from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.store.tokens import verify_token
 
+HANDLERS = (
+    get_workspace,
+    list_destination_catalog,
+    get_destination_catalog,
+    list_source_catalog,
+    get_source_catalog,
+    list_sources,
+    create_source,
+    get_source,
+    update_source,
+    delete_source,
+    list_connected_destinations,
+    create_write_key,
+    delete_write_key,
+    list_destinations,
+    create_destination,
+    get_destination,
+    update_destination,
+    delete_destination,
+    list_filters,
+    create_filter,
+    get_filter,
+    update_filter,
+    delete_filter,
+    preview_filter,
+    get_event,
+    run_event_tester,
+    list_transactions,
+    list_regulations,
+)
 _OPEN_PATHS = ("/api/openapi.json",)
 
 
@@ -38,7 +99,7 @@ def build_api(parts: ApiParts) -> Litestar:
 
     return Litestar(
         path="/api",
-        route_handlers=[get_event, run_event_tester, list_transactions, preview_filter, list_regulations],
+        route_handlers=HANDLERS,
         dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
         guards=[needs_token],
         exception_handlers={

@@ -106,11 +106,12 @@ class LedgerRow(_Body):
 
 
 class Pagination(_Body, omit_defaults=True):
-    """Where this page stands; `next` is absent on the last one."""
+    """Where this page stands; `next` is absent on the last one, `previous` on the first."""
 
     current: str
     total_entries: int
     next: str | None = None
+    previous: str | None = None
 
 
 class LedgerPage(_Body):

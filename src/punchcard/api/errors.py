@@ -6,14 +6,29 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from punchcard.errors import IngestError, PunchcardError, StorageError
+from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
+from punchcard.workspace.problems import render_path
 
-_TYPES = {400: "bad-request", 401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
+_PART_KEYS = 2  # `destinations.perkville` or so: which part it is, the request says
+
+_TYPES = {
+    400: "bad-request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    422: "unprocessable",
+}
 
 
 def bad_request(message: str, field: str | None = None) -> HTTPException:
     """To be raised when the request is wrong; `field` names its parameter or member."""
     return HTTPException(message, status_code=400, extra={"field": field} if field else None)
+
+
+def unprocessable(message: str, field: str | None = None) -> HTTPException:
+    """To be raised when the request is understood and cannot be done."""
+    return HTTPException(message, status_code=422, extra={"field": field} if field else None)
 
 
 def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -32,6 +47,8 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
         response = _answer(503, error.message, type_="unavailable")
         response.headers["Retry-After"] = "1"
         return response
+    if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
+        return _problems(problems)
     return _answer(400 if isinstance(error, IngestError) else 422, error.message, type_=error.code)
 
 
@@ -39,6 +56,21 @@ def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Answer to what nobody expected; the log gets the rest."""
     structlog.get_logger("punchcard.api").error("request_failed", path=request.url.path, exc_info=error)
     return _answer(500, "Punchcard failed on this request; the log has the details", type_="internal-error")
+
+
+def _problems(problems: object) -> Response[Any]:
+    """All that is wrong with a part of the configuration, each under the path of its key within the part."""
+    assert isinstance(problems, tuple)
+    found = [
+        {
+            "type": ConfigurationError.code,
+            "message": one.message,
+            "field": render_path(one.path[_PART_KEYS:]) or None,
+            "status": 422,
+        }
+        for one in problems
+    ]
+    return Response({"errors": found}, status_code=422, media_type="application/json")
 
 
 def _answer(status: int, message: str, *, field: object = None, type_: str | None = None) -> Response[Any]:

@@ -13,12 +13,14 @@ from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
 from punchcard.api.tester import try_event
+from punchcard.api.threads import in_thread
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _TEST_BYTES_MAX = 32 * 1024
 
 
-@get("/events/{message_id:path}", sync_to_thread=True, summary="One event's whole story")
+@get("/events/{message_id:path}", summary="One event's whole story")
+@in_thread
 def get_event(request: Request[Any, Any, Any], message_id: FromPath[str], parts: Parts) -> dict[str, bodies.EventTrace]:
     """What became of an event, destination by destination, with every attempt."""
     # As it was sent: a path that the framework has read has lost doubled slashes.

@@ -3,16 +3,77 @@
 Source: Segment's Public API, "Destination Filters".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from litestar import post
-from litestar.params import JSONBody
+from litestar import delete, get, patch, post
+from litestar.exceptions import HTTPException
+from litestar.params import FromPath, JSONBody
 
-from punchcard.api.errors import bad_request
+from punchcard.api import bodies
+from punchcard.api.destinations import change_destination, find_destination
+from punchcard.api.errors import bad_request, unprocessable
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
+from punchcard.api.parts import Parts
+from punchcard.api.threads import in_thread
+from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.filters.destination_filters import FilterDefinition, preview
+from punchcard.store.configuration import changed_at
+from punchcard.workspace.model import Destination, DestinationFilter
+
+
+class FilterView(msgspec.Struct, rename="camel"):
+    """A filter. Its times are those of its destination's last change."""
+
+    id: str
+    source_id: str
+    destination_id: str
+    if_: str = msgspec.field(name="if")
+    actions: list[Mapping[str, Any]]
+    title: str
+    description: str
+    enabled: bool
+    created_at: str
+    updated_at: str
+
+
+class SavedFilter(msgspec.Struct):
+    """A filter that was saved. `warnings` say what it would have dropped of last week's events that earn points."""
+
+    filter: FilterView
+    warnings: list[str]
+
+
+class FilterPage(msgspec.Struct):
+    """A page of filters, in the order in which they are asked."""
+
+    filters: list[FilterView]
+    pagination: bodies.Pagination
+
+
+class NewFilter(msgspec.Struct, rename="camel"):
+    """A filter to create."""
+
+    if_: str = msgspec.field(name="if")
+    actions: list[dict[str, Any]]
+    title: str
+    enabled: bool
+    source_id: str = ""
+    description: str = ""
+
+
+class FilterUpdate(msgspec.Struct):
+    """What to change of a filter; what is left out stays."""
+
+    if_: str | None = msgspec.field(name="if", default=None)
+    actions: list[dict[str, Any]] | None = None
+    title: str | None = None
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    enabled: bool | None = None
 
 
 class PreviewedFilter(msgspec.Struct):
@@ -37,7 +98,91 @@ class PreviewAnswer(msgspec.Struct, rename="camel"):
     result: dict[str, Any] | None
 
 
-@post("/destination/filters/preview", status_code=200, sync_to_thread=True, summary="Try a filter on an event")
+@get("/destination/{destination_id:str}/filters", summary="A destination's filters")
+@in_thread
+def list_filters(
+    destination_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, FilterPage]:
+    """Every filter of a destination."""
+    destination = find_destination(parts.workspace(), destination_id)
+    numbered = [(f"{number:04}", one) for number, one in enumerate(destination.filters)]
+    shown, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
+    when = _changed_at(parts, destination_id)
+    return {"data": FilterPage(filters=[_view(destination, one, when) for _, one in shown], pagination=pagination)}
+
+
+@post("/destination/{destination_id:str}/filters", status_code=200, summary="Create a filter")
+@in_thread
+def create_filter(destination_id: FromPath[str], data: JSONBody[NewFilter], parts: Parts) -> dict[str, SavedFilter]:
+    """A new filter, asked after those that are there."""
+    before: set[str] = set()
+
+    def changed(destination: Destination) -> Destination:
+        if data.source_id and data.source_id not in destination.sources:
+            raise unprocessable(f"{destination_id} gets no events of a source {data.source_id}", "sourceId")
+        before.update(one.id for one in destination.filters)
+        fresh = DestinationFilter(
+            title=data.title,
+            condition=data.if_,
+            enabled=data.enabled,
+            actions=tuple(data.actions),
+            description=data.description,
+        )
+        return replace(destination, filters=(*destination.filters, fresh))
+
+    warnings = change_destination(parts, destination_id, changed)
+    destination = find_destination(parts.workspace(), destination_id)
+    made = next(one for one in destination.filters if one.id not in before)
+    return _saved(parts, destination, made, warnings)
+
+
+@get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="One filter")
+@in_thread
+def get_filter(
+    destination_id: FromPath[str], filter_id: FromPath[str], parts: Parts
+) -> dict[str, dict[str, FilterView]]:
+    """The filter with this id."""
+    destination = find_destination(parts.workspace(), destination_id)
+    found = _found(destination, filter_id)
+    return {"data": {"filter": _view(destination, found, _changed_at(parts, destination_id))}}
+
+
+@patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Change a filter")
+@in_thread
+def update_filter(
+    destination_id: FromPath[str], filter_id: FromPath[str], data: JSONBody[FilterUpdate], parts: Parts
+) -> dict[str, SavedFilter]:
+    """Those of its parts that are given."""
+
+    def changed(one: DestinationFilter) -> DestinationFilter:
+        return replace(
+            one,
+            condition=one.condition if data.if_ is None else data.if_,
+            actions=one.actions if data.actions is None else tuple(data.actions),
+            title=one.title if data.title is None else data.title,
+            description=one.description if data.description is msgspec.UNSET else data.description or "",
+            enabled=one.enabled if data.enabled is None else data.enabled,
+        )
+
+    warnings = change_destination(parts, destination_id, lambda one: _with(one, filter_id, changed))
+    destination = find_destination(parts.workspace(), destination_id)
+    return _saved(parts, destination, _found(destination, filter_id), warnings)
+
+
+@delete(
+    "/destination/{destination_id:str}/filters/{filter_id:str}",
+    status_code=200,
+    summary="Delete a filter",
+)
+@in_thread
+def delete_filter(destination_id: FromPath[str], filter_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+    """Events reach the destination as if it had never been."""
+    change_destination(parts, destination_id, lambda one: _with(one, filter_id, lambda _: None))
+    return {"data": {"status": "SUCCESS"}}
+
+
+@post("/destination/filters/preview", status_code=200, summary="Try a filter on an event")
+@in_thread
 def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer]:
     """What a filter makes of an event. Nothing is saved and nothing is sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
@@ -47,3 +192,45 @@ def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer
         raise bad_request(error.message, "filter") from error
     result = None if left is None else msgspec.json.decode(left)
     return {"data": PreviewAnswer(input_payload=data.payload, result=result)}
+
+
+def _view(destination: Destination, one: DestinationFilter, when: datetime) -> FilterView:
+    return FilterView(
+        id=one.id,
+        source_id=destination.sources[0] if destination.sources else "",
+        destination_id=destination.slug,
+        if_=one.condition,
+        actions=list(one.actions),
+        title=one.title,
+        description=one.description,
+        enabled=one.enabled,
+        created_at=to_iso(when),
+        updated_at=to_iso(when),
+    )
+
+
+def _saved(
+    parts: Parts, destination: Destination, one: DestinationFilter, warnings: list[str]
+) -> dict[str, SavedFilter]:
+    shown = _view(destination, one, _changed_at(parts, destination.slug))
+    return {"data": SavedFilter(filter=shown, warnings=warnings)}
+
+
+def _changed_at(parts: Parts, slug: str) -> datetime:
+    with parts.store.reading() as work:
+        return changed_at(work, "destination", slug) or parts.clock.now()
+
+
+def _found(destination: Destination, filter_id: str) -> DestinationFilter:
+    for one in destination.filters:
+        if one.id == filter_id:
+            return one
+    raise HTTPException(f"{destination.slug} has no filter {filter_id}", status_code=404)
+
+
+def _with(
+    destination: Destination, filter_id: str, changed: Callable[[DestinationFilter], DestinationFilter | None]
+) -> Destination:
+    _found(destination, filter_id)
+    filters = [changed(one) if one.id == filter_id else one for one in destination.filters]
+    return replace(destination, filters=tuple(one for one in filters if one is not None))

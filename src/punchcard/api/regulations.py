@@ -9,6 +9,7 @@ from litestar.params import FromQuery, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
+from punchcard.api.threads import in_thread
 from punchcard.clock import to_iso
 from punchcard.store.deletions import count_deletions, list_deletions
 
@@ -36,7 +37,8 @@ class RegulationPage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-@get("/regulations", sync_to_thread=True, summary="Requests to delete users' data, newest first")
+@get("/regulations", summary="Requests to delete users' data, newest first")
+@in_thread
 def list_regulations(
     parts: Parts,
     cursor: FromQuery[str | None] = None,

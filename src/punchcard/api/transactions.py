@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
+from punchcard.api.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 
@@ -25,7 +26,8 @@ _STATES = {
 }
 
 
-@get("/destinations/{destination_id:str}/transactions", sync_to_thread=True, summary="The ledger, newest first")
+@get("/destinations/{destination_id:str}/transactions", summary="The ledger, newest first")
+@in_thread
 def list_transactions(
     destination_id: FromPath[str],
     parts: Parts,

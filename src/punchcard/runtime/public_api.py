@@ -1,5 +1,7 @@
 """Wires the Public API to this process's storage. Imported by its first request only: Litestar is large."""
 
+from collections.abc import Callable, Sequence
+
 from litestar import Litestar
 
 from punchcard.api.app import build_api
@@ -10,15 +12,35 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.traces.filter_reach import tell_reach
 from punchcard.traces.story import Stories
+from punchcard.workspace import stored
+from punchcard.workspace.apply import edit
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
 def build_public_api(
-    settings: Settings, *, store: Store, watch: SnapshotWatch, log: EventLog, commit: GroupCommit
+    settings: Settings, *, store: Store, keyring: Keyring, watch: SnapshotWatch, log: EventLog, commit: GroupCommit
 ) -> Litestar:
     """The Public API on what the serving process has open."""
-    stories = Stories(log=log, lake=LakeReader(settings.lake_location()), store=store)
+    lake = LakeReader(settings.lake_location())
+
+    def edit_now(change: Callable[[Workspace], Workspace]) -> Sequence[str]:
+        before = stored.load(store, keyring).workspace
+        edit(store, change, clock=SystemClock(), keyring=keyring)
+        watch.refresh()
+        return tell_reach(before, stored.load(store, keyring).workspace, lake=lake, now=SystemClock().now())
+
     return build_api(
-        ApiParts(store=store, stories=stories, clock=SystemClock(), current=watch.newest, append=commit.submit)
+        ApiParts(
+            store=store,
+            stories=Stories(log=log, lake=lake, store=store),
+            clock=SystemClock(),
+            current=watch.newest,
+            workspace=lambda: stored.load(store, keyring).workspace,
+            edit=edit_now,
+            append=commit.submit,
+        )
     )

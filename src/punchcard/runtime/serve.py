@@ -233,6 +233,7 @@ class _Dispatch:
                 self._api = build_public_api(
                     self._serving.settings,
                     store=self._serving.store,
+                    keyring=self._serving.keyring,
                     watch=self._serving.watch,
                     log=self._serving.log,
                     commit=self._commit,

@@ -55,6 +55,13 @@ def read_documents(work: Connection) -> Sequence[StoredDocument]:
     return [StoredDocument(kind=row.kind, slug=row.slug, body=row.body) for row in rows]
 
 
+def changed_at(work: Connection, kind: str, slug: str) -> datetime | None:
+    """When a part was last changed, None if there is none."""
+    columns = configuration_documents.c
+    instant: datetime | None = work.scalar(select(columns.updated_at).where(columns.kind == kind, columns.slug == slug))
+    return instant
+
+
 def save_documents(work: Connection, documents: Iterable[StoredDocument], *, updated_at: datetime) -> None:
     """Write parts, in place of those of the same kind and slug."""
     for document in documents:

@@ -9,7 +9,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -35,9 +35,11 @@ from punchcard.store.tokens import create_token
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 from punchcard.traces.story import Stories
-from punchcard.workspace.apply import apply
+from punchcard.workspace import stored
+from punchcard.workspace.apply import apply, edit
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
+from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _START_SECONDS = 20
@@ -132,6 +134,10 @@ class PublicApiServer:
         wanted = read_content(config.encode(), "punchcard.toml", environment={})
         apply(self.store, wanted, clock=self.clock, keyring=self._keyring)
 
+    def _edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
+        edit(self.store, change, clock=self.clock, keyring=self._keyring)
+        return ()
+
     # --- what happens behind the API ---
 
     def send(self, *events: Mapping[str, object] | bytes, write_key: str = "wk_website", call: str = "track") -> None:
@@ -213,6 +219,8 @@ class PublicApiServer:
                 stories=self._stories,
                 clock=self.clock,
                 current=self.watch.newest,
+                workspace=lambda: stored.load(self.store, self._keyring).workspace,
+                edit=self._edit,
                 append=commit.submit,
             )
         )

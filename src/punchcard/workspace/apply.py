@@ -26,6 +26,7 @@ def apply(
     clock: Clock,
     keyring: Keyring,
     expected_revision: int | None = None,
+    is_whole: bool = False,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
     """Make `wanted` the configuration; what it lacks is removed, but for what is kept for the partner endpoint.
@@ -35,6 +36,7 @@ def apply(
 
     Args:
         expected_revision: The revision that the caller has seen; None to replace whatever stands.
+        is_whole: True if what is kept for the partner endpoint is in `wanted` too, and goes if it is not.
 
     Returns:
         What was changed; empty if it stood already, and then the revision stays.
@@ -53,7 +55,7 @@ def apply(
                 revision=revision,
             )
         current = _readable(stored.read(work), keyring)
-        final = _completed(_with_kept(wanted, current), current, catalog)
+        final = _completed(wanted if is_whole else _with_kept(wanted, current), current, catalog)
         changes = plan(current, final, catalog=catalog)
         if changes:
             stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
@@ -102,6 +104,7 @@ def edit(
                 clock=clock,
                 keyring=keyring,
                 expected_revision=standing.revision,
+                is_whole=True,
                 catalog=catalog,
             )
         except ConfigurationError as error:

@@ -1,0 +1,64 @@
+"""Destinations as the API shows them: secrets masked."""
+
+from typing import Any
+
+import msgspec
+
+from punchcard.api import bodies
+from punchcard.api.catalog import DestinationMetadata, destination_metadata
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import Definition
+from punchcard.workspace.document import masked
+from punchcard.workspace.model import Destination
+
+
+class DestinationView(msgspec.Struct, rename="camel"):
+    """A destination. `sourceId` is the first of its sources; `sourceIds` and `options` are Punchcard's own."""
+
+    id: str
+    name: str
+    enabled: bool
+    metadata: DestinationMetadata
+    source_id: str
+    source_ids: list[str]
+    settings: dict[str, Any]
+    options: dict[str, Any]
+
+
+class ConnectedPage(msgspec.Struct):
+    """A page of destinations."""
+
+    destinations: list[DestinationView]
+    pagination: bodies.Pagination
+
+
+def destination_view(destination: Destination) -> DestinationView:
+    """A destination as the API shows it."""
+    partner = CATALOG.get(destination.type)
+    definition = partner.definition if partner else _unknown(destination.type)
+    shown = masked(destination)
+    return DestinationView(
+        id=destination.slug,
+        name=destination.name or definition.name,
+        enabled=destination.enabled,
+        metadata=destination_metadata(definition),
+        source_id=destination.sources[0] if destination.sources else "",
+        source_ids=list(destination.sources),
+        settings=dict(shown.settings),
+        options=dict(shown.options),
+    )
+
+
+def _unknown(type_: str) -> Definition:
+    """A definition that this version does not have any more."""
+    return Definition(
+        id=type_,
+        slug=type_,
+        name=type_,
+        description="",
+        website="",
+        categories=(),
+        supported=frozenset(),
+        settings=(),
+        options=(),
+    )

@@ -1,0 +1,220 @@
+"""Sources and their write keys.
+
+Source: Segment's Public API, "Sources".
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.exceptions import HTTPException
+from litestar.params import FromPath, JSONBody
+
+from punchcard.api import bodies
+from punchcard.api.catalog import SourceMetadata, source_metadata
+from punchcard.api.destination_views import ConnectedPage, destination_view
+from punchcard.api.errors import bad_request, unprocessable
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
+from punchcard.api.parts import Parts
+from punchcard.api.threads import in_thread
+from punchcard.api.workspaces import WORKSPACE_ID
+from punchcard.workspace.model import Source, Workspace
+from punchcard.workspace.source_types import SOURCE_TYPES
+
+_WRITE_KEY_BYTES = 24
+
+
+class SourceView(msgspec.Struct, rename="camel"):
+    """A source."""
+
+    id: str
+    slug: str
+    name: str
+    metadata: SourceMetadata
+    workspace_id: str
+    enabled: bool
+    write_keys: list[str]
+    settings: dict[str, Any]
+    labels: list[Any]
+
+
+class NewSource(msgspec.Struct, rename="camel"):
+    """A source to create; `metadataId` is an id of the catalog of sources."""
+
+    slug: str
+    enabled: bool
+    metadata_id: str
+    settings: dict[str, Any] = {}
+
+
+class SourceUpdate(msgspec.Struct, rename="camel"):
+    """What to change of a source; what is left out stays. A slug never changes: it is part of what is awarded once."""
+
+    name: str | None = None
+    enabled: bool | None = None
+    slug: str | None = None
+    settings: dict[str, Any] | None = None
+
+
+class SourcePage(msgspec.Struct):
+    """A page of sources."""
+
+    sources: list[SourceView]
+    pagination: bodies.Pagination
+
+
+@get("/sources", summary="All sources")
+@in_thread
+def list_sources(parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, SourcePage]:
+    """Every source, by slug."""
+    shown, pagination = page(parts.workspace().sources, key=lambda one: one.slug, count=count, cursor=cursor)
+    return {"data": SourcePage(sources=[source_view(one) for one in shown], pagination=pagination)}
+
+
+@post("/sources", status_code=200, summary="Create a source")
+@in_thread
+def create_source(data: JSONBody[NewSource], parts: Parts) -> dict[str, dict[str, SourceView]]:
+    """A new source with a write key of its own."""
+    if data.metadata_id not in SOURCE_TYPES:
+        known = ", ".join(sorted(SOURCE_TYPES))
+        raise bad_request(f"there is no source {data.metadata_id} in the catalog; known: {known}", "metadataId")
+    source = Source(
+        slug=data.slug, name=data.slug, write_keys=(_new_key(),), type=data.metadata_id, enabled=data.enabled
+    )
+
+    def change(workspace: Workspace) -> Workspace:
+        if any(one.slug == data.slug for one in workspace.sources):
+            raise unprocessable(f"there is a source {data.slug} already", "slug")
+        return replace(workspace, sources=(*workspace.sources, source))
+
+    parts.edit(change)
+    return _answer(parts, data.slug)
+
+
+@get("/sources/{source_id:str}", summary="One source")
+@in_thread
+def get_source(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, SourceView]]:
+    """The source with this slug."""
+    return _answer(parts, source_id)
+
+
+@patch("/sources/{source_id:str}", summary="Change a source")
+@in_thread
+def update_source(
+    source_id: FromPath[str], data: JSONBody[SourceUpdate], parts: Parts
+) -> dict[str, dict[str, SourceView]]:
+    """Its name, and whether it is on."""
+    if data.slug not in (None, source_id):
+        message = "a source's slug never changes: the same orders would be awarded again under the new one"
+        raise unprocessable(message, "slug")
+
+    def changed(source: Source) -> Source:
+        return replace(
+            source,
+            name=source.name if data.name is None else data.name,
+            enabled=source.enabled if data.enabled is None else data.enabled,
+        )
+
+    _change(parts, source_id, changed)
+    return _answer(parts, source_id)
+
+
+@delete("/sources/{source_id:str}", status_code=200, summary="Delete a source")
+@in_thread
+def delete_source(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+    """Only one that no destination gets events of: deleting must not end awards by the way."""
+
+    def change(workspace: Workspace) -> Workspace:
+        _found(workspace, source_id)
+        connected = [one.slug for one in workspace.destinations if source_id in one.sources]
+        if connected:
+            raise unprocessable(f"{', '.join(connected)} gets its events: delete or connect that otherwise first")
+        return replace(workspace, sources=tuple(one for one in workspace.sources if one.slug != source_id))
+
+    parts.edit(change)
+    return {"data": {"status": "SUCCESS"}}
+
+
+@get("/sources/{source_id:str}/connected-destinations", summary="Where a source's events go")
+@in_thread
+def list_connected_destinations(
+    source_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, ConnectedPage]:
+    """Every destination that gets this source's events."""
+    workspace = parts.workspace()
+    _found(workspace, source_id)
+    connected = [one for one in workspace.destinations if source_id in one.sources]
+    shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
+    return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
+
+
+@post("/sources/{source_id:str}/writekey", status_code=200, summary="Add a write key")
+@in_thread
+def create_write_key(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, SourceView]]:
+    """One more write key, as when one is to be replaced: both work until the old one is removed."""
+    _change(parts, source_id, lambda source: replace(source, write_keys=(*source.write_keys, _new_key())))
+    return _answer(parts, source_id)
+
+
+@delete(
+    "/sources/{source_id:str}/writekey/{write_key:str}",
+    status_code=200,
+    summary="Revoke a write key",
+)
+@in_thread
+def delete_write_key(source_id: FromPath[str], write_key: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+    """Events that come with it afterwards end as `unknown_source`. The last one stays."""
+
+    def changed(source: Source) -> Source:
+        if write_key not in source.write_keys:
+            raise HTTPException(f"{source_id} has no such write key", status_code=404)
+        if len(source.write_keys) == 1:
+            raise unprocessable("a source needs a write key: add another one first, or delete the source")
+        return replace(source, write_keys=tuple(one for one in source.write_keys if one != write_key))
+
+    _change(parts, source_id, changed)
+    return {"data": {"status": "SUCCESS"}}
+
+
+def source_view(source: Source) -> SourceView:
+    """A source as the API shows it."""
+    return SourceView(
+        id=source.slug,
+        slug=source.slug,
+        name=source.name,
+        metadata=source_metadata(source.type),
+        workspace_id=WORKSPACE_ID,
+        enabled=source.enabled,
+        write_keys=list(source.write_keys),
+        settings={},
+        labels=[],
+    )
+
+
+def _answer(parts: Parts, slug: str) -> dict[str, dict[str, SourceView]]:
+    return {"data": {"source": source_view(_found(parts.workspace(), slug))}}
+
+
+def _found(workspace: Workspace, slug: str) -> Source:
+    for one in workspace.sources:
+        if one.slug == slug:
+            return one
+    raise HTTPException(f"there is no source {slug}", status_code=404)
+
+
+def _change(parts: Parts, slug: str, changed: Callable[[Source], Source]) -> None:
+    def change(workspace: Workspace) -> Workspace:
+        found = _found(workspace, slug)
+        if found.is_kept:
+            raise unprocessable(f"{slug} is kept for callers of the partner endpoint: it can only be deleted")
+        fresh = changed(found)
+        return replace(workspace, sources=tuple(fresh if one.slug == slug else one for one in workspace.sources))
+
+    parts.edit(change)
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(_WRITE_KEY_BYTES)

