@@ -93,7 +93,7 @@ def _route(
     clock = SystemClock()
     store = Store(f"sqlite:///{folder / 'punchcard.db'}")
     keyring = Keyring("bench")
-    apply(store, _workspace(conditions), clock=clock, keyring=keyring)
+    apply(store, _workspace(conditions), clock=clock, keyring=keyring, actor="bench")
     from punchcard.lake.writer import LakeWriter
 
     log = SqliteEventLog(log_path)

@@ -16,11 +16,13 @@ import punchcard.delivery.telemetry
 import punchcard.ingest.telemetry
 import punchcard.routing.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies
+from punchcard.api.audit import AuditEventView
 from punchcard.api.destination_views import DestinationView
 from punchcard.api.destinations import NewDestination
 from punchcard.api.filters import FilterView, NewFilter, PreviewAnswer, PreviewRequest, SavedFilter
 from punchcard.api.regulations import Regulation, RegulationPage
 from punchcard.api.sources import NewSource, SourceView
+from punchcard.api.tokens import MadeToken, TokenView
 from punchcard.cli.app import app
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import WireEvent
@@ -166,7 +168,7 @@ def public_calls() -> dict[str, list[str]]:
                 continue
             path = literals(route.args)[0]
             arguments = [*node.args.args, *node.args.kwonlyargs]
-            renamed = {arg.arg: re.search(r"name='(\w+)'", ast.unparse(arg.annotation)) for arg in arguments}
+            renamed = {arg.arg: re.search(r"name='([\w\[\]]+)'", ast.unparse(arg.annotation)) for arg in arguments}
             names = [match[1] if (match := renamed[arg.arg]) else arg.arg for arg in arguments]
             inside = {*re.findall(r"{(\w+)", path), "request", "parts", "data"}
             found[f"{name_of(route).upper()} /api{path}"] = [name for name in names if name not in inside]
@@ -203,6 +205,9 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         PreviewRequest,
         Regulation,
         SourceView,
+        TokenView,
+        MadeToken,
+        AuditEventView,
         NewSource,
         DestinationView,
         NewDestination,

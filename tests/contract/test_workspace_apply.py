@@ -58,7 +58,10 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 def make(store: Store, wanted: Workspace, keyring: Keyring = KEYRING) -> list[str]:
-    return [f"{one.kind} {one.part} {one.slug}".strip() for one in apply(store, wanted, clock=CLOCK, keyring=keyring)]
+    return [
+        f"{one.kind} {one.part} {one.slug}".strip()
+        for one in apply(store, wanted, clock=CLOCK, keyring=keyring, actor="a test")
+    ]
 
 
 def revision(store: Store) -> int:
@@ -108,7 +111,7 @@ def test_what_the_wanted_workspace_lacks_is_removed(store: Store) -> None:
 def test_preview_says_the_same_and_changes_nothing(store: Store) -> None:
     previewed = preview(store, WORKSPACE, keyring=KEYRING)
     assert revision(store) == 0
-    assert previewed == apply(store, WORKSPACE, clock=CLOCK, keyring=KEYRING)
+    assert previewed == apply(store, WORKSPACE, clock=CLOCK, keyring=KEYRING, actor="a test")
 
 
 def test_null_is_a_value_left_out(store: Store) -> None:
@@ -186,7 +189,7 @@ def test_change_made_on_an_old_revision_is_refused(store: Store) -> None:
     seen = load(store, KEYRING)
     make(store, replace(WORKSPACE, name="Acme"))
     with pytest.raises(ConfigurationError) as caught:
-        apply(store, seen.workspace, clock=CLOCK, keyring=KEYRING, expected_revision=seen.revision)
+        apply(store, seen.workspace, clock=CLOCK, keyring=KEYRING, actor="a test", expected_revision=seen.revision)
     assert caught.value.code == "configuration_changed"
     assert load(store, KEYRING).workspace.name == "Acme"
 
@@ -194,7 +197,13 @@ def test_change_made_on_an_old_revision_is_refused(store: Store) -> None:
 def test_edits_made_at_the_same_time_are_all_kept(store: Store) -> None:
     def add(number: int) -> None:
         source = Source(slug=f"s{number}", name="S", write_keys=(f"wk{number}",))
-        edit(store, lambda now: replace(now, sources=(*now.sources, source)), clock=CLOCK, keyring=KEYRING)
+        edit(
+            store,
+            lambda now: replace(now, sources=(*now.sources, source)),
+            clock=CLOCK,
+            keyring=KEYRING,
+            actor="a test",
+        )
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
     for thread in threads:

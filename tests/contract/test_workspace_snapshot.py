@@ -64,7 +64,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def store(store_url: str, clock: ManualClock) -> Iterator[Store]:
     store = Store(store_url)
-    apply(store, WORKSPACE, clock=clock, keyring=KEYRING)
+    apply(store, WORKSPACE, clock=clock, keyring=KEYRING, actor="a test")
     yield store
     store.close()
 
@@ -100,7 +100,7 @@ def test_destinations_are_ready_for_use(store: Store, clock: ManualClock) -> Non
 def test_change_is_seen_after_the_interval_and_not_asked_for_before(store: Store, clock: ManualClock) -> None:
     watch = watch_of(store, clock)
     first = watch.current()
-    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING)
+    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING, actor="a test")
     clock.advance(0.9)
     assert watch.current() is first
     clock.advance(0.2)
@@ -110,7 +110,7 @@ def test_change_is_seen_after_the_interval_and_not_asked_for_before(store: Store
 def test_routing_sees_a_change_at_once(store: Store, clock: ManualClock) -> None:
     watch = watch_of(store, clock)
     assert watch.newest().revision == 1
-    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING)
+    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING, actor="a test")
     newest = watch.newest()
     assert newest.revision == 2
     assert watch.newest() is newest
@@ -127,7 +127,7 @@ def test_same_revision_keeps_the_same_snapshot(store: Store, clock: ManualClock)
 def test_who_has_just_changed_it_sees_it_at_once(store: Store, clock: ManualClock) -> None:
     watch = watch_of(store, clock)
     watch.current()
-    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING)
+    apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING, actor="a test")
     assert watch.refresh().revision == 2
     assert watch.current().revision == 2
 
@@ -142,11 +142,11 @@ def test_fingerprint_changes_with_secrets_settings_and_options_and_with_nothing_
         replace(PERKVILLE, settings={**PERKVILLE.settings, "businessId": "42"}),
         replace(PERKVILLE, options={"requestsPerSecond": 9}),
     ):
-        apply(store, replace(WORKSPACE, destinations=(changed,)), clock=clock, keyring=KEYRING)
+        apply(store, replace(WORKSPACE, destinations=(changed,)), clock=clock, keyring=KEYRING, actor="a test")
         seen.append(watch.refresh().destinations["perkville"].fingerprint)
     assert len(set(seen)) == 4
     same = replace(PERKVILLE, enabled=False, settings=dict(reversed(PERKVILLE.settings.items())))
-    apply(store, replace(WORKSPACE, destinations=(same,)), clock=clock, keyring=KEYRING)
+    apply(store, replace(WORKSPACE, destinations=(same,)), clock=clock, keyring=KEYRING, actor="a test")
     assert watch.refresh().destinations["perkville"].fingerprint == seen[0]
 
 
@@ -154,7 +154,13 @@ def test_stored_settings_that_a_newer_version_refuses_stop_only_their_destinatio
     store: Store, clock: ManualClock
 ) -> None:
     tuned = replace(PERKVILLE, slug="tuned", options={"requestsPerSecond": 2})
-    apply(store, replace(WORKSPACE, destinations=(*WORKSPACE.destinations, tuned)), clock=clock, keyring=KEYRING)
+    apply(
+        store,
+        replace(WORKSPACE, destinations=(*WORKSPACE.destinations, tuned)),
+        clock=clock,
+        keyring=KEYRING,
+        actor="a test",
+    )
     newer = SnapshotWatch(store, KEYRING, clock=clock, catalog={"perkville": Stricter()})  # type: ignore[dict-item]
     with capture_logs() as logs:
         destinations = newer.current().destinations
@@ -215,7 +221,7 @@ def test_many_threads_see_whole_snapshots_only(store: Store, clock: ManualClock)
         thread.start()
     for number in range(2, 7):
         source = Source(slug="website", name="W", write_keys=(f"wk{number}",))
-        apply(store, Workspace(sources=(source,)), clock=clock, keyring=KEYRING)
+        apply(store, Workspace(sources=(source,)), clock=clock, keyring=KEYRING, actor="a test")
         clock.advance(2)
     clock.advance(2)
     stop.set()

@@ -1,17 +1,20 @@
 """The Public API as one ASGI app: its calls, tokens, errors and OpenAPI document."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.exceptions import HTTPException, NotAuthorizedException
+from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from punchcard import __version__
 from punchcard.api import errors
+from punchcard.api.audit import list_audit_events
 from punchcard.api.catalog import (
     get_destination_catalog,
     get_source_catalog,
@@ -34,7 +37,7 @@ from punchcard.api.filters import (
     preview_filter,
     update_filter,
 )
-from punchcard.api.parts import ApiParts
+from punchcard.api.parts import NEEDS, ApiParts
 from punchcard.api.regulations import list_regulations
 from punchcard.api.sources import (
     create_source,
@@ -46,10 +49,11 @@ from punchcard.api.sources import (
     list_sources,
     update_source,
 )
+from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
 from punchcard.api.transactions import list_transactions
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
-from punchcard.store.tokens import verify_token
+from punchcard.store.tokens import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
     get_workspace,
@@ -80,27 +84,44 @@ HANDLERS = (
     run_event_tester,
     list_transactions,
     list_regulations,
+    list_tokens_call,
+    create_token_call,
+    revoke_token_call,
+    list_audit_events,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
+_TOKEN = "token"
 
 
 def build_api(parts: ApiParts) -> Litestar:
     """The app, to be mounted where paths begin with `/api`."""
 
-    def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if connection.url.path in _OPEN_PATHS:
             return
-        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token:
-            with parts.store.reading() as work:
-                if verify_token(work, token.strip()) is not None:
-                    return
-        raise NotAuthorizedException("send `Authorization: Bearer <token>` with a token of this workspace")
+        scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+        token = await asyncio.to_thread(known, secret.strip()) if scheme.lower() == "bearer" else None
+        if token is None:
+            raise NotAuthorizedException("send `Authorization: Bearer <token>` with a token of this workspace")
+        needed = handler.opt.get(NEEDS) or (Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR)
+        if not token.role.may(needed):
+            raise PermissionDeniedException(f"this token is {token.role}; the call needs one that is {needed}")
+        connection.state[_TOKEN] = token
+
+    def known(secret: str) -> StoredToken | None:
+        with parts.store.reading() as work:
+            token = verify_token(work, secret) if secret else None
+        if token is not None:
+            note_use(parts.store, token, clock=parts.clock)
+        return token
+
+    def parts_of(request: Request[Any, Any, Any]) -> ApiParts:
+        return replace(parts, token=request.state[_TOKEN])
 
     return Litestar(
         path="/api",
         route_handlers=HANDLERS,
-        dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
+        dependencies={"parts": Provide(parts_of, sync_to_thread=False)},
         guards=[needs_token],
         exception_handlers={
             HTTPException: errors.http_error,

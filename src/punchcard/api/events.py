@@ -6,14 +6,15 @@ from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, get, post
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.params import FromPath, FromQuery
 
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
-from punchcard.api.parts import Parts
+from punchcard.api.parts import NEEDS, Parts
 from punchcard.api.tester import try_event
 from punchcard.api.threads import in_thread
+from punchcard.store.tokens import Role
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _TEST_BYTES_MAX = 32 * 1024
@@ -34,7 +35,7 @@ def get_event(request: Request[Any, Any, Any], message_id: FromPath[str], parts:
     return {"data": bodies.event_trace(story)}
 
 
-@post("/events/test", status_code=200, summary="The Event Tester")
+@post("/events/test", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="The Event Tester")
 async def run_event_tester(
     request: Request[Any, Any, Any],
     parts: Parts,
@@ -43,6 +44,8 @@ async def run_event_tester(
     send: FromQuery[bool] = False,
 ) -> dict[str, bodies.TestedEvent]:
     """Run one event through validation, filters and mapping; with `send=true` really take it in."""
+    if send and parts.token is not None and not parts.token.role.may(Role.EDITOR):
+        raise PermissionDeniedException(f"this token is {parts.token.role}; to send needs one that is {Role.EDITOR}")
     body = await request.body()
     if len(body) > _TEST_BYTES_MAX:
         raise bad_request("one event has at most 32 KB")

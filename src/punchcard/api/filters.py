@@ -17,12 +17,13 @@ from punchcard.api import bodies
 from punchcard.api.destinations import change_destination, find_destination
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import Parts
+from punchcard.api.parts import NEEDS, Parts
 from punchcard.api.threads import in_thread
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.filters.destination_filters import FilterDefinition, preview
 from punchcard.store.configuration import changed_at
+from punchcard.store.tokens import Role
 from punchcard.workspace.model import Destination, DestinationFilter
 
 
@@ -181,7 +182,7 @@ def delete_filter(destination_id: FromPath[str], filter_id: FromPath[str], parts
     return {"data": {"status": "SUCCESS"}}
 
 
-@post("/destination/filters/preview", status_code=200, summary="Try a filter on an event")
+@post("/destination/filters/preview", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Try a filter on an event")
 @in_thread
 def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer]:
     """What a filter makes of an event. Nothing is saved and nothing is sent."""

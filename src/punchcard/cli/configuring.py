@@ -35,7 +35,7 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool) -> None:
     store = open_store(settings)
     try:
         changes, warnings = apply_with_warnings(
-            store, wanted, settings=settings, keyring=open_keyring(settings), dry_run=dry_run
+            store, wanted, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
         )
     finally:
         store.close()

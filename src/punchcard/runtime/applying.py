@@ -16,9 +16,12 @@ from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 
 def apply_with_warnings(
-    store: Store, wanted: Workspace, *, settings: Settings, keyring: Keyring, dry_run: bool = False
+    store: Store, wanted: Workspace, *, settings: Settings, keyring: Keyring, actor: str, dry_run: bool = False
 ) -> tuple[Sequence[Change], Sequence[str]]:
     """Apply a workspace, or only say what that would change.
+
+    Args:
+        actor: Who does it, for the audit log.
 
     Returns:
         The changes, and a sentence for each filter that would have dropped events which earn points.
@@ -32,7 +35,7 @@ def apply_with_warnings(
     if dry_run:
         changes = preview(store, wanted, keyring=keyring)
     else:
-        changes = apply(store, wanted, clock=SystemClock(), keyring=keyring)
+        changes = apply(store, wanted, clock=SystemClock(), keyring=keyring, actor=actor)
     # What is switched on and unchanged needs no look, and the lake none if no filter is new.
     lake = LakeReader(settings.lake_location())
     return changes, tell_reach(before, wanted, lake=lake, now=SystemClock().now())
@@ -45,7 +48,7 @@ def apply_and_log(store: Store, wanted: Workspace, *, settings: Settings, keyrin
         ConfigurationError: the workspace is not valid.
         StorageError: the store is away.
     """
-    changes, warnings = apply_with_warnings(store, wanted, settings=settings, keyring=keyring)
+    changes, warnings = apply_with_warnings(store, wanted, settings=settings, keyring=keyring, actor="config file")
     for warning in warnings:
         WorkspaceTelemetry().filter_saved_that_drops(warning=warning)
     return changes

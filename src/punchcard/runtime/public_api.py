@@ -27,9 +27,9 @@ def build_public_api(
     """The Public API on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 
-    def edit_now(change: Callable[[Workspace], Workspace]) -> Sequence[str]:
+    def edit_now(change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
         before = stored.load(store, keyring).workspace
-        edit(store, change, clock=SystemClock(), keyring=keyring)
+        edit(store, change, clock=SystemClock(), keyring=keyring, actor=actor)
         watch.refresh()
         return tell_reach(before, stored.load(store, keyring).workspace, lake=lake, now=SystemClock().now())
 
@@ -40,7 +40,7 @@ def build_public_api(
             clock=SystemClock(),
             current=watch.newest,
             workspace=lambda: stored.load(store, keyring).workspace,
-            edit=edit_now,
+            edit_as=edit_now,
             append=commit.submit,
         )
     )

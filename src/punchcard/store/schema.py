@@ -210,6 +210,8 @@ api_tokens = Table(
     Column("name", Text, nullable=False),
     Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token; the token itself is shown once
     Column("created_at", Instant, nullable=False),
+    Column("role", String(16), nullable=False, server_default="owner"),
+    Column("last_used_at", Instant),  # to the minute
 )
 
 deletion_requests = Table(  # one row per user whose data somebody upstream wants deleted
@@ -222,3 +224,16 @@ deletion_requests = Table(  # one row per user whose data somebody upstream want
     Column("received_at", Instant, nullable=False),
     UniqueConstraint("source", "message_id"),
 )
+
+audit_events = Table(  # every change of the configuration and of tokens: who, when, what before and after
+    "audit_events",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("kind", String(16), nullable=False),  # add, change or remove
+    Column("resource_type", String(32), nullable=False),
+    Column("resource_id", String(128), nullable=False),
+    Column("changes", Text, nullable=False),  # JSON [{"path", "before", "after"}], secrets masked
+)
+Index("ix_audit_events_resource", audit_events.c.resource_type, audit_events.c.resource_id, audit_events.c.id)

@@ -5,14 +5,17 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
+from punchcard.store.effects import storable
 from punchcard.store.engine import Store
 from punchcard.store.schema import api_tokens
 
@@ -20,22 +23,51 @@ _PREFIX = "punchcard_"  # so that a token found in a log or a repository can be 
 _RANDOM_BYTES = 32
 # The first token has a fixed id: two processes that start on an empty store at once cannot both make it.
 _ADMIN_ID = "admin"
+_USE_NOTED_EVERY = timedelta(minutes=1)
+_SHOWN = (
+    api_tokens.c.id,
+    api_tokens.c.name,
+    api_tokens.c.created_at,
+    api_tokens.c.role,
+    api_tokens.c.last_used_at,
+)
+
+
+class Role(StrEnum):
+    """What a token may do; each may do what those before it may."""
+
+    READ_ONLY = "read_only"  # look at everything
+    EDITOR = "editor"  # change the configuration, send test events
+    OWNER = "owner"  # make and revoke tokens
+
+    def may(self, needed: "Role") -> bool:
+        """True if this role may do what that one may."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredToken:
-    """One token, without the token."""
+    """One token, without the token.
+
+    Attributes:
+        last_used_at: To the minute; None if it never was.
+    """
 
     id: str
     name: str
     created_at: datetime
+    role: Role
+    last_used_at: datetime | None
 
 
-def create_token(work: Connection, name: str, *, clock: Clock, id: str | None = None) -> str:
+def create_token(work: Connection, name: str, *, clock: Clock, role: Role = Role.OWNER, id: str | None = None) -> str:
     """Make a token and return it: it is kept nowhere, so this is the only time to see it."""
     token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     work.execute(
-        insert(api_tokens).values(id=id or clock.new_id(), name=name, digest=_digest(token), created_at=clock.now())
+        insert(api_tokens).values(
+            id=id or clock.new_id(), name=storable(name), digest=_digest(token), created_at=clock.now(), role=role
+        )
     )
     return token
 
@@ -45,18 +77,29 @@ def verify_token(work: Connection, token: str) -> StoredToken | None:
 
     It is looked up by its digest, so the time taken tells nothing about a token that is nearly right.
     """
-    columns = api_tokens.c
-    row = work.execute(
-        select(columns.id, columns.name, columns.created_at).where(columns.digest == _digest(token))
-    ).one_or_none()
-    return None if row is None else StoredToken(**row._mapping)
+    row = work.execute(select(*_SHOWN).where(api_tokens.c.digest == _digest(token))).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def find_token(work: Connection, id: str) -> StoredToken | None:
+    """The token of this id, None if there is none."""
+    row = work.execute(select(*_SHOWN).where(api_tokens.c.id == id)).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def note_use(store: Store, token: StoredToken, *, clock: Clock) -> None:
+    """Keep when the token was used, at most once a minute."""
+    now = clock.now()
+    if token.last_used_at is not None and now - token.last_used_at < _USE_NOTED_EVERY:
+        return
+    with store.unit_of_work() as work:
+        work.execute(update(api_tokens).where(api_tokens.c.id == token.id).values(last_used_at=now))
 
 
 def list_tokens(work: Connection) -> Sequence[StoredToken]:
     """All tokens, oldest first."""
-    columns = api_tokens.c
-    rows = work.execute(select(columns.id, columns.name, columns.created_at).order_by(columns.created_at, columns.id))
-    return [StoredToken(**row._mapping) for row in rows]
+    rows = work.execute(select(*_SHOWN).order_by(api_tokens.c.created_at, api_tokens.c.id))
+    return [_stored(row) for row in rows]
 
 
 def revoke_token(work: Connection, id: str) -> bool:
@@ -86,6 +129,11 @@ def ensure_admin_token(store: Store, path: Path, *, clock: Clock) -> str | None:
         return None  # another process has made it in this moment
     except OSError as error:
         raise StorageError(f"{path}: the admin token cannot be written: {error.strerror}") from error
+
+
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredToken:
+    values = dict(row._mapping)
+    return StoredToken(**{**values, "role": Role(values["role"])})
 
 
 def _digest(token: str) -> str:

@@ -132,10 +132,10 @@ class PublicApiServer:
     def configure(self, config: str) -> None:
         """Make a config file's text the running configuration."""
         wanted = read_content(config.encode(), "punchcard.toml", environment={})
-        apply(self.store, wanted, clock=self.clock, keyring=self._keyring)
+        apply(self.store, wanted, clock=self.clock, keyring=self._keyring, actor="config file")
 
-    def _edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
-        edit(self.store, change, clock=self.clock, keyring=self._keyring)
+    def _edit(self, change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
+        edit(self.store, change, clock=self.clock, keyring=self._keyring, actor=actor)
         return ()
 
     # --- what happens behind the API ---
@@ -220,7 +220,7 @@ class PublicApiServer:
                 clock=self.clock,
                 current=self.watch.newest,
                 workspace=lambda: stored.load(self.store, self._keyring).workspace,
-                edit=self._edit,
+                edit_as=self._edit,
                 append=commit.submit,
             )
         )

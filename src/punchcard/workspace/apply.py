@@ -1,12 +1,15 @@
 """Making a workspace the running one: one unit of work, one revision, every entrance the same way."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+
+from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, InvariantError
-from punchcard.store import configuration
+from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
 from punchcard.workspace.document import Catalog, secret_keys, unseal
@@ -14,7 +17,7 @@ from punchcard.workspace.filter_ids import with_filter_ids
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.plan import Change, plan
-from punchcard.workspace.problems import Problem, refuse
+from punchcard.workspace.problems import Problem, refuse, render_path
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
 
@@ -25,6 +28,7 @@ def apply(
     *,
     clock: Clock,
     keyring: Keyring,
+    actor: str,
     expected_revision: int | None = None,
     is_whole: bool = False,
     catalog: Catalog = CATALOG,
@@ -35,6 +39,7 @@ def apply(
     can be given anew.
 
     Args:
+        actor: Who does it, for the audit log.
         expected_revision: The revision that the caller has seen; None to replace whatever stands.
         is_whole: True if what is kept for the partner endpoint is in `wanted` too, and goes if it is not.
 
@@ -61,6 +66,8 @@ def apply(
             stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
                 raise InvariantError("the configuration's revision moved under its lock")
+            for one in changes:
+                _write_down(work, one, actor=actor, clock=clock)
     if changes:
         WorkspaceTelemetry().configuration_changed(revision=revision + 1, changes=changes)
     return changes
@@ -84,12 +91,14 @@ def edit(
     *,
     clock: Clock,
     keyring: Keyring,
+    actor: str,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
     """Change the running configuration by a function of it; other changes made at the same time are kept.
 
     Args:
         change: Called with the configuration as it stands (secrets in plain text), perhaps more than once.
+        actor: Who does it, for the audit log.
 
     Raises:
         ConfigurationError: as `apply`, or the stored secrets were encrypted with another key.
@@ -103,6 +112,7 @@ def edit(
                 change(standing.workspace),
                 clock=clock,
                 keyring=keyring,
+                actor=actor,
                 expected_revision=standing.revision,
                 is_whole=True,
                 catalog=catalog,
@@ -111,6 +121,19 @@ def edit(
             # Somebody else won this round, so each repetition is another's progress.
             if error.code != "configuration_changed":
                 raise
+
+
+def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
+    values = [{"path": render_path(one.path), "before": one.before, "after": one.after} for one in change.values]
+    audit.record(
+        work,
+        at=clock.now(),
+        actor=actor,
+        kind=change.kind,
+        resource_type=change.part,
+        resource_id=change.slug,
+        changes=json.dumps(values, ensure_ascii=False),
+    )
 
 
 def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:

@@ -94,7 +94,7 @@ def keep(store: Store, account: Account, settings: Mapping[str, object], *, cloc
             destinations=(*(one for one in workspace.destinations if one.slug != slug), destination),
         )
 
-    edit(store, change, clock=clock, keyring=keyring)
+    edit(store, change, clock=clock, keyring=keyring, actor="partner endpoint")
 
 
 def _grown(standing: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:

@@ -1,0 +1,85 @@
+"""The audit log: every change of the configuration and of tokens.
+
+Source: Segment's Public API, "Audit Trail"; what changed is Punchcard's own.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import get
+from litestar.params import QueryParameter
+
+from punchcard.api import bodies
+from punchcard.api.errors import bad_request
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor
+from punchcard.api.parts import Parts
+from punchcard.api.threads import in_thread
+from punchcard.clock import to_iso
+from punchcard.events.times import read_time
+from punchcard.store.audit import AuditEvent, AuditQuestion, count_events, list_events
+
+Text = str | None
+
+
+class AuditEventView(msgspec.Struct, rename="camel"):
+    """One change; `changes` has `path`, `before` and `after` of each value, secrets masked."""
+
+    id: str
+    timestamp: str
+    type: str
+    actor: str
+    resource_id: str
+    resource_type: str
+    resource_name: str
+    changes: list[dict[str, Any]]
+
+
+class AuditPage(msgspec.Struct):
+    """A page of changes, newest first."""
+
+    events: list[AuditEventView]
+    pagination: bodies.Pagination
+
+
+@get("/audit-events", summary="Every change, newest first")
+@in_thread
+def list_audit_events(
+    parts: Parts,
+    count: Count = COUNT_DEFAULT,
+    cursor: Cursor = None,
+    begin: Annotated[Text, QueryParameter(name="startTime")] = None,
+    end: Annotated[Text, QueryParameter(name="endTime")] = None,
+    resource_type: Annotated[Text, QueryParameter(name="resourceType")] = None,
+    resource_id: Annotated[Text, QueryParameter(name="resourceId")] = None,
+) -> dict[str, AuditPage]:
+    """Who changed what and when, with the values before and after."""
+    times = {}
+    for name, text in (("startTime", begin), ("endTime", end)):
+        times[name] = None if text is None else read_time(text)
+        if text is not None and times[name] is None:
+            raise bad_request(f"{name} is a time such as 2026-01-31T18:20:31Z", name)
+    if cursor is not None and not cursor.isdecimal():
+        raise bad_request("the cursor is not one that a page of this list has given", "pagination[cursor]")
+    question = AuditQuestion(
+        resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
+    )
+    with parts.store.reading() as work:
+        found = list_events(work, question, count=count + 1, before_id=int(cursor) if cursor else None)
+        total = count_events(work, question)
+    shown = found[:count]
+    following = str(shown[-1].id) if len(found) > count else None
+    pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
+    return {"data": AuditPage(events=[_view(one) for one in shown], pagination=pagination)}
+
+
+def _view(event: AuditEvent) -> AuditEventView:
+    return AuditEventView(
+        id=str(event.id),
+        timestamp=to_iso(event.at),
+        type=f"{event.resource_type}.{event.kind}",
+        actor=event.actor,
+        resource_id=event.resource_id,
+        resource_type=event.resource_type,
+        resource_name=event.resource_id,
+        changes=msgspec.json.decode(event.changes, type=list[dict[str, Any]]),
+    )

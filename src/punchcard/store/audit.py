@@ -1,0 +1,84 @@
+"""The audit log: who changed what and when, with the values before and after. Nothing is ever taken out of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, func, insert, select
+
+from punchcard.store.effects import storable
+from punchcard.store.schema import audit_events
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """One change.
+
+    Attributes:
+        actor: Who made it: `token <name>`, `config file`, `command line` or `partner endpoint`.
+        kind: `add`, `change` or `remove`.
+        resource_type: `workspace`, `source`, `destination` or `token`.
+        changes: JSON text of a list of `{"path", "before", "after"}`, secrets masked.
+    """
+
+    id: int
+    at: datetime
+    actor: str
+    kind: str
+    resource_type: str
+    resource_id: str
+    changes: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditQuestion:
+    """Which events to list; None asks for all."""
+
+    resource_type: str | None = None
+    resource_id: str | None = None
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+def record(
+    work: Connection, *, at: datetime, actor: str, kind: str, resource_type: str, resource_id: str, changes: str
+) -> None:
+    """Write one change down, in the unit of work that makes it."""
+    work.execute(
+        insert(audit_events).values(
+            at=at,
+            actor=storable(actor),
+            kind=kind,
+            resource_type=resource_type,
+            resource_id=resource_id,
+            changes=storable(changes),
+        )
+    )
+
+
+def list_events(
+    work: Connection, question: AuditQuestion, *, count: int, before_id: int | None = None
+) -> Sequence[AuditEvent]:
+    """Events, newest first."""
+    chosen = _asked(select(audit_events), question).order_by(audit_events.c.id.desc()).limit(count)
+    if before_id is not None:
+        chosen = chosen.where(audit_events.c.id < before_id)
+    return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
+
+
+def count_events(work: Connection, question: AuditQuestion) -> int:
+    """How many events there are."""
+    return work.scalar(_asked(select(func.count()).select_from(audit_events), question)) or 0
+
+
+def _asked(chosen: Select[*tuple[object, ...]], question: AuditQuestion) -> Select[*tuple[object, ...]]:
+    columns = audit_events.c
+    if question.resource_type is not None:
+        chosen = chosen.where(columns.resource_type == question.resource_type)
+    if question.resource_id is not None:
+        chosen = chosen.where(columns.resource_id == question.resource_id)
+    if question.begin is not None:
+        chosen = chosen.where(columns.at >= question.begin)
+    if question.end is not None:
+        chosen = chosen.where(columns.at < question.end)
+    return chosen

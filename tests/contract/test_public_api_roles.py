@@ -1,0 +1,172 @@
+"""Who may do what through the API, and that every change is written down with who made it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "a-secret-that-nobody-sees"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+"""
+ROLES = ("read_only", "editor", "owner")
+EVENT = {"userId": "ann", "event": "Checked In", "properties": {"email": "ann@example.com"}}
+
+PREVIEW = {"filter": {"if": "all", "actions": [{"type": "DROP"}]}, "payload": {}}
+
+# Method, path, body, and the least role that may.
+CALLS: list[tuple[str, str, object, str]] = [
+    ("GET", "/api/", None, "read_only"),
+    ("GET", "/api/sources", None, "read_only"),
+    ("GET", "/api/destinations/perkville", None, "read_only"),
+    ("GET", "/api/destinations/perkville/transactions", None, "read_only"),
+    ("GET", "/api/audit-events", None, "read_only"),
+    ("POST", "/api/events/test", EVENT, "read_only"),
+    ("POST", "/api/destination/filters/preview", PREVIEW, "read_only"),
+    ("POST", "/api/events/test?send=true", EVENT, "editor"),
+    ("POST", "/api/sources", {"slug": "till", "enabled": True, "metadataId": "http-api"}, "editor"),
+    ("PATCH", "/api/sources/website", {"name": "Shop"}, "editor"),
+    ("POST", "/api/sources/website/writekey", None, "editor"),
+    ("PATCH", "/api/destinations/perkville", {"enabled": False}, "editor"),
+    ("DELETE", "/api/destinations/perkville", None, "editor"),
+    ("GET", "/api/tokens", None, "owner"),
+    ("POST", "/api/tokens", {"name": "x", "role": "owner"}, "owner"),
+    ("DELETE", "/api/tokens/none", None, "owner"),
+]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
+        yield server
+
+
+def call(api: PublicApiServer, method: str, path: str, body: object = None, *, token: str | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return api.request(method, path, None if body is None else json.dumps(body).encode(), headers=headers)
+
+
+def made(api: PublicApiServer, role: str, name: str = "somebody") -> tuple[str, str]:
+    """The id and the secret of a new token."""
+    answer = call(api, "POST", "/api/tokens", {"name": name, "role": role})
+    assert answer.status == 200, answer.body
+    content = answer.json()["data"]
+    assert (content["token"]["name"], content["token"]["role"]) == (name, role)
+    return content["token"]["id"], content["secret"]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "needed"), CALLS)
+def test_each_role_may_what_it_may_and_no_more(
+    api: PublicApiServer, method: str, path: str, body: object, needed: str
+) -> None:
+    for role in ROLES:
+        _, secret = made(api, role)
+        answer = call(api, method, path, body, token=secret)
+        if ROLES.index(role) >= ROLES.index(needed):
+            assert answer.status in (200, 404, 422), (role, answer.body)
+        else:
+            assert answer.status == 403, (role, answer.body)
+            assert answer.error["type"] == "forbidden"
+            assert needed in answer.error["message"]
+
+
+def test_a_token_is_shown_once_and_refused_once_revoked(api: PublicApiServer) -> None:
+    id_, secret = made(api, "editor", "the shop")
+    listed = call(api, "GET", "/api/tokens").json()["data"]["tokens"]
+    assert [one["name"] for one in listed] == ["test", "the shop"]
+    assert secret not in json.dumps(listed)
+    assert listed[1]["lastUsedAt"] is None
+    assert call(api, "GET", "/api/sources", token=secret).status == 200
+    listed = call(api, "GET", "/api/tokens").json()["data"]["tokens"]
+    assert listed[1]["lastUsedAt"] is not None
+    assert call(api, "DELETE", f"/api/tokens/{id_}").status == 200
+    assert call(api, "GET", "/api/sources", token=secret).status == 401
+    assert call(api, "DELETE", f"/api/tokens/{id_}").status == 404
+
+
+def test_the_last_owners_token_stays(api: PublicApiServer) -> None:
+    (own,) = call(api, "GET", "/api/tokens").json()["data"]["tokens"]
+    made(api, "editor")
+    assert call(api, "DELETE", f"/api/tokens/{own['id']}").status == 422
+    other, secret = made(api, "owner")
+    assert call(api, "DELETE", f"/api/tokens/{own['id']}", token=secret).status == 200
+    assert call(api, "DELETE", f"/api/tokens/{other}", token=secret).status == 422
+
+
+@pytest.mark.parametrize("body", [{"name": "", "role": "owner"}, {"name": "x", "role": "king"}, {"name": "x"}, {}, []])
+def test_a_token_that_cannot_be_made_says_why(api: PublicApiServer, body: object) -> None:
+    answer = call(api, "POST", "/api/tokens", body)
+    assert answer.status == 400
+    assert answer.error["message"]
+
+
+# --- the audit log
+
+
+def events(api: PublicApiServer, query: str = "") -> list[Any]:
+    answer = call(api, "GET", f"/api/audit-events{query}")
+    assert answer.status == 200, answer.body
+    found: list[Any] = answer.json()["data"]["events"]
+    return found
+
+
+def test_every_change_is_written_down_with_who_when_before_and_after(api: PublicApiServer) -> None:
+    _, secret = made(api, "editor", "the shop")
+    assert call(api, "PATCH", "/api/sources/website", {"name": "Shop"}, token=secret).status == 200
+    changed = {"settings": {"apiKey": "another-secret-of-ours"}}
+    assert call(api, "PATCH", "/api/destinations/perkville", changed, token=secret).status == 200
+    newest, before, token, *_, first = events(api)
+    assert (newest["type"], newest["resourceId"], newest["actor"]) == (
+        "destination.change",
+        "perkville",
+        "token the shop",
+    )
+    assert newest["changes"] == [{"path": "settings.apiKey", "before": "••••sees", "after": "••••ours"}]
+    assert before["changes"] == [{"path": "name", "before": "website", "after": "Shop"}]
+    assert (token["type"], token["actor"]) == ("token.add", "token test")
+    assert first["actor"] == "config file"
+    assert newest["timestamp"].endswith("Z")
+    assert "secret" not in json.dumps(events(api))
+
+
+def test_a_change_that_changes_nothing_or_is_refused_is_not_written_down(api: PublicApiServer) -> None:
+    before = len(events(api))
+    assert call(api, "PATCH", "/api/sources/website", {"name": "website"}).status == 200
+    assert call(api, "PATCH", "/api/destinations/perkville", {"settings": {"businessId": "no id!"}}).status == 422
+    assert len(events(api)) == before
+
+
+def test_the_audit_log_is_asked_by_resource_and_time_and_paged(api: PublicApiServer) -> None:
+    for name in ("A", "B", "C"):
+        api.clock.advance(60)
+        assert call(api, "PATCH", "/api/sources/website", {"name": name}).status == 200
+    source = events(api, "?resourceType=source&resourceId=website")
+    assert [one["changes"][0]["after"] for one in source[:3]] == ["C", "B", "A"]
+    since = source[1]["timestamp"]
+    assert len(events(api, f"?startTime={since}")) == 2
+    assert all(one["timestamp"] < since for one in events(api, f"?endTime={since}"))
+    first = call(api, "GET", "/api/audit-events?pagination%5Bcount%5D=2").json()["data"]
+    following = first["pagination"]["next"]
+    second = call(api, "GET", f"/api/audit-events?pagination%5Bcount%5D=2&pagination%5Bcursor%5D={following}").json()[
+        "data"
+    ]
+    ids = [int(one["id"]) for one in first["events"] + second["events"]]
+    assert ids == sorted(ids, reverse=True)
+    assert len(set(ids)) == 4
+    for query in ("?startTime=soon", "?pagination%5Bcursor%5D=x", "?pagination%5Bcount%5D=0"):
+        assert call(api, "GET", f"/api/audit-events{query}").status == 400
