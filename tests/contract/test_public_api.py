@@ -376,7 +376,9 @@ def test_the_scheme_of_a_token_is_read_in_any_case(api: PublicApiServer) -> None
 
 def test_what_is_not_there_is_told_in_the_same_shape(api: PublicApiServer) -> None:
     assert api.request("GET", "/api/nothing").error["type"] == "not-found"
-    assert api.request("DELETE", "/api/events/m1").error["type"] == "method-not-allowed"
+    other = api.request("DELETE", "/api/events/m1")
+    assert other.error["type"] == "method-not-allowed"
+    assert "GET" in other.headers["allow"]
     assert api.request("GET", "/api/events/").status == 404
 
 
@@ -407,3 +409,6 @@ def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: Pub
     parameters = {one["name"] for methods in described["paths"].values() for call in methods.values()
                   for one in call.get("parameters", [])}  # fmt: skip
     assert "parts" not in parameters
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            assert {"200", "400", "401", "403", "404", "422", "503"} <= set(operation["responses"])

@@ -10,7 +10,6 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 
 from punchcard import __version__
 from punchcard.api import errors
@@ -37,6 +36,7 @@ from punchcard.api.filters import (
     preview_filter,
     update_filter,
 )
+from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.parts import NEEDS, ApiParts
 from punchcard.api.regulations import list_regulations
 from punchcard.api.sources import (
@@ -132,7 +132,7 @@ def build_api(parts: ApiParts) -> Litestar:
             title="Punchcard",
             version=__version__,
             path="/openapi.json",  # of its own: it answers everything below it, with pages in HTML
-            render_plugins=[JsonRenderPlugin(path="/")],
+            render_plugins=[DocumentedErrors(path="/")],
         ),
         logging_config=None,
     )

@@ -38,7 +38,9 @@ def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]
         first = extra[0]
         return _answer(error.status_code, str(first.get("message", error.detail)), field=first.get("key"))
     field = extra.get("field") if isinstance(extra, dict) else None
-    return _answer(error.status_code, error.detail, field=field)
+    response = _answer(error.status_code, error.detail, field=field)
+    response.headers.update(error.headers or {})  # which methods a path takes, say
+    return response
 
 
 def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Response[Any]:

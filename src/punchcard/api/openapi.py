@@ -1,0 +1,50 @@
+"""The API's OpenAPI document: what the framework derives from the handlers, and the errors that any call may answer."""
+
+from typing import Any, Final
+
+from litestar import Request
+from litestar.openapi.plugins import JsonRenderPlugin
+
+_ERROR: Final = {
+    "type": "object",
+    "required": ["errors"],
+    "properties": {
+        "errors": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["type", "message", "field", "status"],
+                "properties": {
+                    "type": {"type": "string", "description": "A stable code"},
+                    "message": {"type": "string", "description": "A sentence for a person"},
+                    "field": {"type": ["string", "null"], "description": "The parameter or member that is wrong"},
+                    "status": {"type": "integer"},
+                },
+            },
+        }
+    },
+}
+_MEANINGS: Final = {
+    "400": "A parameter or the body is wrong",
+    "401": "No token, or none of this workspace",
+    "403": "The token's role may not do this",
+    "404": "There is no such thing",
+    "422": "The request is understood and cannot be done",
+    "503": "Storage is away; come again",
+}
+
+
+class DocumentedErrors(JsonRenderPlugin):
+    """The document as JSON, with the errors in it."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document's text."""
+        schemas = openapi_schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Errors"] = _ERROR
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
+        errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
+        for methods in openapi_schema["paths"].values():
+            for operation in methods.values():
+                operation["responses"] = {**operation["responses"], **errors}
+        return super().render(request, openapi_schema)
