@@ -1,22 +1,20 @@
 """A Tracking API that listens on loopback, over the real SQLite log, and a client that says exactly what goes out."""
 
-import asyncio
 import gzip
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import uvicorn
 
 from punchcard.ingest.app import TrackingApp
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.sqlite import SqliteEventLog, uncompressed
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.listening import ListeningApp
 
 WRITE_KEY = "wk_website"
 BODY_SECONDS = 1.0
@@ -35,14 +33,8 @@ class Answer(NamedTuple):
         return found
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._ready.set()
+def _tracking_app(commit: GroupCommit) -> TrackingApp:
+    return TrackingApp(commit, keys=lambda key: key == WRITE_KEY, clock=ManualClock(), body_seconds=BODY_SECONDS)
 
 
 class TrackingServer:
@@ -50,28 +42,11 @@ class TrackingServer:
 
     def __init__(self, folder: Path) -> None:
         self.log = SqliteEventLog(folder / "log.db")
-        self.port = 0
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    async def _serve(self) -> None:
-        commit = GroupCommit(self.log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
-        app = TrackingApp(commit, keys=lambda key: key == WRITE_KEY, clock=ManualClock(), body_seconds=BODY_SECONDS)
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2)
-        self.server = _Server(config, self._ready)
-        await self.server.serve(sockets=[listening])
-        await asyncio.to_thread(commit.stop)
-        listening.close()
+        self._listening = ListeningApp(self.log, _tracking_app)
+        self.port = self._listening.port
 
     def close(self) -> None:
-        self.server.should_exit = True
-        self._thread.join(20)
-        assert not self._thread.is_alive()
+        self._listening.close()
         self.log.close()
 
     def request(

@@ -43,10 +43,13 @@ _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
 }
 _IDS_PER_LIST = 50_000
 
-_FIND = """
+_EVENTS = """
     SELECT message_id, type, event, user_id, anonymous_id, source, epoch_us(received_at), epoch_us(timestamp),
            log_position, event_index, encode(payload), fates
     FROM read_parquet(?, hive_partitioning = false)
+"""
+_FIND = f"""
+    {_EVENTS}
     WHERE message_id = ?
     ORDER BY log_position, event_index
 """
@@ -58,10 +61,8 @@ _KNOWN_IDS = f"""
 """
 
 
-_NAMED = """
-    SELECT message_id, type, event, user_id, anonymous_id, source, epoch_us(received_at), epoch_us(timestamp),
-           log_position, event_index, encode(payload), fates
-    FROM read_parquet(?, hive_partitioning = false)
+_NAMED = f"""
+    {_EVENTS}
     WHERE type = 'track' AND event IN (SELECT unnest(?)) AND source IN (SELECT unnest(?))
           AND epoch_us(received_at) >= ?
     ORDER BY log_position DESC, event_index DESC

@@ -7,14 +7,12 @@ Nothing routes, feeds the lake or delivers by itself: a test says when.
 import asyncio
 import http.client
 import json
-import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import uvicorn
+from litestar import Litestar
 
 from punchcard.api.app import build_api
 from punchcard.api.parts import ApiParts
@@ -33,6 +31,7 @@ from punchcard.routing.router import Router
 from punchcard.store.engine import Store
 from punchcard.store.tokens import create_token
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.listening import ListeningApp
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 from punchcard.traces.story import Stories
 from punchcard.workspace import stored
@@ -41,8 +40,6 @@ from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
-
-_START_SECONDS = 20
 
 
 class ApiAnswer(NamedTuple):
@@ -109,13 +106,8 @@ class PublicApiServer:
         self._stories = Stories(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
-        self.port = 0
-        self._server: uvicorn.Server | None = None
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="public-api")
-        self._thread.start()
-        if not self._ready.wait(_START_SECONDS):
-            raise TimeoutError("the Public API did not start")
+        self._listening = ListeningApp(self.log, self._app)
+        self.port = self._listening.port
 
     def __enter__(self) -> Self:
         return self
@@ -123,9 +115,7 @@ class PublicApiServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.should_exit = True
-        self._thread.join(_START_SECONDS)
+        self._listening.close()
         self.log.close()
         self.store.close()
 
@@ -211,9 +201,8 @@ class PublicApiServer:
         finally:
             connection.close()
 
-    async def _serve(self) -> None:
-        commit = GroupCommit(self.log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
-        app = build_api(
+    def _app(self, commit: GroupCommit) -> Litestar:
+        return build_api(
             ApiParts(
                 store=self.store,
                 stories=self._stories,
@@ -224,23 +213,3 @@ class PublicApiServer:
                 append=commit.submit,
             )
         )
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            self.port = listening.getsockname()[1]
-            config = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2)
-            self._server = _Server(config, self._ready)
-            await self._server.serve(sockets=[listening])
-            await asyncio.to_thread(commit.stop)
-
-
-class _Server(uvicorn.Server):
-    """Tells when it listens."""
-
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets=sockets)
-        self._ready.set()

@@ -1,0 +1,76 @@
+"""An ASGI app on a socket of its own, in a thread: for tests that ask it as any client does."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.port import EventLog
+
+_START_SECONDS = 20
+
+
+class ListeningApp:
+    """A running app, with the group commit that it appends through; as a context manager it is stopped at the end.
+
+    Args:
+        log: Where the group commit appends.
+        build: Makes the app, in the loop that serves it.
+    """
+
+    def __init__(self, log: EventLog, build: Callable[[GroupCommit], Any]) -> None:
+        self._log = log
+        self._build = build
+        self._ready = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="listening-app")
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise TimeoutError("the app did not start")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop it; what is under way is answered first."""
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join(_START_SECONDS)
+        self._socket.close()
+        if self._thread.is_alive():
+            raise TimeoutError("the app did not stop")
+
+    async def _serve(self) -> None:
+        commit = GroupCommit(self._log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
+        config = uvicorn.Config(
+            self._build(commit), http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2
+        )
+        self._server = _Server(config, self._ready)
+        await self._server.serve(sockets=[self._socket])
+        await asyncio.to_thread(commit.stop)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets=sockets)
+        self._ready.set()
