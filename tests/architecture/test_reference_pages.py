@@ -23,6 +23,7 @@ from punchcard.api.filters import FilterView, NewFilter, PreviewAnswer, PreviewR
 from punchcard.api.regulations import Regulation, RegulationPage
 from punchcard.api.sources import NewSource, SourceView
 from punchcard.api.tokens import MadeToken, TokenView
+from punchcard.api.transactions import Retried, RetryRequest
 from punchcard.cli.app import app
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import WireEvent
@@ -206,6 +207,8 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         Regulation,
         SourceView,
         TokenView,
+        RetryRequest,
+        Retried,
         MadeToken,
         AuditEventView,
         NewSource,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from punchcard.api.app import HANDLERS
+from punchcard.testing.partner import Step
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -226,6 +227,29 @@ def test_a_wrong_parameter_is_named(api: PublicApiServer, query: str, field: str
 
 def test_a_destination_that_is_not_there_is_not_found(api: PublicApiServer) -> None:
     assert api.request("GET", "/api/destinations/nowhere/transactions").status == 404
+
+
+def retry(api: PublicApiServer, body: object) -> Any:
+    answer = api.request("POST", "/api/destinations/perkville/transactions/retry", json.dumps(body).encode())
+    assert answer.status == 200, answer.body
+    return answer.json()["data"]
+
+
+def test_parked_ones_are_tried_again_and_that_is_written_down(api: PublicApiServer) -> None:
+    api.send(order(), order("m2", number="2"))
+    api.route()
+    for number in ("1001", "2"):
+        api.partner.script(f"SEG:website:ORDER:{number}:order-completed", [Step.REJECT])
+    api.deliver(rounds=2)
+    assert ledger(api, "?state=rejected")["pagination"]["totalEntries"] == 2
+    assert retry(api, {"messageIds": ["none"]}) == {"reopened": 0, "resumed": False}
+    assert retry(api, {"reason": "no_such_reason"}) == {"reopened": 0, "resumed": False}
+    assert retry(api, {"messageIds": ["m2"]}) == {"reopened": 1, "resumed": False}
+    assert retry(api, {}) == {"reopened": 1, "resumed": False}
+    api.deliver(rounds=2)
+    assert ledger(api, "?state=delivered")["pagination"]["totalEntries"] == 2
+    newest = data(api, "/api/audit-events")["events"][0]
+    assert (newest["type"], newest["resourceId"], newest["actor"]) == ("destination.retry", "perkville", "token test")
 
 
 # --- the Event Tester

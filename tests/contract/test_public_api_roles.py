@@ -44,6 +44,7 @@ CALLS: list[tuple[str, str, object, str]] = [
     ("POST", "/api/sources/website/writekey", None, "editor"),
     ("PATCH", "/api/destinations/perkville", {"enabled": False}, "editor"),
     ("DELETE", "/api/destinations/perkville", None, "editor"),
+    ("POST", "/api/destinations/perkville/transactions/retry", {}, "editor"),
     ("GET", "/api/tokens", None, "owner"),
     ("POST", "/api/tokens", {"name": "x", "role": "owner"}, "owner"),
     ("DELETE", "/api/tokens/none", None, "owner"),

@@ -50,7 +50,7 @@ from punchcard.api.sources import (
     update_source,
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
-from punchcard.api.transactions import list_transactions
+from punchcard.api.transactions import list_transactions, retry_transactions
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.store.tokens import Role, StoredToken, note_use, verify_token
@@ -83,6 +83,7 @@ HANDLERS = (
     get_event,
     run_event_tester,
     list_transactions,
+    retry_transactions,
     list_regulations,
     list_tokens_call,
     create_token_call,

@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from litestar import get
+import msgspec
+from litestar import get, post
 from litestar.exceptions import HTTPException
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
 from punchcard.api.threads import in_thread
+from punchcard.delivery.retrying import find_retryable, retry
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 
@@ -58,3 +60,35 @@ def list_transactions(
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
+
+
+class RetryRequest(msgspec.Struct, rename="camel"):
+    """Which parked and rejected transactions to try again: all that match; without anything, all."""
+
+    message_ids: list[str] = []
+    reason: str | None = None
+
+
+class Retried(msgspec.Struct):
+    """How many went back in the queue, and whether a pause of the destination has ended."""
+
+    reopened: int
+    resumed: bool
+
+
+@post("/destinations/{destination_id:str}/transactions/retry", status_code=200, summary="Try parked ones again")
+@in_thread
+def retry_transactions(destination_id: FromPath[str], data: JSONBody[RetryRequest], parts: Parts) -> dict[str, Retried]:
+    """Put parked and rejected transactions back in the queue; one whose outcome is not known is read back first."""
+    with parts.store.unit_of_work() as work:
+        found = find_retryable(
+            work,
+            configured={destination_id},
+            destination=destination_id,
+            reason=data.reason,
+            message_ids=data.message_ids,
+        )
+        if not found.effects and destination_id not in parts.current().destinations:
+            raise HTTPException(f"there is no destination {destination_id}", status_code=404)
+        reopened = retry(work, found, actor=parts.actor, now=parts.clock.now())
+    return {"data": Retried(reopened=reopened, resumed=bool(found.pauses))}

@@ -9,14 +9,13 @@ from rich.text import Text
 
 from punchcard.cli.story_text import printable
 from punchcard.clock import SystemClock
+from punchcard.delivery.retrying import Retryable, find_retryable, retry
 from punchcard.errors import ConfigurationError
 from punchcard.runtime.assemble import open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.ledger import needing_a_person
-from punchcard.store.outbox import reopen
-from punchcard.store.pauses import Pause, pause_of, resume
+from punchcard.store.pauses import Pause
 from punchcard.workspace import stored
 
 _ROWS_SHOWN = 50
@@ -40,39 +39,32 @@ def retry_awards(
     """
     store = open_store(settings)
     try:
-        effects, pauses = _matching(store, message_ids, destination=destination, reason=reason)
-        if not effects and not pauses:
+        found = _matching(store, message_ids, destination=destination, reason=reason)
+        if not found.effects and not found.pauses:
             print("nothing to retry: no parked or rejected award matches")
             return 0
-        _show(effects, pauses)
-        if not sure and not _agreed(effects):
+        _show(found.effects, found.pauses)
+        if not sure and not _agreed(found.effects):
             print("nothing was changed", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
-            reopened = reopen(work, [effect.id for effect in effects], now=SystemClock().now())
-            for pause in pauses:
-                resume(work, pause.destination)
+            reopened = retry(work, found, actor="command line", now=SystemClock().now())
     finally:
         store.close()
-    print(f"{reopened} back in the queue" + "".join(f"; {pause.destination} delivers again" for pause in pauses))
+    print(f"{reopened} back in the queue" + "".join(f"; {one.destination} delivers again" for one in found.pauses))
     return 0
 
 
-def _matching(
-    store: Store, message_ids: Sequence[str], *, destination: str | None, reason: str | None
-) -> tuple[list[StoredEffect], list[Pause]]:
+def _matching(store: Store, message_ids: Sequence[str], *, destination: str | None, reason: str | None) -> Retryable:
     with store.reading() as work:
         configured = {one.slug for one in stored.read(work).destinations}
-        effects = needing_a_person(work, destination=destination, reason=reason, message_ids=message_ids)
-        if destination is not None and destination not in configured and not effects:
-            known = ", ".join(sorted(configured)) or "none"
-            raise ConfigurationError(f"--destination {destination}: there is no such destination (configured: {known})")
-        concerned = {effect.destination for effect in effects}
-        if not message_ids and reason is None:
-            # Nothing needs to be parked for a paused destination to be worth another try.
-            concerned |= configured if destination is None else {destination}
-        pauses = [pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None]
-    return effects, pauses
+        found = find_retryable(
+            work, configured=configured, destination=destination, reason=reason, message_ids=message_ids
+        )
+    if destination is not None and destination not in configured and not found.effects:
+        known = ", ".join(sorted(configured)) or "none"
+        raise ConfigurationError(f"--destination {destination}: there is no such destination (configured: {known})")
+    return found
 
 
 def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
