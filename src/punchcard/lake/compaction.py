@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from punchcard.errors import InvariantError, StorageError
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.place import Place
-from punchcard.lake.schema import ROW_GROUP_PAYLOAD_BYTES, ROW_GROUP_ROWS
+from punchcard.lake.schema import ROW_GROUP_PAYLOAD_BYTES, ROW_GROUP_ROWS, conformed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +95,7 @@ def _regrouped(files: Sequence[DataFile], place: Place) -> Iterator["pa.Table"]:
         with place.open(file.path) as source:
             parquet = pyarrow.parquet.ParquetFile(source)
             for number in range(parquet.num_row_groups):
-                group = parquet.read_row_group(number, use_threads=False)
+                group = conformed(parquet.read_row_group(number, use_threads=False))
                 group_size = group.nbytes
                 if rows + group.num_rows > ROW_GROUP_ROWS or size + group_size > ROW_GROUP_PAYLOAD_BYTES:
                     yield from _one(waiting)

@@ -1,4 +1,4 @@
-"""Writes the lake's data files: Parquet, zstd, row groups of 16,384 rows with a Bloom filter over message ids."""
+"""Writes the lake's data files: Parquet, zstd, row groups of 16,384 rows with Bloom filters over ids and emails."""
 
 import contextlib
 import datetime
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from punchcard.lake.place import Place
-from punchcard.lake.schema import PARTITION, REPETITIVE, ROW_GROUP_ROWS, file_schema
+from punchcard.lake.schema import LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, file_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +78,7 @@ class DataFileWriter:
             compression_level=_ZSTD_LEVEL,
             use_dictionary=list(REPETITIVE),
             write_statistics=["received_at", "timestamp", "log_position"],
-            bloom_filter_options={"message_id": {"ndv": ROW_GROUP_ROWS, "fpp": _BLOOM_FALSE_POSITIVES}},
+            bloom_filter_options={name: {"ndv": ROW_GROUP_ROWS, "fpp": _BLOOM_FALSE_POSITIVES} for name in LOOKED_UP},
         )
         return self
 

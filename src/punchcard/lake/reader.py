@@ -44,10 +44,11 @@ _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
 _IDS_PER_LIST = 50_000
 
 _EVENTS = """
-    SELECT message_id, type, event, user_id, anonymous_id, source, epoch_us(received_at), epoch_us(timestamp),
+    SELECT message_id, type, event, user_id, anonymous_id, email, source, epoch_us(received_at), epoch_us(timestamp),
            log_position, event_index, encode(payload), fates
-    FROM read_parquet(?, hive_partitioning = false)
+    FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
+_NEWEST_FIRST = "ORDER BY log_position DESC, event_index DESC LIMIT ?"
 _FIND = f"""
     {_EVENTS}
     WHERE message_id = ?
@@ -65,9 +66,11 @@ _NAMED = f"""
     {_EVENTS}
     WHERE type = 'track' AND event IN (SELECT unnest(?)) AND source IN (SELECT unnest(?))
           AND epoch_us(received_at) >= ?
-    ORDER BY log_position DESC, event_index DESC
-    LIMIT ?
+    {_NEWEST_FIRST}
 """
+# A list is filled from the newest files on; the further back it must look, the more files at once.
+_FILES_AT_ONCE_FIRST = 2
+_FILES_AT_ONCE_FACTOR = 4
 
 
 class LakeFate(msgspec.Struct, frozen=True, rename="camel"):
@@ -95,6 +98,7 @@ class LakeEvent:
     Attributes:
         type: One of the six calls, "" for what is no valid event.
         event: Name of a track call.
+        email: That it carries, lower-cased; None also for an event of before emails were kept.
         source: Slug, None if the write key was unknown.
         timestamp: When it happened, None for what is no valid event.
         log_position: Its record's place in the log.
@@ -107,6 +111,7 @@ class LakeEvent:
     event: str | None
     user_id: str | None
     anonymous_id: str | None
+    email: str | None
     source: str | None
     received_at: datetime
     timestamp: datetime | None
@@ -114,6 +119,35 @@ class LakeEvent:
     event_index: int
     payload: bytes
     fates: tuple[LakeFate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventQuestion:
+    """Which events are asked for; None and "" ask for all.
+
+    Attributes:
+        destination: Together with `fate` and `reason` it names one fate; "" for a fate before any destination.
+        fate: A fate as routing decided it.
+        begin: Not received before this instant.
+        end: Received before this instant.
+    """
+
+    source: str | None = None
+    type: str | None = None
+    name: str | None = None
+    destination: str | None = None
+    fate: str | None = None
+    reason: str | None = None
+    begin: datetime | None = None
+    end: datetime | None = None
+
+    def fate_text(self) -> str:
+        """What stands in the fates of each event that is asked for, "" if any does."""
+        if self.fate is None:
+            return ""
+        fate = f'"fate":{_json(self.fate)}'
+        reason = "" if self.reason is None else f',"reason":{_json(self.reason or None)}'
+        return ("" if self.destination is None else f'"destination":{_json(self.destination or None)},') + fate + reason
 
 
 class LakeReader:
@@ -178,11 +212,56 @@ class LakeReader:
             wanted -= len(rows)
             yield from map(_event, rows)
 
+    def page(self, question: EventQuestion, *, limit: int, before: tuple[int, int] | None = None) -> list[LakeEvent]:
+        """The newest events that match, newest first.
+
+        Args:
+            before: Log position and index of an event; only earlier ones are asked for.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        where, values = _where(question, before)
+        files = [file for file in self._files() if _may_hold(file, question, before)]  # newest first
+        found: list[LakeEvent] = []
+        at_once = _FILES_AT_ONCE_FIRST
+        while files and len(found) < limit:
+            some, files = files[:at_once], files[at_once:]
+            at_once *= _FILES_AT_ONCE_FACTOR
+            sql = f"{_EVENTS} WHERE {where} {_NEWEST_FIRST}"
+            found += map(_event, self._query(sql, some, *values, limit - len(found)))
+        return found
+
+    def of_person(
+        self, *, email: str | None = None, user_id: str | None = None, limit: int, before: tuple[int, int] | None = None
+    ) -> list[LakeEvent]:
+        """The newest events that carry this email, or this user id, newest first. Found by Bloom filter.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        column, value = ("email", email) if email is not None else ("user_id", user_id)
+        where, values = _where(EventQuestion(), before)
+        sql = f"{_EVENTS} WHERE {column} = ? AND {where} {_NEWEST_FIRST}"
+        return [_event(row) for row in self._query(sql, self._files(), value or "", *values, limit)]
+
+    def through_position(self) -> int:
+        """The highest log position that the lake holds, 0 if none.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        with self._lock:
+            self._table.refresh()
+            return self._table.last_position()
+
     def _files(self) -> list[DataFile]:
         with self._lock:
             return self._table.files() if self._table.refresh() else []
 
-    def _query(self, sql: str, files: Sequence[DataFile], *values: str | int | Sequence[str]) -> list[tuple[Any, ...]]:
+    def _query(
+        self, sql: str, files: Sequence[DataFile], *values: str | int | float | Sequence[str]
+    ) -> list[tuple[Any, ...]]:
         if not files:
             return []
         import duckdb
@@ -203,19 +282,60 @@ class LakeReader:
             return self._duckdb.cursor()
 
 
+def _where(
+    question: EventQuestion, before: tuple[int, int] | None
+) -> tuple[str, list[str | int | float | Sequence[str]]]:
+    conditions: list[str] = []
+    values: list[str | int | float | Sequence[str]] = []
+    for condition, value in (
+        ("source = ?", question.source),
+        ("type = ?", question.type),
+        ("event = ?", question.name),
+        ("contains(fates, ?)", question.fate_text() or None),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    # Instants as DuckDB compares them with a file's statistics: whole row groups are passed over unread.
+    for condition, instant in (
+        ("received_at >= to_timestamp(?)", question.begin),
+        ("received_at < to_timestamp(?)", question.end),
+    ):
+        if instant is not None:
+            conditions.append(condition)
+            values.append(to_micros(instant) / 1e6)
+    if before is not None:
+        conditions.append("log_position <= ? AND (log_position < ? OR event_index < ?)")
+        values += [before[0], before[0], before[1]]
+    return " AND ".join(conditions) or "true", values
+
+
+def _may_hold(file: DataFile, question: EventQuestion, before: tuple[int, int] | None) -> bool:
+    return (
+        (question.begin is None or file.day >= question.begin.date())
+        and (question.end is None or file.day <= question.end.date())
+        and (before is None or file.first_position <= before[0])
+    )
+
+
+def _json(value: str | None) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _event(row: tuple[Any, ...]) -> LakeEvent:
-    received_at, timestamp, fates = row[6], row[7], row[11]
+    received_at, timestamp, fates = row[7], row[8], row[12]
     return LakeEvent(
         message_id=row[0],
         type=row[1],
         event=row[2],
         user_id=row[3],
         anonymous_id=row[4],
-        source=row[5],
+        email=row[5],
+        source=row[6],
         received_at=from_micros(received_at),
         timestamp=None if timestamp is None else from_micros(timestamp),
-        log_position=row[8],
-        event_index=row[9],
-        payload=row[10],
+        log_position=row[9],
+        event_index=row[10],
+        payload=row[11],
         fates=msgspec.json.decode(fates, type=tuple[LakeFate, ...]),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from punchcard.clock import EPOCH
 from punchcard.events.model import Event
+from punchcard.events.people import email_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,7 @@ COLUMNS = (
     "event",  # name of a track call
     "user_id",
     "anonymous_id",
+    "email",  # that the event carries, lower-cased
     "source",  # slug, null if the write key was unknown
     "received_at",
     "timestamp",  # null for what is no valid event
@@ -35,6 +37,7 @@ COLUMNS = (
     "payload",  # JSON text as received
     "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
 )
+LOOKED_UP = ("message_id", "user_id", "email")  # found among millions by a Bloom filter
 REPETITIVE = ("type", "event", "source", "fates")  # few distinct values: kept as dictionaries
 
 
@@ -55,6 +58,7 @@ class LakeRows:
 
     __slots__ = (
         "_anonymous_ids",
+        "_emails",
         "_events",
         "_fates",
         "_indices",
@@ -75,6 +79,7 @@ class LakeRows:
         self._events: list[str | None] = []
         self._user_ids: list[str | None] = []
         self._anonymous_ids: list[str | None] = []
+        self._emails: list[str | None] = []
         self._sources: list[str | None] = []
         self._received_at: list[int] = []
         self._timestamps: list[datetime.datetime | None] = []
@@ -112,12 +117,14 @@ class LakeRows:
             self._events.append(wire.event)
             self._user_ids.append(wire.user_id)
             self._anonymous_ids.append(wire.anonymous_id)
+            self._emails.append(email_of(item))
             self._timestamps.append(item.timestamp)
         else:
             self._types.append("")
             self._events.append(None)
             self._user_ids.append(None)
             self._anonymous_ids.append(None)
+            self._emails.append(None)
             self._timestamps.append(None)
         self._message_ids.append(item.message_id)
         self._sources.append(source)
@@ -157,6 +164,7 @@ class LakeRows:
         self._events.extend([wire.event for wire in wires])
         self._user_ids.extend([wire.user_id for wire in wires])
         self._anonymous_ids.extend([wire.anonymous_id for wire in wires])
+        self._emails.extend(map(email_of, events))
         self._sources.extend([source] * count)
         self._received_at.extend([received_at] * count)
         self._timestamps.extend([event.timestamp for event in events])
@@ -218,6 +226,7 @@ class LakeRows:
             self._events,
             self._user_ids,
             self._anonymous_ids,
+            self._emails,
             self._sources,
             self._received_at,
             self._timestamps,
@@ -254,6 +263,16 @@ def file_schema() -> "pa.Schema":
         "event_index": pa.field("event_index", pa.int32(), nullable=False),
     }
     return pa.schema([others.get(name) or pa.field(name, repeated if name in REPETITIVE else text) for name in COLUMNS])
+
+
+def conformed(table: "pa.Table") -> "pa.Table":
+    """The rows of a data file with all columns of today: what an older version has not written is null."""
+    import pyarrow as pa
+
+    for number, field in enumerate(file_schema()):
+        if field.name not in table.column_names:
+            table = table.add_column(number, field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def table_schema() -> "pa.Schema":

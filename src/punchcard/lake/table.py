@@ -81,6 +81,7 @@ class LakeTable:
         from deltalake.exceptions import DeltaError
 
         if self._delta is not None:
+            self._add_columns()
             return
         try:
             if self.place.folder:
@@ -98,6 +99,24 @@ class LakeTable:
                 raise StorageError(f"the lake at {self.place.url} cannot be created: {error}") from error
             return
         self.refresh()
+
+    def _add_columns(self) -> None:
+        """Let a table of an older version have the columns of today."""
+        from deltalake import Schema
+        from deltalake.exceptions import DeltaError
+
+        delta = cast("DeltaTable", self._delta)
+        there = {field.name for field in delta.schema().fields}
+        missing = [one for one in Schema.from_arrow(table_schema()).fields if one.name not in there]
+        if not missing:
+            return
+        try:
+            delta.alter.add_columns(missing)
+            self.place.settle_commit(delta.version())
+        except (OSError, DeltaError) as error:
+            raise StorageError(f"the lake at {self.place.url} cannot be given new columns: {error}") from error
+        finally:
+            self.refresh()
 
     def last_position(self) -> int:
         """The highest log position in the table as last seen, 0 if there is none."""

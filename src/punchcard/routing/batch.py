@@ -14,10 +14,13 @@ from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.planning import Planner
 from punchcard.routing.settling import Claim
+from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
 from punchcard.workspace.snapshot import Snapshot
 
 Item = Event | IngestFailure
+
+_NAMES_COUNTED_MAX = 200
 
 _SEEN_BEFORE = (
     Fate(
@@ -172,4 +175,26 @@ def counts_by_fate(fates: FateBatch) -> Counter[tuple[str, str, str]]:
     for number, count in by_number.items():
         for fate in fates.distinct[number]:
             counts[fate.destination or "", fate.fate, fate.reason or ""] += count
+    return counts
+
+
+def counts_to_keep(fates: FateBatch, batch: Batch) -> Counter[CountKey]:
+    """What the store counts of a routed batch: every event as received, and every fate."""
+    counts: Counter[CountKey] = Counter()
+    names: dict[str, str] = {"": ""}
+    for record, items, routed in zip(batch.records, batch.items, fates.records, strict=True):
+        bucket = record.received_at - record.received_at % MINUTE_MICROS
+        alike = Counter(
+            (item.type, item.wire.event, number) if isinstance(item, Event) else ("", None, number)
+            for item, number in zip(items, routed.fates, strict=True)
+        )
+        for (event_type, event_name, number), count in alike.items():
+            name = event_name or ""
+            if name not in names:
+                names[name] = name if len(names) <= _NAMES_COUNTED_MAX else OTHER_NAMES
+            base = CountKey(bucket, routed.source or "", "", str(event_type), names[name], RECEIVED, "")
+            counts[base] += count
+            for fate in fates.distinct[number]:
+                key = base._replace(destination=fate.destination or "", fate=fate.fate.value, reason=fate.reason or "")
+                counts[key] += count
     return counts

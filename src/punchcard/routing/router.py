@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Planners, counts_by_fate, fate_batch, lake_rows, plan_batch
+from punchcard.routing.batch import Planners, counts_by_fate, counts_to_keep, fate_batch, lake_rows, plan_batch
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.settling import settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store
 from punchcard.store.fates import FateKind
 from punchcard.store.positions import ROUTING, advance, position_of, save_fates
@@ -86,6 +87,7 @@ class Router:
             batch.give(decided)
             fates = fate_batch(batch)
             save_fates(work, fates)
+            add_counts(work, counts_to_keep(fates, batch))
         self._position = records[-1].position
         self._index.add_all(batch.message_ids)
         affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}

@@ -22,6 +22,7 @@ from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
+from punchcard.store.counts import merge_old_minutes
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -210,6 +211,7 @@ class Worker:
                     if self._clock.monotonic() >= housekeeping_at:
                         housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
                         feed.tidy()
+                        self._merge_counts()
                         self._trim_log(feed)
                 except StorageError as error:
                     RoutingTelemetry().lake_failed(error=error.message)
@@ -218,6 +220,12 @@ class Worker:
             self._log.error("lake_stopped", exc_info=error)
             self._failed = True
             stop()
+
+    def _merge_counts(self) -> None:
+        merged = 1
+        while merged and not self._stopping.is_set():
+            with self._store.unit_of_work() as work:
+                merged = merge_old_minutes(work, now=self._clock.now())
 
     def _trim_log(self, feed: LakeFeed) -> None:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, t
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
+from punchcard.store.counts import count_ends, ended_of, ending_of
 from punchcard.store.effects import (
     UNCERTAIN_REASONS,
     NewEffect,
@@ -23,6 +24,7 @@ from punchcard.store.effects import (
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _NO_ANSWER = "the worker stopped before the answer came"
+_REOPENED = (EffectState.PARKED, EffectState.REJECTED)
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -248,6 +250,16 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
             for one in settlements
         ],
     )
+    ends = {one.effect_id: one for one in settlements if not one.state.is_open}
+    count_ends(
+        work,
+        [
+            sent._replace(state=end.state, reason=end.reason, settled_at=end.settled_at)
+            for sent in ending_of(work, list(ends))
+            if sent.attempts == (end := ends[sent.id]).number
+        ],
+        sign=1,
+    )
     moved = work.execute(
         _SETTLE,
         [
@@ -293,6 +305,7 @@ def put(
             settled_at=None if state.is_open else now,
         )
     )
+    count_ends(work, ended_of(work, [effect_id]), sign=1)
 
 
 def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
@@ -347,13 +360,14 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
     reopened = 0
     for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
         chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
+        count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
         for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
             doubt = effects.c.reason.in_(UNCERTAIN_REASONS)
             reopened += work.execute(
                 update(effects)
                 .where(
                     effects.c.id.in_(chunk),
-                    effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+                    effects.c.state.in_(_REOPENED),
                     doubt if uncertain else or_(effects.c.reason.is_(None), ~doubt),
                 )
                 .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, settled_at=None)

@@ -157,6 +157,8 @@ Index(
 Index("ix_effects_message", effects.c.message_id, effects.c.destination)
 Index("ix_effects_customer", effects.c.destination, effects.c.customer, effects.c.id)
 Index("ix_effects_destination", effects.c.destination, effects.c.id)
+# Lists by time of receipt: what stands behind the numbers of an hour.
+Index("ix_effects_received", effects.c.destination, effects.c.received_at, effects.c.id)
 Index("ix_effects_state", effects.c.state, effects.c.destination, effects.c.id)
 Index(
     "ix_effects_order",
@@ -237,3 +239,67 @@ audit_events = Table(  # every change of the configuration and of tokens: who, w
     Column("changes", Text, nullable=False),  # JSON [{"path", "before", "after"}], secrets masked
 )
 Index("ix_audit_events_resource", audit_events.c.resource_type, audit_events.c.resource_id, audit_events.c.id)
+
+fate_counts = Table(  # how many events ended how, by the minute in which they were received; by the hour after two days
+    "fate_counts",
+    metadata,
+    Column("bucket", Instant, primary_key=True),  # where the minute or hour begins
+    Column("source", String(128), primary_key=True),  # "" if unknown
+    Column("destination", String(128), primary_key=True),  # "" for a fate before any
+    Column("event_type", String(16), primary_key=True),  # "" for what is no valid event
+    Column("event_name", String(256), primary_key=True),  # "" for a call without
+    Column("fate", String(32), primary_key=True),  # of routing, `received`, or how an effect has ended
+    Column("reason", String(64), primary_key=True),  # "" for none
+    Column("count", BigInteger, nullable=False),
+)
+Index("ix_fate_counts_destination", fate_counts.c.destination, fate_counts.c.bucket)
+
+award_totals = Table(  # units delivered, by the hour in which their events were received
+    "award_totals",
+    metadata,
+    Column("bucket", Instant, primary_key=True),
+    Column("destination", String(128), primary_key=True),
+    Column("perk", String(256), primary_key=True),
+    Column("hundredths", BigInteger, nullable=False),  # of units, signed
+    Column("transactions", BigInteger, nullable=False),
+)
+
+delivery_latencies = Table(  # how long deliveries took from receipt on, as a histogram by hour
+    "delivery_latencies",
+    metadata,
+    Column("bucket", Instant, primary_key=True),
+    Column("destination", String(128), primary_key=True),
+    Column("band", Integer, primary_key=True),  # n: up to 2 ** (n / 4) ms
+    Column("count", BigInteger, nullable=False),
+)
+
+operators = Table(  # people who sign in to the App
+    "operators",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("email", String(254), nullable=False, unique=True),  # lower-cased
+    Column("name", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("password", Text, nullable=False),  # argon2id, with its parameters and salt
+    Column("created_at", Instant, nullable=False),
+    Column("last_signed_in_at", Instant),
+)
+
+operator_sessions = Table(
+    "operator_sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of what the cookie holds
+    Column("operator_id", ForeignKey("operators.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("used_at", Instant, nullable=False),  # to the minute
+    Column("expires_at", Instant, nullable=False),
+)
+
+sign_in_failures = Table(  # of late, by email and by address: too many make the next wait
+    "sign_in_failures",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("subject", String(320), nullable=False),
+    Column("at", Instant, nullable=False),
+)
+Index("ix_sign_in_failures_subject", sign_in_failures.c.subject, sign_in_failures.c.at)

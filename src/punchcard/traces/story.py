@@ -4,23 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from punchcard.clock import from_micros
-from punchcard.lake.reader import LakeReader
-from punchcard.log.port import EventLog
+from sqlalchemy import Connection
+
+from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
+from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
-from punchcard.routing.batch import read_record
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
-from punchcard.store.ledger import StoredAttempt, attempts_of, effect_by_key
-from punchcard.store.positions import ROUTING, fates_after, position_of
+from punchcard.store.fates import FateKind
+from punchcard.store.ledger import StoredAttempt, attempts_of
+from punchcard.store.outbox import effects_by_key
 from punchcard.store.schema import EffectState
-
-_TAIL_RECORDS = 500
-_TAIL_BYTES = 4_000_000
-_FATE_BATCHES = 10_000
-
-_NOT_ROUTED = Fate(None, FateKind.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet")
+from punchcard.traces.tail import Tail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,23 +78,15 @@ class EventStory:
     copies: tuple["EventStory", ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Copy:
-    """One received event with the fates that routing gave it."""
-
-    position: int
-    index: int
-    received_at: datetime
-    source: str | None
-    payload: bytes
-    fates: Sequence[Fate]
+EffectsMet = Mapping[tuple[str, str], StoredEffect]
+"""Effects by destination and effect key."""
 
 
 class Stories:
     """Finds events by message id: the last seconds in the log, everything else in the lake."""
 
     def __init__(self, *, log: EventLog, lake: LakeReader, store: Store) -> None:
-        self._log = log
+        self._tail = Tail(log=log, store=store)
         self._lake = lake
         self._store = store
 
@@ -110,69 +97,33 @@ class Stories:
             StorageError: log, lake or store is away.
         """
         # The log first: an event that moves to the lake in between is then found there, never in neither.
-        found = {(copy.position, copy.index): copy for copy in self._in_log(message_id)}
-        for row in self._lake.find(message_id):
-            found[row.log_position, row.event_index] = _Copy(
-                position=row.log_position,
-                index=row.event_index,
-                received_at=row.received_at,
-                source=row.source,
-                payload=row.payload,
-                fates=[
-                    Fate(one.destination, FateKind(one.fate), one.reason, one.detail, one.effect_key)
-                    for one in row.fates
-                ],
-            )
+        found = {(one.log_position, one.event_index): one for one in self._in_log(message_id)}
+        found |= {(one.log_position, one.event_index): one for one in self._lake.find(message_id)}
         copies = [self._told(message_id, found[place]) for place in sorted(found)]
         if not copies:
             return None
         first = next((copy for copy in copies if not _did_nothing(copy)), copies[0])
         return replace(first, copies=tuple(copy for copy in copies if copy is not first))
 
-    def _in_log(self, message_id: str) -> list[_Copy]:
-        with self._store.reading() as connection:
-            routed = position_of(connection, ROUTING)
-            batches = fates_after(connection, 0, batches_max=_FATE_BATCHES)
-        by_position = {record.position: (batch, record) for batch in batches for record in batch.records}
-        after = batches[0].records[0].position - 1 if batches else routed
+    def _in_log(self, message_id: str) -> list[LakeEvent]:
         needle = message_id.encode()
-        copies = []
-        while records := self._log.read(after, records_max=_TAIL_RECORDS, bytes_max=_TAIL_BYTES):
-            after = records[-1].position
-            for record in records:
-                if not _may_hold(uncompressed(record), needle) and str(record.position) not in message_id:
-                    continue  # an id that we derived is nowhere in the body, but it names the record's place
-                for index, item in enumerate(read_record(record)):
-                    if item.message_id != message_id:
-                        continue
-                    source, fates = _fates_at(by_position, record.position, index)
-                    copies.append(
-                        _Copy(
-                            position=record.position,
-                            index=index,
-                            received_at=from_micros(record.received_at),
-                            source=source,
-                            payload=item.raw,
-                            fates=fates,
-                        )
-                    )
-        return copies
 
-    def _told(self, message_id: str, copy: _Copy) -> EventStory:
+        def may_hold(record: LogRecord) -> bool:
+            # An id that we derived is nowhere in the body, but it names the record's place.
+            return _may_hold(uncompressed(record), needle) or str(record.position) in message_id
+
+        return [one for one in self._tail.events(may_hold=may_hold) if one.message_id == message_id]
+
+    def _told(self, message_id: str, copy: LakeEvent) -> EventStory:
         with self._store.reading() as connection:
-            met = {
-                fate.effect_key: effect
-                for fate in copy.fates
-                if fate.effect_key and fate.destination
-                if (effect := effect_by_key(connection, fate.destination, fate.effect_key))
-            }
+            met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
         return EventStory(
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
             event=copy.payload,
-            fates=tuple(_fate_story(fate, met, attempts) for fate in copy.fates),
+            fates=tuple(fate_story(fate, met, attempts) for fate in copy.fates),
         )
 
 
@@ -212,15 +163,30 @@ def attempt_story(attempt: StoredAttempt) -> AttemptStory:
     )
 
 
-def _fate_story(
-    fate: Fate, met: Mapping[str, StoredEffect], attempts: Mapping[int, Sequence[StoredAttempt]]
-) -> FateStory:
-    effect = met.get(fate.effect_key) if fate.effect_key else None
-    if effect is None and fate.effect_key and fate.fate is FateKind.PENDING:
+def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
+    """The effects that the events made, or met in the ledger."""
+    wanted: dict[str, set[str]] = {}
+    for event in events:
+        for fate in event.fates:
+            if fate.effect_key and fate.destination:
+                wanted.setdefault(fate.destination, set()).add(fate.effect_key)
+    return {
+        (slug, key): effect for slug, keys in wanted.items() for key, effect in effects_by_key(work, slug, keys).items()
+    }
+
+
+def fate_story(fate: LakeFate, met: EffectsMet, attempts: Mapping[int, Sequence[StoredAttempt]] | None) -> FateStory:
+    """What became of an event at one destination, as it stands now.
+
+    Args:
+        attempts: Of the effects; None leaves them out.
+    """
+    effect = met.get((fate.destination or "", fate.effect_key)) if fate.effect_key else None
+    if effect is None and fate.effect_key and fate.fate == FateKind.PENDING:
         # Both are written in one unit of work: the store is an older copy than the lake.
         return FateStory(
             destination=fate.destination,
-            fate=fate.fate,
+            fate=FateKind.PENDING,
             reason="not_in_ledger",
             detail=f"{fate.effect_key} was planned, and is not in the ledger: that was put back from an older copy. "
             "Nothing waits here; whether it was delivered, the partner knows",
@@ -230,20 +196,20 @@ def _fate_story(
     if effect is None:
         return FateStory(
             destination=fate.destination,
-            fate=fate.fate,
+            fate=FateKind(fate.fate),
             reason=fate.reason,
             detail=fate.detail,
             transaction=None,
             attempts=(),
         )
-    planned = fate.fate is FateKind.PENDING
+    planned = fate.fate == FateKind.PENDING
     return FateStory(
         destination=fate.destination,
-        fate=current_fate(effect) if planned else fate.fate,
+        fate=current_fate(effect) if planned else FateKind(fate.fate),
         reason=effect.reason if planned else fate.reason,
         detail=effect.detail if planned else fate.detail,
         transaction=transaction_story(effect),
-        attempts=tuple(attempt_story(one) for one in attempts[effect.id]) if planned else (),
+        attempts=tuple(attempt_story(one) for one in attempts[effect.id]) if planned and attempts else (),
     )
 
 
@@ -254,12 +220,3 @@ def _may_hold(body: bytes, message_id: bytes) -> bool:
 
 def _did_nothing(copy: EventStory) -> bool:
     return bool(copy.fates) and all(fate.fate is FateKind.DUPLICATE for fate in copy.fates)
-
-
-def _fates_at(
-    by_position: Mapping[int, tuple[FateBatch, RoutedRecord]], position: int, index: int
-) -> tuple[str | None, Sequence[Fate]]:
-    if position not in by_position:
-        return None, (_NOT_ROUTED,)
-    batch, record = by_position[position]
-    return record.source, batch.distinct[record.fates[index]]

@@ -1,0 +1,342 @@
+"""How many events ended how: counted where it is decided, in the same unit of work, so that the numbers are exact.
+
+An event counts in the minute (after two days: the hour) in which it was received, wherever and whenever it ends. So the
+numbers of a period add up: what was planned has been delivered, rejected, parked or is on its way.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, delete, func, select, type_coerce
+from sqlalchemy.dialects import postgresql, sqlite
+
+from punchcard.clock import from_micros, to_micros
+from punchcard.store.effects import storable
+from punchcard.store.schema import EffectState, award_totals, delivery_latencies, effects, fate_counts
+
+RECEIVED = "received"
+"""Stands among the fates for every event that came in, whatever became of it."""
+
+OTHER_NAMES = "(other names)"
+"""Stands for the event names beyond the first few hundred of one batch: nobody fills the table by inventing names."""
+
+MINUTES_KEPT = timedelta(hours=48)
+"""How long counts are kept by the minute; older ones by the hour."""
+
+MINUTE_MICROS = 60_000_000
+HOUR_MICROS = 60 * MINUTE_MICROS
+_TEXT_CHARACTERS_MAX = 256
+_KEYS_PER_QUERY = 400
+_BANDS_PER_DOUBLING = 4
+_TRANSACTION = "transaction"  # the kind of an effect that books units
+
+
+class CountKey(NamedTuple):
+    """What is counted together.
+
+    Attributes:
+        bucket: Where the minute or hour begins, microseconds since 1970.
+        source: Slug, "" if unknown.
+        destination: Slug, "" for a fate before any.
+        event_type: One of the six calls, "" for what is no valid event.
+        event_name: Of a track call, "" for any other.
+        fate: `RECEIVED`, a fate of routing (`pending`: an effect was planned), or the state in which an effect ended.
+        reason: Stable code, "" for none.
+    """
+
+    bucket: int
+    source: str
+    destination: str
+    event_type: str
+    event_name: str
+    fate: str
+    reason: str
+
+
+class Dimension(StrEnum):
+    """By what counts can be told apart."""
+
+    TIME = "time"  # where the bucket begins
+    SOURCE = "source"
+    DESTINATION = "destination"
+    EVENT_TYPE = "event_type"
+    EVENT_NAME = "event_name"
+    FATE = "fate"
+    REASON = "reason"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountQuestion:
+    """Which counts are asked for; None asks for all.
+
+    Attributes:
+        begin: The first instant.
+        end: The first instant that is not asked for any more.
+        destination: Slug; "" for what was decided before any destination.
+    """
+
+    begin: datetime
+    end: datetime
+    source: str | None = None
+    destination: str | None = None
+    fates: Sequence[str] = ()
+    event_names: Sequence[str] = ()
+    event_types: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+
+def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
+    """Add to the counts; a number may be negative."""
+    merged: Counter[CountKey] = Counter()
+    for key, number in counts.items():
+        name = storable(key.event_name[:_TEXT_CHARACTERS_MAX])
+        merged[key._replace(event_name=name)] += number
+    rows = [
+        {**key._asdict(), "bucket": from_micros(key.bucket), "count": number}
+        for key, number in merged.items()
+        if number
+    ]
+    _add(work, fate_counts, rows, ["count"])
+
+
+class Ended(NamedTuple):
+    """An effect with what matters of it once it has ended; `perk` and `quantity` as sent."""
+
+    id: int
+    attempts: int
+    kind: str
+    source: str
+    destination: str
+    event_name: str
+    state: str
+    reason: str | None
+    perk: str | None
+    quantity: str | None
+    received_at: datetime
+    settled_at: datetime
+
+
+def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
+    """Count effects that have reached an end (sign 1), or that leave one (sign -1)."""
+    counts: Counter[CountKey] = Counter()
+    units: Counter[tuple[datetime, str, str]] = Counter()
+    transactions: Counter[tuple[datetime, str, str]] = Counter()
+    bands: Counter[tuple[datetime, str, int]] = Counter()
+    for one in ended:
+        received = to_micros(one.received_at)
+        is_property = one.kind != _TRANSACTION
+        key = CountKey(
+            bucket=received - received % MINUTE_MICROS,
+            source=one.source,
+            destination=one.destination,
+            event_type="identify" if is_property else "track",
+            event_name="" if is_property else one.event_name,
+            fate=one.state,
+            reason=one.reason or "",
+        )
+        counts[key] += sign
+        if one.state != EffectState.DELIVERED:
+            continue
+        hour = _hour(one.received_at)
+        bands[hour, one.destination, _band(one.settled_at - one.received_at)] += sign
+        if not is_property:
+            place = (hour, one.destination, (one.perk or "")[:_TEXT_CHARACTERS_MAX])
+            units[place] += sign * int((Decimal(one.quantity or 0) * 100).to_integral_value())
+            transactions[place] += sign
+    add_counts(work, counts)
+    totals = [
+        {"bucket": hour, "destination": slug, "perk": perk, "hundredths": number, "transactions": transactions[place]}
+        for place, number in units.items()
+        for hour, slug, perk in [place]
+    ]
+    _add(work, award_totals, totals, ["hundredths", "transactions"])
+    latencies = [
+        {"bucket": hour, "destination": slug, "band": band, "count": number}
+        for (hour, slug, band), number in bands.items()
+    ]
+    _add(work, delivery_latencies, latencies, ["count"])
+
+
+def ended_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
+    """Those of the effects that have ended, held against other writers until the unit of work ends."""
+    return _held(work, effect_ids, effects.c.is_open.is_(False))
+
+
+def ending_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
+    """Those of the effects that are on their way, held likewise; state, reason and end are still to come."""
+    return _held(work, effect_ids, effects.c.state == EffectState.SENDING)
+
+
+def read_counts(
+    work: Connection, question: CountQuestion, *, by: Sequence[Dimension], width_micros: int = HOUR_MICROS
+) -> dict[tuple[object, ...], int]:
+    """The counts, told apart as asked.
+
+    Args:
+        by: The dimensions, in the order in which the keys of the answer hold them; a time is an aware datetime.
+        width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
+    """
+    columns = [_column(one, width_micros) for one in by]
+    chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(fate_counts.c.count)), question)
+    rows = work.execute(chosen.group_by(*columns) if columns else chosen)
+    answer: dict[tuple[object, ...], int] = {}
+    for row in rows:
+        values, number = tuple(row)[:-1], row[-1]
+        if number:
+            told = [
+                from_micros(value) if one is Dimension.TIME else value for one, value in zip(by, values, strict=True)
+            ]
+            answer[tuple(told)] = int(number)
+    return answer
+
+
+def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
+    """The names of the track calls that came in from these sources, and how many of each."""
+    columns = fate_counts.c
+    rows = work.execute(
+        select(columns.event_name, func.sum(columns.count))
+        .where(
+            columns.destination == "",
+            columns.bucket >= since,
+            columns.fate == RECEIVED,
+            columns.event_type == "track",
+            columns.source.in_(sources),
+        )
+        .group_by(columns.event_name)
+    )
+    return {name: int(number) for name, number in rows if name != OTHER_NAMES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwardTotal:
+    """Units of one perk that were delivered for events of one hour."""
+
+    begin: datetime
+    destination: str
+    perk: str
+    units: Decimal
+    transactions: int
+
+
+def read_award_totals(work: Connection, *, begin: datetime, end: datetime, destination: str | None) -> list[AwardTotal]:
+    """What was awarded for events of a time, by the hour of their receipt."""
+    columns = award_totals.c
+    chosen = select(award_totals).where(columns.bucket >= _hour(begin), columns.bucket < end)
+    if destination is not None:
+        chosen = chosen.where(columns.destination == destination)
+    return [
+        AwardTotal(
+            begin=row.bucket,
+            destination=row.destination,
+            perk=row.perk,
+            units=Decimal(row.hundredths) / 100,
+            transactions=row.transactions,
+        )
+        for row in work.execute(chosen.order_by(columns.bucket))
+    ]
+
+
+def latency_percentile(
+    work: Connection, percent: float, *, begin: datetime, end: datetime, destination: str | None
+) -> timedelta | None:
+    """From receipt to delivery: so many percent took no longer, to a fifth more; None if nothing was delivered."""
+    columns = delivery_latencies.c
+    chosen = select(columns.band, func.sum(columns.count)).where(columns.bucket >= _hour(begin), columns.bucket < end)
+    if destination is not None:
+        chosen = chosen.where(columns.destination == destination)
+    bands = [(band, int(number)) for band, number in work.execute(chosen.group_by(columns.band).order_by(columns.band))]
+    wanted = sum(number for _, number in bands) * percent / 100
+    reached = 0
+    for band, number in bands:
+        reached += number
+        if reached >= wanted and reached > 0:
+            return timedelta(milliseconds=2 ** (band / _BANDS_PER_DOUBLING))
+    return None
+
+
+def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120) -> int:
+    """Put counts that are older than two days together by the hour; returns how many rows that took away."""
+    columns = fate_counts.c
+    micros = type_coerce(columns.bucket, BigInteger)
+    old = (columns.bucket < now - MINUTES_KEPT, micros % HOUR_MICROS != 0)
+    minutes = work.scalars(select(columns.bucket).where(*old).distinct().order_by(columns.bucket).limit(minutes_max))
+    through = max(minutes, default=None)
+    if through is None:
+        return 0
+    chosen = (*old, columns.bucket <= through)
+    merged: Counter[CountKey] = Counter()
+    rows = work.execute(select(fate_counts).where(*chosen)).all()
+    for row in rows:
+        bucket = to_micros(row.bucket)
+        merged[CountKey(bucket - bucket % HOUR_MICROS, *row[1:-1])] += row[-1]
+    work.execute(delete(fate_counts).where(*chosen))
+    add_counts(work, merged)
+    return len(rows)
+
+
+def _held(work: Connection, effect_ids: Sequence[int], condition: ColumnElement[bool]) -> list[Ended]:
+    columns = [effects.c[name] for name in Ended._fields]
+    found: list[Ended] = []
+    for begin in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = effect_ids[begin : begin + _KEYS_PER_QUERY]
+        found += [
+            Ended(*row)
+            for row in work.execute(select(*columns).where(effects.c.id.in_(chunk), condition).with_for_update())
+        ]
+    return found
+
+
+def _asked(chosen: Select[*tuple[Any, ...]], question: CountQuestion) -> Select[*tuple[Any, ...]]:
+    columns = fate_counts.c
+    chosen = chosen.where(columns.bucket >= question.begin, columns.bucket < question.end)
+    if question.source is not None:
+        chosen = chosen.where(columns.source == question.source)
+    if question.destination is not None:
+        chosen = chosen.where(columns.destination == question.destination)
+    for column, values in (
+        (columns.fate, question.fates),
+        (columns.event_name, question.event_names),
+        (columns.event_type, question.event_types),
+        (columns.reason, question.reasons),
+    ):
+        if values:
+            chosen = chosen.where(column.in_(list(values)))
+    return chosen
+
+
+def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
+    if dimension is Dimension.TIME:
+        micros = type_coerce(fate_counts.c.bucket, BigInteger)
+        return micros - micros % width_micros
+    return fate_counts.c[dimension.value]
+
+
+def _add(work: Connection, table: Table, rows: Sequence[Mapping[str, object]], summed: Sequence[str]) -> None:
+    if not rows:
+        return
+    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+    adding = engine_insert(table)
+    keys = [column.name for column in table.primary_key]
+    work.execute(
+        adding.on_conflict_do_update(
+            index_elements=keys, set_={name: table.c[name] + adding.excluded[name] for name in summed}
+        ),
+        # In one order everywhere: two processes that add to the same rows must not wait for each other.
+        sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)),
+    )
+
+
+def _band(latency: timedelta) -> int:
+    milliseconds = max(latency.total_seconds() * 1000, 1.0)
+    return math.ceil(math.log2(milliseconds) * _BANDS_PER_DOUBLING)
+
+
+def _hour(instant: datetime) -> datetime:
+    micros = to_micros(instant)
+    return from_micros(micros - micros % HOUR_MICROS)

@@ -1,0 +1,150 @@
+"""Lists of events, newest first: those behind a number, and those of one customer."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from punchcard.lake.reader import EventQuestion, LakeEvent, LakeReader
+from punchcard.log.port import EventLog
+from punchcard.store.engine import Store
+from punchcard.traces.story import FateStory, effects_met, fate_story
+from punchcard.traces.tail import Tail
+
+_USER_IDS_MAX = 10
+_EMAILS_MAX = 10
+
+Place = tuple[int, int]
+"""Log position and index: where an event stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenEvent:
+    """One event of a list, with its fates as they stand now."""
+
+    event: LakeEvent
+    fates: tuple[FateStory, ...]
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the log."""
+        return self.event.log_position, self.event.event_index
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventPage:
+    """A page of events.
+
+    Attributes:
+        following: Where the next page begins, None on the last one.
+    """
+
+    events: Sequence[SeenEvent]
+    following: Place | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Who is meant by an email or a user id: what its events name together with it.
+
+    Attributes:
+        emails: Lower-cased.
+    """
+
+    emails: Sequence[str]
+    user_ids: Sequence[str]
+
+
+class EventBrowser:
+    """Lists events from log and lake. Safe to use from several threads."""
+
+    def __init__(self, *, log: EventLog, lake: LakeReader, store: Store) -> None:
+        self._tail = Tail(log=log, store=store)
+        self._lake = lake
+        self._store = store
+
+    def page(self, question: EventQuestion, *, limit: int, before: Place | None = None) -> EventPage:
+        """The newest events that match.
+
+        Raises:
+            StorageError: log, lake or store is away.
+        """
+        # The log first: an event that moves to the lake in between is then found twice, never not at all.
+        late = [one for one in self._tail.events() if _matches(one, question)]
+        found = [*late, *self._lake.page(question, limit=limit + 1, before=before)]
+        return self._page(found, limit=limit, before=before)
+
+    def person(self, named: str) -> Person:
+        """Who is meant, by the newest events that name them.
+
+        Args:
+            named: An email, or a user id.
+        """
+        named = named.strip()
+        email, user_id = (named.lower(), None) if "@" in named else (None, named)
+        known = self._of(email=email, user_id=user_id, limit=200, before=None)
+        emails = [one.email for one in known if one.email]
+        user_ids = [one.user_id for one in known if one.user_id]
+        return Person(
+            emails=tuple(dict.fromkeys([*([email] if email else []), *emails]))[:_EMAILS_MAX],
+            user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
+        )
+
+    def events_of(self, person: Person, *, limit: int, before: Place | None = None) -> EventPage:
+        """The newest events of a customer: those with one of their emails, and those with one of their user ids.
+
+        Raises:
+            StorageError: log, lake or store is away.
+        """
+        found: list[LakeEvent] = []
+        for email in person.emails:
+            found += self._of(email=email, user_id=None, limit=limit + 1, before=before)
+        for user_id in person.user_ids:
+            found += self._of(email=None, user_id=user_id, limit=limit + 1, before=before)
+        return self._page(found, limit=limit, before=before)
+
+    def told(self, events: Sequence[LakeEvent]) -> list[SeenEvent]:
+        """The events with their fates as they stand now."""
+        with self._store.reading() as work:
+            return _told(work, events)
+
+    def _of(self, *, email: str | None, user_id: str | None, limit: int, before: Place | None) -> list[LakeEvent]:
+        late = [
+            one
+            for one in self._tail.events()
+            if (email is not None and one.email == email) or (user_id is not None and one.user_id == user_id)
+        ]
+        return [*late, *self._lake.of_person(email=email, user_id=user_id, limit=limit, before=before)]
+
+    def _page(self, found: Iterable[LakeEvent], *, limit: int, before: Place | None) -> EventPage:
+        by_place = {(one.log_position, one.event_index): one for one in found}
+        newest = sorted((one for one in by_place if before is None or one < before), reverse=True)[: limit + 1]
+        shown = newest[:limit]
+        return EventPage(
+            events=self.told([by_place[place] for place in shown]),
+            following=shown[-1] if len(newest) > limit else None,
+        )
+
+
+def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
+    met = effects_met(work, events)
+    return [SeenEvent(event=one, fates=tuple(fate_story(fate, met, None) for fate in one.fates)) for one in events]
+
+
+def _matches(event: LakeEvent, question: EventQuestion) -> bool:
+    return (
+        question.source in (None, event.source)
+        and question.type in (None, event.type)
+        and question.name in (None, event.event)
+        and (question.begin is None or event.received_at >= question.begin)
+        and (question.end is None or event.received_at < question.end)
+        and (
+            question.fate is None
+            or any(
+                one.fate == question.fate
+                and question.destination in (None, one.destination or "")
+                and question.reason in (None, one.reason or "")
+                for one in event.fates
+            )
+        )
+    )

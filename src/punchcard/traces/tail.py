@@ -1,0 +1,83 @@
+"""What was received and is not in the lake yet: the last seconds of the log, with the fates that the store keeps."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from punchcard.clock import from_micros
+from punchcard.events.model import Event
+from punchcard.events.people import email_of
+from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.log.port import EventLog, LogRecord
+from punchcard.routing.batch import Item, read_record
+from punchcard.store.engine import Store
+from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
+from punchcard.store.positions import ROUTING, fates_after, position_of
+
+_RECORDS = 500
+_BYTES = 4_000_000
+_FATE_BATCHES = 10_000
+
+NOT_ROUTED = Fate(None, FateKind.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet")
+_RoutedAt = Mapping[int, tuple[FateBatch, RoutedRecord]]
+
+
+class Tail:
+    """Reads the end of the log. Safe to use from several threads."""
+
+    def __init__(self, *, log: EventLog, store: Store) -> None:
+        self._log = log
+        self._store = store
+
+    def events(
+        self, *, after: int | None = None, may_hold: Callable[[LogRecord], bool] = lambda _: True
+    ) -> Iterator[LakeEvent]:
+        """The events in log order, in the form in which the lake gives them.
+
+        Args:
+            after: Begin behind this log position; None for what the lake may not hold yet.
+            may_hold: False for a record that need not be parsed.
+
+        Raises:
+            StorageError: the log or the store is away.
+        """
+        with self._store.reading() as connection:
+            routed = position_of(connection, ROUTING)
+            batches = fates_after(connection, after or 0, batches_max=_FATE_BATCHES)
+        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        if after is None:
+            after = batches[0].records[0].position - 1 if batches else routed
+        while records := self._log.read(after, records_max=_RECORDS, bytes_max=_BYTES):
+            after = records[-1].position
+            for record in filter(may_hold, records):
+                for index, item in enumerate(read_record(record)):
+                    source, fates = _fates_at(routed_at, record.position, index)
+                    yield _seen(item, record, index, source, fates)
+
+    def last_position(self) -> int:
+        """The log position of the newest record, 0 if there is none."""
+        return self._log.last_position()
+
+
+def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: Sequence[Fate]) -> LakeEvent:
+    event = item if isinstance(item, Event) else None
+    return LakeEvent(
+        message_id=item.message_id,
+        type="" if event is None else event.type,
+        event=None if event is None else event.wire.event,
+        user_id=None if event is None else event.wire.user_id,
+        anonymous_id=None if event is None else event.wire.anonymous_id,
+        email=None if event is None else email_of(event),
+        source=source,
+        received_at=from_micros(record.received_at),
+        timestamp=None if event is None else event.timestamp,
+        log_position=record.position,
+        event_index=index,
+        payload=item.raw,
+        fates=tuple(LakeFate(one.destination, one.fate, one.reason, one.detail, one.effect_key) for one in fates),
+    )
+
+
+def _fates_at(routed_at: _RoutedAt, position: int, index: int) -> tuple[str | None, Sequence[Fate]]:
+    if position not in routed_at:
+        return None, (NOT_ROUTED,)
+    batch, record = routed_at[position]
+    return record.source, batch.distinct[record.fates[index]]
