@@ -75,7 +75,7 @@ class Rig:
     def open_count(self) -> int:
         states = [state for state in EffectState if state.is_open]
         with self.store.reading() as connection:
-            return ledger.count(connection, DESTINATION, states=states)
+            return ledger.count(connection, ledger.LedgerQuestion(destination=DESTINATION, states=states))
 
     def is_paused(self) -> bool:
         with self.store.reading() as connection:
@@ -148,8 +148,8 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
         await until(lambda: rig.open_count() == 0)
 
     with rig.store.reading() as connection:
-        rejected = ledger.page(connection, DESTINATION, count=9_999, states=[EffectState.REJECTED])
-        delivered = ledger.count(connection, DESTINATION, states=[EffectState.DELIVERED])
+        rejected = ledger.page(connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.REJECTED]), count=9_999)
+        delivered = ledger.count(connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.DELIVERED]))
     assert delivered + len(rejected) == customers * each
     assert 0 < len(rejected) < delivered
     booked = rig.partner.keys()

@@ -96,6 +96,7 @@ def test_an_event_is_read_back_as_it_was_appended(url: str) -> None:
             event="Order Completed",
             user_id="u-1",
             anonymous_id=None,
+            email=None,
             source="website",
             received_at=from_micros(MIDNIGHT),
             timestamp=from_micros(MIDNIGHT),

@@ -15,6 +15,7 @@ from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, decode_batch, encode_batch
 from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.positions import ROUTING, advance, fates_after, forget_fates, position_of, save_fates
+from punchcard.store.ledger import LedgerQuestion
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement
@@ -162,16 +163,17 @@ def fill(store: Store, clock: ManualClock) -> None:
 def test_the_ledger_is_paged_newest_first_and_filtered(store: Store) -> None:
     fill(store, ManualClock())
     with store.reading() as connection:
-        first = ledger.page(connection, DESTINATION, count=4)
-        second = ledger.page(connection, DESTINATION, count=99, before_id=first[-1].id)
+        first = ledger.page(connection, LedgerQuestion(destination=DESTINATION), count=4)
+        second = ledger.page(connection, LedgerQuestion(destination=DESTINATION), count=99, before_id=first[-1].id)
         assert [one.effect_key for one in [*first, *second]] == [f"k{number}" for number in range(8, -1, -1)]
-        assert ledger.page(connection, "other", count=9) == []
-        of_one = ledger.page(connection, DESTINATION, count=9, customer=" C1@Example.com ")
+        assert ledger.page(connection, LedgerQuestion(destination="other"), count=9) == []
+        of_one = ledger.page(connection, LedgerQuestion(destination=DESTINATION, customer=" C1@Example.com "), count=9)
         assert [one.effect_key for one in of_one] == ["k7", "k4", "k1"]
-        parked = ledger.page(connection, DESTINATION, count=9, states=[EffectState.PARKED, EffectState.REJECTED])
+        states = [EffectState.PARKED, EffectState.REJECTED]
+        parked = ledger.page(connection, LedgerQuestion(destination=DESTINATION, states=states), count=9)
         assert [one.effect_key for one in parked] == ["k2", "k1"]
-        assert ledger.count(connection, DESTINATION) == 9
-        assert ledger.count(connection, DESTINATION, states=[EffectState.PENDING]) == 6
+        assert ledger.count(connection, LedgerQuestion(destination=DESTINATION)) == 9
+        assert ledger.count(connection, LedgerQuestion(destination=DESTINATION, states=[EffectState.PENDING])) == 6
 
 
 def test_what_needs_a_person_is_found_by_destination_reason_and_message(store: Store) -> None:

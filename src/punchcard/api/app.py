@@ -1,7 +1,7 @@
 """The Public API as one ASGI app: its calls, tokens, errors and OpenAPI document."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 from litestar import Litestar, Request
@@ -53,6 +53,7 @@ from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_tok
 from punchcard.api.transactions import list_transactions, retry_transactions
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
+from punchcard.operations.parts import Parts
 from punchcard.store.tokens import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
@@ -94,7 +95,7 @@ _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"
 
 
-def build_api(parts: ApiParts) -> Litestar:
+def build_api(parts: Parts) -> Litestar:
     """The app, to be mounted where paths begin with `/api`."""
 
     async def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -117,7 +118,8 @@ def build_api(parts: ApiParts) -> Litestar:
         return token
 
     def parts_of(request: Request[Any, Any, Any]) -> ApiParts:
-        return replace(parts, token=request.state[_TOKEN])
+        shared = {one.name: getattr(parts, one.name) for one in fields(parts)}
+        return ApiParts(**shared, token=request.state[_TOKEN])
 
     return Litestar(
         path="/api",

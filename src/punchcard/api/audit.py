@@ -13,9 +13,9 @@ from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor
 from punchcard.api.parts import Parts
-from punchcard.api.threads import in_thread
 from punchcard.clock import to_iso
 from punchcard.events.times import read_time
+from punchcard.operations.threads import in_thread
 from punchcard.store.audit import AuditEvent, AuditQuestion, count_events, list_events
 
 Text = str | None

@@ -1,12 +1,11 @@
 """The JSON bodies of the Public API, as types: camelCase on the wire, times in ISO-8601 UTC."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from punchcard.clock import to_iso
-from punchcard.filters.destination_filters import Explained
+from punchcard.operations.tester import Tested
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
 from punchcard.traces.story import (
@@ -155,12 +154,33 @@ class TestedEvent(_Body):
     fates: list[TestedDestination]
 
 
-def filters_seen(explained: Sequence[Explained]) -> list[FilterSeen]:
-    """What a destination's filters saw, for the Event Tester."""
-    return [
-        FilterSeen(title=one.title, if_=one.condition, matched=one.matched, saw=dict(one.saw), decision=one.decision)
-        for one in explained
-    ]
+def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
+    """The Event Tester's answer."""
+    return TestedEvent(
+        message_id=tested.message_id,
+        sent=sent,
+        fates=[
+            TestedDestination(
+                destination=one.destination,
+                fate=one.fate,
+                reason=one.reason,
+                detail=one.detail,
+                transaction=None if one.transaction is None else transaction(one.transaction),
+                request=None if one.request is None else dict(one.request),
+                filters=[
+                    FilterSeen(
+                        title=seen.title,
+                        if_=seen.condition,
+                        matched=seen.matched,
+                        saw=dict(seen.saw),
+                        decision=seen.decision,
+                    )
+                    for seen in one.filters
+                ],
+            )
+            for one in tested.fates
+        ],
+    )
 
 
 def event_trace(story: EventStory) -> EventTrace:

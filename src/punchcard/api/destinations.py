@@ -18,7 +18,7 @@ from punchcard.api.destination_views import ConnectedPage, DestinationView, dest
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import Parts
-from punchcard.api.threads import in_thread
+from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
@@ -122,7 +122,7 @@ def delete_destination(destination_id: FromPath[str], parts: Parts) -> dict[str,
     def change(workspace: Workspace) -> Workspace:
         find_destination(workspace, destination_id)
         with parts.store.reading() as work:
-            queued = ledger.count(work, destination_id, customer=None, states=_OPEN)
+            queued = ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
         if queued:
             raise unprocessable(
                 f"{queued:,} transactions of {destination_id} wait to be sent or are parked: deleting it would lose "

@@ -12,8 +12,8 @@ from litestar.params import FromPath, FromQuery
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import NEEDS, Parts
-from punchcard.api.tester import try_event
-from punchcard.api.threads import in_thread
+from punchcard.operations.tester import try_event
+from punchcard.operations.threads import in_thread
 from punchcard.store.tokens import Role
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
@@ -44,7 +44,7 @@ async def run_event_tester(
     send: FromQuery[bool] = False,
 ) -> dict[str, bodies.TestedEvent]:
     """Run one event through validation, filters and mapping; with `send=true` really take it in."""
-    if send and parts.token is not None and not parts.token.role.may(Role.EDITOR):
+    if send and not parts.token.role.may(Role.EDITOR):
         raise PermissionDeniedException(f"this token is {parts.token.role}; to send needs one that is {Role.EDITOR}")
     body = await request.body()
     if len(body) > _TEST_BYTES_MAX:
@@ -54,7 +54,7 @@ async def run_event_tester(
     tested = await asyncio.to_thread(try_event, body, route, store=parts.store, clock=parts.clock, snapshot=snapshot)
     if send and tested.message_id is not None:
         await parts.append(tested.record(parts.clock))
-    return {"data": tested.answer(sent=send and tested.message_id is not None)}
+    return {"data": bodies.tested_event(tested, sent=send and tested.message_id is not None)}
 
 
 def _source_of(snapshot: Snapshot, slug: str | None, body: bytes) -> SourceRoute:

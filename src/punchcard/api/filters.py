@@ -18,10 +18,10 @@ from punchcard.api.destinations import change_destination, find_destination
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import NEEDS, Parts
-from punchcard.api.threads import in_thread
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.filters.destination_filters import FilterDefinition, preview
+from punchcard.operations.threads import in_thread
 from punchcard.store.configuration import changed_at
 from punchcard.store.tokens import Role
 from punchcard.workspace.model import Destination, DestinationFilter

@@ -9,8 +9,8 @@ from litestar.params import FromQuery, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
-from punchcard.api.threads import in_thread
 from punchcard.clock import to_iso
+from punchcard.operations.threads import in_thread
 from punchcard.store.deletions import count_deletions, list_deletions
 
 _PAGE_DEFAULT = 50

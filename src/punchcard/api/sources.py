@@ -19,8 +19,8 @@ from punchcard.api.destination_views import ConnectedPage, destination_view
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import Parts
-from punchcard.api.threads import in_thread
 from punchcard.api.workspaces import WORKSPACE_ID
+from punchcard.operations.threads import in_thread
 from punchcard.workspace.model import Source, Workspace
 from punchcard.workspace.source_types import SOURCE_TYPES
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.parts import NEEDS, ApiParts, Parts
-from punchcard.api.threads import in_thread
 from punchcard.clock import to_iso
+from punchcard.operations.threads import in_thread
 from punchcard.store import audit
 from punchcard.store.tokens import Role, StoredToken, create_token, find_token, list_tokens, revoke_token
 

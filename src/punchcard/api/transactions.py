@@ -10,8 +10,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
-from punchcard.api.threads import in_thread
 from punchcard.delivery.retrying import find_retryable, retry
+from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 
@@ -47,9 +47,10 @@ def list_transactions(
         raise bad_request("cursor is not one that a page of this list has given", "cursor")
     states = _STATES[standing] if standing else ()
     before_id = int(cursor) if cursor else None
+    question = ledger.LedgerQuestion(destination=destination_id, customer=email, states=states)
     with parts.store.reading() as work:
-        rows = ledger.page(work, destination_id, count=count + 1, before_id=before_id, customer=email, states=states)
-        total = ledger.count(work, destination_id, customer=email, states=states)
+        rows = ledger.page(work, question, count=count + 1, before_id=before_id)
+        total = ledger.count(work, question)
         shown = rows[:count]
         ids = [row.id for row in shown]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)

@@ -9,7 +9,7 @@ import msgspec
 from litestar import get
 
 from punchcard.api.parts import Parts
-from punchcard.api.threads import in_thread
+from punchcard.operations.threads import in_thread
 
 
 class WorkspaceView(msgspec.Struct):

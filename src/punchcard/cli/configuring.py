@@ -9,9 +9,10 @@ from pathlib import Path
 from punchcard.cli.options import quiet_logs
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
+from punchcard.operations.asking import check_connection
 from punchcard.runtime.applying import apply_with_warnings
 from punchcard.runtime.assemble import open_keyring, open_store
-from punchcard.runtime.check import check_partner, run_check
+from punchcard.runtime.check import run_check
 from punchcard.runtime.settings import Settings
 from punchcard.workspace import stored
 from punchcard.workspace.document import secret_keys
@@ -99,7 +100,7 @@ def check_file(file: Path) -> int:
         if one.invalid is not None:
             findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
         elif one.destination.enabled:
-            findings += asyncio.run(check_partner(one))
+            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug))
     return _tell(findings)
 
 

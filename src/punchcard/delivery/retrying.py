@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from punchcard.store import audit
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.outbox import reopen
+from punchcard.store.outbox import dismiss, reopen
 from punchcard.store.pauses import Pause, pause_of, resume
 
 
@@ -36,7 +36,7 @@ def find_retryable(
     reason: str | None,
     message_ids: Sequence[str],
 ) -> Retryable:
-    """What matches; of everything if nothing is asked for.
+    """What matches; of everything that nobody has dismissed if nothing is asked for.
 
     Args:
         configured: Slugs of the destinations that there are.
@@ -66,13 +66,44 @@ def retry(work: Connection, found: Retryable, *, actor: str, now: datetime) -> i
         said: list[dict[str, object]] = [{"path": "retried", "before": None, "after": counts[slug]}]
         if slug in paused:
             said.append({"path": "pause", "before": paused[slug], "after": None})
-        audit.record(
-            work,
-            at=now,
-            actor=actor,
-            kind="retry",
-            resource_type="destination",
-            resource_id=slug,
-            changes=json.dumps(said),
-        )
+        _write_down(work, "retry", slug, said, actor, now)
     return reopened
+
+
+def retry_chosen(work: Connection, destination: str, effect_ids: Sequence[int], *, actor: str, now: datetime) -> int:
+    """Put parked and rejected effects of one destination back in the queue; returns how many went.
+
+    Args:
+        actor: Who does it, for the audit log.
+    """
+    reopened = reopen(work, effect_ids, now=now)
+    if reopened:
+        _write_down(work, "retry", destination, [{"path": "retried", "before": None, "after": reopened}], actor, now)
+    return reopened
+
+
+def dismiss_chosen(work: Connection, destination: str, effect_ids: Sequence[int], *, actor: str, now: datetime) -> int:
+    """Put parked effects of one destination aside for good; returns how many.
+
+    Args:
+        actor: Who does it, for the audit log and for whoever looks at the award.
+    """
+    dismissed = dismiss(work, effect_ids, detail=f"dismissed by {actor} on {now:%Y-%m-%d %H:%M} UTC", now=now)
+    if dismissed:
+        said: list[dict[str, object]] = [{"path": "dismissed", "before": None, "after": dismissed}]
+        _write_down(work, "dismiss", destination, said, actor, now)
+    return dismissed
+
+
+def _write_down(
+    work: Connection, kind: str, destination: str, said: Sequence[Mapping[str, object]], actor: str, now: datetime
+) -> None:
+    audit.record(
+        work,
+        at=now,
+        actor=actor,
+        kind=kind,
+        resource_type="destination",
+        resource_id=destination,
+        changes=json.dumps(list(said)),
+    )

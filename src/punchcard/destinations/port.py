@@ -133,6 +133,37 @@ class Finding:
     message: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """Something of the partner's that event names can be mapped to: a perk.
+
+    Attributes:
+        value: Its id, as the map holds it.
+        title: Its name at the partner.
+        points: What one unit gives (negative: takes), None if the partner does not say.
+        note: Why it cannot be used for awards, "" if it can.
+    """
+
+    value: str
+    title: str
+    points: Decimal | None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerStanding:
+    """What the partner knows of one customer.
+
+    Attributes:
+        balance: Points, None if the partner does not say.
+        status: The partner's own word, "" if it gives none.
+    """
+
+    partner_id: str
+    balance: Decimal | None
+    status: str
+
+
 class PartnerClient(Protocol):
     """Talks to one partner with one set of settings. Every method may raise the DeliveryError classes."""
 
@@ -161,6 +192,12 @@ class PartnerClient(Protocol):
             RejectedError: the account is not there, or not theirs.
             RetryableError: it cannot be asked at the moment.
         """
+
+    async def offers(self) -> Sequence[Offer]:
+        """What event names can be mapped to, by title."""
+
+    async def customer(self, email: str) -> CustomerStanding | None:
+        """What the partner knows of a customer; None if it does not know them."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -85,6 +85,11 @@ class Values:
         return MappingProxyType({str(name): str(item) for name, item in value.items()})
 
 
+def with_defaults(values: Mapping[str, object], fields: Iterable[SettingField]) -> dict[str, object]:
+    """The values, and the defaults of the fields that were left out, in the order of the fields."""
+    return {field.key: values.get(field.key, field.default) for field in fields}
+
+
 def read_section(
     section: str, fields: Sequence[SettingField], given: Mapping[str, object], *, problems: list[Problem]
 ) -> Values | None:

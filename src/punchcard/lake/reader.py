@@ -245,15 +245,19 @@ class LakeReader:
         sql = f"{_EVENTS} WHERE {column} = ? AND {where} {_NEWEST_FIRST}"
         return [_event(row) for row in self._query(sql, self._files(), value or "", *values, limit)]
 
-    def through_position(self) -> int:
-        """The highest log position that the lake holds, 0 if none.
+    def between(self, first_position: int, last_position: int) -> list[LakeEvent]:
+        """The events of a stretch of the log, in its order.
 
         Raises:
             StorageError: the lake cannot be read.
         """
-        with self._lock:
-            self._table.refresh()
-            return self._table.last_position()
+        files = [
+            file
+            for file in self._files()
+            if file.first_position <= last_position and file.last_position >= first_position
+        ]
+        sql = f"{_EVENTS} WHERE log_position BETWEEN ? AND ? ORDER BY log_position, event_index"
+        return [_event(row) for row in self._query(sql, files, first_position, last_position)]
 
     def _files(self) -> list[DataFile]:
         with self._lock:

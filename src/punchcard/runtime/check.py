@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
-from punchcard.errors import DeliveryError, PunchcardError
+from punchcard.errors import PunchcardError
+from punchcard.operations.asking import check_connection
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
@@ -34,24 +35,13 @@ def run_check(settings: Settings) -> list[Finding]:
         store.close()
 
 
-async def check_partner(destination: RoutedDestination) -> list[Finding]:
-    """What the partner says of a destination's settings."""
-    client = destination.partner.client(destination.settings)
-    try:
-        return list(await client.check())
-    except DeliveryError as error:
-        return [Finding(ok=False, subject=destination.slug, message=error.message)]
-    finally:
-        await client.close()
-
-
 def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
     slug = destination.slug
     if destination.invalid is not None:
         return [Finding(ok=False, subject=slug, message=destination.invalid)]
     if not destination.destination.enabled:
         return [Finding(ok=True, subject=slug, message="is switched off; nothing is asked of the partner")]
-    findings = asyncio.run(check_partner(destination))
+    findings = asyncio.run(check_connection(destination.partner, destination.settings, subject=slug))
     with store.reading() as work:
         paused = pause_of(work, slug)
     if paused is not None:

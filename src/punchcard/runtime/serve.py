@@ -190,8 +190,8 @@ class _Dispatch:
         self._forwarded = forwarded
         self._serving = serving
         self._commit = commit
-        self._api: AsgiApp | None = None
-        self._api_lock = threading.Lock()
+        self._built: tuple[AsgiApp, AsgiApp] | None = None
+        self._operator_side_lock = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -200,7 +200,8 @@ class _Dispatch:
         if handles(path):
             await self._tracking(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
-            await (await asyncio.to_thread(self._public_api))(scope, receive, send)
+            _, api = await asyncio.to_thread(self._operator_side)
+            await api(scope, receive, send)
         elif handles_forwarded(path):
             await self._forwarded(scope, receive, send)
         elif path == "/health/live":
@@ -214,7 +215,8 @@ class _Dispatch:
             )
             await _answer(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
-            await _answer(send, 404, b'{"errors":[{"type":"not-found","message":"there is nothing at this path"}]}')
+            app, _ = await asyncio.to_thread(self._operator_side)
+            await app(scope, receive, send)
 
     async def _ready(self, send: Send) -> None:
         try:
@@ -224,13 +226,13 @@ class _Dispatch:
         else:
             await _answer(send, 200, b'{"status":"ready"}')
 
-    def _public_api(self) -> AsgiApp:
+    def _operator_side(self) -> tuple[AsgiApp, AsgiApp]:
         # Litestar takes half a second and 40 MB to import: paid by the first call, not by every start.
-        with self._api_lock:
-            if self._api is None:
-                from punchcard.runtime.public_api import build_public_api
+        with self._operator_side_lock:
+            if self._built is None:
+                from punchcard.runtime.operator_side import build_operator_side
 
-                self._api = build_public_api(
+                self._built = build_operator_side(
                     self._serving.settings,
                     store=self._serving.store,
                     keyring=self._serving.keyring,
@@ -238,7 +240,7 @@ class _Dispatch:
                     log=self._serving.log,
                     commit=self._commit,
                 )
-            return self._api
+            return self._built
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -13,7 +13,9 @@ from sqlalchemy import Row
 from punchcard.store.schema import EffectState
 
 # Reasons of a parked effect that may stand at the partner all the same.
-UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key")
+UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+# Why an effect that a person has put aside is not sent.
+DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
 
 @dataclass(frozen=True, kw_only=True)

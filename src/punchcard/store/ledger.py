@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, true, union_all
+from sqlalchemy import Connection, Select, func, or_, select, true, union_all
 
-from punchcard.store.effects import StoredEffect, effect_of
+from punchcard.store.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, StoredEffect, effect_of
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 
@@ -68,7 +69,7 @@ def order_standing(work: Connection, refund: StoredEffect) -> OrderStanding:
     for one in map(effect_of, work.execute(statement)):
         may_stand = one.state is EffectState.DELIVERED or (one.state.is_open and one.attempts > 0)
         if one.is_refund:
-            if may_stand or one.reason in ("outcome_unknown", "duplicate_key"):
+            if may_stand or one.reason in UNCERTAIN_REASONS:
                 removed += -(one.quantity or Decimal(0))
         elif one.state is EffectState.DELIVERED:
             known = True
@@ -130,27 +131,73 @@ def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[
     return found
 
 
-def page(
-    work: Connection,
-    destination: str,
-    *,
-    count: int,
-    before_id: int | None = None,
-    customer: str | None = None,
-    states: Sequence[EffectState] = (),
-) -> list[StoredEffect]:
+@dataclass(frozen=True, kw_only=True)
+class LedgerQuestion:
+    """Which rows of a destination's ledger are asked for; None and () ask for all.
+
+    Attributes:
+        customer: An email in any case.
+        sources: Slugs; with them an order is found by its index.
+        begin: Of events received from here on.
+        end: And before this.
+    """
+
+    destination: str
+    customer: str | None = None
+    states: Sequence[EffectState] = ()
+    reason: str | None = None
+    event_name: str | None = None
+    order_id: str | None = None
+    sources: Sequence[str] = ()
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+def page(work: Connection, question: LedgerQuestion, *, count: int, before_id: int | None = None) -> list[StoredEffect]:
     """A page of the ledger, newest first."""
-    statement = _filtered(select(effects), destination, customer=customer, states=states)
+    statement = _asked(select(effects), question)
     if before_id is not None:
         statement = statement.where(effects.c.id < before_id)
     return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id.desc()).limit(count))]
 
 
-def count(
-    work: Connection, destination: str, *, customer: str | None = None, states: Sequence[EffectState] = ()
-) -> int:
-    """How many rows of the ledger match."""
-    return work.scalar(_filtered(select(func.count()), destination, customer=customer, states=states)) or 0
+def count(work: Connection, question: LedgerQuestion, *, at_most: int | None = None) -> int:
+    """How many rows of the ledger match; no further than `at_most`."""
+    if at_most is None:
+        return work.scalar(_asked(select(func.count()), question)) or 0
+    some = _asked(select(effects.c.id), question).limit(at_most).subquery()
+    return work.scalar(select(func.count()).select_from(some)) or 0
+
+
+def ids(work: Connection, question: LedgerQuestion) -> list[int]:
+    """The ids of all rows that match, oldest first."""
+    return list(work.scalars(_asked(select(effects.c.id), question).order_by(effects.c.id)))
+
+
+def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
+    """Those of the ids that are the destination's, oldest first."""
+    rows = work.scalars(select(effects.c.id).where(effects.c.destination == destination, effects.c.id.in_(effect_ids)))
+    return sorted(rows)
+
+
+def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
+    """Customers of the ledger whose email begins with the text, in order."""
+    found: dict[str, None] = {}
+    begin = text.strip().lower()
+    for destination in work.scalars(select(effects.c.destination).distinct()):
+        rows = work.scalars(
+            select(effects.c.customer)
+            .where(
+                effects.c.destination == destination,
+                effects.c.customer >= begin,
+                effects.c.customer < begin + "\U0010ffff",
+            )
+            .distinct()
+            .order_by(effects.c.customer)
+            .limit(limit)
+        )
+        found.update(dict.fromkeys(rows))
+    return sorted(found)[:limit]
 
 
 def needing_a_person(
@@ -162,6 +209,9 @@ def needing_a_person(
 ) -> list[StoredEffect]:
     """Parked and rejected effects that match, oldest first: what `punchcard retry` shows."""
     statement = select(effects).where(effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]))
+    if reason is None and not message_ids:
+        # What somebody has dismissed comes back only when it is asked for.
+        statement = statement.where(or_(effects.c.reason.is_(None), effects.c.reason.not_in(DISMISSED_REASONS)))
     if destination is not None:
         statement = statement.where(effects.c.destination == destination)
     if reason is not None:
@@ -195,12 +245,22 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
-def _filtered(
-    statement: Select[tuple[object, ...]], destination: str, *, customer: str | None, states: Sequence[EffectState]
-) -> Select[tuple[object, ...]]:
-    statement = statement.where(effects.c.destination == destination)
-    if customer is not None:
-        statement = statement.where(effects.c.customer == customer.strip().lower())
-    if states:
-        statement = statement.where(effects.c.state.in_(states))
+def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Select[*tuple[Any, ...]]:
+    columns = effects.c
+    statement = statement.where(columns.destination == question.destination)
+    if question.customer is not None:
+        statement = statement.where(columns.customer == question.customer.strip().lower())
+    if question.states:
+        statement = statement.where(columns.state.in_(list(question.states)))
+    if question.order_id is not None:
+        statement = statement.where(columns.order_id == question.order_id)
+        if question.sources:
+            statement = statement.where(columns.source.in_(list(question.sources)))
+    for column, value in ((columns.reason, question.reason), (columns.event_name, question.event_name)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if question.begin is not None:
+        statement = statement.where(columns.received_at >= question.begin)
+    if question.end is not None:
+        statement = statement.where(columns.received_at < question.end)
     return statement

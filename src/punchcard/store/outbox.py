@@ -375,6 +375,25 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
     return reopened
 
 
+def dismiss(work: Connection, effect_ids: Sequence[int], *, detail: str, now: datetime) -> int:
+    """Put parked effects aside for good; returns how many. One that may stand at the partner keeps that doubt."""
+    dismissed = 0
+    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
+        parked = [row for row in ended_of(work, chunk) if row.state == EffectState.PARKED]
+        count_ends(work, parked, sign=-1)
+        for row in parked:
+            reason = "dismissed_in_doubt" if row.reason in UNCERTAIN_REASONS else "dismissed"
+            work.execute(
+                update(effects)
+                .where(effects.c.id == row.id)
+                .values(state=EffectState.REJECTED, reason=reason, detail=storable(detail), settled_at=now)
+            )
+        count_ends(work, ended_of(work, [row.id for row in parked]), sign=1)
+        dismissed += len(parked)
+    return dismissed
+
+
 def next_due(work: Connection, destination: str) -> datetime | None:
     """When the next open effect of the destination is due, None if there is none."""
     instant: datetime | None = work.scalar(

@@ -14,12 +14,14 @@ import msgspec
 from punchcard.clock import Clock
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.port import (
+    CustomerStanding,
     DeliveryOptions,
     Effect,
     EffectKey,
     EffectKind,
     Finding,
     Intent,
+    Offer,
     PartnerClient,
     Performed,
 )
@@ -279,6 +281,14 @@ class ScriptedClient:
 
     async def verify(self) -> None:
         """Every account is known."""
+
+    async def offers(self) -> Sequence[Offer]:
+        """Nothing to map to."""
+        return ()
+
+    async def customer(self, email: str) -> CustomerStanding | None:
+        """Nobody is known."""
+        return None
 
     async def close(self) -> None:
         """Note that it was closed."""

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Self
 from litestar import Litestar
 
 from punchcard.api.app import build_api
-from punchcard.api.parts import ApiParts
 from punchcard.clock import to_micros
 from punchcard.delivery.stages import Answered, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
@@ -25,6 +24,8 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.operations.live import LiveEvents
+from punchcard.operations.parts import Parts
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -33,7 +34,9 @@ from punchcard.store.tokens import create_token
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.traces.browse import EventBrowser
 from punchcard.traces.story import Stories
+from punchcard.traces.tail import Tail
 from punchcard.workspace import stored
 from punchcard.workspace.apply import apply, edit
 from punchcard.workspace.file import read_content
@@ -104,6 +107,7 @@ class PublicApiServer:
         )
         self.partner = ScriptedPartner(clock=self.clock)
         self._stories = Stories(log=self.log, lake=LakeReader(lake), store=self.store)
+        self._browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
         self._listening = ListeningApp(self.log, self._app)
@@ -203,9 +207,11 @@ class PublicApiServer:
 
     def _app(self, commit: GroupCommit) -> Litestar:
         return build_api(
-            ApiParts(
+            Parts(
                 store=self.store,
                 stories=self._stories,
+                browser=self._browser,
+                live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self._browser),
                 clock=self.clock,
                 current=self.watch.newest,
                 workspace=lambda: stored.load(self.store, self._keyring).workspace,

@@ -146,4 +146,7 @@ def _step(world: World, producer: Producer, chance: Random) -> None:
 
 def _open_count(world: World) -> int:
     with world.store.reading() as connection:
-        return ledger.count(connection, SLUG, states=[state for state in EffectState if state.is_open])
+        return ledger.count(
+            connection,
+            ledger.LedgerQuestion(destination=SLUG, states=[state for state in EffectState if state.is_open]),
+        )

@@ -103,6 +103,14 @@ class EventBrowser:
             found += self._of(email=None, user_id=user_id, limit=limit + 1, before=before)
         return self._page(found, limit=limit, before=before)
 
+    def in_lake(self, first_position: int, last_position: int) -> list[LakeEvent]:
+        """The events of a stretch of the log, as far as the lake has come.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        return self._lake.between(first_position, last_position)
+
     def told(self, events: Sequence[LakeEvent]) -> list[SeenEvent]:
         """The events with their fates as they stand now."""
         with self._store.reading() as work:

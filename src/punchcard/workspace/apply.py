@@ -123,6 +123,11 @@ def edit(
                 raise
 
 
+def with_stored_secrets(wanted: Destination, standing: Destination, *, catalog: Catalog = CATALOG) -> Destination:
+    """The destination with each masked secret replaced by the one that stands, as `apply` does; others stay masked."""
+    return _with_kept_secrets(wanted, standing, catalog, [])
+
+
 def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
     values = [{"path": render_path(one.path), "before": one.before, "after": one.after} for one in change.values]
     audit.record(

@@ -42,6 +42,7 @@ def test_every_column_holds_what_was_added() -> None:
             "event": "Order Completed",
             "user_id": "u-1",
             "anonymous_id": "a-1",
+            "email": None,
             "source": "website",
             "received_at": NOW,
             "timestamp": NOW,
@@ -57,7 +58,7 @@ def test_a_failed_item_has_no_envelope() -> None:
     row = rows_of(Failed("derived-1", b"nonsense")).to_arrow().to_pylist()[0]
     assert row["type"] == ""
     assert row["payload"] == "nonsense"
-    assert [name for name in COLUMNS if row[name] is None] == ["event", "user_id", "anonymous_id", "timestamp"]
+    assert [name for name in COLUMNS if row[name] is None] == ["event", "user_id", "anonymous_id", "email", "timestamp"]
 
 
 @pytest.mark.parametrize("with_failed", [False, True], ids=["all valid", "one failed"])

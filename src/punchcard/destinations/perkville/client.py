@@ -7,6 +7,7 @@ from punchcard.clock import Clock, SystemClock
 from punchcard.destinations.perkville.checking import find_findings, verify_account
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, item_of, read_list
+from punchcard.destinations.perkville.offers import list_offers
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
 from punchcard.destinations.perkville.responses import Response, complains
 from punchcard.destinations.perkville.settings import PerkvilleSettings
@@ -18,7 +19,7 @@ from punchcard.destinations.perkville.wire import (
     patch_connection,
     post_transaction,
 )
-from punchcard.destinations.port import Effect, EffectKind, Finding, Performed
+from punchcard.destinations.port import CustomerStanding, Effect, EffectKind, Finding, Offer, Performed
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 
 
@@ -77,6 +78,35 @@ class PerkvilleClient:
             RetryableError: Perkville cannot be asked at the moment.
         """
         await verify_account(self._http, self._settings)
+
+    async def offers(self) -> Sequence[Offer]:
+        """The perks of the business, by title.
+
+        Raises:
+            CredentialsError: Perkville does not accept the token.
+            RejectedError: Perkville does not let them be read.
+            RetryableError: Perkville cannot be asked at the moment.
+        """
+        return await list_offers(self._http, self._settings)
+
+    async def customer(self, email: str) -> CustomerStanding | None:
+        """The customer's connection to the business; None if there is none.
+
+        Raises:
+            CredentialsError: Perkville does not accept the token.
+            RejectedError: Perkville does not let it be read.
+            RetryableError: Perkville cannot be asked at the moment.
+        """
+        wire = self._settings.wire
+        found = await self._connection(email, Deadline(self._settings.delivery.request_timeout_seconds))
+        if found is None:
+            return None
+        status = found.get(wire.status_key)
+        return CustomerStanding(
+            partner_id=self._connection_id(found),
+            balance=amount_of(found.get(wire.balance_key)),
+            status=status if isinstance(status, str) else "",
+        )
 
     async def close(self) -> None:
         """Release the connections."""

@@ -14,9 +14,9 @@ Item = Mapping[str, object]
 
 
 async def read_list(
-    http: PerkvilleHttp, settings: PerkvilleSettings, path: str, *, email: str, deadline: Deadline
+    http: PerkvilleHttp, settings: PerkvilleSettings, path: str, *, email: str | None, deadline: Deadline
 ) -> AsyncIterator[Item]:
-    """Every object of a list that is filtered by the business and a customer's email, until a page is empty.
+    """Every object of a list that is filtered by the business and a customer's email (None: any), page by page.
 
     The filter may not be obeyed, so the caller verifies each object.
 

@@ -9,7 +9,7 @@ from punchcard.clock import Clock
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, item_of
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
-from punchcard.destinations.perkville.wire import Wire, id_of, is_one_of, read_one
+from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of, read_one
 from punchcard.errors import RejectedError
 
 REMEMBERED_SECONDS = 600.0
@@ -32,6 +32,7 @@ class Perk:
         is_active: None if Perkville does not say.
         business_id: None if Perkville does not say.
         classification: Perkville's own word.
+        points: Of one unit, None if Perkville does not say.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Perk:
     classification: str
     is_active: bool | None
     business_id: str | None
+    points: Decimal | None = None
 
 
 def read_perk(item: Item, perk_id: str, wire: Wire) -> Perk:
@@ -60,6 +62,7 @@ def read_perk(item: Item, perk_id: str, wire: Wire) -> Perk:
         classification=str(classification),
         is_active=is_one_of(status, wire.active_statuses) if isinstance(status, str) else None,
         business_id=id_of(item.get(wire.business_key)),
+        points=amount_of(item.get(wire.points_key)),
     )
 
 

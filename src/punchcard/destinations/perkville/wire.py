@@ -54,6 +54,9 @@ class Wire:
     transaction_status_key: str = "transaction_status"
     connection_id_key: str = "connection_id"
     attributes_key: str = "custom_attributes"
+    balance_key: str = "point_balance"
+    perk_id_key: str = "perk_id"
+    points_key: str = "points"
     resource_uri_key: str = "resource_uri"
     classification_key: str = "classification"
     status_key: str = "status"
@@ -171,12 +174,12 @@ def post_transaction(
     return Request(method="POST", path=wire.transactions_path, body=body)
 
 
-def list_page(wire: Wire, path: str, *, business_id: str, email: str, offset: int) -> Request:
-    """The request for one page of a customer's transactions or connections."""
+def list_page(wire: Wire, path: str, *, business_id: str, email: str | None, offset: int) -> Request:
+    """The request for one page of a customer's transactions or connections; of all of the business without an email."""
     query = urlencode(
         {
             wire.business_filter: business_id,
-            wire.email_filter: email,
+            **({} if email is None else {wire.email_filter: email}),
             wire.limit_filter: wire.page_limit,
             wire.offset_filter: str(offset),
         }

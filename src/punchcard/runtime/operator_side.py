@@ -1,19 +1,24 @@
-"""Wires the Public API to this process's storage. Imported by its first request only: Litestar is large."""
+"""Wires App and Public API to this process's storage. Imported by their first request only: Litestar is large."""
 
 from collections.abc import Callable, Sequence
 
 from litestar import Litestar
+from litestar.types import ASGIApp
 
 from punchcard.api.app import build_api
-from punchcard.api.parts import ApiParts
+from punchcard.app.app import build_app
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
+from punchcard.operations.live import LiveEvents
+from punchcard.operations.parts import Parts
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.traces.browse import EventBrowser
 from punchcard.traces.filter_reach import tell_reach
 from punchcard.traces.story import Stories
+from punchcard.traces.tail import Tail
 from punchcard.workspace import stored
 from punchcard.workspace.apply import edit
 from punchcard.workspace.keyring import Keyring
@@ -21,10 +26,10 @@ from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-def build_public_api(
+def build_operator_side(
     settings: Settings, *, store: Store, keyring: Keyring, watch: SnapshotWatch, log: EventLog, commit: GroupCommit
-) -> Litestar:
-    """The Public API on what the serving process has open."""
+) -> tuple[ASGIApp, Litestar]:
+    """App and Public API, on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 
     def edit_now(change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
@@ -33,14 +38,16 @@ def build_public_api(
         watch.refresh()
         return tell_reach(before, stored.load(store, keyring).workspace, lake=lake, now=SystemClock().now())
 
-    return build_api(
-        ApiParts(
-            store=store,
-            stories=Stories(log=log, lake=lake, store=store),
-            clock=SystemClock(),
-            current=watch.newest,
-            workspace=lambda: stored.load(store, keyring).workspace,
-            edit_as=edit_now,
-            append=commit.submit,
-        )
+    browser = EventBrowser(log=log, lake=lake, store=store)
+    parts = Parts(
+        store=store,
+        stories=Stories(log=log, lake=lake, store=store),
+        browser=browser,
+        live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
+        clock=SystemClock(),
+        current=watch.newest,
+        workspace=lambda: stored.load(store, keyring).workspace,
+        edit_as=edit_now,
+        append=commit.submit,
     )
+    return build_app(parts), build_api(parts)

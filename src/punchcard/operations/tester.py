@@ -1,31 +1,51 @@
 """The Event Tester: one event through the very code that routes and delivers, in a unit of work that is undone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 from sqlalchemy import Connection
 
-from punchcard.api import bodies
 from punchcard.clock import Clock, to_micros
 from punchcard.delivery.preparation import NotReady, prepare
 from punchcard.destinations.port import Effect, EffectKey, EffectKind
 from punchcard.errors import IngestError
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure, read_request
+from punchcard.filters.destination_filters import Explained
 from punchcard.log.port import NewRecord
 from punchcard.routing.planning import Planned, plan_at, stopped_at_source
 from punchcard.routing.settling import Claim, settle_claims
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
 from punchcard.store.ledger import effect_by_key
-from punchcard.traces.story import transaction_story
+from punchcard.traces.story import TransactionStory, transaction_story
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 
 class _Keyed(msgspec.Struct, rename="camel"):
     type: msgspec.Raw = msgspec.Raw()
     message_id: msgspec.Raw = msgspec.Raw()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedDestination:
+    """What an event would do at one destination.
+
+    Attributes:
+        destination: Slug, None for a fate before any.
+        fate: `pending` if something would be sent.
+        request: What the partner would get: `{"method", "url", "body"}`.
+        filters: What each enabled filter of the destination saw and decided, in their order.
+    """
+
+    destination: str | None
+    fate: str
+    reason: str | None
+    detail: str | None
+    transaction: TransactionStory | None
+    request: Mapping[str, object] | None
+    filters: Sequence[Explained] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +59,7 @@ class Tested:
     message_id: str | None
     body: bytes
     source: SourceRoute
-    fates: Sequence[bodies.TestedDestination]
-
-    def answer(self, *, sent: bool) -> bodies.TestedEvent:
-        """The API's answer."""
-        return bodies.TestedEvent(message_id=self.message_id, sent=sent, fates=list(self.fates))
+    fates: Sequence[TestedDestination]
 
     def record(self, clock: Clock) -> NewRecord:
         """The event as a request for the log: it then goes the road that every event goes."""
@@ -83,27 +99,26 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
                 tested = _without_effect(answer)
             else:
                 tested = _try_intent(work, Planned(destination, answer), item, route, clock=clock)
-            seen = bodies.filters_seen(destination.filters.explain(item))
-            fates.append(msgspec.structs.replace(tested, filters=seen))
+            fates.append(replace(tested, filters=destination.filters.explain(item)))
     return Tested(message_id=item.message_id, body=body, source=route, fates=fates)
 
 
 def _try_intent(
     work: Connection, planned: Planned, event: Event, route: SourceRoute, *, clock: Clock
-) -> bodies.TestedDestination:
+) -> TestedDestination:
     claim = Claim(planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False)
     (fate,) = settle_claims(work, [claim], now=clock.now())
     slug = planned.destination.slug
     stored = effect_by_key(work, slug, planned.intent.effect_key)
     if fate.fate is not FateKind.PENDING or stored is None:
-        shown = None if stored is None else bodies.transaction(transaction_story(stored))
-        return bodies.TestedDestination(
+        shown = None if stored is None else transaction_story(stored)
+        return TestedDestination(
             destination=slug, fate=fate.fate, reason=fate.reason, detail=fate.detail, transaction=shown, request=None
         )
     ready = prepare(work, stored)
-    transaction = bodies.transaction(transaction_story(stored))
+    transaction = transaction_story(stored)
     if isinstance(ready, NotReady):
-        return bodies.TestedDestination(
+        return TestedDestination(
             destination=slug,
             fate=ready.state,
             reason=ready.reason,
@@ -121,18 +136,18 @@ def _try_intent(
         attributes=stored.attributes,
     )
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
-    return bodies.TestedDestination(
+    return TestedDestination(
         destination=slug,
         fate=fate.fate,
         reason=None,
         detail=ready.detail,
-        transaction=msgspec.structs.replace(transaction, quantity=quantity),
+        transaction=replace(transaction, quantity=quantity),
         request=dict(planned.destination.partner.preview(effect, planned.destination.settings)),
     )
 
 
-def _without_effect(fate: Fate) -> bodies.TestedDestination:
-    return bodies.TestedDestination(
+def _without_effect(fate: Fate) -> TestedDestination:
+    return TestedDestination(
         destination=fate.destination,
         fate=fate.fate,
         reason=fate.reason,

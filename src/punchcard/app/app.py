@@ -1,0 +1,234 @@
+"""The App as one ASGI app: its pages, who may see them, and the headers that keep browsers strict."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from litestar import Litestar, Request, Response, get
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from punchcard.app.assets import PREFIX, Assets
+from punchcard.app.pages import HANDLERS
+from punchcard.app.rendering import Renderer
+from punchcard.app.visit import NEEDS, NOTICE_COOKIE, OPEN, SESSION_COOKIE, Page, Visit, read_notices
+from punchcard.errors import ConfigurationError, PunchcardError, StorageError
+from punchcard.operations.asking import OfferMemory
+from punchcard.operations.parts import Parts
+from punchcard.store.operators import Operator, count_operators, operator_of_session
+from punchcard.store.tokens import Role
+from punchcard.workspace.editing import NotThereError
+
+_BODY_BYTES_MAX = 1 << 20
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class _Elsewhere(Exception):  # noqa: N818  # no error: the way to another page
+    """The browser is to go to another page first."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def build_app(parts: Parts) -> ASGIApp:
+    """The app, to be given every path that nothing else answers."""
+    assets = Assets()
+    renderer = Renderer(assets, zone=lambda: parts.current().zone, now=parts.clock.now)
+    visitors = _Visitors(parts, renderer)
+
+    @get(PREFIX + "{file:str}", opt={OPEN: True})
+    async def read_asset(request: Request[Any, Any, Any], file: FromPath[str]) -> Response[bytes]:
+        """A file that pages load; its name says its content, so that it never changes."""
+        accepted = "gzip" in request.headers.get("accept-encoding", "")
+        found = await asyncio.to_thread(assets.read, file, gzipped=accepted)
+        if found is None:
+            raise NotFoundException
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        if found.is_gzipped:
+            headers["Content-Encoding"] = "gzip"
+        return Response(found.content, media_type=found.content_type, headers=headers)
+
+    app = Litestar(
+        route_handlers=[read_asset, *HANDLERS],
+        dependencies={"visit": Provide(visitors.visit_of, sync_to_thread=False)},
+        guards=[visitors.admit],
+        request_max_body_size=_BODY_BYTES_MAX,
+        exception_handlers={
+            _Elsewhere: visitors.send_elsewhere,
+            NotThereError: visitors.not_there,
+            HTTPException: visitors.http_error,
+            PunchcardError: visitors.punchcard_error,
+            Exception: visitors.defect,
+        },
+        openapi_config=None,
+        logging_config=None,
+    )
+    return _strict(app)
+
+
+def _strict(app: ASGIApp) -> ASGIApp:
+    """The app with the headers on every answer, errors too; what an answer says itself stands."""
+
+    async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in there)]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return with_headers
+
+
+class _Visitors:
+    """Says of every request whose it is, and whether it is taken."""
+
+    def __init__(self, parts: Parts, renderer: Renderer) -> None:
+        self._parts = parts
+        self._renderer = renderer
+        self._offers = OfferMemory(parts.clock)
+        self._has_operators = False
+
+    async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        """See that the request comes from our own page, and from somebody who may make it."""
+        request = connection
+        assert isinstance(request, Request)
+        is_open = bool(handler.opt.get(OPEN))
+        if request.url.path.startswith(PREFIX):
+            return
+        secret = request.cookies.get(SESSION_COOKIE, "")
+        operator = await asyncio.to_thread(self._operator, secret)
+        form: Mapping[str, list[str]] = {}
+        if request.method not in _SAFE_METHODS:
+            if not _is_from_here(request):
+                raise PermissionDeniedException("this form was not sent from a page of this App")
+            sent = await request.form()
+            form = {name: [str(value) for value in sent.getall(name)] for name in sent}
+        visit = self._visit(request, operator, secret if operator else "", form)
+        request.state.visit = visit
+        if is_open:
+            return
+        if operator is None:
+            if not await asyncio.to_thread(self._anybody):
+                raise _Elsewhere("/welcome")
+            wanted = request.url.path if request.method == "GET" else "/"
+            raise _Elsewhere("/sign-in" + (f"?next={wanted}" if wanted != "/" else ""))
+        if request.method not in _SAFE_METHODS:
+            token = request.headers.get("x-csrf-token") or visit.field("_csrf")
+            if token != visit.csrf:
+                raise PermissionDeniedException("this form is too old: go back, reload the page and send it again")
+        visit.need(handler.opt.get(NEEDS) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR))
+
+    def visit_of(self, request: Request[Any, Any, Any]) -> Visit:
+        """The visit that was admitted."""
+        visit: Visit = request.state.visit
+        return visit
+
+    def send_elsewhere(self, request: Request[Any, Any, Any], error: _Elsewhere) -> Page:
+        """Go to another page first."""
+        return self._known(request).redirect(error.path)
+
+    def not_there(self, request: Request[Any, Any, Any], error: NotThereError) -> Page:
+        """What is to be shown or changed does not exist."""
+        return self._error(request, 404, "Not here", error.message)
+
+    def http_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        """What a handler or the framework refuses."""
+        if error.status_code == 404:
+            if "text/html" not in request.headers.get("accept", ""):
+                missing = {"type": "not-found", "message": "there is nothing at this path"}
+                return Response({"errors": [missing]}, status_code=404, media_type="application/json")
+            return self._error(request, 404, "There is no such page", "Its address may have been mistyped.")
+        titles = {403: "You may not do this", 405: "This cannot be done here", 413: "That is too much at once"}
+        return self._error(request, error.status_code, titles.get(error.status_code, "That did not work"), error.detail)
+
+    def punchcard_error(self, request: Request[Any, Any, Any], error: PunchcardError) -> Page:
+        """An error of ours that no page has shown beside its field."""
+        if isinstance(error, StorageError):
+            structlog.get_logger("punchcard.app").error("storage_failed", error=error.message)
+            return self._error(
+                request, 503, "Storage is away", f"{error.message}. Nothing was changed; try again in a moment."
+            )
+        title = "This was not saved" if isinstance(error, ConfigurationError) else "That did not work"
+        return self._error(request, 422, title, error.message)
+
+    def defect(self, request: Request[Any, Any, Any], error: Exception) -> Page:
+        """What nobody expected; the log gets the rest."""
+        structlog.get_logger("punchcard.app").error("request_failed", path=request.url.path, exc_info=error)
+        return self._error(request, 500, "Punchcard failed on this page", "The log of the server has the details.")
+
+    def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str) -> Page:
+        visit = self._known(request)
+        try:
+            return visit.page("error.html", status=status, title=title, text=text)
+        except PunchcardError:  # the very store that the frame of a page is read from
+            return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
+
+    def _known(self, request: Request[Any, Any, Any]) -> Visit:
+        visit = request.scope.get("state", {}).get("visit")
+        return visit if isinstance(visit, Visit) else self._visit(request, None, "", {})
+
+    def _visit(
+        self,
+        request: Request[Any, Any, Any],
+        operator: Operator | None,
+        secret: str,
+        form: Mapping[str, list[str]],
+    ) -> Visit:
+        return Visit(
+            parts=self._parts,
+            renderer=self._renderer,
+            offers=self._offers,
+            request=request,
+            operator=operator,
+            secret=secret,
+            form=form,
+            notices=read_notices(request.cookies.get(NOTICE_COOKIE)),
+        )
+
+    def _operator(self, secret: str) -> Operator | None:
+        return operator_of_session(self._parts.store, secret, clock=self._parts.clock) if secret else None
+
+    def _anybody(self) -> bool:
+        if not self._has_operators:
+            with self._parts.store.reading() as work:
+                self._has_operators = count_operators(work) > 0
+        return self._has_operators
+
+
+def _is_from_here(request: Request[Any, Any, Any]) -> bool:
+    """Whether a form comes from a page of this App, as browsers say; what is no browser has no cookie to misuse."""
+    fetch_site = request.headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

@@ -1,0 +1,93 @@
+"""Filter conditions as lines of a builder: a path, what is asked of it, and a value; joined by all or any."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
+
+from punchcard.errors import ConfigurationError
+from punchcard.filters.parser import parse
+from punchcard.filters.syntax import And, Call, Comparison, Condition, Literal, Not, Or, Path
+
+OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "=": "is",
+        "!=": "is not",
+        ">": "is more than",
+        ">=": "is at least",
+        "<": "is less than",
+        "<=": "is at most",
+        "contains": "contains",
+        "!contains": "does not contain",
+        "match": "is like (with * and ?)",
+        "exists": "is there",
+        "!exists": "is missing",
+    }
+)
+"""What a line can ask, in the words of the builder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuilderRow:
+    """One line. `value` is as people type it: 100 is a number, anything else is text unless it is true or false."""
+
+    path: str
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuilderRows:
+    """A condition that the builder can show; `joined` is `and` or `or`."""
+
+    joined: str
+    rows: Sequence[BuilderRow]
+
+
+def rows_of(text: str) -> BuilderRows | None:
+    """The lines of a condition; None if it says more than lines can, or cannot be read."""
+    if not text.strip():
+        return BuilderRows(joined="and", rows=(BuilderRow(path="event", operator="=", value=""),))
+    try:
+        condition = parse(text)
+    except ConfigurationError:
+        return None
+    joined = "and"
+    parts: tuple[Condition, ...] = (condition,)
+    if isinstance(condition, And):
+        parts = tuple(condition.conditions)
+    elif isinstance(condition, Or):
+        joined, parts = "or", tuple(condition.conditions)
+    rows = [_row(part) for part in parts]
+    return None if None in rows else BuilderRows(joined=joined, rows=[row for row in rows if row is not None])
+
+
+def _row(condition: Condition) -> BuilderRow | None:
+    match condition:
+        case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=None)) if operator in "!=":
+            return BuilderRow(path=".".join(parts), operator="!exists" if operator == "=" else "exists", value="")
+        case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=value)):
+            shown = _shown(value)
+            return None if shown is None else BuilderRow(path=".".join(parts), operator=operator, value=shown)
+        case Call(name="contains" | "match" as name, arguments=(Path(parts=parts), Literal(value=str(value)))):
+            return BuilderRow(path=".".join(parts), operator=name, value=value)
+        case Not(condition=Call(name="contains", arguments=(Path(parts=parts), Literal(value=str(value))))):
+            return BuilderRow(path=".".join(parts), operator="!contains", value=value)
+        case _:
+            return None
+
+
+def _shown(value: object) -> str | None:
+    """A value as the builder types it; None for a text that it would take for a number or a truth value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if (
+        not isinstance(value, str)
+        or value in ("true", "false", "null")
+        or value.replace(".", "", 1).lstrip("-").isdigit()
+    ):
+        return None
+    return value

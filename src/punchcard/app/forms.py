@@ -1,0 +1,60 @@
+"""Forms that say beside each field what is wrong with it, and keep what was typed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from punchcard.errors import ConfigurationError
+from punchcard.workspace.problems import Problem, render_path
+
+_PART_KEYS = 2  # `destinations.perkville`: which part it is, the page says
+
+
+@dataclass
+class Wrong:
+    """What is wrong with a form.
+
+    Attributes:
+        fields: By the name of the field.
+        others: What belongs to no field.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.fields or self.others)
+
+    def of(self, name: str) -> str:
+        """What is wrong with a field, "" if nothing is."""
+        return self.fields.get(name, "")
+
+
+def wrong_of(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> Wrong:
+    """What an error says, by field.
+
+    Args:
+        error: Of saving a configuration.
+        names: The field for a path within the part, where it is another; `{"settings.eventToPerkMap": "map"}`.
+    """
+    problems = error.context.get("problems")
+    wrong = Wrong()
+    if not isinstance(problems, tuple):
+        wrong.others.append(error.message)
+        return wrong
+    for problem in problems:
+        assert isinstance(problem, Problem)
+        path = render_path(problem.path[_PART_KEYS:])
+        name = _field_of(path, names or {})
+        if name:
+            said = problem.message if name == path else f"{path.removeprefix(name).lstrip('.')}: {problem.message}"
+            wrong.fields[name] = "; ".join(filter(None, (wrong.fields.get(name), said.removeprefix(": "))))
+        else:
+            wrong.others.append(str(problem))
+    return wrong
+
+
+def _field_of(path: str, names: Mapping[str, str]) -> str:
+    for begin, name in names.items():
+        if path == begin or path.startswith((f"{begin}.", f"{begin}[")):
+            return name
+    return path

@@ -1,0 +1,36 @@
+"""Where the pages are: what the bar at the side leads to."""
+
+from dataclasses import dataclass
+
+from punchcard.store.tokens import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the bar.
+
+    Attributes:
+        needs: Who sees it.
+    """
+
+    label: str
+    path: str
+    icon: str
+    needs: Role = Role.READ_ONLY
+
+
+ENTRIES = (
+    Entry(label="Home", path="/", icon="home"),
+    Entry(label="Customers", path="/customers", icon="users"),
+    Entry(label="Events", path="/events", icon="activity"),
+    Entry(label="Sources", path="/sources", icon="arrow-bar-to-right"),
+    Entry(label="Destinations", path="/destinations", icon="gift"),
+    Entry(label="Catalog", path="/catalog", icon="layout-grid"),
+    Entry(label="Settings", path="/settings", icon="settings"),
+)
+"""In the order in which they stand."""
+
+
+def is_current(entry: Entry, path: str) -> bool:
+    """Whether a page belongs to the entry."""
+    return path == entry.path or (entry.path != "/" and path.startswith(entry.path + "/"))

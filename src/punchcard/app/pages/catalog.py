@@ -1,0 +1,161 @@
+"""The catalog of destinations, and adding one: choose a source, paste the API key, business, location."""
+
+from collections.abc import Mapping
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.setting_forms import read_setting, shown_values
+from punchcard.app.visit import NEEDS, Page, Visit, Visiting
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import Definition, FieldType
+from punchcard.destinations.port import Partner
+from punchcard.errors import ConfigurationError
+from punchcard.operations.asking import check_connection
+from punchcard.operations.threads import in_thread
+from punchcard.store.tokens import Role
+from punchcard.workspace.editing import NotThereError, adding_destination, adding_source, free_slug, new_write_key
+from punchcard.workspace.model import Destination, Source, Workspace
+
+
+@get("/catalog")
+@in_thread
+def show_catalog(visit: Visiting) -> Page:
+    """What events can be sent to."""
+    asked = visit.query("q")
+    found = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
+    return visit.page("catalog.html", asked=asked, found=found)
+
+
+@get("/catalog/{slug:str}")
+@in_thread
+def show_entry(visit: Visiting, slug: FromPath[str]) -> Page:
+    """One destination of the catalog."""
+    definition = _partner(slug).definition
+    standing = [one for one in visit.parts.workspace().destinations if one.type == slug]
+    return visit.page("catalog_entry.html", definition=definition, standing=standing)
+
+
+@get("/catalog/{slug:str}/add", opt={NEEDS: Role.EDITOR})
+@in_thread
+def show_add(visit: Visiting, slug: FromPath[str]) -> Page:
+    """The form for a new destination."""
+    definition = _partner(slug).definition
+    values = {field.key: field.default for field in (*definition.settings, *definition.options)}
+    return _form(visit, definition, values, Wrong(), source=visit.query("source"), status=200)
+
+
+@post("/catalog/{slug:str}/add", status_code=200)
+@in_thread
+def add(visit: Visiting, slug: FromPath[str]) -> Page:
+    """Save the new destination; its map is next."""
+    partner = _partner(slug)
+    definition = partner.definition
+    settings, options = _read(visit, definition)
+    source, wrong = visit.field("source"), Wrong()
+    made: list[str] = []
+
+    def change(workspace: Workspace) -> Workspace:
+        chosen = source
+        if chosen == "+":
+            chosen = free_slug("website", {one.slug for one in workspace.sources})
+            fresh = Source(slug=chosen, name="Website", write_keys=(new_write_key(),), type="javascript")
+            workspace = adding_source(fresh)(workspace)
+        made[:] = [free_slug(definition.slug, {one.slug for one in workspace.destinations})]
+        destination = Destination(
+            slug=made[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
+        )
+        return adding_destination(destination)(workspace)
+
+    if not source:
+        wrong.fields["source"] = "choose the source whose events it should get"
+    try:
+        partner.read_settings(settings, options)
+        if not wrong:
+            visit.edit(change)
+    except ConfigurationError as error:
+        said = wrong_of(error) if error.context.get("problems") else _by_line(error)
+        wrong.fields |= {
+            name.removeprefix("settings.").removeprefix("options."): one for name, one in said.fields.items()
+        }
+        wrong.others += said.others
+    if wrong:
+        return _form(visit, definition, {**settings, **options}, wrong, source=source, status=422)
+    return visit.redirect(
+        f"/destinations/{made[0]}/map",
+        notices=[f"{definition.name} was added. Now say which events earn points."],
+    )
+
+
+@post("/catalog/{slug:str}/check", status_code=200)
+async def check(visit: Visiting, slug: FromPath[str]) -> Page:
+    """Ask the partner about settings that are not saved yet."""
+    partner = _partner(slug)
+    settings, options = _read(visit, partner.definition)
+    try:
+        typed = partner.read_settings(settings, options)
+    except ConfigurationError as error:
+        return visit.part("findings.html", found=(), wrong=error.message.splitlines())
+    found = await check_connection(partner, typed, subject=partner.definition.name)
+    # Nothing can be mapped before it is added.
+    found = [one for one in found if one.subject != "eventToPerkMap"]
+    return visit.part("findings.html", found=found, wrong=())
+
+
+def _partner(slug: str) -> Partner:
+    partner = CATALOG.get(slug)
+    if partner is None:
+        raise NotThereError(f"there is no destination {slug} in the catalog")
+    return partner
+
+
+def _matches(definition: Definition, asked: str) -> bool:
+    words = " ".join((definition.name, definition.description, *definition.categories)).lower()
+    return all(word in words for word in asked.lower().split())
+
+
+def _read(visit: Visit, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
+    settings = {
+        field.key: field.default if field.type is FieldType.TEXT_MAP else read_setting(visit, field)
+        for field in definition.settings
+    }
+    options: dict[str, object] = {}
+    for field in definition.options:
+        if field.key in visit.form and field.type is not FieldType.TEXT_MAP:
+            value = read_setting(visit, field)
+            if value != field.default:
+                options[field.key] = value
+    return settings, options
+
+
+def _by_line(error: ConfigurationError) -> Wrong:
+    """What a partner says of its settings: a line a problem, each beginning with its key path."""
+    wrong = Wrong()
+    for line in error.message.splitlines():
+        path, found, message = line.partition(": ")
+        if found and path.startswith(("settings.", "options.")):
+            wrong.fields[path] = message
+        else:
+            wrong.others.append(line)
+    return wrong
+
+
+def _form(
+    visit: Visit, definition: Definition, values: Mapping[str, object], wrong: Wrong, *, source: str, status: int
+) -> Page:
+    sources = [one for one in visit.parts.workspace().sources if not one.is_kept]
+    return visit.page(
+        "catalog_add.html",
+        status=status,
+        definition=definition,
+        fields=[one for one in definition.settings if one.type is not FieldType.TEXT_MAP],
+        options=[one for one in definition.options if one.key == "apiBaseUrl"],
+        values=shown_values(values),
+        wrong=wrong,
+        sources=sources,
+        source=source or (sources[0].slug if len(sources) == 1 else "" if sources else "+"),
+    )
+
+
+HANDLERS = (show_catalog, show_entry, show_add, add, check)

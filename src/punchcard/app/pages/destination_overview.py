@@ -1,0 +1,75 @@
+"""One destination's pipeline, stage by stage; every number opens what stands behind it."""
+
+from urllib.parse import urlencode
+
+from litestar import get
+from litestar.params import FromPath
+
+from punchcard.app.periods import Period, period_of
+from punchcard.app.visit import Page, Visiting
+from punchcard.operations.overview import Stage, read_pipeline, read_series
+from punchcard.operations.threads import in_thread
+from punchcard.store.counts import CountQuestion, Dimension, read_counts
+from punchcard.store.fates import FateKind
+from punchcard.store.pauses import pause_of
+from punchcard.store.schema import EffectState
+from punchcard.workspace.editing import destination_of
+
+_IN_LEDGER = frozenset(EffectState)
+_NAMES_SHOWN = 50
+
+
+@get("/destinations/{slug:str}")
+@in_thread
+def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
+    """How its events of a time ended."""
+    parts, period = visit.parts, period_of(visit)
+    destination = destination_of(parts.workspace(), slug)
+    with parts.store.reading() as work:
+        pipeline = read_pipeline(
+            work, destination=slug, sources=destination.sources, begin=period.begin, end=period.end
+        )
+        series = read_series(
+            work, destination=slug, source=None, begin=period.begin, end=period.end, width=period.width
+        )
+        by_name = read_counts(
+            work,
+            CountQuestion(begin=period.begin, end=period.end, destination=slug),
+            by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.FATE],
+        )
+        pause = pause_of(work, slug)
+    buckets = period.buckets()
+    shown = [fate for fate in (EffectState.DELIVERED, FateKind.REFUSED, EffectState.REJECTED) if fate in series]
+    chart = {
+        "times": [one.timestamp() for one in buckets],
+        "zone": visit.parts.workspace().timezone,
+        "series": [
+            {"label": str(fate).capitalize(), "values": [series[fate].get(one, 0) for one in buckets]} for fate in shown
+        ],
+    }
+    names: dict[tuple[str, str], dict[str, int]] = {}
+    for (event_type, name, fate), count in by_name.items():
+        names.setdefault((str(event_type), str(name)), {})[str(fate)] = count
+    return visit.page(
+        "destination.html",
+        destination=destination,
+        routed=parts.current().destinations[slug],
+        time=period.key,
+        pipeline=pipeline,
+        pause=pause,
+        chart=chart if shown else None,
+        names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
+        behind=lambda stage, reason="": _behind(slug, period, stage, reason),
+    )
+
+
+def _behind(slug: str, period: Period, stage: Stage, reason: str) -> str:
+    """Where the events, or the transactions, behind a number are listed."""
+    if stage.fate in _IN_LEDGER and stage.fate != FateKind.PENDING:
+        query = {"time": period.key, "state": stage.fate, "reason": reason}
+        return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"
+    query = {"time": period.key, "fate": stage.fate, "reason": reason, "destination": stage.destination or ""}
+    return f"/events?{urlencode({k: v for k, v in query.items() if v})}"
+
+
+HANDLERS = (show_overview,)

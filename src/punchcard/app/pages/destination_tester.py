@@ -1,0 +1,127 @@
+"""The Event Tester: what an event would do, filter by filter; then it is really sent, and followed until it arrives."""
+
+import asyncio
+import json
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.visit import NEEDS, Page, Visit, Visiting
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import FieldType
+from punchcard.errors import PunchcardError
+from punchcard.lake.reader import EventQuestion
+from punchcard.operations.tester import Tested, try_event
+from punchcard.operations.threads import in_thread
+from punchcard.store.fates import FateKind
+from punchcard.store.tokens import Role
+from punchcard.traces.browse import SeenEvent
+from punchcard.workspace.editing import destination_of
+from punchcard.workspace.model import Destination
+from punchcard.workspace.snapshot import Snapshot, SourceRoute
+
+_EVENT_BYTES_MAX = 32 * 1024
+_SAMPLES = 20
+_GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
+
+
+@get("/destinations/{slug:str}/tester")
+@in_thread
+def show_tester(visit: Visiting, slug: FromPath[str]) -> Page:
+    """The form, with an event to begin with."""
+    destination = destination_of(visit.parts.workspace(), slug)
+    samples = [
+        one
+        for source in destination.sources
+        for one in visit.parts.browser.page(EventQuestion(source=source, type="track"), limit=_SAMPLES).events
+    ]
+    samples.sort(key=lambda one: one.place, reverse=True)
+    wanted = visit.query("event")
+    chosen = next((one for one in samples if one.event.message_id == wanted), None)
+    return visit.page(
+        "tester.html",
+        destination=destination,
+        text=_sample(chosen) if chosen else _example(destination),
+        samples=samples[:_SAMPLES],
+    )
+
+
+@post("/destinations/{slug:str}/tester", status_code=200, opt={NEEDS: Role.READ_ONLY})
+async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
+    """What the event would do; with the button that sends, it is really taken in."""
+    sends = visit.field("send") == "yes"
+    if sends:
+        visit.need(Role.EDITOR)
+    text = visit.field("event").encode()
+    try:
+        tested = await asyncio.to_thread(_try, visit, slug, text)
+    except (PunchcardError, _WrongEvent) as error:
+        return visit.part("tester_wrong.html", said=str(getattr(error, "message", error)))
+    if sends and tested.message_id is not None:
+        await visit.parts.append(tested.record(visit.parts.clock))
+        return await asyncio.to_thread(
+            visit.part, "tester_sent.html", slug=slug, message_id=tested.message_id, story=None
+        )
+    return await asyncio.to_thread(
+        visit.part,
+        "tester_result.html",
+        tested=tested,
+        shown=[one for one in tested.fates if one.destination in (None, slug)],
+        others=[one for one in tested.fates if one.destination not in (None, slug)],
+    )
+
+
+@get("/destinations/{slug:str}/tester/sent")
+@in_thread
+def follow(visit: Visiting, slug: FromPath[str]) -> Page:
+    """How far the sent event has come; asked again until it has arrived."""
+    message_id = visit.query("id")
+    story = visit.parts.stories.story(message_id)
+    goes_on = story is None or any(one.fate in _GOING_ON for one in story.fates)
+    return visit.part("tester_sent.html", slug=slug, message_id=message_id, story=story, goes_on=goes_on)
+
+
+class _WrongEvent(Exception):  # noqa: N818  # said beside the form, no error of the product
+    """What was typed cannot be tried."""
+
+
+def _try(visit: Visit, slug: str, text: bytes) -> Tested:
+    if len(text) > _EVENT_BYTES_MAX:
+        raise _WrongEvent("one event has at most 32 KB")
+    snapshot = visit.parts.current()
+    route = _route(snapshot, slug, visit.field("source"))
+    return try_event(text, route, store=visit.parts.store, clock=visit.parts.clock, snapshot=snapshot)
+
+
+def _route(snapshot: Snapshot, slug: str, source: str) -> SourceRoute:
+    for route in snapshot.by_write_key.values():
+        if route.source.slug == source and any(one.slug == slug for one in route.destinations):
+            return route
+    raise _WrongEvent("choose a source that this destination gets events of")
+
+
+def _sample(seen: SeenEvent) -> str:
+    """A real event as a new one: without what would make it the same one again."""
+    try:
+        event = json.loads(seen.event.payload)
+    except ValueError:
+        return seen.event.payload.decode(errors="replace")
+    for name in ("messageId", "writeKey", "sentAt", "originalTimestamp", "timestamp", "receivedAt"):
+        event.pop(name, None)
+    return json.dumps(event, indent=2, ensure_ascii=False)
+
+
+def _example(destination: Destination) -> str:
+    """An event of the first mapped name, as the destination's page shows one."""
+    partner = CATALOG.get(destination.type)
+    maps = [] if partner is None else [f.key for f in partner.definition.settings if f.type is FieldType.TEXT_MAP]
+    names = [str(name) for key in maps for name in (destination.settings.get(key) or {})]  # type: ignore[attr-defined]
+    name = names[0] if names else "Order Completed"
+    properties: dict[str, object] = {"email": "example@example.com"}
+    if "order" in name.lower():
+        properties = {"order_id": "test-1001", "revenue": 9.99, **properties}
+    event = {"type": "track", "event": name, "userId": "test-user", "properties": properties}
+    return json.dumps(event, indent=2)
+
+
+HANDLERS = (show_tester, run_tester, follow)

@@ -1,0 +1,149 @@
+"""The editor of the map from event names to perks: beside the names that come in, and the perks that there are."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.setting_forms import read_map
+from punchcard.app.visit import Page, Visit, Visiting
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.destinations.port import Offer
+from punchcard.errors import ConfigurationError
+from punchcard.operations.threads import in_thread
+from punchcard.store.counts import seen_names
+from punchcard.workspace.editing import changing_destination, destination_of, merged
+from punchcard.workspace.model import Destination
+
+_LATELY = timedelta(days=30)
+_UNMAPPED_SHOWN = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the map, with what is known of it.
+
+    Attributes:
+        seen: How many such events came in the last 30 days.
+    """
+
+    name: str
+    value: str
+    seen: int
+    warning: str = ""
+
+
+@get("/destinations/{slug:str}/map")
+async def show_map(visit: Visiting, slug: FromPath[str]) -> Page:
+    """The map as it stands; perks are read from the partner."""
+    destination = await _destination(visit, slug)
+    standing = destination.settings.get(_map_field(destination).key)
+    return await _shown(visit, destination, standing if isinstance(standing, Mapping) else {}, Wrong(), status=200)
+
+
+@post("/destinations/{slug:str}/map", status_code=200)
+async def save(visit: Visiting, slug: FromPath[str]) -> Page:
+    """Save the map; it is in force for events that are routed from now on."""
+    destination = await _destination(visit, slug)
+    key = _map_field(destination).key
+    wanted = read_map(visit, key)
+    try:
+        await _save(visit, slug, key, wanted)
+    except ConfigurationError as error:
+        if error.code == "not_found":
+            raise
+        wrong = wrong_of(error, names={f"settings.{key}": "map"})
+        return await _shown(visit, destination, wanted, wrong, status=422)
+    events = f"{len(wanted)} {'event earns' if len(wanted) == 1 else 'events earn'} points"
+    return visit.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."])
+
+
+@in_thread
+def _destination(visit: Visit, slug: str) -> Destination:
+    return destination_of(visit.parts.workspace(), slug)
+
+
+@in_thread
+def _save(visit: Visit, slug: str, key: str, wanted: Mapping[str, str]) -> Sequence[str]:
+    return visit.edit(
+        changing_destination(slug, lambda one: replace(one, settings=merged(one.settings, {key: dict(wanted)})))
+    )
+
+
+async def _shown(
+    visit: Visit, destination: Destination, standing: Mapping[str, object], wrong: Wrong, *, status: int
+) -> Page:
+    snapshot = await asyncio.to_thread(visit.parts.current)
+    routed = snapshot.destinations[destination.slug]
+    offers, problem = await visit.offers.read(routed, fresh="refresh" in visit.request.query_params)
+    seen = await _seen(visit, destination)
+    values = {str(name): str(value) for name, value in standing.items()}
+    known = {one.value: one for one in offers}
+    unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])
+    rows = [
+        Row(name=name, value=value, seen=seen.get(name, 0), warning=_warning(name, value, seen, known))
+        for name, value in values.items()
+    ]
+    return await asyncio.to_thread(
+        visit.page,
+        "event_map.html",
+        status=status,
+        destination=destination,
+        routed=routed,
+        field=_map_field(destination),
+        rows=rows,
+        offers=offers,
+        problem=problem,
+        unmapped=unmapped[:_UNMAPPED_SHOWN],
+        names=sorted(seen),
+        added=visit.query("add"),
+        wrong=wrong,
+    )
+
+
+@in_thread
+def _seen(visit: Visit, destination: Destination) -> dict[str, int]:
+    since = visit.parts.clock.now() - _LATELY
+    with visit.parts.store.reading() as work:
+        return seen_names(work, sources=destination.sources, since=since)
+
+
+def _warning(name: str, value: str, seen: Mapping[str, int], known: Mapping[str, Offer]) -> str:
+    """What the operator should know of a line, "" if nothing."""
+    said = []
+    if known and value not in known:
+        said.append("this perk was not found at the partner")
+    elif (offer := known.get(value)) is not None and offer.note and not _fits(name, offer):
+        said.append(offer.note)
+    if not seen.get(name):
+        near = next((other for other in seen if other.lower().strip() == name.lower().strip()), None)
+        said.append(
+            f"never seen in 30 days; “{near}” was: names must be the same to the letter"
+            if near
+            else "never seen in 30 days"
+        )
+    if "refund" in name.lower():
+        said.append("takes points away only with an order_id")
+    return "; ".join(said)
+
+
+def _fits(name: str, offer: Offer) -> bool:
+    """Whether a perk that redeems is what the event needs."""
+    return "refund" in name.lower() and offer.note.startswith("redeems")
+
+
+def _map_field(destination: Destination) -> SettingField:
+    partner = CATALOG.get(destination.type)
+    fields = () if partner is None else partner.definition.settings
+    for field in fields:
+        if field.type is FieldType.TEXT_MAP:
+            return field
+    raise ConfigurationError(f"{destination.slug} has nothing to map events to")
+
+
+HANDLERS = (show_map, save)

@@ -1,0 +1,98 @@
+"""Events: those behind a number, and one event's whole story."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, unquote, urlencode
+
+from litestar import get
+from litestar.params import FromPath
+
+from punchcard.app.periods import period_of
+from punchcard.app.visit import Page, Visiting
+from punchcard.lake.reader import EventQuestion
+from punchcard.operations.threads import in_thread
+from punchcard.store.counts import RECEIVED, CountQuestion, read_counts
+from punchcard.store.fates import FateKind
+from punchcard.workspace.editing import NotThereError
+
+_ROWS = 50
+_FIELDS = ("source", "type", "name", "destination", "fate", "reason")
+
+
+@get("/events")
+@in_thread
+def list_events(visit: Visiting) -> Page:
+    """The newest events that match; all of them, page by page."""
+    parts, period = visit.parts, period_of(visit)
+    asked = {name: visit.query(name) for name in _FIELDS}
+    if message_id := visit.query("id"):
+        return visit.redirect("/events/" + quote(message_id, safe=""))
+    fate = asked["fate"] or None
+    question = EventQuestion(
+        source=asked["source"] or None,
+        type=asked["type"] or None,
+        name=asked["name"] or None,
+        destination=None if fate is None else asked["destination"],
+        fate=fate,
+        reason=asked["reason"] or None,
+        begin=period.begin,
+        end=period.end,
+    )
+    found = parts.browser.page(question, limit=_ROWS, before=_place(visit.query("before")))
+    counted = CountQuestion(
+        begin=period.begin,
+        end=period.end,
+        source=question.source,
+        destination=asked["destination"] if fate else "",
+        fates=[fate or RECEIVED],
+        event_types=[asked["type"]] if asked["type"] else (),
+        event_names=[asked["name"]] if asked["name"] else (),
+        reasons=[asked["reason"]] if fate and asked["reason"] else (),
+    )
+    with parts.store.reading() as work:
+        total = sum(read_counts(work, counted, by=()).values())
+    following = found.following
+    query = {**{name: value for name, value in asked.items() if value}, "time": period.key}
+    return visit.page(
+        "events.html",
+        found=found,
+        total=total,
+        asked=asked,
+        time=period.key,
+        others=_others(asked),
+        query=urlencode(query),
+        following=f"{following[0]}-{following[1]}" if following else "",
+        sources=[one.slug for one in parts.workspace().sources],
+        destinations=[one.slug for one in parts.workspace().destinations],
+        fates=[one.value for one in FateKind if one not in _OF_THE_LEDGER],
+    )
+
+
+@get("/events/{message_id:path}")
+@in_thread
+def show_event(visit: Visiting, message_id: FromPath[str]) -> Page:
+    """One event's whole story."""
+    # As it was sent: a path that the framework has read has lost doubled slashes.
+    message_id = unquote(visit.request.scope["raw_path"].partition(b"/events/")[2])
+    story = visit.parts.stories.story(message_id)
+    if story is None:
+        raise NotThereError(f"no event with the message id {message_id} was ever received")
+    return visit.page("event.html", story=story)
+
+
+# These are told by the ledger, as they change after routing.
+_OF_THE_LEDGER = frozenset(
+    {FateKind.DELIVERED, FateKind.PARKED, FateKind.REJECTED, FateKind.RETRYING, FateKind.UNKNOWN}
+)
+
+
+def _others(asked: Mapping[str, str]) -> str:
+    query = urlencode({name: value for name, value in asked.items() if value})
+    return f"&{query}" if query else ""
+
+
+def _place(text: str) -> tuple[int, int] | None:
+    position, found, index = text.partition("-")
+    return (int(position), int(index)) if found and position.isdecimal() and index.isdecimal() else None
+
+
+HANDLERS = (list_events, show_event)

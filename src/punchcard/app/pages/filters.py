@@ -1,0 +1,227 @@
+"""A destination's filters: the list, and the editor with its builder, its FQL text and its look at real events."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.filter_rows import OPERATORS, rows_of
+from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.visit import NEEDS, Page, Visit, Visiting
+from punchcard.errors import ConfigurationError
+from punchcard.events.model import Event
+from punchcard.events.parse import BATCH, read_request
+from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
+from punchcard.lake.reader import EventQuestion
+from punchcard.operations.threads import in_thread
+from punchcard.store.tokens import Role
+from punchcard.traces.browse import SeenEvent
+from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
+from punchcard.workspace.model import Destination, DestinationFilter
+
+_TRIED_ON = 50
+_NEW = DestinationFilter(title="", condition="", actions=({"type": "DROP"},))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What a filter makes of one real event."""
+
+    seen: SeenEvent
+    explained: Explained
+
+
+@get("/destinations/{slug:str}/filters")
+@in_thread
+def list_filters(visit: Visiting, slug: FromPath[str]) -> Page:
+    """Every filter, in the order in which they are asked."""
+    return visit.page("filters.html", destination=destination_of(visit.parts.workspace(), slug))
+
+
+@get("/destinations/{slug:str}/filters/new", opt={NEEDS: Role.EDITOR})
+@in_thread
+def show_new(visit: Visiting, slug: FromPath[str]) -> Page:
+    """The editor, empty."""
+    return _editor(visit, destination_of(visit.parts.workspace(), slug), _NEW, Wrong(), status=200)
+
+
+@post("/destinations/{slug:str}/filters/new", status_code=200)
+@in_thread
+def create(visit: Visiting, slug: FromPath[str]) -> Page:
+    """Save a new filter; who saves it is told what it would have dropped of last week's awards."""
+    return _save(
+        visit,
+        slug,
+        lambda fresh: lambda destination: replace(destination, filters=(*destination.filters, fresh)),
+        _NEW,
+    )
+
+
+@get("/destinations/{slug:str}/filters/{filter_id:str}")
+@in_thread
+def show_filter(visit: Visiting, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
+    """The editor with a filter."""
+    destination = destination_of(visit.parts.workspace(), slug)
+    return _editor(visit, destination, filter_of(destination, filter_id), Wrong(), status=200)
+
+
+@post("/destinations/{slug:str}/filters/{filter_id:str}", status_code=200)
+@in_thread
+def change(visit: Visiting, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
+    """Save a changed filter."""
+    standing = filter_of(destination_of(visit.parts.workspace(), slug), filter_id)
+    return _save(visit, slug, lambda fresh: changing_filter(filter_id, lambda _: fresh), standing)
+
+
+@post("/destinations/{slug:str}/filters/{filter_id:str}/remove", status_code=200)
+@in_thread
+def remove(visit: Visiting, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
+    """Events go on as if it had never been."""
+    visit.edit(changing_destination(slug, changing_filter(filter_id, lambda _: None)))
+    return visit.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
+
+
+@post("/destinations/{slug:str}/filters-preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@in_thread
+def try_filter(visit: Visiting, slug: FromPath[str]) -> Page:
+    """What the filter in the form makes of the newest real events of the destination's sources."""
+    destination = destination_of(visit.parts.workspace(), slug)
+    wrong, fresh = _read(visit, _NEW)
+    tried: Sequence[Tried] = ()
+    if not wrong:
+        try:
+            tried = _tried(visit, destination, fresh)
+        except ConfigurationError as error:
+            wrong.fields["if"] = error.message
+    return visit.part(
+        "filter_preview.html",
+        wrong=wrong,
+        tried=tried,
+        matched=sum(1 for one in tried if one.explained.matched),
+        rows=rows_of(fresh.condition),
+    )
+
+
+def _tried(visit: Visit, destination: Destination, fresh: DestinationFilter) -> list[Tried]:
+    definition = FilterDefinition(title=fresh.title or "this filter", condition=fresh.condition, actions=fresh.actions)
+    check_filter(definition)
+    compiled = DestinationFilters([definition])
+    newest = [
+        seen
+        for source in destination.sources
+        for seen in visit.parts.browser.page(EventQuestion(source=source), limit=_TRIED_ON).events
+    ]
+    newest.sort(key=lambda one: one.place, reverse=True)
+    tried = []
+    for seen in newest[:_TRIED_ON]:
+        event = seen.event
+        (item,) = read_request(
+            b'{"batch":[%s]}' % event.payload,
+            call=BATCH,
+            received_at=event.received_at,
+            position=event.log_position,
+        )
+        if isinstance(item, Event):
+            (explained,) = compiled.explain(item)
+            tried.append(Tried(seen=seen, explained=explained))
+    return tried
+
+
+def _read(visit: Visit, standing: DestinationFilter) -> tuple[Wrong, DestinationFilter]:
+    """The filter of the form."""
+    wrong = Wrong()
+    kind = visit.field("action") or "DROP"
+    action: dict[str, object] = {"type": kind}
+    fields: Mapping[str, object] = {}
+    if kind == "SAMPLE":
+        try:
+            action["percent"] = float(visit.field("percent")) / 100
+        except ValueError:
+            wrong.fields["percent"] = "a number from 0 to 100"
+        if visit.field("path"):
+            action["path"] = visit.field("path")
+    elif kind in ("DROP_PROPERTIES", "ALLOW_PROPERTIES"):
+        fields = _fields(visit.field("fields"))
+        action["fields"] = fields
+        if not fields:
+            wrong.fields["fields"] = "name at least one property, one a line: properties.phone"
+    elif kind == "KEEP":
+        action = {}
+    return wrong, DestinationFilter(
+        title=visit.field("title"),
+        condition=visit.field("if"),
+        description=visit.field("description"),
+        enabled=visit.field("enabled") == "on",
+        actions=standing.actions if kind == "KEEP" else (action,),
+        id=standing.id,
+    )
+
+
+def _fields(text: str) -> dict[str, dict[str, list[str]]]:
+    """Lines such as `properties.address.city` by the member of the event that they are in."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        for begin in ("context.traits", "properties", "traits", "context"):
+            if line.startswith(f"{begin}."):
+                found.setdefault(begin, {"fields": []})["fields"].append(line.removeprefix(f"{begin}."))
+                break
+        else:
+            found.setdefault("properties", {"fields": []})["fields"].append(line)
+    return found
+
+
+def _save(visit: Visit, slug: str, put: object, standing: DestinationFilter) -> Page:
+    assert callable(put)
+    destination = destination_of(visit.parts.workspace(), slug)
+    wrong, fresh = _read(visit, standing)
+    warnings: Sequence[str] = ()
+    if not wrong:
+        try:
+            warnings = visit.edit(changing_destination(slug, put(fresh)))
+        except ConfigurationError as error:
+            if error.code == "not_found":
+                raise
+            said = wrong_of(error)
+            wrong.fields |= {_name(path): text for path, text in said.fields.items()}
+            wrong.others += said.others
+    if wrong:
+        return _editor(visit, destination, fresh, wrong, status=422)
+    return visit.redirect(
+        f"/destinations/{slug}/filters", notices=[f"“{fresh.title}” was saved, and is in force.", *warnings]
+    )
+
+
+def _name(path: str) -> str:
+    """The field of the form for a path such as `filters[2].if`."""
+    last = path.rpartition(".")[2]
+    return last if last in ("title", "if", "description") else "actions"
+
+
+def _editor(visit: Visit, destination: Destination, shown: DestinationFilter, wrong: Wrong, *, status: int) -> Page:
+    action = shown.actions[0] if len(shown.actions) == 1 else {}
+    fields = action.get("fields")
+    lines = (
+        [f"{begin}.{name}" for begin, held in fields.items() for name in held.get("fields", ())]
+        if isinstance(fields, Mapping)
+        else []
+    )
+    percent = action.get("percent")
+    return visit.page(
+        "filter.html",
+        status=status,
+        destination=destination,
+        shown=shown,
+        action=action.get("type", "KEEP"),
+        actions_text=json.dumps(list(shown.actions), indent=2),
+        percent=visit.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),
+        path=action.get("path", ""),
+        fields="\n".join(lines) or visit.field("fields"),
+        rows=rows_of(shown.condition),
+        operators=OPERATORS,
+        wrong=wrong,
+    )
+
+
+HANDLERS = (list_filters, show_new, create, show_filter, change, remove, try_filter)

@@ -1,0 +1,168 @@
+"""The first page: how it goes, and what needs a person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from litestar import get
+
+from punchcard.app.periods import Period, period_of
+from punchcard.app.visit import Page, Visit, Visiting
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import FieldType
+from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
+from punchcard.operations.overview import read_series
+from punchcard.operations.threads import in_thread
+from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
+from punchcard.store.schema import EffectState
+from punchcard.workspace.model import Destination, Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of the guide to the first point."""
+
+    title: str
+    text: str
+    path: str
+    label: str
+    done: bool
+    now: bool = False
+
+
+@get("/")
+@in_thread
+def show_home(visit: Visiting) -> Page:
+    """How it goes."""
+    parts, period = visit.parts, period_of(visit)
+    workspace, snapshot = parts.workspace(), parts.current()
+    with parts.store.reading() as work:
+        matters = find_matters(work, snapshot, now=parts.clock.now())
+        backlog = read_backlog(work, snapshot)
+        totals = read_award_totals(work, begin=period.begin, end=period.end, destination=None)
+        received = read_series(
+            work, destination=None, source=None, begin=period.begin, end=period.end, width=period.width
+        ).get(RECEIVED, {})
+        ever = read_award_totals(work, begin=_beginning(period), end=period.end, destination=None) if not totals else 1
+    points = _points(visit, totals)
+    units = sum((one.units for one in totals), Decimal(0))
+    given = points if points is not None else [(one.begin, one.units) for one in totals]
+    buckets = period.buckets()
+    came, booked = [received.get(one, 0) for one in buckets], _by_bucket(given, buckets)
+    chart = {
+        "times": [one.timestamp() for one in buckets],
+        "zone": workspace.timezone,
+        "series": [
+            {"label": "Events received", "values": came},
+            {"label": "Points given" if points is not None else "Units booked", "values": booked, "scale": "right"},
+        ],
+    }
+    waiting = [one.oldest_created_at for one in backlog if one.state is not EffectState.PARKED]
+    return visit.page(
+        "home.html",
+        workspace=workspace,
+        time=period.key,
+        matters=matters,
+        matter_path=_matter_path,
+        received=sum(received.values()),
+        delivered=sum(one.transactions for one in totals),
+        units=units,
+        points=None if points is None else sum((value for _, value in points), Decimal(0)),
+        oldest=min(waiting, default=None),
+        chart=chart,
+        chart_rows=list(zip(buckets, came, booked, strict=True)),
+        steps=_steps(workspace, has_delivered=bool(ever)),
+    )
+
+
+def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
+    """The guide, in the order in which the destination's page goes."""
+    destination = next((one for one in workspace.destinations if not one.is_kept), None)
+    path = f"/destinations/{destination.slug}" if destination else ""
+    steps = [
+        Step(
+            title="Add a source",
+            text="Where events come from: your website, your till, your app.",
+            path="/sources/new",
+            label="Add source",
+            done=any(not one.is_kept for one in workspace.sources),
+        ),
+        Step(
+            title="Add Perkville",
+            text="Find it in the catalog, choose the source, paste the API key, business and location.",
+            path="/catalog?q=Perkville",
+            label="Open the catalog",
+            done=destination is not None,
+        ),
+        Step(
+            title="Map events to perks",
+            text="Say which events earn points, and which perk each of them awards.",
+            path=f"{path}/map",
+            label="Map events",
+            done=destination is not None and _is_mapped(destination),
+        ),
+        Step(
+            title="Send a test event and see the point arrive",
+            text="The tester shows what would be sent, then really sends it.",
+            path=f"{path}/tester",
+            label="Open the tester",
+            done=has_delivered,
+        ),
+    ]
+    first = next((number for number, step in enumerate(steps) if not step.done), None)
+    return [
+        Step(title=one.title, text=one.text, path=one.path, label=one.label, done=one.done, now=number == first)
+        for number, one in enumerate(steps)
+    ]
+
+
+def _is_mapped(destination: Destination) -> bool:
+    partner = CATALOG.get(destination.type)
+    if partner is None:
+        return False
+    maps = [field.key for field in partner.definition.settings if field.type is FieldType.TEXT_MAP]
+    return any(destination.settings.get(key) for key in maps)
+
+
+def _points(visit: Visit, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
+    """Points by hour, if what one unit of every perk gives has been read from the partner of late."""
+    given: list[tuple[datetime, Decimal]] = []
+    for one in totals:
+        each = visit.offers.points_of(one.destination, one.perk)
+        if each is None:
+            return None
+        given.append((one.begin, one.units * abs(each)))
+    return given if totals else None
+
+
+def _by_bucket(values: Sequence[tuple[datetime, Decimal]], buckets: Sequence[datetime]) -> list[Decimal]:
+    sums = dict.fromkeys(buckets, Decimal(0))
+    for at, value in values:
+        place = next((one for one in reversed(buckets) if one <= at), None)
+        if place is not None:
+            sums[place] += value
+    return [sums[one] for one in buckets]
+
+
+def _beginning(period: Period) -> datetime:
+    return period.begin.replace(year=period.begin.year - 1, day=1)
+
+
+def _matter_path(matter: Matter) -> str:
+    """Where the operator can do something about it."""
+    base = f"/destinations/{matter.destination}"
+    match matter.concern:
+        case Concern.PAUSED | Concern.INVALID:
+            return f"{base}/settings"
+        case Concern.PARKED:
+            return f"{base}/transactions?state=parked" + (f"&reason={matter.reason}" if matter.reason else "")
+        case Concern.CONFLICT:
+            return f"/events?time=7d&destination={matter.destination}&fate=conflict"
+        case Concern.UNMAPPED:
+            return f"{base}/map"
+        case _:
+            return "/sources"
+
+
+HANDLERS = (show_home,)

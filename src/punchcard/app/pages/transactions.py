@@ -1,0 +1,119 @@
+"""The ledger of a destination: searched, and what is parked tried again or put aside."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.periods import period_of
+from punchcard.app.visit import Page, Visit, Visiting
+from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
+from punchcard.operations.threads import in_thread
+from punchcard.store import ledger
+from punchcard.store.schema import EffectState
+from punchcard.traces.story import attempt_story, current_fate
+from punchcard.workspace.editing import destination_of
+from punchcard.workspace.model import Destination
+
+_ROWS = 50
+_COUNTED_MAX = 10_000
+_STATES = {
+    "open": tuple(state for state in EffectState if state.is_open),
+    "pending": (EffectState.PENDING, EffectState.SENDING),
+    "retrying": (EffectState.RETRYING,),
+    "unknown": (EffectState.UNKNOWN,),
+    "parked": (EffectState.PARKED,),
+    "rejected": (EffectState.REJECTED,),
+    "delivered": (EffectState.DELIVERED,),
+}
+_RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
+
+
+@get("/destinations/{slug:str}/transactions")
+@in_thread
+def list_transactions(visit: Visiting, slug: FromPath[str]) -> Page:
+    """The ledger, newest first."""
+    destination = destination_of(visit.parts.workspace(), slug)
+    question, asked = _question(visit, destination)
+    before = visit.query("before")
+    with visit.parts.store.reading() as work:
+        rows = ledger.page(work, question, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
+        total = ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+        shown = rows[:_ROWS]
+        ids = [one.id for one in shown]
+        attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+    return visit.page(
+        "transactions.html",
+        destination=destination,
+        rows=[
+            (one, current_fate(one), [attempt_story(each) for each in attempts[one.id]], conflicts[one.id])
+            for one in shown
+        ],
+        total=total,
+        counted_max=_COUNTED_MAX,
+        asked=asked,
+        query=urlencode({name: value for name, value in asked.items() if value}),
+        following=str(shown[-1].id) if len(rows) > _ROWS else "",
+        states=list(_STATES),
+        retryable=any(one.state in _RETRYABLE for one in shown),
+    )
+
+
+@post("/destinations/{slug:str}/transactions", status_code=200)
+@in_thread
+def act(visit: Visiting, slug: FromPath[str]) -> Page:
+    """Try parked ones again, or put them aside: those chosen, or all that match."""
+    destination = destination_of(visit.parts.workspace(), slug)
+    question, asked = _question(visit, destination)
+    does_dismiss = visit.field("do") == "dismiss"
+    with visit.parts.store.unit_of_work() as work:
+        effect_ids: Sequence[int]
+        if visit.field("which") == "all":
+            states = (EffectState.PARKED,) if does_dismiss else _RETRYABLE
+            chosen = [state for state in states if not question.states or state in question.states]
+            effect_ids = ledger.ids(work, replace(question, states=chosen)) if chosen else ()
+        else:
+            numbers = [int(one) for one in visit.fields("id") if one.isdecimal()]
+            effect_ids = ledger.own_ids(work, slug, numbers)
+        act_on = dismiss_chosen if does_dismiss else retry_chosen
+        done = act_on(work, slug, effect_ids, actor=visit.actor, now=visit.parts.clock.now())
+    award = "award" if done == 1 else "awards"
+    said = f"{done:,} {award} put aside." if does_dismiss else f"{done:,} {award} back in the queue."
+    if not done:
+        said = "Nothing was changed: choose parked awards first."
+    return visit.redirect(
+        f"/destinations/{slug}/transactions", notices=[said], **{name: one for name, one in asked.items() if one}
+    )
+
+
+def _question(visit: Visit, destination: Destination) -> tuple[ledger.LedgerQuestion, dict[str, str]]:
+    """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
+    names = ("time", "state", "reason", "event", "q")
+    asked = {name: visit.query(name) or visit.field(name) for name in names}
+    text = asked["q"]
+    is_email = "@" in text
+    timed = asked["time"] != ""
+    period = period_of(visit)
+    values: dict[str, Any] = {
+        "customer": text if is_email else None,
+        "order_id": text if text and not is_email else None,
+        "reason": asked["reason"] or None,
+        "event_name": asked["event"] or None,
+        "begin": period.begin if timed else None,
+        "end": period.end if timed else None,
+    }
+    return (
+        ledger.LedgerQuestion(
+            destination=destination.slug,
+            sources=destination.sources,
+            states=_STATES.get(asked["state"], ()),
+            **values,
+        ),
+        asked,
+    )
+
+
+HANDLERS = (list_transactions, act)

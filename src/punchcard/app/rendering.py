@@ -1,0 +1,159 @@
+"""Pages out of templates: the one environment, and how times, numbers and fates look on every page."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from punchcard import __version__
+from punchcard.app.assets import Assets
+from punchcard.app.navigation import ENTRIES, is_current
+from punchcard.app.words import fate_label, fate_tone
+from punchcard.store.tokens import Role
+from punchcard.traces.reasons import REASONS, plain
+
+_FOLDER = Path(__file__).parent / "templates"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+class Renderer:
+    """Renders templates.
+
+    Args:
+        zone: The workspace's time zone, as it stands.
+        now: The present.
+    """
+
+    def __init__(self, assets: Assets, *, zone: Callable[[], ZoneInfo], now: Callable[[], datetime]) -> None:
+        self._zone = zone
+        self._now = now
+        self._templates = Environment(
+            loader=FileSystemLoader(_FOLDER),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(
+            moment=self._moment,
+            ago=self._ago,
+            number=_number,
+            amount=_amount,
+            seconds=_seconds,
+            pretty=_pretty,
+            raw=_raw,
+            fate_label=fate_label,
+            fate_tone=fate_tone,
+            means=_means,
+            to_do=_to_do,
+            json=_json,
+        )
+        self._templates.globals.update(
+            asset=assets.url,
+            assets_are_built=assets.are_built,
+            icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
+            entries=ENTRIES,
+            is_current=is_current,
+            Role=Role,
+            version=__version__,
+        )
+
+    def render(self, template: str, values: Mapping[str, object]) -> str:
+        """The text of a template."""
+        return self._templates.get_template(template).render(values)
+
+    def _moment(self, instant: datetime | None) -> Markup:
+        """An instant in the workspace's time zone; exact in UTC when pointed at."""
+        if instant is None:
+            return Markup('<span class="text-secondary">never</span>')
+        local = instant.astimezone(self._zone())
+        today = self._now().astimezone(self._zone())
+        if local.date() == today.date():
+            shown = local.strftime("%H:%M:%S")
+        elif local.year == today.year:
+            shown = local.strftime("%b %-d, %H:%M")
+        else:
+            shown = local.strftime("%b %-d, %Y")
+        exact = instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+            exact, exact.replace("T", " ").replace("Z", ""), shown
+        )
+
+    def _ago(self, instant: datetime | None) -> Markup:
+        """How long ago, with the exact instant in UTC when pointed at."""
+        if instant is None:
+            return Markup("never")
+        seconds = max(0, int((self._now() - instant).total_seconds()))
+        exact = instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", " UTC").replace("T", " ")
+        return Markup('<span title="{}">{} ago</span>').format(exact, _duration(seconds))
+
+
+def _duration(seconds: int) -> str:
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds // _MINUTE} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds // _HOUR} h"
+    return f"{seconds // _DAY} days"
+
+
+def _number(value: int | float | Decimal | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _amount(value: Decimal | str | None) -> str:
+    """Units as they were sent, with thousands apart."""
+    return "–" if value is None else f"{Decimal(value):,f}"
+
+
+def _seconds(value: timedelta | None) -> str:
+    if value is None:
+        return "–"
+    seconds = value.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 2 * _MINUTE else _duration(int(seconds))
+
+
+def _pretty(text: bytes | str | Mapping[str, object]) -> str:
+    """JSON with a line a member; what is no JSON as it is."""
+    if isinstance(text, Mapping):
+        text = msgspec.json.encode(text)
+    raw = text.encode() if isinstance(text, str) else text
+    try:
+        return msgspec.json.format(raw, indent=2).decode()
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return raw.decode(errors="replace")
+
+
+def _raw(text: bytes) -> str:
+    return text.decode(errors="replace")
+
+
+def _json(value: object) -> Markup:
+    """A value for a script's data: nothing in it can end the element."""
+    text = msgspec.json.encode(value).decode()
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _means(code: str | None) -> str:
+    reason = REASONS.get(code or "")
+    return "" if reason is None else plain(reason.means)
+
+
+def _to_do(code: str | None) -> str:
+    reason = REASONS.get(code or "")
+    return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
+
+
+def _icon(sprite: str, name: str, label: str) -> Markup:
+    named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    return Markup('<svg class="icon" {} width="24" height="24"><use href="{}#{}"></use></svg>').format(
+        named, sprite, name
+    )

@@ -1,0 +1,51 @@
+"""Forms for a destination's settings, by its definition: read from what was posted, shown with what stands."""
+
+from collections.abc import Mapping
+
+from punchcard.app.visit import Visit
+from punchcard.destinations.definition import FieldType, SettingField
+
+
+def read_setting(visit: Visit, field: SettingField) -> object:
+    """The value of a field as it was posted, of the field's type as far as it can be; validation says the rest."""
+    text = visit.field(field.key)
+    match field.type:
+        case FieldType.BOOLEAN:
+            return text in ("on", "true")
+        case FieldType.NUMBER:
+            return _number(text)
+        case FieldType.ARRAY:
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        case FieldType.TEXT_MAP:
+            return read_map(visit, field.key)
+        case _:
+            return text
+
+
+def read_map(visit: Visit, key: str) -> dict[str, str]:
+    """The rows of a map, without those that are empty. Two rows of one name: the later one stands."""
+    names, values = visit.fields(f"{key}.name"), visit.fields(f"{key}.value")
+    return {name: value for name, value in zip(names, values, strict=False) if name or value}
+
+
+def shown_values(values: Mapping[str, object]) -> dict[str, object]:
+    """Values as a form shows them: lists as lines, numbers without needless zeros."""
+    return {key: _shown(value) for key, value in values.items()}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return "" if value is None else value
+
+
+def _number(text: str) -> object:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text  # validation says what is wrong with it

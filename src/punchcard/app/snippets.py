@@ -1,0 +1,99 @@
+"""Lines to copy, by which a sender sends to a source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from punchcard.workspace.model import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snippet:
+    """One way to send.
+
+    Attributes:
+        types: Of sources; their pages show it first.
+    """
+
+    key: str
+    title: str
+    text: str
+    note: str = ""
+    types: tuple[str, ...] = ()
+
+
+def snippets_for(source: Source, *, host: str) -> Sequence[Snippet]:
+    """Every way to send to a source, the one of its type first.
+
+    Args:
+        host: `https://points.example.com`, as senders reach it.
+    """
+    key = source.write_keys[0]
+    protocol, _, address = host.partition("://")
+    every = (
+        Snippet(
+            key="browser",
+            title="Browser",
+            types=("javascript",),
+            text=f"""<script type="module">
+  import {{ AnalyticsBrowser }} from "https://cdn.jsdelivr.net/npm/@segment/analytics-next/+esm";
+  const analytics = AnalyticsBrowser.load(
+    {{ writeKey: "{key}", cdnURL: "{host}" }},
+    {{ integrations: {{ "Segment.io": {{ apiHost: "{address}/v1", protocol: "{protocol}" }} }} }},
+  );
+  analytics.track("Checked In", {{ email: "ann@example.com" }});
+</script>""",
+            note="Segment's own analytics.js; from npm as @segment/analytics-next.",
+        ),
+        Snippet(
+            key="python",
+            title="Python",
+            types=("python",),
+            text=f"""# pip install segment-analytics-python
+import segment.analytics as analytics
+
+analytics.write_key = "{key}"
+analytics.host = "{host}"
+analytics.track("ann", "Order Completed", {{"order_id": "1001", "revenue": "9.99", "email": "ann@example.com"}})
+analytics.flush()""",
+        ),
+        Snippet(
+            key="node",
+            title="Node",
+            types=("node-js",),
+            text=f"""// npm install @segment/analytics-node
+import {{ Analytics }} from "@segment/analytics-node";
+
+const analytics = new Analytics({{ writeKey: "{key}", host: "{host}" }});
+analytics.track({{
+  userId: "ann",
+  event: "Order Completed",
+  properties: {{ order_id: "1001", revenue: 9.99, email: "ann@example.com" }},
+}});
+await analytics.closeAndFlush();""",
+        ),
+        Snippet(
+            key="curl",
+            title="curl",
+            types=("http-api",),
+            text=f"""curl -u {key}: {host}/v1/track \\
+  -H 'Content-Type: application/json' \\
+  -H 'X-Punchcard-Strict: 1' \\
+  -d '{{"userId": "ann", "event": "Checked In", "properties": {{"email": "ann@example.com"}}}}'""",
+            note="With the header X-Punchcard-Strict the answer says at once what is wrong with an event.",
+        ),
+        Snippet(
+            key="segment",
+            title="Segment’s cloud",
+            types=("segment",),
+            text=f"""Webhook URL:    {host}/v1/webhooks/segment/{key}
+Shared secret:  {key}""",
+            note="Add Segment's Webhooks destination to a source there, with this URL and shared secret.",
+        ),
+        Snippet(
+            key="file",
+            title="A file",
+            text=f"punchcard import orders.csv --write-key {key} --url {host}",
+            note="CSV, JSON lines or Parquet. Importing the same file again awards nothing twice.",
+        ),
+    )
+    return sorted(every, key=lambda one: source.type not in one.types)

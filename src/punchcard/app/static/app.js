@@ -1,0 +1,193 @@
+// What pages do without asking the server: nothing of it decides anything, so a page without it still works.
+(() => {
+  "use strict";
+  const on = (type, selector, act) =>
+    document.addEventListener(type, (event) => {
+      const found = event.target.closest?.(selector);
+      if (found) act(found, event);
+    });
+
+  on("click", "[data-theme-toggle]", () => {
+    const root = document.documentElement;
+    const theme = root.dataset.bsTheme === "dark" ? "light" : "dark";
+    root.dataset.bsTheme = theme;
+    localStorage.setItem("theme", theme);
+    document.dispatchEvent(new CustomEvent("theme"));
+  });
+
+  on("click", "[data-copy]", async (button) => {
+    const text = document.getElementById(button.dataset.copy).textContent;
+    await navigator.clipboard.writeText(text);
+    const label = button.getAttribute("aria-label");
+    button.setAttribute("aria-label", "Copied");
+    button.classList.add("text-green");
+    setTimeout(() => {
+      if (label) button.setAttribute("aria-label", label);
+      else button.removeAttribute("aria-label");
+      button.classList.remove("text-green");
+    }, 1500);
+  });
+
+  on("submit", "form[data-confirm]", (form, event) => {
+    if (!confirm(form.dataset.confirm)) event.preventDefault();
+  });
+  on("click", "button[data-confirm]", (button, event) => {
+    if (!confirm(button.dataset.confirm)) event.preventDefault();
+  });
+
+  on("change", "select[data-go]", (select) => {
+    if (select.value) location.search = select.value;
+  });
+
+  const zones = document.querySelector("[data-guess-timezone]");
+  if (zones && zones.value === "UTC") {
+    const guess = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if ([...zones.options].some((one) => one.value === guess)) zones.value = guess;
+  }
+
+  // --- the event map ---
+  const addRow = (name) => {
+    const rows = document.querySelector("[data-map-rows]");
+    const row = document.querySelector("[data-map-template]").content.firstElementChild.cloneNode(true);
+    const number = `row-${rows.children.length + 1}-${Math.random().toString(36).slice(2, 7)}`;
+    for (const one of row.querySelectorAll("[id]")) {
+      const fresh = `${one.id}-${number}`;
+      row.querySelector(`label[for="${one.id}"]`)?.setAttribute("for", fresh);
+      one.id = fresh;
+    }
+    rows.append(row);
+    const input = row.querySelector("input");
+    if (name) {
+      input.value = name;
+      row.querySelector("select, .map-value input").focus();
+    } else input.focus();
+  };
+  on("click", "[data-map-add]", () => addRow(""));
+  on("click", "[data-map-remove]", (button) => button.closest("[data-map-row]").remove());
+  on("click", "[data-map-suggest]", (link, event) => {
+    event.preventDefault();
+    addRow(link.dataset.mapSuggest);
+    link.closest(".list-group-item").remove();
+  });
+
+  // --- the builder of filter conditions ---
+  const quoted = (text) => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+  const literal = (text) => (/^-?\d+(\.\d+)?$/.test(text) || ["true", "false"].includes(text) ? text : quoted(text));
+  const line = (row) => {
+    const path = row.querySelector("[data-builder-path]").value.trim();
+    const operator = row.querySelector("[data-builder-operator]").value;
+    const value = row.querySelector("[data-builder-value]").value;
+    if (!path) return "";
+    switch (operator) {
+      case "exists": return `${path} != null`;
+      case "!exists": return `${path} = null`;
+      case "contains": return `contains(${path}, ${quoted(value)})`;
+      case "!contains": return `!contains(${path}, ${quoted(value)})`;
+      case "match": return `match(${path}, ${quoted(value)})`;
+      default: return `${path} ${operator} ${literal(value)}`;
+    }
+  };
+  const compose = () => {
+    const rows = [...document.querySelectorAll("[data-builder-row]")].map(line).filter(Boolean);
+    const joined = document.querySelector("[data-builder-joined]").value;
+    const text = document.querySelector("[data-fql]");
+    text.value = rows.join(` ${joined} `);
+    text.dispatchEvent(new CustomEvent("fql", { bubbles: true }));
+  };
+  const showValues = () => {
+    for (const row of document.querySelectorAll("[data-builder-row]")) {
+      const operator = row.querySelector("[data-builder-operator]").value;
+      row.querySelector("[data-builder-value]").hidden = operator === "exists" || operator === "!exists";
+    }
+  };
+  if (document.querySelector("[data-builder]")) showValues();
+  on("input", "[data-builder] input, [data-builder] select", () => {
+    showValues();
+    compose();
+  });
+  on("click", "[data-builder-add]", () => {
+    const template = document.querySelector("[data-builder-template]");
+    document.querySelector("[data-builder-rows]").append(template.content.cloneNode(true));
+    showValues();
+  });
+  on("click", "[data-builder-remove]", (button) => {
+    button.closest("[data-builder-row]").remove();
+    compose();
+  });
+  on("change", "[data-action]", (chosen) => {
+    for (const one of document.querySelectorAll("[data-for-action]"))
+      one.hidden = !one.dataset.forAction.split(" ").includes(chosen.value);
+  });
+  // The server says whether lines can show what was typed as text.
+  on("input", "[data-fql]", () => {
+    const builder = document.querySelector("[data-builder]");
+    builder.hidden = true;
+    document.querySelector("[data-builder-off]").hidden = false;
+  });
+
+  // --- the live debugger ---
+  const debug = document.querySelector("[data-debugger]");
+  if (debug) {
+    const list = debug.querySelector("[data-debugger-list]");
+    const search = debug.querySelector("[data-debugger-search]");
+    const pause = debug.querySelector("[data-debugger-pause]");
+    const state = debug.querySelector("[data-debugger-state]");
+    const dot = debug.querySelector("[data-debugger-dot]");
+    const KEPT = 500;
+    let waiting = new Map();
+    let paused = false;
+
+    const say = () => {
+      if (paused) state.textContent = waiting.size ? `Paused, ${waiting.size} new` : "Paused";
+    };
+    const matches = (row) => row.dataset.search.includes(search.value.trim().toLowerCase());
+    const put = (id, html) => {
+      const holder = document.createElement("template");
+      holder.innerHTML = html.trim();
+      const row = holder.content.firstElementChild;
+      const standing = document.getElementById(id);
+      row.hidden = !matches(row);
+      if (standing) {
+        row.open = standing.open;
+        standing.replaceWith(row);
+      } else {
+        row.classList.add("is-new");
+        list.prepend(row);
+      }
+    };
+    const show = () => {
+      for (const [id, html] of waiting) put(id, html);
+      waiting = new Map();
+      while (list.children.length > KEPT) list.lastElementChild.remove();
+      if (list.children.length) debug.querySelector("[data-debugger-empty]").hidden = true;
+    };
+    search.addEventListener("input", () => {
+      for (const row of list.children) row.hidden = !matches(row);
+    });
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      pause.setAttribute("aria-pressed", String(paused));
+      pause.querySelector("span").textContent = paused ? "Go on" : "Pause";
+      if (!paused) {
+        show();
+        state.textContent = "Live";
+      }
+      say();
+    });
+    const stream = new EventSource(debug.dataset.debugger);
+    stream.addEventListener("open", () => {
+      dot.classList.add("is-on");
+      if (!paused) state.textContent = "Live";
+    });
+    stream.addEventListener("error", () => {
+      dot.classList.remove("is-on");
+      state.textContent = "Connecting";
+    });
+    stream.addEventListener("events", (event) => {
+      for (const { id, html } of JSON.parse(event.data)) waiting.set(id, html);
+      if (paused) say();
+      else show();
+    });
+    addEventListener("pagehide", () => stream.close());
+  }
+})();

@@ -1,0 +1,90 @@
+"""Questions that an operator asks of a partner, about settings that need not be saved yet."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+
+from punchcard.clock import Clock
+from punchcard.destinations.port import CustomerStanding, Finding, Offer, Partner, PartnerClient
+from punchcard.errors import DeliveryError
+from punchcard.workspace.snapshot import RoutedDestination
+
+_OFFERS_REMEMBERED_SECONDS = 600.0
+
+
+@asynccontextmanager
+async def client_of(partner: Partner, settings: object) -> AsyncIterator[PartnerClient]:
+    """A client for these settings, closed at the end of the block."""
+    client = partner.client(settings)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def check_connection(partner: Partner, settings: object, *, subject: str) -> list[Finding]:
+    """What the partner says of the settings: token, account, and whatever they refer to.
+
+    Args:
+        subject: What a finding is about if the partner cannot be asked at all.
+    """
+    async with client_of(partner, settings) as client:
+        try:
+            return list(await client.check())
+        except DeliveryError as error:
+            return [Finding(ok=False, subject=subject, message=error.message)]
+
+
+async def list_offers(destination: RoutedDestination) -> tuple[Sequence[Offer], str | None]:
+    """What event names can be mapped to, and why that could not be read (None if it could)."""
+    if destination.settings is None:
+        return (), destination.invalid
+    async with client_of(destination.partner, destination.settings) as client:
+        try:
+            return await client.offers(), None
+        except DeliveryError as error:
+            return (), error.message
+
+
+class OfferMemory:
+    """What partners have said of their offers, remembered for ten minutes: pages show it without asking each time.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[float, Sequence[Offer]]] = {}
+
+    async def read(self, destination: RoutedDestination, *, fresh: bool = False) -> tuple[Sequence[Offer], str | None]:
+        """As `list_offers`, remembered.
+
+        Args:
+            fresh: True to ask all the same.
+        """
+        key = (destination.slug, destination.fingerprint)
+        until, offers = self._known.get(key, (0.0, ()))
+        if not fresh and self._clock.monotonic() < until:
+            return offers, None
+        offers, problem = await list_offers(destination)
+        if problem is None:
+            self._known[key] = (self._clock.monotonic() + _OFFERS_REMEMBERED_SECONDS, offers)
+        return offers, problem
+
+    def points_of(self, slug: str, value: str) -> Decimal | None:
+        """What one unit of an offer gave when it was last read; None if it was not, or the partner did not say."""
+        for (known, _), (_, offers) in reversed(list(self._known.items())):
+            if known == slug:
+                return next((one.points for one in offers if one.value == value), None)
+        return None
+
+
+async def find_customer(destination: RoutedDestination, email: str) -> tuple[CustomerStanding | None, str | None]:
+    """What the partner knows of a customer (None: nothing), and why that could not be read (None if it could)."""
+    if destination.settings is None:
+        return None, destination.invalid
+    async with client_of(destination.partner, destination.settings) as client:
+        try:
+            return await client.customer(email), None
+        except DeliveryError as error:
+            return None, error.message

@@ -1,0 +1,107 @@
+"""The newest events as they come in: read from the log's end while somebody watches, one reader for all who do."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+
+from punchcard.errors import StorageError
+from punchcard.lake.reader import LakeEvent
+from punchcard.store.fates import FateKind
+from punchcard.traces.browse import EventBrowser, Place, SeenEvent
+from punchcard.traces.tail import NOT_ROUTED, Tail
+
+_EVERY_SECONDS = 0.25
+_EVENTS_MAX = 500  # as many as Segment's debugger keeps; of more at once only the newest are shown
+_QUEUE_MAX = 64
+# A flood is sampled: whoever watches must not take the time of those who send.
+_READING_SECONDS_MAX = 0.05
+_GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
+
+
+class LiveEvents:
+    """Follows the log while anybody watches. For one event loop."""
+
+    def __init__(self, *, tail: Tail, browser: EventBrowser) -> None:
+        self._tail = tail
+        self._browser = browser
+        self._watchers: set[asyncio.Queue[Sequence[SeenEvent]]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._after = 0
+        self._open: OrderedDict[Place, LakeEvent] = OrderedDict()  # those whose fates may still change
+
+    async def watch(self) -> AsyncIterator[Sequence[SeenEvent]]:
+        """What is new, and what stands elsewhere than before, oldest first, as it happens; empty when nothing does."""
+        queue: asyncio.Queue[Sequence[SeenEvent]] = asyncio.Queue(_QUEUE_MAX)
+        self._watchers.add(queue)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._follow())
+        try:
+            while True:
+                try:
+                    yield await asyncio.wait_for(queue.get(), timeout=15)
+                except TimeoutError:
+                    yield ()
+        finally:
+            self._watchers.discard(queue)
+
+    async def _follow(self) -> None:
+        self._open.clear()
+        self._after = await asyncio.to_thread(self._tail.last_position)
+        shown: dict[Place, str] = {}
+        while self._watchers:
+            try:
+                seen = await asyncio.to_thread(self._step)
+            except StorageError as error:
+                structlog.get_logger("punchcard.app").warning("debugger_waits", error=error.message)
+                seen = []
+            news = [one for one in seen if shown.get(one.place) != _state(one)]
+            shown |= {one.place: _state(one) for one in news}
+            for place in list(shown)[: max(0, len(shown) - 4 * _EVENTS_MAX)]:
+                del shown[place]
+            if news:
+                for queue in list(self._watchers):
+                    if queue.full():  # a browser that does not read: it gets the newest when it does
+                        queue.get_nowait()
+                    queue.put_nowait(news)
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    def _step(self) -> list[SeenEvent]:
+        # Again from the oldest event that was not routed when it was read: its fates are there by now, or soon.
+        unrouted = [place for place, one in self._open.items() if _is_unrouted(one)]
+        begin = min((position for position, _ in unrouted), default=self._after + 1) - 1
+        until = time.monotonic() + _READING_SECONDS_MAX
+        for one in self._tail.events(after=begin):
+            self._after = max(self._after, one.log_position)
+            self._open[one.log_position, one.event_index] = one
+            if len(self._open) > _EVENTS_MAX:
+                self._open.popitem(last=False)
+            if time.monotonic() > until:
+                self._after = self._tail.last_position()
+                break
+        self._find_again()
+        seen = self._browser.told(list(self._open.values()))
+        for told in seen:
+            if not _is_unrouted(told.event) and all(fate.fate not in _GOING_ON for fate in told.fates):
+                self._open.pop(told.place, None)
+        return seen
+
+    def _find_again(self) -> None:
+        """Events that went from the log to the lake between two looks have their fates there."""
+        gone = [one for one in self._open.values() if _is_unrouted(one)]
+        if not gone:
+            return
+        found = self._browser.in_lake(min(one.log_position for one in gone), max(one.log_position for one in gone))
+        for one in found:
+            if (place := (one.log_position, one.event_index)) in self._open:
+                self._open[place] = one
+
+
+def _is_unrouted(event: LakeEvent) -> bool:
+    return any(fate.reason == NOT_ROUTED.reason for fate in event.fates)
+
+
+def _state(seen: SeenEvent) -> str:
+    return "|".join(f"{fate.destination}:{fate.fate}:{fate.reason}" for fate in seen.fates)

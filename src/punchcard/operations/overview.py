@@ -1,0 +1,126 @@
+"""The pipeline in numbers: how many events of a time ended where, and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, latency_percentile, read_counts
+from punchcard.store.fates import FateKind
+from punchcard.store.schema import EffectState
+
+_P95 = 95
+# What routing decides at a destination; the rest of what it plans ends in the ledger.
+_DECIDED = (
+    FateKind.FILTERED_AT_DESTINATION,
+    FateKind.REFUSED,
+    FateKind.DUPLICATE,
+    FateKind.CONFLICT,
+)
+_ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One end, or station, of events.
+
+    Attributes:
+        fate: In the words of the API.
+        destination: Slug; None for what ends before any destination.
+        reasons: Why, with how many, most first; empty if there is no reason to give.
+    """
+
+    fate: str
+    destination: str | None
+    count: int
+    reasons: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Where the events of a time ended. The stages add up: each event stands in one of them at each destination.
+
+    Attributes:
+        received: How many came in, from all sources of the destination.
+        before: Those that reached no destination: failed on ingest, filtered at source, duplicates.
+        decided: Those that routing ended at the destination.
+        ended: Those whose transactions have ended.
+        waiting: Those whose transactions are in the queue or on their way.
+        p95: From receipt to delivery, 95 of 100 took no longer (to a fifth); None if nothing was delivered.
+    """
+
+    received: int
+    before: Sequence[Stage]
+    decided: Sequence[Stage]
+    ended: Sequence[Stage]
+    waiting: int
+    p95: timedelta | None
+
+    @property
+    def delivered(self) -> int:
+        """How many were delivered."""
+        return next(one.count for one in self.ended if one.fate == EffectState.DELIVERED)
+
+
+def read_pipeline(
+    work: Connection, *, destination: str, sources: Sequence[str], begin: datetime, end: datetime
+) -> Pipeline:
+    """The numbers of one destination.
+
+    Args:
+        sources: Slugs of the sources whose events it gets.
+        begin: Events received from here on.
+        end: And before this.
+    """
+    by = (Dimension.FATE, Dimension.REASON)
+    upstream: dict[tuple[object, ...], int] = {}
+    for source in sources:
+        question = CountQuestion(begin=begin, end=end, source=source, destination="")
+        for key, count in read_counts(work, question, by=by).items():
+            upstream[key] = upstream.get(key, 0) + count
+    own = read_counts(work, CountQuestion(begin=begin, end=end, destination=destination), by=by)
+    ended = [_stage(own, end_, destination) for end_ in _ENDS]
+    planned = sum(count for (fate, _), count in own.items() if fate == FateKind.PENDING)
+    return Pipeline(
+        received=sum(count for (fate, _), count in upstream.items() if fate == RECEIVED),
+        before=[
+            _stage(upstream, fate, None)
+            for fate in (FateKind.FAILED_ON_INGEST, FateKind.FILTERED_AT_SOURCE, FateKind.DUPLICATE)
+        ],
+        decided=[_stage(own, fate, destination) for fate in _DECIDED],
+        ended=ended,
+        waiting=planned - sum(one.count for one in ended),
+        p95=latency_percentile(work, _P95, begin=begin, end=end, destination=destination),
+    )
+
+
+def read_series(
+    work: Connection, *, destination: str | None, source: str | None, begin: datetime, end: datetime, width: timedelta
+) -> Mapping[str, Mapping[datetime, int]]:
+    """How many events had each fate over time, by fate and by the begin of each bucket.
+
+    Args:
+        destination: Slug; None for what came in, whatever became of it.
+        width: Of a bucket: minutes, or whole hours.
+    """
+    question = CountQuestion(begin=begin, end=end, source=source, destination=destination or "")
+    counts = read_counts(
+        work, question, by=(Dimension.FATE, Dimension.TIME), width_micros=int(width.total_seconds() * 1_000_000)
+    )
+    series: dict[str, dict[datetime, int]] = {}
+    for (fate, at), count in counts.items():
+        assert isinstance(fate, str)
+        assert isinstance(at, datetime)
+        series.setdefault(fate, {})[at] = count
+    return series
+
+
+def _stage(counts: Mapping[tuple[object, ...], int], fate: str, destination: str | None) -> Stage:
+    reasons = [(str(reason), count) for (one, reason), count in counts.items() if one == fate]
+    return Stage(
+        fate=str(fate),
+        destination=destination,
+        count=sum(count for _, count in reasons),
+        reasons=sorted(((reason, count) for reason, count in reasons if reason), key=lambda pair: (-pair[1], pair[0])),
+    )

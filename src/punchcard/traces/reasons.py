@@ -1,0 +1,270 @@
+"""What every reason code means and what to do about it: for the reference page, and for pages that show fates."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+_MARKUP = re.compile(r"`([^`]*)`|\[([^\]]*)\]\([^)]*\)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Codes that mean the same; the texts are Markdown, for people."""
+
+    codes: tuple[str, ...]
+    means: str
+    do: str
+
+
+def _reason(codes: str, means: str, do: str) -> Reason:
+    return Reason(codes=tuple(codes.split()), means=means, do=do)
+
+
+INGEST: Final = (
+    _reason(
+        "unknown_source",
+        "no source has the write key that the request came with",
+        "add the key to a source, or correct it at the sender; then send again",
+    ),
+    _reason("source_disabled", "the source is switched off", "`enabled = true` at the source; then send again"),
+    _reason(
+        "unreadable_json",
+        "it is no JSON, or JSON that nothing can read (too deep, numbers beyond all bounds)",
+        "correct the sender",
+    ),
+    _reason("event_not_object", "an item of a batch is no JSON object", "correct the sender"),
+    _reason("empty_batch", "the request holds no events: `batch` is missing, empty or no list", "correct the sender"),
+    _reason(
+        "batch_too_many_events",
+        "it is number 2,501 or later of one batch; the 2,500 before it are taken",
+        "smaller batches; send the rest again",
+    ),
+    _reason("event_too_large", "it has more than 32 KB", "send less in it"),
+    _reason("unknown_type", "`type` is missing, no text, or none of the six calls", "correct the sender"),
+    _reason("event_not_defined", "a track call without a name in `event`", "correct the sender"),
+    _reason("event_not_string", "`event` is no text", "correct the sender"),
+    _reason("no_user_anon_id", "neither `userId` nor `anonymousId`", "send one of them"),
+    _reason(
+        "id_not_string",
+        "`userId`, `anonymousId`, `groupId` or `previousId` is no text, or one of the first two is empty",
+        "correct the sender",
+    ),
+    _reason(
+        "id_required", "a group call without `groupId`, or an alias call without `previousId`", "correct the sender"
+    ),
+    _reason(
+        "message_id_not_string message_id_too_long",
+        "`messageId` is no text, or longer than 100 characters",
+        "correct the sender",
+    ),
+    _reason("name_not_string category_not_string", "`name` or `category` is no text", "correct the sender"),
+    _reason(
+        "properties_not_object traits_not_object context_not_object", "that member is no object", "correct the sender"
+    ),
+    _reason(
+        "consent_categorypreferences_should_exist consent_categorypreferences_fields_should_be_object "
+        "consent_categorypreferences_fields_should_be_bool consent_version_should_be_number",
+        "`context.consent` is not as Segment's consent object must be",
+        "correct the consent manager",
+    ),
+    _reason("device_advertisingid_should_be_string", "`context.device.advertisingId` is no text", "correct the sender"),
+)
+SOURCE: Final = (
+    _reason(
+        "no_destination",
+        "no destination takes events of this source; the event is kept in the lake all the same",
+        "put the source into a destination's `sources`",
+    ),
+)
+WAITING: Final = (
+    _reason(
+        "not_routed_yet",
+        "the event is durable, and its turn has not come",
+        "nothing: a moment. If it lasts, see that the worker runs",
+    ),
+    _reason("retried", "a person has put it back in the queue", "nothing"),
+    _reason(
+        "not_in_ledger",
+        "the event was planned, but the database has since been put back from a copy that is older",
+        "see [restore](../how-to/operate.md#restore)",
+    ),
+)
+DESTINATION: Final = (
+    _reason("destination_disabled", "the destination is switched off", "`enabled = true`, if it should get events"),
+    _reason(
+        "FILTERED_BY_END_USER_CONSENT",
+        "the event states consent (`context.consent`), and not to every category of `consent` of the destination",
+        "nothing: the customer decides",
+    ),
+    _reason(
+        "FILTERED_BY_INTEGRATIONS_OBJECT",
+        "the event's `integrations` object keeps it from this destination",
+        "nothing, or correct the sender",
+    ),
+    _reason(
+        "FILTERED_BY_RULES",
+        "a [destination filter](filters.md) drops the event, or cannot judge it; the sentence names the filter",
+        "nothing, or correct the filter",
+    ),
+    _reason(
+        "unsupported_event_type",
+        "the destination takes no calls of this type; Perkville takes track and identify",
+        "nothing",
+    ),
+    _reason(
+        "INVALID_SETTINGS",
+        "this version cannot use the destination's stored settings; the sentence says why",
+        "correct the settings; what is queued waits",
+    ),
+)
+REFUSED: Final = (
+    _reason(
+        "not_allowlisted",
+        "the event's name is not in `eventToPerkMap`; names must be the same to the letter",
+        "add it, if it should earn points",
+    ),
+    _reason(
+        "missing_email",
+        "no address in `event.email`, `properties.email` or `context.traits.email` (an identify call: "
+        "`event.email`, `traits.email`, `context.traits.email`)",
+        "send the customer's address",
+    ),
+    _reason("invalid_email", "the first address that is present is none", "correct the sender"),
+    _reason("missing_amount", "an order without `revenue`, `value` or `total`", "send the amount"),
+    _reason(
+        "invalid_amount",
+        "the first of these that is present is no amount that can be counted, or is negative",
+        "send a number such as 9.99",
+    ),
+    _reason("zero_amount", "the amount is zero, or rounds to it", "nothing: there are no points to give"),
+    _reason(
+        "invalid_order_id invalid_refund_id",
+        "`order_id` or `refund_id` is neither text nor a whole number, too long, or has control characters",
+        "correct the sender",
+    ),
+    _reason("invalid_timestamp", "a once-a-day event at a time that is on no calendar day", "correct the sender"),
+    _reason("no_computed_trait", "an identify call that carries no computed trait or audience", "nothing"),
+    _reason("invalid_trait", "a trait that Perkville's user properties cannot hold", "correct the trait"),
+    _reason("unreadable_value", "a member that matters is JSON by its outside only", "correct the sender"),
+)
+REPEATED: Final = (
+    _reason("duplicate_message_id", "an event with this message id was received before", "nothing"),
+    _reason(
+        "same_effect",
+        "another event with the same effect key and content was there before: the same order, say",
+        "nothing: it was awarded once; the trace names the effect key",
+    ),
+    _reason("once_per_day", "the customer has had this perk on this local day", "nothing"),
+    _reason(
+        "same_key_other_content",
+        "the same order or refund came again with another amount or customer; the first one stands",
+        "find out at the source which one is right",
+    ),
+)
+RETRYING: Final = (
+    _reason("partner_unavailable", "Perkville answers that it cannot do it now (503, say)", "nothing"),
+    _reason(
+        "rate_limited",
+        "Perkville asks for fewer requests; no try is counted",
+        "nothing, or a lower `requestsPerSecond`",
+    ),
+    _reason(
+        "unreachable",
+        "no connection to Perkville: name, network or port",
+        "nothing; if it lasts, `apiBaseUrl` and the network",
+    ),
+    _reason("connection_failed", "the connection broke before anything was sent, or while reading", "nothing"),
+    _reason("timeout", "no answer in time to a request that changes nothing, or no time was left to send", "nothing"),
+    _reason("late", "this process stood still after it had claimed the award; nothing was sent", "nothing"),
+    _reason(
+        "not_performed",
+        "the answer was lost and Perkville has nothing under the key: it is sent again with the same key",
+        "nothing",
+    ),
+    _reason("no_connection", "the customer is not known at Perkville yet, so no user property can be set", "nothing"),
+    _reason(
+        "read_back_unclear",
+        "what Perkville shows of the customer decides nothing, so no user property is set. (A transaction "
+        "that is read back keeps the reason under `unknown`)",
+        "nothing; if it lasts, Perkville's API is not as assumed: see the option `wire`",
+    ),
+    _reason("waiting_for_order", "a refund whose order is still on its way", "nothing"),
+    _reason(
+        "credentials_refused",
+        "Perkville does not accept the token: the destination is paused, everything stays queued",
+        "paste a new token into the settings; delivery resumes by itself",
+    ),
+)
+UNKNOWN: Final = (
+    _reason(
+        "outcome_unknown",
+        "the request was sent and its answer lost, or says that it may have happened",
+        "nothing: it is read back after `unknownWaitSeconds`",
+    ),
+    _reason("worker_stopped", "the worker stopped while the request was on its way", "nothing: it is read back"),
+    _reason(
+        "duplicate_key",
+        "Perkville says that the key is used already",
+        "nothing: it is read back. Parked if Perkville then shows no transaction with it: ask Perkville",
+    ),
+)
+PERSON: Final = (
+    _reason(
+        "dismissed",
+        "somebody has put it aside: it is not sent; the sentence says who",
+        "nothing; `punchcard retry --reason dismissed`, if that was wrong",
+    ),
+    _reason(
+        "dismissed_in_doubt",
+        "somebody has put it aside while it was not known whether it stands at Perkville",
+        "nothing; retried, it is read back first",
+    ),
+    _reason(
+        "refund_unknown_order",
+        "a refund without an amount, for an order that the ledger does not know",
+        "find out the amount, send a refund event that carries it",
+    ),
+    _reason(
+        "order_not_delivered", "a refund whose order is parked itself", "settle the order first, then retry the refund"
+    ),
+    _reason("refund_nothing_left", "all that was awarded for the order has been removed before", "nothing"),
+    _reason("perk_unknown", "Perkville does not have this perk, or it belongs to another business", "correct the map"),
+    _reason(
+        "perk_unusable",
+        "booking this perk would do the opposite of what is asked, or nobody knows what",
+        "map the event to a perk of the right kind, or set `refundMethod`",
+    ),
+    _reason(
+        "location_unknown business_unknown",
+        "Perkville does not take the location or the business",
+        "correct the setting",
+    ),
+    _reason("email_refused", "Perkville does not take this address", "correct it at the source"),
+    _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
+    _reason("redirected", "the API address leads elsewhere; redirects are not followed", "correct `apiBaseUrl`"),
+    _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),
+)
+
+_ALL: Final = (*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
+REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: reason for reason in _ALL for code in reason.codes})
+"""Every reason by its code."""
+
+
+def plain(text: str) -> str:
+    """A text without its marks."""
+    return _MARKUP.sub(lambda found: found.group(1) or found.group(2), text)
+
+
+def table(reasons: Sequence[Reason]) -> str:
+    """The reasons as a table in Markdown."""
+    return "\n".join(_lines(reasons)) + "\n"
+
+
+def _lines(reasons: Iterable[Reason]) -> Iterable[str]:
+    yield "| reason | means | do |"
+    yield "|---|---|---|"
+    for one in reasons:
+        codes = ", ".join(f"`{code}`" for code in one.codes)
+        yield f"| {codes} | {one.means} | {one.do} |"

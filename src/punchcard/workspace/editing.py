@@ -1,0 +1,209 @@
+"""Changes of a workspace as functions of it: what App and Public API do to sources, destinations and filters."""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import count
+
+from punchcard.errors import ConfigurationError
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+
+Edit = Callable[[Workspace], Workspace]
+
+NOT_FOUND = "not_found"
+"""The code of the error for what is not there."""
+
+_WRITE_KEY_BYTES = 24
+_SLUG_CHARACTERS_MAX = 64
+
+
+class NotThereError(ConfigurationError):
+    """A part that is to be changed is not there (any more)."""
+
+    code = NOT_FOUND
+
+
+def new_write_key() -> str:
+    """A write key that nobody can guess."""
+    return secrets.token_urlsafe(_WRITE_KEY_BYTES)
+
+
+def slug_of(name: str) -> str:
+    """The slug that a name suggests: "Main street shop" → "main-street-shop"; "" if nothing of it can stand in one."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_SLUG_CHARACTERS_MAX].strip("-")
+
+
+def free_slug(wanted: str, taken: set[str]) -> str:
+    """The slug, with a number behind it if it is taken."""
+    names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
+    return next(name for name in names if name not in taken)
+
+
+def source_of(workspace: Workspace, slug: str) -> Source:
+    """The source with this slug.
+
+    Raises:
+        NotThereError: there is none.
+    """
+    for one in workspace.sources:
+        if one.slug == slug:
+            return one
+    raise NotThereError(f"there is no source {slug}")
+
+
+def destination_of(workspace: Workspace, slug: str) -> Destination:
+    """The destination with this slug.
+
+    Raises:
+        NotThereError: there is none.
+    """
+    for one in workspace.destinations:
+        if one.slug == slug:
+            return one
+    raise NotThereError(f"there is no destination {slug}")
+
+
+def filter_of(destination: Destination, filter_id: str) -> DestinationFilter:
+    """The filter with this id.
+
+    Raises:
+        NotThereError: there is none.
+    """
+    for one in destination.filters:
+        if one.id == filter_id:
+            return one
+    raise NotThereError(f"{destination.slug} has no filter {filter_id}")
+
+
+def naming(name: str, timezone: str) -> Edit:
+    """A workspace of another name, in another time zone; both are checked when it is saved."""
+    return lambda workspace: replace(workspace, name=name, timezone=timezone)
+
+
+def adding_source(source: Source) -> Edit:
+    """With one source more.
+
+    Raises:
+        ConfigurationError: (the edit) its slug is taken.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        if any(one.slug == source.slug for one in workspace.sources):
+            raise ConfigurationError(f"there is a source {source.slug} already", code="source_exists")
+        return replace(workspace, sources=(*workspace.sources, source))
+
+    return change
+
+
+def changing_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
+    """With another source in the place of one.
+
+    Raises:
+        NotThereError: (the edit) there is none with this slug.
+        ConfigurationError: (the edit) it belongs to callers of the partner endpoint.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        found = source_of(workspace, slug)
+        if found.is_kept:
+            raise ConfigurationError(
+                f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
+            )
+        fresh = changed(found)
+        return replace(workspace, sources=tuple(fresh if one.slug == slug else one for one in workspace.sources))
+
+    return change
+
+
+def removing_source(slug: str) -> Edit:
+    """Without a source that no destination gets events of: removing one must not end awards by the way.
+
+    Raises:
+        NotThereError: (the edit) there is none.
+        ConfigurationError: (the edit) a destination gets its events.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        source_of(workspace, slug)
+        connected = [one.slug for one in workspace.destinations if slug in one.sources]
+        if connected:
+            raise ConfigurationError(
+                f"{', '.join(connected)} gets its events: delete or connect that otherwise first", code="in_use"
+            )
+        return replace(workspace, sources=tuple(one for one in workspace.sources if one.slug != slug))
+
+    return change
+
+
+def adding_destination(destination: Destination) -> Edit:
+    """With one destination more."""
+    return lambda workspace: replace(workspace, destinations=(*workspace.destinations, destination))
+
+
+def changing_destination(slug: str, changed: Callable[[Destination], Destination]) -> Edit:
+    """With another destination in the place of one.
+
+    Raises:
+        NotThereError: (the edit) there is none with this slug.
+        ConfigurationError: (the edit) it belongs to callers of the partner endpoint.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        found = destination_of(workspace, slug)
+        if found.is_kept:
+            raise ConfigurationError(
+                f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
+            )
+        fresh = changed(found)
+        return replace(
+            workspace, destinations=tuple(fresh if one.slug == slug else one for one in workspace.destinations)
+        )
+
+    return change
+
+
+def removing_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
+    """Without a destination that has nothing left to send.
+
+    Args:
+        queued: How many of its transactions wait to be sent or are parked.
+
+    Raises:
+        NotThereError: (the edit) there is none.
+        ConfigurationError: (the edit) something is queued.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        destination_of(workspace, slug)
+        if number := queued():
+            raise ConfigurationError(
+                f"{number:,} transactions of {slug} wait to be sent or are parked: deleting it would lose them. "
+                "Switch it off instead, or let them end first",
+                code="in_use",
+            )
+        return replace(workspace, destinations=tuple(one for one in workspace.destinations if one.slug != slug))
+
+    return change
+
+
+def changing_filter(
+    filter_id: str, changed: Callable[[DestinationFilter], DestinationFilter | None]
+) -> Callable[[Destination], Destination]:
+    """For `changing_destination`: another filter in the place of one, or none.
+
+    Raises:
+        NotThereError: (the change) there is none with this id.
+    """
+
+    def change(destination: Destination) -> Destination:
+        filter_of(destination, filter_id)
+        filters = [changed(one) if one.id == filter_id else one for one in destination.filters]
+        return replace(destination, filters=tuple(one for one in filters if one is not None))
+
+    return change
+
+
+def merged(standing: Mapping[str, object], given: Mapping[str, object] | None) -> Mapping[str, object]:
+    """Settings with those that are given in the place of what stands."""
+    return standing if given is None else {**standing, **given}
