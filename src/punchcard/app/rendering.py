@@ -14,8 +14,10 @@ from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.words import fate_label, fate_tone
+from punchcard.destinations.catalog import CATALOG
 from punchcard.store.tokens import Role
 from punchcard.traces.reasons import REASONS, plain
+from punchcard.workspace.model import Destination
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -60,6 +62,7 @@ class Renderer:
             entries=ENTRIES,
             is_current=is_current,
             Role=Role,
+            title_of=_title_of,
             version=__version__,
         )
 
@@ -91,6 +94,12 @@ class Renderer:
         seconds = max(0, int((self._now() - instant).total_seconds()))
         exact = instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", " UTC").replace("T", " ")
         return Markup('<span title="{}">{} ago</span>').format(exact, _duration(seconds))
+
+
+def _title_of(destination: Destination) -> str:
+    """A destination's name for people."""
+    partner = CATALOG.get(destination.type)
+    return destination.name or (partner.definition.name if partner else destination.slug)
 
 
 def _duration(seconds: int) -> str:
@@ -154,6 +163,6 @@ def _to_do(code: str | None) -> str:
 
 def _icon(sprite: str, name: str, label: str) -> Markup:
     named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
-    return Markup('<svg class="icon" {} width="24" height="24"><use href="{}#{}"></use></svg>').format(
-        named, sprite, name
-    )
+    return Markup(
+        '<svg class="icon" {} width="24" height="24" fill="none" stroke="currentColor"><use href="{}#{}"></use></svg>'
+    ).format(named, sprite, name)

@@ -21,6 +21,7 @@ class Parts:
         current: The configuration as it stands in the store, compiled.
         workspace: The same to look at and to edit, secrets in plain text.
         edit_as: Changes it by a function of it, in somebody's name; returns what whoever saves it should know.
+        config_file: The file that the configuration is applied from again, "" if none is.
         append: Makes one request durable in the log, as the Tracking API does.
     """
 
@@ -33,3 +34,4 @@ class Parts:
     workspace: Callable[[], Workspace]
     edit_as: Callable[[Callable[[Workspace], Workspace], str], Sequence[str]]
     append: Callable[[NewRecord], Awaitable[int]]
+    config_file: str = ""

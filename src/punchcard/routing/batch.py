@@ -30,9 +30,7 @@ _SEEN_BEFORE = (
         "an event with this message id was received before: nothing was done again",
     ),
 )
-_UNKNOWN_SOURCE = (
-    Fate(None, FateKind.FAILED_ON_INGEST, "unknown_source", "no source has the write key that this event came with"),
-)
+_KEY_SHOWN = 8  # enough to know a key by, too little to use it
 
 
 @dataclass
@@ -87,7 +85,7 @@ def plan_batch(
         fates: list[tuple[Fate, ...]] = []
         batch.fates.append(fates)
         if route is None or planner is None:
-            fates.extend([_UNKNOWN_SOURCE] * len(items))
+            fates.extend([_unknown_source(record.write_key)] * len(items))
         else:
             if record.call == PARTNER:
                 planner = planner.under(settings_of(uncompressed(record)))
@@ -176,6 +174,12 @@ def counts_by_fate(fates: FateBatch) -> Counter[tuple[str, str, str]]:
         for fate in fates.distinct[number]:
             counts[fate.destination or "", fate.fate, fate.reason or ""] += count
     return counts
+
+
+def _unknown_source(write_key: str) -> tuple[Fate, ...]:
+    shown = write_key[:_KEY_SHOWN] + ("…" if len(write_key) > _KEY_SHOWN else "")
+    said = f'no source has the write key "{shown}"' if write_key else "it came without a write key"
+    return (Fate(None, FateKind.FAILED_ON_INGEST, "unknown_source", said),)
 
 
 def counts_to_keep(fates: FateBatch, batch: Batch) -> Counter[CountKey]:

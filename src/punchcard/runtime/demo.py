@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,8 @@ from punchcard.runtime.settings import ENVIRONMENT_PREFIX
 
 _FOLDER = Path("demo-data")
 _WRITE_KEY = "wk_gym_demo"
+_OWNER = "demo@example.com"
+_PASSWORD = "let me see the points"
 _SANDBOX_PORT = 9100
 _START_SECONDS = 30.0
 _STOP_SECONDS = 12.0
@@ -56,7 +59,9 @@ def run_demo(*, port: int) -> int:
         product = stack.enter_context(
             _process("up", "--config", str(config), "--data", str(data), "--port", str(port), expect="Punchcard is up")
         )
-        console.print(f"\n[bold]Punchcard[/bold] takes events at   {product.url}/v1/track  (write key {_WRITE_KEY})")
+        _make_owner(product.url)
+        console.print(f"\n[bold]The App[/bold] is at                {product.url}/  (sign in: {_OWNER} · {_PASSWORD})")
+        console.print(f"[bold]Punchcard[/bold] takes events at   {product.url}/v1/track  (write key {_WRITE_KEY})")
         console.print(f"[bold]Perkville[/bold]'s sandbox is at    {sandbox.url}/  (customers, transactions, faults)")
         console.print(f"The configuration is           {config}  (change it: it is live a second later)")
         console.print("A gym sends check-ins, orders and refunds. Ctrl-C stops everything.\n")
@@ -78,6 +83,20 @@ def run_demo(*, port: int) -> int:
         console.print("\nStopping …")
     console.print(f"Everything is kept in {_FOLDER}/: the next demo goes on from there, `rm -r {_FOLDER}` forgets it.")
     return 0
+
+
+def _make_owner(url: str) -> None:
+    """Somebody who can sign in to the App; the one of an earlier demo stays."""
+    form = {
+        "name": "Demo",
+        "email": _OWNER,
+        "password": _PASSWORD,
+        "workspace": "Demo gym",
+        "timezone": "America/Los_Angeles",
+    }
+    request = urllib.request.Request(f"{url}/welcome", urllib.parse.urlencode(form).encode(), {"Accept": "text/html"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        answer.read()
 
 
 @dataclass

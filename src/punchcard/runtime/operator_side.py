@@ -27,7 +27,14 @@ from punchcard.workspace.snapshot import SnapshotWatch
 
 
 def build_operator_side(
-    settings: Settings, *, store: Store, keyring: Keyring, watch: SnapshotWatch, log: EventLog, commit: GroupCommit
+    settings: Settings,
+    *,
+    store: Store,
+    keyring: Keyring,
+    watch: SnapshotWatch,
+    log: EventLog,
+    commit: GroupCommit,
+    config_file: str,
 ) -> tuple[ASGIApp, Litestar]:
     """App and Public API, on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
@@ -49,5 +56,6 @@ def build_operator_side(
         workspace=lambda: stored.load(store, keyring).workspace,
         edit_as=edit_now,
         append=commit.submit,
+        config_file=config_file,
     )
     return build_app(parts), build_api(parts)

@@ -35,7 +35,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
     from punchcard.runtime.worker_child import WorkerChild
     from punchcard.workspace.file_watch import FileWatch
 
-    with Serving(settings) as serving:
+    with Serving(settings, config_file="" if config is None else str(config)) as serving:
         watch = None
 
         if config is not None:
@@ -60,6 +60,8 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         def ready() -> None:
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
             _show_token(token, settings)
+            if not serving.has_owner():
+                print(f"Open {serving.url}/ in a browser: its first visitor becomes the owner of the App", flush=True)
 
         for thread in threads:
             thread.start()

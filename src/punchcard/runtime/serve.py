@@ -25,6 +25,7 @@ from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.store.operators import count_operators
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.tokens import ensure_admin_token
 from punchcard.workspace.keyring import Keyring
@@ -49,12 +50,16 @@ def _nothing() -> None:
 class Serving:
     """Everything of the serving process, opened and closed as one.
 
+    Args:
+        config_file: The file that the configuration is kept in and applied from again, "" if none is.
+
     Raises:
         PunchcardError: on entering, if the port is taken or a part cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, config_file: str = "") -> None:
         self.settings = settings
+        self.config_file = config_file
         self._open = ExitStack()
 
     def __enter__(self) -> "Serving":
@@ -100,6 +105,15 @@ class Serving:
             StorageError: it cannot be written.
         """
         return ensure_admin_token(self.store, self.settings.admin_token_path(), clock=SystemClock())
+
+    def has_owner(self) -> bool:
+        """Whether anybody can sign in to the App yet.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        with self.store.reading() as work:
+            return count_operators(work) > 0
 
     def run(self, *, on_ready: Callable[[], None] = _nothing, on_stop: Callable[[], None] = _nothing) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -239,6 +253,7 @@ class _Dispatch:
                     watch=self._serving.watch,
                     log=self._serving.log,
                     commit=self._commit,
+                    config_file=self._serving.config_file,
                 )
             return self._built
 

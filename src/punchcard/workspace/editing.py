@@ -26,7 +26,9 @@ class NotThereError(ConfigurationError):
 
 def new_write_key() -> str:
     """A write key that nobody can guess."""
-    return secrets.token_urlsafe(_WRITE_KEY_BYTES)
+    while not (key := secrets.token_urlsafe(_WRITE_KEY_BYTES))[0].isalnum():  # a dash would look like an option
+        continue
+    return key
 
 
 def slug_of(name: str) -> str:

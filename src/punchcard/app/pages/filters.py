@@ -90,13 +90,14 @@ def try_filter(visit: Visiting, slug: FromPath[str]) -> Page:
     destination = destination_of(visit.parts.workspace(), slug)
     wrong, fresh = _read(visit, _NEW)
     tried: Sequence[Tried] = ()
-    if not wrong:
+    if not wrong and fresh.condition:
         try:
             tried = _tried(visit, destination, fresh)
         except ConfigurationError as error:
             wrong.fields["if"] = error.message
     return visit.part(
         "filter_preview.html",
+        untold=not fresh.condition,
         wrong=wrong,
         tried=tried,
         matched=sum(1 for one in tried if one.explained.matched),

@@ -6,7 +6,7 @@
       const data = JSON.parse(document.getElementById(place.dataset.chart).textContent);
       const style = getComputedStyle(document.documentElement);
       const colours = ["--tblr-azure", "--tblr-green", "--tblr-orange", "--tblr-red"].map((one) => style.getPropertyValue(one));
-      const text = style.getPropertyValue("--tblr-body-color");
+      const text = getComputedStyle(place).color;
       const grid = { stroke: style.getPropertyValue("--tblr-border-color"), width: 1 };
       const right = data.series.some((one) => one.scale === "right");
       place.replaceChildren();
@@ -24,7 +24,6 @@
               scale: one.scale === "right" ? "right" : "y",
               stroke: colours[number],
               width: 2,
-              fill: number === 0 ? `${colours[number].trim()}22` : undefined,
               points: { show: false },
             })),
           ],
