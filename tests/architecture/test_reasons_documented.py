@@ -23,8 +23,10 @@ MODULES = (
     "filters/*.py",
     "routing/*.py",
     "store/effects.py",
+    "store/by_hand.py",
     "store/outbox.py",
     "traces/story.py",
+    "traces/tail.py",
 )
 # Errors that never become the reason of a fate: the classes above the leaves, and what stops a process or a request.
 NO_REASONS = {

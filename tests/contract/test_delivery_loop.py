@@ -148,8 +148,12 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
         await until(lambda: rig.open_count() == 0)
 
     with rig.store.reading() as connection:
-        rejected = ledger.page(connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.REJECTED]), count=9_999)
-        delivered = ledger.count(connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.DELIVERED]))
+        rejected = ledger.page(
+            connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.REJECTED]), count=9_999
+        )
+        delivered = ledger.count(
+            connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.DELIVERED])
+        )
     assert delivered + len(rejected) == customers * each
     assert 0 < len(rejected) < delivered
     booked = rig.partner.keys()

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from punchcard.errors import InvariantError
 from punchcard.store import outbox
+from punchcard.store.by_hand import reopen
 from punchcard.store.effects import Action, Outcome, Settlement, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
@@ -175,7 +176,7 @@ def test_a_reopened_effect_goes_first_but_not_beside_one_in_flight(store: Store,
     settle(store, settlement(first, clock=clock, state=EffectState.PARKED, outcome=Outcome.RETRYABLE))
     (second,) = claim(store, clock)
     with store.unit_of_work() as work:
-        assert outbox.reopen(work, [first.id], now=clock.now()) == 1
+        assert reopen(work, [first.id], now=clock.now()) == 1
     assert claimable_keys(store, clock) == []  # the second is on its way
     settle(store, settlement(second, clock=clock))
     assert claimable_keys(store, clock) == ["first"]
@@ -187,7 +188,7 @@ def test_a_reopened_effect_does_not_wait_for_one_whose_lease_is_over(store: Stor
     settle(store, settlement(first, clock=clock, state=EffectState.PARKED, outcome=Outcome.RETRYABLE))
     claim(store, clock)
     with store.unit_of_work() as work:
-        outbox.reopen(work, [first.id], now=clock.now())
+        reopen(work, [first.id], now=clock.now())
     clock.advance(LEASE_SECONDS + 1)
     assert claimable_keys(store, clock) == ["first"]
 
@@ -303,7 +304,7 @@ def test_reopening_gives_fresh_tries_and_asks_first_where_the_outcome_is_not_kno
         assert [one.id for one in needing_a_person(work)] == [effect.id]
     clock.advance(3_600)
     with store.unit_of_work() as work:
-        assert outbox.reopen(work, [effect.id], now=clock.now()) == 1
+        assert reopen(work, [effect.id], now=clock.now()) == 1
     again = read(store, "a")
     assert (again.state, again.tries, again.attempts, again.reason) == (after, 0, 1, "retried")
     assert (again.due_at, again.settled_at) == (clock.now(), None)
@@ -318,7 +319,7 @@ def test_only_parked_and_rejected_effects_are_reopened(store: Store, clock: Manu
     settle(store, settlement(delivered, clock=clock))
     with store.unit_of_work() as work:
         ids = [delivered.id, sending.id, sending.id + 1]
-        assert outbox.reopen(work, ids, now=clock.now()) == 0
+        assert reopen(work, ids, now=clock.now()) == 0
     assert read(store, "delivered").state is EffectState.DELIVERED
 
 

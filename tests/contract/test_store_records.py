@@ -13,9 +13,9 @@ from punchcard.errors import InvariantError
 from punchcard.store import ledger, outbox
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, decode_batch, encode_batch
+from punchcard.store.ledger import LedgerQuestion
 from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.positions import ROUTING, advance, fates_after, forget_fates, position_of, save_fates
-from punchcard.store.ledger import LedgerQuestion
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement

@@ -28,13 +28,17 @@ def snippets_for(source: Source, *, host: str) -> Sequence[Snippet]:
         host: `https://points.example.com`, as senders reach it.
     """
     key = source.write_keys[0]
+    every = [make(key, host) for make in (_browser, _python, _node, _curl, _segment, _file)]
+    return sorted(every, key=lambda one: source.type not in one.types)
+
+
+def _browser(key: str, host: str) -> Snippet:
     protocol, _, address = host.partition("://")
-    every = (
-        Snippet(
-            key="browser",
-            title="Browser",
-            types=("javascript",),
-            text=f"""<script type="module">
+    return Snippet(
+        key="browser",
+        title="Browser",
+        types=("javascript",),
+        text=f"""<script type="module">
   import {{ AnalyticsBrowser }} from "https://cdn.jsdelivr.net/npm/@segment/analytics-next/+esm";
   const analytics = AnalyticsBrowser.load(
     {{ writeKey: "{key}", cdnURL: "{host}" }},
@@ -42,25 +46,31 @@ def snippets_for(source: Source, *, host: str) -> Sequence[Snippet]:
   );
   analytics.track("Checked In", {{ email: "ann@example.com" }});
 </script>""",
-            note="Segment's own analytics.js; from npm as @segment/analytics-next.",
-        ),
-        Snippet(
-            key="python",
-            title="Python",
-            types=("python",),
-            text=f"""# pip install segment-analytics-python
+        note="Segment's own analytics.js; from npm as @segment/analytics-next.",
+    )
+
+
+def _python(key: str, host: str) -> Snippet:
+    return Snippet(
+        key="python",
+        title="Python",
+        types=("python",),
+        text=f"""# pip install segment-analytics-python
 import segment.analytics as analytics
 
 analytics.write_key = "{key}"
 analytics.host = "{host}"
 analytics.track("ann", "Order Completed", {{"order_id": "1001", "revenue": "9.99", "email": "ann@example.com"}})
 analytics.flush()""",
-        ),
-        Snippet(
-            key="node",
-            title="Node",
-            types=("node-js",),
-            text=f"""// npm install @segment/analytics-node
+    )
+
+
+def _node(key: str, host: str) -> Snippet:
+    return Snippet(
+        key="node",
+        title="Node",
+        types=("node-js",),
+        text=f"""// npm install @segment/analytics-node
 import {{ Analytics }} from "@segment/analytics-node";
 
 const analytics = new Analytics({{ writeKey: "{key}", host: "{host}" }});
@@ -70,30 +80,37 @@ analytics.track({{
   properties: {{ order_id: "1001", revenue: 9.99, email: "ann@example.com" }},
 }});
 await analytics.closeAndFlush();""",
-        ),
-        Snippet(
-            key="curl",
-            title="curl",
-            types=("http-api",),
-            text=f"""curl -u {key}: {host}/v1/track \\
+    )
+
+
+def _curl(key: str, host: str) -> Snippet:
+    return Snippet(
+        key="curl",
+        title="curl",
+        types=("http-api",),
+        text=f"""curl -u {key}: {host}/v1/track \\
   -H 'Content-Type: application/json' \\
   -H 'X-Punchcard-Strict: 1' \\
   -d '{{"userId": "ann", "event": "Checked In", "properties": {{"email": "ann@example.com"}}}}'""",
-            note="With the header X-Punchcard-Strict the answer says at once what is wrong with an event.",
-        ),
-        Snippet(
-            key="segment",
-            title="Segment’s cloud",
-            types=("segment",),
-            text=f"""Webhook URL:    {host}/v1/webhooks/segment/{key}
-Shared secret:  {key}""",
-            note="Add Segment's Webhooks destination to a source there, with this URL and shared secret.",
-        ),
-        Snippet(
-            key="file",
-            title="A file",
-            text=f"punchcard import orders.csv --write-key {key} --url {host}",
-            note="CSV, JSON lines or Parquet. Importing the same file again awards nothing twice.",
-        ),
+        note="With the header X-Punchcard-Strict the answer says at once what is wrong with an event.",
     )
-    return sorted(every, key=lambda one: source.type not in one.types)
+
+
+def _segment(key: str, host: str) -> Snippet:
+    return Snippet(
+        key="segment",
+        title="Segment’s cloud",
+        types=("segment",),
+        text=f"""Webhook URL:    {host}/v1/webhooks/segment/{key}
+Shared secret:  {key}""",
+        note="Add Segment's Webhooks destination to a source there, with this URL and shared secret.",
+    )
+
+
+def _file(key: str, host: str) -> Snippet:
+    return Snippet(
+        key="file",
+        title="A file",
+        text=f"punchcard import orders.csv --write-key {key} --url {host}",
+        note="CSV, JSON lines or Parquet. Importing the same file again awards nothing twice.",
+    )

@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.store import audit
+from punchcard.store.by_hand import dismiss, reopen
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.outbox import dismiss, reopen
 from punchcard.store.pauses import Pause, pause_of, resume
 
 

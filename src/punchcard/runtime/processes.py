@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -16,6 +17,9 @@ from punchcard.errors import PunchcardError
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from punchcard.runtime.serve import Serving
 
 _FAILED = 1
 
@@ -60,8 +64,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         def ready() -> None:
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
             _show_token(token, settings)
-            if not serving.has_owner():
-                print(f"Open {serving.url}/ in a browser: its first visitor becomes the owner of the App", flush=True)
+            _show_app(serving)
 
         for thread in threads:
             thread.start()
@@ -126,6 +129,12 @@ def _show_token(token: str | None, settings: Settings) -> None:
     if token is not None:
         print(f"Admin token of the API, shown this once: {token}", flush=True)
         print(f"It is kept in {settings.admin_token_path()}", flush=True)
+
+
+def _show_app(serving: "Serving") -> None:
+    """Say where to begin, as long as nobody can sign in."""
+    if not serving.has_owner():
+        print(f"Open {serving.url}/ in a browser: its first visitor becomes the owner of the App", flush=True)
 
 
 def _poll_file(poll: Callable[[], object], seconds: float, stopping: threading.Event) -> None:

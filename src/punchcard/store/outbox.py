@@ -10,7 +10,6 @@ from sqlalchemy.exc import IntegrityError
 from punchcard.errors import InvariantError
 from punchcard.store.counts import count_ends, ended_of, ending_of
 from punchcard.store.effects import (
-    UNCERTAIN_REASONS,
     NewEffect,
     Outcome,
     Settlement,
@@ -24,7 +23,6 @@ from punchcard.store.effects import (
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _NO_ANSWER = "the worker stopped before the answer came"
-_REOPENED = (EffectState.PARKED, EffectState.REJECTED)
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -350,48 +348,6 @@ def release_orphans(work: Connection, destination: str, *, now: datetime, due_at
         )
     )
     return released.rowcount
-
-
-def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
-    """Put parked or rejected effects back in the queue with fresh tries; returns how many.
-
-    One whose outcome was never known is read back before anything is sent again.
-    """
-    reopened = 0
-    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
-        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
-        count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
-        for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
-            doubt = effects.c.reason.in_(UNCERTAIN_REASONS)
-            reopened += work.execute(
-                update(effects)
-                .where(
-                    effects.c.id.in_(chunk),
-                    effects.c.state.in_(_REOPENED),
-                    doubt if uncertain else or_(effects.c.reason.is_(None), ~doubt),
-                )
-                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, settled_at=None)
-            ).rowcount
-    return reopened
-
-
-def dismiss(work: Connection, effect_ids: Sequence[int], *, detail: str, now: datetime) -> int:
-    """Put parked effects aside for good; returns how many. One that may stand at the partner keeps that doubt."""
-    dismissed = 0
-    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
-        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
-        parked = [row for row in ended_of(work, chunk) if row.state == EffectState.PARKED]
-        count_ends(work, parked, sign=-1)
-        for row in parked:
-            reason = "dismissed_in_doubt" if row.reason in UNCERTAIN_REASONS else "dismissed"
-            work.execute(
-                update(effects)
-                .where(effects.c.id == row.id)
-                .values(state=EffectState.REJECTED, reason=reason, detail=storable(detail), settled_at=now)
-            )
-        count_ends(work, ended_of(work, [row.id for row in parked]), sign=1)
-        dismissed += len(parked)
-    return dismissed
 
 
 def next_due(work: Connection, destination: str) -> datetime | None:

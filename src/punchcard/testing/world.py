@@ -30,7 +30,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
-from punchcard.store import outbox
+from punchcard.store import by_hand, outbox
 from punchcard.store.effects import Action, Started
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
@@ -264,7 +264,7 @@ class World:
             with self.store.unit_of_work() as work:
                 wanted = [one.id for one in needing_a_person(work)]
                 resume(work, SLUG)
-                reopened = outbox.reopen(work, wanted, now=self.clock.now())
+                reopened = by_hand.reopen(work, wanted, now=self.clock.now())
 
         self._guarded(put_back)
         return reopened

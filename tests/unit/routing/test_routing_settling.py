@@ -16,7 +16,7 @@ from punchcard.routing.planning import Planned
 from punchcard.routing.settling import Claim, settle_claims
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
-from punchcard.store.ledger import conflicts_of, effect_by_key, page
+from punchcard.store.ledger import LedgerQuestion, conflicts_of, effect_by_key, page
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
@@ -163,7 +163,11 @@ def test_a_second_intent_is_judged_by_key_content_and_message(
         (fate,) = settle(store, second)
     assert (fate.fate, fate.reason) == expected
     with store.reading() as connection:
-        stored = page(connection, "perkville", count=9) + page(connection, "second", count=9)
+        stored = [
+            one
+            for slug in ("perkville", "second")
+            for one in page(connection, LedgerQuestion(destination=slug), count=9)
+        ]
         assert len(stored) == (2 if expected == NEW else 1)
         kept = conflicts_of(connection, [stored[-1].id])[stored[-1].id]
     assert len(kept) == (1 if expected == CONFLICT else 0)

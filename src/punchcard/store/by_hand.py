@@ -1,0 +1,55 @@
+"""What an operator does to effects that need a person: back in the queue, or aside."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, or_, update
+
+from punchcard.store.counts import count_ends, ended_of
+from punchcard.store.effects import UNCERTAIN_REASONS, storable
+from punchcard.store.schema import EffectState, effects
+
+_REOPENED = (EffectState.PARKED, EffectState.REJECTED)
+_KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
+
+
+def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
+    """Put parked or rejected effects back in the queue with fresh tries; returns how many.
+
+    One whose outcome was never known is read back before anything is sent again.
+    """
+    reopened = 0
+    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
+        count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
+        for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
+            doubt = effects.c.reason.in_(UNCERTAIN_REASONS)
+            reopened += work.execute(
+                update(effects)
+                .where(
+                    effects.c.id.in_(chunk),
+                    effects.c.state.in_(_REOPENED),
+                    doubt if uncertain else or_(effects.c.reason.is_(None), ~doubt),
+                )
+                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, settled_at=None)
+            ).rowcount
+    return reopened
+
+
+def dismiss(work: Connection, effect_ids: Sequence[int], *, detail: str, now: datetime) -> int:
+    """Put parked effects aside for good; returns how many. One that may stand at the partner keeps that doubt."""
+    dismissed = 0
+    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
+        parked = [row for row in ended_of(work, chunk) if row.state == EffectState.PARKED]
+        count_ends(work, parked, sign=-1)
+        for row in parked:
+            reason = "dismissed_in_doubt" if row.reason in UNCERTAIN_REASONS else "dismissed"
+            work.execute(
+                update(effects)
+                .where(effects.c.id == row.id)
+                .values(state=EffectState.REJECTED, reason=reason, detail=storable(detail), settled_at=now)
+            )
+        count_ends(work, ended_of(work, [row.id for row in parked]), sign=1)
+        dismissed += len(parked)
+    return dismissed
