@@ -20,6 +20,7 @@ from punchcard.api.catalog import (
     list_destination_catalog,
     list_source_catalog,
 )
+from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destinations import (
     create_destination,
     delete_destination,
@@ -50,7 +51,7 @@ from punchcard.api.sources import (
     update_source,
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
-from punchcard.api.transactions import list_transactions, retry_transactions
+from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.parts import Parts
@@ -75,6 +76,9 @@ HANDLERS = (
     get_destination,
     update_destination,
     delete_destination,
+    get_overview_stage,
+    get_delivery_metrics,
+    get_pipeline,
     list_filters,
     create_filter,
     get_filter,
@@ -85,6 +89,7 @@ HANDLERS = (
     run_event_tester,
     list_transactions,
     retry_transactions,
+    dismiss_transactions,
     list_regulations,
     list_tokens_call,
     create_token_call,

@@ -10,13 +10,14 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
-from punchcard.delivery.retrying import find_retryable, retry
+from punchcard.delivery.retrying import dismiss_chosen, find_retryable, retry
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
+_ID_DIGITS_MAX = 19
 # What the list's `state` takes, in the words that fates have.
 _STATES = {
     "pending": (EffectState.PENDING, EffectState.SENDING),
@@ -93,3 +94,30 @@ def retry_transactions(destination_id: FromPath[str], data: JSONBody[RetryReques
             raise HTTPException(f"there is no destination {destination_id}", status_code=404)
         reopened = retry(work, found, actor=parts.actor, now=parts.clock.now())
     return {"data": Retried(reopened=reopened, resumed=bool(found.pauses))}
+
+
+class DismissRequest(msgspec.Struct, rename="camel"):
+    """Which parked transactions to put aside: by their ids in the list."""
+
+    ids: list[str]
+
+
+class Dismissed(msgspec.Struct):
+    """How many were put aside."""
+
+    dismissed: int
+
+
+@post("/destinations/{destination_id:str}/transactions/dismiss", status_code=200, summary="Put parked ones aside")
+@in_thread
+def dismiss_transactions(
+    destination_id: FromPath[str], data: JSONBody[DismissRequest], parts: Parts
+) -> dict[str, Dismissed]:
+    """Parked transactions that are not to be sent: they end as rejected, with who said so. A retry brings one back."""
+    if destination_id not in parts.current().destinations:
+        raise HTTPException(f"there is no destination {destination_id}", status_code=404)
+    numbers = [int(one) for one in data.ids if one.isascii() and one.isdecimal() and len(one) < _ID_DIGITS_MAX]
+    with parts.store.unit_of_work() as work:
+        chosen = ledger.own_ids(work, destination_id, numbers)
+        dismissed = dismiss_chosen(work, destination_id, chosen, actor=parts.actor, now=parts.clock.now())
+    return {"data": Dismissed(dismissed=dismissed)}

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Select, func, or_, select, true, union_all
 from punchcard.store.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, StoredEffect, effect_of
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
+_IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAttempt:
@@ -176,8 +178,11 @@ def ids(work: Connection, question: LedgerQuestion) -> list[int]:
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
     """Those of the ids that are the destination's, oldest first."""
-    rows = work.scalars(select(effects.c.id).where(effects.c.destination == destination, effects.c.id.in_(effect_ids)))
-    return sorted(rows)
+    found: list[int] = []
+    for begin in range(0, len(effect_ids), _IDS_PER_QUERY):
+        chunk = effect_ids[begin : begin + _IDS_PER_QUERY]
+        found += work.scalars(select(effects.c.id).where(effects.c.destination == destination, effects.c.id.in_(chunk)))
+    return sorted(found)
 
 
 def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:

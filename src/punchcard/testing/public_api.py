@@ -12,9 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from litestar import Litestar
-
 from punchcard.api.app import build_api
+from punchcard.app.app import build_app
 from punchcard.clock import to_micros
 from punchcard.delivery.stages import Answered, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
@@ -107,10 +106,10 @@ class PublicApiServer:
         )
         self.partner = ScriptedPartner(clock=self.clock)
         self._stories = Stories(log=self.log, lake=LakeReader(lake), store=self.store)
-        self._browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
+        self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
-        self._listening = ListeningApp(self.log, self._app)
+        self._listening = ListeningApp(self.log, self._both)
         self.port = self._listening.port
 
     def __enter__(self) -> Self:
@@ -205,17 +204,22 @@ class PublicApiServer:
         finally:
             connection.close()
 
-    def _app(self, commit: GroupCommit) -> Litestar:
-        return build_api(
-            Parts(
-                store=self.store,
-                stories=self._stories,
-                browser=self._browser,
-                live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self._browser),
-                clock=self.clock,
-                current=self.watch.newest,
-                workspace=lambda: stored.load(self.store, self._keyring).workspace,
-                edit_as=self._edit,
-                append=commit.submit,
-            )
+    def _both(self, commit: GroupCommit) -> Any:
+        """App and Public API as one, divided by path as the serving process divides them."""
+        parts = Parts(
+            store=self.store,
+            stories=self._stories,
+            browser=self.browser,
+            live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
+            clock=self.clock,
+            current=self.watch.newest,
+            workspace=lambda: stored.load(self.store, self._keyring).workspace,
+            edit_as=self._edit,
+            append=commit.submit,
         )
+        app, api = build_app(parts), build_api(parts)
+
+        async def both(scope: Any, receive: Any, send: Any) -> None:
+            await (api if scope["path"].startswith("/api/") else app)(scope, receive, send)
+
+        return both

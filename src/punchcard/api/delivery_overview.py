@@ -1,0 +1,337 @@
+"""How many events ended where: Segment's delivery overview and metrics, and our whole pipeline in one answer.
+
+Source: Segment's Public API, "Delivery Overview" and "Destinations".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get
+from litestar.params import FromPath, QueryParameter
+
+from punchcard.api import bodies
+from punchcard.api.destinations import find_destination
+from punchcard.api.errors import bad_request
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
+from punchcard.api.parts import ApiParts, Parts
+from punchcard.clock import to_iso
+from punchcard.destinations.catalog import CATALOG
+from punchcard.operations.overview import read_pipeline
+from punchcard.operations.threads import in_thread
+from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuestion, Dimension, read_counts
+from punchcard.store.fates import FateKind
+from punchcard.store.ledger import backlog
+from punchcard.store.schema import EffectState
+
+_GRANULARITIES = {
+    "MINUTE": (MINUTE_MICROS, timedelta(hours=4)),
+    "HOUR": (HOUR_MICROS, timedelta(days=14)),
+    "DAY": (24 * HOUR_MICROS, timedelta(days=30)),
+}
+_GROUPS = {"eventName": Dimension.EVENT_NAME, "eventType": Dimension.EVENT_TYPE, "discardReason": Dimension.REASON}
+_LATELY = timedelta(hours=24)
+# Segment's stages in the fates that they are made of; the first value says whether it is before any destination.
+_STAGES: Mapping[str, tuple[bool, Sequence[str]]] = {
+    "successfully-received": (True, (RECEIVED, FateKind.FAILED_ON_INGEST)),
+    "failed-on-ingest": (True, (FateKind.FAILED_ON_INGEST,)),
+    "filtered-at-source": (True, (FateKind.FILTERED_AT_SOURCE, FateKind.DUPLICATE)),
+    "filtered-at-destination": (
+        False,
+        (FateKind.FILTERED_AT_DESTINATION, FateKind.DUPLICATE, FateKind.CONFLICT),
+    ),
+    "failed-delivery": (False, (FateKind.REFUSED, EffectState.REJECTED, EffectState.PARKED)),
+    "successful-delivery": (False, (EffectState.DELIVERED,)),
+}
+
+Text = Annotated[str | None, QueryParameter()]
+SourceId = Annotated[str, QueryParameter(name="sourceId")]
+DestinationId = Annotated[str, QueryParameter(name="destinationConfigId")]
+Begin = Annotated[str, QueryParameter(name="startTime")]
+End = Annotated[str, QueryParameter(name="endTime")]
+
+
+class Datapoint(msgspec.Struct):
+    """How many events of one stretch of time; `time` is where it begins."""
+
+    time: str
+    count: int
+
+
+class Dataset(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A series, of the events that are alike in what was grouped by."""
+
+    total: int
+    series: list[Datapoint]
+    event_name: str | None = None
+    event_type: str | None = None
+    discard_reason: str | None = None
+
+
+class OverviewPage(msgspec.Struct):
+    """One stage of the delivery overview."""
+
+    total: int
+    dataset: list[Dataset]
+    pagination: bodies.Pagination
+
+
+class Breakdown(msgspec.Struct, rename="camel"):
+    """A part of a metric."""
+
+    metric_name: str
+    value: int
+
+
+class Metric(msgspec.Struct, rename="camel"):
+    """One of the delivery metrics, told apart by reason."""
+
+    metric_name: str
+    total: int
+    breakdown: list[Breakdown]
+
+
+class MetricsSummary(msgspec.Struct, rename="camel"):
+    """The delivery metrics of a destination."""
+
+    source_id: str
+    destination_metadata_id: str
+    metrics: list[Metric]
+
+
+class StageView(msgspec.Struct):
+    """One stage of the pipeline; `destination` is null for what ends before any."""
+
+    fate: str
+    destination: str | None
+    count: int
+    reasons: dict[str, int]
+
+
+class WaitingNow(msgspec.Struct, rename="camel"):
+    """What is queued or parked at this moment, whenever it came."""
+
+    state: str
+    count: int
+    oldest_at: str
+
+
+class PipelineView(msgspec.Struct, rename="camel"):
+    """Where the events of a time ended. The stages add up: received at the top, each event in one of them.
+
+    `p95Seconds` is from receipt to delivery, null if nothing was delivered.
+    """
+
+    received: int
+    stages: list[StageView]
+    pending: int
+    p95_seconds: float | None
+    now: list[WaitingNow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    begin: datetime
+    end: datetime
+    width_micros: int
+    by: Sequence[str]
+    filters: Mapping[str, Sequence[str]]
+
+
+@get("/delivery-overview/{stage:str}", summary="One stage of the delivery overview")
+@in_thread
+def get_overview_stage(
+    stage: FromPath[str],
+    parts: Parts,
+    request: Request[Any, Any, Any],
+    source: SourceId,
+    begin: Begin,
+    end: End,
+    granularity: Annotated[str, QueryParameter()] = "HOUR",
+    destination: DestinationId = "",
+    count: Count = COUNT_DEFAULT,
+    cursor: Cursor = None,
+) -> dict[str, OverviewPage]:
+    """How many events ended in one stage, over time; `groupBy` is any of eventName, eventType and discardReason.
+
+    Stages: successfully-received, failed-on-ingest, filtered-at-source, filtered-at-destination, failed-delivery,
+    successful-delivery. The last three need a `destinationConfigId`.
+    """
+    if stage not in _STAGES:
+        raise bad_request(f"the stage is one of {', '.join(_STAGES)}", "stage")
+    is_before, fates = _STAGES[stage]
+    asked = _asked(request, begin, end, granularity)
+    if all(one.slug != source for one in parts.workspace().sources):
+        raise bad_request(f"there is no source {source}", "sourceId")
+    if not is_before:
+        find_destination(parts.workspace(), destination)
+    counts = _counts(parts, asked, source=source, destination="" if is_before else destination, fates=fates)
+    datasets = _datasets(counts, asked.by)
+    shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
+    total = sum(one.total for one in datasets)
+    return {"data": OverviewPage(total=total, dataset=list(shown), pagination=pagination)}
+
+
+@get("/destinations/{destination_id:str}/delivery-metrics", summary="A destination's delivery metrics")
+@in_thread
+def get_delivery_metrics(
+    destination_id: FromPath[str],
+    parts: Parts,
+    source: Annotated[str | None, QueryParameter(name="sourceId")] = None,
+    begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
+    end: Annotated[str | None, QueryParameter(name="endTime")] = None,
+) -> dict[str, dict[str, MetricsSummary]]:
+    """Delivered, filtered, refused and what needs a person, each by reason; of the last 24 hours unless asked."""
+    destination = find_destination(parts.workspace(), destination_id)
+    since, until = _times(begin, end, parts.clock.now())
+    question = CountQuestion(begin=since, end=until, source=source, destination=destination_id)
+    with parts.store.reading() as work:
+        counts = read_counts(work, question, by=[Dimension.FATE, Dimension.REASON])
+    names = {
+        "successes": (EffectState.DELIVERED,),
+        "filtered": _STAGES["filtered-at-destination"][1],
+        "discarded": (FateKind.REFUSED, EffectState.REJECTED),
+        "parked": (EffectState.PARKED,),
+    }
+    metrics = [_metric(name, fates, counts) for name, fates in names.items()]
+    partner = CATALOG.get(destination.type)
+    summary = MetricsSummary(
+        source_id=source or (destination.sources[0] if destination.sources else ""),
+        destination_metadata_id=partner.definition.id if partner else destination.type,
+        metrics=metrics,
+    )
+    return {"data": {"deliveryMetricsSummary": summary}}
+
+
+@get("/destinations/{destination_id:str}/pipeline", summary="A destination's pipeline, stage by stage")
+@in_thread
+def get_pipeline(
+    destination_id: FromPath[str],
+    parts: Parts,
+    begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
+    end: Annotated[str | None, QueryParameter(name="endTime")] = None,
+) -> dict[str, PipelineView]:
+    """Every stage with its reasons, what waits now, and how long deliveries took; of 24 hours unless asked."""
+    destination = find_destination(parts.workspace(), destination_id)
+    since, until = _times(begin, end, parts.clock.now())
+    with parts.store.reading() as work:
+        found = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
+        waiting = backlog(work, [destination_id])
+    stages = [
+        StageView(fate=one.fate, destination=one.destination, count=one.count, reasons=dict(one.reasons))
+        for one in (*found.before, *found.decided, *found.ended)
+    ]
+    view = PipelineView(
+        received=found.received,
+        stages=stages,
+        pending=found.waiting,
+        p95_seconds=None if found.p95 is None else found.p95.total_seconds(),
+        now=[WaitingNow(state=one.state, count=one.count, oldest_at=to_iso(one.oldest_created_at)) for one in waiting],
+    )
+    return {"data": view}
+
+
+def _asked(request: Request[Any, Any, Any], begin: str, end: str, granularity: str) -> _Asked:
+    known = _GRANULARITIES.get(granularity.upper())
+    if known is None:
+        raise bad_request(f"granularity is one of {', '.join(_GRANULARITIES)}", "granularity")
+    width, longest = known
+    since, until = _instant(begin, "startTime"), _instant(end, "endTime")
+    if not since < until:
+        raise bad_request("endTime is behind startTime", "endTime")
+    if until - since > longest:
+        raise bad_request(f"at most {longest} by the {granularity.lower()}", "startTime")
+    by: list[str] = []
+    filters: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if re.fullmatch(r"groupBy(\[\d*\])?", name):
+            by += str(value).split(",")
+        elif found := re.fullmatch(r"filter\[(\w+)\](\[\d*\])?", name):
+            filters.setdefault(found.group(1), []).append(str(value))
+    for name in (*by, *filters):
+        if name not in _GROUPS:
+            raise bad_request(f"{name} is not known here; known: {', '.join(_GROUPS)}", "groupBy")
+    return _Asked(begin=since, end=until, width_micros=width, by=list(dict.fromkeys(by)), filters=filters)
+
+
+def _counts(
+    parts: ApiParts, asked: _Asked, *, source: str, destination: str, fates: Sequence[str]
+) -> Mapping[tuple[object, ...], int]:
+    question = CountQuestion(
+        begin=asked.begin,
+        end=asked.end,
+        source=source,
+        destination=destination,
+        fates=fates,
+        event_names=asked.filters.get("eventName", ()),
+        event_types=asked.filters.get("eventType", ()),
+        reasons=asked.filters.get("discardReason", ()),
+    )
+    dimensions = [Dimension.FATE, Dimension.TIME, *(_GROUPS[name] for name in asked.by)]
+    with parts.store.reading() as work:
+        found = read_counts(work, question, by=dimensions, width_micros=asked.width_micros)
+    sums: dict[tuple[object, ...], int] = {}
+    for (fate, *rest), number in found.items():
+        # What came in, less what was no valid event.
+        is_taken_off = RECEIVED in fates and fate != RECEIVED
+        key = tuple(rest)
+        sums[key] = sums.get(key, 0) + (-number if is_taken_off else number)
+    return {key: number for key, number in sums.items() if number}
+
+
+def _datasets(counts: Mapping[tuple[object, ...], int], by: Sequence[str]) -> list[Dataset]:
+    series: dict[tuple[str, ...], list[Datapoint]] = {}
+    for key, number in counts.items():
+        at, *values = key
+        assert isinstance(at, datetime)
+        series.setdefault(tuple(map(str, values)), []).append(Datapoint(time=to_iso(at), count=number))
+    datasets = []
+    for group, points in series.items():
+        named: dict[str, str] = dict(zip(by, group, strict=True))
+        points.sort(key=lambda one: one.time)
+        datasets.append(
+            Dataset(
+                total=sum(one.count for one in points),
+                series=points,
+                event_name=named.get("eventName"),
+                event_type=named.get("eventType"),
+                discard_reason=named.get("discardReason"),
+            )
+        )
+    return sorted(datasets, key=_key)
+
+
+def _key(dataset: Dataset) -> str:
+    return "\x1f".join((dataset.event_name or "", dataset.event_type or "", dataset.discard_reason or "", "."))
+
+
+def _metric(name: str, fates: Sequence[str], counts: Mapping[tuple[object, ...], int]) -> Metric:
+    by_reason: dict[str, int] = {}
+    for (fate, reason), number in counts.items():
+        if fate in fates:
+            by_reason[str(reason) or str(fate)] = by_reason.get(str(reason) or str(fate), 0) + number
+    breakdown = [Breakdown(metric_name=reason, value=number) for reason, number in sorted(by_reason.items())]
+    return Metric(metric_name=name, total=sum(by_reason.values()), breakdown=breakdown)
+
+
+def _times(begin: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
+    until = now + timedelta(minutes=1) if end is None else _instant(end, "endTime")
+    since = until - _LATELY if begin is None else _instant(begin, "startTime")
+    if not since < until:
+        raise bad_request("endTime is behind startTime", "endTime")
+    return since, until
+
+
+def _instant(text: str, field: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise bad_request(f"{field} is an instant such as 2026-11-23T00:00:00Z", field) from error
+    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    try:
+        return aware.astimezone(UTC)
+    except OverflowError as error:
+        raise bad_request(f"{field} is beyond all calendars", field) from error
