@@ -511,7 +511,7 @@ def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: Bro
     assert owner.post(path, **{**FILTER, **fields, "title": "only email"}).status == 303
     (changed,) = standing()
     assert (changed.id, changed.title) == (made.id, "only email")
-    allowed = {"properties": {"fields": ["email", "a.b"]}, "context.traits": {"fields": ["email"]}}
+    allowed = {"properties": ["email"], "context.traits": ["email"], "properties.a": ["b"]}
     assert changed.actions == ({"type": "ALLOW_PROPERTIES", "fields": allowed},)
     assert owner.post(f"{path}/remove").status == 303
     assert standing() == ()

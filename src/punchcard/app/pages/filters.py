@@ -160,16 +160,12 @@ def _read(visit: Visit, standing: DestinationFilter) -> tuple[Wrong, Destination
     )
 
 
-def _fields(text: str) -> dict[str, dict[str, list[str]]]:
-    """Lines such as `properties.address.city` by the member of the event that they are in."""
-    found: dict[str, dict[str, list[str]]] = {}
+def _fields(text: str) -> dict[str, list[str]]:
+    """Lines such as `properties.address.city` as actions state them: `{"properties.address": ["city"]}`."""
+    found: dict[str, list[str]] = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
-        for begin in ("context.traits", "properties", "traits", "context"):
-            if line.startswith(f"{begin}."):
-                found.setdefault(begin, {"fields": []})["fields"].append(line.removeprefix(f"{begin}."))
-                break
-        else:
-            found.setdefault("properties", {"fields": []})["fields"].append(line)
+        place, _, key = line.rpartition(".")
+        found.setdefault(place or "properties", []).append(key)
     return found
 
 
@@ -203,11 +199,7 @@ def _name(path: str) -> str:
 def _editor(visit: Visit, destination: Destination, shown: DestinationFilter, wrong: Wrong, *, status: int) -> Page:
     action = shown.actions[0] if len(shown.actions) == 1 else {}
     fields = action.get("fields")
-    lines = (
-        [f"{begin}.{name}" for begin, held in fields.items() for name in held.get("fields", ())]
-        if isinstance(fields, Mapping)
-        else []
-    )
+    lines = [f"{place}.{key}" for place, keys in fields.items() for key in keys] if isinstance(fields, Mapping) else []
     percent = action.get("percent")
     return visit.page(
         "filter.html",

@@ -1,0 +1,45 @@
+"""A real Chromium for tests that look at pages, or the reason why there is none."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
+
+
+def skipped_or_failed(missing: str) -> None:
+    """Nothing that can be installed may be skipped where CI runs."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Chromium, which `make browser` installs on Debian."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        skipped_or_failed("there is no Chromium: `make browser` installs it on Debian")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def chromium(chromium_path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core's script, which looks for barriers in a page."""
+    script = MODULES / "axe-core" / "axe.min.js"
+    if not script.exists():
+        skipped_or_failed("axe-core is not installed: `make browser` does it with npm")
+    return script.read_text()

@@ -1,0 +1,374 @@
+"""The App in a real browser, before the real product: the first run, and what operators do every day.
+
+With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken on the way (`make screenshots`).
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+PASSWORD = "correct horse battery"
+SCREENSHOTS = os.environ.get("SCREENSHOTS_FOLDER", "")
+QUICK = {"retryBaseSeconds": 0.2, "retryAttemptsMax": 1}
+PAGES = [
+    "/",
+    "/customers",
+    "/customers/ann@example.com",
+    "/events",
+    "/sources",
+    "/sources/new",
+    "/sources/website",
+    "/sources/website/debugger",
+    "/destinations",
+    "/destinations/perkville",
+    "/destinations/perkville/map",
+    "/destinations/perkville/settings",
+    "/destinations/perkville/filters",
+    "/destinations/perkville/filters/new",
+    "/destinations/perkville/tester",
+    "/destinations/perkville/transactions",
+    "/catalog",
+    "/catalog/perkville",
+    "/catalog/perkville/add",
+    "/settings",
+    "/settings/team",
+    "/settings/tokens",
+    "/settings/audit",
+    "/settings/password",
+]
+EVENTS = [
+    {"type": "track", "event": "Checked In", "userId": "ann", "properties": {"email": "ann@example.com"}},
+    {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "ann",
+        "properties": {"email": "ann@example.com", "order_id": "1001", "revenue": 49.9},
+    },
+    {"type": "track", "event": "Checked In", "userId": "ann"},
+    {"type": "track", "event": "Locker Opened", "userId": "ben", "properties": {"email": "ben@example.com"}},
+    {"type": "track", "event": "Checked In", "userId": "ben", "properties": {"email": "ben@example.com"}},
+    {"type": "track", "event": "<script>alert(1)</script>", "userId": "eve", "properties": {"email": "eve@x.example"}},
+]
+
+
+def picture(page: Page, name: str) -> None:
+    """Take a picture for the documentation, if pictures are wanted."""
+    if SCREENSHOTS:
+        page.wait_for_timeout(400)
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+@contextmanager
+def signed_in(chromium: Browser, product: ProductProcess, email: str, **options: Any) -> Iterator[Page]:
+    context = chromium.new_context(base_url=product.url, **options)
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
+    page.on("console", lambda said: said.type == "error" and "Content Security" in said.text and pytest.fail(said.text))
+    page.goto("/sign-in")
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+    yield page
+    context.close()
+
+
+def become_owner(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("Your name").fill("Olga")
+    page.get_by_label("Your email").fill("olga@acme.example")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Name of your business").fill("Acme Fitness")
+    page.get_by_label("Time zone").select_option("America/Los_Angeles")
+    picture(page, "welcome")
+    page.get_by_role("button", name="Create the owner").click()
+    page.wait_for_url(re.compile(r"/$"))
+    return page
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("app-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(
+    tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess, chromium: Browser
+) -> Iterator[ProductProcess]:
+    """A configured product with an owner, a person who only looks, and some events."""
+    content = configuration(perkville_url=sandbox.url, options=QUICK)
+    with ProductProcess(tmp_path_factory.mktemp("app"), content) as running:
+        context = chromium.new_context(base_url=running.url)
+        page = become_owner(context)
+        page.goto("/settings/team")
+        page.get_by_label("Name").fill("Lou")
+        page.get_by_label("Email").fill("lou@acme.example")
+        page.get_by_label("First password").fill(PASSWORD)
+        page.get_by_role("button", name="Add").click()
+        expect(page.get_by_role("status")).to_contain_text("Lou can sign in now")
+        running.send("batch", {"batch": EVENTS}, write_key=WRITE_KEY)
+        page.goto("/destinations/perkville/transactions")
+        deadline = time.monotonic() + 30
+        while page.locator(".badge", has_text="Delivered").count() < 3:
+            assert time.monotonic() < deadline, page.inner_text("main")
+            page.wait_for_timeout(200)
+            page.reload()
+        context.close()
+        yield running
+
+
+def test_a_newcomer_goes_from_nothing_to_the_first_point(
+    tmp_path: Path, chromium: Browser, sandbox: SandboxProcess
+) -> None:
+    content = {"workspace": {"name": "My workspace"}}
+    with ProductProcess(tmp_path / "new", content) as product:
+        context = chromium.new_context(base_url=product.url, viewport={"width": 1280, "height": 860})
+        page = become_owner(context)
+        picture(page, "first-run")
+        page.get_by_role("link", name="Add source").first.click()
+        page.get_by_label("Name", exact=True).fill("Website")
+        page.get_by_role("button", name="Add source").click()
+        picture(page, "source")
+        page.goto("/")
+        page.get_by_role("link", name="Open the catalog").click()
+        expect(page.get_by_role("searchbox")).to_have_value("Perkville")
+        picture(page, "catalog")
+        page.get_by_role("link", name=re.compile("Perkville")).first.click()
+        page.get_by_role("link", name="Add Destination").click()
+        page.get_by_label("API Key").fill("not-the-token")
+        page.get_by_label("Business ID").fill("41")
+        page.get_by_label("Location ID").fill("7")
+        page.get_by_text("Another address of the API").click()
+        page.get_by_label("API address").fill(sandbox.url)
+        page.get_by_role("button", name="Test connection").click()
+        expect(page.locator("#findings")).to_contain_text("Something is to be mended")
+        page.get_by_label("API Key").fill("sandbox-token")
+        page.get_by_role("button", name="Test connection").click()
+        expect(page.locator("#findings")).to_contain_text("All is well")
+        picture(page, "add-destination")
+        page.get_by_role("button", name="Add Perkville").click()
+        page.get_by_label("Event name").fill("Order Completed")
+        page.get_by_label("Perk", exact=True).select_option("123456")
+        page.get_by_role("button", name="Add an event").click()
+        page.get_by_label("Event name").nth(1).fill("Checked In")
+        page.get_by_label("Perk", exact=True).nth(1).select_option("123457")
+        picture(page, "event-map")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").first).to_contain_text("2 events earn points")
+        page.get_by_role("link", name="Send a test event").click()
+        page.get_by_role("button", name="Try it").click()
+        expect(page.locator("#result")).to_contain_text("This would be sent")
+        picture(page, "event-tester")
+        page.get_by_role("button", name="Really send it").click()
+        expect(page.locator("#result")).to_contain_text("The point has arrived", timeout=20_000)
+        page.goto("/")
+        expect(page.get_by_text("From here to the first point")).to_have_count(0)
+        expect(page.get_by_text("Points given")).to_be_visible()
+        context.close()
+    assert [one["email"] for one in sandbox.transactions()] == ["example@example.com"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_and_has_no_barriers(
+    chromium: Browser, product: ProductProcess, axe: str, width: int, scheme: Any
+) -> None:
+    options = {"viewport": {"width": width, "height": 860}, "color_scheme": scheme, "bypass_csp": True}
+    with signed_in(chromium, product, "olga@acme.example", **options) as page:
+        for path in PAGES:
+            page.goto(path)
+            page.wait_for_timeout(150)
+            beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert beyond <= 0, f"{path} is {beyond} px too wide at {width}"
+            page.evaluate(axe)
+            found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+            barriers = [
+                (one["id"], [node["target"] for node in one["nodes"]])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+            assert barriers == [], path
+
+
+def test_pages_obey_their_own_policy_and_load_little(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        said: list[str] = []
+        page.on("console", lambda one: said.append(one.text) if one.type == "error" else None)
+        for path in PAGES:
+            page.goto(path)
+        assert said == []
+    context = chromium.new_context(base_url=product.url)
+    page = context.new_page()
+    client = context.new_cdp_session(page)
+    client.send("Network.enable")
+    loaded: list[int] = []
+    client.on("Network.loadingFinished", lambda one: loaded.append(one["encodedDataLength"]))
+    page.goto("/sign-in", wait_until="networkidle")
+    assert 0 < sum(loaded) < 300_000
+    context.close()
+
+
+def test_the_debugger_shows_an_event_as_it_comes_with_what_becomes_of_it(
+    chromium: Browser, product: ProductProcess
+) -> None:
+    with signed_in(chromium, product, "lou@acme.example") as page:
+        page.goto("/sources/website/debugger")
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        event = {"event": "Checked In", "userId": "gina", "messageId": "live-1"}
+        product.send("track", {**event, "properties": {"email": "gina@example.com"}}, write_key=WRITE_KEY)
+        row = page.locator(".live-row", has_text="gina@example.com")
+        expect(row).to_contain_text("Delivered", timeout=15_000)
+        expect(row).to_have_count(1)
+        picture(page, "debugger")
+        row.locator("summary").first.click()
+        expect(row).to_contain_text('"messageId": "live-1"')
+        page.get_by_role("button", name="Pause").click()
+        product.send("track", {**event, "messageId": "live-2"}, write_key=WRITE_KEY)
+        expect(page.get_by_text("Paused, 1 new")).to_be_visible(timeout=15_000)
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator(".live-row").first).to_contain_text("Refused")
+        page.get_by_label("Search the events shown").fill("live-1")
+        expect(page.locator(".live-row:visible")).to_have_count(1)
+        assert page.locator(".live-row").count() > 1
+
+
+def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/destinations/perkville/filters/new")
+        page.get_by_label("Title").fill("No staff")
+        page.get_by_label("Property").fill("properties.email")
+        page.get_by_label("Condition", exact=True).select_option("contains")
+        page.get_by_label("Value").fill("ben@")
+        expect(page.locator("[data-fql]")).to_have_value('contains(properties.email, "ben@")')
+        expect(page.locator("[data-preview]")).to_contain_text("2 of the newest")
+        picture(page, "filter")
+        page.locator("[data-fql]").fill('event = "Locker Opened" and !( type = "page" )')
+        expect(page.locator("[data-preview]")).to_contain_text("1 of the newest")
+        expect(page.locator("[data-builder]")).to_be_hidden()
+        page.locator("[data-fql]").fill("event = ")
+        expect(page.locator("[data-preview]")).to_contain_text("at the end")
+        page.locator("[data-fql]").fill('event = "Checked In" and userId = "ben"')
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").first).to_contain_text("is in force")
+        expect(page.locator("main")).to_contain_text("would have dropped 1")
+        event = {
+            "event": "Checked In",
+            "userId": "ben",
+            "messageId": "filtered",
+            "properties": {"email": "b@x.example"},
+        }
+        product.send("track", event, write_key=WRITE_KEY)
+        product.wait_for_fate("filtered", "filtered_at_destination")
+        page.get_by_role("link", name="No staff").click()
+        expect(page.get_by_label("Property").first).to_have_value("event")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Remove this filter").click()
+        expect(page.locator("main")).to_contain_text("No filters")
+
+
+def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
+        page.goto("/customers")
+        page.get_by_role("searchbox").fill("ann")
+        page.get_by_role("button", name="Find").click()
+        page.get_by_role("link", name="ann@example.com").click()
+        expect(page.locator("main")).to_contain_text("59.9 points")
+        barren = page.get_by_role("region", name="Events that earned nothing, and why")
+        expect(barren.locator("tbody tr")).to_have_count(1)
+        expect(barren).to_contain_text("email")
+        picture(page, "customer")
+        barren.get_by_role("link", name="Checked In").click()
+        expect(page.locator("main")).to_contain_text("What to do: send the customer's address")
+        picture(page, "event")
+
+
+def test_every_number_of_the_overview_opens_what_it_counts(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
+        page.goto("/destinations/perkville")
+        picture(page, "overview")
+        links = page.locator(".stage a")
+        targets = [
+            (int(links.nth(number).inner_text().replace(",", "")), links.nth(number).get_attribute("href"))
+            for number in range(links.count())
+        ]
+        assert sum(count for count, _ in targets) > 0
+        for count, target in targets:
+            assert target is not None
+            page.goto(target)
+            heading = page.locator(".card-title").first.inner_text()
+            assert heading.startswith(f"{count} "), (target, heading, count)
+
+
+def test_a_parked_award_is_put_back_and_another_put_aside(
+    chromium: Browser, product: ProductProcess, sandbox: SandboxProcess
+) -> None:
+    sandbox.faults({"status": 503})
+    for number in (1, 2):
+        event = {
+            "event": "Checked In",
+            "userId": f"p{number}",
+            "messageId": f"parked-{number}",
+            "properties": {"email": f"p{number}@example.com"},
+        }
+        product.send("track", event, write_key=WRITE_KEY)
+        product.wait_for_fate(f"parked-{number}", "parked")
+    sandbox.faults({})
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/")
+        expect(page.get_by_role("region", name="What needs a person")).to_contain_text("2 awards wait for you")
+        picture(page, "home")
+        page.get_by_role("region", name="What needs a person").get_by_role("link", name="Look").first.click()
+        picture(page, "transactions")
+        page.get_by_label("Choose the award of p1@example.com").check()
+        page.get_by_role("button", name="Retry").click()
+        expect(page.get_by_role("status").first).to_contain_text("1 award back in the queue")
+        product.wait_for_fate("parked-1", "delivered")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_label("Which ones").select_option("all")
+        page.get_by_role("button", name="Dismiss").click()
+        expect(page.get_by_role("status").first).to_contain_text("1 award put aside")
+        found = product.wait_for_fate("parked-2", "rejected")
+        assert found["reason"] == "dismissed"
+        assert "olga@acme.example" in found["detail"]
+
+
+def test_who_only_looks_is_offered_nothing_to_change(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "lou@acme.example") as page:
+        for path in PAGES:
+            response = page.goto(path)
+            assert response is not None
+            if path in ("/settings/team", "/settings/tokens", "/sources/new", "/destinations/perkville/filters/new"):
+                assert response.status == 403, path
+                continue
+            for name in ("Save", "Add source", "Add filter", "Retry", "Dismiss", "Really send it", "Remove"):
+                assert page.get_by_role("button", name=name).count() == 0, (path, name)
+
+
+def test_a_page_is_used_with_the_keyboard_alone(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.goto("/customers")
+        page.keyboard.type("ann@example.com")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/customers/ann%40example.com")
+        page.get_by_role("button", name="Switch between light and dark").focus()
+        before = page.evaluate("document.documentElement.dataset.bsTheme")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.documentElement.dataset.bsTheme") != before
+        page.reload()
+        assert page.evaluate("document.documentElement.dataset.bsTheme") != before
