@@ -14,7 +14,6 @@ from litestar import Request, get
 from litestar.params import FromPath, QueryParameter
 
 from punchcard.api import bodies
-from punchcard.api.destinations import find_destination
 from punchcard.api.errors import bad_request
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import ApiParts, Parts
@@ -26,6 +25,7 @@ from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQu
 from punchcard.store.fates import FateKind
 from punchcard.store.ledger import backlog
 from punchcard.store.schema import EffectState
+from punchcard.workspace.editing import destination_of
 
 _GRANULARITIES = {
     "MINUTE": (MINUTE_MICROS, timedelta(hours=4)),
@@ -46,12 +46,6 @@ _STAGES: Mapping[str, tuple[bool, Sequence[str]]] = {
     "failed-delivery": (False, (FateKind.REFUSED, EffectState.REJECTED, EffectState.PARKED)),
     "successful-delivery": (False, (EffectState.DELIVERED,)),
 }
-
-Text = Annotated[str | None, QueryParameter()]
-SourceId = Annotated[str, QueryParameter(name="sourceId")]
-DestinationId = Annotated[str, QueryParameter(name="destinationConfigId")]
-Begin = Annotated[str, QueryParameter(name="startTime")]
-End = Annotated[str, QueryParameter(name="endTime")]
 
 
 class Datapoint(msgspec.Struct):
@@ -147,11 +141,11 @@ def get_overview_stage(
     stage: FromPath[str],
     parts: Parts,
     request: Request[Any, Any, Any],
-    source: SourceId,
-    begin: Begin,
-    end: End,
+    source: Annotated[str, QueryParameter(name="sourceId")],
+    begin: Annotated[str, QueryParameter(name="startTime")],
+    end: Annotated[str, QueryParameter(name="endTime")],
     granularity: Annotated[str, QueryParameter()] = "HOUR",
-    destination: DestinationId = "",
+    destination: Annotated[str, QueryParameter(name="destinationConfigId")] = "",
     count: Count = COUNT_DEFAULT,
     cursor: Cursor = None,
 ) -> dict[str, OverviewPage]:
@@ -167,7 +161,7 @@ def get_overview_stage(
     if all(one.slug != source for one in parts.workspace().sources):
         raise bad_request(f"there is no source {source}", "sourceId")
     if not is_before:
-        find_destination(parts.workspace(), destination)
+        destination_of(parts.workspace(), destination)
     counts = _counts(parts, asked, source=source, destination="" if is_before else destination, fates=fates)
     datasets = _datasets(counts, asked.by)
     shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
@@ -185,7 +179,7 @@ def get_delivery_metrics(
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, dict[str, MetricsSummary]]:
     """Delivered, filtered, refused and what needs a person, each by reason; of the last 24 hours unless asked."""
-    destination = find_destination(parts.workspace(), destination_id)
+    destination = destination_of(parts.workspace(), destination_id)
     since, until = _times(begin, end, parts.clock.now())
     question = CountQuestion(begin=since, end=until, source=source, destination=destination_id)
     with parts.store.reading() as work:
@@ -215,7 +209,7 @@ def get_pipeline(
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, PipelineView]:
     """Every stage with its reasons, what waits now, and how long deliveries took; of 24 hours unless asked."""
-    destination = find_destination(parts.workspace(), destination_id)
+    destination = destination_of(parts.workspace(), destination_id)
     since, until = _times(begin, end, parts.clock.now())
     with parts.store.reading() as work:
         found = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)

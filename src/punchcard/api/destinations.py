@@ -3,14 +3,11 @@
 Source: Segment's Public API, "Destinations".
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import count as counting
 from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post
-from litestar.exceptions import HTTPException
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api.catalog import definition_named
@@ -21,6 +18,14 @@ from punchcard.api.parts import Parts
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
+from punchcard.workspace.editing import (
+    adding_destination,
+    changing_destination,
+    destination_of,
+    free_slug,
+    merged,
+    removing_destination,
+)
 from punchcard.workspace.model import Destination, Workspace
 
 _OPEN = tuple(state for state in EffectState if state.is_open or state is EffectState.PARKED)
@@ -67,12 +72,9 @@ def create_destination(data: JSONBody[NewDestination], parts: Parts) -> dict[str
     def change(workspace: Workspace) -> Workspace:
         if all(one.slug != data.source_id for one in workspace.sources):
             raise unprocessable(f"there is no source {data.source_id}", "sourceId")
-        taken = {one.slug for one in workspace.destinations}
-        names = (definition.slug if number == 1 else f"{definition.slug}-{number}" for number in counting(1))
-        slug = next(name for name in names if name not in taken)
-        made[:] = [slug]
+        made[:] = [free_slug(definition.slug, {one.slug for one in workspace.destinations})]
         destination = Destination(
-            slug=slug,
+            slug=made[0],
             type=definition.slug,
             name=data.name,
             sources=(data.source_id,),
@@ -80,7 +82,7 @@ def create_destination(data: JSONBody[NewDestination], parts: Parts) -> dict[str
             settings=data.settings,
             options=data.options,
         )
-        return replace(workspace, destinations=(*workspace.destinations, destination))
+        return adding_destination(destination)(workspace)
 
     parts.edit(change)
     return _answer(parts, made[0])
@@ -106,11 +108,11 @@ def update_destination(
             name=destination.name if data.name is None else data.name,
             enabled=destination.enabled if data.enabled is None else data.enabled,
             sources=destination.sources if data.source_ids is None else tuple(data.source_ids),
-            settings=_merged(destination.settings, data.settings),
-            options=_merged(destination.options, data.options),
+            settings=merged(destination.settings, data.settings),
+            options=merged(destination.options, data.options),
         )
 
-    change_destination(parts, destination_id, changed)
+    parts.edit(changing_destination(destination_id, changed))
     return _answer(parts, destination_id)
 
 
@@ -119,58 +121,13 @@ def update_destination(
 def delete_destination(destination_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
     """Only one with nothing in its queue; its ledger stays."""
 
-    def change(workspace: Workspace) -> Workspace:
-        find_destination(workspace, destination_id)
+    def queued() -> int:
         with parts.store.reading() as work:
-            queued = ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
-        if queued:
-            raise unprocessable(
-                f"{queued:,} transactions of {destination_id} wait to be sent or are parked: deleting it would lose "
-                "them. Switch it off instead, or let them end first"
-            )
-        return replace(
-            workspace, destinations=tuple(one for one in workspace.destinations if one.slug != destination_id)
-        )
+            return ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
 
-    parts.edit(change)
+    parts.edit(removing_destination(destination_id, queued=queued))
     return {"data": {"status": "SUCCESS"}}
 
 
-def find_destination(workspace: Workspace, slug: str) -> Destination:
-    """The destination with this slug.
-
-    Raises:
-        HTTPException: there is none.
-    """
-    for one in workspace.destinations:
-        if one.slug == slug:
-            return one
-    raise HTTPException(f"there is no destination {slug}", status_code=404)
-
-
-def change_destination(parts: Parts, slug: str, changed: Callable[[Destination], Destination]) -> list[str]:
-    """Put another destination in the place of one; returns what whoever saves it should know.
-
-    Raises:
-        HTTPException: there is none with this slug, or it belongs to callers of the partner endpoint.
-        ConfigurationError: the other one is not valid.
-    """
-
-    def change(workspace: Workspace) -> Workspace:
-        found = find_destination(workspace, slug)
-        if found.is_kept:
-            raise unprocessable(f"{slug} is kept for callers of the partner endpoint: it can only be deleted")
-        fresh = changed(found)
-        return replace(
-            workspace, destinations=tuple(fresh if one.slug == slug else one for one in workspace.destinations)
-        )
-
-    return list(parts.edit(change))
-
-
 def _answer(parts: Parts, slug: str) -> dict[str, dict[str, DestinationView]]:
-    return {"data": {"destination": destination_view(find_destination(parts.workspace(), slug))}}
-
-
-def _merged(standing: Mapping[str, Any], given: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    return standing if given is None else {**standing, **given}
+    return {"data": {"destination": destination_view(destination_of(parts.workspace(), slug))}}

@@ -7,6 +7,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
+from punchcard.workspace.editing import NotThereError
 from punchcard.workspace.problems import render_path
 
 _PART_KEYS = 2  # `destinations.perkville` or so: which part it is, the request says
@@ -49,9 +50,12 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
         response = _answer(503, error.message, type_="unavailable")
         response.headers["Retry-After"] = "1"
         return response
+    if isinstance(error, NotThereError):
+        return _answer(404, error.message)
     if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
         return _problems(problems)
-    return _answer(400 if isinstance(error, IngestError) else 422, error.message, type_=error.code)
+    is_bad = isinstance(error, IngestError) or error.code == "invalid_request"
+    return _answer(400 if is_bad else 422, error.message, type_=error.code, field=error.context.get("field"))
 
 
 def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -3,18 +3,16 @@
 Source: Segment's Public API, "Destination Filters".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post
-from litestar.exceptions import HTTPException
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
-from punchcard.api.destinations import change_destination, find_destination
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import NEEDS, Parts
@@ -24,6 +22,7 @@ from punchcard.filters.destination_filters import FilterDefinition, preview
 from punchcard.operations.threads import in_thread
 from punchcard.store.configuration import changed_at
 from punchcard.store.tokens import Role
+from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
 from punchcard.workspace.model import Destination, DestinationFilter
 
 
@@ -105,7 +104,7 @@ def list_filters(
     destination_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, FilterPage]:
     """Every filter of a destination."""
-    destination = find_destination(parts.workspace(), destination_id)
+    destination = destination_of(parts.workspace(), destination_id)
     numbered = [(f"{number:04}", one) for number, one in enumerate(destination.filters)]
     shown, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
     when = _changed_at(parts, destination_id)
@@ -131,8 +130,8 @@ def create_filter(destination_id: FromPath[str], data: JSONBody[NewFilter], part
         )
         return replace(destination, filters=(*destination.filters, fresh))
 
-    warnings = change_destination(parts, destination_id, changed)
-    destination = find_destination(parts.workspace(), destination_id)
+    warnings = list(parts.edit(changing_destination(destination_id, changed)))
+    destination = destination_of(parts.workspace(), destination_id)
     made = next(one for one in destination.filters if one.id not in before)
     return _saved(parts, destination, made, warnings)
 
@@ -143,8 +142,8 @@ def get_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], parts: Parts
 ) -> dict[str, dict[str, FilterView]]:
     """The filter with this id."""
-    destination = find_destination(parts.workspace(), destination_id)
-    found = _found(destination, filter_id)
+    destination = destination_of(parts.workspace(), destination_id)
+    found = filter_of(destination, filter_id)
     return {"data": {"filter": _view(destination, found, _changed_at(parts, destination_id))}}
 
 
@@ -165,9 +164,9 @@ def update_filter(
             enabled=one.enabled if data.enabled is None else data.enabled,
         )
 
-    warnings = change_destination(parts, destination_id, lambda one: _with(one, filter_id, changed))
-    destination = find_destination(parts.workspace(), destination_id)
-    return _saved(parts, destination, _found(destination, filter_id), warnings)
+    warnings = list(parts.edit(changing_destination(destination_id, changing_filter(filter_id, changed))))
+    destination = destination_of(parts.workspace(), destination_id)
+    return _saved(parts, destination, filter_of(destination, filter_id), warnings)
 
 
 @delete(
@@ -178,7 +177,7 @@ def update_filter(
 @in_thread
 def delete_filter(destination_id: FromPath[str], filter_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
     """Events reach the destination as if it had never been."""
-    change_destination(parts, destination_id, lambda one: _with(one, filter_id, lambda _: None))
+    parts.edit(changing_destination(destination_id, changing_filter(filter_id, lambda _: None)))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -220,18 +219,3 @@ def _saved(
 def _changed_at(parts: Parts, slug: str) -> datetime:
     with parts.store.reading() as work:
         return changed_at(work, "destination", slug) or parts.clock.now()
-
-
-def _found(destination: Destination, filter_id: str) -> DestinationFilter:
-    for one in destination.filters:
-        if one.id == filter_id:
-            return one
-    raise HTTPException(f"{destination.slug} has no filter {filter_id}", status_code=404)
-
-
-def _with(
-    destination: Destination, filter_id: str, changed: Callable[[DestinationFilter], DestinationFilter | None]
-) -> Destination:
-    _found(destination, filter_id)
-    filters = [changed(one) if one.id == filter_id else one for one in destination.filters]
-    return replace(destination, filters=tuple(one for one in filters if one is not None))

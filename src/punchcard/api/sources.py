@@ -3,14 +3,11 @@
 Source: Segment's Public API, "Sources".
 """
 
-import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post
-from litestar.exceptions import HTTPException
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
@@ -21,10 +18,16 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import Parts
 from punchcard.api.workspaces import WORKSPACE_ID
 from punchcard.operations.threads import in_thread
-from punchcard.workspace.model import Source, Workspace
+from punchcard.workspace.editing import (
+    adding_source,
+    changing_source,
+    new_write_key,
+    removing_source,
+    source_of,
+    without_key,
+)
+from punchcard.workspace.model import Source
 from punchcard.workspace.source_types import SOURCE_TYPES
-
-_WRITE_KEY_BYTES = 24
 
 
 class SourceView(msgspec.Struct, rename="camel"):
@@ -82,15 +85,9 @@ def create_source(data: JSONBody[NewSource], parts: Parts) -> dict[str, dict[str
         known = ", ".join(sorted(SOURCE_TYPES))
         raise bad_request(f"there is no source {data.metadata_id} in the catalog; known: {known}", "metadataId")
     source = Source(
-        slug=data.slug, name=data.slug, write_keys=(_new_key(),), type=data.metadata_id, enabled=data.enabled
+        slug=data.slug, name=data.slug, write_keys=(new_write_key(),), type=data.metadata_id, enabled=data.enabled
     )
-
-    def change(workspace: Workspace) -> Workspace:
-        if any(one.slug == data.slug for one in workspace.sources):
-            raise unprocessable(f"there is a source {data.slug} already", "slug")
-        return replace(workspace, sources=(*workspace.sources, source))
-
-    parts.edit(change)
+    parts.edit(adding_source(source))
     return _answer(parts, data.slug)
 
 
@@ -118,7 +115,7 @@ def update_source(
             enabled=source.enabled if data.enabled is None else data.enabled,
         )
 
-    _change(parts, source_id, changed)
+    parts.edit(changing_source(source_id, changed))
     return _answer(parts, source_id)
 
 
@@ -126,15 +123,7 @@ def update_source(
 @in_thread
 def delete_source(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
     """Only one that no destination gets events of: deleting must not end awards by the way."""
-
-    def change(workspace: Workspace) -> Workspace:
-        _found(workspace, source_id)
-        connected = [one.slug for one in workspace.destinations if source_id in one.sources]
-        if connected:
-            raise unprocessable(f"{', '.join(connected)} gets its events: delete or connect that otherwise first")
-        return replace(workspace, sources=tuple(one for one in workspace.sources if one.slug != source_id))
-
-    parts.edit(change)
+    parts.edit(removing_source(source_id))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -145,7 +134,7 @@ def list_connected_destinations(
 ) -> dict[str, ConnectedPage]:
     """Every destination that gets this source's events."""
     workspace = parts.workspace()
-    _found(workspace, source_id)
+    source_of(workspace, source_id)
     connected = [one for one in workspace.destinations if source_id in one.sources]
     shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
     return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
@@ -155,7 +144,8 @@ def list_connected_destinations(
 @in_thread
 def create_write_key(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, SourceView]]:
     """One more write key, as when one is to be replaced: both work until the old one is removed."""
-    _change(parts, source_id, lambda source: replace(source, write_keys=(*source.write_keys, _new_key())))
+    key = new_write_key()
+    parts.edit(changing_source(source_id, lambda source: replace(source, write_keys=(*source.write_keys, key))))
     return _answer(parts, source_id)
 
 
@@ -167,15 +157,7 @@ def create_write_key(source_id: FromPath[str], parts: Parts) -> dict[str, dict[s
 @in_thread
 def delete_write_key(source_id: FromPath[str], write_key: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
     """Events that come with it afterwards end as `unknown_source`. The last one stays."""
-
-    def changed(source: Source) -> Source:
-        if write_key not in source.write_keys:
-            raise HTTPException(f"{source_id} has no such write key", status_code=404)
-        if len(source.write_keys) == 1:
-            raise unprocessable("a source needs a write key: add another one first, or delete the source")
-        return replace(source, write_keys=tuple(one for one in source.write_keys if one != write_key))
-
-    _change(parts, source_id, changed)
+    parts.edit(changing_source(source_id, without_key(write_key)))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -195,26 +177,4 @@ def source_view(source: Source) -> SourceView:
 
 
 def _answer(parts: Parts, slug: str) -> dict[str, dict[str, SourceView]]:
-    return {"data": {"source": source_view(_found(parts.workspace(), slug))}}
-
-
-def _found(workspace: Workspace, slug: str) -> Source:
-    for one in workspace.sources:
-        if one.slug == slug:
-            return one
-    raise HTTPException(f"there is no source {slug}", status_code=404)
-
-
-def _change(parts: Parts, slug: str, changed: Callable[[Source], Source]) -> None:
-    def change(workspace: Workspace) -> Workspace:
-        found = _found(workspace, slug)
-        if found.is_kept:
-            raise unprocessable(f"{slug} is kept for callers of the partner endpoint: it can only be deleted")
-        fresh = changed(found)
-        return replace(workspace, sources=tuple(fresh if one.slug == slug else one for one in workspace.sources))
-
-    parts.edit(change)
-
-
-def _new_key() -> str:
-    return secrets.token_urlsafe(_WRITE_KEY_BYTES)
+    return {"data": {"source": source_view(source_of(parts.workspace(), slug))}}

@@ -21,9 +21,11 @@ def make_token(work: Connection, name: str, role: str, *, actor: str, clock: Clo
     """
     name = name.strip()
     if not 1 <= len(name) <= _NAME_CHARACTERS_MAX:
-        raise ConfigurationError(f"a name has 1 to {_NAME_CHARACTERS_MAX} characters", field="name")
+        raise ConfigurationError(
+            f"a name has 1 to {_NAME_CHARACTERS_MAX} characters", code="invalid_request", field="name"
+        )
     if role not in set(Role):
-        raise ConfigurationError(f"role is one of {', '.join(Role)}", field="role")
+        raise ConfigurationError(f"role is one of {', '.join(Role)}", code="invalid_request", field="role")
     id_ = clock.new_id()
     secret = create_token(work, name, clock=clock, role=Role(role), id=id_)
     made = find_token(work, id_)

@@ -92,7 +92,7 @@ def adding_source(source: Source) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         if any(one.slug == source.slug for one in workspace.sources):
-            raise ConfigurationError(f"there is a source {source.slug} already", code="source_exists")
+            raise ConfigurationError(f"there is a source {source.slug} already", code="source_exists", field="slug")
         return replace(workspace, sources=(*workspace.sources, source))
 
     return change
@@ -114,6 +114,26 @@ def changing_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
             )
         fresh = changed(found)
         return replace(workspace, sources=tuple(fresh if one.slug == slug else one for one in workspace.sources))
+
+    return change
+
+
+def without_key(write_key: str) -> Callable[[Source], Source]:
+    """For `changing_source`: without a write key; events that come with it afterwards are from no source.
+
+    Raises:
+        NotThereError: (the change) the source does not have it.
+        ConfigurationError: (the change) it is the last one.
+    """
+
+    def change(source: Source) -> Source:
+        if write_key not in source.write_keys:
+            raise NotThereError(f"{source.slug} has no such write key")
+        if len(source.write_keys) == 1:
+            raise ConfigurationError(
+                "a source needs a write key: add another one first, or delete the source", code="last_write_key"
+            )
+        return replace(source, write_keys=tuple(one for one in source.write_keys if one != write_key))
 
     return change
 

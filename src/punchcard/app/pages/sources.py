@@ -22,6 +22,7 @@ from punchcard.workspace.editing import (
     removing_source,
     slug_of,
     source_of,
+    without_key,
 )
 from punchcard.workspace.model import Source
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE, SOURCE_TYPES
@@ -124,11 +125,7 @@ def add_key(visit: Visiting, slug: FromPath[str]) -> Page:
 @in_thread
 def remove_key(visit: Visiting, slug: FromPath[str]) -> Page:
     """Events with this key are refused from now on."""
-    key = visit.field("key")
-    standing = source_of(visit.parts.workspace(), slug)
-    if standing.write_keys == (key,):
-        raise ConfigurationError("a source needs a write key: add another one first")
-    visit.edit(changing_source(slug, lambda one: replace(one, write_keys=tuple(k for k in one.write_keys if k != key))))
+    visit.edit(changing_source(slug, without_key(visit.field("key"))))
     return visit.redirect(f"/sources/{slug}", notices=["The write key was removed."])
 
 

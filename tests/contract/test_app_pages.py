@@ -1,0 +1,222 @@
+"""What the App's pages show and save: nothing that was typed becomes markup, and nothing typed is lost."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+enabled = false
+[destinations.settings]
+apiKey = "a-secret-that-nobody-sees"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+"""
+PAGES = [
+    "/",
+    "/catalog",
+    "/catalog/perkville",
+    "/customers",
+    "/customers/ann@example.com",
+    "/destinations",
+    "/destinations/perkville",
+    "/destinations/perkville/filters",
+    "/destinations/perkville/settings",
+    "/destinations/perkville/tester",
+    "/destinations/perkville/transactions",
+    "/events",
+    "/events/hello",
+    "/settings",
+    "/settings/audit",
+    "/settings/password",
+    "/sources",
+    "/sources/website",
+    "/sources/website/debugger",
+]
+
+FILTER = {"title": "x", "if": "all", "action": "DROP", "enabled": "on"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
+        add_operators(server)
+        yield server
+
+
+@pytest.fixture
+def owner(world: PublicApiServer) -> FormBrowser:
+    browser = FormBrowser(world)
+    assert browser.sign_in("owner@acme.example").status == 303
+    return browser
+
+
+# --- what is shown ---
+
+NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+@pytest.mark.parametrize("in_lake", [False, True], ids=["in the log", "in the lake"])
+def test_whatever_an_event_holds_is_shown_as_text(world: PublicApiServer, owner: FormBrowser, *, in_lake: bool) -> None:
+    nasty_email = f"{NASTY}@example.com"
+    world.configure(CONFIG.replace("enabled = false", "enabled = true"))
+    world.send(
+        {"userId": NASTY, "event": NASTY, "messageId": "plain", "properties": {"email": nasty_email, NASTY: NASTY}},
+        {"userId": "ann", "event": NASTY, "messageId": NASTY, "properties": {"email": "ann@example.com"}},
+        {"userId": "ann", "event": "Checked In", "messageId": "ok", "properties": {"email": "ann@example.com"}},
+    )
+    world.send({"userId": "x", "event": NASTY}, write_key=NASTY[:100])
+    world.route()
+    if in_lake:
+        world.feed_lake()
+    paths = [
+        "/",
+        "/events",
+        "/events/plain",
+        "/sources",
+        "/sources/website/debugger",
+        "/customers/ann",
+        "/customers/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+        "/destinations/perkville",
+        "/destinations/perkville/tester",
+        "/destinations/perkville/transactions",
+        "/events?name=%3Cscript%3Ealert(1)%3C/script%3E%22&fate=%22%3E%3Cscript%3E",
+        "/catalog?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
+        "/sign-in?next=%22%3E%3Cscript%3E",
+        "/events/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+    ]
+    for path in paths:
+        text = owner.get(path).text
+        assert "<script>alert" not in text, path
+        assert "<img src=x" not in text, path
+        assert '"><script' not in text, path
+    assert html.escape("<script>alert(1)</script>") in owner.get("/events").text
+
+
+def test_a_saved_secret_never_leaves_the_server(owner: FormBrowser) -> None:
+    for path in PAGES:
+        assert "a-secret-that-nobody-sees" not in owner.get(path).text, path
+    kept = owner.get("/destinations/perkville/settings").text
+    assert "••••sees" in kept
+
+
+def test_settings_saved_with_the_masked_secret_keep_it(world: PublicApiServer, owner: FormBrowser) -> None:
+    form = {"apiKey": "••••sees", "businessId": "42", "locationId": "7", "sources": "website", "name": "Points"}
+    options = {"apiBaseUrl": "https://api.perkville.com", "requestsPerSecond": "3", "concurrency": "32"}
+    rest = {
+        "requestTimeoutSeconds": "10",
+        "unknownWaitSeconds": "10",
+        "retryBaseSeconds": "30",
+        "retryAttemptsMax": "10",
+        "refundMethod": "auto",
+    }
+    assert owner.post("/destinations/perkville/settings", **form, **options, **rest).status == 303
+    with world.store.reading():
+        (saved,) = world.watch.newest().destinations.values()
+    assert saved.destination.settings["apiKey"] == "a-secret-that-nobody-sees"
+    assert saved.destination.settings["businessId"] == "42"
+    assert saved.destination.options == {"requestsPerSecond": 3}
+    assert not saved.destination.enabled
+    assert saved.destination.settings["eventToPerkMap"] == {"Checked In": "123457"}
+
+
+def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowser) -> None:
+    form = {
+        "apiKey": "••••sees",
+        "businessId": "",
+        "locationId": "",
+        "name": "x y",
+        "sources": "website",
+        "enabled": "on",
+    }
+    answer = owner.post("/destinations/perkville/settings", **form, requestsPerSecond="lots", retryBaseSeconds="-1")
+    assert answer.status == 422
+    for name in ("businessId", "locationId", "requestsPerSecond", "retryBaseSeconds"):
+        assert f'id="w-{name}"' in answer.text, name
+    assert 'value="x y"' in answer.text
+    assert 'value="lots"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "said"),
+    [
+        ({**FILTER, "if": "event = "}, "if", "at the end"),
+        ({**FILTER, "title": ""}, "title", ""),
+        ({**FILTER, "action": "SAMPLE", "percent": "most"}, "percent", "a number from 0 to 100"),
+        ({**FILTER, "action": "SAMPLE", "percent": "400"}, "actions", ""),
+        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "name at least one"),
+    ],
+    ids=["condition", "title", "percent", "percent beyond", "no fields"],
+)
+def test_a_wrong_filter_says_what_is_wrong_and_keeps_what_was_typed(
+    owner: FormBrowser, form: dict[str, str], field: str, said: str
+) -> None:
+    answer = owner.post("/destinations/perkville/filters/new", **form)
+    assert answer.status == 422
+    assert "invalid-feedback" in answer.text
+    assert said in answer.text
+    assert html.escape(form["if"]) in answer.text
+
+
+def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: FormBrowser) -> None:
+    def standing() -> Any:
+        (one,) = world.watch.newest().destinations.values()
+        return one.destination.filters
+
+    sample = {"action": "SAMPLE", "percent": "25", "path": "userId"}
+    assert owner.post("/destinations/perkville/filters/new", **{**FILTER, **sample}).status == 303
+    (made,) = standing()
+    assert made.actions == ({"type": "SAMPLE", "percent": 0.25, "path": "userId"},)
+    fields = {"action": "ALLOW_PROPERTIES", "fields": "properties.email\ncontext.traits.email\nproperties.a.b"}
+    path = f"/destinations/perkville/filters/{made.id}"
+    assert owner.post(path, **{**FILTER, **fields, "title": "only email"}).status == 303
+    (changed,) = standing()
+    assert (changed.id, changed.title) == (made.id, "only email")
+    allowed = {"properties": ["email"], "context.traits": ["email"], "properties.a": ["b"]}
+    assert changed.actions == ({"type": "ALLOW_PROPERTIES", "fields": allowed},)
+    assert owner.post(f"{path}/remove").status == 303
+    assert standing() == ()
+
+
+def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> None:
+    owner.post("/sources/new", name="Till", type="http-api")
+    owner.post("/settings/tokens", name="nightly", role="read_only")
+    text = owner.get("/settings/audit").text
+    assert "operator owner@acme.example" in text
+    assert "till" in text
+    assert "nightly" in text
+
+
+@pytest.mark.parametrize("path", ["/sources/none", "/destinations/none", "/events/none", "/catalog/none", "/nothing"])
+def test_what_is_not_there_is_said_on_a_page(owner: FormBrowser, path: str) -> None:
+    answer = owner.get(path)
+    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_a_program_that_asks_for_nothing_known_gets_json(owner: FormBrowser) -> None:
+    answer = owner.ask("GET", "/nothing", headers={"Accept": "application/json"})
+    assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
+
+
+def test_a_form_that_is_too_large_is_refused(owner: FormBrowser) -> None:
+    assert owner.post("/settings", name="x" * (2 << 20), timezone="UTC").status in (400, 413)
+
+
+@pytest.mark.parametrize("query", ["before=9", "before=x-y", "before=99999999999999999999-1", "time=never", "fate=%00"])
+def test_nonsense_in_an_address_is_no_defect(owner: FormBrowser, query: str) -> None:
+    for path in ("/events", "/destinations/perkville/transactions", "/customers/ann", "/settings/audit", "/"):
+        assert owner.get(f"{path}?{query}").status < 500, path
