@@ -7,7 +7,7 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test browser check format docs bench soak pin clean
+.PHONY: help install demo assets wheel test browser check format docs screenshots bench soak pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ format: $(VENV)/.dev ## mend format and what lint can mend by itself
 
 docs: $(VENV)/.dev ## write the generated parts of the documentation again
 	$(BIN)/cog -r $$(grep -rl '\[\[\[cog' README.md docs)
+
+screenshots: browser assets ## take the pictures of the documentation again
+	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py
 
 bench: $(VENV)/.dev ## measure speed and memory next to their ceilings (some minutes)
 	$(BIN)/python -m bench
