@@ -44,17 +44,18 @@ def wrong_of(error: ConfigurationError, *, names: Mapping[str, str] | None = Non
     for problem in problems:
         assert isinstance(problem, Problem)
         path = render_path(problem.path[_PART_KEYS:])
-        name = _field_of(path, names or {})
+        name, within = _field_of(path, names or {})
         if name:
-            said = problem.message if name == path else f"{path.removeprefix(name).lstrip('.')}: {problem.message}"
-            wrong.fields[name] = "; ".join(filter(None, (wrong.fields.get(name), said.removeprefix(": "))))
+            said = f"{within}: {problem.message}" if within else problem.message
+            wrong.fields[name] = "; ".join(filter(None, (wrong.fields.get(name), said)))
         else:
             wrong.others.append(str(problem))
     return wrong
 
 
-def _field_of(path: str, names: Mapping[str, str]) -> str:
+def _field_of(path: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """The field for a path, and what of the path is within it."""
     for begin, name in names.items():
         if path == begin or path.startswith((f"{begin}.", f"{begin}[")):
-            return name
-    return path
+            return name, path.removeprefix(begin).lstrip(".")
+    return path, ""

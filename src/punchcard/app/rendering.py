@@ -53,7 +53,7 @@ class Renderer:
             fate_tone=fate_tone,
             means=_means,
             to_do=_to_do,
-            json=_json,
+            json=json_text,
         )
         self._templates.globals.update(
             asset=assets.url,
@@ -94,6 +94,12 @@ class Renderer:
         seconds = max(0, int((self._now() - instant).total_seconds()))
         exact = instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", " UTC").replace("T", " ")
         return Markup('<span title="{}">{} ago</span>').format(exact, _duration(seconds))
+
+
+def json_text(value: object) -> Markup:
+    """A value for a script's data: nothing in it can end the element."""
+    text = msgspec.json.encode(value).decode()
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _title_of(destination: Destination) -> str:
@@ -143,12 +149,6 @@ def _pretty(text: bytes | str | Mapping[str, object]) -> str:
 
 def _raw(text: bytes) -> str:
     return text.decode(errors="replace")
-
-
-def _json(value: object) -> Markup:
-    """A value for a script's data: nothing in it can end the element."""
-    text = msgspec.json.encode(value).decode()
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _means(code: str | None) -> str:

@@ -71,7 +71,8 @@
   });
 
   // --- the builder of filter conditions ---
-  const quoted = (text) => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+  // The language knows no escapes: a text with one kind of quotes stands between the other.
+  const quoted = (text) => (text.includes('"') ? `'${text}'` : `"${text}"`);
   const literal = (text) => (/^-?\d+(\.\d+)?$/.test(text) || ["true", "false"].includes(text) ? text : quoted(text));
   const line = (row) => {
     const path = row.querySelector("[data-builder-path]").value.trim();

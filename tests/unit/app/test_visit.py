@@ -1,0 +1,83 @@
+"""Small promises of the App that hold for every page."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from punchcard.app.forms import wrong_of
+from punchcard.app.passwords import hashed, is_right
+from punchcard.app.rendering import json_text
+from punchcard.app.visit import csrf_of, local_path, read_notices
+from punchcard.errors import ConfigurationError
+from punchcard.workspace.editing import free_slug, new_write_key, slug_of
+from punchcard.workspace.problems import Problem
+
+
+@given(st.text(max_size=40))
+def test_a_local_path_stays_here(text: str) -> None:
+    path = local_path(text)
+    assert path.startswith("/")
+    assert not path.startswith(("//", "/\\"))
+    assert path.isprintable()
+
+
+@given(st.text(max_size=60))
+def test_any_cookie_is_read_as_notices_or_none(text: str) -> None:
+    assert all(isinstance(one, str) for one in read_notices(text))
+
+
+def test_notices_are_read_back() -> None:
+    assert read_notices(quote(json.dumps(["saved", "“x” & <b>"]))) == ("saved", "“x” & <b>")
+    assert read_notices(None) == ()
+
+
+def test_a_form_token_belongs_to_its_session() -> None:
+    assert csrf_of("one") != csrf_of("other")
+    assert "one" not in csrf_of("one")
+
+
+def test_passwords() -> None:
+    kept = hashed("correct horse battery")
+    assert kept.startswith("$argon2id$")
+    assert is_right(kept, "correct horse battery")
+    assert not is_right(kept, "correct horse batterz")
+    assert not is_right(None, "there is no such operator")
+    with pytest.raises(ConfigurationError, match="at least 12"):
+        hashed("short")
+
+
+def test_problems_stand_beside_their_fields() -> None:
+    problems = (
+        Problem(path=("destinations", "perkville", "settings", "apiKey"), message="is required"),
+        Problem(path=("destinations", "perkville", "settings", "eventToPerkMap", "Checked In"), message="is no id"),
+        Problem(path=("workspace",), message="is odd"),
+    )
+    error = ConfigurationError("wrong", problems=problems)
+    wrong = wrong_of(error, names={"settings.eventToPerkMap": "map"})
+    assert wrong.of("settings.apiKey") == "is required"
+    assert wrong.of("map") == '"Checked In": is no id'
+    assert wrong.others == ["workspace: is odd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"), [("Main street shop", "main-street-shop"), ("  Été! ", "t"), ("***", ""), ("A" * 99, "a" * 64)]
+)
+def test_a_name_suggests_a_slug(name: str, slug: str) -> None:
+    assert slug_of(name) == slug
+
+
+def test_a_taken_slug_gets_a_number() -> None:
+    assert free_slug("shop", {"shop", "shop-2"}) == "shop-3"
+
+
+def test_write_keys_are_no_options_of_commands() -> None:
+    assert all(new_write_key()[0].isalnum() for _ in range(200))
+
+
+def test_data_in_a_page_cannot_end_its_element() -> None:
+    text = json_text({"name": "</script><script>alert(1)</script>"})
+    assert "<" not in text
+    assert json.loads(text) == {"name": "</script><script>alert(1)</script>"}
