@@ -40,8 +40,8 @@ _ANSWER_END = b'{"success":true}'
 
 def main() -> None:
     """Measure and print."""
-    batches = [_request("batch", body) for body in bodies(_BODIES)]
-    singles = [_request("track", one_event(number)) for number in range(2_000)]
+    batches = [request_of("batch", body) for body in bodies(_BODIES)]
+    singles = [request_of("track", one_event(number)) for number in range(2_000)]
     ours, bares = _rounds(batches)
     _show(
         "100-event bodies",
@@ -69,8 +69,8 @@ def _rounds(requests: Sequence[bytes]) -> tuple[list[Round], list[Round]]:
     os.sync()
     with product({}, {}, serves_only=True) as running, _bare_app() as bare:
         for _ in range(_ROUNDS):  # taking turns, so that a noisy moment hits both
-            ours.append(uvloop.run(_load(running.url, requests)))
-            bares.append(uvloop.run(_load(bare, requests)))
+            ours.append(uvloop.run(load(running.url, requests)))
+            bares.append(uvloop.run(load(bare, requests)))
     return ours, bares
 
 
@@ -108,7 +108,7 @@ def _show(
     print(f"  {statistics.median(rate for rate, _ in ours):,.0f} requests/s", flush=True)
 
 
-def _request(call: str, body: bytes) -> bytes:
+def request_of(call: str, body: bytes) -> bytes:
     head = f"POST /v1/{call} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
     key = f"Authorization: Basic {_basic()}\r\n"
     return f"{head}{key}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -118,7 +118,7 @@ def _basic() -> str:
     return base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
 
 
-async def _load(url: str, requests: Sequence[bytes]) -> Round:
+async def load(url: str, requests: Sequence[bytes]) -> Round:
     """Requests answered a second after the warm-up, and how long each of them took in seconds."""
     found = urlsplit(url)
     supply = cycle(requests)

@@ -49,7 +49,7 @@ def main() -> None:
 
 def _run(events: int, folder: Path) -> None:
     chance = random.Random(1)
-    bodies = [_body(chance) for _ in range(_DISTINCT_BODIES)]
+    bodies = [event_body(chance) for _ in range(_DISTINCT_BODIES)]
     wires = msgspec.json.Decoder(WireEvent)
     envelopes = [wires.decode(body) for body in bodies]
     print(f"{events:,} events of {sum(map(len, bodies)) / len(bodies):,.0f} bytes, {_BATCH:,} a commit")
@@ -57,7 +57,7 @@ def _run(events: int, folder: Path) -> None:
     filling = appending = bare = 0.0
     sample: list[str] = []
     for number in range(events // _BATCH):
-        ids = _uuids(_BATCH)
+        ids = uuids(_BATCH)
         sample += chance.sample(ids, 10)
         instant = from_micros(_START + number * _HOUR)
         batch = [
@@ -100,7 +100,7 @@ def _look_up(folder: Path, sample: list[str], chance: random.Random) -> None:
     _print_times("first find     ", [time.perf_counter() - begun for _ in [reader.find(sample[0])]])
     chance.shuffle(sample)
     _print_times("find           ", [_timed(reader.find, one) for one in sample[:200]])
-    _print_times("find, not there", [_timed(reader.find, one) for one in _uuids(50)])
+    _print_times("find, not there", [_timed(reader.find, one) for one in uuids(50)])
     files = [str(path) for path in folder.glob("lake/day=*/*.parquet")]
     with duckdb.connect() as connection:
         bare = "SELECT payload FROM read_parquet(?) WHERE message_id = ?"
@@ -132,13 +132,13 @@ def _print_times(title: str, seconds: Sequence[float], *, note: str = "") -> Non
     print(f"{title}{p50:7.1f} ms p50, {p95:.1f} ms p95 {note}")
 
 
-def _uuids(count: int) -> list[str]:
+def uuids(count: int) -> list[str]:
     text = os.urandom(16 * count).hex()
     parts = (text[at : at + 32] for at in range(0, 32 * count, 32))
     return [f"{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}" for one in parts]
 
 
-def _body(chance: random.Random) -> bytes:
+def event_body(chance: random.Random) -> bytes:
     """About 1.1 KB, as analytics.js sends a track call."""
     user = f"user-{chance.randrange(1_000_000)}"
     page = f"/p/{chance.randrange(10_000)}"
@@ -154,11 +154,11 @@ def _body(chance: random.Random) -> bytes:
         for _ in range(2)
     ]
     event = {
-        "messageId": _uuids(1)[0],
+        "messageId": uuids(1)[0],
         "type": "track",
         "event": chance.choice(["Order Completed", "Product Viewed", "Checked In", "Cart Viewed"]),
         "userId": user,
-        "anonymousId": _uuids(1)[0],
+        "anonymousId": uuids(1)[0],
         "timestamp": "2026-01-02T03:04:05.678Z",
         "sentAt": "2026-01-02T03:04:05.701Z",
         "properties": {

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,18 @@ class Product:
 
 
 @contextmanager
-def product(settings: dict[str, object], options: dict[str, object], *, serves_only: bool = False) -> Iterator[Product]:
+def product(
+    settings: dict[str, object],
+    options: dict[str, object],
+    *,
+    serves_only: bool = False,
+    prepare: Callable[[Path], None] | None = None,
+) -> Iterator[Product]:
     """`punchcard up` on a fresh data folder with one source and one Perkville destination.
 
     Args:
         serves_only: Run `punchcard serve` instead, with the source alone.
+        prepare: Fills the data folder before the start.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "punchcard.toml"
@@ -53,6 +60,9 @@ def product(settings: dict[str, object], options: dict[str, object], *, serves_o
         }
         config.write_text(tomli_w.dumps(content))
         data = Path(folder) / "data"
+        data.mkdir()
+        if prepare is not None:
+            prepare(data)
         command = [sys.executable, "-m", "punchcard"]
         if serves_only:
             subprocess.run([*command, "apply", str(config), "--data", str(data)], check=True, stdout=subprocess.DEVNULL)

@@ -28,7 +28,8 @@ def chromium_path() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+# Of a module: as long as it runs, no other test of this process can run an event loop of its own.
+@pytest.fixture(scope="module")
 def chromium(chromium_path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])

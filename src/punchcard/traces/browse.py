@@ -1,12 +1,13 @@
 """Lists of events, newest first: those behind a number, and those of one customer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from punchcard.lake.reader import EventQuestion, LakeEvent, LakeReader
-from punchcard.log.port import EventLog
+from punchcard.log.port import EventLog, LogRecord
+from punchcard.log.sqlite import uncompressed
 from punchcard.store.engine import Store
 from punchcard.traces.story import FateStory, effects_met, fate_story
 from punchcard.traces.tail import Tail
@@ -70,8 +71,9 @@ class EventBrowser:
             StorageError: log, lake or store is away.
         """
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
-        late = [one for one in self._tail.events() if _matches(one, question)]
-        found = [*late, *self._lake.page(question, limit=limit + 1, before=before)]
+        found = self._late(lambda one: _matches(one, question), needle=question.name, limit=limit, before=before)
+        if len(found) <= limit:
+            found += self._lake.page(question, limit=limit + 1, before=before)
         return self._page(found, limit=limit, before=before)
 
     def person(self, named: str) -> Person:
@@ -117,12 +119,35 @@ class EventBrowser:
             return _told(work, events)
 
     def _of(self, *, email: str | None, user_id: str | None, limit: int, before: Place | None) -> list[LakeEvent]:
-        late = [
-            one
-            for one in self._tail.events()
-            if (email is not None and one.email == email) or (user_id is not None and one.user_id == user_id)
-        ]
-        return [*late, *self._lake.of_person(email=email, user_id=user_id, limit=limit, before=before)]
+        def is_theirs(one: LakeEvent) -> bool:
+            return (email is not None and one.email == email) or (user_id is not None and one.user_id == user_id)
+
+        found = self._late(is_theirs, needle=email or user_id, limit=limit, before=before)
+        if len(found) <= limit:
+            found += self._lake.of_person(email=email, user_id=user_id, limit=limit, before=before)
+        return found
+
+    def _late(
+        self, matches: Callable[[LakeEvent], bool], *, needle: str | None, limit: int, before: Place | None
+    ) -> list[LakeEvent]:
+        """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
+
+        Args:
+            needle: What must stand in such an event, in whatever case; None for nothing in particular.
+        """
+        wanted = needle.lower().encode() if needle else b""
+
+        def may_hold(record: LogRecord) -> bool:
+            body = uncompressed(record)
+            return b"\\" in body or wanted in body.lower()
+
+        found: list[LakeEvent] = []
+        for one in self._tail.newest(may_hold=may_hold) if wanted else self._tail.newest():
+            if matches(one) and (before is None or (one.log_position, one.event_index) < before):
+                found.append(one)
+                if len(found) > limit:
+                    break
+        return found
 
     def _page(self, found: Iterable[LakeEvent], *, limit: int, before: Place | None) -> EventPage:
         by_place = {(one.log_position, one.event_index): one for one in found}

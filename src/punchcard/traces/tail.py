@@ -15,6 +15,8 @@ from punchcard.store.positions import ROUTING, fates_after, position_of
 _RECORDS = 500
 _BYTES = 4_000_000
 _FATE_BATCHES = 10_000
+_UNROUTED_MAX = 200
+_RECORDS_AT_ONCE = 50
 
 NOT_ROUTED = Fate(None, FateKind.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet")
 _RoutedAt = Mapping[int, tuple[FateBatch, RoutedRecord]]
@@ -51,6 +53,40 @@ class Tail:
                 for index, item in enumerate(read_record(record)):
                     source, fates = _fates_at(routed_at, record.position, index)
                     yield _seen(item, record, index, source, fates)
+
+    def newest(self, *, may_hold: Callable[[LogRecord], bool] = lambda _: True) -> Iterator[LakeEvent]:
+        """The same events from the newest on: for lists, which end when they are full.
+
+        Of records that wait for routing only the newest are read: a backlog of millions has no fates to show yet.
+
+        Args:
+            may_hold: False for a record that need not be parsed.
+
+        Raises:
+            StorageError: the log or the store is away.
+        """
+        with self._store.reading() as connection:
+            routed = position_of(connection, ROUTING)
+            batches = fates_after(connection, 0, batches_max=_FATE_BATCHES)
+        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        last = self._log.last_position()
+        begin = batches[0].records[0].position - 1 if batches else routed
+        for low, high in ((max(routed, last - _UNROUTED_MAX), last), (begin, min(routed, last))):
+            while high > low:
+                lower = max(low, high - _RECORDS_AT_ONCE)
+                for record in reversed(self._between(lower, high)):
+                    if may_hold(record):
+                        for index, item in reversed(list(enumerate(read_record(record)))):
+                            source, fates = _fates_at(routed_at, record.position, index)
+                            yield _seen(item, record, index, source, fates)
+                high = lower
+
+    def _between(self, after: int, last: int) -> list[LogRecord]:
+        found: list[LogRecord] = []
+        while after < last and (some := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
+            found += (one for one in some if one.position <= last)
+            after = some[-1].position
+        return found
 
     def last_position(self) -> int:
         """The log position of the newest record, 0 if there is none."""

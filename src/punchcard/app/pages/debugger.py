@@ -12,7 +12,7 @@ from punchcard.lake.reader import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.workspace.editing import source_of
 
-_SHOWN_FIRST = 100
+_SHOWN_FIRST = 50
 
 
 @get("/sources/{slug:str}/debugger")

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from litestar import get, post
 from litestar.params import FromPath
+from sqlalchemy import Connection
 
 from punchcard.app.periods import period_of
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
+from punchcard.store.counts import CountQuestion, read_counts
+from punchcard.store.fates import FateKind
 from punchcard.store.schema import EffectState
 from punchcard.traces.story import attempt_story, current_fate
 from punchcard.workspace.editing import destination_of
@@ -30,6 +34,7 @@ _STATES = {
     "delivered": (EffectState.DELIVERED,),
 }
 _RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
+_ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 
 @get("/destinations/{slug:str}/transactions")
@@ -41,7 +46,7 @@ def list_transactions(visit: Visiting, slug: FromPath[str]) -> Page:
     before = visit.query("before")
     with visit.parts.store.reading() as work:
         rows = ledger.page(work, question, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
-        total = ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+        total = _total(work, question)
         shown = rows[:_ROWS]
         ids = [one.id for one in shown]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
@@ -87,6 +92,32 @@ def act(visit: Visiting, slug: FromPath[str]) -> Page:
     return visit.redirect(
         f"/destinations/{slug}/transactions", notices=[said], **{name: one for name, one in asked.items() if one}
     )
+
+
+def _total(work: Connection, question: ledger.LedgerQuestion) -> int:
+    """How many match; of a time it is what the overview says, which is counted, of all times no more than shown."""
+    begin, end = question.begin, question.end
+    if begin is None or end is None or question.customer is not None or question.order_id is not None:
+        return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+    if question.states == _STATES["open"]:
+        if question.reason is not None or question.event_name is not None:
+            return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+        planned = [FateKind.PENDING]
+        return _counted(work, question, planned, begin, end) - _counted(work, question, _ENDS, begin, end)
+    if question.states and not any(state.is_open for state in question.states):
+        return _counted(work, question, question.states, begin, end)
+    return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+
+
+def _counted(
+    work: Connection, question: ledger.LedgerQuestion, fates: Sequence[str], begin: datetime, end: datetime
+) -> int:
+    names = () if question.event_name is None else (question.event_name,)
+    reasons = () if question.reason is None else (question.reason,)
+    asked = CountQuestion(
+        begin=begin, end=end, destination=question.destination, fates=fates, event_names=names, reasons=reasons
+    )
+    return sum(read_counts(work, asked, by=()).values())
 
 
 def _question(visit: Visit, destination: Destination) -> tuple[ledger.LedgerQuestion, dict[str, str]]:

@@ -1,0 +1,355 @@
+"""The App's pages over a full ledger and lake: server time of each, the debugger's delay, what they cost ingest.
+
+    python bench/app.py [EVENTS, by default 10000000] [TRANSACTIONS, by default 1000000]
+
+Builds both in a temporary folder (about 2 GB), starts `punchcard up` on it, signs in and asks as a browser does.
+"""
+
+import asyncio
+import gzip
+import http.client
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+import msgspec
+from sqlalchemy import Connection, insert, update
+
+from bench import ingest
+from bench.lake_lookup import event_body, uuids
+from bench.product import WRITE_KEY, product
+from bench.report import percentile
+from bench.workload import bodies
+from punchcard.clock import from_micros, to_micros
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.lake.schema import LakeRows
+from punchcard.lake.writer import LakeWriter
+from punchcard.store import outbox
+from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, Ended, add_counts, count_ends
+from punchcard.store.effects import NewEffect
+from punchcard.store.engine import Store
+from punchcard.store.fates import Fate, FateKind, to_json
+from punchcard.store.positions import ROUTING, advance
+from punchcard.store.schema import EffectState, delivery_attempts, effects
+
+_BATCH = 100_000
+_PER_RECORD = 100
+_DAYS = 30
+_BODIES = 20_000
+_ASKED = 30
+_PASSWORD = "correct horse battery"
+_PAGES = (
+    "/",
+    "/?time=30d",
+    "/customers?q=user-1",
+    "/customers/user-77@example.com",
+    "/events",
+    "/events?time=30d",
+    "/events?time=30d&destination=perkville&fate=refused&reason=not_allowlisted",
+    "/events?time=30d&name=Never+Seen",
+    "/sources",
+    "/sources/bench",
+    "/sources/bench/debugger",
+    "/destinations",
+    "/destinations/perkville",
+    "/destinations/perkville?time=30d",
+    "/destinations/perkville/settings",
+    "/destinations/perkville/filters",
+    "/destinations/perkville/tester",
+    "/destinations/perkville/transactions",
+    "/destinations/perkville/transactions?state=delivered&time=30d",
+    "/destinations/perkville/transactions?q=user-77@example.com",
+    "/destinations/perkville/transactions?q=order-500000",
+    "/settings",
+    "/settings/audit",
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    numbers = [int(one) for one in sys.argv[1:] if one.isdecimal()]
+    events, transactions = (*numbers, *(10_000_000, 1_000_000)[len(numbers) :])
+    settings = {
+        "apiKey": "token",
+        "businessId": "41",
+        "locationId": "7",
+        "sendEmail": False,
+        "eventToPerkMap": {"Order Completed": "123456"},
+    }
+    # Nobody listens there: a page that asks Perkville is answered at once that it is away.
+    options = {"apiBaseUrl": "http://127.0.0.1:9"}
+    with product(settings, options, prepare=lambda data: _fill(data, events, transactions)) as running:
+        cookie = _become_owner(running.url)
+        print(f"{events:,} events in the lake, {transactions:,} transactions in the ledger")
+        every: list[float] = []
+        for path in _PAGES:
+            times, size = _page(running.url, path, cookie)
+            every += times
+            print(
+                f"{path:75} {statistics.median(times) * 1e3:6.0f} ms p50 {percentile(times, 0.95) * 1e3:6.0f} ms p95"
+                f" {size / 1024:5.1f} KB gzipped"
+            )
+        print(f"all pages: {percentile(every, 0.95) * 1e3:.0f} ms p95 (target: 150)")
+        _first_visit(running.url)
+        delays = asyncio.run(_debugger(running.url, cookie))
+        print(
+            f"debugger at 1,000 events/s: {statistics.median(delays) * 1e3:.0f} ms p50, "
+            f"{percentile(delays, 0.95) * 1e3:.0f} ms p95, {max(delays) * 1e3:.0f} ms at most, {len(delays):,} seen "
+            "(target: below 1,000)"
+        )
+        _slow_down(running.url, cookie)
+
+
+def _fill(data: Path, events: int, transactions: int) -> None:
+    begun = time.perf_counter()
+    store = Store(f"sqlite:///{data / 'punchcard.db'}")
+    writer = LakeWriter(str(data / "lake"))
+    chance = random.Random(1)
+    texts = [event_body(chance) for _ in range(_BODIES)]
+    wires = [msgspec.json.Decoder(WireEvent).decode(one) for one in texts]
+    refused = to_json([Fate("perkville", FateKind.REFUSED, "not_allowlisted", "this event is not in eventToPerkMap")])
+    end = to_micros(datetime.now(UTC))
+    begin = end - to_micros(from_micros(0) + timedelta(days=_DAYS))
+    orders = count()
+    each = max(1, events // max(1, transactions))
+    for first in range(0, events, _BATCH):
+        at = begin + (end - begin) * first // events
+        received = from_micros(at)
+        ids = uuids(_BATCH)
+        fates = [refused] * _BATCH
+        new: list[NewEffect] = []
+        for number in range(0, _BATCH, each):
+            order = next(orders)
+            if order >= transactions:
+                break
+            key = f"SEG:bench:ORDER:order-{order}:order-completed"
+            fates[number] = to_json([Fate("perkville", FateKind.PENDING, effect_key=key)])
+            new.append(_effect(order, key, ids[number], received, position=first // _PER_RECORD + 1))
+        rows = LakeRows()
+        for start in range(0, _BATCH, _PER_RECORD):
+            rows.add_record(
+                [
+                    Event(
+                        EventType.TRACK,
+                        MessageId(ids[index]),
+                        received,
+                        received,
+                        wires[(first + index) % _BODIES],
+                        texts[(first + index) % _BODIES],
+                    )
+                    for index in range(start, start + _PER_RECORD)
+                ],
+                source="bench",
+                received_at=at,
+                position=(first + start) // _PER_RECORD + 1,
+                fates=fates[start : start + _PER_RECORD],
+            )
+        writer.append(rows, first_position=first // _PER_RECORD + 1, last_position=(first + _BATCH) // _PER_RECORD)
+        _keep(store, new, at, wires)
+    with store.unit_of_work() as work:
+        advance(work, ROUTING, expected=0, to=events // _PER_RECORD)
+    store.close()
+    print(f"filled in {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def _effect(order: int, key: str, message_id: str, received: datetime, *, position: int) -> NewEffect:
+    email = f"user-{order % 100_000}@example.com"
+    return NewEffect(
+        destination="perkville",
+        effect_key=key,
+        kind="transaction",
+        source="bench",
+        message_id=message_id,
+        event_name="Order Completed",
+        log_position=position,
+        event_index=0,
+        received_at=received,
+        customer=email,
+        email=email,
+        perk="123456",
+        requested_quantity=Decimal("9.99"),
+        attributes=None,
+        order_id=f"order-{order}",
+        is_refund=False,
+    )
+
+
+def _keep(store: Store, new: Sequence[NewEffect], at: int, wires: Sequence[WireEvent]) -> None:
+    """Write what routing and delivery would have kept of these events."""
+    received = from_micros(at)
+    bucket = at - at % MINUTE_MICROS
+    counts = {}
+    for name, number in Counter(one.event or "" for one in wires).items():
+        base = CountKey(bucket, "bench", "", "track", name, RECEIVED, "")
+        share = number * _BATCH // len(wires)
+        counts |= {base: share, base._replace(destination="perkville", fate="refused", reason="not_allowlisted"): share}
+    counts[CountKey(bucket, "bench", "perkville", "track", "Order Completed", "pending", "")] = len(new)
+    with store.unit_of_work() as work:
+        add_counts(work, counts)
+        if new:
+            outbox.add(work, new, now=received)
+            _deliver(work, new, received)
+
+
+def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
+    stored = list(outbox.effects_by_key(work, "perkville", [one.effect_key for one in new]).values())
+    delivered = {"state": EffectState.DELIVERED, "is_open": False, "attempts": 1, "settled_at": at}
+    work.execute(update(effects).where(effects.c.is_open.is_(True)).values(**delivered))
+    attempt = {"number": 1, "action": "send", "started_at": at, "settled_at": at, "status": 201, "outcome": "delivered"}
+    work.execute(insert(delivery_attempts), [{"effect_id": one.id, **attempt} for one in stored])
+    ended = [
+        Ended(
+            id=one.id,
+            attempts=1,
+            kind=one.kind,
+            source=one.source,
+            destination=one.destination,
+            event_name=one.event_name,
+            state=EffectState.DELIVERED,
+            reason=None,
+            perk=one.perk,
+            quantity="9.99",
+            received_at=at,
+            settled_at=at + timedelta(milliseconds=40),
+        )
+        for one in stored
+    ]
+    count_ends(work, ended, sign=1)
+
+
+def _become_owner(url: str) -> str:
+    form = {
+        "name": "Bench",
+        "email": "bench@example.com",
+        "password": _PASSWORD,
+        "workspace": "Bench",
+        "timezone": "UTC",
+    }
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection.request(
+        "POST",
+        "/welcome",
+        urlencode(form),
+        {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"},
+    )
+    answer = connection.getresponse()
+    found = re.search(r"punchcard_session=[^;]+", answer.getheader("set-cookie") or "")
+    if found is None:
+        raise RuntimeError(f"nobody could sign in: {answer.status}")
+    return found[0]
+
+
+def _page(url: str, path: str, cookie: str) -> tuple[list[float], int]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    times = []
+    for number in range(_ASKED + 1):
+        begun = time.perf_counter()
+        connection.request("GET", path, headers={"Cookie": cookie, "Accept": "text/html"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: {answer.status}")
+        if number:  # the first one imports, opens files and the like
+            times.append(time.perf_counter() - begun)
+    return times, len(gzip.compress(body))
+
+
+def _first_visit(url: str) -> None:
+    """What a browser loads for the first page: the page and all it names, compressed."""
+    with urllib.request.urlopen(f"{url}/sign-in") as answer:
+        page = answer.read().decode()
+    total = len(gzip.compress(page.encode()))
+    for path in sorted(set(re.findall(r"/assets/[\w.]+", page))):
+        request = urllib.request.Request(url + path, headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request) as answer:
+            total += len(answer.read())
+    print(f"first page: {total / 1024:.0f} KB compressed (target: below 300)")
+
+
+async def _debugger(url: str, cookie: str) -> list[float]:
+    """How long after its request left each event was on the debugger's page."""
+    sent: dict[str, float] = {}
+    delays: dict[str, float] = {}
+
+    async def watch(session: aiohttp.ClientSession) -> None:
+        async with session.get(f"{url}/sources/bench/live", headers={"Cookie": cookie}) as stream:
+            async for line in stream.content:
+                now = time.perf_counter()
+                for message_id in re.findall(r"live-\d+", line.decode()):
+                    if message_id in sent:
+                        delays.setdefault(message_id, now - sent[message_id])
+
+    async with aiohttp.ClientSession(read_bufsize=1 << 24) as session:
+        watching = asyncio.create_task(watch(session))
+        await asyncio.sleep(1)
+        headers = {"Authorization": aiohttp.encode_basic_auth(WRITE_KEY, "")}
+        began = time.perf_counter()
+        for body in range(1_000):
+            await asyncio.sleep(max(0.0, began + body * 0.01 - time.perf_counter()))
+            batch = [
+                {"type": "track", "event": "Page Seen", "userId": "u", "messageId": f"live-{body * 10 + number}"}
+                for number in range(10)
+            ]
+            now = time.perf_counter()
+            sent.update({str(one["messageId"]): now for one in batch})
+            async with session.post(f"{url}/v1/batch", json={"batch": batch}, headers=headers) as answer:
+                await answer.read()
+        await asyncio.sleep(2)
+        watching.cancel()
+    return list(delays.values())
+
+
+def _slow_down(url: str, cookie: str) -> None:
+    """Ingest with nobody at the App, and with one operator who opens a page a second and watches the debugger."""
+    requests = [ingest.request_of("batch", body) for body in bodies(200)]
+    alone, beside = [], []
+    for _ in range(3):
+        alone.append(asyncio.run(ingest.load(url, requests))[0])
+        with _operator(url, cookie):
+            beside.append(asyncio.run(ingest.load(url, requests))[0])
+    ratio = statistics.median(beside) / statistics.median(alone)
+    print(
+        f"ingest beside an operator: {ratio * 100:.0f} % of the requests without (target: 95); "
+        f"{statistics.median(alone):,.0f} requests/s of 100 events without"
+    )
+
+
+@contextmanager
+def _operator(url: str, cookie: str) -> Iterator[None]:
+    script = (
+        "import http.client, itertools, sys, threading, time\n"
+        "host, cookie, paths = sys.argv[1], sys.argv[2], sys.argv[3:]\n"
+        "def watch():\n"
+        "    c = http.client.HTTPConnection(host)\n"
+        "    c.request('GET', '/sources/bench/live', headers={'Cookie': cookie})\n"
+        "    r = c.getresponse()\n"
+        "    while r.read1(65536): pass\n"
+        "threading.Thread(target=watch, daemon=True).start()\n"
+        "c = http.client.HTTPConnection(host)\n"
+        "for path in itertools.cycle(paths):\n"
+        "    c.request('GET', path, headers={'Cookie': cookie, 'Accept': 'text/html'}); c.getresponse().read()\n"
+        "    time.sleep(1)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, urlsplit(url).netloc, cookie, *_PAGES])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()
