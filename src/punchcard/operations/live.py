@@ -1,7 +1,6 @@
 """The newest events as they come in: read from the log's end while somebody watches, one reader for all who do."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
@@ -16,8 +15,6 @@ from punchcard.traces.tail import NOT_ROUTED, Tail
 _EVERY_SECONDS = 0.25
 _EVENTS_MAX = 500  # as many as Segment's debugger keeps; of more at once only the newest are shown
 _QUEUE_MAX = 64
-# A flood is sampled: whoever watches must not take the time of those who send.
-_READING_SECONDS_MAX = 0.05
 _GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
 
 
@@ -69,31 +66,41 @@ class LiveEvents:
             await asyncio.sleep(_EVERY_SECONDS)
 
     def _step(self) -> list[SeenEvent]:
-        # Again from the oldest event that was not routed when it was read: its fates are there by now, or soon.
-        unrouted = [place for place, one in self._open.items() if _is_unrouted(one)]
-        begin = min((position for position, _ in unrouted), default=self._after + 1) - 1
-        until = time.monotonic() + _READING_SECONDS_MAX
-        for one in self._tail.events(after=begin):
-            self._after = max(self._after, one.log_position)
-            self._open[one.log_position, one.event_index] = one
-            if len(self._open) > _EVENTS_MAX:
-                self._open.popitem(last=False)
-            if time.monotonic() > until:
-                self._after = self._tail.last_position()
-                break
-        self._find_again()
+        self._read_on()
+        self._ask_again()
         seen = self._browser.told(list(self._open.values()))
         for told in seen:
             if not _is_unrouted(told.event) and all(fate.fate not in _GOING_ON for fate in told.fates):
                 self._open.pop(told.place, None)
         return seen
 
-    def _find_again(self) -> None:
-        """Events that went from the log to the lake between two looks have their fates there."""
-        gone = [one for one in self._open.values() if _is_unrouted(one)]
-        if not gone:
+    def _read_on(self) -> None:
+        """What came since the last look; of a flood the newest."""
+        last = self._tail.last_position()
+        if last <= self._after:
             return
-        found = self._browser.in_lake(min(one.log_position for one in gone), max(one.log_position for one in gone))
+        fresh: list[LakeEvent] = []
+        for one in self._tail.newest():
+            if one.log_position <= self._after or len(fresh) == _EVENTS_MAX:
+                break
+            fresh.append(one)
+        self._after = max(last, *(one.log_position for one in fresh)) if fresh else last
+        for one in reversed(fresh):
+            self._open[one.log_position, one.event_index] = one
+        while len(self._open) > _EVENTS_MAX:
+            self._open.popitem(last=False)
+
+    def _ask_again(self) -> None:
+        """Events that were read before they were routed have their fates by now: in the store, or in the lake."""
+        routed = self._tail.routed_position()
+        waiting = [one for one in self._open.values() if _is_unrouted(one) and one.log_position <= routed]
+        if not waiting:
+            return
+        found = self._tail.routed_again(waiting)
+        if len(found) < len(waiting):
+            there = {one.log_position for one in found}
+            gone = [one.log_position for one in waiting if one.log_position not in there]
+            found += self._browser.in_lake(min(gone), max(gone))
         for one in found:
             if (place := (one.log_position, one.event_index)) in self._open:
                 self._open[place] = one

@@ -105,6 +105,20 @@ class EventBrowser:
             found += self._of(email=None, user_id=user_id, limit=limit + 1, before=before)
         return self._page(found, limit=limit, before=before)
 
+    def at(self, place: Place) -> SeenEvent | None:
+        """The event at a place of the log, None if there is none (any more).
+
+        Raises:
+            StorageError: log, lake or store is away.
+        """
+        position = place[0]
+        # Both: it may move from the one to the other in between.
+        late = [one for one in self._tail.events(after=position - 1, records_max=1) if one.log_position == position]
+        for one in (*self._lake.between(position, position), *late):
+            if (one.log_position, one.event_index) == place:
+                return self.told([one])[0]
+        return None
+
     def in_lake(self, first_position: int, last_position: int) -> list[LakeEvent]:
         """The events of a stretch of the log, as far as the lake has come.
 

@@ -1,6 +1,7 @@
 """What was received and is not in the lake yet: the last seconds of the log, with the fates that the store keeps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from punchcard.clock import from_micros
 from punchcard.events.model import Event
@@ -15,7 +16,7 @@ from punchcard.store.positions import ROUTING, fates_after, position_of
 _RECORDS = 500
 _BYTES = 4_000_000
 _FATE_BATCHES = 10_000
-_UNROUTED_MAX = 200
+_UNROUTED_MAX = 500
 _RECORDS_AT_ONCE = 50
 
 NOT_ROUTED = Fate(None, FateKind.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet")
@@ -30,12 +31,17 @@ class Tail:
         self._store = store
 
     def events(
-        self, *, after: int | None = None, may_hold: Callable[[LogRecord], bool] = lambda _: True
+        self,
+        *,
+        after: int | None = None,
+        records_max: int | None = None,
+        may_hold: Callable[[LogRecord], bool] = lambda _: True,
     ) -> Iterator[LakeEvent]:
         """The events in log order, in the form in which the lake gives them.
 
         Args:
             after: Begin behind this log position; None for what the lake may not hold yet.
+            records_max: End after so many records; None for all.
             may_hold: False for a record that need not be parsed.
 
         Raises:
@@ -47,8 +53,14 @@ class Tail:
         routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
         if after is None:
             after = batches[0].records[0].position - 1 if batches else routed
-        while records := self._log.read(after, records_max=_RECORDS, bytes_max=_BYTES):
+        left = records_max
+        while left != 0 and (
+            records := self._log.read(
+                after, records_max=_RECORDS if left is None else min(left, _RECORDS), bytes_max=_BYTES
+            )
+        ):
             after = records[-1].position
+            left = None if left is None else left - len(records)
             for record in filter(may_hold, records):
                 for index, item in enumerate(read_record(record)):
                     source, fates = _fates_at(routed_at, record.position, index)
@@ -81,6 +93,35 @@ class Tail:
                             yield _seen(item, record, index, source, fates)
                 high = lower
 
+    def routed_position(self) -> int:
+        """The log position through which all events have their fates.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        with self._store.reading() as connection:
+            return position_of(connection, ROUTING)
+
+    def routed_again(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
+        """Those of the events whose fates the store keeps, with them.
+
+        Args:
+            events: At least one, as they were read before they were routed.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        first = min(one.log_position for one in events)
+        with self._store.reading() as connection:
+            batches = fates_after(connection, first - 1, batches_max=_FATE_BATCHES)
+        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        found = []
+        for one in events:
+            if one.log_position in routed_at:
+                source, fates = _fates_at(routed_at, one.log_position, one.event_index)
+                found.append(replace(one, source=source, fates=_lake_fates(fates)))
+        return found
+
     def _between(self, after: int, last: int) -> list[LogRecord]:
         found: list[LogRecord] = []
         while after < last and (some := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
@@ -108,8 +149,12 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: 
         log_position=record.position,
         event_index=index,
         payload=item.raw,
-        fates=tuple(LakeFate(one.destination, one.fate, one.reason, one.detail, one.effect_key) for one in fates),
+        fates=_lake_fates(fates),
     )
+
+
+def _lake_fates(fates: Sequence[Fate]) -> tuple[LakeFate, ...]:
+    return tuple(LakeFate(one.destination, one.fate, one.reason, one.detail, one.effect_key) for one in fates)
 
 
 def _fates_at(routed_at: _RoutedAt, position: int, index: int) -> tuple[str | None, Sequence[Fate]]:

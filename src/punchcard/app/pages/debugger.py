@@ -10,9 +10,10 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from punchcard.app.visit import Page, Visiting
 from punchcard.lake.reader import EventQuestion
 from punchcard.operations.threads import in_thread
-from punchcard.workspace.editing import source_of
+from punchcard.workspace.editing import NotThereError, source_of
 
 _SHOWN_FIRST = 50
+_DIGITS_MAX = 19
 
 
 @get("/sources/{slug:str}/debugger")
@@ -26,23 +27,32 @@ def show_debugger(visit: Visiting, slug: FromPath[str]) -> Page:
 
 @get("/sources/{slug:str}/live")
 async def stream(visit: Visiting, slug: FromPath[str]) -> ServerSentEvent:
-    """Server-sent events: each a list of `{"id", "html"}`, a row of the table that is new or stands otherwise now."""
+    """Server-sent events: each the rows of the table that are new or stand otherwise now, as a JSON text of HTML."""
 
     async def messages() -> AsyncIterator[ServerSentEventMessage]:
         yield ServerSentEventMessage(comment="watching", retry=1000)
         async for news in visit.parts.live.watch():
-            rows = [
-                {
-                    "id": f"event-{one.event.log_position}-{one.event.event_index}",
-                    "html": visit.renderer.render("debugger_row.html", {"visit": visit, "seen": one}),
-                }
-                for one in news
-                if one.event.source == slug
-            ]
-            yield ServerSentEventMessage(data=json.dumps(rows), event="events") if rows else _KEEP_ALIVE
+            own = [one for one in news if one.event.source == slug]
+            if own:
+                rows = visit.renderer.render("debugger_rows.html", {"visit": visit, "events": own})
+                yield ServerSentEventMessage(data=json.dumps(rows), event="events")
+            elif not news:
+                yield ServerSentEventMessage(comment="still here")
 
     return ServerSentEvent(messages())
 
 
-_KEEP_ALIVE = ServerSentEventMessage(comment="still here")
-HANDLERS = (show_debugger, stream)
+@get("/sources/{slug:str}/live/{place:str}")
+@in_thread
+def show_row(visit: Visiting, slug: FromPath[str], place: FromPath[str]) -> Page:
+    """What a row of the debugger shows when it is opened: the event as it was received."""
+    position, _, index = place.partition("-")
+    if not (position.isdecimal() and index.isdecimal() and len(position) < _DIGITS_MAX):
+        raise NotThereError("there is no such event")
+    found = visit.parts.browser.at((int(position), int(index)))
+    if found is None or found.event.source != slug:
+        raise NotThereError("there is no such event")
+    return visit.part("debugger_row_body.html", seen=found)
+
+
+HANDLERS = (show_debugger, stream, show_row)

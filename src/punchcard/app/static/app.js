@@ -142,22 +142,23 @@
       if (paused) state.textContent = waiting.size ? `Paused, ${waiting.size} new` : "Paused";
     };
     const matches = (row) => row.dataset.search.includes(search.value.trim().toLowerCase());
-    const put = (id, html) => {
-      const holder = document.createElement("template");
-      holder.innerHTML = html.trim();
-      const row = holder.content.firstElementChild;
-      const standing = document.getElementById(id);
+    const put = (row) => {
+      const standing = document.getElementById(row.id);
       row.hidden = !matches(row);
-      if (standing) {
-        row.open = standing.open;
-        standing.replaceWith(row);
-      } else {
+      if (standing?.open) {
+        // What somebody reads stays as it is; only what became of it is new.
+        standing.querySelector(".live-fates").replaceWith(row.querySelector(".live-fates"));
+        return;
+      }
+      if (standing) standing.replaceWith(row);
+      else {
         row.classList.add("is-new");
         list.prepend(row);
       }
+      htmx.process(row);
     };
     const show = () => {
-      for (const [id, html] of waiting) put(id, html);
+      for (const row of waiting.values()) put(row);
       waiting = new Map();
       while (list.children.length > KEPT) list.lastElementChild.remove();
       if (list.children.length) debug.querySelector("[data-debugger-empty]").hidden = true;
@@ -185,7 +186,9 @@
       state.textContent = "Connecting";
     });
     stream.addEventListener("events", (event) => {
-      for (const { id, html } of JSON.parse(event.data)) waiting.set(id, html);
+      const holder = document.createElement("template");
+      holder.innerHTML = JSON.parse(event.data);
+      for (const row of [...holder.content.children]) waiting.set(row.id, row);
       if (paused) say();
       else show();
     });

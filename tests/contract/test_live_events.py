@@ -1,0 +1,106 @@
+"""The promise of the live debugger: whatever comes is shown once, and again when something becomes of it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from punchcard.operations.live import LiveEvents
+from punchcard.testing.public_api import PublicApiServer
+from punchcard.traces.tail import Tail
+
+pytestmark = pytest.mark.anyio
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "token"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+"""
+SECONDS = 10
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
+        yield server
+
+
+class Watcher:
+    """Sees what the debugger shows: per message id its fates, in the order in which they were told."""
+
+    def __init__(self, world: PublicApiServer) -> None:
+        live = LiveEvents(tail=Tail(log=world.log, store=world.store), browser=world.browser)
+        self._stream = live.watch()
+        self.told: dict[str, list[str]] = {}
+
+    async def until(self, message_id: str, fate: str) -> None:
+        async with asyncio.timeout(SECONDS):
+            while fate not in self.told.get(message_id, []):
+                for one in await anext(self._stream):
+                    said = ",".join(str(fate.reason or fate.fate) for fate in one.fates)
+                    self.told.setdefault(one.event.message_id, []).append(said)
+
+    async def close(self) -> None:
+        await self._stream.aclose()
+
+
+def event(name: str, number: int = 0) -> dict[str, object]:
+    return {"userId": "u", "event": name, "messageId": f"m-{number}", "properties": {"email": "ann@example.com"}}
+
+
+async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: PublicApiServer) -> None:
+    watcher = Watcher(world)
+    first = asyncio.create_task(watcher.until("m-1", "not_routed_yet"))
+    await asyncio.sleep(0.5)
+    world.send(event("Checked In", 1))
+    await first
+    await asyncio.to_thread(world.route)
+    await watcher.until("m-1", "pending")
+    await asyncio.to_thread(world.deliver)
+    await watcher.until("m-1", "delivered")
+    await watcher.close()
+    assert watcher.told["m-1"] == ["not_routed_yet", "pending", "delivered"]
+
+
+async def test_fates_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:
+    watcher = Watcher(world)
+    first = asyncio.create_task(watcher.until("m-2", "not_routed_yet"))
+    await asyncio.sleep(0.5)
+    world.send(event("Locker Opened", 2))
+    await first
+
+    def at_once() -> None:
+        world.route()
+        world.feed_lake()
+
+    await asyncio.to_thread(at_once)
+    await watcher.until("m-2", "not_allowlisted")
+    await watcher.close()
+
+
+async def test_a_flood_is_sampled_and_what_comes_after_it_is_shown(world: PublicApiServer) -> None:
+    watcher = Watcher(world)
+    first = asyncio.create_task(watcher.until("m-0", "not_routed_yet"))
+    await asyncio.sleep(0.5)
+    world.send(event("Checked In"))
+    await first
+    await asyncio.to_thread(lambda: world.send(*(event("Flood", number) for number in range(10, 3_000))))
+    await asyncio.to_thread(lambda: world.send(event("Last", 9_999)))
+    await watcher.until("m-9999", "not_routed_yet")
+    await watcher.close()
