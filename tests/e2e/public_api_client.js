@@ -5,6 +5,9 @@ const PublicAPI = require('@segment/public-api-sdk-typescript')
 const apis = PublicAPI.configureApis(process.env.TOKEN)
 for (const api of Object.values(apis)) api.basePath = `${process.argv[2]}/api`
 const { workspaces, catalog, sources, destinations, destinationFilters } = apis
+// Of all its parts only this one is not set up with the others.
+const deliveryOverview = new PublicAPI.DeliveryOverviewApi(`${process.argv[2]}/api`)
+deliveryOverview.accessToken = process.env.TOKEN
 const told = {}
 
 async function tell(name, promise) {
@@ -56,6 +59,20 @@ async function main() {
     filter: { if: filter.if, actions: filter.actions }, payload: { type: 'track', properties: { email: 'a@gym.example' } }
   }))
   await tell('getFilterUnknown', destinationFilters.getFilterInDestination(id, 'flt_none'))
+
+  const hour = 3600 * 1000
+  const [begin, end] = [Date.now() - hour, Date.now() + hour].map((one) => new Date(one).toISOString())
+  const page = { count: 10 }
+  await tell('received', deliveryOverview.getIngressSuccessMetricsFromDeliveryOverview(
+    'website', begin, end, 'hour', page, ['eventName', 'eventType']
+  ))
+  await tell('delivered', deliveryOverview.getEgressSuccessMetricsFromDeliveryOverview(
+    'website', 'perkville', begin, end, 'minute', page, ['eventName'], { eventName: ['Checked In'] }
+  ))
+  await tell('failed', deliveryOverview.getEgressFailedMetricsFromDeliveryOverview(
+    'website', 'perkville', begin, end, 'hour', page, ['discardReason']
+  ))
+  await tell('metrics', destinations.listDeliveryMetricsSummaryFromDestination('perkville', 'website'))
   console.log(JSON.stringify(told))
 }
 

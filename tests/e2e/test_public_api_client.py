@@ -37,6 +37,11 @@ def told(product: ProductProcess) -> dict[str, Any]:
         if os.environ.get("CI") == "true":
             pytest.fail("Segment's client is not installed: run `make browser`")
         pytest.skip("Segment's client is not installed: run `make browser`")
+    properties = {"email": "counted@example.com"}
+    product.track("Checked In", properties, messageId="counted")
+    product.track("Locker Opened", properties, messageId="refused")
+    product.wait_for_fate("counted", "delivered")
+    product.wait_for_fate("refused", "refused")
     done = subprocess.run(
         [str(NODE), "--no-deprecation", str(SCRIPT), product.url],
         env={**os.environ, "NODE_PATH": str(MODULES), "TOKEN": product.token},
@@ -107,6 +112,17 @@ def test_filters(told: dict[str, Any]) -> None:
     assert told["getFilterUnknown"]["status"] == 404
 
 
+def test_delivery_in_numbers(told: dict[str, Any]) -> None:
+    by_name = {(one["eventName"], one["eventType"]): one["total"] for one in told["received"]["dataset"]}
+    assert by_name == {("Checked In", "track"): 1, ("Locker Opened", "track"): 1}
+    (delivered,) = told["delivered"]["dataset"]
+    assert (delivered["eventName"], delivered["total"], len(delivered["series"])) == ("Checked In", 1, 1)
+    (failed,) = told["failed"]["dataset"]
+    assert (failed["discardReason"], failed["total"], told["failed"]["total"]) == ("not_allowlisted", 1, 1)
+    metrics = told["metrics"]["deliveryMetricsSummary"]["metrics"]
+    assert {one["metricName"]: one["total"] for one in metrics}["successes"] == 1
+
+
 def test_what_the_client_has_set_up_awards_points(
     told: dict[str, Any], product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
@@ -118,7 +134,7 @@ def test_what_the_client_has_set_up_awards_points(
     fate = product.wait_for_fate("ann@home.example", "delivered")
     assert fate["destination"] == "perkville-2"
     assert product.wait_for_fate("boss@gym.example", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
-    assert [one["email"] for one in sandbox.transactions()] == ["ann@home.example"]
+    assert [one["email"] for one in sandbox.transactions()] == ["counted@example.com", "ann@home.example"]
 
 
 def test_the_rest_of_a_life(told: dict[str, Any], product: ProductProcess) -> None:

@@ -1,5 +1,6 @@
 """Questions that an operator asks of a partner, about settings that need not be saved yet."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -10,6 +11,7 @@ from punchcard.errors import DeliveryError
 from punchcard.workspace.snapshot import RoutedDestination
 
 _OFFERS_REMEMBERED_SECONDS = 600.0
+_OFFERS_ASKED_AGAIN_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -55,6 +57,7 @@ class OfferMemory:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[float, Sequence[Offer]]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def read(self, destination: RoutedDestination, *, fresh: bool = False) -> tuple[Sequence[Offer], str | None]:
         """As `list_offers`, remembered.
@@ -70,6 +73,20 @@ class OfferMemory:
         if problem is None:
             self._known[key] = (self._clock.monotonic() + _OFFERS_REMEMBERED_SECONDS, offers)
         return offers, problem
+
+    def ask_meanwhile(self, destination: RoutedDestination) -> None:
+        """Have the offers read for later, if they are not known and nobody asks already. Within a running loop."""
+        key = (destination.slug, destination.fingerprint)
+        if key in self._asking or self._clock.monotonic() < self._known.get(key, (0.0, ()))[0]:
+            return
+        # One that has just failed is not asked again with every page.
+        self._asking[key] = asyncio.create_task(self._ask(destination))
+
+    async def _ask(self, destination: RoutedDestination) -> None:
+        _, problem = await self.read(destination)
+        if problem is not None:
+            await asyncio.sleep(_OFFERS_ASKED_AGAIN_SECONDS)
+        del self._asking[destination.slug, destination.fingerprint]
 
     def points_of(self, slug: str, value: str) -> Decimal | None:
         """What one unit of an offer gave when it was last read; None if it was not, or the partner did not say."""

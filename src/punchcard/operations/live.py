@@ -1,6 +1,7 @@
 """The newest events as they come in: read from the log's end while somebody watches, one reader for all who do."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
@@ -13,6 +14,8 @@ from punchcard.traces.browse import EventBrowser, Place, SeenEvent
 from punchcard.traces.tail import NOT_ROUTED, Tail
 
 _EVERY_SECONDS = 0.25
+_AT_LEAST_EVERY_SECONDS = 0.8
+_REST = 9
 _EVENTS_MAX = 500  # as many as Segment's debugger keeps; of more at once only the newest are shown
 _QUEUE_MAX = 64
 _GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
@@ -49,6 +52,7 @@ class LiveEvents:
         self._after = await asyncio.to_thread(self._tail.last_position)
         shown: dict[Place, str] = {}
         while self._watchers:
+            begun = time.monotonic()
             try:
                 seen = await asyncio.to_thread(self._step)
             except StorageError as error:
@@ -63,7 +67,9 @@ class LiveEvents:
                     if queue.full():  # a browser that does not read: it gets the newest when it does
                         queue.get_nowait()
                     queue.put_nowait(news)
-            await asyncio.sleep(_EVERY_SECONDS)
+            # A look takes no more than a tenth of the time, however much comes in.
+            took = time.monotonic() - begun
+            await asyncio.sleep(min(max(_EVERY_SECONDS, took * _REST), _AT_LEAST_EVERY_SECONDS))
 
     def _step(self) -> list[SeenEvent]:
         self._read_on()

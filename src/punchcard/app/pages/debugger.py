@@ -1,5 +1,6 @@
 """The live debugger of a source: its events as they come in, with what becomes of each."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -34,7 +35,8 @@ async def stream(visit: Visiting, slug: FromPath[str]) -> ServerSentEvent:
         async for news in visit.parts.live.watch():
             own = [one for one in news if one.event.source == slug]
             if own:
-                rows = visit.renderer.render("debugger_rows.html", {"visit": visit, "events": own})
+                values = {"visit": visit, "events": own}
+                rows = await asyncio.to_thread(visit.renderer.render, "debugger_rows.html", values)
                 yield ServerSentEventMessage(data=json.dumps(rows), event="events")
             elif not news:
                 yield ServerSentEventMessage(comment="still here")

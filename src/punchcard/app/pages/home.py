@@ -1,5 +1,6 @@
 """The first page: how it goes, and what needs a person."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,6 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import FieldType
 from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
 from punchcard.operations.overview import read_series
-from punchcard.operations.threads import in_thread
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
@@ -32,9 +32,15 @@ class Step:
 
 
 @get("/")
-@in_thread
-def show_home(visit: Visiting) -> Page:
-    """How it goes."""
+async def show_home(visit: Visiting) -> Page:
+    """How it goes. What a perk's unit gives is asked meanwhile, and shown the next time."""
+    for destination in (await asyncio.to_thread(visit.parts.current)).destinations.values():
+        if destination.destination.enabled:
+            visit.offers.ask_meanwhile(destination)
+    return await asyncio.to_thread(_home, visit)
+
+
+def _home(visit: Visit) -> Page:
     parts, period = visit.parts, period_of(visit)
     workspace, snapshot = parts.workspace(), parts.current()
     with parts.store.reading() as work:
