@@ -94,6 +94,21 @@ async def test_fates_that_went_to_the_lake_between_two_looks_are_shown(world: Pu
     await watcher.close()
 
 
+async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world: PublicApiServer) -> None:
+    watcher = Watcher(world)
+    numbers = range(100, 105)
+    first = asyncio.create_task(watcher.until("m-104", "not_allowlisted"))
+    await asyncio.sleep(0.5)
+    for number in numbers:
+        # In one go, so that no look comes in between.
+        world.send(event("Locker Opened", number))
+        world.route()
+        world.feed_lake()
+    await first
+    assert set(watcher.told) == {f"m-{number}" for number in numbers}
+    await watcher.close()
+
+
 async def test_a_flood_is_sampled_and_what_comes_after_it_is_shown(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-0", "not_routed_yet"))

@@ -86,8 +86,8 @@ class LiveEvents:
         if last <= self._after:
             return
         fresh: list[LakeEvent] = []
-        for one in self._tail.newest():
-            if one.log_position <= self._after or len(fresh) == _EVENTS_MAX:
+        for one in self._tail.newest(after=self._after):
+            if len(fresh) == _EVENTS_MAX:
                 break
             fresh.append(one)
         self._after = max(last, *(one.log_position for one in fresh)) if fresh else last

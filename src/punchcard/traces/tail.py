@@ -66,12 +66,16 @@ class Tail:
                     source, fates = _fates_at(routed_at, record.position, index)
                     yield _seen(item, record, index, source, fates)
 
-    def newest(self, *, may_hold: Callable[[LogRecord], bool] = lambda _: True) -> Iterator[LakeEvent]:
+    def newest(
+        self, *, after: int | None = None, may_hold: Callable[[LogRecord], bool] = lambda _: True
+    ) -> Iterator[LakeEvent]:
         """The same events from the newest on: for lists, which end when they are full.
 
         Of records that wait for routing only the newest are read: a backlog of millions has no fates to show yet.
 
         Args:
+            after: Everything behind this log position, of which the lake may hold some; their fates are then not here,
+                and they count as not routed. None for what the lake may not hold yet.
             may_hold: False for a record that need not be parsed.
 
         Raises:
@@ -79,11 +83,14 @@ class Tail:
         """
         with self._store.reading() as connection:
             routed = position_of(connection, ROUTING)
-            batches = fates_after(connection, 0, batches_max=_FATE_BATCHES)
+            batches = fates_after(connection, after or 0, batches_max=_FATE_BATCHES)
         routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
         last = self._log.last_position()
         begin = batches[0].records[0].position - 1 if batches else routed
-        for low, high in ((max(routed, last - _UNROUTED_MAX), last), (begin, min(routed, last))):
+        ranges = [(max(routed, last - _UNROUTED_MAX), last), (begin, min(routed, last))]
+        if after is not None:
+            ranges = [(max(after, last - _UNROUTED_MAX), last)]
+        for low, high in ranges:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
                 for record in reversed(self._between(lower, high)):
