@@ -165,7 +165,12 @@ class _Visitors:
         """What a handler or the framework refuses."""
         if error.status_code == 404:
             if "text/html" not in request.headers.get("accept", ""):
-                missing = {"type": "not-found", "message": "there is nothing at this path"}
+                missing = {
+                    "type": "not-found",
+                    "message": "there is nothing at this path",
+                    "field": None,
+                    "status": 404,
+                }
                 return Response({"errors": [missing]}, status_code=404, media_type="application/json")
             return self._error(request, 404, "There is no such page", "Its address may have been mistyped.")
         titles = {403: "You may not do this", 405: "This cannot be done here", 413: "That is too much at once"}

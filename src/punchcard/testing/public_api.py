@@ -220,6 +220,6 @@ class PublicApiServer:
         app, api = build_app(parts), build_api(parts)
 
         async def both(scope: Any, receive: Any, send: Any) -> None:
-            await (api if scope["path"].startswith("/api/") else app)(scope, receive, send)
+            await (api if f"{scope['path']}/".startswith("/api/") else app)(scope, receive, send)
 
         return both

@@ -1,0 +1,101 @@
+"""The OpenAPI document keeps its word: schemathesis asks every call as the document allows, and as it forbids."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "token"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+[[destinations.filters]]
+title = "no staff"
+if = "contains( properties.email, '@staff.example' )"
+actions = [{ type = "DROP" }]
+"""
+EXAMPLES_PER_CALL = 20
+# Not among them: whether all that the schema allows is accepted. A call may name what is not there, or must stay.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+    ignored_auth,
+]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+    folder = tmp_path_factory.mktemp("schema")
+    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+        event = {"userId": "a", "event": "Checked In", "messageId": "m-1", "properties": {"email": "a@example.com"}}
+        server.send(event)
+        server.route()
+        server.deliver()
+        yield server
+
+
+def test_every_answer_is_one_that_the_document_names(api: PublicApiServer) -> None:
+    document = schemathesis.openapi.from_url(f"http://127.0.0.1:{api.port}/api/openapi.json")
+    broken: dict[str, str] = {}
+    asked = 0
+    for found in document.get_all_operations():
+        operation = found.ok()
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            asked += 1
+            try:
+                _ask(operation, mode, api.token)
+            except Unsatisfiable:
+                assert mode is GenerationMode.NEGATIVE, (
+                    operation.path
+                )  # a call that takes nothing cannot be asked wrongly
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # all that is broken is told at once
+                broken[f"{operation.method.upper()} {operation.path} {mode}"] = str(error)[:1500]
+    assert asked > 2 * 30
+    assert not broken, "\n\n".join(f"{name}\n{said}" for name, said in broken.items())
+
+
+def _ask(operation: Any, mode: GenerationMode, token: str) -> None:
+    @settings(
+        max_examples=EXAMPLES_PER_CALL,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, checks=CHECKS)
+
+    ask()
