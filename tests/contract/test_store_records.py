@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -174,6 +175,39 @@ def test_the_ledger_is_paged_newest_first_and_filtered(store: Store) -> None:
         assert [one.effect_key for one in parked] == ["k2", "k1"]
         assert ledger.count(connection, LedgerQuestion(destination=DESTINATION)) == 9
         assert ledger.count(connection, LedgerQuestion(destination=DESTINATION, states=[EffectState.PENDING])) == 6
+
+
+def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None:
+    clock = ManualClock()
+    start = clock.now()
+    with store.unit_of_work() as work:
+        new = [
+            new_effect(f"t{number}", order_id=f"o{number}", received_at=start + timedelta(hours=number))
+            for number in range(6)
+        ]
+        outbox.add(work, new, now=start)
+    asked = LedgerQuestion(destination=DESTINATION)
+
+    def keys(**more: object) -> list[str]:
+        with store.reading() as work:
+            question = replace(asked, **more)  # type: ignore[arg-type]
+            found = [one.effect_key for one in ledger.page(work, question, count=99)]
+            assert ledger.count(work, question) == len(found)
+            assert ledger.count(work, question, at_most=2) == min(2, len(found))
+            assert len(ledger.ids(work, question)) == len(found)
+            return found
+
+    hour = timedelta(hours=1)
+    assert keys(begin=start + 2 * hour, end=start + 4 * hour) == ["t3", "t2"]
+    assert keys(begin=start + 99 * hour) == []
+    assert keys(begin=start, states=[EffectState.PENDING, EffectState.RETRYING])[0] == "t5"
+    assert keys(order_id="o4", sources=["website"]) == ["t4"]
+    assert keys(order_id="o4", sources=["till"]) == []
+    assert keys(reason="perk_unknown") == []
+    assert len(keys(event_name="Order Completed")) == 6
+    with store.reading() as work:
+        assert ledger.customers_like(work, "ANN", limit=9) == ["ann@example.com"]
+        assert ledger.customers_like(work, "bob", limit=9) == []
 
 
 def test_what_needs_a_person_is_found_by_destination_reason_and_message(store: Store) -> None:

@@ -117,7 +117,7 @@ class Visit:
         if self.request.headers.get("hx-request"):
             response = Response("", status_code=200, headers={"HX-Redirect": target})
         if notices:
-            text = quote(json.dumps(list(notices))[:_NOTICE_CHARACTERS_MAX] if _fits(notices) else '["saved"]')
+            text = quote(_fitting(notices))
             response.set_cookie(NOTICE_COOKIE, text, max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/")
         return response
 
@@ -162,5 +162,9 @@ def local_path(text: str) -> str:
     return text if is_ours and "\\" not in text and text.isprintable() else "/"
 
 
-def _fits(notices: Sequence[str]) -> bool:
-    return len(json.dumps(list(notices))) <= _NOTICE_CHARACTERS_MAX
+def _fitting(notices: Sequence[str]) -> str:
+    """As many of the sentences as a cookie holds, as JSON text; of a first one that is too long, its beginning."""
+    kept = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
+    while len(text := json.dumps(kept)) > _NOTICE_CHARACTERS_MAX and len(kept) > 1:
+        kept.pop()
+    return text

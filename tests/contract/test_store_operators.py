@@ -1,0 +1,106 @@
+"""The promise of operators and sessions on both engines: one owner at first, always one, and no session without end."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from punchcard.errors import ConfigurationError
+from punchcard.store.engine import Store
+from punchcard.store.operators import (
+    FAILURES_REMEMBERED,
+    SESSION_IDLE,
+    Operator,
+    begin_session,
+    change_operator,
+    count_failures,
+    count_operators,
+    create_operator,
+    end_session,
+    forget_failures,
+    note_failure,
+    operator_by_email,
+    operator_of_session,
+    remove_operator,
+)
+from punchcard.store.tokens import Role
+from punchcard.testing.clock import ManualClock
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def add(store: Store, clock: ManualClock, email: str, role: Role = Role.OWNER, *, is_first: bool = False) -> Operator:
+    with store.unit_of_work() as work:
+        return create_operator(
+            work, email=email, name=email, role=role, password="hash", clock=clock, is_first=is_first
+        )
+
+
+def test_there_is_one_first_owner(store: Store, clock: ManualClock) -> None:
+    add(store, clock, "Olga@Acme.example", is_first=True)
+    with pytest.raises(ConfigurationError, match="has an owner already"):
+        add(store, clock, "mallory@evil.example", is_first=True)
+    with store.reading() as work:
+        assert count_operators(work) == 1
+        found = operator_by_email(work, " OLGA@acme.example ")
+    assert found is not None
+    assert found.email == "olga@acme.example"
+
+
+def test_an_email_is_one_operator(store: Store, clock: ManualClock) -> None:
+    add(store, clock, "a@acme.example")
+    with pytest.raises(ConfigurationError, match="is an operator already"):
+        add(store, clock, "A@acme.example")
+
+
+def test_there_is_always_an_owner(store: Store, clock: ManualClock) -> None:
+    olga = add(store, clock, "olga@acme.example", is_first=True)
+    lou = add(store, clock, "lou@acme.example", Role.READ_ONLY)
+    with pytest.raises(ConfigurationError, match="last owner"), store.unit_of_work() as work:
+        change_operator(work, olga.id, role=Role.EDITOR)
+    with pytest.raises(ConfigurationError, match="last owner"), store.unit_of_work() as work:
+        remove_operator(work, olga.id)
+    with store.unit_of_work() as work:
+        change_operator(work, lou.id, role=Role.OWNER)
+        remove_operator(work, olga.id)
+    with store.reading() as work:
+        assert count_operators(work) == 1
+
+
+def test_a_session_is_its_operators_until_it_ends(store: Store, clock: ManualClock) -> None:
+    olga = add(store, clock, "olga@acme.example")
+    with store.unit_of_work() as work:
+        first, second = begin_session(work, olga, clock=clock), begin_session(work, olga, clock=clock)
+    assert operator_of_session(store, first, clock=clock) is not None
+    assert operator_of_session(store, "a guess", clock=clock) is None
+    with store.unit_of_work() as work:
+        end_session(work, first)
+    assert operator_of_session(store, first, clock=clock) is None
+    clock.advance((SESSION_IDLE - timedelta(minutes=1)).total_seconds())
+    assert operator_of_session(store, second, clock=clock) is not None  # and this counts as use
+    clock.advance((SESSION_IDLE - timedelta(minutes=1)).total_seconds())
+    assert operator_of_session(store, second, clock=clock) is not None
+    with store.unit_of_work() as work:
+        change_operator(work, olga.id, password="other")
+    assert operator_of_session(store, second, clock=clock) is None
+
+
+def test_failures_are_forgotten_in_time_or_at_once(store: Store, clock: ManualClock) -> None:
+    with store.unit_of_work() as work:
+        note_failure(work, ["olga 192.0.2.1", "192.0.2.1"], clock=clock)
+        note_failure(work, ["lou 192.0.2.1", "192.0.2.1"], clock=clock)
+        assert count_failures(work, "192.0.2.1", clock=clock) == 2
+        forget_failures(work, "olga 192.0.2.1")
+        assert count_failures(work, "olga 192.0.2.1", clock=clock) == 0
+        clock.advance(FAILURES_REMEMBERED.total_seconds() + 1)
+        assert count_failures(work, "192.0.2.1", clock=clock) == 0
