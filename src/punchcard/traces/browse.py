@@ -9,11 +9,13 @@ from punchcard.lake.reader import EventQuestion, LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.store.engine import Store
+from punchcard.store.fates import FateKind
 from punchcard.traces.story import FateStory, effects_met, fate_story
 from punchcard.traces.tail import Tail
 
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
+_UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
 Place = tuple[int, int]
 """Log position and index: where an event stands."""
@@ -71,7 +73,15 @@ class EventBrowser:
             StorageError: log, lake or store is away.
         """
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
-        found = self._late(lambda one: _matches(one, question), needle=question.name, limit=limit, before=before)
+        # What waits for routing has no fate yet, so none of it is what is asked for.
+        unrouted_max = _UNROUTED_MAX if question.fate in (None, FateKind.PENDING) else 0
+        found = self._late(
+            lambda one: _matches(one, question),
+            needle=question.name,
+            limit=limit,
+            before=before,
+            unrouted_max=unrouted_max,
+        )
         if len(found) <= limit:
             found += self._lake.page(question, limit=limit + 1, before=before)
         return self._page(found, limit=limit, before=before)
@@ -142,7 +152,13 @@ class EventBrowser:
         return found
 
     def _late(
-        self, matches: Callable[[LakeEvent], bool], *, needle: str | None, limit: int, before: Place | None
+        self,
+        matches: Callable[[LakeEvent], bool],
+        *,
+        needle: str | None,
+        limit: int,
+        before: Place | None,
+        unrouted_max: int = _UNROUTED_MAX,
     ) -> list[LakeEvent]:
         """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
 
@@ -156,7 +172,8 @@ class EventBrowser:
             return b"\\" in body or wanted in body.lower()
 
         found: list[LakeEvent] = []
-        for one in self._tail.newest(may_hold=may_hold) if wanted else self._tail.newest():
+        late = self._tail.newest(unrouted_max=unrouted_max, may_hold=may_hold if wanted else lambda _: True)
+        for one in late:
             if matches(one) and (before is None or (one.log_position, one.event_index) < before):
                 found.append(one)
                 if len(found) > limit:

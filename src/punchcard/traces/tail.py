@@ -67,7 +67,11 @@ class Tail:
                     yield _seen(item, record, index, source, fates)
 
     def newest(
-        self, *, after: int | None = None, may_hold: Callable[[LogRecord], bool] = lambda _: True
+        self,
+        *,
+        after: int | None = None,
+        unrouted_max: int = _UNROUTED_MAX,
+        may_hold: Callable[[LogRecord], bool] = lambda _: True,
     ) -> Iterator[LakeEvent]:
         """The same events from the newest on: for lists, which end when they are full.
 
@@ -76,6 +80,7 @@ class Tail:
         Args:
             after: Everything behind this log position, of which the lake may hold some; their fates are then not here,
                 and they count as not routed. None for what the lake may not hold yet.
+            unrouted_max: How many records that wait for routing are read at most.
             may_hold: False for a record that need not be parsed.
 
         Raises:
@@ -87,9 +92,9 @@ class Tail:
         routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
         last = self._log.last_position()
         begin = batches[0].records[0].position - 1 if batches else routed
-        ranges = [(max(routed, last - _UNROUTED_MAX), last), (begin, min(routed, last))]
+        ranges = [(max(routed, last - unrouted_max), last), (begin, min(routed, last))]
         if after is not None:
-            ranges = [(max(after, last - _UNROUTED_MAX), last)]
+            ranges = [(max(after, last - unrouted_max), last)]
         for low, high in ranges:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
