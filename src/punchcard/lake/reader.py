@@ -273,7 +273,11 @@ class LakeReader:
         paths = [self._place.full(file.path) for file in files]
         try:
             with self._cursor() as cursor:
-                return cursor.execute(sql, [paths, *values]).fetchall()
+                try:
+                    return cursor.execute(sql, [paths, *values]).fetchall()
+                except duckdb.BinderException:
+                    # None of these files has the column: all are of before emails were kept.
+                    return cursor.execute(_without_email(sql), [paths, *values]).fetchall()
         except duckdb.Error as error:
             raise StorageError(f"the lake at {self._place.url} cannot be read: {error}") from error
 
@@ -320,6 +324,10 @@ def _may_hold(file: DataFile, question: EventQuestion, before: tuple[int, int] |
         and (question.end is None or file.day <= question.end.date())
         and (before is None or file.first_position <= before[0])
     )
+
+
+def _without_email(sql: str) -> str:
+    return sql.replace(" email, ", " NULL::VARCHAR AS email, ").replace(" email = ?", " NULL::VARCHAR = ?")
 
 
 def _json(value: str | None) -> str:

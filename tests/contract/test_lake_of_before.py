@@ -1,0 +1,89 @@
+"""The promise to who has a lake already: a table of before emails were kept goes on, and nothing of it is lost."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.transaction import AddAction
+
+from punchcard.clock import from_micros
+from punchcard.events.parse import read_request
+from punchcard.lake.reader import EventQuestion, LakeReader
+from punchcard.lake.schema import LakeRows, file_schema, table_schema
+from punchcard.lake.writer import LakeWriter
+
+MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
+DAY = date(2026, 1, 2)
+
+
+def rows_of(position: int) -> LakeRows:
+    body = {
+        "type": "track",
+        "event": "Checked In",
+        "userId": f"u{position}",
+        "messageId": f"m{position}",
+        "properties": {"email": f"U{position}@example.com"},
+    }
+    received_at = from_micros(MIDNIGHT)
+    batch = json.dumps({"batch": [body]}).encode()
+    items = read_request(batch, call="batch", received_at=received_at, position=position)
+    rows = LakeRows()
+    rows.add_record(items, source="website", received_at=MIDNIGHT, position=position, fates=["[]"])
+    return rows
+
+
+def without_email(schema: pa.Schema) -> pa.Schema:
+    return schema.remove(schema.get_field_index("email"))
+
+
+def make_lake_of_before(folder: Path, *, records: int) -> None:
+    """A table as it was made before: without the column, a file a commit."""
+    configuration = {"delta.checkpointInterval": "50"}
+    schema = Schema.from_arrow(without_email(table_schema()))
+    DeltaTable.create(str(folder), schema, partition_by=["day"], configuration=configuration)
+    for position in range(1, records + 1):
+        path = f"day={DAY.isoformat()}/{position:020}.parquet"
+        (folder / path).parent.mkdir(exist_ok=True)
+        batch = rows_of(position).to_arrow()
+        table = pa.Table.from_batches([batch.select(without_email(file_schema()).names)])
+        pq.write_table(table, folder / path)
+        bounds = {"minValues": {"log_position": position}, "maxValues": {"log_position": position}}
+        statistics = json.dumps({"numRecords": 1, **bounds, "nullCount": {"log_position": 0}})
+        size = (folder / path).stat().st_size
+        delta = DeltaTable(str(folder))
+        delta.create_write_transaction(
+            [AddAction(path, size, {"day": DAY.isoformat()}, 0, True, statistics)],
+            mode="append",
+            schema=delta.schema(),
+            partition_by=["day"],
+            commit_properties=CommitProperties(app_transactions=[Transaction("punchcard", position, 0)]),
+        )
+
+
+def test_a_lake_of_before_is_read_goes_on_and_is_merged(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    make_lake_of_before(folder, records=10)
+    url = str(folder)
+    assert [one.email for one in LakeReader(url).find("m3")] == [None]
+    assert len(LakeReader(url).page(EventQuestion(), limit=99)) == 10
+    assert LakeReader(url).of_person(email="u3@example.com", limit=9) == []
+    assert [one.message_id for one in LakeReader(url).of_person(user_id="u3", limit=9)] == ["m3"]
+
+    writer = LakeWriter(url)
+    assert writer.last_position() == 10
+    for position in range(11, 21):
+        writer.append(rows_of(position), first_position=position, last_position=position)
+    assert len(list(folder.glob("day=*/*.parquet"))) == 20
+    assert writer.compact() > 0
+
+    reader = LakeReader(url)
+    assert [one.message_id for one in reader.page(EventQuestion(), limit=99)] == [f"m{n}" for n in range(20, 0, -1)]
+    assert [one.message_id for one in reader.of_person(email="u15@example.com", limit=9)] == ["m15"]
+    assert [one.message_id for one in reader.of_person(user_id="u3", limit=9)] == ["m3"]
+    by_others = DeltaTable(url).to_pyarrow_table(columns=["message_id", "email"]).to_pylist()
+    assert {one["message_id"]: one["email"] for one in by_others}["m15"] == "u15@example.com"
+    assert sum(one["email"] is None for one in by_others) == 10
