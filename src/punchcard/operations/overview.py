@@ -90,7 +90,8 @@ def read_pipeline(
         ],
         decided=[_stage(own, fate, destination) for fate in _DECIDED],
         ended=ended,
-        waiting=planned - sum(one.count for one in ended),
+        # What was planned before counts were kept has ended in them all the same.
+        waiting=max(0, planned - sum(one.count for one in ended)),
         p95=latency_percentile(work, _P95, begin=begin, end=end, destination=destination),
     )
 

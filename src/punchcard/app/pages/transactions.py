@@ -103,7 +103,8 @@ def _total(work: Connection, question: ledger.LedgerQuestion) -> int:
         if question.reason is not None or question.event_name is not None:
             return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
         planned = [FateKind.PENDING]
-        return _counted(work, question, planned, begin, end) - _counted(work, question, _ENDS, begin, end)
+        open_ = _counted(work, question, planned, begin, end) - _counted(work, question, _ENDS, begin, end)
+        return max(0, open_)  # as the overview says
     if question.states and not any(state.is_open for state in question.states):
         return _counted(work, question, question.states, begin, end)
     return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
