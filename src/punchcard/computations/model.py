@@ -1,0 +1,289 @@
+"""What an audience or a computed trait asks, as a tree of small values; its JSON form is these structs, tagged by `kind`.
+
+`{"kind": "comparison", "left": {"kind": "events", "name": "Order Completed", "reducer": "count"}, "operator":
+"at_least", "right": [{"kind": "literal", "value": 1}]}` is `event('Order Completed').count() >= 1`.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final, Literal
+
+import msgspec
+
+MICROS: Final = {
+    "second": 1_000_000,
+    "minute": 60_000_000,
+    "hour": 3_600_000_000,
+    "day": 86_400_000_000,
+}
+"""Microseconds of each unit of time."""
+
+DAY_MICROS: Final = MICROS["day"]
+
+
+class Operator(StrEnum):
+    """How a value is compared; names as in Segment's language."""
+
+    EQUALS = "equals"
+    DIFFERS = "differs"  # only a value that exists differs
+    GREATER_THAN = "greater_than"
+    AT_LEAST = "at_least"
+    LESS_THAN = "less_than"
+    AT_MOST = "at_most"
+    EXISTS = "exists"
+    ABSENT = "absent"
+    CONTAINS = "contains"  # one of the texts as a part
+    OMITS = "omits"
+    STARTS_WITH = "starts_with"
+    ENDS_WITH = "ends_with"
+    ONE_OF = "one_of"
+    NONE_OF = "none_of"
+    BEFORE_DATE = "before_date"  # that day or earlier
+    AFTER_DATE = "after_date"  # that day or later
+    WITHIN_LAST = "within_last"  # today or one of the days before
+    WITHIN_NEXT = "within_next"
+    BEFORE_LAST = "before_last"  # that many days ago, or earlier
+    AFTER_NEXT = "after_next"
+
+
+SIGNS: Final = {
+    "=": Operator.EQUALS,
+    "!=": Operator.DIFFERS,
+    ">=": Operator.AT_LEAST,
+    "<=": Operator.AT_MOST,
+    ">": Operator.GREATER_THAN,
+    "<": Operator.LESS_THAN,
+}
+ORDERING: Final = frozenset({Operator.GREATER_THAN, Operator.AT_LEAST, Operator.LESS_THAN, Operator.AT_MOST})
+BY_DAYS: Final = frozenset({Operator.WITHIN_LAST, Operator.WITHIN_NEXT, Operator.BEFORE_LAST, Operator.AFTER_NEXT})
+BY_DATE: Final = frozenset({Operator.BEFORE_DATE, Operator.AFTER_DATE})
+OF_TEXT: Final = frozenset({Operator.CONTAINS, Operator.OMITS, Operator.STARTS_WITH, Operator.ENDS_WITH})
+OF_LIST: Final = frozenset({Operator.ONE_OF, Operator.NONE_OF})
+
+
+class Reducer(StrEnum):
+    """What many events of a person become."""
+
+    COUNT = "count"  # how many
+    SUM = "sum"
+    AVG = "avg"  # rounded to six decimals
+    MIN = "min"
+    MAX = "max"
+    MODE = "mode"  # the value that occurs most often; of several the first by alphabet
+    FIRST = "first"
+    LAST = "last"
+    UNIQUE = "unique"  # the distinct values, by alphabet
+    UNIQUE_COUNT = "unique_count"
+
+
+OF_NUMBERS: Final = frozenset({Reducer.SUM, Reducer.AVG})
+COUNTING: Final = frozenset({Reducer.COUNT, Reducer.UNIQUE_COUNT})
+
+
+class _Part(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True, omit_defaults=True):
+    """A part of a definition."""
+
+
+class Duration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A length of time as somebody wrote it: `7 days`."""
+
+    amount: int
+    unit: Literal["second", "minute", "hour", "day"]
+
+    @property
+    def micros(self) -> int:
+        """Microseconds; a day is 24 hours."""
+        return self.amount * MICROS[self.unit]
+
+
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which events count by their age: more than `begin` ago or exactly so, and less than `end`."""
+
+    end: Duration
+    begin: Duration | None = None
+
+
+class LiteralValue(_Part, frozen=True, tag="literal"):
+    """A text, a number, true or false."""
+
+    value: bool | int | float | str
+
+    @property
+    def is_number(self) -> bool:
+        """True for a number."""
+        return isinstance(self.value, int | float) and not isinstance(self.value, bool)
+
+    def decimal(self) -> Decimal:
+        """The number as it was written."""
+        return Decimal(str(self.value))
+
+    def text(self) -> str:
+        """The value as text is compared: `true` for true, a number as it is written."""
+        return ("true" if self.value else "false") if isinstance(self.value, bool) else str(self.value)
+
+
+class Property(_Part, frozen=True, tag="property"):
+    """A property of the event, `a.b` for a member inside; of the parent event in a funnel if so said."""
+
+    path: str
+    of_parent: bool = False
+
+
+class Context(_Part, frozen=True, tag="context"):
+    """A member of the event's context, such as `page.url`."""
+
+    path: str
+
+
+class Trait(_Part, frozen=True, tag="trait"):
+    """A trait of the person: custom or computed; an audience's key is true for its members."""
+
+    key: str
+
+
+class Events(_Part, frozen=True, tag="events"):
+    """The person's events of one name, reduced to one value.
+
+    Attributes:
+        name: The event's name; `Page Viewed` and `Screen Viewed` are page and screen calls.
+        where: Which of them; inside a parent's `where` this is a funnel's child.
+        window: Their age.
+        within_parent: For a child: how long behind the parent at most.
+        session: Only the latest run of events, each less than this behind the one before, none longer ago.
+        of: What is reduced; none for `count`.
+        min_frequency: For `mode`: how often a value must occur.
+        as_text: For `min` and `max`: by alphabet.
+        sources: Slugs of the only sources, or of those left out.
+    """
+
+    name: str
+    reducer: Reducer
+    of: Property | Context | None = None
+    where: "Condition | None" = None
+    window: Window | None = None
+    within_parent: Duration | None = None
+    session: Duration | None = None
+    min_frequency: int = 2
+    as_text: bool = False
+    sources: tuple[str, ...] = ()
+    sources_left_out: bool = False
+
+
+class Comparison(_Part, frozen=True, tag="comparison"):
+    """A value compared with others; `right` is empty for `exists` and `absent`."""
+
+    left: Events | Trait | Property | Context
+    operator: Operator
+    right: tuple[LiteralValue | Property | Trait, ...] = ()
+
+
+class Not(_Part, frozen=True, tag="not"):
+    """The opposite."""
+
+    condition: "Condition"
+
+
+class And(_Part, frozen=True, tag="and"):
+    """True if all are."""
+
+    conditions: "tuple[Condition, ...]"
+
+
+class Or(_Part, frozen=True, tag="or"):
+    """True if one is."""
+
+    conditions: "tuple[Condition, ...]"
+
+
+Condition = Comparison | Not | And | Or
+Definition = Comparison | Not | And | Or | Events
+"""A condition for an audience, events reduced to a value for a computed trait."""
+
+
+def all_events(part: Definition) -> Iterator[Events]:
+    """Every `event(…)` of a definition, a funnel's children behind their parent."""
+    match part:
+        case Events():
+            yield part
+            if part.where is not None:
+                yield from all_events(part.where)
+        case Comparison():
+            if isinstance(part.left, Events):
+                yield from all_events(part.left)
+        case Not():
+            yield from all_events(part.condition)
+        case And() | Or():
+            for one in part.conditions:
+                yield from all_events(one)
+
+
+def comparisons(part: Definition) -> Iterator[Comparison]:
+    """Every comparison of a definition, those inside `where` too."""
+    match part:
+        case Comparison():
+            yield part
+            if isinstance(part.left, Events):
+                yield from comparisons(part.left)
+        case Events():
+            if part.where is not None:
+                yield from comparisons(part.where)
+        case Not():
+            yield from comparisons(part.condition)
+        case And() | Or():
+            for one in part.conditions:
+                yield from comparisons(one)
+
+
+def trait_keys(part: Definition) -> set[str]:
+    """The traits that a definition asks for."""
+    found: set[str] = set()
+    for one in comparisons(part):
+        found.update(side.key for side in (one.left, *one.right) if isinstance(side, Trait))
+    return found
+
+
+def funnel_children(events: Events) -> list[Events]:
+    """The events in another's `where`: what the person did then, or did not."""
+    return [] if events.where is None else list(all_events(events.where))
+
+
+def depends_on_day(part: Definition) -> bool:
+    """True if the answer may change at midnight UTC though nothing happens."""
+    return any(one.operator in BY_DAYS for one in comparisons(part))
+
+
+def time_limits(part: Definition) -> set[tuple[str, int]]:
+    """When an event changes an answer by growing older: its name and the age in microseconds.
+
+    Age 0 is the moment at which an event dated in the future comes to pass.
+    """
+    limits: set[tuple[str, int]] = set()
+    for events in all_events(part):
+        ages = {0}
+        if events.window is not None:
+            ages.add(events.window.end.micros)
+            if events.window.begin is not None:
+                ages.add(events.window.begin.micros)
+        if events.session is not None:
+            ages.add(events.session.micros)
+        limits.update((events.name, age) for age in ages)
+    return limits
+
+
+def to_json(definition: Definition) -> bytes:
+    """The definition as JSON text."""
+    return msgspec.json.encode(definition)
+
+
+def from_json(text: bytes | str) -> Definition:
+    """The definition of a JSON text; not yet checked.
+
+    Raises:
+        msgspec.ValidationError: it is none, with the path of what is wrong.
+        msgspec.DecodeError: it is not JSON.
+    """
+    return _decoder.decode(text)
+
+
+_decoder: msgspec.json.Decoder[Definition] = msgspec.json.Decoder(Definition)

@@ -1,0 +1,374 @@
+"""Any number of definitions as one SQL statement over facts, traits and people: DuckDB's, and Spark's through sqlglot.
+
+The tables it asks, each one row a …:
+
+* `facts` event of a person: `profile`, `happened` (microseconds since 1970), `seq` (rises with the log, unique), `event`,
+  `source`, `properties` and `context` (JSON text), and `revenue`, `value`, `total` as decimals read from the properties;
+* `traits` trait of a person: `profile`, `name`, `text`;
+* `people` person: `profile`, `known` (more than an anonymous id leads to them);
+* `touched`, if asked so: `profile` of those whose answer is wanted.
+
+The answer has one row for each person for whom some definition holds or has a value: `profile` and a column `c0`, `c1` …
+for each definition; a condition's is true or false, a value's is null if there is none.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from punchcard.computations.conditions import Scope, comparison_of, json_text, number_of, path_of, text_of
+from punchcard.computations.model import (
+    COUNTING,
+    And,
+    Comparison,
+    Condition,
+    Context,
+    Definition,
+    Events,
+    Not,
+    Or,
+    Property,
+    Reducer,
+    Trait,
+    all_events,
+    funnel_children,
+    trait_keys,
+)
+
+_EARLIEST: Final = "STRUCT_PACK(a := happened, b := seq)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One definition to be answered.
+
+    Attributes:
+        definition: A condition, or events reduced to a value.
+        includes_anonymous: True to count people to whom nothing but an anonymous id leads.
+    """
+
+    definition: Definition
+    includes_anonymous: bool = False
+
+
+def statement(questions: Sequence[Question], *, now: int, only_touched: bool = False) -> str:
+    """The questions as one statement in DuckDB's SQL.
+
+    Args:
+        questions: At least one.
+        now: The moment for which it is asked, microseconds since 1970.
+        only_touched: True to ask for the people in `touched` only.
+    """
+    return _Compiler(now, only_touched=only_touched).statement(questions)
+
+
+def spark_statement(questions: Sequence[Question], *, now: int) -> str:
+    """The same statement in Spark's SQL."""
+    import sqlglot
+
+    return (
+        sqlglot.transpile(statement(questions, now=now), read="duckdb", write="spark")[0]
+        .replace("EPOCH_US(", "UNIX_MICROS(")
+        .replace("TIMESTAMPTZ", "TIMESTAMP")
+    )
+
+
+def value_json(definition: Definition, column: str) -> str:
+    """DuckDB's expression for the answer in a column as JSON text; null where there is none."""
+    if not isinstance(definition, Events):
+        return f"CASE WHEN {column} THEN 'true' END"
+    match definition.reducer:
+        case Reducer.COUNT | Reducer.UNIQUE_COUNT:
+            return f"CAST({column} AS VARCHAR)"
+        case Reducer.FIRST | Reducer.LAST | Reducer.MODE:
+            return f"CAST({column} AS VARCHAR)"
+        case Reducer.UNIQUE:
+            return f"CASE WHEN len({column}) > 0 THEN CAST(to_json({column}) AS VARCHAR) END"
+        case _ if definition.as_text:
+            return f"CAST(to_json({column}) AS VARCHAR)"
+        case _:
+            return f"rtrim(rtrim(CAST({column} AS VARCHAR), '0'), '.')"
+
+
+@dataclass
+class _Compiler:
+    now: int
+    only_touched: bool
+    shared: dict[Events, str] = field(default_factory=dict)  # aggregates of one pass over the facts, by alias
+    tables: dict[str, str] = field(default_factory=dict)  # other CTEs by name, in order
+    joined: dict[Events, str] = field(default_factory=dict)  # events with a CTE of their own, by its name
+    keys: set[str] = field(default_factory=set)
+
+    def statement(self, questions: Sequence[Question]) -> str:
+        for one in questions:
+            self.keys |= trait_keys(one.definition)
+        answers = [self._answer(one.definition) for one in questions]
+        if self.keys:
+            self.tables = {"t": self._traits(), **self.tables}
+        if self.shared:
+            self.tables["e"] = self._one_pass()
+        wanted = [f"({answer})" if one.includes_anonymous else self._known(one, answer)
+                  for one, answer in zip(questions, answers, strict=True)]  # fmt: skip
+        columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(wanted))
+        ctes = ", ".join(f"{name} AS ({sql})" for name, sql in self.tables.items())
+        found = " OR ".join(
+            f"c{number} IS NOT NULL" if isinstance(one.definition, Events) else f"c{number}"
+            for number, one in enumerate(questions)
+        )
+        inner = f"SELECT p.profile AS profile, {columns} FROM {self._sources(questions)}"
+        return f"{'WITH ' + ctes if ctes else ''} SELECT * FROM ({inner}) AS answers WHERE {found}".strip()
+
+    def _known(self, question: Question, answer: str) -> str:
+        if isinstance(question.definition, Events):
+            return f"CASE WHEN p.known THEN {answer} END"
+        return f"(p.known AND ({answer}))"
+
+    def _sources(self, questions: Sequence[Question]) -> str:
+        touched = " WHERE p.profile IN (SELECT profile FROM touched)" if self.only_touched else ""
+        if set(self.tables) == {"e"} and all(_is_empty_without_events(one.definition) for one in questions):
+            # Most people have done nothing of the kind: whoever has begins the join, not everybody.
+            return f"e JOIN people AS p ON p.profile = e.profile{touched}"
+        joins = "".join(
+            f" LEFT JOIN {name} ON {name}.profile = p.profile" for name in self.tables if not name.startswith("k")
+        )
+        return f"people AS p{joins}{touched}"
+
+    def _answer(self, part: Definition) -> str:
+        match part:
+            case Events():
+                # As a value, no events are nothing; only compared with a number are they 0.
+                column = self._column(part)
+                return f"NULLIF({column}, 0)" if part.reducer in COUNTING else column
+            case Comparison():
+                return comparison_of(part, self._outer(), now=self.now)
+            case Not():
+                return f"NOT ({self._answer(part.condition)})"
+            case And():
+                return " AND ".join(f"({self._answer(one)})" for one in part.conditions)
+            case Or():
+                return " OR ".join(f"({self._answer(one)})" for one in part.conditions)
+
+    def _outer(self) -> Scope:
+        """What a comparison of people finds: their reduced events and their traits."""
+        return Scope(events=self._result, trait=lambda key: f"t.{self._trait_column(key)}")
+
+    def _result(self, events: Events) -> str:
+        column = self._column(events)
+        return f"COALESCE({column}, 0)" if events.reducer in COUNTING else column
+
+    def _column(self, events: Events) -> str:
+        if events.reducer is Reducer.MODE or events.session is not None or funnel_children(events):
+            if events not in self.joined:
+                self.joined[events] = f"x{len(self.joined)}"
+                self.tables[self.joined[events]] = self._own_pass(events)
+            return f"{self.joined[events]}.v"
+        alias = self.shared.setdefault(events, f"a{len(self.shared)}")
+        return f"e.{alias}"
+
+    def _trait_column(self, key: str) -> str:
+        return f"t{sorted(self.keys).index(key)}"
+
+    def _traits(self) -> str:
+        columns = ", ".join(
+            f"MAX(text) FILTER (WHERE name = {text_of(key)}) AS {self._trait_column(key)}" for key in sorted(self.keys)
+        )
+        names = ", ".join(text_of(key) for key in sorted(self.keys))
+        return f"SELECT profile, {columns} FROM traits WHERE name IN ({names}){self._restriction()} GROUP BY profile"
+
+    def _restriction(self, table: str = "") -> str:
+        return f" AND {table}profile IN (SELECT profile FROM touched)" if self.only_touched else ""
+
+    def _one_pass(self) -> str:
+        """All plain aggregates in one pass over the facts."""
+        several = len(self.shared) > 1
+        columns = ", ".join(
+            f"{self._aggregate(events, self._condition(events) if several else None)} AS {alias}"
+            for events, alias in self.shared.items()
+        )
+        if several:
+            names = ", ".join(sorted({text_of(one.name) for one in self.shared}))
+            where = f"f.event IN ({names}) AND f.happened <= {self.now - self._least_age()}"
+            if all(one.window for one in self.shared):
+                oldest = max(one.window.end.micros for one in self.shared if one.window)
+                where += f" AND f.happened > {self.now - oldest}"
+        else:
+            where = " AND ".join(self._condition(next(iter(self.shared))))
+        return f"SELECT f.profile, {columns} FROM {self._facts(self.shared)} WHERE {where}{self._restriction('f.')} GROUP BY f.profile"
+
+    def _least_age(self) -> int:
+        return min(one.window.begin.micros if one.window and one.window.begin else 0 for one in self.shared)
+
+    def _facts(self, events: Iterable[Events]) -> str:
+        asks_traits = any(trait_keys(one.where) for one in events if one.where is not None)
+        return "facts AS f LEFT JOIN t ON t.profile = f.profile" if asks_traits else "facts AS f"
+
+    def _own_pass(self, events: Events) -> str:
+        """Events that one pass with others cannot reduce: sessions, funnels, the most frequent value."""
+        source = self._facts([events])
+        for number, child in enumerate(funnel_children(events)):
+            source += (
+                f" LEFT JOIN {self._child(events, child, number)} ON {self._child_name(events, number)}.seq = f.seq"
+            )
+        where = " AND ".join(self._condition(events)) + self._restriction("f.")
+        if events.session is not None:
+            return self._session(events, source, where)
+        if events.reducer is Reducer.MODE:
+            return self._most_frequent(events, source, where)
+        return f"SELECT f.profile, {self._aggregate(events, None)} AS v FROM {source} WHERE {where} GROUP BY f.profile"
+
+    def _most_frequent(self, events: Events, source: str, where: str) -> str:
+        of, text = json_text(_of(events), "f."), path_of(_of(events), "f.")
+        return (
+            f"SELECT profile, ARG_MIN(o, STRUCT_PACK(a := -n, b := x)) AS v FROM (SELECT f.profile AS profile, {of} AS o,"
+            f" {text} AS x, COUNT(*) AS n FROM {source} WHERE {where} AND {text} IS NOT NULL GROUP BY f.profile, {of},"
+            f" {text} HAVING COUNT(*) >= {events.min_frequency}) AS counted GROUP BY profile"
+        )
+
+    def _session(self, events: Events, source: str, where: str) -> str:
+        length = events.session.micros if events.session else 0
+        before = "LAG(f.happened) OVER (PARTITION BY f.profile ORDER BY f.happened, f.seq)"
+        begins = f"CASE WHEN {before} IS NULL OR f.happened - {before} >= {length} THEN f.happened END"
+        marked = f"SELECT f.*, {begins} AS begins FROM {source} WHERE {where}"
+        ranged = (
+            f"SELECT *, MAX(begins) OVER (PARTITION BY profile) AS begun, MAX(happened) OVER (PARTITION BY profile) AS newest"
+            f" FROM ({marked}) AS marked"
+        )
+        inside = f"SELECT * FROM ({ranged}) AS ranged WHERE happened >= begun AND newest > {self.now - length}"
+        if events.reducer is Reducer.MODE:
+            return self._most_frequent(events, f"({inside}) AS f", "TRUE")
+        return f"SELECT f.profile, {self._aggregate(events, None)} AS v FROM ({inside}) AS f GROUP BY f.profile"
+
+    def _child_name(self, parent: Events, number: int) -> str:
+        return f"k{list(self.joined).index(parent)}_{number}"
+
+    def _child(self, parent: Events, child: Events, number: int) -> str:
+        """What followed each parent event, by the parent's `seq`; returns the CTE's name."""
+        name = self._child_name(parent, number)
+        follows = ["c.profile = f.profile", f"c.event = {text_of(child.name)}", f"c.happened <= {self.now}"]
+        follows.append("(c.happened > f.happened OR (c.happened = f.happened AND c.seq > f.seq))")
+        if child.within_parent is not None:
+            follows.append(f"c.happened < f.happened + {child.within_parent.micros}")
+        follows += self._window(child, "c.")
+        if child.where is not None:
+            follows.append(self._where(child.where, "c.", parent="f."))
+        traits = " LEFT JOIN t ON t.profile = f.profile" if child.where is not None and trait_keys(child.where) else ""
+        parents = [f"f.event = {text_of(parent.name)}", f"f.happened <= {self.now}", *self._window(parent, "f.")]
+        self.tables[name] = (
+            f"SELECT f.seq AS seq, {_aggregate_of(child, 'c.', None)} AS v FROM facts AS f JOIN facts AS c ON"
+            f" c.profile = f.profile{traits} WHERE {' AND '.join([*parents, *follows])}{self._restriction('f.')}"
+            " GROUP BY f.seq"
+        )
+        return name
+
+    def _condition(self, events: Events) -> list[str]:
+        found = [f"f.event = {text_of(events.name)}", *self._window(events, "f.")]
+        if events.sources:
+            listed = ", ".join(map(text_of, events.sources))
+            found.append(f"f.source {'NOT IN' if events.sources_left_out else 'IN'} ({listed})")
+        if events.where is not None:
+            children = {child: number for number, child in enumerate(funnel_children(events))}
+            found.append(self._where(events.where, "f.", children={one: self._child_result(events, one, number)
+                                                                   for one, number in children.items()}))  # fmt: skip
+        return found
+
+    def _child_result(self, parent: Events, child: Events, number: int) -> str:
+        column = f"{self._child_name(parent, number)}.v"
+        return f"COALESCE({column}, 0)" if child.reducer in COUNTING else column
+
+    def _window(self, events: Events, table: str) -> list[str]:
+        begin = events.window.begin.micros if events.window and events.window.begin else 0
+        found = [f"{table}happened <= {self.now - begin}"]
+        if events.window is not None:
+            found.append(f"{table}happened > {self.now - events.window.end.micros}")
+        return found
+
+    def _where(
+        self,
+        condition: Condition,
+        table: str,
+        *,
+        parent: str = "",
+        children: Mapping[Events, str] | None = None,
+    ) -> str:
+        match condition:
+            case Not():
+                return f"NOT ({self._where(condition.condition, table, parent=parent, children=children)})"
+            case And() | Or():
+                word = " AND " if isinstance(condition, And) else " OR "
+                parts = (self._where(one, table, parent=parent, children=children) for one in condition.conditions)
+                return "(" + word.join(f"({one})" for one in parts) + ")"
+            case Comparison():
+                scope = Scope(
+                    events=lambda one: (children or {})[one],
+                    trait=lambda key: f"t.{self._trait_column(key)}",
+                    table=table,
+                    parent=parent,
+                )
+                return comparison_of(condition, scope, now=self.now)
+
+    def _aggregate(self, events: Events, conditions: list[str] | None) -> str:
+        return _aggregate_of(events, "f.", conditions)
+
+
+def _aggregate_of(events: Events, table: str, conditions: list[str] | None) -> str:
+    """What events become; only of those that meet the conditions."""
+    conditions = list(conditions or ())
+    if events.reducer is Reducer.COUNT:
+        return "COUNT(*)" + _filter(conditions)
+    of = _of(events)
+    number, text = number_of(of, table), path_of(of, table)
+    order = _EARLIEST.replace("happened,", f"{table}happened,").replace("seq)", f"{table}seq)")
+    match events.reducer:
+        case Reducer.SUM:
+            return f"SUM({number}){_filter(conditions)}"
+        case Reducer.AVG:
+            total = f"CAST(SUM({number}){_filter(conditions)} AS DOUBLE)"
+            return f"CAST(ROUND({total} / NULLIF(COUNT({number}){_filter(conditions)}, 0), 6) AS DECIMAL(38, 9))"
+        case Reducer.MIN | Reducer.MAX:
+            return f"{events.reducer.upper()}({text if events.as_text else number}){_filter(conditions)}"
+        case Reducer.UNIQUE_COUNT:
+            return f"COUNT(DISTINCT {text}){_filter(conditions)}"
+        case Reducer.UNIQUE:
+            return f"LIST_SORT(ARRAY_AGG(DISTINCT {text}){_filter([*conditions, f'{text} IS NOT NULL'])})"
+        case _:
+            name = "ARG_MIN" if events.reducer is Reducer.FIRST else "ARG_MAX"
+            return f"{name}({json_text(of, table)}, {order}){_filter([*conditions, f'{text} IS NOT NULL'])}"
+
+
+def _filter(conditions: Sequence[str]) -> str:
+    return f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+
+
+def _of(events: Events) -> Property | Context:
+    if events.of is None:
+        raise ValueError(f"{events.reducer} reduces a property")
+    return events.of
+
+
+def _is_empty_without_events(part: Definition) -> bool:
+    """True if the answer for somebody who has done nothing is none, whatever their traits."""
+    if isinstance(part, Events):
+        return True
+    return not trait_keys(part) and not _holds_without_events(part)
+
+
+def _holds_without_events(part: Condition | Events) -> bool:
+    match part:
+        case Not():
+            return not _holds_without_events(part.condition)
+        case And():
+            return all(map(_holds_without_events, part.conditions))
+        case Or():
+            return any(map(_holds_without_events, part.conditions))
+        case Comparison():
+            # A comparison of nothing is false, but for "absent" and for counts, which may well be compared with 0.
+            return not isinstance(part.left, Trait) and (
+                part.operator == "absent" or (isinstance(part.left, Events) and part.left.reducer in COUNTING)
+            )
+        case _:
+            return False
+
+
+def asked_names(definition: Definition) -> set[str]:
+    """The names of the events that a definition asks for."""
+    return {one.name for one in all_events(definition)}

@@ -1,0 +1,119 @@
+"""Reads the external ids that an event brings. Pure.
+
+Source: Segment's documentation, "Identity Resolution ExternalIDs".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from punchcard.events.faults import UNREADABLE
+from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID, Blocklist, ExternalId, IdentityRules
+
+VALUE_CHARACTERS_MAX = 500
+_TYPE_CHARACTERS_MAX = 64
+_MOBILE = {"ios": "ios", "android": "android"}
+# Their bytes are asked for before the context is read: most events have none of these.
+_IN_CONTEXT = (b'"externalIds"', b'"device"', b'"Google Analytics"')
+
+
+class _Payload(msgspec.Struct):
+    context: Any = None
+
+
+class _Members(msgspec.Struct):
+    context: Any = None
+    traits: Any = None
+    properties: Any = None
+
+
+_payload = msgspec.json.Decoder(_Payload)
+_members = msgspec.json.Decoder(_Members)
+
+
+class IdReader:
+    """Reads ids by the rules. Not for several threads at once."""
+
+    def __init__(self, rules: IdentityRules) -> None:
+        self._rules = rules
+        self._blocked = Blocklist(rules)
+
+    def ids_of(
+        self, *, user_id: str | None, anonymous_id: str | None, email: str | None, payload: bytes
+    ) -> tuple[ExternalId, ...]:
+        """The event's external ids, each once, the strongest first; empty if it is nobody's.
+
+        Args:
+            email: Lower-cased.
+            payload: The event's JSON text.
+        """
+        found: dict[ExternalId, None] = {}
+        self._add(found, USER_ID, user_id)
+        self._add(found, EMAIL, email)
+        if any(word in payload for word in _IN_CONTEXT):
+            self._add_of_context(found, payload)
+        for type_, path in self._rules.properties.items():
+            self._add(found, type_, _at(payload, path))
+        self._add(found, ANONYMOUS_ID, anonymous_id)
+        return tuple(sorted(found, key=self._rules.rank)) if len(found) > 1 else tuple(found)
+
+    def _add(self, found: dict[ExternalId, None], type_: str, value: object) -> None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            return
+        text = value.strip().replace("\x00", "\ufffd")
+        if text and len(text) <= VALUE_CHARACTERS_MAX and text not in self._blocked:
+            found[ExternalId(type_, text)] = None
+
+    def _add_of_context(self, found: dict[ExternalId, None], payload: bytes) -> None:
+        try:
+            context = _payload.decode(payload).context
+        except UNREADABLE:
+            return
+        if not isinstance(context, Mapping):
+            return
+        listed = context.get("externalIds")
+        for one in listed if isinstance(listed, list) else ():
+            if (
+                isinstance(one, Mapping)
+                and one.get("collection") == "users"
+                and one.get("encoding") == "none"
+                and isinstance(type_ := one.get("type"), str)
+                and 0 < len(type_) <= _TYPE_CHARACTERS_MAX
+            ):
+                value = one.get("id")
+                self._add(found, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
+        self._add_of_device(found, context.get("device"))
+        client = _inside(context, "integrations", "Google Analytics", "clientId")
+        self._add(found, "ga_client_id", client)
+
+    def _add_of_device(self, found: dict[ExternalId, None], device: object) -> None:
+        if not isinstance(device, Mapping):
+            return
+        kind = device.get("type")
+        system = _MOBILE.get(kind.lower()) if isinstance(kind, str) else None
+        if system is None:
+            return
+        self._add(found, f"{system}.id", device.get("id"))
+        if device.get("adTrackingEnabled") is True:
+            self._add(found, f"{system}.idfa", device.get("advertisingId"))
+        self._add(found, f"{system}.push_token", device.get("token"))
+
+
+def _inside(value: object, *keys: str) -> object:
+    for key in keys:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _at(payload: bytes, path: str) -> object:
+    try:
+        members = _members.decode(payload)
+    except UNREADABLE:
+        return None
+    first, *rest = path.split(".")
+    return _inside(getattr(members, first, None), *rest)

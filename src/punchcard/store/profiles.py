@@ -1,0 +1,261 @@
+"""Profiles in the store: external ids, traits with their history, merges and conflicts.
+
+One writer at a time: the process that leads Engage.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from punchcard.store.schema_engage import (
+    external_ids,
+    profile_conflicts,
+    profile_merges,
+    profile_trait_changes,
+    profile_traits,
+    profiles,
+    sync_queue,
+    synced,
+)
+
+_PER_QUERY = 450  # pairs; both engines take some hundreds of values in a statement
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrait:
+    """One trait of a profile as it stands.
+
+    Attributes:
+        value: JSON text.
+        computation: `audience`, `computed_trait`, or "" for a custom one.
+    """
+
+    profile_id: int
+    name: str
+    value: str
+    computation: str
+    updated_at: datetime
+    source: str
+    message_id: str
+
+
+def chunks(values: Collection[_T], size: int = _PER_QUERY) -> Iterator[list[_T]]:
+    """The values in lists of at most `size`."""
+    iterator = iter(values)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def next_profile_id(work: Connection) -> int:
+    """The number of the next new profile."""
+    return (work.scalar(select(func.max(profiles.c.id))) or 0) + 1
+
+
+def owners_of(work: Connection, ids: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The profiles that external ids lead to; those that lead nowhere are left out."""
+    found: dict[tuple[str, str], int] = {}
+    by_type: dict[str, list[str]] = {}
+    for type_, value in ids:
+        by_type.setdefault(type_, []).append(value)
+    columns = (external_ids.c.value, external_ids.c.profile_id)
+    for type_, values in by_type.items():
+        wanted = select(*columns).where(
+            external_ids.c.type == type_, external_ids.c.value.in_(bindparam("values", expanding=True))
+        )
+        for some in chunks(values, 2 * _PER_QUERY):
+            found.update({(type_, value): profile for value, profile in work.execute(wanted, {"values": some})})
+    return found
+
+
+def ids_of(work: Connection, profile_ids: Collection[int]) -> dict[int, set[tuple[str, str]]]:
+    """All external ids of these profiles."""
+    found: dict[int, set[tuple[str, str]]] = {one: set() for one in profile_ids}
+    for some in chunks(profile_ids):
+        rows = select(external_ids.c.profile_id, external_ids.c.type, external_ids.c.value).where(
+            external_ids.c.profile_id.in_(some)
+        )
+        for profile_id, type_, value in work.execute(rows):
+            found[profile_id].add((type_, value))
+    return found
+
+
+def merges_of(work: Connection, profile_ids: Collection[int]) -> dict[int, int]:
+    """How many profiles each of these has taken in; those that have not are left out."""
+    found: dict[int, int] = {}
+    for some in chunks(profile_ids):
+        rows = (
+            select(profile_merges.c.profile_id, func.count())
+            .where(profile_merges.c.profile_id.in_(some))
+            .group_by(profile_merges.c.profile_id)
+        )
+        found.update(dict(work.execute(rows)))
+    return found
+
+
+def add_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add profiles; the columns of the table by name."""
+    if rows:
+        work.execute(insert(profiles), list(rows))
+
+
+def see_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Note the last event of profiles: `profile`, `at`, `message_id`, `source`."""
+    if rows:
+        seen = (
+            update(profiles)
+            .where(profiles.c.id == bindparam("profile"))
+            .values(
+                updated_at=bindparam("at"),
+                last_message_id=bindparam("message_id"),
+                last_source=bindparam("source"),
+            )
+        )
+        work.execute(seen, [{key: row[key] for key in ("profile", "at", "message_id", "source")} for row in rows])
+
+
+def make_known(work: Connection, profile_ids: Collection[int]) -> None:
+    """Note that more than an anonymous id leads to these profiles."""
+    for some in chunks(profile_ids):
+        work.execute(update(profiles).where(profiles.c.id.in_(some)).values(is_known=True))
+
+
+def add_ids(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add external ids; the columns of the table by name."""
+    if rows:
+        work.execute(insert(external_ids), list(rows))
+
+
+def add_conflicts(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep conflicts, each once."""
+    if rows:
+        engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+        work.execute(engine_insert(profile_conflicts).on_conflict_do_nothing(), list(rows))
+
+
+def merge_profiles(work: Connection, *, profile: int, merged: int, at: datetime, message_id: str) -> None:
+    """Let one profile go on for two: ids, history and what destinations were told are now its own.
+
+    Of each trait the newer value stands; computed ones are computed again.
+    """
+    work.execute(update(external_ids).where(external_ids.c.profile_id == merged).values(profile_id=profile))
+    work.execute(update(profile_merges).where(profile_merges.c.profile_id == merged).values(profile_id=profile))
+    values = {"profile_id": profile, "merged_id": merged, "at": at, "message_id": message_id}
+    work.execute(insert(profile_merges).values(**values))
+    known = work.scalar(_any_known(profile, merged))
+    created = work.scalar(select(func.min(profiles.c.created_at)).where(profiles.c.id.in_([profile, merged])))
+    work.execute(update(profiles).where(profiles.c.id == merged).values(merged_into=profile))
+    work.execute(update(profiles).where(profiles.c.merged_into == merged).values(merged_into=profile))
+    work.execute(update(profiles).where(profiles.c.id == profile).values(is_known=bool(known), created_at=created))
+    standing = {one.name: one for one in traits_of(work, [profile])}
+    for one in traits_of(work, [merged]):
+        rival = standing.get(one.name)
+        if rival is None:
+            continue
+        loser = merged if rival.updated_at >= one.updated_at else profile
+        work.execute(
+            delete(profile_traits).where(profile_traits.c.profile_id == loser, profile_traits.c.name == one.name)
+        )
+    for table in (profile_traits, profile_trait_changes, synced):
+        work.execute(update(table).where(table.c.profile_id == merged).values(profile_id=profile))
+    _merge_queue(work, profile, merged)
+    own = (profile_conflicts.c.profile_id == merged) | (profile_conflicts.c.kept_by == merged)
+    rows = [dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))]
+    work.execute(delete(profile_conflicts).where(own))
+    for row in rows:
+        del row["id"]
+        row["profile_id"] = profile if row["profile_id"] == merged else row["profile_id"]
+        row["kept_by"] = profile if row["kept_by"] == merged else row["kept_by"]
+    add_conflicts(work, [row for row in rows if row["profile_id"] != row["kept_by"]])
+
+
+def _any_known(*profile_ids: int) -> Any:
+    return select(func.count()).where(profiles.c.id.in_(profile_ids), profiles.c.is_known)
+
+
+def _merge_queue(work: Connection, profile: int, merged: int) -> None:
+    own = sync_queue.c.profile_id == profile
+    there = {(row.destination, row.key) for row in work.execute(select(sync_queue).where(own))}
+    for row in work.execute(select(sync_queue).where(sync_queue.c.profile_id == merged)).all():
+        one = (
+            sync_queue.c.profile_id == merged,
+            sync_queue.c.destination == row.destination,
+            sync_queue.c.key == row.key,
+        )
+        if (row.destination, row.key) in there:
+            work.execute(delete(sync_queue).where(*one))
+        else:
+            work.execute(update(sync_queue).where(*one).values(profile_id=profile))
+
+
+def traits_of(
+    work: Connection, profile_ids: Collection[int], names: Collection[str] | None = None
+) -> list[StoredTrait]:
+    """The traits of these profiles, all or those of these names."""
+    found: list[StoredTrait] = []
+    for some in chunks(profile_ids):
+        wanted = select(profile_traits).where(profile_traits.c.profile_id.in_(some))
+        if names is not None:
+            wanted = wanted.where(profile_traits.c.name.in_(list(names)))
+        found.extend(_trait(row) for row in work.execute(wanted))
+    return found
+
+
+def set_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
+    """Give profiles these traits, each in the place of the one that stands; their history grows."""
+    if not traits:
+        return
+    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+    added = engine_insert(profile_traits)
+    changed = added.on_conflict_do_update(
+        index_elements=["profile_id", "name"],
+        set_={name: added.excluded[name] for name in ("value", "computation", "updated_at", "source", "message_id")},
+    )
+    rows = [
+        {
+            "profile_id": one.profile_id,
+            "name": one.name,
+            "value": one.value,
+            "computation": one.computation,
+            "updated_at": one.updated_at,
+            "source": one.source,
+            "message_id": one.message_id,
+        }
+        for one in traits
+    ]
+    work.execute(changed, rows)
+    work.execute(insert(profile_trait_changes), [_change(one, one.value) for one in traits])
+
+
+def remove_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
+    """Take traits away; their history says when."""
+    for some in chunks(traits):
+        keys = [(one.profile_id, one.name) for one in some]
+        work.execute(delete(profile_traits).where(tuple_(profile_traits.c.profile_id, profile_traits.c.name).in_(keys)))
+    if traits:
+        work.execute(insert(profile_trait_changes), [_change(one, None) for one in traits])
+
+
+def leave_as_custom(work: Connection, name: str) -> None:
+    """Let a computation that is deleted leave its last values as custom traits."""
+    work.execute(update(profile_traits).where(profile_traits.c.name == name).values(computation=""))
+
+
+def _change(one: StoredTrait, value: str | None) -> dict[str, Any]:
+    return {
+        "profile_id": one.profile_id,
+        "name": one.name,
+        "value": value,
+        "computation": one.computation,
+        "at": one.updated_at,
+        "message_id": one.message_id,
+    }
+
+
+def _trait(row: Row[Any]) -> StoredTrait:
+    return StoredTrait(row.profile_id, row.name, row.value, row.computation, row.updated_at, row.source, row.message_id)

@@ -1,0 +1,164 @@
+"""The tables of profiles, traits, audiences and what was told to destinations of them."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text, UniqueConstraint, text
+
+from punchcard.store.schema import Instant, RisingId, metadata
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # rises; facts and traits are kept by it
+    Column("public_id", String(32), nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("first_message_id", String(128), nullable=False),
+    Column("first_source", String(128), nullable=False),
+    Column("last_message_id", String(128), nullable=False),
+    Column("last_source", String(128), nullable=False),
+    Column("is_known", Boolean, nullable=False),  # more than an anonymous id leads to it
+    Column("merged_into", BigInteger),  # the profile that has gone on in its place
+)
+
+external_ids = Table(  # each belongs to one profile
+    "external_ids",
+    metadata,
+    Column("type", String(64), primary_key=True),
+    Column("value", String(512), primary_key=True),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("message_id", String(128), nullable=False),
+)
+Index("ix_external_ids_profile", external_ids.c.profile_id)
+
+profile_merges = Table(
+    "profile_merges",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("profile_id", BigInteger, nullable=False),  # which went on
+    Column("merged_id", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("message_id", String(128), nullable=False),
+)
+Index("ix_profile_merges_profile", profile_merges.c.profile_id)
+
+profile_conflicts = Table(  # external ids that an event brought and that were not given to its profile
+    "profile_conflicts",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("value", String(512), nullable=False),
+    Column("kept_by", BigInteger),  # the profile that has it; null: nobody
+    Column("at", Instant, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("profile_id", "type", "value"),
+)
+Index("ix_profile_conflicts_kept_by", profile_conflicts.c.kept_by)
+
+profile_traits = Table(  # custom traits, computed traits and audiences as they stand
+    "profile_traits",
+    metadata,
+    Column("profile_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String(256), primary_key=True),
+    Column("value", Text, nullable=False),  # JSON
+    Column("computation", String(16), nullable=False),  # audience, computed_trait, or "" for a custom one
+    Column("updated_at", Instant, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("message_id", String(128), nullable=False),
+)
+Index("ix_profile_traits_name", profile_traits.c.name, profile_traits.c.profile_id)
+
+profile_trait_changes = Table(  # what each trait was, and since when; nothing of it is ever changed
+    "profile_trait_changes",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("value", Text),  # JSON; null: the trait is gone
+    Column("computation", String(16), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("message_id", String(128), nullable=False),
+)
+Index("ix_profile_trait_changes_profile", profile_trait_changes.c.profile_id, profile_trait_changes.c.id)
+Index("ix_profile_trait_changes_name", profile_trait_changes.c.name, profile_trait_changes.c.id)
+
+computation_states = Table(
+    "computation_states",
+    metadata,
+    Column("key", String(128), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("fingerprint", String(64), nullable=False),  # of the definition that was computed last
+    Column("status", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),  # members, or people with a value
+    Column("computed_at", Instant),  # for which moment its answers hold
+    Column("checked_at", Instant),  # when all of it was last computed afresh
+    Column("differences", BigInteger, nullable=False),  # found by all checks together; each is a defect
+    Column("created_at", Instant, nullable=False),
+    Column("told", Text, nullable=False),  # JSON: how its destinations were told last, for when it is deleted
+)
+
+computation_sizes = Table(  # by the hour
+    "computation_sizes",
+    metadata,
+    Column("key", String(128), primary_key=True),
+    Column("bucket", Instant, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+sync_queue = Table(  # people of whom a destination may have to be told something
+    "sync_queue",
+    metadata,
+    Column("destination", String(128), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("profile_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("queued_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("waits_for", String(16), nullable=False, server_default=""),  # "email": there is nobody to tell it of yet
+    Column("is_resync", Boolean, nullable=False, server_default=text("false")),  # told again though nothing changed
+)
+Index("ix_sync_queue_due", sync_queue.c.waits_for, sync_queue.c.destination, sync_queue.c.due_at)
+Index("ix_sync_queue_profile", sync_queue.c.profile_id)
+
+synced = Table(  # what each destination was told last
+    "synced",
+    metadata,
+    Column("destination", String(128), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("email", String(320), primary_key=True),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("value", Text, nullable=False),  # JSON
+    Column("sequence", Integer, nullable=False),  # of the calls about this email and key
+    Column("sent_at", Instant, nullable=False),
+)
+Index("ix_synced_profile", synced.c.profile_id)
+
+sync_calls = Table(  # calls decided on, until they are in the event log
+    "sync_calls",
+    metadata,
+    Column("message_id", String(128), primary_key=True),
+    Column("destination", String(128), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+sync_pauses = Table(
+    "sync_pauses",
+    metadata,
+    Column("destination", String(128), primary_key=True),
+    Column("since", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+
+engage_requests = Table(  # what App, API and command line ask of the engage process: previews and resyncs
+    "engage_requests",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("answer", Text),
+)
