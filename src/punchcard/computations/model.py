@@ -1,4 +1,4 @@
-"""What an audience or a computed trait asks, as a tree of small values; its JSON form is these structs, tagged by `kind`.
+"""What an audience or a computed trait asks, as a tree of values; its JSON form is these structs, tagged by `kind`.
 
 `{"kind": "comparison", "left": {"kind": "events", "name": "Order Completed", "reducer": "count"}, "operator":
 "at_least", "right": [{"kind": "literal", "value": 1}]}` is `event('Order Completed').count() >= 1`.
@@ -155,6 +155,7 @@ class Events(_Part, frozen=True, tag="events"):
         min_frequency: For `mode`: how often a value must occur.
         as_text: For `min` and `max`: by alphabet.
         sources: Slugs of the only sources, or of those left out.
+        since: Earlier events do not count, microseconds since 1970. Not part of the language: see `beginning_at`.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Events(_Part, frozen=True, tag="events"):
     as_text: bool = False
     sources: tuple[str, ...] = ()
     sources_left_out: bool = False
+    since: int = 0
 
 
 class Comparison(_Part, frozen=True, tag="comparison"):
@@ -269,6 +271,29 @@ def time_limits(part: Definition) -> set[tuple[str, int]]:
             ages.add(events.session.micros)
         limits.update((events.name, age) for age in ages)
     return limits
+
+
+def beginning_at(part: Definition, since: int) -> Definition:
+    """The same definition without history: no event counts that happened before `since`, microseconds since 1970."""
+    match part:
+        case Events():
+            where = None if part.where is None else _condition_beginning_at(part.where, since)
+            return msgspec.structs.replace(part, where=where, since=since)
+        case _:
+            return _condition_beginning_at(part, since)
+
+
+def _condition_beginning_at(part: Condition, since: int) -> Condition:
+    match part:
+        case Comparison(left=Events() as events):
+            return msgspec.structs.replace(part, left=beginning_at(events, since))
+        case Comparison():
+            return part
+        case Not():
+            return Not(_condition_beginning_at(part.condition, since))
+        case _:
+            inside = tuple(_condition_beginning_at(one, since) for one in part.conditions)
+            return msgspec.structs.replace(part, conditions=inside)
 
 
 def to_json(definition: Definition) -> bytes:

@@ -2,13 +2,13 @@
 
 The tables it asks, each one row a …:
 
-* `facts` event of a person: `profile`, `happened` (microseconds since 1970), `seq` (rises with the log, unique), `event`,
-  `source`, `properties` and `context` (JSON text), and `revenue`, `value`, `total` as decimals read from the properties;
+* `facts` event of a person: `profile`, `happened` (microseconds since 1970), `seq` (rises with the log, unique),
+  `event`, `source`, `properties` and `context` (JSON), and `revenue`, `value`, `total` as decimals read from there;
 * `traits` trait of a person: `profile`, `name`, `text`;
 * `people` person: `profile`, `known` (more than an anonymous id leads to them);
 * `touched`, if asked so: `profile` of those whose answer is wanted.
 
-The answer has one row for each person for whom some definition holds or has a value: `profile` and a column `c0`, `c1` …
+The answer has a row for each person for whom some definition holds or has a value: `profile`, and a column `c0`, `c1` …
 for each definition; a condition's is true or false, a value's is null if there is none.
 """
 
@@ -193,7 +193,8 @@ class _Compiler:
                 where += f" AND f.happened > {self.now - oldest}"
         else:
             where = " AND ".join(self._condition(next(iter(self.shared))))
-        return f"SELECT f.profile, {columns} FROM {self._facts(self.shared)} WHERE {where}{self._restriction('f.')} GROUP BY f.profile"
+        where += self._restriction("f.")
+        return f"SELECT f.profile, {columns} FROM {self._facts(self.shared)} WHERE {where} GROUP BY f.profile"
 
     def _least_age(self) -> int:
         return min(one.window.begin.micros if one.window and one.window.begin else 0 for one in self.shared)
@@ -219,9 +220,9 @@ class _Compiler:
     def _most_frequent(self, events: Events, source: str, where: str) -> str:
         of, text = json_text(_of(events), "f."), path_of(_of(events), "f.")
         return (
-            f"SELECT profile, ARG_MIN(o, STRUCT_PACK(a := -n, b := x)) AS v FROM (SELECT f.profile AS profile, {of} AS o,"
-            f" {text} AS x, COUNT(*) AS n FROM {source} WHERE {where} AND {text} IS NOT NULL GROUP BY f.profile, {of},"
-            f" {text} HAVING COUNT(*) >= {events.min_frequency}) AS counted GROUP BY profile"
+            "SELECT profile, ARG_MIN(o, STRUCT_PACK(a := -n, b := x)) AS v FROM (SELECT f.profile AS profile,"
+            f" {of} AS o, {text} AS x, COUNT(*) AS n FROM {source} WHERE {where} AND {text} IS NOT NULL"
+            f" GROUP BY f.profile, {of}, {text} HAVING COUNT(*) >= {events.min_frequency}) AS counted GROUP BY profile"
         )
 
     def _session(self, events: Events, source: str, where: str) -> str:
@@ -230,8 +231,8 @@ class _Compiler:
         begins = f"CASE WHEN {before} IS NULL OR f.happened - {before} >= {length} THEN f.happened END"
         marked = f"SELECT f.*, {begins} AS begins FROM {source} WHERE {where}"
         ranged = (
-            f"SELECT *, MAX(begins) OVER (PARTITION BY profile) AS begun, MAX(happened) OVER (PARTITION BY profile) AS newest"
-            f" FROM ({marked}) AS marked"
+            "SELECT *, MAX(begins) OVER (PARTITION BY profile) AS begun,"
+            f" MAX(happened) OVER (PARTITION BY profile) AS newest FROM ({marked}) AS marked"
         )
         inside = f"SELECT * FROM ({ranged}) AS ranged WHERE happened >= begun AND newest > {self.now - length}"
         if events.reducer is Reducer.MODE:
@@ -280,6 +281,8 @@ class _Compiler:
         found = [f"{table}happened <= {self.now - begin}"]
         if events.window is not None:
             found.append(f"{table}happened > {self.now - events.window.end.micros}")
+        if events.since:
+            found.append(f"{table}happened >= {events.since}")
         return found
 
     def _where(

@@ -42,6 +42,8 @@ _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
 }
 _IDS_PER_LIST = 50_000
+_LOG_POSITION = 9  # its place among the columns of `_EVENTS`
+_EVENTS_PER_RECORD_MAX = 100_000  # far above what one request body may hold
 
 _EVENTS = """
     SELECT message_id, type, event, user_id, anonymous_id, email, source, epoch_us(received_at), epoch_us(timestamp),
@@ -258,6 +260,43 @@ class LakeReader:
         ]
         sql = f"{_EVENTS} WHERE log_position BETWEEN ? AND ? ORDER BY log_position, event_index"
         return [_event(row) for row in self._query(sql, files, first_position, last_position)]
+
+    def after(self, position: int, *, limit: int) -> list[LakeEvent]:
+        """The next events behind a log position, in the log's order; those of one log record never apart.
+
+        Args:
+            limit: Stop after about so many.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        waiting = sorted(
+            (file for file in self._files() if file.last_position > position), key=lambda file: file.first_position
+        )
+        some: list[DataFile] = []
+        while waiting and sum(file.rows for file in some) < limit:
+            some.append(waiting.pop(0))
+        # Files of two days may overlap at midnight: what lies behind the beginning of another file waits for it.
+        through = waiting[0].first_position - 1 if waiting else max((one.last_position for one in some), default=0)
+        if through <= position:
+            some, through = [*some, *waiting], max((one.last_position for one in [*some, *waiting]), default=0)
+        sql = f"{_EVENTS} WHERE log_position > ? AND log_position <= ? ORDER BY log_position, event_index LIMIT ?"
+        rows = self._query(sql, some, position, through, limit + 1)
+        if len(rows) > limit and rows[-1][_LOG_POSITION] > rows[0][_LOG_POSITION]:
+            cut = rows[-1][_LOG_POSITION]  # perhaps not all of it
+            rows = [row for row in rows if row[_LOG_POSITION] < cut]
+        elif len(rows) > limit:
+            rows = self._query(sql, some, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
+        return [_event(row) for row in rows]
+
+    def last_position(self) -> int:
+        """The highest log position that the lake holds, 0 if none.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        with self._lock:
+            return self._table.last_position() if self._table.refresh() else 0
 
     def _files(self) -> list[DataFile]:
         with self._lock:

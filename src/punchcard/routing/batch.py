@@ -66,7 +66,7 @@ class Planners:
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             zone = snapshot.zone
-            self._planners = {key: Planner(route, zone) for key, route in snapshot.by_write_key.items()}
+            self._planners = {key: Planner(route, zone) for key, route in snapshot.routes.items()}
         return self._planners
 
 
@@ -77,7 +77,7 @@ def plan_batch(
     batch = Batch()
     for number, record in enumerate(records):
         items = read_record(record)
-        route = snapshot.by_write_key.get(record.write_key)
+        route = snapshot.routes.get(record.write_key)
         planner = planners.get(record.write_key)
         batch.records.append(record)
         batch.sources.append(None if route is None else route.source.slug)

@@ -35,8 +35,8 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
     """
     _prepare(settings, fresh_counters=True)
     from punchcard.runtime.applying import apply_and_log
+    from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
-    from punchcard.runtime.worker_child import WorkerChild
     from punchcard.workspace.file_watch import FileWatch
 
     with Serving(settings, config_file="" if config is None else str(config)) as serving:
@@ -52,7 +52,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
             serving.watch.refresh()
         token = serving.first_token()
         stopping = threading.Event()
-        worker = WorkerChild(settings)
+        worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes")
         threads = [threading.Thread(target=worker.keep_running, args=(stopping,), name="worker-keeper")]
         if watch is not None:
             threads.append(

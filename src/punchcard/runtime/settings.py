@@ -82,6 +82,9 @@ class Settings:
     lake_rows_max: int
     log_retention_hours: float
     delivery_poll_seconds: float
+    engage_poll_seconds: float
+    engage_events_max: int
+    engage_check_hours: float
     config_poll_seconds: float
     shutdown_seconds: float
 
@@ -96,6 +99,10 @@ class Settings:
     def lake_location(self) -> str:
         """Where the lake is: a folder or a URL."""
         return self.lake_url.reveal() or str(self.data / "lake")
+
+    def facts_path(self) -> Path:
+        """Where audiences and computed traits are computed."""
+        return self.data / "engage.duckdb"
 
     def secret_key_path(self) -> Path:
         """Where the secret key is kept if the operator gives none."""

@@ -21,6 +21,7 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.settings import Settings
 from punchcard.store.counts import merge_old_minutes
 from punchcard.workspace.snapshot import SnapshotWatch
@@ -32,6 +33,7 @@ _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
 # Of the time to stop in: what requests in flight may take, the rest is for writing down how they ended.
 _SENDING_SHARE = 0.7
+_ENGAGE_SHARE = 0.9  # its steps are whole or nothing: killing it loses no more than time
 _FAILED = 1
 
 
@@ -50,6 +52,8 @@ class Worker:
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
+        # A process of its own: however much it computes, awards do not wait for it, and its end is not theirs.
+        self._engage = ChildProcess(settings, name="engage", module="punchcard.runtime.engaging")
 
     async def run(self, *, until_stdin_closes: bool) -> int:
         """Route and deliver until SIGTERM or SIGINT; returns the exit status.
@@ -63,6 +67,7 @@ class Worker:
         def stop() -> None:
             self._stopping.set()
             stopping.set()
+            self._engage.ask_to_stop()
             if self._feed is not None:
                 self._feed.close()  # routing may be waiting for the lake
 
@@ -74,11 +79,15 @@ class Worker:
             ).start()
         routing = threading.Thread(target=self._route, args=(lambda: loop.call_soon_threadsafe(stop),), name="routing")
         routing.start()
+        keeping = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
+        keeping.start()
         try:
             await self._deliver(stopping)
         finally:
             stop()
             await asyncio.to_thread(routing.join)
+            await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
+            await asyncio.to_thread(keeping.join)
             self._store.close()
         return _FAILED if self._failed else 0
 

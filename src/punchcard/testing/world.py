@@ -434,6 +434,7 @@ class World:
             revision=1,
             zone=ZoneInfo("UTC"),
             by_write_key=MappingProxyType({"wk": route}),
+            routes=MappingProxyType({"wk": route}),
             destinations=MappingProxyType({SLUG: routed}),
             known_names=frozenset({routed.name}),
         )

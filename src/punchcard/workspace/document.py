@@ -8,7 +8,7 @@ import msgspec
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.port import Partner
 from punchcard.workspace.keyring import Keyring, mask
-from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.model import Computation, Destination, Source, Workspace
 
 Catalog = Mapping[str, Partner]
 """The partners by the slug of their definition."""
@@ -16,7 +16,7 @@ Catalog = Mapping[str, Partner]
 _SEALED_KEY = "$sealed"  # no setting is an object with such a key, so a sealed value cannot be mistaken
 
 
-def to_plain(part: Workspace | Source | Destination) -> dict[str, object]:
+def to_plain(part: Workspace | Source | Destination | Computation) -> dict[str, object]:
     """The part as JSON-able data."""
     return msgspec.to_builtins(part)  # type: ignore[no-any-return]
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.workspace.document import Catalog, masked
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.document import Catalog, masked, to_plain
+from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import keep_literal
 
@@ -28,6 +28,7 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
             blocks.append(f"# Kept for callers of the partner endpoint, and no part of this file: {destination.slug}\n")
         else:
             blocks += _destination(masked(destination, catalog=catalog))
+    blocks += [_computation(one) for one in workspace.computations]
     return "\n".join(blocks)
 
 
@@ -53,6 +54,16 @@ def _destination(destination: Destination) -> list[str]:
             blocks.append(tomli_w.dumps({"destinations": {section: _literal(values)}}))
     blocks += [_filter(one) for one in destination.filters]
     return blocks
+
+
+def _computation(one: Computation) -> str:
+    standard = to_plain(Computation(kind=one.kind, key="", name="", definition=""))
+    values = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in to_plain(one).items()
+        if key != "kind" and (value != standard[key] or key in ("key", "name", "definition"))
+    }
+    return f"[[{one.kind}s]]\n" + tomli_w.dumps(_literal(values))
 
 
 def _filter(one: DestinationFilter) -> str:

@@ -4,11 +4,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from punchcard.computations.keys import key_of
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
+from punchcard.workspace.computations import COMPUTATION_KEYS
 from punchcard.workspace.document import Catalog
 from punchcard.workspace.key_lines import line_of, stands
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
@@ -16,7 +18,6 @@ from punchcard.workspace.validate import entry_paths, find_problems
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 
-_NOT_YET = {"computed_traits": "computed traits are", "audiences": "audiences are"}
 _SPELLINGS: Mapping[object, str] = {"write_keys": "write_key", "sources": "source"}
 
 
@@ -80,10 +81,7 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
 
 
 def _read(root: TableReader) -> Workspace:
-    root.only("workspace", "sources", "destinations", *_NOT_YET)
-    for key, subject in _NOT_YET.items():
-        if root.has(key):
-            root.note((key,), f"{subject} not available in this version; take them out of the file")
+    root.only("workspace", "sources", "destinations", "audiences", "computed_traits")
     about = root.table("workspace")
     about.only("name", "timezone")
     standard = Workspace()
@@ -92,6 +90,11 @@ def _read(root: TableReader) -> Workspace:
         timezone=about.text("timezone", default=standard.timezone),
         sources=tuple(_source(table) for table in root.tables("sources")),
         destinations=tuple(_destination(table) for table in root.tables("destinations")),
+        computations=tuple(
+            _computation(table, kind)
+            for kind, key in (("audience", "audiences"), ("computed_trait", "computed_traits"))
+            for table in root.tables(key)
+        ),
     )
 
 
@@ -130,6 +133,26 @@ def _filter(table: TableReader) -> DestinationFilter:
         description=table.text("description", default=""),
         enabled=table.flag("enabled", default=True),
         actions=tuple(action.free() for action in table.tables("actions")),
+    )
+
+
+def _computation(table: TableReader, kind: str) -> Computation:
+    table.only(*COMPUTATION_KEYS)
+    name = table.text("name")
+    standard = Computation(kind=kind, key="", name="", definition="")
+    return Computation(
+        kind=kind,
+        key=table.text("key", default=key_of(name)),
+        name=name,
+        definition=table.text("definition"),
+        description=table.text("description", default=""),
+        enabled=table.flag("enabled", default=True),
+        destinations=table.texts("destinations") if table.has("destinations") else (),
+        send=table.texts("send") if table.has("send") else standard.send,
+        sync=table.text("sync", default=standard.sync),
+        include_anonymous=table.flag("include_anonymous", default=False),
+        include_history=table.flag("include_history", default=True),
+        when_removed=table.text("when_removed", default=standard.when_removed),
     )
 
 

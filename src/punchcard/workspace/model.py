@@ -77,6 +77,39 @@ class Destination:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Computation:
+    """An audience or a computed trait.
+
+    Attributes:
+        kind: `audience` or `computed_trait`; both share one set of keys.
+        key: Its trait on profiles and in payloads, snake_case, never changed.
+        name: Its name for people.
+        definition: Text of the query language.
+        description: What it is for.
+        enabled: False stops computing; its members stay what they were.
+        destinations: Slugs of the destinations that are told.
+        send: How they are told: `identify`, `track` or both.
+        sync: When: `real-time`, or a rhythm such as `every 2 hours`.
+        include_anonymous: True counts people to whom nothing but an anonymous id leads.
+        include_history: False counts only events from its creation on.
+        when_removed: What destinations are told when it is switched off or deleted: `keep` (nothing) or `false`.
+    """
+
+    kind: str
+    key: str
+    name: str
+    definition: str
+    description: str = ""
+    enabled: bool = True
+    destinations: tuple[str, ...] = ()
+    send: tuple[str, ...] = ("identify",)
+    sync: str = "real-time"
+    include_anonymous: bool = False
+    include_history: bool = True
+    when_removed: str = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workspace:
     """The whole configuration.
 
@@ -89,6 +122,7 @@ class Workspace:
     timezone: str = "UTC"
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    computations: tuple[Computation, ...] = ()
 
     def zone(self) -> ZoneInfo:
         """The time zone as a value."""

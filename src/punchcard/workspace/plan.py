@@ -38,7 +38,7 @@ class Change:
     """What happens to one part of the workspace.
 
     Attributes:
-        part: `workspace`, `source` or `destination`.
+        part: `workspace`, `source`, `destination`, `audience` or `computed_trait`.
         slug: Which one; empty for the workspace's own fields.
         values: The values that differ, in order of their paths.
     """
@@ -77,7 +77,7 @@ class _Side:
 
 
 _NOTHING = _Side({}, {})
-_PARTS = ("workspace", "source", "destination")
+_PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
@@ -89,12 +89,15 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
     for destination in workspace.destinations:
         shown = masked(destination, catalog=catalog)
         sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(shown))))
+    for computation in workspace.computations:
+        values = dict(_values(to_plain(computation)))
+        sides[_PARTS.index(computation.kind), computation.key] = _Side(values, values)
     return sides
 
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
     for key, value in values.items():
-        if key not in ("slug", "is_kept"):
+        if key not in ("slug", "is_kept", "kind", "key"):
             yield from _leaves((key,), value)
 
 

@@ -1,7 +1,8 @@
 """The configuration compiled for the loops, and a watch that keeps it fresh without asking the store each time."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -16,9 +17,10 @@ from punchcard.filters.destination_filters import DestinationFilters, FilterDefi
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
+from punchcard.workspace.computations import OWN_SOURCES, ReadyComputation, ready
 from punchcard.workspace.document import Catalog, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Destination, Source
+from punchcard.workspace.model import Computation, Destination, Source
 from punchcard.workspace.stored import Stored
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 
@@ -65,6 +67,9 @@ class Snapshot:
         by_write_key: Every write key, those of disabled sources too.
         destinations: By slug.
         known_names: Names that mean a destination in the `integrations` object.
+        routes: As `by_write_key`, with the ways by which audiences and computed traits are told among them.
+        computations: Audiences and computed traits by key, those that are switched off too.
+        own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
     """
 
     revision: int
@@ -72,6 +77,9 @@ class Snapshot:
     by_write_key: Mapping[str, SourceRoute]
     destinations: Mapping[str, RoutedDestination]
     known_names: frozenset[str]
+    routes: Mapping[str, SourceRoute] = field(default_factory=dict)
+    computations: Mapping[str, ReadyComputation] = field(default_factory=dict)
+    own_write_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
@@ -85,13 +93,33 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         )
         for source in workspace.sources
     ]
+    own = {one.slug: _own_route(one, keyring) for one in destinations.values()}
     return Snapshot(
         revision=standing.revision,
         zone=workspace.zone(),
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
+        routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),
         known_names=frozenset(partner.definition.name for partner in catalog.values()),
+        computations=MappingProxyType(dict(_ready(workspace.computations))),
+        own_write_keys=MappingProxyType({slug: route.source.write_keys[0] for slug, route in own.items()}),
     )
+
+
+def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
+    """The way of what audiences and computed traits tell one destination: as a source of its own, and no other's."""
+    slug = f"{OWN_SOURCES}{destination.slug}"
+    # Nobody outside knows the key, so nobody else can say that a person has entered an audience.
+    write_key = f"{OWN_SOURCES}{keyring.fingerprint(slug.encode())}"
+    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=(write_key,))
+    return SourceRoute(source=source, destinations=(destination,))
+
+
+def _ready(computations: Iterable[Computation]) -> Iterator[tuple[str, ReadyComputation]]:
+    for one in computations:
+        # What an older version took and this one cannot read is left out; `check` and its page say why.
+        with suppress(ConfigurationError):
+            yield one.key, ready(one)
 
 
 class SnapshotWatch:

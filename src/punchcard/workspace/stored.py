@@ -15,9 +15,9 @@ from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
 from punchcard.workspace.document import Catalog, seal, unseal
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.model import Computation, Destination, Source, Workspace
 
-_Part = TypeVar("_Part", Workspace, Source, Destination)
+_Part = TypeVar("_Part", Workspace, Source, Destination, Computation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ def read(work: Connection) -> Workspace:
     about = Workspace()
     sources: list[Source] = []
     destinations: list[Destination] = []
+    computations: list[Computation] = []
     for document in configuration.read_documents(work):
         match document.kind:
             case "workspace":
@@ -62,7 +63,11 @@ def read(work: Connection) -> Workspace:
                 sources.append(_decoded(document, Source))
             case "destination":
                 destinations.append(_decoded(document, Destination))
-    return in_order(replace(about, sources=tuple(sources), destinations=tuple(destinations)))
+            case "audience" | "computed_trait":
+                computations.append(_decoded(document, Computation))
+    return in_order(
+        replace(about, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations))
+    )
 
 
 def write(
@@ -109,15 +114,17 @@ def in_order(workspace: Workspace) -> Workspace:
         workspace,
         sources=tuple(sorted(workspace.sources, key=lambda source: source.slug)),
         destinations=tuple(sorted(workspace.destinations, key=lambda destination: destination.slug)),
+        computations=tuple(sorted(workspace.computations, key=lambda computation: computation.key)),
     )
 
 
-def _parts(workspace: Workspace) -> Mapping[tuple[str, str], Workspace | Source | Destination]:
-    parts: dict[tuple[str, str], Workspace | Source | Destination] = {
-        ("workspace", ""): replace(workspace, sources=(), destinations=())
+def _parts(workspace: Workspace) -> Mapping[tuple[str, str], Workspace | Source | Destination | Computation]:
+    parts: dict[tuple[str, str], Workspace | Source | Destination | Computation] = {
+        ("workspace", ""): replace(workspace, sources=(), destinations=(), computations=())
     }
     parts.update({("source", source.slug): source for source in workspace.sources})
     parts.update({("destination", destination.slug): destination for destination in workspace.destinations})
+    parts.update({(one.kind, one.key): one for one in workspace.computations})
     return parts
 
 

@@ -11,6 +11,7 @@ from punchcard.filters.actions import ActionError, read_actions
 from punchcard.filters.destination_filters import FILTERS_MAX, TITLE_CHARACTERS_MAX
 from punchcard.filters.parser import parse
 from punchcard.filters.tokens import ConditionError
+from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, secret_keys
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
@@ -61,6 +62,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
         masked = _masked_paths(path, destination, catalog) if takes_masks else frozenset()
         yield from (one for one in _settings_problems(path, destination, catalog) if one.path not in masked)
         yield from _filter_problems(path, destination.filters)
+    yield from computation_problems(workspace)
 
 
 def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:
@@ -96,6 +98,9 @@ def _slug_problems(path: KeyPath, slug: str, slugs: Sequence[str]) -> Iterator[P
         )
     elif slugs.count(slug) > 1:
         yield Problem(path=(*path, "slug"), message=f'"{slug}" is used more than once')
+    elif path[0] == "sources" and slug.startswith(OWN_SOURCES):
+        message = f'"{OWN_SOURCES}…" is how Punchcard names the sources of audiences and computed traits'
+        yield Problem(path=(*path, "slug"), message=message)
 
 
 def _write_key_problems(path: KeyPath, source: Source, uses: Counter[str]) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""The worker beside the serving process of `punchcard up`, started again if it dies."""
+"""A process beside this one, started again if it dies: the worker of `punchcard up`, and Engage beside a worker."""
 
 import os
 import subprocess
@@ -16,10 +16,17 @@ _RESTART_LONGEST_SECONDS = 10.0
 _HEALTHY_AFTER_SECONDS = 30.0
 
 
-class WorkerChild:
-    """The worker as a child process. It ends by itself when this process is gone: its standard input closes then."""
+class ChildProcess:
+    """A child process. It ends by itself when this process is gone: its standard input closes then.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        name: What it is called in the log.
+        module: What it runs, with `--until-stdin-closes`.
+    """
+
+    def __init__(self, settings: Settings, *, name: str, module: str) -> None:
+        self._name = name
+        self._module = module
         self._environment = {**os.environ, **_as_environment(settings)}
         self._process: subprocess.Popen[bytes] | None = None
         self._asked_at: float | None = None
@@ -27,7 +34,7 @@ class WorkerChild:
         self._log = structlog.get_logger("punchcard.up")
 
     def keep_running(self, stopping: threading.Event) -> None:
-        """Start the worker, and start it again whenever it ends before it should."""
+        """Start it, and start it again whenever it ends before it should."""
         pause = _RESTART_FIRST_SECONDS
         while not stopping.is_set():
             begun = time.monotonic()
@@ -35,7 +42,7 @@ class WorkerChild:
                 if stopping.is_set():
                     return
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "punchcard.runtime.processes", "--until-stdin-closes"],
+                    [sys.executable, "-m", self._module, "--until-stdin-closes"],
                     stdin=subprocess.PIPE,
                     env=self._environment,
                 )
@@ -44,12 +51,12 @@ class WorkerChild:
                 return
             if time.monotonic() - begun > _HEALTHY_AFTER_SECONDS:
                 pause = _RESTART_FIRST_SECONDS
-            self._log.error("worker_stopped", status=status, restart_in_seconds=pause)
+            self._log.error(f"{self._name}_stopped", status=status, restart_in_seconds=pause)
             stopping.wait(pause)
             pause = min(_RESTART_LONGEST_SECONDS, pause * 2)
 
     def ask_to_stop(self) -> None:
-        """Ask the worker to finish; asking again changes nothing."""
+        """Ask it to finish; asking again changes nothing."""
         with self._guard:
             if self._asked_at is None:
                 self._asked_at = time.monotonic()
@@ -57,7 +64,7 @@ class WorkerChild:
                 self._process.terminate()
 
     def stop(self, grace_seconds: float) -> None:
-        """Ask the worker to finish; kill it if it takes longer than this since it was first asked."""
+        """Ask it to finish; kill it if it takes longer than this since it was first asked."""
         self.ask_to_stop()
         with self._guard:
             process = self._process
@@ -66,7 +73,7 @@ class WorkerChild:
         try:
             process.wait(max(0.0, self._asked_at + grace_seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._log.warning("worker_killed", grace_seconds=grace_seconds)
+            self._log.warning(f"{self._name}_killed", grace_seconds=grace_seconds)
             process.kill()
             process.wait()
 

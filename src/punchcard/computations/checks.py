@@ -1,0 +1,62 @@
+"""What a comparison can never mean, whatever is in the events."""
+
+from datetime import date
+from typing import Final
+
+from punchcard.computations.model import (
+    BY_DATE,
+    BY_DAYS,
+    COUNTING,
+    OF_LIST,
+    OF_NUMBERS,
+    OF_TEXT,
+    ORDERING,
+    Comparison,
+    Events,
+    LiteralValue,
+    Operator,
+    Reducer,
+)
+
+
+def comparison_problem(one: Comparison) -> str | None:
+    """Why a comparison can never be meant, None if it can."""
+    operator, right = one.operator, one.right
+    if problem := _count_problem(operator, len(right)):
+        return problem
+    literals = [item for item in right if isinstance(item, LiteralValue)]
+    is_number = isinstance(one.left, Events) and one.left.reducer in (COUNTING | OF_NUMBERS)
+    if is_number and (operator in OF_TEXT | BY_DATE | BY_DAYS or any(not item.is_number for item in literals)):
+        return f"`{one.left.reducer}` is a number: compare it with one"  # type: ignore[union-attr]
+    if isinstance(one.left, Events) and one.left.reducer is Reducer.UNIQUE and operator not in OF_TEXT | _PRESENCE:
+        return "`unique` is a list: .contains(…), .omits(…), .exists(), or .unique(…).count() for its length"
+    if operator in ORDERING and any(not item.is_number for item in literals):
+        return "greater and less compare numbers; for dates there are .before_date(…) and .after_date(…)"
+    if operator in OF_TEXT and any(not isinstance(item.value, str) for item in literals):
+        return f"`{operator}` compares texts: put the value in quotes"
+    if operator in BY_DATE and any(not _is_date(item) for item in literals):
+        return "a date is expected: '2026-01-31'"
+    if operator in BY_DAYS and not all(item.is_number and float(item.value) > 0 for item in literals):
+        return "days are expected: within_last(7 days)"
+    if len(literals) < len(right) and operator not in ORDERING | _EQUALITY:
+        return f"`{operator}` compares with texts or numbers, not with a property or trait"
+    return None
+
+
+_PRESENCE: Final = frozenset({Operator.EXISTS, Operator.ABSENT})
+_EQUALITY: Final = frozenset({Operator.EQUALS, Operator.DIFFERS})
+
+
+def _count_problem(operator: Operator, count: int) -> str | None:
+    if operator in _PRESENCE:
+        return f"`{operator}` takes no value" if count else None
+    if operator in OF_LIST or operator in (Operator.CONTAINS, Operator.OMITS):
+        return None if count else f"`{operator}` needs at least one value"
+    return None if count == 1 else f"`{operator}` takes one value, here it has {count}"
+
+
+def _is_date(item: LiteralValue) -> bool:
+    try:
+        return isinstance(item.value, str) and bool(date.fromisoformat(item.value[:10])) and len(item.value) == 10
+    except ValueError:
+        return False

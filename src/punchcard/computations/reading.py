@@ -1,0 +1,92 @@
+"""Takes a definition's tokens one by one, and says where something else was expected."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+from punchcard.computations.errors import DefinitionError
+from punchcard.computations.model import Duration
+from punchcard.computations.tokens import END, NAME, NUMBER, TEXT, Token, tokens_of
+
+DEFINITION_BYTES_MAX: Final = 16 * 1024
+_UNITS: Final = ("second", "minute", "hour", "day")
+_WINDOW_MICROS_MAX: Final = 3 * 366 * 86_400_000_000
+
+
+class TokenReader:
+    """Reads the tokens of a text from left to right.
+
+    Raises:
+        DefinitionError: the text is too long, or holds what is no token.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > DEFINITION_BYTES_MAX:
+            problem = f"a definition has at most {DEFINITION_BYTES_MAX:,} bytes, this one has {size:,}"
+            raise DefinitionError(problem, text=text, position=0)
+        self._tokens = tokens_of(text)
+        self._at = 0
+
+    @property
+    def next(self) -> Token:
+        """The token that comes next."""
+        return self._tokens[self._at]
+
+    def error(self, problem: str, *, at: Token | None = None) -> DefinitionError:
+        """What to raise for it."""
+        return DefinitionError(problem, text=self._text, position=(at or self.next).position)
+
+    def duration(self) -> Duration:
+        """Read a length of time: `7 days`."""
+        at = self.next
+        amount = self.whole_number(1)
+        unit = self.take()
+        name = unit.value.removesuffix("s")
+        if unit.kind != NAME or name not in _UNITS:
+            raise self.error("a time is a number and a unit: 7 days, 12 hours, 30 minutes", at=unit)
+        duration = Duration(amount, name)  # type: ignore[arg-type]  # looked up above
+        if duration.micros > _WINDOW_MICROS_MAX:
+            raise self.error("a time is at most three years (1098 days)", at=at)
+        return duration
+
+    def whole_number(self, least: int) -> int:
+        """Read a whole number."""
+        token = self.take()
+        if token.kind != NUMBER or not token.value.isdigit() or int(token.value) < least:
+            raise self.error(f"a whole number of at least {least} is expected", at=token)
+        return int(token.value)
+
+    def text_value(self) -> str:
+        """Read a text in quotes."""
+        if self.next.kind != TEXT:
+            raise self.error("a text in quotes is expected")
+        return self.take().value
+
+    def is_sign(self, sign: str) -> bool:
+        """True if this sign comes next."""
+        return self.next.kind == "sign" and self.next.value == sign
+
+    def expect(self, sign: str) -> None:
+        """Read a sign that must stand here."""
+        if not self.is_sign(sign):
+            raise self.error(f"`{sign}` is expected")
+        self.take()
+
+    def take(self) -> Token:
+        """Read the next token."""
+        token = self.next
+        if token.kind != END:
+            self._at += 1
+        return token
+
+    def unknown(self, token: Token, known: Iterable[str], kind: str) -> DefinitionError:
+        """What to raise for a word that means nothing here."""
+        hint = self.hint(token.value, list(known)) or f"; there are {', '.join(known)}"
+        return self.error(f"there is no {kind} `{token.value}`{hint}", at=token)
+
+    def hint(self, word: str, known: Iterable[str]) -> str:
+        """A word that may have been meant."""
+        close = get_close_matches(word.lower(), known, n=1)
+        return f"; did you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,146 @@
+"""Computes definitions over the facts and says what is new: for people who are touched, or for everybody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from punchcard.computations.model import Definition, beginning_at, depends_on_day, time_limits, trait_keys
+from punchcard.computations.sql import Question, statement, value_json
+from punchcard.engage.facts import Facts
+
+COMPUTED = ("audience", "computed_trait")
+"""What a trait says of where it is from; a custom one says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """An audience or a computed trait, ready to be computed.
+
+    Attributes:
+        kind: `audience` or `computed_trait`.
+        definition: What it asks, as configured.
+        includes_anonymous: True to count people to whom nothing but an anonymous id leads.
+        since: Microseconds since 1970 before which no event counts, 0 for all of history.
+    """
+
+    key: str
+    kind: str
+    definition: Definition
+    includes_anonymous: bool = False
+    since: int = 0
+
+    def question(self) -> Question:
+        """It as the compiler asks it."""
+        definition = beginning_at(self.definition, self.since) if self.since else self.definition
+        return Question(definition=definition, includes_anonymous=self.includes_anonymous)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A person's new value of a computed trait.
+
+    Attributes:
+        value: JSON text; of an audience `true` or `false`.
+        before: The value until now, None if there was none.
+    """
+
+    key: str
+    profile: int
+    value: str
+    before: str | None
+
+
+def empty_value(computation: Asked) -> str:
+    """What somebody has who had a value and has none any more."""
+    if computation.kind == "audience":
+        return "false"
+    return "0" if getattr(computation.definition, "reducer", "") in ("count", "unique_count") else "null"
+
+
+def in_levels(computations: Sequence[Asked]) -> list[list[Asked]]:
+    """The computations in groups, each of which asks only for what earlier ones have computed."""
+    by_key = {one.key: one for one in computations}
+    sorter = TopologicalSorter({key: trait_keys(one.definition) & by_key.keys() for key, one in by_key.items()})
+    sorter.prepare()
+    levels = []
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        levels.append([by_key[key] for key in sorted(ready)])
+        sorter.done(*ready)
+    return levels
+
+
+def touched_by_time(facts: Facts, computations: Sequence[Asked], *, begin: int, end: int) -> set[int]:
+    """The people for whom an event has grown too old, or old enough, between two moments (microseconds since 1970)."""
+    names: dict[int, set[str]] = {}
+    for one in computations:
+        for name, age in time_limits(one.definition):
+            names.setdefault(age, set()).add(name)
+    if not names or begin >= end:
+        return set()
+    # A question for each age: the file's statistics then leave out nearly everything unread.
+    parts = [
+        f"SELECT profile FROM facts WHERE happened > {begin - age} AND happened <= {end - age} AND event IN ("
+        + ", ".join("?" for _ in some)
+        + ")"
+        for age, some in names.items()
+    ]
+    values = [name for some in names.values() for name in some]
+    return {row[0] for row in facts.rows(" UNION ".join(parts), *values)}
+
+
+def day_has_changed(computations: Sequence[Asked], *, begin: int, end: int) -> list[Asked]:
+    """Those whose answers may have changed because it is another day (UTC) now."""
+    micros = 86_400_000_000
+    if begin // micros == end // micros:
+        return []
+    return [one for one in computations if depends_on_day(one.definition)]
+
+
+def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: bool) -> list[Change]:
+    """What differs from what is known, for the people in `touched` or for everybody.
+
+    Args:
+        level: Computations that do not ask for each other.
+        now: The moment for which it is asked, microseconds since 1970.
+    """
+    if not level:
+        return []
+    questions = [one.question() for one in level]
+    facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + statement(questions, now=now, only_touched=only_touched))
+    changes: list[Change] = []
+    for number, one in enumerate(level):
+        changes += _differences(facts, one, number, only_touched=only_touched)
+    return changes
+
+
+def _differences(facts: Facts, one: Asked, number: int, *, only_touched: bool) -> list[Change]:
+    empty = empty_value(one)
+    value = value_json(one.definition, f"c{number}")
+    among = " AND profile IN (SELECT profile FROM touched)" if only_touched else ""
+    rows = facts.rows(
+        f"""
+        SELECT COALESCE(new.profile, old.profile), COALESCE(new.value, '{empty}'), old.json
+        FROM (SELECT profile, {value} AS value FROM answers WHERE {value} IS NOT NULL) AS new
+        FULL OUTER JOIN (
+            SELECT profile, json FROM traits WHERE name = ? AND computation <> ''{among}
+        ) AS old ON old.profile = new.profile
+        WHERE COALESCE(new.value, '{empty}') <> COALESCE(old.json, '{empty}')
+        """,
+        one.key,
+    )
+    return [Change(one.key, profile, new, before) for profile, new, before in rows]
+
+
+def size_of(facts: Facts, computation: Asked) -> int:
+    """How many members an audience has, or how many people have a value."""
+    rows = facts.rows(
+        "SELECT count(*) FROM traits WHERE name = ? AND computation <> '' AND json NOT IN ('false', 'null')",
+        computation.key,
+    )
+    return int(rows[0][0])
+
+
+def apply(facts: Facts, changes: Sequence[Change], kinds: dict[str, str]) -> None:
+    """Let the facts know the new values."""
+    facts.set_traits([(one.profile, one.key, one.value, kinds[one.key]) for one in changes])

@@ -1,0 +1,286 @@
+"""The facts of all people in a DuckDB file, shaped for computing: what the lake and the store hold, and nothing else.
+
+It can be lost: it is made again from both. `stamp` tells whether it belongs to the state in which the store stands.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from itertools import compress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from punchcard.computations.conditions import as_number
+from punchcard.errors import StorageError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 2,
+    "memory_limit": "1500MB",
+    "autoinstall_known_extensions": False,
+    "enable_external_access": False,
+    "preserve_insertion_order": False,
+}
+_VERSION = 1  # of the tables below; another one means that the file is made again
+_TABLES = """
+CREATE TABLE facts (
+    profile BIGINT, happened BIGINT, seq BIGINT, event VARCHAR, source VARCHAR, properties VARCHAR, context VARCHAR,
+    revenue DECIMAL(38, 9), value DECIMAL(38, 9), total DECIMAL(38, 9)
+);
+CREATE TABLE traits (profile BIGINT, name VARCHAR, text VARCHAR, json VARCHAR, computation VARCHAR);
+CREATE TABLE people (profile BIGINT, known BOOLEAN);
+CREATE TABLE meta (version INTEGER, position BIGINT, stamp BIGINT, computed_at BIGINT);
+"""
+_HOT = ", ".join(
+    as_number(f"JSON_EXTRACT_STRING(properties, '$.\"{name}\"')") + f" AS {name}"
+    for name in ("revenue", "value", "total")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """Where the facts stand.
+
+    Attributes:
+        position: The last log position whose events are in.
+        stamp: The state of the store to which traits and people belong.
+        computed_at: The moment for which computed traits hold, microseconds since 1970.
+    """
+
+    position: int
+    stamp: int
+    computed_at: int
+
+
+@dataclass
+class FactRows:
+    """Events on their way into the facts: a list a column."""
+
+    profiles: list[int] = field(default_factory=list)
+    happened: list[int] = field(default_factory=list)
+    seqs: list[int] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    properties: list[bytes | None] = field(default_factory=list)
+    contexts: list[bytes | None] = field(default_factory=list)
+
+    def only(self, wanted: Sequence[bool]) -> "FactRows":
+        """Some of the rows."""
+        lists = (getattr(self, one.name) for one in fields(self))
+        return FactRows(*(list(compress(values, wanted)) for values in lists))
+
+    def to_arrow(self) -> "pa.Table":
+        """The rows as an Arrow table."""
+        import pyarrow as pa
+
+        return pa.table(
+            {
+                "profile": pa.array(self.profiles, type=pa.int64()),
+                "happened": pa.array(self.happened, type=pa.int64()),
+                "seq": pa.array(self.seqs, type=pa.int64()),
+                "event": pa.array(self.events, type=pa.string()),
+                "source": pa.array(self.sources, type=pa.string()),
+                "properties": pa.array(self.properties, type=pa.string()),
+                "context": pa.array(self.contexts, type=pa.string()),
+            }
+        )
+
+
+class Facts:
+    """The file at `path`. For one process; questions from several threads each on a cursor of its own.
+
+    Args:
+        path: The file, made if it is not there, and made again if another version wrote it or it is damaged.
+
+    Raises:
+        StorageError: the file cannot be made; from every method: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = self._opened()
+        self._number = 0
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def meta(self) -> Meta:
+        """Where the facts stand."""
+        position, stamp, computed_at = self.rows("SELECT position, stamp, computed_at FROM meta")[0]
+        return Meta(position=position, stamp=stamp, computed_at=computed_at)
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[None]:
+        """All that is written inside, or nothing if it raises."""
+        self.run("BEGIN TRANSACTION")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def stand(self, meta: Meta) -> None:
+        """Say where the facts stand now."""
+        self.run(
+            "UPDATE meta SET position = ?, stamp = ?, computed_at = ?", meta.position, meta.stamp, meta.computed_at
+        )
+
+    def add_facts(self, rows: FactRows) -> None:
+        """Add events."""
+        if rows.seqs:
+            with self._as_table(rows.to_arrow()) as name:
+                self.run(f"INSERT INTO facts SELECT *, {_HOT} FROM {name}")
+
+    def add_people(self, people: Sequence[tuple[int, bool]]) -> None:
+        """Add people: profile, and whether more than an anonymous id leads to it."""
+        import pyarrow as pa
+
+        if people:
+            table = pa.table({"p": [one[0] for one in people], "k": [one[1] for one in people]})
+            with self._as_table(table) as name:
+                self.run(f"INSERT INTO people SELECT p, k FROM {name}")
+
+    def make_known(self, profiles: Iterable[int]) -> None:
+        """Note that more than an anonymous id leads to these."""
+        with self._numbers(profiles) as name:
+            self.run(f"UPDATE people SET known = true WHERE profile IN (SELECT n FROM {name})")
+
+    def merge(self, merges: Sequence[tuple[int, int]]) -> None:
+        """Give everything of merged profiles to the one that goes on: (profile, merged), in order."""
+        import pyarrow as pa
+
+        if not merges:
+            return
+        direct = _direct(merges)
+        table = pa.table({"p": [one[0] for one in direct], "m": [one[1] for one in direct]})
+        with self._as_table(table) as name:
+            self.run(f"UPDATE facts SET profile = merges.p FROM {name} AS merges WHERE facts.profile = merges.m")
+            known = f"SELECT p FROM {name} JOIN people ON people.profile = m WHERE people.known"
+            self.run(f"UPDATE people SET known = true WHERE profile IN ({known})")
+            self.run(f"DELETE FROM people WHERE profile IN (SELECT m FROM {name})")
+            self.run(f"DELETE FROM traits WHERE profile IN (SELECT m FROM {name})")
+
+    def set_traits(self, traits: Sequence[tuple[int, str, str, str]], removed: Sequence[tuple[int, str]] = ()) -> None:
+        """Set traits, (profile, name, JSON, computation), and take others away."""
+        import pyarrow as pa
+
+        keys = [(one[0], one[1]) for one in traits] + list(removed)
+        if not keys:
+            return
+        gone = pa.table({"p": [one[0] for one in keys], "n": [one[1] for one in keys]})
+        with self._as_table(gone) as name:
+            self.run(f"DELETE FROM traits USING {name} AS gone WHERE traits.profile = gone.p AND traits.name = gone.n")
+        if traits:
+            table = pa.table(
+                {
+                    "p": pa.array([one[0] for one in traits], type=pa.int64()),
+                    "n": pa.array([one[1] for one in traits], type=pa.string()),
+                    "j": pa.array([one[2] for one in traits], type=pa.string()),
+                    "c": pa.array([one[3] for one in traits], type=pa.string()),
+                }
+            )
+            with self._as_table(table) as name:
+                self.run(f"INSERT INTO traits SELECT p, n, json_extract_string(j, '$'), j, c FROM {name}")
+
+    def touch(self, profiles: Iterable[int]) -> None:
+        """Let these be the people of whom `touched` asks."""
+        self.run("CREATE OR REPLACE TEMP TABLE touched (profile BIGINT)")
+        with self._numbers(profiles) as name:
+            self.run(f"INSERT INTO touched SELECT n FROM {name}")
+
+    def forget_behind(self, position: int) -> None:
+        """Take the events behind a log position out again."""
+        self.run("DELETE FROM facts WHERE seq >= ?", seq_of(position + 1, 0))
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of a question."""
+        return self._execute(sql, values).fetchall()
+
+    def run(self, sql: str, *values: object) -> None:
+        """Run a statement."""
+        self._execute(sql, values)
+
+    def _execute(self, sql: str, values: Sequence[object]) -> "duckdb.DuckDBPyConnection":
+        import duckdb
+
+        try:
+            return self._connection.execute(sql, list(values)) if values else self._connection.execute(sql)
+        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+            raise StorageError(f"{self._path} cannot be used: {error}") from error
+
+    @contextmanager
+    def _as_table(self, table: "pa.Table") -> Iterator[str]:
+        self._number += 1
+        name = f"given_{self._number}"
+        self._connection.register(name, table)
+        try:
+            yield name
+        finally:
+            self._connection.unregister(name)
+
+    @contextmanager
+    def _numbers(self, numbers: Iterable[int]) -> Iterator[str]:
+        import pyarrow as pa
+
+        with self._as_table(pa.table({"n": pa.array(sorted(set(numbers)), type=pa.int64())})) as name:
+            yield name
+
+    def _opened(self) -> "duckdb.DuckDBPyConnection":
+        import duckdb
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if (standing := self._standing()) is not None:
+                return standing
+            self._forget()
+            connection = duckdb.connect(str(self._path), config=_CONFIG)
+            connection.execute(_TABLES)
+            connection.execute("INSERT INTO meta VALUES (?, 0, 0, 0)", [_VERSION])
+        except (OSError, duckdb.Error) as error:
+            raise StorageError(f"{self._path} cannot be opened: {error}") from error
+        return connection
+
+    def _standing(self) -> "duckdb.DuckDBPyConnection | None":
+        """The file as it is, None if it is not there or cannot be used."""
+        import duckdb
+
+        try:
+            connection = duckdb.connect(str(self._path), config=_CONFIG)
+            if connection.execute("SELECT version FROM meta").fetchall() == [(_VERSION,)]:
+                return connection
+            connection.close()
+        except duckdb.IOException as error:
+            if "lock" in str(error).lower():
+                raise  # another process computes with it
+            return None
+        except (duckdb.CatalogException, duckdb.SerializationException, duckdb.InvalidInputException):
+            return None
+        return None
+
+    def _forget(self) -> None:
+        for path in (self._path, self._path.with_name(self._path.name + ".wal")):
+            path.unlink(missing_ok=True)
+
+
+def seq_of(position: int, index: int) -> int:
+    """The place of an event in the log as one number: rises with the log."""
+    return position * 4096 + index
+
+
+def _direct(merges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The merges, each to the profile that goes on in the end."""
+    into: dict[int, int] = {}
+    for profile, merged in merges:
+        into[merged] = profile
+    direct = []
+    for merged in into:
+        profile = into[merged]
+        while profile in into:
+            profile = into[profile]
+        direct.append((profile, merged))
+    return direct

@@ -1,0 +1,232 @@
+"""Whose the events are, and what they say of people: identity and custom traits, decided here, written in one go."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from punchcard.engage.reading import Person
+from punchcard.profiles.identity import Known, Resolution, is_known, may_change, resolve
+from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
+from punchcard.store import profiles
+from punchcard.store.profiles import StoredTrait
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PUBLIC_ID_CHARACTERS = 27
+_MESSAGE_ID_CHARACTERS_MAX = 128
+
+
+@dataclass
+class PeopleChanges:
+    """What a run of events changes about people.
+
+    Attributes:
+        profiles: The profile of each event, after all merges.
+        made: New profiles with whether more than an anonymous id leads to them.
+        now_known: Others to which more than an anonymous id leads from now on.
+        merges: (profile, merged), in order.
+        traits: Custom traits with a new value.
+        removed: Custom traits that are gone.
+        merged_traits: The traits that stand after merging, before `traits` and `removed`.
+        with_new_email: Profiles to which an email leads that did not before.
+    """
+
+    people: list[Person]
+    resolution: Resolution
+    profiles: list[int] = field(default_factory=list)
+    made: list[tuple[int, bool]] = field(default_factory=list)
+    now_known: set[int] = field(default_factory=set)
+    merges: list[tuple[int, int]] = field(default_factory=list)
+    traits: list[StoredTrait] = field(default_factory=list)
+    removed: list[StoredTrait] = field(default_factory=list)
+    merged_traits: dict[int, list[StoredTrait]] = field(default_factory=dict)
+    with_new_email: set[int] = field(default_factory=set)
+
+    def touched(self) -> set[int]:
+        """Everybody of whom something is new."""
+        return {*self.profiles, *self.now_known, *(profile for profile, _ in self.merges)}
+
+
+def load_known(work: Connection, people: Collection[Person]) -> Known:
+    """What the store knows of the people of these events."""
+    ids = {one for person in people for one in person.ids}
+    owners = {ExternalId(*key): profile for key, profile in profiles.owners_of(work, ids).items()}
+    open_ = set().union(*(may_change(person.ids, owners) for person in people))
+    members = {profile: {ExternalId(*one) for one in some} for profile, some in profiles.ids_of(work, open_).items()}
+    return Known(owners=owners, members=members, merges=Counter(profiles.merges_of(work, open_)))
+
+
+def decide(work: Connection, people: list[Person], *, rules: IdentityRules, reserved: Collection[str]) -> PeopleChanges:
+    """What the events change, against what stands in the store; nothing is written yet.
+
+    Args:
+        reserved: Names of computed traits and audiences: no identify call changes those.
+    """
+    known = load_known(work, people)
+    before = {profile: is_known(some) for profile, some in known.members.items()}
+    next_id = profiles.next_profile_id(work) - 1
+
+    def new_profile() -> int:
+        nonlocal next_id
+        next_id += 1
+        return next_id
+
+    resolution = resolve((person.ids for person in people), known, rules=rules, new_profile=new_profile)
+    changes = PeopleChanges(people, resolution)
+    changes.profiles = [one for one in resolution.final() if one is not None]
+    changes.merges = [(one.profile, one.merged) for one in resolution.merges]
+    gone = {merged for _, merged in changes.merges}
+    changes.made = [(one, is_known(known.members[one])) for one in resolution.made if one not in gone]
+    changes.now_known = {
+        one
+        for one, was in before.items()
+        if not was and one not in gone and one in known.members and is_known(known.members[one])
+    }
+    changes.with_new_email = {profile for one, (profile, _) in resolution.added.items() if one.type == EMAIL}
+    # Whoever was merged may be reached at the emails of both.
+    changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in gone}
+    _decide_traits(work, changes, frozenset(reserved))
+    return changes
+
+
+def write(work: Connection, changes: PeopleChanges) -> None:
+    """Write the changes down."""
+    people, resolution = changes.people, changes.resolution
+    merged_now = {merged for _, merged in changes.merges}
+    last: dict[int, Person] = {}
+    for profile, person in zip(changes.profiles, people, strict=True):
+        last[profile] = person
+    known = dict(changes.made)
+    profiles.add_profiles(
+        work,
+        [_profile_row(profile, people[event], known.get(profile, False)) for profile, event in resolution.made.items()],
+    )
+    profiles.add_ids(
+        work,
+        [
+            {
+                "type": one.type,
+                "value": one.value,
+                "profile_id": profile,
+                "created_at": people[event].received_at,
+                "source": people[event].source,
+                "message_id": _kept(people[event].message_id),
+            }
+            for one, (profile, event) in resolution.added.items()
+        ],
+    )
+    for merge in resolution.merges:
+        person = people[merge.event]
+        profiles.merge_profiles(
+            work,
+            profile=merge.profile,
+            merged=merge.merged,
+            at=person.received_at,
+            message_id=_kept(person.message_id),
+        )
+    profiles.make_known(work, changes.now_known)
+    profiles.see_profiles(
+        work,
+        [
+            {
+                "profile": profile,
+                "at": person.received_at,
+                "message_id": _kept(person.message_id),
+                "source": person.source,
+            }
+            for profile, person in last.items()
+            if profile not in merged_now
+        ],
+    )
+    profiles.add_conflicts(work, [_conflict_row(changes, number) for number in range(len(resolution.conflicts))])
+    profiles.set_traits(work, changes.traits)
+    profiles.remove_traits(work, changes.removed)
+
+
+def _decide_traits(work: Connection, changes: PeopleChanges, reserved: frozenset[str]) -> None:
+    wanted: dict[tuple[int, str], StoredTrait] = {}
+    for profile, person in zip(changes.profiles, changes.people, strict=True):
+        for name, value in (person.traits or {}).items():
+            if name in reserved:
+                continue
+            rival = wanted.get((profile, name))
+            if rival is None or person.at >= rival.updated_at:
+                wanted[profile, name] = StoredTrait(
+                    profile, name, value, "", person.at, person.source, _kept(person.message_id)
+                )
+    standing = _standing_traits(work, changes, {profile for profile, _ in wanted})
+    for key, trait in wanted.items():
+        old = standing.get(key)
+        if old is not None and (old.updated_at > trait.updated_at or old.computation):
+            continue
+        if trait.value == "null":
+            if old is not None:
+                changes.removed.append(trait)
+        elif old is None or old.value != trait.value:
+            changes.traits.append(trait)
+
+
+def _standing_traits(
+    work: Connection, changes: PeopleChanges, profile_ids: set[int]
+) -> dict[tuple[int, str], StoredTrait]:
+    """The traits as they will stand after the merges of this run, by the rule of `merge_profiles`."""
+    asked = profile_ids.union(*changes.merges) if changes.merges else profile_ids
+    by_profile: dict[int, dict[str, StoredTrait]] = {one: {} for one in asked}
+    for trait in profiles.traits_of(work, asked):
+        by_profile[trait.profile_id][trait.name] = trait
+    for profile, merged in changes.merges:
+        for name, trait in by_profile.pop(merged, {}).items():
+            rival = by_profile[profile].get(name)
+            if rival is None or trait.updated_at > rival.updated_at:
+                by_profile[profile][name] = trait
+    gone = {merged for _, merged in changes.merges}
+    changes.merged_traits = {
+        profile: list(by_profile[profile].values()) for profile, _ in changes.merges if profile not in gone
+    }
+    return {(profile, name): trait for profile, some in by_profile.items() for name, trait in some.items()}
+
+
+def _profile_row(profile: int, person: Person, known: bool) -> dict[str, object]:  # noqa: FBT001
+    message_id = _kept(person.message_id)
+    return {
+        "id": profile,
+        "public_id": public_id(profile, message_id),
+        "created_at": person.received_at,
+        "updated_at": person.received_at,
+        "first_message_id": message_id,
+        "first_source": person.source,
+        "last_message_id": message_id,
+        "last_source": person.source,
+        "is_known": known,
+    }
+
+
+def _conflict_row(changes: PeopleChanges, number: int) -> dict[str, object]:
+    conflict = list(changes.resolution.conflicts.values())[number]
+    person = changes.people[conflict.event]
+    return {
+        "profile_id": conflict.profile,
+        "type": conflict.id.type,
+        "value": conflict.id.value,
+        "kept_by": conflict.kept_by,
+        "at": person.received_at,
+        "source": person.source,
+        "message_id": _kept(person.message_id),
+        "reason": conflict.reason,
+    }
+
+
+def public_id(profile: int, message_id: str) -> str:
+    """The profile's id as others see it: `use_` and 27 letters and digits."""
+    number = int.from_bytes(hashlib.sha256(f"{profile}:{message_id}".encode()).digest())
+    letters = []
+    for _ in range(_PUBLIC_ID_CHARACTERS):
+        number, rest = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[rest])
+    return "use_" + "".join(letters)
+
+
+def _kept(message_id: str) -> str:
+    return message_id.replace("\x00", "\ufffd")[:_MESSAGE_ID_CHARACTERS_MAX]

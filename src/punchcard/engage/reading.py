@@ -1,0 +1,144 @@
+"""Turns events of the lake into what Engage works with: whose they are, what they say, and facts to compute with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from punchcard.clock import to_micros
+from punchcard.engage.facts import FactRows, seq_of
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.model import EventType
+from punchcard.lake.reader import LakeEvent
+from punchcard.profiles.external_ids import IdReader
+from punchcard.profiles.rules import ExternalId
+from punchcard.workspace.computations import OWN_SOURCES
+
+TRAITS_MAX = 300
+"""An identify call with as many traits is taken as a mistake; Segment refuses it too."""
+
+_TRAIT_NAME_CHARACTERS_MAX = 256
+_VIEWED = {EventType.PAGE: ("Page Viewed", "page_name"), EventType.SCREEN: ("Screen Viewed", "screen_name")}
+
+
+class _Said(msgspec.Struct, gc=False):
+    name: msgspec.Raw = msgspec.Raw()
+    properties: msgspec.Raw = msgspec.Raw()
+    traits: msgspec.Raw = msgspec.Raw()
+    context: msgspec.Raw = msgspec.Raw()
+
+
+_said = msgspec.json.Decoder(_Said)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One event as it is about a person.
+
+    Attributes:
+        ids: The strongest first, at least one.
+        at: When it happened.
+        traits: JSON text of each trait that an identify call gives; `null` takes it away.
+    """
+
+    ids: tuple[ExternalId, ...]
+    at: datetime
+    received_at: datetime
+    source: str
+    message_id: str
+    traits: dict[str, str] | None
+
+
+@dataclass
+class Reading:
+    """A run of events, read.
+
+    Attributes:
+        people: The events that are about somebody.
+        facts: Those of them that are computed with, without profiles yet.
+        fact_people: For each of the facts, its place in `people`.
+        through: The last log position looked at.
+    """
+
+    people: list[Person] = field(default_factory=list)
+    facts: FactRows = field(default_factory=FactRows)
+    fact_people: list[int] = field(default_factory=list)
+    through: int = 0
+
+
+def read_events(events: Sequence[LakeEvent], reader: IdReader) -> Reading:
+    """Read a run of events in the log's order."""
+    reading = Reading()
+    for event in events:
+        reading.through = event.log_position
+        if counts(event):
+            _read(event, reader, reading)
+    return reading
+
+
+def counts(event: LakeEvent) -> bool:
+    """False for what failed on ingest, was received before, or was told by Engage itself."""
+    if not event.type or event.timestamp is None or event.source is None or event.source.startswith(OWN_SOURCES):
+        return False
+    return not any(fate.fate == "failed_on_ingest" or fate.reason == "duplicate_message_id" for fate in event.fates)
+
+
+def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:
+    ids = reader.ids_of(
+        user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload
+    )
+    if not ids or event.timestamp is None:
+        return
+    kind = EventType(event.type)
+    try:
+        said = _said.decode(event.payload)
+    except UNREADABLE:
+        said = _Said()
+    traits = _traits(said.traits) if kind is EventType.IDENTIFY else None
+    if kind in (EventType.TRACK, EventType.PAGE, EventType.SCREEN):
+        _add_fact(event, kind, said, reading)
+    reading.people.append(Person(ids, event.timestamp, event.received_at, event.source or "", event.message_id, traits))
+
+
+def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: Reading) -> None:
+    name, properties = event.event or "", bytes(said.properties) or None
+    if kind in _VIEWED:
+        name, key = _VIEWED[kind]
+        properties = _with_name(properties, key, said.name)
+    rows = reading.facts
+    rows.happened.append(to_micros(event.timestamp) if event.timestamp else 0)
+    rows.seqs.append(seq_of(event.log_position, event.event_index))
+    rows.events.append(name)
+    rows.sources.append(event.source or "")
+    rows.properties.append(properties)
+    rows.contexts.append(bytes(said.context) or None)
+    reading.fact_people.append(len(reading.people))
+
+
+def _with_name(properties: bytes | None, key: str, name: msgspec.Raw) -> bytes | None:
+    """The properties of a page or screen call with its name among them."""
+    if not bytes(name):
+        return properties
+    try:
+        members = _members.decode(properties) if properties else {}
+    except UNREADABLE:
+        return properties
+    return msgspec.json.encode({**members, key: name})
+
+
+def _traits(raw: msgspec.Raw) -> dict[str, str] | None:
+    if not bytes(raw):
+        return None
+    try:
+        members = _members.decode(raw)
+    except UNREADABLE:
+        return None
+    if len(members) >= TRAITS_MAX:
+        return None
+    return {
+        name.replace("\x00", "\ufffd"): bytes(value).decode(errors="replace").replace("\\u0000", "\\ufffd")
+        for name, value in members.items()
+        if 0 < len(name) <= _TRAIT_NAME_CHARACTERS_MAX
+    }

@@ -1,0 +1,104 @@
+"""Makes the facts again from lake and store, as far as they are missing or of another state."""
+
+from collections.abc import Collection
+
+from sqlalchemy import select
+
+from punchcard.clock import Clock
+from punchcard.engage.facts import Facts, Meta
+from punchcard.engage.reading import Reading, read_events
+from punchcard.engage.telemetry import EngageTelemetry
+from punchcard.lake.reader import LakeReader
+from punchcard.profiles.external_ids import IdReader
+from punchcard.profiles.rules import ExternalId
+from punchcard.store.engine import Store
+from punchcard.store.profiles import owners_of
+from punchcard.store.schema_engage import profile_traits, profiles
+
+_EVENTS_PER_PART = 50_000
+_ROWS_PER_PART = 50_000
+
+
+def restore(
+    facts: Facts, store: Store, lake: LakeReader, ids: IdReader, *, position: int, stamp: int, clock: Clock
+) -> None:
+    """Bring the facts to the state in which the store stands.
+
+    Args:
+        position: How far the store has taken in the lake.
+        stamp: The store's state.
+
+    Raises:
+        StorageError: lake, store or facts failed; call again.
+    """
+    begun = clock.monotonic()
+    events = _restore_events(facts, store, lake, ids, position)
+    with facts.unit_of_work():
+        people = _restore_people(facts, store)
+        facts.stand(Meta(position=position, stamp=stamp, computed_at=0))
+    if events or people:
+        EngageTelemetry().facts_restored(people=people, events=events, seconds=clock.monotonic() - begun)
+
+
+def _restore_events(facts: Facts, store: Store, lake: LakeReader, ids: IdReader, position: int) -> int:
+    """Read the events again that the facts lack; whose they are, the store knows by now."""
+    count = 0
+    meta = facts.meta()
+    at = min(meta.position, position)
+    with facts.unit_of_work():
+        facts.forget_behind(at)
+        _follow_merges(facts, store)
+    while at < position:
+        events = [one for one in lake.after(at, limit=_EVENTS_PER_PART) if one.log_position <= position]
+        reading = read_events(events, ids)
+        at = reading.through or position
+        _find_owners(store, reading)
+        with facts.unit_of_work():
+            facts.add_facts(reading.facts)
+            facts.stand(Meta(position=at, stamp=-1, computed_at=0))
+        count += len(events)
+    return count
+
+
+def _find_owners(store: Store, reading: Reading) -> None:
+    """An event belongs to the profile that its strongest id leads to."""
+    strongest = {person.ids[0] for person in reading.people}
+    with store.reading() as work:
+        owners = {ExternalId(*key): profile for key, profile in owners_of(work, strongest).items()}
+    found = [owners.get(reading.people[number].ids[0]) for number in reading.fact_people]
+    if None in found:  # its id counts no more, by other rules than of then
+        reading.facts = reading.facts.only([profile is not None for profile in found])
+    reading.facts.profiles = [profile for profile in found if profile is not None]
+
+
+def _follow_merges(facts: Facts, store: Store) -> None:
+    with store.reading() as work:
+        rows = work.execute(
+            select(profiles.c.merged_into, profiles.c.id).where(profiles.c.merged_into.is_not(None))
+        ).all()
+    merges: Collection[tuple[int, int]] = [(into, merged) for into, merged in rows if into is not None]
+    facts.merge(list(merges))
+
+
+def _restore_people(facts: Facts, store: Store) -> int:
+    facts.run("DELETE FROM people")
+    facts.run("DELETE FROM traits")
+    count = 0
+    with store.reading() as work:
+        rows = work.execution_options(yield_per=_ROWS_PER_PART).execute(
+            select(profiles.c.id, profiles.c.is_known).where(profiles.c.merged_into.is_(None))
+        )
+        for some in rows.partitions(_ROWS_PER_PART):
+            facts.add_people([(row[0], bool(row[1])) for row in some])
+            count += len(some)
+        traits = work.execution_options(yield_per=_ROWS_PER_PART).execute(
+            select(
+                profile_traits.c.profile_id,
+                profile_traits.c.name,
+                profile_traits.c.value,
+                profile_traits.c.computation,
+            )
+        )
+        for part in traits.partitions(_ROWS_PER_PART):
+            facts.set_traits([(row[0], row[1], row[2], row[3]) for row in part])
+    return count

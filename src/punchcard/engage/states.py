@@ -1,0 +1,174 @@
+"""How each audience and computed trait stands, against how it is configured."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import Connection
+
+from punchcard.clock import to_micros
+from punchcard.computations.model import trait_keys
+from punchcard.engage.computing import Asked
+from punchcard.store import engage as stored
+from punchcard.store.engage import ComputationState, Status
+from punchcard.store.profiles import leave_as_custom
+from punchcard.workspace.computations import ReadyComputation
+
+
+class Told(msgspec.Struct, frozen=True):
+    """How a computation was told last, kept for when it is gone from the configuration."""
+
+    kind: str = ""
+    name: str = ""
+    destinations: tuple[str, ...] = ()
+    send: tuple[str, ...] = ("identify",)
+    when_removed: str = "keep"
+
+
+@dataclass
+class States:
+    """The states by key, as they stand in the store and as they are to be."""
+
+    standing: dict[str, ComputationState] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+
+    @classmethod
+    def load(cls, work: Connection) -> "States":
+        """As they stand."""
+        return cls({one.key: one for one in stored.states(work)})
+
+    def update(self, key: str, **values: object) -> None:
+        """Let a state be another one."""
+        fresh = replace(self.standing[key], **values)  # type: ignore[arg-type]  # names and types are the caller's
+        if fresh != self.standing[key]:
+            self.standing[key] = fresh
+            self.changed.add(key)
+
+    def write(self, work: Connection) -> None:
+        """Write down what has changed."""
+        stored.save_states(work, [self.standing[key] for key in sorted(self.changed)])
+
+    def written(self) -> None:
+        """What was changed is committed."""
+        self.changed.clear()
+
+
+def asked(ready: ReadyComputation, state: ComputationState) -> Asked:
+    """A computation in the form in which it is computed."""
+    one = ready.configured
+    return Asked(
+        key=one.key,
+        kind=one.kind,
+        definition=ready.definition,
+        includes_anonymous=one.include_anonymous,
+        since=0 if one.include_history else to_micros(state.created_at),
+    )
+
+
+def fingerprint(one: Asked) -> str:
+    """Changes whenever the answers may."""
+    said = msgspec.json.encode([one.kind, one.definition, one.includes_anonymous, one.since])
+    return hashlib.sha256(said).hexdigest()
+
+
+def told_of(state: ComputationState) -> Told:
+    """How its destinations were told last."""
+    return msgspec.json.decode(state.told, type=Told) if state.told else Told()
+
+
+def follow_configuration(
+    work: Connection, states: States, configured: Mapping[str, ReadyComputation], now: datetime
+) -> None:
+    """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone."""
+    for key, one in configured.items():
+        if key not in states.standing:
+            _begin(states, one, now)
+        _follow_one(work, states, one, now)
+    for key in [key for key in states.standing if key not in configured]:
+        _end(work, states, key, now)
+
+
+def _begin(states: States, one: ReadyComputation, now: datetime) -> None:
+    key = one.configured.key
+    states.standing[key] = ComputationState(
+        key=key,
+        kind=one.configured.kind,
+        fingerprint="",
+        status=Status.PREPARING,
+        detail="",
+        size=0,
+        computed_at=None,
+        checked_at=None,
+        differences=0,
+        created_at=now,
+        told="",
+    )
+    states.changed.add(key)
+
+
+def _follow_one(work: Connection, states: States, one: ReadyComputation, now: datetime) -> None:
+    computation = one.configured
+    state = states.standing[computation.key]
+    before = told_of(state)
+    if not computation.enabled:
+        if state.status is not Status.DISABLED:
+            states.update(computation.key, status=Status.DISABLED, detail="", fingerprint="")
+            _stop_telling(work, computation.key, before, before.destinations, now)
+    elif state.status is Status.DISABLED:
+        states.update(computation.key, status=Status.PREPARING)
+        before = replace_destinations(before, ())
+    wanted = Told(
+        kind=computation.kind,
+        name=computation.name,
+        destinations=tuple(sorted(computation.destinations)),
+        send=computation.send,
+        when_removed=computation.when_removed,
+    )
+    if computation.enabled and state.fingerprint:
+        for slug in set(wanted.destinations) - set(before.destinations):
+            stored.enqueue_everybody(work, destination=slug, key=computation.key, at=now)
+    _stop_telling(work, computation.key, before, set(before.destinations) - set(wanted.destinations), now)
+    states.update(computation.key, told=msgspec.json.encode(wanted).decode())
+
+
+def replace_destinations(told: Told, destinations: tuple[str, ...]) -> Told:
+    """The same with other destinations."""
+    return msgspec.structs.replace(told, destinations=destinations)
+
+
+def _end(work: Connection, states: States, key: str, now: datetime) -> None:
+    """Leave the last values as custom traits and, if so chosen, tell destinations that nobody is a member any more."""
+    told = told_of(states.standing[key])
+    _stop_telling(work, key, told, told.destinations, now)
+    leave_as_custom(work, key)
+    stored.forget_state(work, key)
+    del states.standing[key]
+    states.changed.discard(key)
+
+
+def _stop_telling(
+    work: Connection, key: str, told: Told, destinations: Sequence[str] | set[str], now: datetime
+) -> None:
+    if told.kind == "audience" and told.when_removed == "false":
+        for slug in destinations:
+            stored.enqueue_told(work, destination=slug, key=key, at=now)
+
+
+def with_dependents(keys: set[str], computations: Sequence[Asked]) -> set[str]:
+    """These computations, and all that ask for one of them, however indirectly."""
+    found = set(keys)
+    while True:
+        more = {one.key for one in computations if trait_keys(one.definition) & found} - found
+        if not more:
+            return found
+        found |= more
+
+
+def due_at(now: datetime, rhythm: timedelta | None) -> datetime:
+    """When a change is told: at once, or at the next full turn of the rhythm (UTC)."""
+    if rhythm is None:
+        return now
+    micros, turn = to_micros(now), int(rhythm.total_seconds() * 1_000_000)
+    return now + timedelta(microseconds=turn - micros % turn)

@@ -1,0 +1,132 @@
+"""The Engage process beside the worker: profiles, computed traits and audiences, and what destinations are told."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from contextlib import closing
+
+import structlog
+
+from punchcard.clock import SystemClock
+from punchcard.errors import PunchcardError, StorageError
+from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.metrics import prepare_metrics
+from punchcard.runtime.settings import Settings, read_settings
+
+_RETRY_SECONDS = 1.0
+_REQUEST_POLL_SECONDS = 0.1
+_FAILED = 1
+
+
+class Engaging:
+    """Everything of the Engage process."""
+
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        from punchcard.engage.telemetry import EngageTelemetry
+        from punchcard.runtime.assemble import open_keyring, open_store
+        from punchcard.workspace.snapshot import SnapshotWatch
+
+        self._settings = settings
+        self._stopping = stopping
+        self._clock = SystemClock()
+        self._telemetry = EngageTelemetry()
+        self._store = open_store(settings)
+        self._watch = SnapshotWatch(
+            self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
+        )
+
+    def run(self) -> int:
+        """Work until stopped; returns the exit status."""
+        with closing(self._store), self._store.leadership("engage") as leadership:
+            while not self._stopping.is_set():
+                try:
+                    if leadership.held():
+                        self._lead()
+                    else:
+                        self._stopping.wait(_RETRY_SECONDS)
+                except StorageError as error:
+                    self._telemetry.storage_failed(error=error.message)
+                    self._stopping.wait(_RETRY_SECONDS)
+        return 0
+
+    def _lead(self) -> None:
+        """Work until stopped or until storage fails."""
+        from punchcard.engage.engine import Engine, EngineSettings
+        from punchcard.engage.facts import Facts
+        from punchcard.engage.requests import answer_requests
+        from punchcard.engage.telling import Teller
+        from punchcard.lake.reader import LakeReader
+        from punchcard.runtime.assemble import open_log
+
+        settings = self._settings
+        lake = LakeReader(settings.lake_location())
+        with closing(Facts(settings.facts_path())) as facts, open_log(settings) as log:
+            engine = Engine(
+                store=self._store,
+                lake=lake,
+                facts=facts,
+                clock=self._clock,
+                current=self._watch.newest,
+                settings=EngineSettings(events_max=settings.engage_events_max),
+            )
+            teller = Teller(store=self._store, log=log, clock=self._clock)
+            step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
+            while not self._stopping.is_set():
+                busy = False
+                if self._clock.monotonic() >= step_at:
+                    busy = engine.step()
+                    busy = teller.step(self._watch.newest()) > 0 or busy
+                    step_at = self._clock.monotonic() + (0 if busy else settings.engage_poll_seconds)
+                if self._clock.monotonic() >= check_at:
+                    engine.check()
+                    check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
+                answer_requests(self._store, facts, clock=self._clock)
+                self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
+
+
+def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
+    """Keep profiles, traits and audiences until SIGTERM or SIGINT; returns the exit status.
+
+    Args:
+        until_stdin_closes: Stop as well when the parent process is gone.
+
+    Raises:
+        PunchcardError: storage cannot be opened.
+    """
+    prepare_metrics(settings.data, fresh=False)
+    configure_logs(level=settings.log_level, format=settings.log_format)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    if until_stdin_closes:
+        threading.Thread(target=_wait_for_parent, args=(stopping,), daemon=True).start()
+    try:
+        return Engaging(settings, stopping).run()
+    except PunchcardError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the process's outer loop: log, stop, let the parent start us again
+        structlog.get_logger("punchcard.engage").error("engage_stopped", exc_info=error)
+        return _FAILED
+
+
+def _wait_for_parent(stopping: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        continue
+    stopping.set()
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(description="Audiences and computed traits, beside the worker that starts it.")
+    parser.add_argument("--until-stdin-closes", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        return run_engage(read_settings(os.environ), until_stdin_closes=arguments.until_stdin_closes)
+    except PunchcardError as error:
+        print(f"punchcard engage: {error.message}", file=sys.stderr)
+        return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

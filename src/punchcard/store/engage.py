@@ -1,0 +1,338 @@
+"""Audiences and computed traits in the store: their state, their members, and what destinations are to be told."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from punchcard.store.profiles import chunks
+from punchcard.store.schema_engage import (
+    computation_sizes,
+    computation_states,
+    engage_requests,
+    external_ids,
+    profile_traits,
+    sync_calls,
+    sync_pauses,
+    sync_queue,
+    synced,
+)
+
+NOBODY = ("false", "null")
+"""The values of those who are no members, or have no value any more."""
+
+HOUR_MICROS = 3_600_000_000
+
+
+class Status(StrEnum):
+    """Where a computation stands; words as Segment's."""
+
+    PREPARING = "Preparing"  # waits for its first answer, or events are still read in
+    COMPUTING = "Computing"  # its definition has changed: computed anew
+    LIVE = "Live"  # kept up to date
+    DISABLED = "Disabled"  # switched off by somebody
+    FAILED = "Failed"  # cannot be computed; the detail says why
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputationState:
+    """How a computation stands.
+
+    Attributes:
+        fingerprint: Of the definition whose answers stand, "" for none yet.
+        detail: A sentence for a person, "" for none.
+        size: Members of an audience, people with a value of a trait.
+        computed_at: For which moment its answers hold.
+        checked_at: When all of it was last computed afresh.
+        differences: What all checks together have found wrong.
+        told: JSON of how its destinations were told last.
+    """
+
+    key: str
+    kind: str
+    fingerprint: str
+    status: Status
+    detail: str
+    size: int
+    computed_at: datetime | None
+    checked_at: datetime | None
+    differences: int
+    created_at: datetime
+    told: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """Somebody of whom a destination may have to be told something."""
+
+    destination: str
+    key: str
+    profile_id: int
+    queued_at: datetime
+    is_resync: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What a destination was told last of one email and key."""
+
+    destination: str
+    key: str
+    email: str
+    profile_id: int
+    value: str
+    sequence: int
+    sent_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What App, API or command line asks of Engage."""
+
+    id: str
+    kind: str
+    body: str
+
+
+def _insert(work: Connection) -> Any:
+    return sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+
+
+def states(work: Connection) -> list[ComputationState]:
+    """All states, those of deleted computations too as long as something is left to be told of them."""
+    return [
+        ComputationState(**{**dict(row._mapping), "status": Status(row.status)})
+        for row in work.execute(select(computation_states).order_by(computation_states.c.key))
+    ]
+
+
+def save_states(work: Connection, some: Sequence[ComputationState]) -> None:
+    """Keep these states, each in the place of the one with its key."""
+    for one in some:
+        values = {name: getattr(one, name) for name in computation_states.c.keys()}  # noqa: SIM118
+        added = _insert(work)(computation_states).values(**values)
+        work.execute(added.on_conflict_do_update(index_elements=["key"], set_=values))
+
+
+def save_size(work: Connection, key: str, *, size: int, at: datetime, bucket: datetime) -> None:
+    """Note a size for its hour; the last of an hour stands."""
+    added = _insert(work)(computation_sizes).values(key=key, bucket=bucket, size=size)
+    work.execute(added.on_conflict_do_update(index_elements=["key", "bucket"], set_={"size": size}))
+
+
+def sizes(work: Connection, key: str, *, since: datetime) -> list[tuple[datetime, int]]:
+    """The sizes of a computation by the hour, oldest first; hours without a change are left out."""
+    wanted = (
+        select(computation_sizes.c.bucket, computation_sizes.c.size)
+        .where(computation_sizes.c.key == key, computation_sizes.c.bucket >= since)
+        .order_by(computation_sizes.c.bucket)
+    )
+    return [(row.bucket, row.size) for row in work.execute(wanted)]
+
+
+def forget_state(work: Connection, key: str) -> None:
+    """Drop what is kept of a computation that is deleted."""
+    work.execute(delete(computation_states).where(computation_states.c.key == key))
+    work.execute(delete(computation_sizes).where(computation_sizes.c.key == key))
+
+
+def enqueue(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`; whoever waits already keeps waiting."""
+    if rows:
+        work.execute(_insert(work)(sync_queue).on_conflict_do_nothing(), list(rows))
+
+
+def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datetime, is_resync: bool = False) -> int:
+    """Queue everybody who has a value; returns how many are queued for it now."""
+    everybody = select(
+        literal(destination),
+        literal(key),
+        profile_traits.c.profile_id,
+        literal(at, sync_queue.c.queued_at.type),
+        literal(at, sync_queue.c.due_at.type),
+        literal(is_resync),
+    ).where(profile_traits.c.name == key, profile_traits.c.computation != "", profile_traits.c.value.not_in(NOBODY))
+    columns = ["destination", "key", "profile_id", "queued_at", "due_at", "is_resync"]
+    added = _insert(work)(sync_queue).from_select(columns, everybody)
+    work.execute(
+        added.on_conflict_do_update(
+            index_elements=["destination", "key", "profile_id"], set_={"is_resync": added.excluded.is_resync}
+        )
+        if is_resync
+        else added.on_conflict_do_nothing()
+    )
+    return queued(work, destination=destination, key=key)
+
+
+def enqueue_told(work: Connection, *, destination: str, key: str, at: datetime) -> None:
+    """Queue everybody of whom a destination was told a value that no longer holds, because nothing is told any more."""
+    told = (
+        select(
+            literal(destination),
+            literal(key),
+            synced.c.profile_id,
+            literal(at, sync_queue.c.queued_at.type),
+            literal(at, sync_queue.c.due_at.type),
+        )
+        .where(synced.c.destination == destination, synced.c.key == key, synced.c.value.not_in(NOBODY))
+        .distinct()
+    )
+    added = _insert(work)(sync_queue).from_select(["destination", "key", "profile_id", "queued_at", "due_at"], told)
+    work.execute(added.on_conflict_do_nothing())
+
+
+def queued(work: Connection, *, destination: str, key: str | None = None) -> int:
+    """How many people wait to be told of at a destination."""
+    wanted = select(func.count()).where(sync_queue.c.destination == destination, sync_queue.c.waits_for == "")
+    if key is not None:
+        wanted = wanted.where(sync_queue.c.key == key)
+    return int(work.scalar(wanted) or 0)
+
+
+def queue_sizes(work: Connection) -> dict[tuple[str, str, str], int]:
+    """How many wait, by destination, key and what they wait for ("" for their turn)."""
+    columns = (sync_queue.c.destination, sync_queue.c.key, sync_queue.c.waits_for)
+    rows = work.execute(select(*columns, func.count()).group_by(*columns))
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list[Due]:
+    """The next people of whom a destination is to be told, longest due first."""
+    wanted = (
+        select(sync_queue)
+        .where(sync_queue.c.waits_for == "", sync_queue.c.destination == destination, sync_queue.c.due_at <= at)
+        .order_by(sync_queue.c.due_at, sync_queue.c.queued_at)
+        .limit(limit)
+    )
+    return [
+        Due(
+            destination=row.destination,
+            key=row.key,
+            profile_id=row.profile_id,
+            queued_at=row.queued_at,
+            is_resync=row.is_resync,
+        )
+        for row in work.execute(wanted)
+    ]
+
+
+def settle(work: Connection, one: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
+    """Take somebody from the queue, or let them wait for something or longer."""
+    where = (
+        sync_queue.c.destination == one.destination,
+        sync_queue.c.key == one.key,
+        sync_queue.c.profile_id == one.profile_id,
+    )
+    if waits_for is not None:
+        work.execute(update(sync_queue).where(*where).values(waits_for=waits_for))
+    elif due_at is not None:
+        work.execute(update(sync_queue).where(*where).values(due_at=due_at))
+    else:
+        work.execute(delete(sync_queue).where(*where))
+
+
+def wake(work: Connection, profile_ids: Collection[int], *, waits_for: str) -> None:
+    """Let these people be told of who have waited for something that is there now."""
+    for some in chunks(profile_ids):
+        work.execute(
+            update(sync_queue)
+            .where(sync_queue.c.profile_id.in_(some), sync_queue.c.waits_for == waits_for)
+            .values(waits_for="")
+        )
+
+
+def told_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
+    """What a destination was told last of somebody, by email."""
+    wanted = select(synced).where(
+        synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
+    )
+    return [Synced(**dict(row._mapping)) for row in work.execute(wanted)]
+
+
+def told_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
+    """What a destination was told last of an email, whoever it belonged to."""
+    wanted = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
+    row = work.execute(wanted).first()
+    return None if row is None else Synced(**dict(row._mapping))
+
+
+def remember_told(work: Connection, one: Synced) -> None:
+    """Note what a destination is told, in the place of what it was told before."""
+    values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
+    added = _insert(work)(synced).values(**values)
+    work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
+
+
+def newest_email(work: Connection, profile_id: int) -> str | None:
+    """The email that came to a profile last."""
+    return work.scalar(
+        select(external_ids.c.value)
+        .where(external_ids.c.profile_id == profile_id, external_ids.c.type == "email")
+        .order_by(external_ids.c.created_at.desc(), external_ids.c.value)
+        .limit(1)
+    )
+
+
+def add_calls(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep calls until the event log has them: `message_id`, `destination`, `body`, `created_at`."""
+    if rows:
+        work.execute(insert(sync_calls), list(rows))
+
+
+def waiting_calls(work: Connection, limit: int) -> list[tuple[str, str, str]]:
+    """Calls that the event log may not have yet: message id, destination, JSON text."""
+    wanted = select(sync_calls).order_by(sync_calls.c.created_at, sync_calls.c.message_id).limit(limit)
+    return [(row.message_id, row.destination, row.body) for row in work.execute(wanted)]
+
+
+def forget_calls(work: Connection, message_ids: Collection[str]) -> None:
+    """Drop calls that the event log has."""
+    for some in chunks(message_ids):
+        work.execute(delete(sync_calls).where(sync_calls.c.message_id.in_(some)))
+
+
+def pauses(work: Connection) -> dict[str, datetime]:
+    """The destinations that somebody has paused, and since when."""
+    return {row.destination: row.since for row in work.execute(select(sync_pauses))}
+
+
+def pause(work: Connection, destination: str, *, at: datetime, actor: str) -> None:
+    """Tell a destination nothing until `resume`."""
+    added = _insert(work)(sync_pauses).values(destination=destination, since=at, actor=actor)
+    work.execute(added.on_conflict_do_nothing())
+
+
+def resume(work: Connection, destination: str) -> None:
+    """Go on telling a destination."""
+    work.execute(delete(sync_pauses).where(sync_pauses.c.destination == destination))
+
+
+def ask(work: Connection, request: Request, *, at: datetime) -> None:
+    """Ask something of Engage."""
+    values = {"id": request.id, "kind": request.kind, "body": request.body, "created_at": at}
+    work.execute(insert(engage_requests).values(**values))
+
+
+def open_requests(work: Connection) -> list[Request]:
+    """What is not answered yet, oldest first."""
+    wanted = select(engage_requests).where(engage_requests.c.answer.is_(None)).order_by(engage_requests.c.created_at)
+    return [Request(id=row.id, kind=row.kind, body=row.body) for row in work.execute(wanted)]
+
+
+def answer(work: Connection, request_id: str, text: str) -> None:
+    """Answer a request; JSON text."""
+    work.execute(update(engage_requests).where(engage_requests.c.id == request_id).values(answer=text))
+
+
+def answer_of(work: Connection, request_id: str) -> str | None:
+    """The answer to a request, None as long as there is none."""
+    return work.scalar(select(engage_requests.c.answer).where(engage_requests.c.id == request_id))
+
+
+def forget_requests(work: Connection, *, before: datetime) -> None:
+    """Drop requests of long ago, answered or not."""
+    work.execute(delete(engage_requests).where(engage_requests.c.created_at < before))

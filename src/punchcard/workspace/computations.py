@@ -1,0 +1,151 @@
+"""Audiences and computed traits as configured: what they may say, and the form in which they are computed and told."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from typing import Final
+
+from punchcard.computations.errors import DefinitionError
+from punchcard.computations.keys import KEY, KEY_CHARACTERS_MAX
+from punchcard.computations.model import Definition, trait_keys
+from punchcard.computations.parser import parse_audience, parse_trait
+from punchcard.workspace.model import Computation, Workspace
+from punchcard.workspace.problems import KeyPath, Problem
+
+OWN_SOURCES: Final = "engage-"
+"""How the slugs of sources begin by which audiences and computed traits are told; the destination's slug follows."""
+
+COMPUTATION_KEYS: Final = (
+    "name",
+    "key",
+    "definition",
+    "description",
+    "enabled",
+    "destinations",
+    "send",
+    "sync",
+    "include_anonymous",
+    "include_history",
+    "when_removed",
+)
+REAL_TIME: Final = "real-time"
+_NAME_CHARACTERS_MAX = 73  # Segment's
+_COMPUTATIONS_MAX = 500
+_SENDS = ("identify", "track")
+_RHYTHM = re.compile(r"every (?:(\d+) )?(minute|hour|day)s?")
+_UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadyComputation:
+    """An audience or computed trait ready to be computed and told.
+
+    Attributes:
+        definition: What its text says.
+        rhythm: None to tell every change at once, else how often.
+    """
+
+    configured: Computation
+    definition: Definition
+    rhythm: timedelta | None
+
+
+def ready(computation: Computation) -> ReadyComputation:
+    """The computation in the form that Engage uses.
+
+    Raises:
+        ConfigurationError: its definition cannot be read.
+    """
+    return ReadyComputation(
+        configured=computation, definition=read_definition(computation), rhythm=rhythm_of(computation.sync)
+    )
+
+
+@lru_cache(maxsize=2_000)
+def _parsed(kind: str, text: str) -> Definition:
+    return parse_audience(text) if kind == "audience" else parse_trait(text)
+
+
+def read_definition(computation: Computation) -> Definition:
+    """What the text of a computation says.
+
+    Raises:
+        DefinitionError: it cannot be read.
+    """
+    return _parsed(computation.kind, computation.definition)
+
+
+def rhythm_of(sync: str) -> timedelta | None:
+    """How often a destination is told; None for at once."""
+    found = _RHYTHM.fullmatch(sync.strip())
+    return None if found is None else int(found[1] or 1) * _UNITS[found[2]]
+
+
+def computation_problems(workspace: Workspace) -> Iterator[Problem]:
+    """All that is wrong with audiences and computed traits."""
+    counts = {"audience": 0, "computed_trait": 0}
+    keys = [one.key for one in workspace.computations]
+    destinations = {one.slug for one in workspace.destinations}
+    definitions: dict[str, Definition] = {}
+    if len(keys) > _COMPUTATIONS_MAX:
+        message = f"there are {len(keys)} audiences and computed traits, at most {_COMPUTATIONS_MAX} are allowed"
+        yield Problem(path=("audiences",), message=message)
+    for one in workspace.computations:
+        path: KeyPath = (f"{one.kind}s", counts[one.kind])
+        counts[one.kind] += 1
+        yield from _name_problems(path, one, keys)
+        yield from _telling_problems(path, one, destinations)
+        try:
+            definitions[one.key] = read_definition(one)
+        except DefinitionError as error:
+            yield Problem(path=(*path, "definition"), message=error.message)
+    yield from _cycle_problems(workspace, definitions)
+
+
+def _name_problems(path: KeyPath, one: Computation, keys: list[str]) -> Iterator[Problem]:
+    if not one.name.strip():
+        yield Problem(path=(*path, "name"), message="must not be empty")
+    elif len(one.name) > _NAME_CHARACTERS_MAX:
+        message = f"has {len(one.name)} characters, at most {_NAME_CHARACTERS_MAX} are allowed"
+        yield Problem(path=(*path, "name"), message=message)
+    if not KEY.fullmatch(one.key) or len(one.key) > KEY_CHARACTERS_MAX:
+        message = f'"{one.key}" is not a key; expected lower-case letters and digits with single underscores between'
+        yield Problem(path=(*path, "key"), message=message)
+    elif keys.count(one.key) > 1:
+        message = f'"{one.key}" is used more than once; audiences and computed traits share their keys'
+        yield Problem(path=(*path, "key"), message=message)
+
+
+def _telling_problems(path: KeyPath, one: Computation, destinations: set[str]) -> Iterator[Problem]:
+    for slug in one.destinations:
+        if slug not in destinations:
+            known = ", ".join(sorted(destinations)) or "none"
+            message = f'there is no destination "{slug}"; known: {known}'
+            yield Problem(path=(*path, "destinations"), message=message)
+        elif one.destinations.count(slug) > 1:
+            yield Problem(path=(*path, "destinations"), message=f'destination "{slug}" is listed twice')
+    if not one.send or len(set(one.send)) < len(one.send) or not set(one.send) <= set(_SENDS):
+        yield Problem(path=(*path, "send"), message='must be ["identify"], ["track"] or both')
+    if one.sync != REAL_TIME and not rhythm_of(one.sync):
+        message = f'"{one.sync}" is no rhythm; expected "{REAL_TIME}", or for example "every 2 hours"'
+        yield Problem(path=(*path, "sync"), message=message)
+    if one.when_removed not in ("keep", "false"):
+        yield Problem(path=(*path, "when_removed"), message='must be "keep" or "false"')
+
+
+def _cycle_problems(workspace: Workspace, definitions: Mapping[str, Definition]) -> Iterator[Problem]:
+    graph = {key: trait_keys(one) & definitions.keys() for key, one in definitions.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle: list[str] = list(reversed(error.args[1]))
+        numbers: dict[str, int] = {"audience": 0, "computed_trait": 0}
+        for one in workspace.computations:
+            if one.key == cycle[0]:
+                shown = " → ".join(cycle)
+                message = f"would create a cycle by referencing another one: {shown}"
+                yield Problem(path=(f"{one.kind}s", numbers[one.kind], "definition"), message=message)
+            numbers[one.kind] += 1
