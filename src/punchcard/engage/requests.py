@@ -99,8 +99,8 @@ def ask_preview(
             return msgspec.json.decode(text, type=Preview)
         sleep(_POLL_SECONDS)
     raise NoAnswerError(
-        "Engage does not answer: it runs beside the worker (`punchcard up` or `punchcard worker`), and after a start it "
-        "first takes in the events of before"
+        "Engage does not answer: it runs beside the worker (`punchcard up` or `punchcard worker`), and after a start "
+        "it first takes in the events of before"
     )
 
 

@@ -1,0 +1,142 @@
+"""Random definitions and random lives, for tests that hold one way of computing against another."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from punchcard.computations.checks import comparison_problem
+from punchcard.computations.model import (
+    COUNTING,
+    SIGNS,
+    And,
+    Comparison,
+    Condition,
+    Context,
+    Duration,
+    Events,
+    LiteralValue,
+    Not,
+    Operator,
+    Or,
+    Property,
+    Reducer,
+    Trait,
+    Window,
+)
+
+NAMES = ("Order Completed", "Cart Viewed")
+PATHS = ("revenue", "revenue", "sku", "sku", "n", "a.b", "when")
+TRAITS = ("vip", "age", "seen")
+SOURCES = ("web", "pos")
+
+_texts = st.sampled_from(["a", "b", "gold", "12", "it's", "ä", "%", "2026-03-08T01:30:00-08:00"])
+_numbers = st.sampled_from([0, 1, 2, 5, 9.99, 50, -3])
+# Few lengths, and lives that happen at them: borders are where mistakes are.
+_durations = st.builds(Duration, st.sampled_from([1, 6, 12, 24, 36]), st.just("hour")) | st.builds(
+    Duration, st.sampled_from([1, 2, 3]), st.just("day")
+)
+HOURS = (-96, -73, -72, -48, -47, -36, -24, -13, -12, -7, -6, -1, 0, 1)
+_values: Any = (
+    st.builds(Property, st.sampled_from(PATHS))
+    | st.builds(Property, st.sampled_from(PATHS))
+    | st.builds(Context, st.sampled_from(["page.url", "n"]))
+)
+_traits = st.builds(Trait, st.sampled_from(TRAITS))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    """A window of some hours or days."""
+    first, second = draw(_durations), draw(_durations)
+    if draw(st.booleans()) or first.micros == second.micros:
+        return Window(end=first)
+    begin, end = sorted((first, second), key=lambda one: one.micros)
+    return Window(end=end, begin=begin)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn, left: Any, *, parent: bool = False) -> Comparison:
+    """A comparison that could be meant."""
+    value = draw(left)
+    operator = draw(st.sampled_from(list(Operator)) | st.sampled_from(list(SIGNS.values())))
+    others = st.builds(Property, st.sampled_from(PATHS)) if not isinstance(value, Events | Trait) else _traits
+    if parent:
+        others |= st.builds(Property, st.sampled_from(PATHS), st.just(True))
+    literal = st.builds(LiteralValue, _texts | _numbers | st.booleans())
+    match operator:
+        case Operator.EXISTS | Operator.ABSENT:
+            right: tuple[Any, ...] = ()
+        case Operator.WITHIN_LAST | Operator.WITHIN_NEXT | Operator.BEFORE_LAST | Operator.AFTER_NEXT:
+            right = (LiteralValue(draw(st.integers(1, 9))),)
+        case Operator.BEFORE_DATE | Operator.AFTER_DATE:
+            right = (LiteralValue(draw(st.sampled_from(["2026-03-08", "2026-03-09"]))),)
+        case Operator.ONE_OF | Operator.NONE_OF | Operator.CONTAINS | Operator.OMITS:
+            right = tuple(draw(st.lists(literal, min_size=1, max_size=2)))
+        case _:
+            right = (draw(literal | others),)
+    if isinstance(value, Events) and value.reducer in COUNTING and draw(st.booleans()):
+        operator = draw(st.sampled_from(list(SIGNS.values())))
+        right = (LiteralValue(draw(st.integers(0, 3))),)
+    found = Comparison(value, operator, right)
+    return found if comparison_problem(found) is None else Comparison(value, Operator.EXISTS)
+
+
+@st.composite
+def events(draw: st.DrawFn, *, is_child: bool = False) -> Events:
+    """Events reduced to a value; a funnel's second step if so said."""
+    reducers = [one for one in Reducer if not (is_child and one in (Reducer.MODE, Reducer.UNIQUE))]
+    reducer = draw(st.sampled_from(reducers))
+    where = draw(st.none() | st.none() | wheres(is_child=is_child)) if draw(st.booleans()) else None
+    has_session = not is_child and draw(st.integers(0, 5)) == 0
+    window = None if has_session else draw(st.none() | windows())
+    return Events(
+        draw(st.sampled_from(NAMES)),
+        reducer,
+        of=None if reducer is Reducer.COUNT else draw(_values),
+        where=where,
+        window=window,
+        within_parent=draw(st.none() | _durations) if is_child else None,
+        session=draw(_durations) if has_session else None,
+        min_frequency=draw(st.sampled_from([1, 2, 3])) if reducer is Reducer.MODE else 2,
+        as_text=reducer in (Reducer.MIN, Reducer.MAX) and draw(st.booleans()),
+        sources=() if is_child else draw(st.sampled_from([(), (), ("web",), ("web", "pos")])),
+    )
+
+
+def wheres(*, is_child: bool) -> st.SearchStrategy[Condition]:
+    """Which events; a parent's may ask for what followed."""
+    plain = comparisons(_values, parent=is_child) | comparisons(_traits)
+    if not is_child:
+        plain |= comparisons(events(is_child=True))
+    return _joined(plain, size=2)
+
+
+def audiences() -> st.SearchStrategy[Condition]:
+    """A whole definition of an audience."""
+    return _joined(comparisons(events()) | comparisons(_traits), size=3)
+
+
+def _joined(plain: st.SearchStrategy[Any], *, size: int) -> st.SearchStrategy[Condition]:
+    return st.recursive(
+        plain,
+        lambda inner: (
+            st.builds(Not, inner) | st.builds(And, st.tuples(inner, inner)) | st.builds(Or, st.tuples(inner, inner))
+        ),
+        max_leaves=size,
+    )
+
+
+def properties() -> st.SearchStrategy[dict[str, Any]]:
+    """The properties of an event."""
+    value = st.sampled_from([None, True, 0, 1, 5, 9.99, 50, "a", "b", "gold", "12", "it's", "ä", "x%y"])
+    when = st.sampled_from(
+        ["2026-03-08T01:30:00-08:00", "2026-03-08T23:59:00Z", "2026-03-07", "2026-03-09T00:30+09:00"]
+    )
+    return st.fixed_dictionaries(
+        {"revenue": st.sampled_from([1, 5, 9.99, 50, "9.99", "a", None, -3]), "sku": st.sampled_from(["a", "b"])},
+        optional={
+            "n": value,
+            "a": st.fixed_dictionaries({}, optional={"b": value}),
+            "when": when,
+        },
+    )

@@ -1,0 +1,153 @@
+"""A small world around Engage: real store, lake and facts, and a clock that is set by hand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from punchcard.clock import from_micros, to_micros
+from punchcard.computations.printer import to_text
+from punchcard.engage.engine import Engine, EngineSettings
+from punchcard.engage.facts import Facts
+from punchcard.events.parse import read_request
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.schema import LakeRows
+from punchcard.lake.writer import LakeWriter
+from punchcard.profiles.rules import IdentityRules
+from punchcard.store.engine import Store
+from punchcard.testing.clock import ManualClock
+from punchcard.workspace.computations import ready
+from punchcard.workspace.model import Computation
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+
+_ROUTED = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"k"}]'
+_REPEATED = (
+    '[{"destination":null,"fate":"duplicate","reason":"duplicate_message_id","detail":"again","effectKey":null}]'
+)
+
+
+@dataclass
+class EngageWorld:
+    """Everything that Engage needs, in a folder.
+
+    Args:
+        folder: Empty.
+        store: Of the engine that is tested.
+        begin: What time it is at first.
+    """
+
+    folder: Path
+    store: Store
+    begin: datetime
+    rules: IdentityRules = field(default_factory=IdentityRules)
+    events_max: int = 20_000
+    destinations: Mapping[str, RoutedDestination] = field(default_factory=dict)
+    computations: dict[str, Computation] = field(default_factory=dict)
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock(self.begin)
+        self.writer = LakeWriter(str(self.folder / "lake"), clock=self.clock)
+        self.facts_path = self.folder / "engage.duckdb"
+        self.engine: Engine | None = None
+        self.facts: Facts | None = None
+        self._snapshot: Snapshot | None = None
+
+    def configure(self, *computations: Computation) -> None:
+        """Let these be the computations."""
+        self.computations = {one.key: one for one in computations}
+        self._snapshot = None
+
+    def audience(self, key: str, definition: Any, **more: Any) -> Computation:
+        """An audience of that definition, as text or model."""
+        text = definition if isinstance(definition, str) else to_text(definition)
+        return Computation(kind="audience", key=key, name=key, definition=text, **more)
+
+    def trait(self, key: str, definition: Any, **more: Any) -> Computation:
+        """A computed trait."""
+        text = definition if isinstance(definition, str) else to_text(definition)
+        return Computation(kind="computed_trait", key=key, name=key, definition=text, **more)
+
+    def current(self) -> Snapshot:
+        """The configuration compiled."""
+        if self._snapshot is None:
+            self._snapshot = Snapshot(
+                revision=1,
+                zone=None,  # type: ignore[arg-type]  # nothing here asks for it
+                by_write_key={},
+                destinations=self.destinations,
+                known_names=frozenset(),
+                computations=MappingProxyType({key: ready(one) for key, one in self.computations.items()}),
+                own_write_keys={slug: f"own-{slug}" for slug in self.destinations},
+            )
+        return self._snapshot
+
+    def receive(
+        self, events: Sequence[Mapping[str, Any]], *, source: str = "web", repeated: Sequence[bool] | None = None
+    ) -> None:
+        """Let events reach the lake as one log record, as routing brings them there."""
+        self.position += 1
+        received = self.clock.now()
+        body = json.dumps({"batch": list(events)}).encode()
+        items = read_request(body, call="batch", received_at=received, position=self.position, ip="")
+        rows = LakeRows()
+        again = repeated or [False] * len(items)
+        rows.add_record(
+            items,
+            source=source,
+            received_at=to_micros(received),
+            position=self.position,
+            fates=[_REPEATED if one else _ROUTED for one in again],
+        )
+        self.writer.append(rows, first_position=self.position, last_position=self.position)
+
+    def start(self) -> Engine:
+        """Start Engage, or start it again after a stop."""
+        if self.facts is not None:
+            self.facts.close()
+        self.facts = Facts(self.facts_path)
+        self.engine = Engine(
+            store=self.store,
+            lake=LakeReader(str(self.folder / "lake")),
+            facts=self.facts,
+            clock=self.clock,
+            current=self.current,
+            rules=self.rules,
+            settings=EngineSettings(events_max=self.events_max),
+        )
+        return self.engine
+
+    def settle(self) -> None:
+        """Step until there is nothing to do."""
+        engine = self.engine or self.start()
+        while engine.step():
+            continue
+
+    def advance(self, **duration: float) -> None:
+        """Let time pass."""
+        self.clock.advance(timedelta(**duration).total_seconds())
+
+    def crash(self, *, loses_facts: bool = False) -> None:
+        """Stop at once; perhaps the facts are lost with it."""
+        if self.facts is not None:
+            self.facts.close()
+        self.facts = self.engine = None
+        if loses_facts:
+            self.facts_path.unlink(missing_ok=True)
+            self.facts_path.with_name(self.facts_path.name + ".wal").unlink(missing_ok=True)
+
+    def values(self, key: str) -> dict[int, str]:
+        """The people who have a value of a computed trait, with its JSON text."""
+        if self.facts is None:
+            self.start()
+        assert self.facts is not None
+        rows = self.facts.rows("SELECT profile, json FROM traits WHERE name = ? AND computation <> ''", key)
+        return {profile: value for profile, value in rows if value not in ("false", "null")}
+
+
+def event_at(micros: int) -> str:
+    """The instant as a sender writes it."""
+    return from_micros(micros).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,261 @@
+"""What a definition means, written slowly and plainly: one person, one moment, no SQL.
+
+It shares nothing with the compiler but the model, so that one cannot hide the other's mistake.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from punchcard.computations.model import (
+    And,
+    Comparison,
+    Condition,
+    Context,
+    Definition,
+    Events,
+    LiteralValue,
+    Not,
+    Operator,
+    Or,
+    Property,
+    Reducer,
+    Trait,
+)
+
+_DAY = 86_400_000_000
+_NUMBER = re.compile(r"[+-]?[0-9]{1,29}([.][0-9]+)?([eE][+-]?[0-9]{1,2})?")
+_ZONED = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d:?\d\d)")
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One event of the person.
+
+    Attributes:
+        at: Microseconds since 1970.
+        seq: Its place in the log.
+    """
+
+    at: int
+    seq: int
+    name: str
+    source: str
+    properties: Mapping[str, object]
+    context: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everything that is known of a person; traits as values of JSON."""
+
+    events: Sequence[Happened]
+    traits: Mapping[str, object]
+
+
+def answer(definition: Definition, person: Person, now: int) -> object:
+    """True or false for a condition, the value for events reduced to one (None if there is none)."""
+    if isinstance(definition, Events):
+        value = _reduced(definition, person, now, parent=None)
+        return None if definition.reducer in (Reducer.COUNT, Reducer.UNIQUE_COUNT) and value == 0 else value
+    return _holds(definition, person, now, event=None, parent=None)
+
+
+def _holds(condition: Condition, person: Person, now: int, *, event: Happened | None, parent: Happened | None) -> bool:
+    match condition:
+        case Not():
+            return not _holds(condition.condition, person, now, event=event, parent=parent)
+        case And():
+            return all(_holds(one, person, now, event=event, parent=parent) for one in condition.conditions)
+        case Or():
+            return any(_holds(one, person, now, event=event, parent=parent) for one in condition.conditions)
+        case Comparison():
+            return _compares(condition, person, now, event, parent)
+
+
+def _compares(one: Comparison, person: Person, now: int, event: Happened | None, parent: Happened | None) -> bool:
+    left = _value(one.left, person, now, event, parent)
+    right = [_value(item, person, now, event, parent) for item in one.right]
+    text = _text(left)
+    match one.operator:
+        case Operator.EXISTS:
+            return text is not None
+        case Operator.ABSENT:
+            return text is None
+    if text is None:
+        return False
+    match one.operator:
+        case Operator.EQUALS | Operator.ONE_OF:
+            return any(_equal(left, item, value) for item, value in zip(one.right, right, strict=True))
+        case Operator.DIFFERS | Operator.NONE_OF:
+            return not any(_equal(left, item, value) for item, value in zip(one.right, right, strict=True))
+        case Operator.CONTAINS:
+            return any((_text(item) or "") in text for item in right)
+        case Operator.OMITS:
+            return not any((_text(item) or "") in text for item in right)
+        case Operator.STARTS_WITH:
+            return text.startswith(_text(right[0]) or "")
+        case Operator.ENDS_WITH:
+            return text.endswith(_text(right[0]) or "")
+        case Operator.GREATER_THAN | Operator.AT_LEAST | Operator.LESS_THAN | Operator.AT_MOST:
+            return _ordered(one.operator, _number(left), _number(right[0]))
+        case _:
+            return _on_day(one.operator, text, str(_text(right[0])), now)
+
+
+def _ordered(operator: Operator, left: Decimal | None, right: Decimal | None) -> bool:
+    if left is None or right is None:
+        return False
+    match operator:
+        case Operator.GREATER_THAN:
+            return left > right
+        case Operator.AT_LEAST:
+            return left >= right
+        case Operator.LESS_THAN:
+            return left < right
+        case _:
+            return left <= right
+
+
+def _on_day(operator: Operator, text: str, wanted: str, now: int) -> bool:
+    if not _ZONED.fullmatch(text):
+        return False
+    try:
+        instant = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return False
+    day = (instant.date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
+    today = now // _DAY
+    match operator:
+        case Operator.BEFORE_DATE:
+            return instant.date().isoformat() <= wanted
+        case Operator.AFTER_DATE:
+            return instant.date().isoformat() >= wanted
+        case Operator.WITHIN_LAST:
+            return today - int(wanted) <= day <= today
+        case Operator.WITHIN_NEXT:
+            return today <= day <= today + int(wanted)
+        case Operator.BEFORE_LAST:
+            return day <= today - int(wanted)
+        case _:
+            return day >= today + int(wanted)
+
+
+def _equal(left: object, item: LiteralValue | Property | Trait, right: object) -> bool:
+    if isinstance(item, LiteralValue) and item.is_number:
+        return _number(left) is not None and _number(left) == _number(right)
+    return _text(left) is not None and _text(left) == _text(right)
+
+
+def _value(
+    value: Events | Trait | Property | Context | LiteralValue,
+    person: Person,
+    now: int,
+    event: Happened | None,
+    parent: Happened | None,
+) -> object:
+    match value:
+        case LiteralValue():
+            return value.decimal() if value.is_number else value.value
+        case Trait():
+            return person.traits.get(value.key)
+        case Property(of_parent=True):
+            return _inside(parent.properties, value.path) if parent is not None else None
+        case Property():
+            return _inside(event.properties, value.path) if event is not None else None
+        case Context():
+            return _inside(event.context, value.path) if event is not None else None
+        case Events():
+            found = _reduced(value, person, now, parent=event)
+            return "\n".join(found) or None if isinstance(found, list) else found
+
+
+def _reduced(events: Events, person: Person, now: int, *, parent: Happened | None) -> object:
+    found = [one for one in person.events if _counts(events, one, person, now, parent)]
+    found.sort(key=lambda one: (one.at, one.seq))
+    if events.session is not None:
+        found = _last_session(found, events.session.micros, now)
+    if events.of is None:
+        return len(found)
+    values = [_value(events.of, person, now, one, parent) for one in found]
+    numbers = [number for number in map(_number, values) if number is not None]
+    texts = [text for text in map(_text, values) if text is not None]
+    present = [value for value in values if _text(value) is not None]
+    match events.reducer:
+        case Reducer.SUM:
+            return sum(numbers, Decimal(0)) if numbers else None
+        case Reducer.AVG:
+            return Decimal(str(round(float(sum(numbers)) / len(numbers), 6))) if numbers else None
+        case Reducer.MIN | Reducer.MAX:
+            chosen = min if events.reducer is Reducer.MIN else max
+            if events.as_text:
+                return chosen(texts) if texts else None
+            return chosen(numbers) if numbers else None
+        case Reducer.FIRST:
+            return present[0] if present else None
+        case Reducer.LAST:
+            return present[-1] if present else None
+        case Reducer.UNIQUE:
+            return sorted(set(texts)) or None
+        case Reducer.UNIQUE_COUNT:
+            return len(set(texts))
+        case _:
+            counts = Counter(texts)
+            often = [(-count, text) for text, count in counts.items() if count >= events.min_frequency]
+            return min(often)[1] if often else None
+
+
+def _counts(events: Events, one: Happened, person: Person, now: int, parent: Happened | None) -> bool:
+    begin = events.window.begin.micros if events.window and events.window.begin else 0
+    if one.name != events.name or one.at > now - begin:
+        return False
+    if events.window is not None and one.at <= now - events.window.end.micros:
+        return False
+    if events.sources and (one.source in events.sources) == events.sources_left_out:
+        return False
+    if parent is not None:
+        if (one.at, one.seq) <= (parent.at, parent.seq):
+            return False
+        if events.within_parent is not None and one.at >= parent.at + events.within_parent.micros:
+            return False
+    return events.where is None or _holds(events.where, person, now, event=one, parent=parent)
+
+
+def _last_session(found: list[Happened], length: int, now: int) -> list[Happened]:
+    if not found or found[-1].at + length <= now:
+        return []
+    session = [found[-1]]
+    for one in reversed(found[:-1]):
+        if session[-1].at - one.at >= length:
+            break
+        session.append(one)
+    return session[::-1]
+
+
+def _inside(members: Mapping[str, object], path: str) -> object:
+    value: object = members
+    for part in re.split(r"(?<!\\)\.", path):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part.replace("\\.", "."))
+    return value
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _number(value: object) -> Decimal | None:
+    text = _text(value)
+    if text is None or not _NUMBER.fullmatch(text):
+        return None
+    number = Decimal(text)
+    return number if abs(number) < Decimal(10) ** 29 else None
