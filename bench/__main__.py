@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-_ALL = ("ingest", "routing", "filters", "delivery", "latency", "startup", "lake_lookup", "app")
+_ALL = ("ingest", "routing", "filters", "delivery", "latency", "startup", "lake_lookup", "app", "engage")
 
 
 def main(names: list[str]) -> int:

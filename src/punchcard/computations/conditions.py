@@ -151,7 +151,7 @@ def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -
                 return f"NULLIF(ARRAY_TO_STRING({column}, '\n'), '')", "NULL"
             if value.reducer in _NUMERIC or (value.reducer in (Reducer.MIN, Reducer.MAX) and not value.as_text):
                 return f"CAST({column} AS VARCHAR)", column
-            text = column if value.as_text else f"JSON_EXTRACT_STRING({column}, '$')"
+            text = column if value.as_text or value.reducer is Reducer.MODE else f"JSON_EXTRACT_STRING({column}, '$')"
             return text, as_number(text)
         case Trait():
             text = scope.trait(value.key)

@@ -8,8 +8,8 @@ The tables it asks, each one row a …:
 * `people` person: `profile`, `known` (more than an anonymous id leads to them);
 * `touched`, if asked so: `profile` of those whose answer is wanted.
 
-The answer has a row for each person for whom some definition holds or has a value: `profile`, and a column `c0`, `c1` …
-for each definition; a condition's is true or false, a value's is null if there is none.
+The answer has a row for each person for whom some definition holds or has a value: `profile`, and a column `c0`, `c1`
+… for each definition; a condition's is true or false, a value's is null if there is none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,17 +25,20 @@ from punchcard.computations.model import (
     Context,
     Definition,
     Events,
+    LiteralValue,
     Not,
+    Operator,
     Or,
     Property,
     Reducer,
-    Trait,
     all_events,
     funnel_children,
     trait_keys,
 )
 
-_EARLIEST: Final = "STRUCT_PACK(a := happened, b := seq)"
+# What comes first: by time, then by the log. One number is compared faster than two; Spark has none that wide.
+_ORDER: Final = "CAST({0}happened AS HUGEINT) * 4503599627370496 + {0}seq"
+_ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +62,16 @@ def statement(questions: Sequence[Question], *, now: int, only_touched: bool = F
         now: The moment for which it is asked, microseconds since 1970.
         only_touched: True to ask for the people in `touched` only.
     """
-    return _Compiler(now, only_touched=only_touched).statement(questions)
+    return _Compiler(now, only_touched=only_touched, order=_ORDER).statement(questions)
 
 
 def spark_statement(questions: Sequence[Question], *, now: int) -> str:
     """The same statement in Spark's SQL."""
     import sqlglot
 
+    written = _Compiler(now, only_touched=False, order=_ORDER_OF_SPARK).statement(questions)
     return (
-        sqlglot.transpile(statement(questions, now=now), read="duckdb", write="spark")[0]
+        sqlglot.transpile(written, read="duckdb", write="spark")[0]
         .replace("EPOCH_US(", "UNIX_MICROS(")
         .replace("TIMESTAMPTZ", "TIMESTAMP")
     )
@@ -80,11 +84,11 @@ def value_json(definition: Definition, column: str) -> str:
     match definition.reducer:
         case Reducer.COUNT | Reducer.UNIQUE_COUNT:
             return f"CAST({column} AS VARCHAR)"
-        case Reducer.FIRST | Reducer.LAST | Reducer.MODE:
+        case Reducer.FIRST | Reducer.LAST:
             return f"CAST({column} AS VARCHAR)"
         case Reducer.UNIQUE:
             return f"CASE WHEN len({column}) > 0 THEN CAST(to_json({column}) AS VARCHAR) END"
-        case _ if definition.as_text:
+        case _ if definition.as_text or definition.reducer is Reducer.MODE:
             return f"CAST(to_json({column}) AS VARCHAR)"
         case _:
             return f"rtrim(rtrim(CAST({column} AS VARCHAR), '0'), '.')"
@@ -94,6 +98,7 @@ def value_json(definition: Definition, column: str) -> str:
 class _Compiler:
     now: int
     only_touched: bool
+    order: str
     shared: dict[Events, str] = field(default_factory=dict)  # aggregates of one pass over the facts, by alias
     tables: dict[str, str] = field(default_factory=dict)  # other CTEs by name, in order
     joined: dict[Events, str] = field(default_factory=dict)  # events with a CTE of their own, by its name
@@ -218,11 +223,11 @@ class _Compiler:
         return f"SELECT f.profile, {self._aggregate(events, None)} AS v FROM {source} WHERE {where} GROUP BY f.profile"
 
     def _most_frequent(self, events: Events, source: str, where: str) -> str:
-        of, text = json_text(_of(events), "f."), path_of(_of(events), "f.")
+        text = path_of(_of(events), "f.")
         return (
-            "SELECT profile, ARG_MIN(o, STRUCT_PACK(a := -n, b := x)) AS v FROM (SELECT f.profile AS profile,"
-            f" {of} AS o, {text} AS x, COUNT(*) AS n FROM {source} WHERE {where} AND {text} IS NOT NULL"
-            f" GROUP BY f.profile, {of}, {text} HAVING COUNT(*) >= {events.min_frequency}) AS counted GROUP BY profile"
+            "SELECT profile, ARG_MIN(x, STRUCT_PACK(a := -n, b := x)) AS v FROM (SELECT f.profile AS profile,"
+            f" {text} AS x, COUNT(*) AS n FROM {source} WHERE {where} AND {text} IS NOT NULL"
+            f" GROUP BY f.profile, {text} HAVING COUNT(*) >= {events.min_frequency}) AS counted GROUP BY profile"
         )
 
     def _session(self, events: Events, source: str, where: str) -> str:
@@ -255,9 +260,9 @@ class _Compiler:
         traits = " LEFT JOIN t ON t.profile = f.profile" if child.where is not None and trait_keys(child.where) else ""
         parents = [f"f.event = {text_of(parent.name)}", f"f.happened <= {self.now}", *self._window(parent, "f.")]
         self.tables[name] = (
-            f"SELECT f.seq AS seq, {_aggregate_of(child, 'c.', None)} AS v FROM facts AS f JOIN facts AS c ON"
-            f" c.profile = f.profile{traits} WHERE {' AND '.join([*parents, *follows])}{self._restriction('f.')}"
-            " GROUP BY f.seq"
+            f"SELECT f.seq AS seq, {_aggregate_of(child, 'c.', None, self.order)} AS v"
+            f" FROM facts AS f JOIN facts AS c ON c.profile = f.profile{traits}"
+            f" WHERE {' AND '.join([*parents, *follows])}{self._restriction('f.')} GROUP BY f.seq"
         )
         return name
 
@@ -310,17 +315,16 @@ class _Compiler:
                 return comparison_of(condition, scope, now=self.now)
 
     def _aggregate(self, events: Events, conditions: list[str] | None) -> str:
-        return _aggregate_of(events, "f.", conditions)
+        return _aggregate_of(events, "f.", conditions, self.order)
 
 
-def _aggregate_of(events: Events, table: str, conditions: list[str] | None) -> str:
+def _aggregate_of(events: Events, table: str, conditions: list[str] | None, order: str) -> str:
     """What events become; only of those that meet the conditions."""
     conditions = list(conditions or ())
     if events.reducer is Reducer.COUNT:
         return "COUNT(*)" + _filter(conditions)
     of = _of(events)
     number, text = number_of(of, table), path_of(of, table)
-    order = _EARLIEST.replace("happened,", f"{table}happened,").replace("seq)", f"{table}seq)")
     match events.reducer:
         case Reducer.SUM:
             return f"SUM({number}){_filter(conditions)}"
@@ -335,7 +339,9 @@ def _aggregate_of(events: Events, table: str, conditions: list[str] | None) -> s
             return f"LIST_SORT(ARRAY_AGG(DISTINCT {text}){_filter([*conditions, f'{text} IS NOT NULL'])})"
         case _:
             name = "ARG_MIN" if events.reducer is Reducer.FIRST else "ARG_MAX"
-            return f"{name}({json_text(of, table)}, {order}){_filter([*conditions, f'{text} IS NOT NULL'])}"
+            value = json_text(of, table)
+            present = f"CAST({value} AS VARCHAR) <> 'null'"  # which a value that is not there is not either
+            return f"{name}({value}, {order.format(table)}){_filter([*conditions, present])}"
 
 
 def _filter(conditions: Sequence[str]) -> str:
@@ -363,13 +369,32 @@ def _holds_without_events(part: Condition | Events) -> bool:
             return all(map(_holds_without_events, part.conditions))
         case Or():
             return any(map(_holds_without_events, part.conditions))
+        case Comparison(left=Events() as events) if events.reducer in COUNTING:
+            return _holds_of_zero(part)
         case Comparison():
-            # A comparison of nothing is false, but for "absent" and for counts, which may well be compared with 0.
-            return not isinstance(part.left, Trait) and (
-                part.operator == "absent" or (isinstance(part.left, Events) and part.left.reducer in COUNTING)
-            )
+            return part.operator is Operator.ABSENT  # any other comparison of nothing is false
         case _:
             return False
+
+
+def _holds_of_zero(part: Comparison) -> bool:
+    """Whether a count of no events meets a comparison."""
+    if part.operator in (Operator.EXISTS, Operator.ABSENT):
+        return part.operator is Operator.EXISTS
+    numbers = [one.decimal() for one in part.right if isinstance(one, LiteralValue) and one.is_number]
+    match part.operator:
+        case Operator.EQUALS | Operator.ONE_OF:
+            return 0 in numbers
+        case Operator.DIFFERS | Operator.NONE_OF:
+            return 0 not in numbers
+        case Operator.GREATER_THAN:
+            return numbers[0] < 0
+        case Operator.AT_LEAST:
+            return numbers[0] <= 0
+        case Operator.LESS_THAN:
+            return numbers[0] > 0
+        case _:
+            return numbers[0] >= 0
 
 
 def asked_names(definition: Definition) -> set[str]:

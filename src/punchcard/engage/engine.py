@@ -228,7 +228,7 @@ class Engine:
         if changes.merges and changes.merged_traits:
             among = ", ".join(str(profile) for profile in changes.merged_traits)
             facts.run(f"DELETE FROM traits WHERE profile IN ({among})")
-        standing = {(one.profile_id, one.name): one for one in (*_owned(changes, merged), *changes.traits)}
+        standing = {(one.profile_id, one.name): one for one in (*merged, *changes.traits)}
         facts.set_traits(
             [(profile, name, one.value, one.computation) for (profile, name), one in standing.items()],
             removed=[(one.profile_id, one.name) for one in changes.removed],
@@ -378,20 +378,3 @@ def _difference(change: Change) -> int:
     """How many people more have a value."""
     was = change.before is not None and change.before not in NOBODY
     return int(change.value not in NOBODY) - int(was)
-
-
-def _owned(changes: PeopleChanges, merged: Sequence[StoredTrait]) -> list[StoredTrait]:
-    """The traits of merged profiles as those of the profile that goes on."""
-    into = {gone: profile for profile, gone in changes.merges}
-
-    def owner(profile: int) -> int:
-        while profile in into:
-            profile = into[profile]
-        return profile
-
-    return [
-        StoredTrait(
-            owner(one.profile_id), one.name, one.value, one.computation, one.updated_at, one.source, one.message_id
-        )
-        for one in merged
-    ]

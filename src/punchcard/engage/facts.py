@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
 from punchcard.errors import StorageError
+from punchcard.store.profiles import final_profiles
 
 if TYPE_CHECKING:
     import duckdb
@@ -156,7 +157,7 @@ class Facts:
 
         if not merges:
             return
-        direct = _direct(merges)
+        direct = [(profile, merged) for merged, profile in final_profiles(merges).items()]
         table = pa.table({"p": [one[0] for one in direct], "m": [one[1] for one in direct]})
         with self._as_table(table) as name:
             self.run(f"UPDATE facts SET profile = merges.p FROM {name} AS merges WHERE facts.profile = merges.m")
@@ -270,17 +271,3 @@ class Facts:
 def seq_of(position: int, index: int) -> int:
     """The place of an event in the log as one number: rises with the log."""
     return position * 4096 + index
-
-
-def _direct(merges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The merges, each to the profile that goes on in the end."""
-    into: dict[int, int] = {}
-    for profile, merged in merges:
-        into[merged] = profile
-    direct = []
-    for merged in into:
-        profile = into[merged]
-        while profile in into:
-            profile = into[profile]
-        direct.append((profile, merged))
-    return direct

@@ -1,9 +1,10 @@
 """Whose the events are, and what they say of people: identity and custom traits, decided here, written in one go."""
 
+import base64
 import hashlib
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -11,9 +12,8 @@ from punchcard.engage.reading import Person
 from punchcard.profiles.identity import Known, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
 from punchcard.store import profiles
-from punchcard.store.profiles import StoredTrait
+from punchcard.store.profiles import MergedProfile, StoredTrait
 
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PUBLIC_ID_CHARACTERS = 27
 _MESSAGE_ID_CHARACTERS_MAX = 128
 
@@ -117,15 +117,19 @@ def write(work: Connection, changes: PeopleChanges) -> None:
             for one, (profile, event) in resolution.added.items()
         ],
     )
-    for merge in resolution.merges:
-        person = people[merge.event]
-        profiles.merge_profiles(
-            work,
-            profile=merge.profile,
-            merged=merge.merged,
-            at=person.received_at,
-            message_id=_kept(person.message_id),
-        )
+    profiles.merge_profiles(
+        work,
+        [
+            MergedProfile(
+                profile=merge.profile,
+                merged=merge.merged,
+                at=people[merge.event].received_at,
+                message_id=_kept(people[merge.event].message_id),
+            )
+            for merge in resolution.merges
+        ],
+        traits=[one for some in changes.merged_traits.values() for one in some],
+    )
     profiles.make_known(work, changes.now_known)
     profiles.see_profiles(
         work,
@@ -171,7 +175,7 @@ def _decide_traits(work: Connection, changes: PeopleChanges, reserved: frozenset
 def _standing_traits(
     work: Connection, changes: PeopleChanges, profile_ids: set[int]
 ) -> dict[tuple[int, str], StoredTrait]:
-    """The traits as they will stand after the merges of this run, by the rule of `merge_profiles`."""
+    """The traits as they will stand after the merges of this run: of each the newer one."""
     asked = profile_ids.union(*changes.merges) if changes.merges else profile_ids
     by_profile: dict[int, dict[str, StoredTrait]] = {one: {} for one in asked}
     for trait in profiles.traits_of(work, asked):
@@ -183,7 +187,9 @@ def _standing_traits(
                 by_profile[profile][name] = trait
     gone = {merged for _, merged in changes.merges}
     changes.merged_traits = {
-        profile: list(by_profile[profile].values()) for profile, _ in changes.merges if profile not in gone
+        profile: [replace(one, profile_id=profile) for one in by_profile[profile].values()]
+        for profile, _ in changes.merges
+        if profile not in gone
     }
     return {(profile, name): trait for profile, some in by_profile.items() for name, trait in some.items()}
 
@@ -220,12 +226,8 @@ def _conflict_row(changes: PeopleChanges, number: int) -> dict[str, object]:
 
 def public_id(profile: int, message_id: str) -> str:
     """The profile's id as others see it: `use_` and 27 letters and digits."""
-    number = int.from_bytes(hashlib.sha256(f"{profile}:{message_id}".encode()).digest())
-    letters = []
-    for _ in range(_PUBLIC_ID_CHARACTERS):
-        number, rest = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[rest])
-    return "use_" + "".join(letters)
+    digest = hashlib.sha256(f"{profile}:{message_id}".encode()).digest()
+    return "use_" + base64.b64encode(digest, b"Aa").decode()[:_PUBLIC_ID_CHARACTERS]
 
 
 def _kept(message_id: str) -> str:

@@ -3,6 +3,7 @@
 Source: Segment's documentation, "Identity Resolution ExternalIDs".
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ VALUE_CHARACTERS_MAX = 500
 _TYPE_CHARACTERS_MAX = 64
 _MOBILE = {"ios": "ios", "android": "android"}
 # Their bytes are asked for before the context is read: most events have none of these.
-_IN_CONTEXT = (b'"externalIds"', b'"device"', b'"Google Analytics"')
+_IN_CONTEXT = re.compile(rb'"(?:externalIds|device|Google Analytics)"')
 
 
 class _Payload(msgspec.Struct):
@@ -51,7 +52,7 @@ class IdReader:
         found: dict[ExternalId, None] = {}
         self._add(found, USER_ID, user_id)
         self._add(found, EMAIL, email)
-        if any(word in payload for word in _IN_CONTEXT):
+        if _IN_CONTEXT.search(payload) is not None:
             self._add_of_context(found, payload)
         for type_, path in self._rules.properties.items():
             self._add(found, type_, _at(payload, path))

@@ -55,11 +55,12 @@ class Blocklist:
 
     def __init__(self, rules: IdentityRules) -> None:
         self._values = frozenset(one for one in rules.blocked if not _is_pattern(one))
-        self._patterns = [re.compile(one[1:-1]) for one in rules.blocked if _is_pattern(one)]
+        patterns = [f"(?:{one[1:-1]})" for one in rules.blocked if _is_pattern(one)]
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
 
     def __contains__(self, value: str) -> bool:
         lowered = value.lower()
-        return lowered in self._values or any(one.search(lowered) for one in self._patterns)
+        return lowered in self._values or (self._pattern is not None and self._pattern.search(lowered) is not None)
 
 
 def _is_pattern(text: str) -> bool:

@@ -94,7 +94,7 @@ def merges_of(work: Connection, profile_ids: Collection[int]) -> dict[int, int]:
             .where(profile_merges.c.profile_id.in_(some))
             .group_by(profile_merges.c.profile_id)
         )
-        found.update(dict(work.execute(rows)))
+        found.update({row[0]: row[1] for row in work.execute(rows)})
     return found
 
 
@@ -134,63 +134,119 @@ def add_ids(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def add_conflicts(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep conflicts, each once."""
     if rows:
-        engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-        work.execute(engine_insert(profile_conflicts).on_conflict_do_nothing(), list(rows))
+        work.execute(_insert(work)(profile_conflicts).on_conflict_do_nothing(), list(rows))
 
 
-def merge_profiles(work: Connection, *, profile: int, merged: int, at: datetime, message_id: str) -> None:
-    """Let one profile go on for two: ids, history and what destinations were told are now its own.
+@dataclass(frozen=True, kw_only=True)
+class MergedProfile:
+    """A profile that has become part of another, by an event."""
 
-    Of each trait the newer value stands; computed ones are computed again.
+    profile: int
+    merged: int
+    at: datetime
+    message_id: str
+
+
+def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits: Sequence[StoredTrait]) -> None:
+    """Let profiles go on for others: ids, history and what destinations were told are now their own.
+
+    Args:
+        merges: In order; one may be merged into one that is merged in turn.
+        traits: The traits that stand on those that go on in the end, of each the newer one.
     """
-    work.execute(update(external_ids).where(external_ids.c.profile_id == merged).values(profile_id=profile))
-    work.execute(update(profile_merges).where(profile_merges.c.profile_id == merged).values(profile_id=profile))
-    values = {"profile_id": profile, "merged_id": merged, "at": at, "message_id": message_id}
-    work.execute(insert(profile_merges).values(**values))
-    known = work.scalar(_any_known(profile, merged))
-    created = work.scalar(select(func.min(profiles.c.created_at)).where(profiles.c.id.in_([profile, merged])))
-    work.execute(update(profiles).where(profiles.c.id == merged).values(merged_into=profile))
-    work.execute(update(profiles).where(profiles.c.merged_into == merged).values(merged_into=profile))
-    work.execute(update(profiles).where(profiles.c.id == profile).values(is_known=bool(known), created_at=created))
-    standing = {one.name: one for one in traits_of(work, [profile])}
-    for one in traits_of(work, [merged]):
-        rival = standing.get(one.name)
-        if rival is None:
-            continue
-        loser = merged if rival.updated_at >= one.updated_at else profile
+    if not merges:
+        return
+    pairs = [{"winner": one.profile, "loser": one.merged} for one in merges]
+    for table in (external_ids, profile_merges, profile_trait_changes, synced):
+        moved = update(table).where(table.c.profile_id == bindparam("loser")).values(profile_id=bindparam("winner"))
+        work.execute(moved, pairs)
+    work.execute(
+        insert(profile_merges),
+        [
+            {"profile_id": one.profile, "merged_id": one.merged, "at": one.at, "message_id": one.message_id}
+            for one in merges
+        ],
+    )
+    into = final_profiles([(one.profile, one.merged) for one in merges])
+    _join_profiles(work, into)
+    for some in chunks({*into, *into.values()}):
+        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(some)))
+    if traits:
+        work.execute(insert(profile_traits), [_values(one) for one in traits])
+    _merge_queue(work, into)
+    _merge_conflicts(work, into)
+
+
+def final_profiles(merges: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Where each merged profile is in the end, of (profile, merged) in order."""
+    into = {merged: profile for profile, merged in merges}
+    found = {}
+    for merged in into:
+        profile = into[merged]
+        while profile in into:
+            profile = into[profile]
+        found[merged] = profile
+    return found
+
+
+def _join_profiles(work: Connection, into: Mapping[int, int]) -> None:
+    """The one that goes on is as old as the oldest, and known if one of them was."""
+    rows = {}
+    for some in chunks({*into, *into.values()}):
+        wanted = select(profiles.c.id, profiles.c.created_at, profiles.c.is_known).where(profiles.c.id.in_(some))
+        rows.update({row.id: row for row in work.execute(wanted)})
+    joined: dict[int, dict[str, Any]] = {}
+    for merged, profile in into.items():
+        one = joined.setdefault(
+            profile, {"one": profile, "created": rows[profile].created_at, "known": bool(rows[profile].is_known)}
+        )
+        one["created"] = min(one["created"], rows[merged].created_at)
+        one["known"] = one["known"] or bool(rows[merged].is_known)
+    work.execute(
+        update(profiles)
+        .where(profiles.c.id == bindparam("one"))
+        .values(created_at=bindparam("created"), is_known=bindparam("known")),
+        list(joined.values()),
+    )
+    pairs = [{"loser": merged, "winner": profile} for merged, profile in into.items()]
+    for column in (profiles.c.id, profiles.c.merged_into):
         work.execute(
-            delete(profile_traits).where(profile_traits.c.profile_id == loser, profile_traits.c.name == one.name)
+            update(profiles).where(column == bindparam("loser")).values(merged_into=bindparam("winner")), pairs
         )
-    for table in (profile_traits, profile_trait_changes, synced):
-        work.execute(update(table).where(table.c.profile_id == merged).values(profile_id=profile))
-    _merge_queue(work, profile, merged)
-    own = (profile_conflicts.c.profile_id == merged) | (profile_conflicts.c.kept_by == merged)
-    rows = [dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))]
-    work.execute(delete(profile_conflicts).where(own))
-    for row in rows:
+
+
+def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
+    rows = []
+    for some in chunks(into):
+        moved = sync_queue.c.profile_id.in_(some)
+        rows += [dict(row._mapping) for row in work.execute(select(sync_queue).where(moved))]
+        work.execute(delete(sync_queue).where(moved))
+    if rows:
+        work.execute(
+            _insert(work)(sync_queue).on_conflict_do_nothing(),
+            [{**row, "profile_id": into[row["profile_id"]]} for row in rows],
+        )
+
+
+def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
+    rows = {}
+    for some in chunks(into):
+        own = profile_conflicts.c.profile_id.in_(some) | profile_conflicts.c.kept_by.in_(some)
+        rows.update({row.id: dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))})
+    for some in chunks(rows):
+        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(some)))
+    moved = []
+    for row in rows.values():
         del row["id"]
-        row["profile_id"] = profile if row["profile_id"] == merged else row["profile_id"]
-        row["kept_by"] = profile if row["kept_by"] == merged else row["kept_by"]
-    add_conflicts(work, [row for row in rows if row["profile_id"] != row["kept_by"]])
+        row["profile_id"] = into.get(row["profile_id"], row["profile_id"])
+        row["kept_by"] = into.get(row["kept_by"], row["kept_by"])
+        if row["profile_id"] != row["kept_by"]:
+            moved.append(row)
+    add_conflicts(work, moved)
 
 
-def _any_known(*profile_ids: int) -> Any:
-    return select(func.count()).where(profiles.c.id.in_(profile_ids), profiles.c.is_known)
-
-
-def _merge_queue(work: Connection, profile: int, merged: int) -> None:
-    own = sync_queue.c.profile_id == profile
-    there = {(row.destination, row.key) for row in work.execute(select(sync_queue).where(own))}
-    for row in work.execute(select(sync_queue).where(sync_queue.c.profile_id == merged)).all():
-        one = (
-            sync_queue.c.profile_id == merged,
-            sync_queue.c.destination == row.destination,
-            sync_queue.c.key == row.key,
-        )
-        if (row.destination, row.key) in there:
-            work.execute(delete(sync_queue).where(*one))
-        else:
-            work.execute(update(sync_queue).where(*one).values(profile_id=profile))
+def _insert(work: Connection) -> Any:
+    return sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
 
 
 def traits_of(
@@ -210,25 +266,12 @@ def set_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
     """Give profiles these traits, each in the place of the one that stands; their history grows."""
     if not traits:
         return
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    added = engine_insert(profile_traits)
+    added = _insert(work)(profile_traits)
     changed = added.on_conflict_do_update(
         index_elements=["profile_id", "name"],
         set_={name: added.excluded[name] for name in ("value", "computation", "updated_at", "source", "message_id")},
     )
-    rows = [
-        {
-            "profile_id": one.profile_id,
-            "name": one.name,
-            "value": one.value,
-            "computation": one.computation,
-            "updated_at": one.updated_at,
-            "source": one.source,
-            "message_id": one.message_id,
-        }
-        for one in traits
-    ]
-    work.execute(changed, rows)
+    work.execute(changed, [_values(one) for one in traits])
     work.execute(insert(profile_trait_changes), [_change(one, one.value) for one in traits])
 
 
@@ -244,6 +287,10 @@ def remove_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
 def leave_as_custom(work: Connection, name: str) -> None:
     """Let a computation that is deleted leave its last values as custom traits."""
     work.execute(update(profile_traits).where(profile_traits.c.name == name).values(computation=""))
+
+
+def _values(one: StoredTrait) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in StoredTrait.__slots__}
 
 
 def _change(one: StoredTrait, value: str | None) -> dict[str, Any]:

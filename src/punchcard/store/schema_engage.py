@@ -19,6 +19,13 @@ profiles = Table(
     Column("merged_into", BigInteger),  # the profile that has gone on in its place
 )
 
+Index(
+    "ix_profiles_merged_into",
+    profiles.c.merged_into,
+    sqlite_where=text("merged_into IS NOT NULL"),
+    postgresql_where=text("merged_into IS NOT NULL"),
+)
+
 external_ids = Table(  # each belongs to one profile
     "external_ids",
     metadata,

@@ -36,11 +36,8 @@ _durations = st.builds(Duration, st.sampled_from([1, 6, 12, 24, 36]), st.just("h
     Duration, st.sampled_from([1, 2, 3]), st.just("day")
 )
 HOURS = (-96, -73, -72, -48, -47, -36, -24, -13, -12, -7, -6, -1, 0, 1)
-_values: Any = (
-    st.builds(Property, st.sampled_from(PATHS))
-    | st.builds(Property, st.sampled_from(PATHS))
-    | st.builds(Context, st.sampled_from(["page.url", "n"]))
-)
+_properties = st.builds(Property, st.sampled_from(PATHS))
+_values: Any = _properties | _properties | st.builds(Context, st.sampled_from(["page.url", "n"]))
 _traits = st.builds(Trait, st.sampled_from(TRAITS))
 
 
@@ -59,7 +56,7 @@ def comparisons(draw: st.DrawFn, left: Any, *, parent: bool = False) -> Comparis
     """A comparison that could be meant."""
     value = draw(left)
     operator = draw(st.sampled_from(list(Operator)) | st.sampled_from(list(SIGNS.values())))
-    others = st.builds(Property, st.sampled_from(PATHS)) if not isinstance(value, Events | Trait) else _traits
+    others: Any = _traits if isinstance(value, Events | Trait) else _properties
     if parent:
         others |= st.builds(Property, st.sampled_from(PATHS), st.just(True))
     literal = st.builds(LiteralValue, _texts | _numbers | st.booleans())
@@ -113,7 +110,14 @@ def wheres(*, is_child: bool) -> st.SearchStrategy[Condition]:
 
 def audiences() -> st.SearchStrategy[Condition]:
     """A whole definition of an audience."""
-    return _joined(comparisons(events()) | comparisons(_traits), size=3)
+    return _joined(counted() | comparisons(events()) | comparisons(_traits), size=3)
+
+
+def counted() -> st.SearchStrategy[Comparison]:
+    """What most audiences ask: how often something has happened."""
+    few = st.builds(Events, st.sampled_from(NAMES), st.just(Reducer.COUNT), window=st.none() | windows())
+    number = st.tuples(st.builds(LiteralValue, st.integers(0, 3)))
+    return st.builds(Comparison, few, st.sampled_from(list(SIGNS.values())), number)
 
 
 def _joined(plain: st.SearchStrategy[Any], *, size: int) -> st.SearchStrategy[Condition]:

@@ -118,6 +118,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_profiles")),
         sa.UniqueConstraint("public_id", name=op.f("uq_profiles_public_id")),
     )
+    op.create_index(
+        "ix_profiles_merged_into",
+        "profiles",
+        ["merged_into"],
+        unique=False,
+        sqlite_where=sa.text("merged_into IS NOT NULL"),
+        postgresql_where=sa.text("merged_into IS NOT NULL"),
+    )
     op.create_table(
         "sync_calls",
         sa.Column("message_id", sa.String(length=128), nullable=False),

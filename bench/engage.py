@@ -1,0 +1,216 @@
+"""Audiences and computed traits over 10 million events of a million people, against the same questions by hand.
+
+    python -m bench engage
+
+Builds the facts in a temporary folder (about 2 GB). What is asked by hand is DuckDB SQL over the same tables, as
+somebody would write it who knows them; both run in turn, and the ratio is of medians.
+"""
+
+import gc
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.report import Figure, show
+from punchcard.clock import to_micros
+from punchcard.computations.parser import parse_audience, parse_trait
+from punchcard.computations.sql import Question, statement
+from punchcard.engage.computing import Asked, apply, compute, in_levels, touched_by_time
+from punchcard.engage.facts import FactRows, Facts
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+DAY = 86_400_000_000
+ROUNDS = 7
+NEW_EVENTS = 10_000
+
+AUDIENCE = (
+    "event('Order Completed').within(30 days).count() >= 2"
+    " AND event('Order Completed').within(30 days).sum(property('revenue')) > 100"
+)
+TRAITS = (
+    "event('Order Completed').count()",
+    "event('Order Completed').sum(property('revenue'))",
+    "event('Order Completed').max(property('revenue'))",
+    "event('Order Completed').last(property('sku'))",
+    "event('Order Completed').mode(property('sku'))",
+)
+TWENTY = tuple(
+    [f"event('Order Completed').within({days} days).count() >= {days % 3 + 1}" for days in (1, 3, 7, 14, 21, 30, 45)]
+    + [f"event('Order Completed').within({days} days).sum(property('revenue')) > {days * 10}" for days in (7, 14, 30)]
+    + [f"event('Product Viewed').where( property('sku') = 'sku-{n}' ).within(7 days).count() >= 1" for n in range(4)]
+    + [f"NOT ( event('Checked In').within({days} days).count() >= 1 )" for days in (14, 30)]
+    + [
+        "event('Cart Viewed').where( NOT ( event('Order Completed').within(parent: 1 day).count() >= 1 ) )"
+        ".within(2 days).count() >= 1",
+        "event('Page Viewed').within(7 days).count() >= 20",
+        "event('Checked In').within(30 days).count() >= 8 OR event('Order Completed').within(30 days).count() >= 5",
+        "event('Checked In').within(7 days).unique(property('sku')).count() >= 3",
+    ]
+)
+
+
+def main(events: int = 10_000_000, people: int = 1_000_000) -> None:
+    """Print all figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        facts = Facts(Path(folder) / "engage.duckdb")
+        begun = time.perf_counter()
+        fill(facts, events, people)
+        size = sum(path.stat().st_size for path in Path(folder).iterdir())
+        seconds_taken = time.perf_counter() - begun
+        print(
+            f"{events:,} events of {people:,} people: {size / 1e6:,.0f} MB, made in {seconds_taken:.0f} s", flush=True
+        )
+        full(facts)
+        incremental(facts, people)
+        facts.close()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        show(Figure(name="peak memory of this process", unit="MB", values=[peak], target=3_000, at_most=True))
+    identity()
+
+
+def fill(facts: Facts, events: int, people: int) -> None:
+    """Events of 60 days, one in eight an order, in the order in which they happened."""
+    now = to_micros(NOW)
+    often = ["Order Completed", *3 * ["Page Viewed"], *2 * ["Product Viewed"], "Cart Viewed", "Checked In"]
+    order = "CASE WHEN event = 'Order Completed' THEN CAST(cents AS DECIMAL(38, 9)) / 100 END"
+    text = (
+        '\'{"order_id":"o\' || seq || \'","revenue":\' || (cents / 100.0)'
+        ' || \',"currency":"USD","sku":"sku-\' || (cents % 50) || \'"}\''
+    )
+    step = 1_000_000
+    for begin in range(0, events, step):
+        facts.run(
+            f"""
+            INSERT INTO facts SELECT profile, happened, seq, event, 'web', {text}, NULL, {order}, NULL, NULL
+            FROM (
+              SELECT CAST(1 + hash(i) % {people} AS BIGINT) AS profile,
+                CAST({now} - 60 * {DAY} + i * CAST(60.0 * {DAY} / {events} AS BIGINT) AS BIGINT) AS happened, i AS seq,
+                {often}[CAST(1 + hash(i * 7 + 1) % 8 AS INTEGER)] AS event,
+                CAST(hash(i * 3 + 2) % 20000 AS BIGINT) AS cents
+              FROM range({begin}, {min(begin + step, events)}) AS r(i)
+            )
+            """
+        )
+    facts.run(f"INSERT INTO people SELECT i, true FROM range(1, {people + 1}) AS r(i)")
+    facts.run("CHECKPOINT")
+
+
+def full(facts: Facts) -> None:
+    """Whole answers, compiled and by hand."""
+    now = to_micros(NOW)
+    by_hand = f"""
+        SELECT profile FROM facts WHERE event = 'Order Completed' AND happened > {now - 30 * DAY} AND happened <= {now}
+        GROUP BY profile HAVING count(*) >= 2 AND sum(revenue) > 100
+    """
+    compiled = statement([Question(definition=parse_audience(AUDIENCE))], now=now)
+    same(facts, f"SELECT profile FROM ({compiled})", by_hand)
+    compare(
+        facts, "count-and-sum audience", f"SELECT count(*) FROM ({compiled})", f"SELECT count(*) FROM ({by_hand})", 2.0
+    )
+    by_hand = f"""
+        WITH orders AS (
+            SELECT profile, count(*) AS orders, sum(revenue) AS spent, max(revenue) AS most,
+                arg_max(json_extract_string(properties, '$.sku'), happened) AS newest
+            FROM facts WHERE event = 'Order Completed' AND happened <= {now} GROUP BY profile
+        ), counted AS (
+            SELECT profile, json_extract_string(properties, '$.sku') AS sku, count(*) AS n
+            FROM facts WHERE event = 'Order Completed' AND happened <= {now} GROUP BY ALL HAVING count(*) >= 2
+        ), often AS (SELECT profile, arg_max(sku, n) AS sku FROM counted GROUP BY profile)
+        SELECT * FROM orders LEFT JOIN often USING (profile)
+    """
+    compiled = statement([Question(definition=parse_trait(one)) for one in TRAITS], now=now)
+    sums = "SELECT count(*), sum(c0), sum(c1), sum(c2), count(c3), count(c4) FROM"
+    hand = "SELECT count(*), sum(orders), sum(spent), sum(most), count(newest), count(sku) FROM"
+    same(facts, f"{sums} ({compiled})", f"{hand} ({by_hand})")
+    compare(facts, "five computed traits", f"{sums} ({compiled})", f"{hand} ({by_hand})", 1.5)
+
+
+def same(facts: Facts, one: str, other: str) -> None:
+    """Refuse to compare what does not answer alike."""
+    if sorted(facts.rows(one)) != sorted(facts.rows(other)):
+        sys.exit("the compiled question and the one by hand have different answers")
+
+
+def compare(facts: Facts, name: str, compiled: str, by_hand: str, target: float) -> None:
+    """Both in turn."""
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(seconds(lambda: facts.rows(compiled)))
+        theirs.append(seconds(lambda: facts.rows(by_hand)))
+    by_hand_ms = statistics.median(theirs) * 1e3
+    name = f"{name} (by hand {by_hand_ms:,.0f} ms)"
+    show(Figure(name=name, unit="ms", values=[one * 1e3 for one in ours], target=by_hand_ms * target, at_most=True))
+    print(f"    ratio {statistics.median(ours) * 1e3 / by_hand_ms:.2f}, target {target}", flush=True)
+
+
+def incremental(facts: Facts, people: int) -> None:
+    """What 10,000 new events cost, with one audience and with twenty."""
+    several = [Asked(key=f"a{n}", kind="audience", definition=parse_audience(text)) for n, text in enumerate(TWENTY)]
+    now = to_micros(NOW)
+    kinds = {one.key: one.kind for one in several}
+    for count in (1, 20):
+        for one in several[:count]:
+            apply(facts, compute(facts, [one], now=now, only_touched=False), kinds)
+        times = []
+        for number in range(ROUNDS):
+            now += 1_000_000
+            rows = new_events(number + 100 * count, now, people)
+            gc.collect()
+            begun = time.perf_counter()
+            one_step(facts, several[:count], rows, now, kinds)
+            times.append(time.perf_counter() - begun)
+        wrong = sum(len(compute(facts, [one], now=now, only_touched=False)) for one in several[:count])
+        print(f"    differences to full computations: {wrong}", flush=True)
+        show(
+            Figure(
+                name=f"step of {NEW_EVENTS:,} events, {count} audience{'s' if count > 1 else ''}",
+                unit="ms",
+                values=[one * 1e3 for one in times],
+                target=250 if count == 1 else 1_500,
+                at_most=True,
+            )
+        )
+
+
+def one_step(facts: Facts, audiences: list[Asked], rows: FactRows, now: int, kinds: dict[str, str]) -> None:
+    """Add facts and compute whom they touch."""
+    with facts.unit_of_work():
+        facts.add_facts(rows)
+        facts.touch({*rows.profiles, *touched_by_time(facts, audiences, begin=now - 1_000_000, end=now)})
+        for level in in_levels(audiences):
+            apply(facts, compute(facts, level, now=now, only_touched=True), kinds)
+
+
+def new_events(seed: int, now: int, people: int) -> FactRows:
+    """Events of as many people."""
+    rows = FactRows()
+    for number in range(NEW_EVENTS):
+        rows.profiles.append(1 + (number * 7919 + seed * 104_729) % people)
+        rows.happened.append(now - number)
+        rows.seqs.append(10**12 + seed * NEW_EVENTS + number)
+        rows.events.append("Order Completed" if number % 8 == 0 else "Page Viewed")
+        rows.sources.append("web")
+        rows.properties.append(b'{"revenue":60.5,"sku":"sku-1"}')
+        rows.contexts.append(None)
+    return rows
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    gc.collect()
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def identity() -> None:
+    """Events resolved against a real store, on one core."""
+    from bench.engage_identity import measure
+
+    rates = measure()
+    show(Figure(name="identity resolution, store included", unit="events/s", values=rates, target=20_000))
