@@ -20,6 +20,7 @@ from punchcard.api.catalog import (
     list_destination_catalog,
     list_source_catalog,
 )
+from punchcard.api.computations import HANDLERS as COMPUTATIONS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destinations import (
     create_destination,
@@ -95,6 +96,7 @@ HANDLERS = (
     create_token_call,
     revoke_token_call,
     list_audit_events,
+    *COMPUTATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli.audience_commands import audience
+from punchcard.cli.lake_commands import lake
 from punchcard.cli.options import (
     DEFAULT_URL,
     ConfigFile,
@@ -13,6 +15,7 @@ from punchcard.cli.options import (
     Port,
     Url,
     WriteKey,
+    example,
     settings_of,
     standing_settings,
 )
@@ -42,10 +45,6 @@ says so: properties.points:number, traits.vip:boolean,
 properties.products:json. An empty cell is left out."""
 
 
-def _example(*lines: str) -> str:
-    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
-
-
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
     if wanted:
         from punchcard import __version__
@@ -63,7 +62,7 @@ def punchcard(
     """Customer events become loyalty points, each exactly once, with a reason for every event that earned none."""
 
 
-@app.command(short_help="Run everything on this machine, with a simulated gym.", epilog=_example("punchcard demo"))
+@app.command(short_help="Run everything on this machine, with a simulated gym.", epilog=example("punchcard demo"))
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Where Punchcard listens.")] = 8080,
 ) -> int:
@@ -75,7 +74,7 @@ def demo(
 
 @app.command(
     short_help="Run the product: Tracking API, Public API and worker.",
-    epilog=_example("punchcard up --config punchcard.toml --data ./data --port 8080"),
+    epilog=example("punchcard up --config punchcard.toml --data ./data --port 8080"),
 )
 def up(config: ConfigFile = None, data: Data = None, host: Host = None, port: Port = None) -> int:
     """Run the whole product on this machine: Tracking API, Public API and worker on embedded storage."""
@@ -86,7 +85,7 @@ def up(config: ConfigFile = None, data: Data = None, host: Host = None, port: Po
 
 @app.command(
     short_help="Run the serving half of `up`.",
-    epilog=_example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --port 8080"),
+    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --port 8080"),
 )
 def serve(data: Data = None, host: Host = None, port: Port = None) -> int:
     """Run the serving half of `up`: Tracking API and Public API."""
@@ -97,7 +96,7 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> int:
 
 @app.command(
     short_help="Run the working half of `up`: routing and delivery.",
-    epilog=_example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker"),
+    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker"),
 )
 def worker(data: Data = None) -> int:
     """Run the working half of `up`: routing and delivery."""
@@ -108,7 +107,7 @@ def worker(data: Data = None) -> int:
 
 @app.command(
     short_help="Run a local Perkville to try things out with.",
-    epilog=_example("punchcard sandbox --data ./sandbox-data --port 9100"),
+    epilog=example("punchcard sandbox --data ./sandbox-data --port 9100"),
 )
 def sandbox(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder that keeps its state.")] = Path("sandbox-data"),
@@ -129,7 +128,7 @@ def sandbox(
 
 @app.command(
     short_help="Make a config file the running configuration.",
-    epilog=_example("punchcard apply punchcard.toml --dry-run", "punchcard apply punchcard.toml"),
+    epilog=example("punchcard apply punchcard.toml --dry-run", "punchcard apply punchcard.toml"),
 )
 def apply(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; what it lacks is removed.")],
@@ -143,7 +142,7 @@ def apply(
 
 
 @app.command(
-    short_help="Print the running configuration as a config file.", epilog=_example("punchcard export > punchcard.toml")
+    short_help="Print the running configuration as a config file.", epilog=example("punchcard export > punchcard.toml")
 )
 def export(data: Data = None) -> None:
     """Print the running configuration as a config file, secrets masked."""
@@ -155,7 +154,7 @@ def export(data: Data = None) -> None:
 
 @app.command(
     short_help="See whether awards can arrive.",
-    epilog=_example("punchcard check", "punchcard check --config punchcard.toml"),
+    epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
 )
 def check(config: ConfigFile = None, data: Data = None) -> int:
     """See whether awards can arrive: storage, configuration, and what Perkville says of token, location and perks.
@@ -171,7 +170,7 @@ app.add_typer(
     sending,
     name="send",
     short_help="Send events through the Tracking API.",
-    epilog=_example(
+    epilog=example(
         'punchcard send --write-key wk_website track "Checked In" --user-id ann \\',
         '  --properties \'{"email": "ann@example.com"}\'',
         "punchcard trace $(punchcard send --write-key wk_website track Hello --user-id ann)",
@@ -183,7 +182,7 @@ app.add_typer(
 @app.command(
     name="import",
     short_help="Send a file of past events, with a progress bar.",
-    epilog=_example(
+    epilog=example(
         "punchcard import orders.csv --write-key wk_website",
         "punchcard import events.jsonl --write-key wk_pos --url http://punchcard.local:8080 --strict",
     )
@@ -215,7 +214,7 @@ def import_(
 
 
 @app.command(
-    short_help="Tell one event's whole story.", epilog=_example("punchcard trace 6f2c1a52-5a51-4d4c-a4ba-bd1bd4b0e6a1")
+    short_help="Tell one event's whole story.", epilog=example("punchcard trace 6f2c1a52-5a51-4d4c-a4ba-bd1bd4b0e6a1")
 )
 def trace(
     message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="The event's message id.")],
@@ -231,7 +230,7 @@ def trace(
 
 @app.command(
     short_help="Put parked and rejected awards back in the queue.",
-    epilog=_example(
+    epilog=example(
         "punchcard retry", "punchcard retry --destination perkville --reason perk_unknown", "punchcard retry MESSAGE_ID"
     ),
 )
@@ -251,6 +250,26 @@ def retry(
     return retry_awards(settings, message_ids or [], destination=destination, reason=reason, sure=yes)
 
 
+app.add_typer(
+    audience,
+    name="audience",
+    short_help="Look at audiences and computed traits, and try definitions.",
+    epilog=example(
+        "punchcard audience list",
+        "punchcard audience preview \"event('Order Completed').within(30 days).count() >= 1\"",
+        "punchcard audience resync big_spender",
+    ),
+)
+app.add_typer(
+    lake,
+    name="lake",
+    short_help="Ask the lake of all events, and tidy it.",
+    epilog=example(
+        'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
+    ),
+)
+
+
 def _reserve(name: str, purpose: str) -> None:
     """Register the name of a command that this version does not have."""
 
@@ -261,7 +280,7 @@ def _reserve(name: str, purpose: str) -> None:
         name=name,
         help=f"Not in this version: {purpose}.",
         hidden=True,
-        epilog=_example(f"punchcard {name}"),
+        epilog=example(f"punchcard {name}"),
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(refuse)
 

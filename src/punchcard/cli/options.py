@@ -63,3 +63,8 @@ def quiet_logs(settings: "Settings") -> None:
 
     level = settings.log_level if settings.log_level in ("debug", "error") else "warning"
     configure_logs(level=level, format=settings.log_format)
+
+
+def example(*lines: str) -> str:
+    """The examples at the end of a command's help."""
+    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])

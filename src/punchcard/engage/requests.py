@@ -13,6 +13,7 @@ from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
+from punchcard.engage.warnings import find_warnings
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.store import engage as stored
 from punchcard.store.engage import Request
@@ -59,6 +60,7 @@ class Preview(msgspec.Struct, frozen=True):
         count: How many people.
         people: How many there are in all.
         samples: Some of them.
+        warnings: What in it may be a mistake: events, properties and traits that nobody has.
         seconds: How long it took.
         error: Why there is no answer, "" if there is.
     """
@@ -66,6 +68,7 @@ class Preview(msgspec.Struct, frozen=True):
     count: int = 0
     people: int = 0
     samples: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     error: str = ""
 
@@ -133,6 +136,7 @@ def preview(store: Store, facts: Facts, body: str, *, clock: Clock) -> Preview:
         value = value_json(definition, "c0")
         count = int(facts.rows("SELECT count(*) FROM tried")[0][0])
         people = int(facts.rows("SELECT count(*) FROM people")[0][0])
+        warnings = tuple(find_warnings(facts, definition))
         rows = facts.rows(f"SELECT profile, {value} FROM tried ORDER BY profile DESC LIMIT {SAMPLES}")
     except StorageError:
         raise
@@ -145,4 +149,4 @@ def preview(store: Store, facts: Facts, body: str, *, clock: Clock) -> Preview:
     with store.reading() as work:
         ids = ids_of(work, [row[0] for row in rows])
     samples = tuple(Sample(profile, value, tuple(sorted(ids[profile]))) for profile, value in rows)
-    return Preview(count=count, people=people, samples=samples, seconds=clock.monotonic() - begun)
+    return Preview(count=count, people=people, samples=samples, warnings=warnings, seconds=clock.monotonic() - begun)

@@ -39,7 +39,7 @@ _WRITE_KEY_LENGTH_MAX: Final = 256
 
 def handles(path: str) -> bool:
     """True for paths that belong to the Tracking API."""
-    return path.startswith("/v1/") and not path.startswith("/v1/webhooks/")
+    return path.startswith("/v1/") and not path.startswith(("/v1/webhooks/", "/v1/spaces/"))
 
 
 class TrackingApp:

@@ -125,7 +125,7 @@ class _Resolver:
             self.resolution.profiles.append(None)
             return
         strongest = owners.get(ids[0])
-        if strongest is not None and (len(ids) == 1 or all([owners.get(one) == strongest for one in ids])):
+        if strongest is not None and (len(ids) == 1 or all(owners.get(one) == strongest for one in ids)):
             self.resolution.profiles.append(strongest)  # as most events
             return
         wanted, left_out = list(ids), []

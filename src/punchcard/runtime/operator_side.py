@@ -6,6 +6,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from punchcard.api.app import build_api
+from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
@@ -35,8 +36,8 @@ def build_operator_side(
     log: EventLog,
     commit: GroupCommit,
     config_file: str,
-) -> tuple[ASGIApp, Litestar]:
-    """App and Public API, on what the serving process has open."""
+) -> tuple[ASGIApp, Litestar, Litestar]:
+    """App, Public API and Profile API, on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 
     def edit_now(change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
@@ -58,4 +59,4 @@ def build_operator_side(
         append=commit.submit,
         config_file=config_file,
     )
-    return build_app(parts), build_api(parts)
+    return build_app(parts), build_api(parts), build_profile_app(parts)

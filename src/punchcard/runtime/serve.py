@@ -204,7 +204,7 @@ class _Dispatch:
         self._forwarded = forwarded
         self._serving = serving
         self._commit = commit
-        self._built: tuple[AsgiApp, AsgiApp] | None = None
+        self._built: tuple[AsgiApp, AsgiApp, AsgiApp] | None = None
         self._operator_side_lock = threading.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,8 +214,11 @@ class _Dispatch:
         if handles(path):
             await self._tracking(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
-            _, api = await asyncio.to_thread(self._operator_side)
+            _, api, _ = await asyncio.to_thread(self._operator_side)
             await api(scope, receive, send)
+        elif path.startswith("/v1/spaces/"):
+            _, _, profiles = await asyncio.to_thread(self._operator_side)
+            await profiles(scope, receive, send)
         elif handles_forwarded(path):
             await self._forwarded(scope, receive, send)
         elif path == "/health/live":
@@ -229,7 +232,7 @@ class _Dispatch:
             )
             await _answer(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
-            app, _ = await asyncio.to_thread(self._operator_side)
+            app, _, _ = await asyncio.to_thread(self._operator_side)
             await app(scope, receive, send)
 
     async def _ready(self, send: Send) -> None:
@@ -240,7 +243,7 @@ class _Dispatch:
         else:
             await _answer(send, 200, b'{"status":"ready"}')
 
-    def _operator_side(self) -> tuple[AsgiApp, AsgiApp]:
+    def _operator_side(self) -> tuple[AsgiApp, AsgiApp, AsgiApp]:
         # Litestar takes half a second and 40 MB to import: paid by the first call, not by every start.
         with self._operator_side_lock:
             if self._built is None:

@@ -1,0 +1,406 @@
+"""Audiences and computed traits.
+
+Source: Segment's Public API, "Audiences" and "Computed Traits". A workspace has one space.
+"""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.params import FromPath, JSONBody
+
+from punchcard.api import bodies
+from punchcard.api.errors import bad_request
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
+from punchcard.api.parts import Parts
+from punchcard.clock import to_iso
+from punchcard.computations.keys import key_of
+from punchcard.computations.model import to_json
+from punchcard.engage.requests import PreviewRequest
+from punchcard.operations import engagement
+from punchcard.operations.engagement import Standing
+from punchcard.operations.threads import in_thread
+from punchcard.workspace.computations import REAL_TIME, read_definition
+from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.model import Computation
+
+SPACE = "punchcard"
+"""The id of the one space; any other is taken for it too, so that clients of another host just work."""
+
+_NUMBERS_PER_PREVIEW = 10
+Kind = Literal["audience", "computed_trait"]
+
+
+class Definition(msgspec.Struct, omit_defaults=True):
+    """What a computation asks: `query` in the query language, `model` the same as JSON."""
+
+    query: str
+    type: str = "USERS"
+    model: msgspec.Raw | None = None
+
+
+class Options(msgspec.Struct, rename="camel"):
+    """Segment's options of an audience."""
+
+    include_anonymous_users: bool = False
+    include_historical_data: bool = True
+
+
+class Size(msgspec.Struct):
+    """How many people it holds."""
+
+    count: int
+    type: str = "USERS"
+
+
+class Cadence(msgspec.Struct):
+    """How it is kept up to date."""
+
+    type: str = "REALTIME"
+
+
+class SyncView(msgspec.Struct, rename="camel"):
+    """What a destination is still to be told: `seconds` is an estimate, null without a rate."""
+
+    destination: str
+    queued: int
+    without_email: int
+    seconds: float | None
+    paused_since: str | None
+
+
+class ComputationView(msgspec.Struct, rename="camel"):
+    """An audience or computed trait. Ours besides Segment's: `destinations`, `send`, `sync`, `whenRemoved`, `syncs`."""
+
+    id: str
+    space_id: str
+    name: str
+    description: str
+    key: str
+    enabled: bool
+    definition: Definition
+    status: str
+    detail: str
+    options: Options
+    compute_cadence: Cadence
+    size: Size
+    created_at: str | None
+    computed_at: str | None
+    checked_at: str | None
+    differences: int
+    destinations: list[str]
+    send: list[str]
+    sync: str
+    when_removed: str
+    syncs: list[SyncView]
+
+
+class NewComputation(msgspec.Struct, rename="camel"):
+    """A computation to create; a key is made of the name if none is given, and never changes."""
+
+    name: str
+    definition: Definition
+    key: str | None = None
+    description: str = ""
+    enabled: bool = True
+    options: Options = msgspec.field(default_factory=Options)
+    destinations: list[str] = []
+    send: list[str] = ["identify"]
+    sync: str = REAL_TIME
+    when_removed: str = "keep"
+
+
+class ComputationUpdate(msgspec.Struct, rename="camel"):
+    """What to change of a computation; what is left out stays."""
+
+    name: str | None = None
+    definition: Definition | None = None
+    description: str | None = None
+    enabled: bool | None = None
+    destinations: list[str] | None = None
+    send: list[str] | None = None
+    sync: str | None = None
+    when_removed: str | None = None
+
+
+class AudiencePage(msgspec.Struct):
+    """A page of audiences."""
+
+    audiences: list[ComputationView]
+    pagination: bodies.Pagination
+
+
+class TraitPage(msgspec.Struct, rename="camel"):
+    """A page of computed traits."""
+
+    computed_traits: list[ComputationView]
+    pagination: bodies.Pagination
+
+
+class PreviewOrder(msgspec.Struct, rename="camel"):
+    """A definition to be tried; `kind` is `audience` or `computed_trait`."""
+
+    definition: Definition
+    options: Options = msgspec.field(default_factory=Options)
+    kind: Kind = "audience"
+
+
+class PreviewSample(msgspec.Struct, rename="camel"):
+    """Somebody whom the definition holds."""
+
+    external_ids: list[dict[str, str]]
+    value: msgspec.Raw
+
+
+class PreviewView(msgspec.Struct, rename="camel"):
+    """What a definition would hold now."""
+
+    id: str
+    status: str
+    size: Size
+    people: int
+    results: list[PreviewSample]
+    warnings: list[str]
+    seconds: float
+
+
+class ResyncOrder(msgspec.Struct):
+    """Tell destinations of everybody again: one of them, or all."""
+
+    destination: str | None = None
+
+
+@get("/spaces/{space_id:str}/audiences", summary="All audiences")
+@in_thread
+def list_audiences(
+    space_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, AudiencePage]:
+    """Every audience, by key, with its size and what its destinations are still to be told."""
+    shown, pagination = _page(parts, "audience", count, cursor)
+    return {"data": AudiencePage(audiences=shown, pagination=pagination)}
+
+
+@post("/spaces/{space_id:str}/audiences", status_code=200, summary="Create an audience")
+@in_thread
+def create_audience(
+    space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts
+) -> dict[str, dict[str, ComputationView]]:
+    """A new audience; it is live within seconds."""
+    return {"data": {"audience": _create(parts, "audience", data)}}
+
+
+@get("/spaces/{space_id:str}/audiences/{id:str}", summary="One audience")
+@in_thread
+def get_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, ComputationView]]:
+    """The audience with this id or key."""
+    return {"data": {"audience": _view(_one(parts, "audience", id))}}
+
+
+@patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Change an audience")
+@in_thread
+def update_audience(
+    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], parts: Parts
+) -> dict[str, dict[str, ComputationView]]:
+    """Anything but its key."""
+    return {"data": {"audience": _update(parts, "audience", id, data)}}
+
+
+@delete("/spaces/{space_id:str}/audiences/{id:str}", status_code=200, summary="Delete an audience")
+@in_thread
+def delete_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+    """Its last values stay on profiles as custom traits."""
+    parts.edit(engagement.removing(_one(parts, "audience", id).computation.key))
+    return {"data": {"status": "SUCCESS"}}
+
+
+@post("/spaces/{space_id:str}/audiences/{id:str}/resync", status_code=200, summary="Tell everybody again")
+@in_thread
+def resync_audience(
+    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ResyncOrder], parts: Parts
+) -> dict[str, dict[str, int]]:
+    """Queues everybody, whether or not anything has changed."""
+    one = _one(parts, None, id)
+    count = engagement.resync(parts.store, one, destination=data.destination, actor=parts.actor, clock=parts.clock)
+    return {"data": {"queued": count}}
+
+
+@post("/spaces/{space_id:str}/audiences/previews", status_code=200, summary="Try a definition")
+@in_thread
+def create_preview(
+    space_id: FromPath[str], data: JSONBody[PreviewOrder], parts: Parts
+) -> dict[str, dict[str, PreviewView]]:
+    """How many people a definition would hold now, ten of them, and what in it may be a mistake."""
+    request = PreviewRequest(data.kind, data.definition.query, data.options.include_anonymous_users)
+    found = engagement.preview(parts.store, request, clock=parts.clock)
+    if found.error:
+        raise bad_request(found.error, "definition")
+    view = PreviewView(
+        id="preview",
+        status="COMPLETED",
+        size=Size(found.count),
+        people=found.people,
+        results=[
+            PreviewSample(
+                external_ids=[{"type": type_, "id": value} for type_, value in one.ids],
+                value=msgspec.Raw(one.value.encode()),
+            )
+            for one in found.samples
+        ],
+        warnings=list(found.warnings),
+        seconds=found.seconds,
+    )
+    return {"data": {"audiencePreview": view}}
+
+
+@get("/spaces/{space_id:str}/computed-traits", summary="All computed traits")
+@in_thread
+def list_computed_traits(
+    space_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, TraitPage]:
+    """Every computed trait, by key."""
+    shown, pagination = _page(parts, "computed_trait", count, cursor)
+    return {"data": TraitPage(computed_traits=shown, pagination=pagination)}
+
+
+@post("/spaces/{space_id:str}/computed-traits", status_code=200, summary="Create a computed trait")
+@in_thread
+def create_computed_trait(
+    space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts
+) -> dict[str, dict[str, ComputationView]]:
+    """A new computed trait; it is live within seconds."""
+    return {"data": {"computedTrait": _create(parts, "computed_trait", data)}}
+
+
+@get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="One computed trait")
+@in_thread
+def get_computed_trait(
+    space_id: FromPath[str], id: FromPath[str], parts: Parts
+) -> dict[str, dict[str, ComputationView]]:
+    """The computed trait with this id or key."""
+    return {"data": {"computedTrait": _view(_one(parts, "computed_trait", id))}}
+
+
+@patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Change a computed trait")
+@in_thread
+def update_computed_trait(
+    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], parts: Parts
+) -> dict[str, dict[str, ComputationView]]:
+    """Anything but its key."""
+    return {"data": {"computedTrait": _update(parts, "computed_trait", id, data)}}
+
+
+@delete("/spaces/{space_id:str}/computed-traits/{id:str}", status_code=200, summary="Delete a computed trait")
+@in_thread
+def delete_computed_trait(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+    """Its last values stay on profiles as custom traits."""
+    parts.edit(engagement.removing(_one(parts, "computed_trait", id).computation.key))
+    return {"data": {"status": "SUCCESS"}}
+
+
+HANDLERS = (
+    list_audiences,
+    create_audience,
+    get_audience,
+    update_audience,
+    delete_audience,
+    resync_audience,
+    create_preview,
+    list_computed_traits,
+    create_computed_trait,
+    get_computed_trait,
+    update_computed_trait,
+    delete_computed_trait,
+)
+
+
+def _page(parts: Parts, kind: Kind, count: int, cursor: str | None) -> tuple[list[ComputationView], bodies.Pagination]:
+    found = sorted(_standing(parts, kind), key=lambda one: one.computation.key)
+    shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
+    return [_view(one) for one in shown], pagination
+
+
+def _standing(parts: Parts, kind: Kind | None) -> list[Standing]:
+    return engagement.standing_of(parts.store, parts.workspace(), kind=kind, rates=engagement.rates_of(parts.current()))
+
+
+def _one(parts: Parts, kind: Kind | None, id: str) -> Standing:
+    for one in _standing(parts, kind):
+        if id in (one.id, one.computation.key):
+            return one
+    raise NotThereError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
+
+
+def _create(parts: Parts, kind: Kind, data: NewComputation) -> ComputationView:
+    computation = Computation(
+        kind=kind,
+        key=key_of(data.name) if data.key is None else data.key,
+        name=data.name,
+        definition=data.definition.query,
+        description=data.description,
+        enabled=data.enabled,
+        destinations=tuple(data.destinations),
+        send=tuple(data.send),
+        sync=data.sync,
+        include_anonymous=data.options.include_anonymous_users,
+        include_history=data.options.include_historical_data,
+        when_removed=data.when_removed,
+    )
+    parts.edit(engagement.adding(computation))
+    return _view(_one(parts, kind, computation.key))
+
+
+def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> ComputationView:
+    key = _one(parts, kind, id).computation.key
+
+    def changed(one: Computation) -> Computation:
+        given: dict[str, Any] = {
+            "name": data.name,
+            "description": data.description,
+            "enabled": data.enabled,
+            "definition": None if data.definition is None else data.definition.query,
+            "destinations": None if data.destinations is None else tuple(data.destinations),
+            "send": None if data.send is None else tuple(data.send),
+            "sync": data.sync,
+            "when_removed": data.when_removed,
+        }
+        return replace(one, **{name: value for name, value in given.items() if value is not None})
+
+    parts.edit(engagement.changing(key, changed))
+    return _view(_one(parts, kind, key))
+
+
+def _view(one: Standing) -> ComputationView:
+    computation, state = one.computation, one.state
+    return ComputationView(
+        id=one.id,
+        space_id=SPACE,
+        name=computation.name,
+        description=computation.description,
+        key=computation.key,
+        enabled=computation.enabled,
+        definition=Definition(query=computation.definition, model=msgspec.Raw(to_json(read_definition(computation)))),
+        status=one.status,
+        detail="" if state is None else state.detail,
+        options=Options(computation.include_anonymous, computation.include_history),
+        compute_cadence=Cadence(),
+        size=Size(0 if state is None else state.size),
+        created_at=None if state is None else to_iso(state.created_at),
+        computed_at=None if state is None or state.computed_at is None else to_iso(state.computed_at),
+        checked_at=None if state is None or state.checked_at is None else to_iso(state.checked_at),
+        differences=0 if state is None else state.differences,
+        destinations=list(computation.destinations),
+        send=list(computation.send),
+        sync=computation.sync,
+        when_removed=computation.when_removed,
+        syncs=[
+            SyncView(
+                destination=waiting.destination,
+                queued=waiting.queued,
+                without_email=waiting.without_email,
+                seconds=waiting.seconds,
+                paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
+            )
+            for waiting in one.waiting
+        ],
+    )

@@ -1,0 +1,82 @@
+"""Questions in SQL over all events: a view `events` in a DuckDB that can read the lake and nothing else."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from punchcard.errors import ConfigurationError, StorageError
+from punchcard.lake.place import Place
+from punchcard.lake.schema import COLUMNS, PARTITION, table_schema
+from punchcard.lake.table import LakeTable
+
+_ROWS_PER_PART = 1_000
+
+
+def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    """The names of the columns, and at most `limit` rows.
+
+    Raises:
+        ConfigurationError: the SQL is wrong, or wants something else than an answer from `events`.
+        StorageError: there is no lake yet, or it cannot be read.
+    """
+    import duckdb
+
+    place = Place(url)
+    table = LakeTable(place)
+    if not table.refresh():
+        raise StorageError(f"there is no lake at {place.url} yet: it begins with the first event")
+    paths = [place.full(file.path) for file in table.files()]
+    with closing(duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})) as connection:
+        try:
+            connection.execute(f"CREATE VIEW events AS {_view(paths)}")
+            if place.folder is not None:
+                connection.execute(f"SET allowed_directories = [{_text(str(place.folder) + '/')}]")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            raise StorageError(f"the lake at {place.url} cannot be read: {error}") from error
+        try:
+            found = connection.execute(sql)
+            names = [column[0] for column in found.description or ()]
+            return names, list(_rows(found, limit))
+        except duckdb.IOException as error:
+            raise StorageError(f"the lake at {place.url} cannot be read: {error}") from error
+        except duckdb.Error as error:
+            raise ConfigurationError(str(error).strip(), code="invalid_query") from error
+
+
+def _rows(found: Any, limit: int) -> Iterator[tuple[Any, ...]]:
+    while limit > 0 and (rows := found.fetchmany(min(limit, _ROWS_PER_PART))):
+        yield from rows
+        limit -= len(rows)
+
+
+def _view(paths: Sequence[str]) -> str:
+    """All columns of today, whichever of them the files have."""
+    columns = [*COLUMNS, PARTITION]
+    if not paths:
+        return "SELECT " + ", ".join(f"NULL AS {name}" for name in columns) + " WHERE false"
+    import pyarrow as pa
+
+    empty = ", ".join(
+        f"CAST(NULL AS {_duckdb_type(table_schema().field(name).type, pa)}) AS {name}" for name in columns
+    )
+    listed = ", ".join(map(_text, paths))
+    files = f"SELECT * FROM read_parquet([{listed}], hive_partitioning = true, union_by_name = true)"
+    return f"SELECT {', '.join(columns)} FROM (SELECT {empty} WHERE false UNION ALL BY NAME {files})"
+
+
+def _duckdb_type(type_: Any, pa: Any) -> str:
+    if pa.types.is_decimal(type_):
+        return f"DECIMAL({type_.precision}, {type_.scale})"
+    if pa.types.is_list(type_):
+        return "VARCHAR[]"
+    if pa.types.is_timestamp(type_):
+        return "TIMESTAMPTZ"
+    if pa.types.is_date(type_):
+        return "DATE"
+    return {"int64": "BIGINT", "int32": "INTEGER"}.get(str(type_), "VARCHAR")
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

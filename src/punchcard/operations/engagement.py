@@ -1,0 +1,263 @@
+"""Audiences, computed traits and profiles as operators see and change them: the same for App, Public API and CLI."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from punchcard.clock import Clock
+from punchcard.computations.errors import DefinitionError
+from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
+from punchcard.engage.telling import computation_id
+from punchcard.errors import ConfigurationError
+from punchcard.store import audit, engage, profile_reading
+from punchcard.store.engage import ComputationState, Status
+from punchcard.store.engine import Store
+from punchcard.workspace.editing import Edit, NotThereError
+from punchcard.workspace.model import Computation, Workspace
+from punchcard.workspace.problems import Problem
+from punchcard.workspace.snapshot import Snapshot
+
+KINDS = {"audience": "audience", "computed_trait": "computed trait"}
+"""What each kind is called."""
+
+_REQUESTS_PER_CALL = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What one destination is still to be told of one computation.
+
+    Attributes:
+        queued: People whose turn will come.
+        without_email: People who are told of once an email leads to them.
+        seconds: How long the queued ones take at the destination's rate, None if it has none.
+        paused_since: When somebody paused it.
+    """
+
+    destination: str
+    queued: int
+    without_email: int
+    seconds: float | None
+    paused_since: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A computation with how it stands.
+
+    Attributes:
+        state: None until Engage has seen it.
+        waiting: Of each of its destinations.
+    """
+
+    computation: Computation
+    state: ComputationState | None
+    waiting: tuple[Waiting, ...]
+
+    @property
+    def id(self) -> str:
+        """Its id in payloads and in the Public API."""
+        return computation_id(self.computation.kind, self.computation.key)
+
+    @property
+    def status(self) -> Status:
+        """Where it stands."""
+        if not self.computation.enabled:
+            return Status.DISABLED
+        return self.state.status if self.state is not None else Status.PREPARING
+
+
+def standing_of(
+    store: Store, workspace: Workspace, *, kind: str | None = None, rates: Callable[[str], float] | None = None
+) -> list[Standing]:
+    """All computations, or those of a kind, with how they stand; by name.
+
+    Args:
+        rates: Requests per second that a destination takes, 0 for no limit.
+
+    Raises:
+        StorageError: the store is away.
+    """
+    with store.reading() as work:
+        states = {one.key: one for one in engage.states(work)}
+        queues = engage.queue_sizes(work)
+        pauses = engage.pauses(work)
+    found = []
+    for one in sorted(workspace.computations, key=lambda one: one.name.lower()):
+        if kind is not None and one.kind != kind:
+            continue
+        waiting = []
+        for slug in one.destinations:
+            queued = queues.get((slug, one.key, ""), 0)
+            rate = rates(slug) if rates is not None else 0.0
+            waiting.append(
+                Waiting(
+                    destination=slug,
+                    queued=queued,
+                    without_email=queues.get((slug, one.key, "email"), 0),
+                    seconds=queued * _REQUESTS_PER_CALL * len(one.send) / rate if rate else None,
+                    paused_since=pauses.get(slug),
+                )
+            )
+        found.append(Standing(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
+    return found
+
+
+def rates_of(snapshot: Snapshot) -> Callable[[str], float]:
+    """How many requests a second each destination takes, 0 for no limit or none that is known."""
+
+    def rate(slug: str) -> float:
+        found = snapshot.destinations.get(slug)
+        if found is None or found.invalid is not None:
+            return 0.0
+        return found.partner.delivery_options(found.settings).requests_per_second
+
+    return rate
+
+
+def one_standing(store: Store, workspace: Workspace, key_or_id: str, *, kind: str | None = None) -> Standing:
+    """The computation with this key or id.
+
+    Raises:
+        NotThereError: there is none.
+        StorageError: the store is away.
+    """
+    for one in standing_of(store, workspace, kind=kind):
+        if key_or_id in (one.computation.key, one.id):
+            return one
+    raise NotThereError(f"there is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}")
+
+
+def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
+    """Whom a definition would hold now: how many, ten of them, and what in it may be a mistake.
+
+    Raises:
+        ConfigurationError: the definition cannot be read; the context says where, as `position`.
+        StorageError: Engage does not answer, or the store is away.
+    """
+    try:
+        return ask_preview(store, request, clock=clock)
+    except DefinitionError as error:
+        # As when it is saved: what is wrong, under the key that it is wrong in.
+        problem = Problem(path=(f"{request.kind}s", 0, "definition"), message=error.message)
+        raise ConfigurationError(error.message, problems=(problem,), position=error.position) from error
+
+
+def resync(store: Store, one: Standing, *, destination: str | None, actor: str, clock: Clock) -> int:
+    """Tell destinations of everybody again, whether or not anything has changed; returns of how many people.
+
+    Raises:
+        ConfigurationError: the destination is not told of it.
+        StorageError: the store is away.
+    """
+    computation = one.computation
+    if destination is not None and destination not in computation.destinations:
+        raise ConfigurationError(f"{destination} is not told of {computation.key}", field="destination")
+    count = 0
+    with store.unit_of_work() as work:
+        for slug in (destination,) if destination is not None else computation.destinations:
+            count += engage.enqueue_everybody(
+                work, destination=slug, key=computation.key, at=clock.now(), is_resync=True
+            )
+        audit.record(
+            work,
+            at=clock.now(),
+            actor=actor,
+            kind="change",
+            resource_type=computation.kind,
+            resource_id=computation.key,
+            changes='[{"path": "resync", "before": null, "after": true}]',
+        )
+    return count
+
+
+def pause(store: Store, destination: str, *, actor: str, clock: Clock) -> None:
+    """Tell a destination nothing of audiences and traits until `resume`; its awards go on."""
+    with store.unit_of_work() as work:
+        engage.pause(work, destination, at=clock.now(), actor=actor)
+
+
+def resume(store: Store, destination: str) -> None:
+    """Go on telling a destination."""
+    with store.unit_of_work() as work:
+        engage.resume(work, destination)
+
+
+def adding(computation: Computation) -> Edit:
+    """With one computation more.
+
+    Raises:
+        ConfigurationError: (the edit) its key is taken.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        if any(one.key == computation.key for one in workspace.computations):
+            raise ConfigurationError(
+                f"there is an audience or computed trait with the key {computation.key} already", field="key"
+            )
+        return replace(workspace, computations=(*workspace.computations, computation))
+
+    return change
+
+
+def changing(key: str, changed: Callable[[Computation], Computation]) -> Edit:
+    """With another computation in the place of one; its key stays.
+
+    Raises:
+        NotThereError: (the edit) there is none with this key.
+    """
+
+    def change(workspace: Workspace) -> Workspace:
+        if all(one.key != key for one in workspace.computations):
+            raise NotThereError(f"there is no audience or computed trait {key}")
+        fresh = [
+            replace(changed(one), key=key, kind=one.kind) if one.key == key else one for one in workspace.computations
+        ]
+        return replace(workspace, computations=tuple(fresh))
+
+    return change
+
+
+def removing(key: str) -> Edit:
+    """Without a computation that no other asks for.
+
+    Raises:
+        NotThereError: (the edit) there is none with this key.
+        ConfigurationError: (the edit) another asks for it.
+    """
+    from punchcard.computations.model import trait_keys
+    from punchcard.workspace.computations import read_definition
+
+    def change(workspace: Workspace) -> Workspace:
+        left = tuple(one for one in workspace.computations if one.key != key)
+        if len(left) == len(workspace.computations):
+            raise NotThereError(f"there is no audience or computed trait {key}")
+        using = [one.key for one in left if key in trait_keys(read_definition(one))]
+        if using:
+            raise ConfigurationError(f"{', '.join(using)} asks for it: change or delete that first", code="in_use")
+        return replace(workspace, computations=left)
+
+    return change
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """Some people with a value, and those who entered or left last."""
+
+    people: Sequence[profile_reading.Member]
+    changes: Sequence[profile_reading.TraitChange]
+    sizes: Sequence[tuple[datetime, int]]
+
+
+def members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
+    """Who has a value of a computation, who got or lost one lately, and how many there were each hour of 30 days.
+
+    Raises:
+        StorageError: the store is away.
+    """
+    with store.reading() as work:
+        return Members(
+            people=profile_reading.members(work, key, limit=limit),
+            changes=profile_reading.changes_of(work, key, limit=limit),
+            sizes=engage.sizes(work, key, since=clock.now() - timedelta(days=30)),
+        )
