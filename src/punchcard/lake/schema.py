@@ -3,9 +3,11 @@
 import datetime
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from punchcard.clock import EPOCH
+from punchcard.events.commerce import NOTHING, commerce_of
 from punchcard.events.model import Event
 from punchcard.events.people import email_of
 
@@ -29,6 +31,12 @@ COLUMNS = (
     "user_id",
     "anonymous_id",
     "email",  # that the event carries, lower-cased
+    "order_id",  # this and the next ones: of a track call's properties, as the e-commerce spec names them
+    "revenue",
+    "value",
+    "total",
+    "currency",
+    "product_ids",
     "source",  # slug, null if the write key was unknown
     "received_at",
     "timestamp",  # null for what is no valid event
@@ -38,6 +46,7 @@ COLUMNS = (
     "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
 )
 LOOKED_UP = ("message_id", "user_id", "email")  # found among millions by a Bloom filter
+AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
 REPETITIVE = ("type", "event", "source", "fates")  # few distinct values: kept as dictionaries
 
 
@@ -58,6 +67,7 @@ class LakeRows:
 
     __slots__ = (
         "_anonymous_ids",
+        "_commerce",
         "_emails",
         "_events",
         "_fates",
@@ -80,6 +90,7 @@ class LakeRows:
         self._user_ids: list[str | None] = []
         self._anonymous_ids: list[str | None] = []
         self._emails: list[str | None] = []
+        self._commerce: tuple[list[Any], ...] = tuple([] for _ in NOTHING)
         self._sources: list[str | None] = []
         self._received_at: list[int] = []
         self._timestamps: list[datetime.datetime | None] = []
@@ -118,6 +129,7 @@ class LakeRows:
             self._user_ids.append(wire.user_id)
             self._anonymous_ids.append(wire.anonymous_id)
             self._emails.append(email_of(item))
+            commerce = commerce_of(item)
             self._timestamps.append(item.timestamp)
         else:
             self._types.append("")
@@ -125,7 +137,10 @@ class LakeRows:
             self._user_ids.append(None)
             self._anonymous_ids.append(None)
             self._emails.append(None)
+            commerce = NOTHING
             self._timestamps.append(None)
+        for column, value in zip(self._commerce, commerce, strict=True):
+            column.append(value)
         self._message_ids.append(item.message_id)
         self._sources.append(source)
         self._received_at.append(received_at)
@@ -165,6 +180,8 @@ class LakeRows:
         self._user_ids.extend([wire.user_id for wire in wires])
         self._anonymous_ids.extend([wire.anonymous_id for wire in wires])
         self._emails.extend(map(email_of, events))
+        for column, values in zip(self._commerce, zip(*map(commerce_of, events), strict=True), strict=False):
+            column.extend(values)
         self._sources.extend([source] * count)
         self._received_at.extend([received_at] * count)
         self._timestamps.extend([event.timestamp for event in events])
@@ -227,6 +244,7 @@ class LakeRows:
             self._user_ids,
             self._anonymous_ids,
             self._emails,
+            *self._commerce,
             self._sources,
             self._received_at,
             self._timestamps,
@@ -261,6 +279,8 @@ def file_schema() -> "pa.Schema":
         "timestamp": pa.field("timestamp", instant),
         "log_position": pa.field("log_position", pa.int64(), nullable=False),
         "event_index": pa.field("event_index", pa.int32(), nullable=False),
+        **{name: pa.field(name, pa.decimal128(38, 9)) for name in AMOUNTS},
+        "product_ids": pa.field("product_ids", pa.list_(text)),
     }
     return pa.schema([others.get(name) or pa.field(name, repeated if name in REPETITIVE else text) for name in COLUMNS])
 
@@ -329,6 +349,18 @@ def _micros(values: Sequence[int]) -> "pa.Array":
     return pa.array(values, type=pa.int64()).view(pa.timestamp("us", tz="UTC"))
 
 
+def _amounts(values: Sequence[Decimal | None]) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(values, type=pa.decimal128(38, 9))
+
+
+def _lists(values: Sequence[list[str] | None]) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(values, type=pa.list_(pa.string()))
+
+
 def _int64(values: Sequence[int]) -> "pa.Array":
     import pyarrow as pa
 
@@ -354,4 +386,6 @@ _ARRAY_OF: dict[str, Callable[[Sequence[Any]], "pa.Array"]] = {
     "timestamp": _instants,
     "log_position": _int64,
     "event_index": _int32,
+    **dict.fromkeys(AMOUNTS, _amounts),
+    "product_ids": _lists,
 }

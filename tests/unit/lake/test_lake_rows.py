@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from punchcard.events.commerce import NOTHING
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.schema import COLUMNS, ROW_GROUP_ROWS, LakeRows
 
@@ -43,6 +44,12 @@ def test_every_column_holds_what_was_added() -> None:
             "user_id": "u-1",
             "anonymous_id": "a-1",
             "email": None,
+            "order_id": None,
+            "revenue": None,
+            "value": None,
+            "total": None,
+            "currency": None,
+            "product_ids": None,
             "source": "website",
             "received_at": NOW,
             "timestamp": NOW,
@@ -58,7 +65,8 @@ def test_a_failed_item_has_no_envelope() -> None:
     row = rows_of(Failed("derived-1", b"nonsense")).to_arrow().to_pylist()[0]
     assert row["type"] == ""
     assert row["payload"] == "nonsense"
-    assert [name for name in COLUMNS if row[name] is None] == ["event", "user_id", "anonymous_id", "email", "timestamp"]
+    of_events = ["event", "user_id", "anonymous_id", "email", *NOTHING._fields, "timestamp"]
+    assert [name for name in COLUMNS if row[name] is None] == of_events
 
 
 @pytest.mark.parametrize("with_failed", [False, True], ids=["all valid", "one failed"])

@@ -1,0 +1,157 @@
+"""What a track call says of an order, as the lake keeps it beside the JSON: typed, null where it is missing. Pure.
+
+Source: Segment's e-commerce spec.
+"""
+
+import re
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.model import Event, EventType
+
+_WHOLE_DIGITS_MAX = 29
+_EXPONENT_MIN = -9
+_PLACES = Decimal("1e-9")
+_TEXT_CHARACTERS_MAX = 1_000
+# Asked of the bytes first: most events have none of these, and are not decoded.
+_NAMED = re.compile(rb'"(?:order_id|revenue|value|total|currency|product_id|products)"')
+
+
+class Commerce(NamedTuple):
+    """The members that questions are most often about; amounts exact, with at most nine places."""
+
+    order_id: str | None = None
+    revenue: Decimal | None = None
+    value: Decimal | None = None
+    total: Decimal | None = None
+    currency: str | None = None
+    product_ids: list[str] | None = None
+
+
+NOTHING = Commerce()
+
+
+class _UsualProduct(msgspec.Struct, gc=False):
+    product_id: str | int | None = None
+
+
+class _Usual(msgspec.Struct, gc=False):
+    """Properties as nearly all senders write them: read in one go."""
+
+    order_id: str | int | None = None
+    revenue: Decimal | None = None
+    value: Decimal | None = None
+    total: Decimal | None = None
+    currency: str | None = None
+    product_id: str | int | None = None
+    products: list[_UsualProduct] | None = None
+
+
+class _Properties(msgspec.Struct, gc=False):
+    order_id: msgspec.Raw = msgspec.Raw()
+    revenue: msgspec.Raw = msgspec.Raw()
+    value: msgspec.Raw = msgspec.Raw()
+    total: msgspec.Raw = msgspec.Raw()
+    currency: msgspec.Raw = msgspec.Raw()
+    product_id: msgspec.Raw = msgspec.Raw()
+    products: msgspec.Raw = msgspec.Raw()
+
+
+class _Product(msgspec.Struct, gc=False):
+    product_id: msgspec.Raw = msgspec.Raw()
+
+
+_usual = msgspec.json.Decoder(_Usual)
+_properties = msgspec.json.Decoder(_Properties | None)
+_products = msgspec.json.Decoder(list[msgspec.Raw])
+_product = msgspec.json.Decoder(_Product)
+_amount = msgspec.json.Decoder(Decimal)
+_word = msgspec.json.Decoder(str | int)
+
+
+def commerce_of(event: Event) -> Commerce:
+    """What the event says of an order; `NOTHING` for any call but track."""
+    raw = event.wire.properties
+    if event.type is not EventType.TRACK or _NAMED.search(raw) is None:
+        return NOTHING
+    try:
+        usual = _usual.decode(raw)
+    except UNREADABLE:
+        return _one_by_one(raw)
+    order_id, one = usual.order_id, usual.product_id
+    ids = [str(product.product_id) for product in usual.products or () if product.product_id is not None]
+    return Commerce(
+        None if order_id is None or order_id == "" else str(order_id)[:_TEXT_CHARACTERS_MAX],
+        _rounded(usual.revenue),
+        _rounded(usual.value),
+        _rounded(usual.total),
+        usual.currency or None,
+        ids or (None if one is None or one == "" else [str(one)]),
+    )
+
+
+def _one_by_one(raw: msgspec.Raw) -> Commerce:
+    """Of properties some of which are not what they should be, those that are."""
+    try:
+        found = _properties.decode(raw)
+    except UNREADABLE:
+        return NOTHING
+    if found is None:
+        return NOTHING
+    return Commerce(
+        _text(found.order_id),
+        _decimal(found.revenue),
+        _decimal(found.value),
+        _decimal(found.total),
+        _text(found.currency),
+        _product_ids(found),
+    )
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    if not bytes(raw):
+        return None
+    try:
+        return str(_word.decode(raw))[:_TEXT_CHARACTERS_MAX] or None
+    except UNREADABLE:
+        return None
+
+
+def _decimal(raw: msgspec.Raw) -> Decimal | None:
+    if not bytes(raw):
+        return None
+    try:
+        return _rounded(_amount.decode(raw))
+    except UNREADABLE:
+        return None
+
+
+def _rounded(amount: Decimal | None) -> Decimal | None:
+    if amount is None or not amount.is_finite() or amount.adjusted() >= _WHOLE_DIGITS_MAX:
+        return None
+    # What has few places stays as it is, which most amounts do: the lake fills them up.
+    exponent = amount.as_tuple().exponent
+    return amount.quantize(_PLACES) if isinstance(exponent, int) and exponent < _EXPONENT_MIN else amount
+
+
+def _product_ids(found: _Properties) -> list[str] | None:
+    if bytes(found.products):
+        try:
+            listed = _products.decode(found.products)
+        except UNREADABLE:
+            listed = []
+        ids = [one for one in map(_product_id, listed) if one is not None]
+        if ids:
+            return ids
+    one = _text(found.product_id)
+    return None if one is None else [one]
+
+
+def _product_id(raw: msgspec.Raw) -> str | None:
+    try:
+        return _text(_product.decode(raw).product_id)
+    except UNREADABLE:
+        return None
