@@ -106,7 +106,7 @@ class NewComputation(msgspec.Struct, rename="camel"):
     enabled: bool = True
     options: Options = msgspec.field(default_factory=Options)
     destinations: list[str] = []
-    send: list[str] = ["identify"]
+    send: list[str] = msgspec.field(default_factory=lambda: ["identify"])
     sync: str = REAL_TIME
     when_removed: str = "keep"
 
