@@ -22,6 +22,7 @@ class Entry:
 ENTRIES = (
     Entry(label="Home", path="/", icon="home"),
     Entry(label="Customers", path="/customers", icon="users"),
+    Entry(label="Audiences", path="/audiences", icon="users-group"),
     Entry(label="Events", path="/events", icon="activity"),
     Entry(label="Sources", path="/sources", icon="arrow-bar-to-right"),
     Entry(label="Destinations", path="/destinations", icon="gift"),

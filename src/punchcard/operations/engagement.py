@@ -1,6 +1,6 @@
 """Audiences, computed traits and profiles as operators see and change them: the same for App, Public API and CLI."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,6 +12,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.store import audit, engage, profile_reading
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.engine import Store
+from punchcard.store.profiles import ids_of
 from punchcard.workspace.editing import Edit, NotThereError
 from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.problems import Problem
@@ -242,9 +243,10 @@ def removing(key: str) -> Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Members:
-    """Some people with a value, and those who entered or left last."""
+    """Some people with a value, and those who entered or left last; `ids` are the external ids of these."""
 
     people: Sequence[profile_reading.Member]
+    ids: Mapping[int, Sequence[tuple[str, str]]]
     changes: Sequence[profile_reading.TraitChange]
     sizes: Sequence[tuple[datetime, int]]
 
@@ -256,8 +258,11 @@ def members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
         StorageError: the store is away.
     """
     with store.reading() as work:
+        changes = profile_reading.changes_of(work, key, limit=limit)
+        ids = ids_of(work, {one.profile_id for one in changes})
         return Members(
             people=profile_reading.members(work, key, limit=limit),
-            changes=profile_reading.changes_of(work, key, limit=limit),
+            ids={profile: sorted(some) for profile, some in ids.items()},
+            changes=changes,
             sizes=engage.sizes(work, key, since=clock.now() - timedelta(days=30)),
         )

@@ -1,6 +1,7 @@
 """The pages, a module for each group of them; every handler stands in a `HANDLERS`."""
 
 from punchcard.app.pages import (
+    audiences,
     catalog,
     customers,
     debugger,
@@ -34,6 +35,7 @@ HANDLERS = (
     *transactions.HANDLERS,
     *events.HANDLERS,
     *customers.HANDLERS,
+    *audiences.HANDLERS,
     *workspaces.HANDLERS,
     *team.HANDLERS,
 )

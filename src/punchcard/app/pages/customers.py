@@ -1,8 +1,9 @@
 """The page for "why did Ann not get her points?": by an email, everything of one customer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from urllib.parse import quote, unquote
 
@@ -13,9 +14,11 @@ from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.port import CustomerStanding
 from punchcard.operations.asking import find_customer
 from punchcard.operations.threads import in_thread
-from punchcard.store import ledger
+from punchcard.store import ledger, profile_reading
 from punchcard.store.effects import StoredEffect
 from punchcard.store.fates import FateKind
+from punchcard.store.profile_reading import StoredConflict, StoredExternalId, StoredProfile, TraitChange
+from punchcard.store.profiles import StoredTrait
 from punchcard.traces.browse import EventPage, Person, SeenEvent
 from punchcard.traces.story import current_fate
 from punchcard.workspace.snapshot import RoutedDestination
@@ -23,6 +26,7 @@ from punchcard.workspace.snapshot import RoutedDestination
 _EVENTS = 50
 _TRANSACTIONS = 50
 _LIKE_SHOWN = 20
+_HISTORY = 30
 _EARNED = frozenset({FateKind.DELIVERED, FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
 
 
@@ -41,6 +45,24 @@ class _Account:
     units: Decimal
     standing: CustomerStanding | None
     problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Profile:
+    """What Engage knows of a person.
+
+    Attributes:
+        traits: By name; `labels` are the names of audiences and computed traits by key.
+        kept_by: Public ids of profiles by number, for conflicts.
+    """
+
+    profile: StoredProfile
+    ids: Sequence[StoredExternalId]
+    traits: Sequence[StoredTrait]
+    history: Sequence[TraitChange]
+    merges: Sequence[tuple[str, datetime, str]]
+    conflicts: Sequence[StoredConflict]
+    labels: Mapping[str, str]
 
 
 @get("/customers")
@@ -100,11 +122,33 @@ def _rendered(visit: Visit, who: str, person: Person, events: EventPage, account
         "customer.html",
         who=who,
         person=person,
+        known=_profile(visit, person, who),
         accounts=accounts,
         barren=[one for one in events.events if not _has_earned(one)],
         events=events.events,
         following=f"{following[0]}-{following[1]}" if following else "",
     )
+
+
+def _profile(visit: Visit, person: Person, who: str) -> _Profile | None:
+    """The profile that one of the customer's ids leads to, None if there is none (yet)."""
+    asked = [("email", one) for one in person.emails] + [("user_id", one) for one in person.user_ids]
+    with visit.parts.store.reading() as work:
+        for type_, value in (*asked, ("profile", who)):
+            found = profile_reading.find_profile(work, type_, value)
+            if found is not None:
+                break
+        else:
+            return None
+        return _Profile(
+            profile=found,
+            ids=profile_reading.external_ids_of(work, found.id),
+            traits=profile_reading.traits_by_name(work, found.id),
+            history=profile_reading.history_of(work, found.id, limit=_HISTORY),
+            merges=profile_reading.merges_into(work, found.id),
+            conflicts=profile_reading.conflicts_of(work, found.id, limit=_HISTORY),
+            labels={one.key: one.name for one in visit.parts.workspace().computations},
+        )
 
 
 def _has_earned(seen: SeenEvent) -> bool:
