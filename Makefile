@@ -7,7 +7,7 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test browser check format docs screenshots bench soak pin clean
+.PHONY: help install demo assets wheel test browser check format docs screenshots bench soak spark pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,10 @@ bench: $(VENV)/.dev ## measure speed and memory next to their ceilings (some min
 
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
+
+spark: $(VENV)/.dev ## the same definitions on Spark (fetches PySpark, 450 MB; needs Java 17)
+	$(BIN)/python -m pip install -q pyspark==4.3.0
+	$(BIN)/pytest -q -m spark --timeout 900 $(TESTS)
 
 pin: $(BIN)/python ## resolve the requirement files again (names, versions, hashes)
 	$(BIN)/python -m pip install -q uv

@@ -99,24 +99,9 @@ def write(work: Connection, changes: PeopleChanges) -> None:
     for profile, person in zip(changes.profiles, people, strict=True):
         last[profile] = person
     known = dict(changes.made)
-    profiles.add_profiles(
-        work,
-        [_profile_row(profile, people[event], known.get(profile, False)) for profile, event in resolution.made.items()],
-    )
-    profiles.add_ids(
-        work,
-        [
-            {
-                "type": one.type,
-                "value": one.value,
-                "profile_id": profile,
-                "created_at": people[event].received_at,
-                "source": people[event].source,
-                "message_id": _kept(people[event].message_id),
-            }
-            for one, (profile, event) in resolution.added.items()
-        ],
-    )
+    made = [_profile_row(one, people[event], known=known.get(one, False)) for one, event in resolution.made.items()]
+    profiles.add_profiles(work, made)
+    profiles.add_ids(work, [_id_row(one, profile, people[event]) for one, (profile, event) in resolution.added.items()])
     profiles.merge_profiles(
         work,
         [
@@ -194,7 +179,18 @@ def _standing_traits(
     return {(profile, name): trait for profile, some in by_profile.items() for name, trait in some.items()}
 
 
-def _profile_row(profile: int, person: Person, known: bool) -> dict[str, object]:  # noqa: FBT001
+def _id_row(one: ExternalId, profile: int, person: Person) -> dict[str, object]:
+    return {
+        "type": one.type,
+        "value": one.value,
+        "profile_id": profile,
+        "created_at": person.received_at,
+        "source": person.source,
+        "message_id": _kept(person.message_id),
+    }
+
+
+def _profile_row(profile: int, person: Person, *, known: bool) -> dict[str, object]:
     message_id = _kept(person.message_id)
     return {
         "id": profile,

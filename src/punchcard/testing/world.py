@@ -433,8 +433,8 @@ class World:
         return Snapshot(
             revision=1,
             zone=ZoneInfo("UTC"),
-            by_write_key=MappingProxyType({"wk": route}),
-            routes=MappingProxyType({"wk": route}),
+            by_write_key={"wk": route},
+            routes={"wk": route},
             destinations=MappingProxyType({SLUG: routed}),
             known_names=frozenset({routed.name}),
         )

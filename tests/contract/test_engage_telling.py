@@ -1,0 +1,295 @@
+"""What destinations are told of people: every change once, nothing that was taken back, whatever crashes in between."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from punchcard.engage.telling import Teller
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.store import engage as stored
+from punchcard.store.engine import Store
+from punchcard.store.positions import ROUTING, advance, position_of
+from punchcard.store.schema_engage import sync_calls, synced
+from punchcard.testing.engage_world import EngageWorld
+from punchcard.workspace.apply import apply
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.snapshot import compile_snapshot
+from punchcard.workspace.stored import load
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+KEY = "order_completed_last_30days"
+DEFINITION = "event('Order Completed').within(30 days).count() >= 1"
+SETTINGS = {"apiKey": "k", "businessId": "41", "locationId": "7", "sendEmail": False, "eventToPerkMap": {}}
+
+
+class Telling:
+    """A world with one destination, and what enters the log on its behalf."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        keyring = Keyring("a secret")
+        self.store = store
+        self.world = EngageWorld(folder, store, BEGIN)
+        workspace = Workspace(
+            sources=(Source(slug="web", name="Web", write_keys=("wk",)),),
+            destinations=(Destination(slug="perkville", type="perkville", sources=("web",), settings=SETTINGS),),
+        )
+        apply(store, workspace, clock=self.world.clock, keyring=keyring, actor="test")
+        self.world.destinations = compile_snapshot(load(store, keyring), keyring=keyring).destinations
+        self.log = SqliteEventLog(folder / "log.db")
+        self.teller = Teller(store=store, log=self.log, clock=self.world.clock)
+        self.number = 0
+
+    def audience(self, **more) -> None:
+        more = {"destinations": ("perkville",), **more}
+        self.world.configure(self.world.audience(KEY, more.pop("definition", DEFINITION), **more))
+
+    def order(self, who: str, **ids: str) -> None:
+        self.number += 1
+        call = {"type": "track", "event": "Order Completed", "userId": who, "messageId": f"m{self.number}"}
+        self.world.receive([{**call, "properties": {"email": f"{who}@example.com"}, **ids}])
+
+    def settle(self) -> None:
+        self.world.settle()
+        while self.teller.step(self.world.current()):
+            self._routed()
+
+    def _routed(self) -> None:
+        with self.store.unit_of_work() as work:
+            advance(work, ROUTING, expected=position_of(work, ROUTING), to=max(1, self.log.last_position()))
+
+    def calls(self) -> list[dict]:
+        """Everything that has entered the log, each message id once, as routing takes it."""
+        found = {}
+        for record in self.log.read(0, records_max=1_000, bytes_max=1_000_000_000):
+            assert record.write_key == "own-perkville"
+            body = record.body
+            if record.encoding == "zstd":
+                import zstandard
+
+                body = zstandard.ZstdDecompressor().decompress(body)
+            for event in json.loads(body)["batch"]:
+                found.setdefault(event["messageId"], event)
+        return list(found.values())
+
+    def told(self) -> list[tuple[str, object]]:
+        return [(one["traits"]["email"], one["traits"][KEY]) for one in self.calls() if one["type"] == "identify"]
+
+    def queue(self) -> dict:
+        with self.store.reading() as work:
+            return stored.queue_sizes(work)
+
+
+@pytest.fixture
+def telling(tmp_path, store_url):
+    store = Store(store_url)
+    made = Telling(tmp_path, store)
+    made.audience()
+    yield made
+    made.world.crash()
+    made.log.close()
+    store.close()
+
+
+def test_the_pages_example_true_with_the_order_and_false_when_thirty_days_are_over(telling):
+    telling.order("ann")
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+    telling.world.advance(days=29, hours=23, minutes=59)
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+    telling.world.advance(minutes=2)
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True), ("ann@example.com", False)]
+
+
+def test_a_call_has_segments_shape(telling):
+    telling.audience(send=("identify", "track"))
+    telling.order("ann")
+    telling.settle()
+    identify, track = sorted(telling.calls(), key=lambda one: one["type"])
+    personas = identify["context"]["personas"]
+    assert identify["userId"] == "ann"
+    assert identify["traits"] == {"email": "ann@example.com", KEY: True}
+    assert identify["integrations"] == {"All": False, "Perkville": True}
+    assert personas["computation_class"] == "audience"
+    assert personas["computation_key"] == KEY
+    assert personas["computation_id"].startswith("aud_")
+    assert track["event"] == "Audience Entered"
+    assert track["properties"] == {"audience_key": KEY, KEY: True}
+    assert track["context"]["traits"] == {"email": "ann@example.com"}
+
+
+def test_everybody_at_first_and_only_changes_afterwards(telling):
+    for who in ("ann", "bea", "cid"):
+        telling.order(who)
+    telling.settle()
+    assert sorted(telling.told()) == [(f"{who}@example.com", True) for who in ("ann", "bea", "cid")]
+    telling.order("ann")
+    telling.order("dan")
+    telling.settle()
+    assert telling.told()[3:] == [("dan@example.com", True)]
+
+
+def test_in_and_out_before_it_was_told_is_told_nobody(telling):
+    with telling.store.unit_of_work() as work:
+        stored.pause(work, "perkville", at=BEGIN, actor="test")
+    telling.audience(definition="event('Order Completed').within(1 minute).count() >= 1")
+    telling.order("ann")
+    telling.settle()
+    assert telling.queue() == {("perkville", KEY, ""): 1}
+    telling.world.advance(minutes=2)
+    telling.settle()
+    with telling.store.unit_of_work() as work:
+        stored.resume(work, "perkville")
+    telling.settle()
+    assert telling.told() == []
+    assert telling.queue() == {}
+
+
+def test_who_flickers_is_told_of_once_a_minute_at_most(telling):
+    telling.audience(definition="event('Order Completed').within(10 seconds).count() >= 1")
+    telling.order("ann")
+    telling.settle()
+    telling.world.advance(seconds=15)
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+    telling.order("ann")
+    telling.settle()
+    telling.world.advance(seconds=46)
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True), ("ann@example.com", False)]
+
+
+def test_who_has_no_email_is_told_of_once_there_is_one(telling):
+    telling.order("ann", properties={})
+    telling.settle()
+    assert telling.told() == []
+    assert telling.queue() == {("perkville", KEY, "email"): 1}
+    call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "Ann@Example.com"}}
+    telling.world.receive([call])
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+
+
+def test_a_new_email_is_told_and_leaving_is_told_to_both(telling):
+    telling.order("ann")
+    telling.settle()
+    telling.world.advance(hours=1)
+    call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "new@example.com"}}
+    telling.world.receive([call])
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True), ("new@example.com", True)]
+    telling.world.advance(days=31)
+    telling.settle()
+    assert sorted(telling.told()[2:]) == [("ann@example.com", False), ("new@example.com", False)]
+
+
+def test_a_person_with_two_emails_enters_once(telling):
+    telling.audience(send=("track",))
+    telling.order("ann")
+    telling.settle()
+    call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "new@example.com"}}
+    telling.world.receive([call])
+    telling.settle()
+    assert [one["event"] for one in telling.calls()] == ["Audience Entered"]
+
+
+@pytest.mark.parametrize("chosen", ["keep", "false"])
+def test_a_deleted_audience_tells_false_only_if_so_chosen(telling, chosen):
+    telling.audience(when_removed=chosen)
+    telling.order("ann")
+    telling.settle()
+    telling.world.advance(hours=1)
+    telling.world.configure()
+    telling.settle()
+    assert telling.told()[1:] == ([("ann@example.com", False)] if chosen == "false" else [])
+
+
+def test_an_audience_that_is_switched_on_again_tells_its_members_again(telling):
+    telling.audience(when_removed="false")
+    telling.order("ann")
+    telling.settle()
+    for enabled in (False, True):
+        telling.world.advance(hours=1)
+        telling.audience(when_removed="false", enabled=enabled)
+        telling.settle()
+    assert [value for _, value in telling.told()] == [True, False, True]
+
+
+def test_a_destination_that_is_connected_later_is_told_of_everybody(telling):
+    telling.audience(destinations=())
+    telling.order("ann")
+    telling.settle()
+    assert telling.told() == []
+    telling.audience()
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+
+
+def test_a_rhythm_waits_for_its_turn(telling):
+    telling.audience(sync="every 2 hours")
+    telling.settle()
+    telling.world.advance(minutes=30)
+    telling.order("ann")
+    telling.settle()
+    assert telling.told() == []
+    telling.world.advance(minutes=90)
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+
+
+def test_resync_tells_everybody_once_more(telling):
+    telling.order("ann")
+    telling.settle()
+    with telling.store.unit_of_work() as work:
+        at = telling.world.clock.now()
+        assert stored.enqueue_everybody(work, destination="perkville", key=KEY, at=at, is_resync=True) == 1
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)] * 2
+
+
+def test_a_crash_after_deciding_and_one_after_appending_send_nothing_twice(telling):
+    telling.order("ann")
+    telling.world.settle()
+    teller = telling.teller
+    teller._write_keys = telling.world.current().own_write_keys
+    from punchcard.engage.telling import targets
+
+    teller._decide(targets(telling.world.current())[0], telling.world.current())
+    with telling.store.reading() as work:
+        waiting = work.execute(select(sync_calls)).all()
+    assert len(waiting) == 1
+    telling.settle()  # as after a start: what was decided goes out
+    with telling.store.unit_of_work() as work:
+        stored.add_calls(work, [dict(row._mapping) for row in waiting])  # as if it had not been forgotten
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+    with telling.store.reading() as work:
+        assert [row.value for row in work.execute(select(synced))] == ["true"]
+
+
+def test_people_who_are_merged_are_told_of_as_one(telling):
+    telling.order("ann", properties={"email": "ann@example.com"})
+    telling.world.receive(
+        [
+            {
+                "type": "track",
+                "event": "Order Completed",
+                "anonymousId": "x",
+                "messageId": "a1",
+                "properties": {"email": "other@example.com"},
+            }
+        ]
+    )
+    telling.settle()
+    assert sorted(telling.told()) == [("ann@example.com", True), ("other@example.com", True)]
+    telling.world.receive([{"type": "identify", "userId": "ann", "anonymousId": "x", "messageId": "i1", "traits": {}}])
+    telling.settle()
+    assert len(telling.told()) == 2
+    telling.world.advance(days=31)
+    telling.settle()
+    assert sorted(telling.told()[2:]) == [("ann@example.com", False), ("other@example.com", False)]
