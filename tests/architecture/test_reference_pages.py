@@ -95,10 +95,15 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for partner in CATALOG.values()
         for field in (*partner.definition.settings, *partner.definition.options)
     }
-    tables = {"workspace", "sources", "destinations"}
+    tables = {"workspace", "sources", "audiences", "computed_traits"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
-    assert all(re.search(rf"\[\[?{table}\]", text) for table in tables)
+    assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))
+
+
+def test_every_route_of_the_profile_api_has_its_row() -> None:
+    found = set(re.findall(r'_BASE \+ "(/\w+)"', (SOURCE / "api/profile_app.py").read_text()))
+    assert set(rows(page("profile-api.md"))) == found
 
 
 def gauges() -> dict[str, list[str]]:
@@ -167,7 +172,9 @@ def public_calls() -> dict[str, list[str]]:
         for route in getattr(node, "decorator_list", []):
             if not isinstance(route, ast.Call) or name_of(route) not in ("get", "post", "put", "patch", "delete"):
                 continue
-            path = literals(route.args)[0]
+            if not (paths := literals(route.args)):
+                continue  # the Profile API, which has a page of its own
+            path = paths[0]
             arguments = [*node.args.args, *node.args.kwonlyargs]
             renamed = {arg.arg: re.search(r"name='([\w\[\]]+)'", ast.unparse(arg.annotation)) for arg in arguments}
             names = [match[1] if (match := renamed[arg.arg]) else arg.arg for arg in arguments]

@@ -18,19 +18,6 @@ from punchcard.workspace.problems import KeyPath, Problem
 OWN_SOURCES: Final = "engage-"
 """How the slugs of sources begin by which audiences and computed traits are told; the destination's slug follows."""
 
-COMPUTATION_KEYS: Final = (
-    "name",
-    "key",
-    "definition",
-    "description",
-    "enabled",
-    "destinations",
-    "send",
-    "sync",
-    "include_anonymous",
-    "include_history",
-    "when_removed",
-)
 REAL_TIME: Final = "real-time"
 _NAME_CHARACTERS_MAX = 73  # Segment's
 _COMPUTATIONS_MAX = 500

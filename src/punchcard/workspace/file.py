@@ -7,7 +7,6 @@ from pathlib import Path
 from punchcard.computations.keys import key_of
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
-from punchcard.workspace.computations import COMPUTATION_KEYS
 from punchcard.workspace.document import Catalog
 from punchcard.workspace.key_lines import line_of, stands
 from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
@@ -137,7 +136,19 @@ def _filter(table: TableReader) -> DestinationFilter:
 
 
 def _computation(table: TableReader, kind: str) -> Computation:
-    table.only(*COMPUTATION_KEYS)
+    table.only(
+        "name",
+        "key",
+        "definition",
+        "description",
+        "enabled",
+        "destinations",
+        "send",
+        "sync",
+        "include_anonymous",
+        "include_history",
+        "when_removed",
+    )
     name = table.text("name")
     standard = Computation(kind=kind, key="", name="", definition="")
     return Computation(

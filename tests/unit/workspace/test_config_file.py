@@ -245,7 +245,7 @@ name = "Loyal"
     )
     expected = [
         "punchcard.toml:1: color: unknown key",
-        "punchcard.toml:14: audiences: audiences are not available in this version",
+        "punchcard.toml:14: audiences[0].definition: is missing",
         'punchcard.toml:3: workspace.timezone: "Mars/Olympus" is not a time zone',
         'punchcard.toml:5: sources[0].slug: "website" is used more than once',
         'punchcard.toml:6: sources[0].write_key: "wk" is the write key of another source too',
