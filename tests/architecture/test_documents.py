@@ -162,6 +162,10 @@ def test_every_config_file_shown_is_one(block: Block) -> None:
         return
     if "[[sources]]" not in text:
         text = '[[sources]]\nslug = "website"\nwrite_key = "wk_website"\n' + text
+    if "[[destinations]]" not in text:
+        settings = '{ apiKey = "k", businessId = "41", locationId = "7", eventToPerkMap = {}, sendEmail = false }'
+        perkville = '[[destinations]]\nslug = "perkville"\ntype = "perkville"\nsource = "website"\n'
+        text += f"{perkville}settings = {settings}\n"
     environment = {name: f"value_of_{name}" for name in re.findall(r"\$\{(\w+)\}", text)}
     workspace = read_content(text.encode(), block.place, environment=environment)
     assert workspace.sources

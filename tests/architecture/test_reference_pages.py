@@ -13,6 +13,7 @@ import typer
 from prometheus_client.metrics import MetricWrapperBase
 
 import punchcard.delivery.telemetry
+import punchcard.engage.telemetry
 import punchcard.ingest.telemetry
 import punchcard.routing.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies

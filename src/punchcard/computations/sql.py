@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from punchcard.computations.absence import is_empty_without_events
 from punchcard.computations.conditions import Scope, comparison_of, json_text, number_of, path_of, text_of
 from punchcard.computations.model import (
     COUNTING,
@@ -25,9 +26,7 @@ from punchcard.computations.model import (
     Context,
     Definition,
     Events,
-    LiteralValue,
     Not,
-    Operator,
     Or,
     Property,
     Reducer,
@@ -130,7 +129,7 @@ class _Compiler:
 
     def _sources(self, questions: Sequence[Question]) -> str:
         touched = " WHERE p.profile IN (SELECT profile FROM touched)" if self.only_touched else ""
-        if set(self.tables) == {"e"} and all(_is_empty_without_events(one.definition) for one in questions):
+        if set(self.tables) == {"e"} and all(is_empty_without_events(one.definition) for one in questions):
             # Most people have done nothing of the kind: whoever has begins the join, not everybody.
             return f"e JOIN people AS p ON p.profile = e.profile{touched}"
         joins = "".join(
@@ -352,49 +351,6 @@ def _of(events: Events) -> Property | Context:
     if events.of is None:
         raise ValueError(f"{events.reducer} reduces a property")
     return events.of
-
-
-def _is_empty_without_events(part: Definition) -> bool:
-    """True if the answer for somebody who has done nothing is none, whatever their traits."""
-    if isinstance(part, Events):
-        return True
-    return not trait_keys(part) and not _holds_without_events(part)
-
-
-def _holds_without_events(part: Condition | Events) -> bool:
-    match part:
-        case Not():
-            return not _holds_without_events(part.condition)
-        case And():
-            return all(map(_holds_without_events, part.conditions))
-        case Or():
-            return any(map(_holds_without_events, part.conditions))
-        case Comparison(left=Events() as events) if events.reducer in COUNTING:
-            return _holds_of_zero(part)
-        case Comparison():
-            return part.operator is Operator.ABSENT  # any other comparison of nothing is false
-        case _:
-            return False
-
-
-def _holds_of_zero(part: Comparison) -> bool:
-    """Whether a count of no events meets a comparison."""
-    if part.operator in (Operator.EXISTS, Operator.ABSENT):
-        return part.operator is Operator.EXISTS
-    numbers = [one.decimal() for one in part.right if isinstance(one, LiteralValue) and one.is_number]
-    match part.operator:
-        case Operator.EQUALS | Operator.ONE_OF:
-            return 0 in numbers
-        case Operator.DIFFERS | Operator.NONE_OF:
-            return 0 not in numbers
-        case Operator.GREATER_THAN:
-            return numbers[0] < 0
-        case Operator.AT_LEAST:
-            return numbers[0] <= 0
-        case Operator.LESS_THAN:
-            return numbers[0] > 0
-        case _:
-            return numbers[0] >= 0
 
 
 def asked_names(definition: Definition) -> set[str]:

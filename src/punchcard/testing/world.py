@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -435,7 +434,7 @@ class World:
             zone=ZoneInfo("UTC"),
             by_write_key={"wk": route},
             routes={"wk": route},
-            destinations=MappingProxyType({SLUG: routed}),
+            destinations={SLUG: routed},
             known_names=frozenset({routed.name}),
         )
 
