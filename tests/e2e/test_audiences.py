@@ -1,0 +1,180 @@
+"""Audiences through the running product: from an order to `true` at Perkville, and points for entering, once."""
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+KEY = "order_completed_last_30days"
+PERKS = {"Order Completed": "123456", "Audience Entered": "123457"}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("audiences-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+    content = configuration(perkville_url=sandbox.url, event_to_perk_map=PERKS)
+    content["audiences"] = [
+        {
+            "name": "Order Completed Last 30days",
+            "definition": "event('Order Completed').within(30 days).count() >= 1",
+            "destinations": ["perkville"],
+            "send": ["identify", "track"],
+        }
+    ]
+    content["computed_traits"] = [
+        {
+            "name": "Lifetime Spend",
+            "definition": "event('Order Completed').sum(property('revenue'))",
+            "destinations": ["perkville"],
+        }
+    ]
+    with ProductProcess(tmp_path_factory.mktemp("audiences"), content) as running:
+        yield running
+
+
+def order(product: ProductProcess, who: str, revenue: float) -> None:
+    number = time.time_ns()
+    body = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": who,
+        "messageId": f"order-{number}",
+        "properties": {"order_id": f"o-{number}", "revenue": revenue, "email": f"{who}@example.com"},
+    }
+    status, _ = product.send("track", json.dumps(body).encode())
+    assert status == 200
+
+
+def until(found: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """The first answer that is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := found():
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("it did not come about")
+
+
+def attributes(sandbox: SandboxProcess, email: str) -> dict[str, Any]:
+    """The user properties of a customer at the sandbox."""
+    answer = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={email}")
+    objects = answer.json()["objects"]
+    return objects[0]["custom_attributes"] or {} if objects else {}
+
+
+def profile(product: ProductProcess, path: str) -> tuple[int, Any]:
+    url = f"http://127.0.0.1:{product.port}/v1/spaces/any/collections/users/profiles/{path}"
+    credentials = base64.b64encode(f"{product.token}:".encode()).decode()
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_an_order_makes_a_member_at_perkville_and_entering_earns_points_once(product, sandbox):
+    order(product, "ann", 9.99)
+    until(lambda: attributes(sandbox, "ann@example.com").get(KEY) is True)
+    until(lambda: attributes(sandbox, "ann@example.com").get("lifetime_spend") == 9.99)
+    order(product, "ann", 5.01)
+    until(lambda: profile(product, "user_id:ann/traits")[1]["traits"].get("lifetime_spend") == 15)
+    until(lambda: [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")])
+    entered = [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")]
+    assert len(entered) == 1
+
+
+def test_the_profile_api_answers_by_any_id(product):
+    order(product, "bea", 20)
+    traits = until(
+        lambda: (
+            KEY in (found := profile(product, "email:bea%40example.com/traits?verbose=true")[1].get("traits", {}))
+            and found
+        )
+    )
+    assert traits[KEY]["value"] is True
+    _, ids = profile(product, "user_id:bea/external_ids")
+    assert [(one["type"], one["id"]) for one in ids["data"]] == [("email", "bea@example.com"), ("user_id", "bea")]
+    _, events = profile(product, "user_id:bea/events?include=Order%20Completed")
+    assert [one["event"] for one in events["data"]] == ["Order Completed"]
+    assert profile(product, "user_id:nobody/traits") == (
+        404,
+        {"error": {"code": "not_found", "message": "Profile was not found."}},
+    )
+
+
+def test_an_audience_is_made_looked_at_and_deleted_by_the_public_api(product):
+    order(product, "cid", 300)
+    query = "event('Order Completed').sum(property('revenue')) > 200"
+    space = "/api/spaces/punchcard/audiences"
+    status, made = product.call("POST", space, body={"name": "Big Spender", "definition": {"query": query}})
+    assert status == 200
+    id_ = made["data"]["audience"]["id"]
+    assert id_.startswith("aud_")
+    until(lambda: product.call("GET", f"{space}/{id_}")[1]["data"]["audience"]["size"]["count"] == 1)
+    assert product.call("GET", f"{space}/big_spender")[1]["data"]["audience"]["status"] == "Live"
+    status, refused = product.call("PATCH", f"{space}/{id_}", body={"definition": {"query": "event('A').count()"}})
+    assert status == 422
+    assert refused["errors"][0]["field"] == "definition"
+    status, cycle = product.call(
+        "PATCH", f"{space}/{id_}", body={"definition": {"query": "trait('big_spender') = true"}}
+    )
+    assert status == 422
+    assert "cycle" in cycle["errors"][0]["message"]
+    assert product.call("DELETE", f"{space}/{id_}")[0] == 200
+    assert product.call("GET", f"{space}/{id_}")[0] == 404
+
+
+def test_a_preview_counts_people_and_names_what_may_be_a_mistake(product):
+    order(product, "dan", 1)
+    until(lambda: profile(product, "user_id:dan/metadata")[0] == 200)
+    query = (
+        "event('Order Complete').count() >= 1 OR event('Order Completed').where( property('revenu') > 0 ).count() = 0"
+    )
+    path = "/api/spaces/punchcard/audiences/previews"
+    status, answer = product.call("POST", path, body={"definition": {"query": query}})
+    assert status == 200
+    found = answer["data"]["audiencePreview"]
+    assert found["size"]["count"] == found["people"] > 0
+    assert any('"Order Complete"' in one and '"Order Completed"' in one for one in found["warnings"])
+    assert any('"revenu"' in one and '"revenue"' in one for one in found["warnings"])
+
+
+def test_the_command_line_lists_and_previews(product):
+    listed = command("audience", "list", "--json", "--data", str(product.data))
+    keys = {json.loads(line)["key"] for line in listed.stdout.splitlines()}
+    assert {KEY, "lifetime_spend"} <= keys
+    tried = command("audience", "preview", "event('Order Completed').count() >= 1", "--data", str(product.data))
+    assert tried.returncode == 0
+    assert "people" in tried.stdout
+    wrong = command("audience", "preview", "event('Order Completed').coun() >= 1", "--data", str(product.data))
+    assert wrong.returncode == 2
+    assert "did you mean `count`?" in wrong.stderr
+
+
+def test_a_killed_worker_loses_no_membership(product, sandbox):
+    order(product, "eve", 7)
+    product.kill_worker()
+    until(lambda: attributes(sandbox, "eve@example.com").get(KEY) is True, seconds=60)
+
+
+def test_the_lake_is_asked_in_sql_while_it_is_written(product):
+    answer = command(
+        "lake", "query", "SELECT count(*) AS n FROM events WHERE revenue > 0", "--json", "--data", str(product.data)
+    )
+    assert json.loads(answer.stdout)["n"] > 0
+    refused = command("lake", "query", "SELECT * FROM read_csv('/etc/passwd')", "--data", str(product.data))
+    assert refused.returncode == 2
