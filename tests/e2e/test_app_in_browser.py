@@ -24,6 +24,11 @@ PAGES = [
     "/",
     "/customers",
     "/customers/ann@example.com",
+    "/audiences",
+    "/audiences/regulars",
+    "/audiences/regulars/edit",
+    "/audiences-new",
+    "/audiences-new?kind=computed_trait",
     "/events",
     "/sources",
     "/sources/new",
@@ -109,6 +114,8 @@ def product(
 ) -> Iterator[ProductProcess]:
     """A configured product with an owner, a person who only looks, and some events."""
     content = configuration(perkville_url=sandbox.url, options=QUICK)
+    regulars = "event('Checked In').within(30 days).count() >= 1"
+    content["audiences"] = [{"name": "Regulars", "definition": regulars}]
     with ProductProcess(tmp_path_factory.mktemp("app"), content) as running:
         context = chromium.new_context(base_url=running.url)
         page = become_owner(context)

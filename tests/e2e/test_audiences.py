@@ -178,3 +178,27 @@ def test_the_lake_is_asked_in_sql_while_it_is_written(product):
     assert json.loads(answer.stdout)["n"] > 0
     refused = command("lake", "query", "SELECT * FROM read_csv('/etc/passwd')", "--data", str(product.data))
     assert refused.returncode == 2
+
+
+def test_who_is_not_at_perkville_yet_is_told_of_with_their_first_award(product, sandbox):
+    call = {
+        "type": "track",
+        "event": "Page Read",  # in no event map: it makes a member, and no customer
+        "userId": "fay",
+        "messageId": "fay-1",
+        "properties": {"email": "fay@example.com"},
+    }
+    query = {"query": "event('Page Read').count() >= 1"}
+    body = {"name": "Readers", "definition": query, "destinations": ["perkville"]}
+    assert product.call("POST", "/api/spaces/punchcard/audiences", body=body)[0] == 200
+    assert product.send("track", json.dumps(call).encode())[0] == 200
+    until(lambda: properties_of(product, "fay@example.com") == {("no_connection", "retrying")})
+    order(product, "fay", 3)
+    until(lambda: attributes(sandbox, "fay@example.com").get("readers") is True)
+
+
+def properties_of(product: ProductProcess, email: str) -> set[tuple[str, str]]:
+    """Why and how the user properties of a customer stand in the ledger."""
+    path = f"/api/destinations/perkville/transactions?email={email}"
+    rows = product.call("GET", path)[1]["data"]["transactions"]
+    return {(one["reason"], one["fate"]) for one in rows if one["kind"] == "user_property"}

@@ -22,6 +22,7 @@ from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEff
 from punchcard.store.engine import Store
 from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.schema import EffectState
+from punchcard.store.waiting import wake_waiting
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
@@ -247,6 +248,14 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     """Write what became of attempts; refused credentials pause the destination, once."""
     settlements = [judge(one.started, one.answer, clock=clock, options=target.options) for one in answered]
     moved = outbox.settle(work, settlements)
+    # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
+    known = {
+        one.started.effect.customer
+        for one, settlement in zip(answered, settlements, strict=True)
+        if settlement.state is EffectState.DELIVERED and one.started.effect.kind is EffectKind.TRANSACTION
+    }
+    if known:
+        wake_waiting(work, target.slug, known, now=clock.now())
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (

@@ -183,7 +183,11 @@ RETRYING: Final = (
         "the answer was lost and Perkville has nothing under the key: it is sent again with the same key",
         "nothing",
     ),
-    _reason("no_connection", "the customer is not known at Perkville yet, so no user property can be set", "nothing"),
+    _reason(
+        "no_connection",
+        "the customer is not known at Perkville yet, so no user property can be set",
+        "nothing: it is tried for some hours, and again with their first award",
+    ),
     _reason(
         "read_back_unclear",
         "what Perkville shows of the customer decides nothing, so no user property is set. (A transaction "
