@@ -71,6 +71,7 @@ def main(events: int = 10_000_000, people: int = 1_000_000) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
         show(Figure(name="peak memory of this process", unit="MB", values=[peak], target=3_000, at_most=True))
     identity()
+    latency()
 
 
 def fill(facts: Facts, events: int, people: int) -> None:
@@ -214,3 +215,12 @@ def identity() -> None:
 
     rates = measure()
     show(Figure(name="identity resolution, store included", unit="events/s", values=rates, target=20_000))
+
+
+def latency() -> None:
+    """From the Tracking API to the queue of what Perkville is told."""
+    from bench.engage_latency import report
+
+    median, high, measured, total = report(TWENTY)
+    name = f"event to queued identify, p95 (p50 {median:.1f} s; {measured:,} of {total:,})"
+    show(Figure(name=name, unit="s", values=[high], target=5, at_most=True))

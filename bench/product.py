@@ -37,11 +37,13 @@ def product(
     options: dict[str, object],
     *,
     serves_only: bool = False,
+    more: dict[str, object] | None = None,
     prepare: Callable[[Path], None] | None = None,
 ) -> Iterator[Product]:
     """`punchcard up` on a fresh data folder with one source and one Perkville destination.
 
     Args:
+        more: Further tables of the config file.
         serves_only: Run `punchcard serve` instead, with the source alone.
         prepare: Fills the data folder before the start.
     """
@@ -57,6 +59,7 @@ def product(
         content = {
             "sources": [{"slug": "bench", "write_key": WRITE_KEY}],
             "destinations": [] if serves_only else [destination],
+            **(more or {}),
         }
         config.write_text(tomli_w.dumps(content))
         data = Path(folder) / "data"

@@ -285,6 +285,44 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
         expect(page.locator("main")).to_contain_text("No filters")
 
 
+def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/audiences-new")
+        page.locator("#f-name").fill("Big orders")
+        page.get_by_label("Event", exact=True).fill("Order Completed")
+        page.get_by_label("How long ago at most").fill("30")
+        page.get_by_label("Property", exact=True).fill("revenue")
+        page.get_by_label("Comparison").select_option(">=")
+        page.get_by_label("Value", exact=True).fill("20")
+        page.get_by_label("Value", exact=True).press("Tab")
+        text = "event('Order Completed').where( property('revenue') >= 20 ).within(30 days).count() >= 1"
+        expect(page.get_by_label("The same as text")).to_have_value(text)
+        preview = page.get_by_role("region", name="Who is in it now")
+        expect(preview).to_contain_text("ann@example.com", timeout=15_000)
+        page.get_by_label("The same as text").fill("event('Order Complete').count() >= 1")
+        page.get_by_label("The same as text").press("Tab")
+        expect(preview).to_contain_text('did you mean "Order Completed"?')
+        page.get_by_label("The same as text").fill("event('Order Completed').coun() >= 1")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator(".invalid-feedback")).to_contain_text("did you mean `count`?")
+        page.get_by_label("The same as text").fill(text)
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/audiences/big_orders")
+        deadline = time.monotonic() + 30
+        while "ann@example.com" not in page.inner_text("main"):
+            assert time.monotonic() < deadline, page.inner_text("main")
+            page.wait_for_timeout(300)
+            page.reload()
+        picture(page, "audience")
+        page.goto("/audiences/big_orders/edit")
+        expect(preview).to_contain_text("ann@example.com", timeout=15_000)
+        picture(page, "audience-editor")
+        page.goto("/customers/ann@example.com")
+        expect(page.locator("main")).to_contain_text("Big orders")
+        page.goto("/audiences")
+        picture(page, "audiences")
+
+
 def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
         page.goto("/customers")
