@@ -293,3 +293,21 @@ def test_people_who_are_merged_are_told_of_as_one(telling):
     telling.world.advance(days=31)
     telling.settle()
     assert sorted(telling.told()[2:]) == [("ann@example.com", False), ("other@example.com", False)]
+
+
+def test_while_events_of_before_are_read_it_says_how_far_it_is(tmp_path, sqlite_url):
+    store = Store(sqlite_url)
+    world = EngageWorld(tmp_path, store, BEGIN, events_max=2)
+    world.configure(world.audience(KEY, DEFINITION))
+    for number in range(8):
+        call = {"type": "track", "event": "Order Completed", "userId": f"u{number}", "messageId": f"m{number}"}
+        world.receive([call])
+    engine = world.start()
+    assert engine.step()
+    state = engine.states.standing[KEY]
+    assert (state.status, state.detail) == ("Preparing", "25 % of the events of before are read")
+    world.settle()
+    state = engine.states.standing[KEY]
+    assert (state.status, state.detail, state.size) == ("Live", "", 8)
+    world.crash()
+    store.close()

@@ -1,5 +1,6 @@
 """The lake's promises on a real table: everything appended is found, each log range is in it once."""
 
+import datetime
 import os
 import resource
 import shutil
@@ -385,3 +386,20 @@ def test_a_process_that_only_might_need_the_lake_stays_small(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_days_gone_by_are_dropped_and_the_position_stays(tmp_path: Path) -> None:
+    writer = LakeWriter(str(tmp_path / "lake"))
+    reader = LakeReader(str(tmp_path / "lake"))
+    day = 86_400_000_000
+    begin = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
+    for number in range(3):
+        rows = LakeRows()
+        at = from_micros(begin)
+        item = Event(EventType.TRACK, MessageId(f"m-{number}"), at, at, WireEvent(event="A"), b"{}")
+        rows.add(item, source="web", received_at=begin + number * day, position=number + 1, index=0, fates="[]")
+        writer.append(rows, first_position=number + 1, last_position=number + 1)
+    assert writer.drop_before(datetime.date(2026, 1, 4)) == 2
+    assert [len(reader.find(f"m-{number}")) for number in range(3)] == [0, 0, 1]
+    assert writer.last_position() == 3
+    assert writer.drop_before(datetime.date(2026, 1, 4)) == 0

@@ -136,6 +136,8 @@ class Engine:
         due = set() if not live else touched_by_time(self._facts, live, begin=self._computed_at, end=now)
         if events or due:
             self._is_behind = self._is_behind or has_more
+            if has_more:
+                self._tell_progress(through)
             self._commit(reading, changes, live, touched | due, now=now, through=through)
             received = events[-1].received_at if events else None
             self._telemetry.step_taken(
@@ -168,6 +170,13 @@ class Engine:
                 self._write_in_parts(wrong, now)
         self._save_states()
         return found
+
+    def _tell_progress(self, through: int) -> None:
+        """Let those that wait for their first answer say how far the events of before are read."""
+        last = max(1, self._lake.last_position())
+        for key, state in self._states.standing.items():
+            if state.status is Status.PREPARING:
+                self._states.update(key, detail=f"{100 * through // last} % of the events of before are read")
 
     def _people(self, reading: Reading) -> PeopleChanges:
         if not reading.people:

@@ -148,12 +148,14 @@ class LakeTable:
         removed: Sequence[DataFile] = (),
         through_position: int | None,
         clock: Clock,
+        drops_rows: bool = False,
     ) -> None:
         """Commit on top of the state last seen, or not at all.
 
         Args:
             added: Files that become part of the table.
             removed: Files that the added ones replace, rows unchanged.
+            drops_rows: True if the removed files' rows are to be gone.
             through_position: The highest log position that the table holds after this commit; None leaves it.
 
         Raises:
@@ -168,7 +170,7 @@ class LakeTable:
             raise LostRaceError(f"the lake holds the log through {self._position}")
         delta = cast("DeltaTable", self._delta)
         now = to_micros(clock.now()) // 1000
-        changes = not removed
+        changes = not removed or drops_rows
         actions = [
             AddAction(one.path, one.bytes, {PARTITION: one.day.isoformat()}, now, changes, one.statistics())
             for one in added

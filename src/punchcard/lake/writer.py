@@ -7,6 +7,7 @@ the position was read, so of two writers one fails.
 """
 
 import contextlib
+import datetime
 
 from punchcard.clock import Clock, SystemClock
 from punchcard.errors import InvariantError, StorageError
@@ -104,6 +105,22 @@ class LakeWriter:
                 break
             saved += len(files) - 1
         return saved
+
+    def drop_before(self, day: datetime.date) -> int:
+        """Forget the events received before a day (UTC); returns how many. `last_position()` stays what it is.
+
+        Raises:
+            StorageError: nothing was dropped.
+        """
+        self._refresh()
+        old = [file for file in self._table.files() if file.day < day]
+        if not old:
+            return 0
+        try:
+            self._table.commit([], removed=old, through_position=None, clock=self._clock, drops_rows=True)
+        except LostRaceError:
+            return 0  # another process has merged files; the next time does it
+        return sum(file.rows for file in old)
 
     def vacuum(self) -> int:
         """Delete files that were merged away, or left by a crash, more than an hour ago; returns how many."""

@@ -6,6 +6,7 @@ After a crash the rows are made again from the log and those fates, by the same 
 
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 
 from punchcard.clock import Clock
 from punchcard.errors import InvariantError, StorageError
@@ -136,6 +137,17 @@ class LakeFeed:
         """
         self._lake.compact()
         self._lake.vacuum()
+
+    def drop_old(self, *, days: int) -> int:
+        """Forget what the lake holds of events received more than so many days ago; returns how many events.
+
+        Raises:
+            StorageError: nothing was dropped.
+        """
+        dropped = self._lake.drop_before((self._clock.now() - timedelta(days=days)).date())
+        if dropped:
+            self._telemetry.lake_dropped(rows=dropped)
+        return dropped
 
     def trim_log(self, *, older_than_micros: int) -> int:
         """Forget some of the oldest log records that the lake holds and that are old enough; returns how many."""

@@ -52,6 +52,10 @@ class RoutingTelemetry:
         _lake_rows.inc(rows)
         _lake_seconds.observe(seconds)
 
+    def lake_dropped(self, *, rows: int) -> None:
+        """Events older than the lake is to keep are gone from it."""
+        self.log.info("lake_rows_dropped", rows=rows)
+
     def lake_recovered(self, *, rows: int) -> None:
         """Rows that a stopped worker had not brought to the lake were read from the log again."""
         self.log.info("lake_rows_recovered", rows=rows)

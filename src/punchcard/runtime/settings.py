@@ -16,6 +16,7 @@ from punchcard.errors import ConfigurationError
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
 Port = NewType("Port", int)
+Days = NewType("Days", int)
 _PORT_MAX = 65_535
 
 
@@ -80,6 +81,7 @@ class Settings:
     dedupe_ids_min: int
     lake_flush_seconds: float
     lake_rows_max: int
+    lake_retention_days: Days
     log_retention_hours: float
     delivery_poll_seconds: float
     engage_poll_seconds: float
@@ -236,6 +238,13 @@ def _port(value: object) -> Port:
     return Port(number)
 
 
+def _days(value: object) -> Days:
+    number = _as_int(value)
+    if number is None or number < 0:
+        raise ValueError(f"expected a whole number of days, or 0, not {value!r}")
+    return Days(number)
+
+
 def _as_int(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
@@ -275,6 +284,7 @@ _READERS = {
     Secret: lambda value: Secret(_text(value)),
     int: _whole,
     Port: _port,
+    Days: _days,
     float: _number,
     LogLevel: _level,
     LogFormat: _format,

@@ -220,6 +220,8 @@ class Worker:
                     if self._clock.monotonic() >= housekeeping_at:
                         housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
                         feed.tidy()
+                        if self._settings.lake_retention_days:
+                            feed.drop_old(days=self._settings.lake_retention_days)
                         self._merge_counts()
                         self._trim_log(feed)
                 except StorageError as error:
