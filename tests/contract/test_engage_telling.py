@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from punchcard.engage.telling import Teller
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.operations.attention import find_matters
 from punchcard.store import engage as stored
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, advance, position_of
@@ -311,3 +312,18 @@ def test_while_events_of_before_are_read_it_says_how_far_it_is(tmp_path, sqlite_
     assert (state.status, state.detail, state.size) == ("Live", "", 8)
     world.crash()
     store.close()
+
+
+def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
+    telling.order("ann")
+    telling.settle()
+    # As a defect would leave it: the facts and the store agree on what is not so.
+    telling.world.facts.run("UPDATE traits SET json = 'false', text = 'false' WHERE name = ?", KEY)
+    assert telling.world.engine.check() == 1
+    state = telling.world.engine.states.standing[KEY]
+    assert (state.differences, state.size) == (1, 1)
+    assert telling.world.values(KEY) == {1: "true"}
+    with telling.store.reading() as work:
+        matters = find_matters(work, telling.world.current(), now=telling.world.clock.now())
+    assert [(one.concern, one.subject, one.count) for one in matters] == [("computation", KEY, 1)]
+    assert telling.world.engine.check() == 0

@@ -163,11 +163,16 @@ class Engine:
             for one in level:
                 wrong = compute(self._facts, [one], now=now, only_touched=False)
                 found += len(wrong)
-                state = self._states.standing[one.key]
-                self._states.update(one.key, checked_at=from_micros(now), differences=state.differences + len(wrong))
                 if wrong:
                     self._telemetry.differences_found(one.key, len(wrong))
-                self._write_in_parts(wrong, now)
+                    self._write_in_parts(wrong, now)
+                standing = self._states.standing[one.key]
+                self._states.update(
+                    one.key,
+                    checked_at=from_micros(now),
+                    differences=standing.differences + len(wrong),
+                    size=size_of(self._facts, one) if wrong else standing.size,
+                )
         self._save_states()
         return found
 

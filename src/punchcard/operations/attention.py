@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, func, select
 
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
+from punchcard.store.engage import Status, states
 from punchcard.store.fates import FateKind
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import pause_of
@@ -27,6 +28,7 @@ class Concern(StrEnum):
     PARKED = "parked"  # awards that are not tried any more until somebody says so
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
     UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
+    COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
     UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
 
 
@@ -61,6 +63,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
                 Matter(concern=Concern.PAUSED, subject=slug, destination=slug, detail=pause.detail, since=pause.since)
             )
     matters += _parked(work)
+    matters += _computations(work)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
         work, CountQuestion(fates=[FateKind.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
@@ -91,6 +94,20 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     """What is in the queue or parked, by destination and state."""
     return backlog(work, list(snapshot.destinations))
+
+
+def _computations(work: Connection) -> list[Matter]:
+    """Audiences and computed traits that do not say what they should."""
+    failed = [
+        Matter(concern=Concern.COMPUTATION, subject=one.key, detail=one.detail)
+        for one in states(work)
+        if one.status is Status.FAILED
+    ]
+    return failed + [
+        Matter(concern=Concern.COMPUTATION, subject=one.key, count=one.differences)
+        for one in states(work)
+        if one.differences
+    ]
 
 
 def _parked(work: Connection) -> list[Matter]:

@@ -167,6 +167,8 @@ def _matter_path(matter: Matter) -> str:
             return f"/events?time=7d&destination={matter.destination}&fate=conflict"
         case Concern.UNMAPPED:
             return f"{base}/map"
+        case Concern.COMPUTATION:
+            return f"/audiences/{matter.subject}"
         case _:
             return "/sources"
 
