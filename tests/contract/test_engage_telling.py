@@ -2,15 +2,19 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from punchcard.destinations.port import EffectKind
 from punchcard.engage.telling import Teller
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.attention import find_matters
 from punchcard.store import engage as stored
+from punchcard.store import outbox
+from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.store.schema_engage import sync_calls, synced
@@ -327,3 +331,34 @@ def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
         matters = find_matters(work, telling.world.current(), now=telling.world.clock.now())
     assert [(one.concern, one.subject, one.count) for one in matters] == [("computation", KEY, 1)]
     assert telling.world.engine.check() == 0
+
+
+def test_a_destination_that_is_behind_with_awards_is_told_nothing_else(telling):
+    award = NewEffect(
+        destination="perkville",
+        effect_key="SEG:web:EVENT:award",
+        kind=EffectKind.TRANSACTION,
+        source="web",
+        message_id="award",
+        event_name="Order Completed",
+        log_position=1,
+        event_index=0,
+        received_at=BEGIN,
+        customer="zoe@example.com",
+        email="zoe@example.com",
+        perk="1",
+        requested_quantity=Decimal(1),
+        attributes=None,
+        order_id=None,
+        is_refund=False,
+    )
+    with telling.store.unit_of_work() as work:
+        outbox.add(work, [award], now=BEGIN)
+    telling.world.advance(seconds=5)
+    telling.order("ann")
+    telling.settle()
+    assert telling.told() == []
+    with telling.store.unit_of_work() as work:
+        work.exec_driver_sql("UPDATE effects SET is_open = false, state = 'delivered'")
+    telling.settle()
+    assert telling.told() == [("ann@example.com", True)]

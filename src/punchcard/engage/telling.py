@@ -23,7 +23,7 @@ from punchcard.store.engage import NOBODY, Due, Synced
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.profiles import ids_of, traits_of
-from punchcard.store.schema import effects
+from punchcard.store.schema import EffectState, effects
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import Snapshot
@@ -31,8 +31,11 @@ from punchcard.workspace.snapshot import Snapshot
 FLICKER = timedelta(minutes=1)
 """Somebody who was told of less than this ago is told of again only then, and not at all if nothing differs by then."""
 
-_OPEN_MAX = 40
+# What may be on its way at once: what the destination does in some seconds, so that an award waits no longer.
 _OPEN_SECONDS = 5
+_OPEN_MIN = 2
+_OPEN_UNLIMITED = 200
+_AWARDS_WAIT = timedelta(seconds=2)
 _DECIDED_PER_STEP = 200
 _CALLS_PER_RECORD = 100
 _REQUESTS_PER_CALL = 2  # the person's connection is looked up, then changed
@@ -57,8 +60,8 @@ class Target:
 class Teller:
     """Sends what has changed. One at a time.
 
-    Awards go first: only so much of this is on its way at once as its destination does in some seconds, and the rest
-    waits here, where a change that is taken back costs nothing.
+    Awards go first: nothing is sent while a destination is behind with them, and only so much is on its way at once as
+    it does in some seconds. The rest waits here, where a change that is taken back costs nothing.
     """
 
     def __init__(self, *, store: Store, log: EventLog, clock: Clock) -> None:
@@ -89,7 +92,7 @@ class Teller:
     def _decide(self, target: Target, snapshot: Snapshot) -> None:
         now = self._clock.now()
         with self._store.reading() as work:
-            room = max(_OPEN_MAX, int(_OPEN_SECONDS * target.calls_per_second)) - _on_its_way(work, target.slug)
+            room = 0 if _awards_wait(work, target.slug, now) else _room(target) - _on_its_way(work, target.slug)
             waiting = room > 0 and stored.due(work, destination=target.slug, at=now, limit=1)
         if not waiting:
             return
@@ -145,6 +148,24 @@ def targets(snapshot: Snapshot) -> list[Target]:
             )
         )
     return found
+
+
+def _room(target: Target) -> int:
+    if not target.calls_per_second:
+        return _OPEN_UNLIMITED
+    return max(_OPEN_MIN, int(_OPEN_SECONDS * target.calls_per_second))
+
+
+def _awards_wait(work: Connection, slug: str, now: datetime) -> bool:
+    """Whether the destination is behind with awards: then it is told nothing else."""
+    waiting = select(effects.c.id).where(
+        effects.c.destination == slug,
+        effects.c.is_open,
+        effects.c.kind == EffectKind.TRANSACTION.value,
+        effects.c.state == EffectState.PENDING,
+        effects.c.due_at < now - _AWARDS_WAIT,
+    )
+    return work.execute(waiting.limit(1)).first() is not None
 
 
 def _on_its_way(work: Connection, slug: str) -> int:

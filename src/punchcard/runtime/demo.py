@@ -203,6 +203,16 @@ def _configuration(sandbox_url: str) -> dict[str, object]:
                 "options": {"apiBaseUrl": sandbox_url},
             }
         ],
+        "audiences": [
+            {
+                "name": "Regulars",
+                "definition": "event('Checked In').within(7 days).count() >= 3",
+                "destinations": ["perkville"],
+            }
+        ],
+        "computed_traits": [
+            {"name": "Lifetime Spend", "definition": "event('Order Completed').sum(property('revenue'))"}
+        ],
     }
 
 
