@@ -306,6 +306,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         page.get_by_role("button", name="Save").click()
         expect(page.locator(".invalid-feedback")).to_contain_text("did you mean `count`?")
         page.get_by_label("The same as text").fill(text)
+        page.get_by_role("checkbox", name="Perkville").uncheck()
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/audiences/big_orders")
         deadline = time.monotonic() + 30
@@ -317,6 +318,10 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         page.goto("/audiences/big_orders/edit")
         expect(preview).to_contain_text("ann@example.com", timeout=15_000)
         picture(page, "audience-editor")
+        page.get_by_label("Value", exact=True).fill("25")  # and saved before anything was composed of it
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/audiences/big_orders")
+        expect(page.locator("main")).to_contain_text("property('revenue') >= 25")
         page.goto("/customers/ann@example.com")
         expect(page.locator("main")).to_contain_text("Big orders")
         page.goto("/audiences")

@@ -184,7 +184,7 @@ def _read(visit: Visit, standing: Computation) -> Computation:
         standing,
         name=visit.field("name"),
         description=visit.field("description"),
-        definition=visit.field("definition"),
+        definition=_definition(visit, standing.kind),
         enabled=visit.field("enabled") == "on",
         destinations=tuple(one for one in visit.fields("destinations") if one),
         send=tuple(one for one in visit.fields("send") if one),
@@ -193,6 +193,17 @@ def _read(visit: Visit, standing: Computation) -> Computation:
         include_history=visit.field("history") != "none",
         when_removed=visit.field("when_removed") or standing.when_removed,
     )
+
+
+def _definition(visit: Visit, kind: str) -> str:
+    """The definition of the form: its text, unless only the lines were changed since the text was written for them."""
+    text, rendered = (visit.field(name).replace("\r\n", "\n") for name in ("definition", "rendered"))
+    if text != rendered or not visit.fields("line_kind"):
+        return text
+    try:
+        return text_of(_lines(visit), kind=kind) or text
+    except ConfigurationError:
+        return text  # what is wrong with a line is said beside it
 
 
 def _lines(visit: Visit) -> Lines:
