@@ -96,7 +96,7 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for partner in CATALOG.values()
         for field in (*partner.definition.settings, *partner.definition.options)
     }
-    tables = {"workspace", "sources", "audiences", "computed_traits"}
+    tables = {"workspace", "identity", "sources", "audiences", "computed_traits"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
     assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))

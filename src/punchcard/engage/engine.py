@@ -33,7 +33,6 @@ from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.identity import Resolution
-from punchcard.profiles.rules import IdentityRules
 from punchcard.store import engage as stored
 from punchcard.store import profiles
 from punchcard.store.engage import NOBODY, Status
@@ -81,7 +80,6 @@ class Engine:
         facts: Facts,
         clock: Clock,
         current: Callable[[], Snapshot],
-        rules: IdentityRules | None = None,
         settings: EngineSettings | None = None,
     ) -> None:
         self._store = store
@@ -89,7 +87,7 @@ class Engine:
         self._facts = facts
         self._clock = clock
         self._current = current
-        self._rules = rules or IdentityRules()
+        self._rules = current().identity
         self._settings = settings or EngineSettings()
         self._ids = IdReader(self._rules)
         self._telemetry = EngageTelemetry()
@@ -310,6 +308,9 @@ class Engine:
             self._states.write(work)
         self._states.written()
         self._seen = snapshot
+        if snapshot.identity != self._rules:  # for what comes from now on; whoever is one person stays one
+            self._rules = snapshot.identity
+            self._ids = IdReader(self._rules)
         self._asked = {
             key: asked(one, self._states.standing[key])
             for key, one in snapshot.computations.items()

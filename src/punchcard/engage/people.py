@@ -52,7 +52,7 @@ class PeopleChanges:
 def load_known(work: Connection, people: Collection[Person]) -> Known:
     """What the store knows of the people of these events."""
     ids = {one for person in people for one in person.ids}
-    owners = {ExternalId(*key): profile for key, profile in profiles.owners_of(work, ids).items()}
+    owners = profiles.owners_of(work, ids)
     open_ = set().union(*(may_change(person.ids, owners) for person in people))
     members = {profile: {ExternalId(*one) for one in some} for profile, some in profiles.ids_of(work, open_).items()}
     return Known(owners=owners, members=members, merges=Counter(profiles.merges_of(work, open_)))
@@ -65,7 +65,7 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
         reserved: Names of computed traits and audiences: no identify call changes those.
     """
     known = load_known(work, people)
-    before = {profile: is_known(some) for profile, some in known.members.items()}
+    before = {profile: is_known(some, rules) for profile, some in known.members.items()}
     next_id = profiles.next_profile_id(work) - 1
 
     def new_profile() -> int:
@@ -78,11 +78,11 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
     changes.profiles = [one for one in resolution.final() if one is not None]
     changes.merges = [(one.profile, one.merged) for one in resolution.merges]
     gone = {merged for _, merged in changes.merges}
-    changes.made = [(one, is_known(known.members[one])) for one in resolution.made if one not in gone]
+    changes.made = [(one, is_known(known.members[one], rules)) for one in resolution.made if one not in gone]
     changes.now_known = {
         one
         for one, was in before.items()
-        if not was and one not in gone and one in known.members and is_known(known.members[one])
+        if not was and one not in gone and one in known.members and is_known(known.members[one], rules)
     }
     changes.with_new_email = {profile for one, (profile, _) in resolution.added.items() if one.type == EMAIL}
     # Whoever was merged may be reached at the emails of both.
@@ -99,7 +99,10 @@ def write(work: Connection, changes: PeopleChanges) -> None:
     for profile, person in zip(changes.profiles, people, strict=True):
         last[profile] = person
     known = dict(changes.made)
-    made = [_profile_row(one, people[event], known=known.get(one, False)) for one, event in resolution.made.items()]
+    made = [
+        _profile_row(one, people[event], last.get(one, people[event]), known=known.get(one, False))
+        for one, event in resolution.made.items()
+    ]
     profiles.add_profiles(work, made)
     profiles.add_ids(work, [_id_row(one, profile, people[event]) for one, (profile, event) in resolution.added.items()])
     profiles.merge_profiles(
@@ -126,7 +129,7 @@ def write(work: Connection, changes: PeopleChanges) -> None:
                 "source": person.source,
             }
             for profile, person in last.items()
-            if profile not in merged_now
+            if profile not in merged_now and profile not in resolution.made
         ],
     )
     profiles.add_conflicts(work, [_conflict_row(changes, number) for number in range(len(resolution.conflicts))])
@@ -190,17 +193,17 @@ def _id_row(one: ExternalId, profile: int, person: Person) -> dict[str, object]:
     }
 
 
-def _profile_row(profile: int, person: Person, *, known: bool) -> dict[str, object]:
+def _profile_row(profile: int, person: Person, last: Person, *, known: bool) -> dict[str, object]:
     message_id = _kept(person.message_id)
     return {
         "id": profile,
         "public_id": public_id(profile, message_id),
         "created_at": person.received_at,
-        "updated_at": person.received_at,
+        "updated_at": last.received_at,
         "first_message_id": message_id,
         "first_source": person.source,
-        "last_message_id": message_id,
-        "last_source": person.source,
+        "last_message_id": _kept(last.message_id),
+        "last_source": last.source,
         "is_known": known,
     }
 

@@ -10,7 +10,6 @@ from punchcard.engage.reading import Reading, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
-from punchcard.profiles.rules import ExternalId
 from punchcard.store.engine import Store
 from punchcard.store.profiles import owners_of
 from punchcard.store.schema_engage import profile_traits, profiles
@@ -62,11 +61,14 @@ def _restore_events(facts: Facts, store: Store, lake: LakeReader, ids: IdReader,
 
 def _find_owners(store: Store, reading: Reading) -> None:
     """An event belongs to the profile that its strongest id leads to."""
-    strongest = {person.ids[0] for person in reading.people}
     with store.reading() as work:
-        owners = {ExternalId(*key): profile for key, profile in owners_of(work, strongest).items()}
-    found = [owners.get(reading.people[number].ids[0]) for number in reading.fact_people]
-    if None in found:  # its id counts no more, by other rules than of then
+        owners = owners_of(work, {one for person in reading.people for one in person.ids})
+    # By other rules than of then, an id may lead nowhere; then the next one tells.
+    found = [
+        next((owners[one] for one in reading.people[number].ids if one in owners), None)
+        for number in reading.fact_people
+    ]
+    if None in found:
         reading.facts = reading.facts.only([profile is not None for profile in found])
     reading.facts.profiles = [profile for profile in found if profile is not None]
 

@@ -39,6 +39,7 @@ class IdReader:
     def __init__(self, rules: IdentityRules) -> None:
         self._rules = rules
         self._blocked = Blocklist(rules)
+        self._common = sorted((USER_ID, EMAIL, ANONYMOUS_ID), key=lambda type_: rules.rank(ExternalId(type_, "")))
 
     def ids_of(
         self, *, user_id: str | None, anonymous_id: str | None, email: str | None, payload: bytes
@@ -50,20 +51,22 @@ class IdReader:
             payload: The event's JSON text.
         """
         found: dict[ExternalId, None] = {}
-        self._add(found, USER_ID, user_id)
-        self._add(found, EMAIL, email)
+        common = {USER_ID: user_id, EMAIL: email, ANONYMOUS_ID: anonymous_id}
+        for type_ in self._common:
+            self._add(found, type_, common[type_])
+        seldom = len(found)
         if _IN_CONTEXT.search(payload) is not None:
             self._add_of_context(found, payload)
         for type_, path in self._rules.properties.items():
-            self._add(found, type_, _at(payload, path))
-        self._add(found, ANONYMOUS_ID, anonymous_id)
-        return tuple(sorted(found, key=self._rules.rank)) if len(found) > 1 else tuple(found)
+            value = _at(payload, path)
+            self._add(found, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
+        return tuple(sorted(found, key=self._rules.rank)) if len(found) > seldom else tuple(found)
 
     def _add(self, found: dict[ExternalId, None], type_: str, value: object) -> None:
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
         if not isinstance(value, str):
-            return
+            if not isinstance(value, int) or isinstance(value, bool):
+                return
+            value = str(value)
         text = value.strip().replace("\x00", "\ufffd")
         if text and len(text) <= VALUE_CHARACTERS_MAX and text not in self._blocked:
             found[ExternalId(type_, text)] = None

@@ -25,7 +25,7 @@ class Known:
         merges: How many profiles each of them has taken in.
     """
 
-    owners: dict[ExternalId, int] = field(default_factory=dict)
+    owners: dict[tuple[str, str], int] = field(default_factory=dict)
     members: dict[int, set[ExternalId]] = field(default_factory=dict)
     merges: Counter[int] = field(default_factory=Counter)
 
@@ -85,15 +85,21 @@ class Resolution:
         return [now(one) for one in self.profiles]
 
 
-def may_change(ids: Sequence[ExternalId], owners: Mapping[ExternalId, int]) -> set[int]:
+def may_change(ids: Sequence[ExternalId], owners: Mapping[tuple[str, str], int]) -> set[int]:
     """The profiles of which all ids must be known to resolve an event with these ids."""
-    found = {owners[one] for one in ids if one in owners}
-    return found if len(found) > 1 or any(one not in owners for one in ids) else set()
+    found, has_new = set(), False
+    for one in ids:
+        owner = owners.get(one)
+        if owner is None:
+            has_new = True
+        else:
+            found.add(owner)
+    return found if has_new or len(found) > 1 else set()
 
 
-def is_known(ids: Iterable[ExternalId]) -> bool:
+def is_known(ids: Iterable[ExternalId], rules: IdentityRules) -> bool:
     """True if more than an anonymous id leads to a profile with these ids."""
-    return any(one.type == "email" or one.type == "user_id" or one.type.endswith(".idfa") for one in ids)
+    return any(rules.names_person(one.type) for one in ids)
 
 
 def resolve(
@@ -144,9 +150,11 @@ class _Resolver:
             return None
         found = {self._known.owners[one] for one in wanted if one in self._known.owners}
         members = set(wanted).union(*(self._known.members[one] for one in found))
-        for type_, count in Counter(one.type for one in members).items():
-            limit = self._rules.limit_of(type_)
-            if count > limit:
+        counts: dict[str, int] = {}
+        for one in members:
+            counts[one.type] = counts.get(one.type, 0) + 1
+        for type_, count in counts.items():
+            if count > 1 and count > (limit := self._rules.limit_of(type_)):
                 return f"together they would have {count} of {type_}, at most {limit} are allowed"
         if len(members) > IDS_MAX:
             return f"together they would have {len(members)} external ids, at most {IDS_MAX} are allowed"

@@ -44,6 +44,14 @@ class IdentityRules:
         """How many ids of the type a profile may have."""
         return self.limits.get(type_, self.limit)
 
+    def names_person(self, type_: str) -> bool:
+        """True if an id of the type tells who somebody is, and not just which device or browser it was."""
+        if type_ == ANONYMOUS_ID:
+            return False
+        return (
+            type_ in (USER_ID, EMAIL) or type_.endswith(".idfa") or type_ in self.priority or type_ in self.properties
+        )
+
     def rank(self, one: ExternalId) -> tuple[int, str, str]:
         """Sorts ids, the strongest first."""
         place = self.priority.index(one.type) if one.type in self.priority else len(self.priority)
@@ -54,14 +62,18 @@ class Blocklist:
     """Tells values that many people share, as rules name them."""
 
     def __init__(self, rules: IdentityRules) -> None:
-        self._values = frozenset(one for one in rules.blocked if not _is_pattern(one))
-        patterns = [f"(?:{one[1:-1]})" for one in rules.blocked if _is_pattern(one)]
-        self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._values = frozenset(one.lower() for one in rules.blocked if not is_pattern(one))
+        self._patterns = [re.compile(one[1:-1], re.IGNORECASE) for one in rules.blocked if is_pattern(one)]
 
     def __contains__(self, value: str) -> bool:
-        lowered = value.lower()
-        return lowered in self._values or (self._pattern is not None and self._pattern.search(lowered) is not None)
+        if value.lower() in self._values:
+            return True
+        for pattern in self._patterns:  # noqa: SIM110  # asked of every id of every event: a generator costs twice
+            if pattern.search(value) is not None:
+                return True
+        return False
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """True for a blocked value that stands for all that it matches."""
     return len(text) > 1 and text.startswith("/") and text.endswith("/")

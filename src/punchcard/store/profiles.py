@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from punchcard.store.bulk import execute_many
 from punchcard.store.schema_engage import (
     external_ids,
     profile_conflicts,
@@ -100,23 +101,17 @@ def merges_of(work: Connection, profile_ids: Collection[int]) -> dict[int, int]:
 
 def add_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add profiles; the columns of the table by name."""
-    if rows:
-        work.execute(insert(profiles), list(rows))
+    execute_many(work, insert(profiles), rows)
 
 
 def see_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Note the last event of profiles: `profile`, `at`, `message_id`, `source`."""
-    if rows:
-        seen = (
-            update(profiles)
-            .where(profiles.c.id == bindparam("profile"))
-            .values(
-                updated_at=bindparam("at"),
-                last_message_id=bindparam("message_id"),
-                last_source=bindparam("source"),
-            )
-        )
-        work.execute(seen, [{key: row[key] for key in ("profile", "at", "message_id", "source")} for row in rows])
+    seen = (
+        update(profiles)
+        .where(profiles.c.id == bindparam("profile"))
+        .values(updated_at=bindparam("at"), last_message_id=bindparam("message_id"), last_source=bindparam("source"))
+    )
+    execute_many(work, seen, rows)
 
 
 def make_known(work: Connection, profile_ids: Collection[int]) -> None:
@@ -127,14 +122,12 @@ def make_known(work: Connection, profile_ids: Collection[int]) -> None:
 
 def add_ids(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add external ids; the columns of the table by name."""
-    if rows:
-        work.execute(insert(external_ids), list(rows))
+    execute_many(work, insert(external_ids), rows)
 
 
 def add_conflicts(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep conflicts, each once."""
-    if rows:
-        work.execute(_insert(work)(profile_conflicts).on_conflict_do_nothing(), list(rows))
+    execute_many(work, _insert(work)(profile_conflicts).on_conflict_do_nothing(), rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +164,7 @@ def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits:
     _join_profiles(work, into)
     for some in chunks({*into, *into.values()}):
         work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(some)))
-    if traits:
-        work.execute(insert(profile_traits), [_values(one) for one in traits])
+    execute_many(work, insert(profile_traits), [_values(one) for one in traits])
     _merge_queue(work, into)
     _merge_conflicts(work, into)
 
@@ -271,8 +263,8 @@ def set_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
         index_elements=["profile_id", "name"],
         set_={name: added.excluded[name] for name in ("value", "computation", "updated_at", "source", "message_id")},
     )
-    work.execute(changed, [_values(one) for one in traits])
-    work.execute(insert(profile_trait_changes), [_change(one, one.value) for one in traits])
+    execute_many(work, changed, [_values(one) for one in traits])
+    execute_many(work, insert(profile_trait_changes), [_change(one, one.value) for one in traits])
 
 
 def remove_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
@@ -280,8 +272,7 @@ def remove_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
     for some in chunks(traits):
         keys = [(one.profile_id, one.name) for one in some]
         work.execute(delete(profile_traits).where(tuple_(profile_traits.c.profile_id, profile_traits.c.name).in_(keys)))
-    if traits:
-        work.execute(insert(profile_trait_changes), [_change(one, None) for one in traits])
+    execute_many(work, insert(profile_trait_changes), [_change(one, None) for one in traits])
 
 
 def leave_as_custom(work: Connection, name: str) -> None:

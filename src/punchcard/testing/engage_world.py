@@ -61,6 +61,11 @@ class EngageWorld:
         self.computations = {one.key: one for one in computations}
         self._snapshot = None
 
+    def identify_by(self, rules: IdentityRules) -> None:
+        """Let profiles be told apart by these rules from now on."""
+        self.rules = rules
+        self._snapshot = None
+
     def audience(self, key: str, definition: Any, **more: Any) -> Computation:
         """An audience of that definition, as text or model."""
         text = definition if isinstance(definition, str) else to_text(definition)
@@ -81,6 +86,7 @@ class EngageWorld:
                 destinations=self.destinations,
                 known_names=frozenset(),
                 computations=MappingProxyType({key: ready(one) for key, one in self.computations.items()}),
+                identity=self.rules,
                 own_write_keys={slug: f"own-{slug}" for slug in self.destinations},
             )
         return self._snapshot
@@ -115,7 +121,6 @@ class EngageWorld:
             facts=self.facts,
             clock=self.clock,
             current=self.current,
-            rules=self.rules,
             settings=EngineSettings(events_max=self.events_max),
         )
         return self.engine

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
+from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.document import Catalog, masked, to_plain
 from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
@@ -22,6 +23,7 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
         _HEADING,
         tomli_w.dumps({"workspace": _literal({"name": workspace.name, "timezone": workspace.timezone})}),
     ]
+    blocks += _identity(workspace.identity)
     blocks += ["[[sources]]\n" + tomli_w.dumps(_source(one)) for one in workspace.sources if not one.is_kept]
     for destination in workspace.destinations:
         if destination.is_kept:
@@ -30,6 +32,12 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
             blocks += _destination(masked(destination, catalog=catalog))
     blocks += [_computation(one) for one in workspace.computations]
     return "\n".join(blocks)
+
+
+def _identity(rules: IdentityRules) -> list[str]:
+    standard = vars(IdentityRules())
+    values = {key: value for key, value in vars(rules).items() if value != standard[key]}
+    return [tomli_w.dumps({"identity": _literal(values)})] if values else []
 
 
 def _source(source: Source) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from punchcard.computations.keys import key_of
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
+from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.document import Catalog
 from punchcard.workspace.key_lines import line_of, stands
 from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
@@ -24,7 +25,8 @@ def read_file(path: Path, environment: Mapping[str, str], *, catalog: Catalog = 
     """The workspace that a config file describes; masked secrets stay masked until it is applied.
 
     Args:
-        path: The file; contracts: UTF-8 TOML with `[workspace]`, `[[sources]]`, `[[destinations]]`.
+        path: The file; contracts: UTF-8 TOML with `[workspace]`, `[[sources]]`, `[[destinations]]`
+            and more.
         environment: Values for `${ENV_NAME}` in texts.
         catalog: The partners that destinations may be of.
 
@@ -80,13 +82,14 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
 
 
 def _read(root: TableReader) -> Workspace:
-    root.only("workspace", "sources", "destinations", "audiences", "computed_traits")
+    root.only("workspace", "identity", "sources", "destinations", "audiences", "computed_traits")
     about = root.table("workspace")
     about.only("name", "timezone")
     standard = Workspace()
     return Workspace(
         name=about.text("name", default=standard.name),
         timezone=about.text("timezone", default=standard.timezone),
+        identity=_identity(root.table("identity")),
         sources=tuple(_source(table) for table in root.tables("sources")),
         destinations=tuple(_destination(table) for table in root.tables("destinations")),
         computations=tuple(
@@ -94,6 +97,19 @@ def _read(root: TableReader) -> Workspace:
             for kind, key in (("audience", "audiences"), ("computed_trait", "computed_traits"))
             for table in root.tables(key)
         ),
+    )
+
+
+def _identity(table: TableReader) -> IdentityRules:
+    table.only("priority", "limits", "limit", "blocked", "properties")
+    standard = IdentityRules()
+    limits, properties = table.table("limits"), table.table("properties")
+    return IdentityRules(
+        priority=table.texts("priority") if table.has("priority") else standard.priority,
+        limits={**standard.limits, **{type_: limits.number(type_, default=1) for type_ in limits.names()}},
+        limit=table.number("limit", default=standard.limit),
+        blocked=table.texts("blocked") if table.has("blocked") else standard.blocked,
+        properties={type_: properties.text(type_) for type_ in properties.names()},
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from punchcard.profiles.rules import IdentityRules
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -116,10 +118,12 @@ class Workspace:
     Attributes:
         name: The business's name.
         timezone: IANA name; decides what "a day" is.
+        identity: How profiles are told apart.
     """
 
     name: str = "My workspace"
     timezone: str = "UTC"
+    identity: IdentityRules = field(default_factory=IdentityRules)
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     computations: tuple[Computation, ...] = ()

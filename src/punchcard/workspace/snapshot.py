@@ -14,6 +14,7 @@ from punchcard.destinations.port import DeliveryOptions, Effect, Intent, Partner
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.model import Event, EventType
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition
+from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
@@ -69,6 +70,7 @@ class Snapshot:
         known_names: Names that mean a destination in the `integrations` object.
         routes: As `by_write_key`, with the ways by which audiences and computed traits are told among them.
         computations: Audiences and computed traits by key, those that are switched off too.
+        identity: How profiles are told apart.
         own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
     """
 
@@ -80,6 +82,7 @@ class Snapshot:
     routes: Mapping[str, SourceRoute] = field(default_factory=dict)
     computations: Mapping[str, ReadyComputation] = field(default_factory=dict)
     own_write_keys: Mapping[str, str] = field(default_factory=dict)
+    identity: IdentityRules = field(default_factory=IdentityRules)
 
 
 def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
@@ -97,6 +100,7 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
     return Snapshot(
         revision=standing.revision,
         zone=workspace.zone(),
+        identity=workspace.identity,
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),

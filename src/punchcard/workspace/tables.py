@@ -68,6 +68,18 @@ class TableReader:
         self._note_absence(key, bool, required=False)
         return default
 
+    def number(self, key: str, *, default: int) -> int:
+        """A whole number."""
+        value = self._values.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        self._note_absence(key, int, required=False)
+        return default
+
+    def names(self) -> Sequence[str]:
+        """The keys of the table."""
+        return list(self._values)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts."""
         value = self._values.get(key)

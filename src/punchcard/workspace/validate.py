@@ -13,6 +13,7 @@ from punchcard.filters.parser import parse
 from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, secret_keys
+from punchcard.workspace.identity import identity_problems
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse
@@ -41,6 +42,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
     """
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
+    yield from identity_problems(workspace.identity)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
     for path, source in zip(
         entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.errors import ConfigurationError
+from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.file import read_content, read_file
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 
@@ -331,3 +332,47 @@ def test_unreadable_content_is_refused_with_its_reason(tmp_path: Path, content: 
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         read_file(tmp_path / "none.toml", {})
+
+
+IDENTITY = """\
+[identity]
+priority = ["user_id", "member_id"]
+limits = { email = 3 }
+limit = 20
+blocked = ["none", "/^0+$/"]
+properties = { member_id = "traits.memberId" }
+"""
+
+
+def test_rules_of_identity_are_read_and_what_is_left_out_is_the_default() -> None:
+    assert read(IDENTITY).identity == IdentityRules(
+        priority=("user_id", "member_id"),
+        limits={"user_id": 1, "email": 3},
+        limit=20,
+        blocked=("none", "/^0+$/"),
+        properties={"member_id": "traits.memberId"},
+    )
+    assert read("[identity]").identity == IdentityRules()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param('"member_id"]', '"Member Id"]', '2: identity.priority: "Member Id" is no type of id', id="type"),
+        pytest.param('"member_id"]', '"user_id"]', '2: identity.priority: "user_id" is listed twice', id="twice"),
+        pytest.param("email = 3", "email = 0", "3: identity.limits.email: must be between 1 and 1000", id="limit"),
+        pytest.param("email = 3", "email = true", "3: identity.limits.email: must be a number", id="limit's type"),
+        pytest.param("limit = 20", "limit = -1", "4: identity.limit: must be between 1 and 1000", id="other limit"),
+        pytest.param('"/^0+$/"', '"/^(0$/"', "5: identity.blocked[1]: /^(0$/ is not a regular", id="pattern"),
+        pytest.param('"none"', '""', "5: identity.blocked[0]: must not be empty", id="empty value"),
+        pytest.param("traits.memberId", "memberId", '"memberId" is no place of an event', id="place"),
+        pytest.param("{ member_id", "{ user_id", "user_id has its own place in every event", id="own place"),
+        pytest.param(
+            "limit = 20", "limits_of = 20", '4: identity.limits_of: unknown key; did you mean "limits"', id="key"
+        ),
+    ],
+)
+def test_wrong_rules_of_identity_are_refused_with_their_place(old: str, new: str, expected: str) -> None:
+    found = problems(IDENTITY.replace(old, new, 1))
+    assert len(found) == 1
+    assert expected in found[0]

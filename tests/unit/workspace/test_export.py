@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.document import masked
 from punchcard.workspace.export import export
 from punchcard.workspace.file import read_content
@@ -27,6 +28,21 @@ filters = st.builds(
     condition=st.sampled_from(["all", "event = 'x'", 'contains( properties.email, "@x" )']),
     enabled=st.booleans(),
     actions=st.lists(actions, min_size=1, max_size=3).map(tuple),
+)
+types = st.from_regex(r"[a-z0-9_]{1,20}(\.[a-z0-9_]{1,20})?", fullmatch=True)
+limits = st.integers(1, 1_000)
+identities = st.builds(
+    lambda user_ids, **rules: IdentityRules(**{**rules, "limits": {**rules["limits"], "user_id": user_ids}}),
+    user_ids=limits,
+    priority=st.lists(types, max_size=3, unique=True).map(tuple),
+    limits=st.dictionaries(types, limits, max_size=2),
+    limit=limits,
+    blocked=st.lists(names | st.sampled_from(["/^x+$/", "/"]), max_size=3).map(tuple),
+    properties=st.dictionaries(
+        types.filter(lambda one: one not in ("user_id", "anonymous_id")),
+        st.sampled_from(["traits.phone", "properties.member.id", "context.card"]),
+        max_size=2,
+    ),
 )
 
 
@@ -66,7 +82,9 @@ def workspaces(draw: st.DrawFn) -> Workspace:
         for slug in draw(st.lists(slugs, unique=True, max_size=2))
     )
     zone = draw(st.sampled_from(["UTC", "America/Los_Angeles"]))
-    return Workspace(name=draw(names), timezone=zone, sources=sources, destinations=destinations)
+    return Workspace(
+        name=draw(names), timezone=zone, identity=draw(identities), sources=sources, destinations=destinations
+    )
 
 
 @given(workspaces())

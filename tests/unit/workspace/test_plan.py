@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.model import Destination, Source, Workspace
 from punchcard.workspace.plan import ChangeKind, plan, render
 
@@ -33,6 +34,16 @@ def test_changes_are_told_by_key_path_with_before_and_after() -> None:
         "~ destination perkville\n"
         '    settings.eventToPerkMap."Checked In": "1" → "2"\n'
         '    settings.eventToPerkMap."Order Completed": (none) → "3"\n'
+        "0 to add, 1 to change, 0 to remove"
+    )
+
+
+def test_rules_of_identity_are_told_by_key_path() -> None:
+    rules = IdentityRules(priority=("member_id",), limits={"user_id": 1, "email": 2})
+    assert render(plan(WORKSPACE, replace(WORKSPACE, identity=rules))) == (
+        "~ workspace\n"
+        '    identity.priority: ["user_id", "email"] → ["member_id"]\n'
+        "    identity.limits.email: (none) → 2\n"
         "0 to add, 1 to change, 0 to remove"
     )
 
