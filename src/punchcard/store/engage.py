@@ -285,7 +285,8 @@ def add_calls(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def waiting_calls(work: Connection, limit: int) -> list[tuple[str, str, str]]:
     """Calls that the event log may not have yet: message id, destination, JSON text."""
-    wanted = select(sync_calls).order_by(sync_calls.c.created_at, sync_calls.c.message_id).limit(limit)
+    in_order = (sync_calls.c.created_at, func.length(sync_calls.c.message_id), sync_calls.c.message_id)
+    wanted = select(sync_calls).order_by(*in_order).limit(limit)
     return [(row.message_id, row.destination, row.body) for row in work.execute(wanted)]
 
 
