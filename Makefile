@@ -52,8 +52,8 @@ bench: $(VENV)/.dev ## measure speed and memory next to their ceilings (some min
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
 
-spark: $(VENV)/.dev ## the same definitions on Spark (fetches PySpark, 450 MB; needs Java 17)
-	$(BIN)/python -m pip install -q pyspark==4.3.0
+spark: $(VENV)/.dev ## definitions and lake on Spark (fetches PySpark with Delta, 550 MB; needs Java 17)
+	$(BIN)/python -m pip install -q delta-spark==4.4.0  # brings PySpark 4.2; 4.3 has no Delta yet
 	$(BIN)/pytest -q -m spark --timeout 900 $(TESTS)
 
 pin: $(BIN)/python ## resolve the requirement files again (names, versions, hashes)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 
 import pytest
 
@@ -42,26 +41,6 @@ TRAITS = [
     "event('A').unique(property('sku')).count()",
     "event('B').expires_after(1 day).sum(property('revenue'))",
 ]
-
-
-@pytest.fixture(scope="module")
-def spark():
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17, and there is no `java`")
-    pyspark = pytest.importorskip("pyspark", reason="`make spark` installs PySpark")
-    from pyspark.sql import SparkSession
-
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .getOrCreate()
-    )
-    assert pyspark.__version__
-    yield session
-    session.stop()
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def rows_of(position: int) -> LakeRows:
     return rows
 
 
-NEW = ("email", "order_id", "revenue", "value", "total", "currency", "product_ids")
+NEW = ("email", "order_id", "revenue", "value", "total", "currency", "product_ids", "event_day")
 
 
 def without_email(schema: pa.Schema) -> pa.Schema:

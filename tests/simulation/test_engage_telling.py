@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -240,7 +241,7 @@ class Story:
         """Whose each email is."""
         with self.store.reading() as work:
             rows = work.exec_driver_sql("SELECT value, profile_id FROM external_ids WHERE type = 'email'")
-            return {value: profile for value, profile in rows}
+            return dict(tuple(row) for row in rows)
 
 
 @EXAMPLES
@@ -263,7 +264,7 @@ def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, r
         told, members, emails = story.told(), story.members(), story.emails()
         for email, values in told.items():
             assert values[-1] == members[emails[email]], email
-            repeated = sum(before == after for before, after in zip(values, values[1:], strict=False))
+            repeated = sum(before == after for before, after in pairwise(values))
             assert repeated <= story.resyncs, email
             assert values[0], email
         for profile in (one for one, inside in members.items() if inside and one in emails.values()):

@@ -26,7 +26,8 @@ def query(
     """Ask all events in SQL, whether or not `punchcard up` is running. Nothing can be changed by it.
 
     The view `events` has a row for each event: message_id, type, event, user_id, anonymous_id, email, order_id,
-    revenue, value, total, currency, product_ids, source, received_at, timestamp, day, payload (JSON), fates (JSON).
+    revenue, value, total, currency, product_ids, source, received_at, timestamp, event_day (UTC), day
+    (of receipt), payload (JSON), fates (JSON).
     """
     settings = standing_settings(data=data)
     from punchcard.cli.lake import Format, print_rows

@@ -3,12 +3,14 @@
 import contextlib
 import datetime
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from punchcard.clock import EPOCH
 from punchcard.lake.place import Place
-from punchcard.lake.schema import LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, file_schema
+from punchcard.lake.schema import BOUNDED, LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, file_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _BLOOM_FALSE_POSITIVES = 0.001
 # Level 1 takes 1 µs an event and leaves 15 to 20 % of it; level 3 takes twice the time and gains nothing on such text.
 _ZSTD_LEVEL = 1
+_MILLIS_MAX = 253_402_300_799_999  # the end of the year 9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class DataFile:
         rows: How many events it holds.
         first_position: The lowest log position in it.
         last_position: The highest.
+        bounds: Of a file just written: least and greatest value of the `BOUNDED` columns, as Delta writes them.
     """
 
     path: str
@@ -37,14 +41,16 @@ class DataFile:
     rows: int
     first_position: int
     last_position: int
+    bounds: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict)
 
     def statistics(self) -> str:
         """What the table's log says of its content, as JSON text."""
+        bounds = {**self.bounds, "log_position": (self.first_position, self.last_position)}
         return json.dumps(
             {
                 "numRecords": self.rows,
-                "minValues": {"log_position": self.first_position},
-                "maxValues": {"log_position": self.last_position},
+                "minValues": {name: least for name, (least, _) in bounds.items()},
+                "maxValues": {name: greatest for name, (_, greatest) in bounds.items()},
                 "nullCount": {"log_position": 0},
             }
         )
@@ -70,6 +76,7 @@ class DataFileWriter:
         self._rows = 0
         self._first = self._last = 0
         self._bytes = 0
+        self._bounds: dict[str, tuple[int | datetime.date, int | datetime.date]] = {}
         self._sink = self._place.create(self._path)
         self._parquet = pyarrow.parquet.ParquetWriter(
             self._sink,
@@ -77,7 +84,7 @@ class DataFileWriter:
             compression="zstd",
             compression_level=_ZSTD_LEVEL,
             use_dictionary=list(REPETITIVE),
-            write_statistics=["received_at", "timestamp", "log_position"],
+            write_statistics=list(BOUNDED),
             bloom_filter_options={name: {"ndv": ROW_GROUP_ROWS, "fpp": _BLOOM_FALSE_POSITIVES} for name in LOOKED_UP},
         )
         return self
@@ -89,6 +96,7 @@ class DataFileWriter:
             self._first = positions[0].as_py()
         self._last = positions[-1].as_py()
         self._rows += batch.num_rows
+        self._widen(batch)
         self._parquet.write(batch, row_group_size=batch.num_rows)
 
     def __exit__(
@@ -115,7 +123,22 @@ class DataFileWriter:
             rows=self._rows,
             first_position=self._first,
             last_position=self._last,
+            bounds={
+                name: (_as_delta(least, up=False), _as_delta(greatest, up=True))
+                for name, (least, greatest) in self._bounds.items()
+            },
         )
+
+    def _widen(self, batch: "pa.RecordBatch | pa.Table") -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for name in (one for one in BOUNDED if one != "log_position"):
+            values = batch.column(name)
+            bounds = pc.min_max(values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values).as_py()
+            if bounds["min"] is not None:
+                least, greatest = self._bounds.get(name, (bounds["min"], bounds["max"]))
+                self._bounds[name] = min(least, bounds["min"]), max(greatest, bounds["max"])
 
     def _abandon(self) -> None:
         import pyarrow
@@ -127,3 +150,11 @@ class DataFileWriter:
             self._sink.close()
         with contextlib.suppress(OSError):
             self._place.remove(self._path)
+
+
+def _as_delta(value: int | datetime.date, *, up: bool) -> str:
+    """A bound as the table's log has it: ISO 8601, instants (given in microseconds) in whole milliseconds."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    millis = min(-(-value // 1000) if up else value // 1000, _MILLIS_MAX)
+    return (EPOCH + datetime.timedelta(milliseconds=millis)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

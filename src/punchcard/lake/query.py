@@ -10,6 +10,11 @@ from punchcard.lake.schema import COLUMNS, PARTITION, table_schema
 from punchcard.lake.table import LakeTable
 
 _ROWS_PER_PART = 1_000
+_DUCKDB: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 2,
+    "autoinstall_known_extensions": False,
+    "TimeZone": "UTC",  # as everything else that is printed
+}
 
 
 def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
@@ -26,7 +31,7 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
     if not table.refresh():
         raise StorageError(f"there is no lake at {place.url} yet: it begins with the first event")
     paths = [place.full(file.path) for file in table.files()]
-    with closing(duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})) as connection:
+    with closing(duckdb.connect(config=_DUCKDB)) as connection:
         try:
             connection.execute(f"CREATE VIEW events AS {_view(paths)}")
             if place.folder is not None:

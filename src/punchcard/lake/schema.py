@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTITION = "day"  # UTC day of receipt; stands in the table's log and the file's path, not in the file
+EVENT_DAY = "event_day"
 
 ROW_GROUP_ROWS = 16_384  # reading one event unpacks one group: at 1 KB an event that is some 16 MB
 ROW_GROUP_PAYLOAD_BYTES = 32 * 1024 * 1024  # events may be 32 KB each; one group is held in memory to be written
@@ -40,12 +41,14 @@ COLUMNS = (
     "source",  # slug, null if the write key was unknown
     "received_at",
     "timestamp",  # null for what is no valid event
+    EVENT_DAY,  # UTC day of the timestamp, else of receipt: a late event is in the day on which it happened
     "log_position",
     "event_index",  # place in its log record, from 0
     "payload",  # JSON text as received
     "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
 )
 LOOKED_UP = ("message_id", "user_id", "email")  # found among millions by a Bloom filter
+BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers pass over what lies outside of their bounds
 AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
 REPETITIVE = ("type", "event", "source", "fates")  # few distinct values: kept as dictionaries
 
@@ -231,12 +234,16 @@ class LakeRows:
     def to_arrow(self) -> "pa.RecordBatch":
         """The rows as an Arrow batch of `file_schema`."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        arrays = [_ARRAY_OF[name](values) for name, values in zip(COLUMNS, self._columns(), strict=True)]
-        return pa.record_batch(arrays, schema=file_schema())
+        filled = [name for name in COLUMNS if name != EVENT_DAY]
+        arrays = {name: _ARRAY_OF[name](values) for name, values in zip(filled, self._columns(), strict=True)}
+        happened = pc.coalesce(arrays["timestamp"], arrays["received_at"])
+        arrays[EVENT_DAY] = happened.cast(pa.date32())
+        return pa.record_batch([arrays[name] for name in COLUMNS], schema=file_schema())
 
     def _columns(self) -> tuple[list[Any], ...]:
-        """The lists in the order of `COLUMNS`."""
+        """The lists in the order of `COLUMNS`, but for the one that follows from others."""
         return (
             self._message_ids,
             self._types,
@@ -277,6 +284,7 @@ def file_schema() -> "pa.Schema":
     others = {
         "received_at": pa.field("received_at", instant, nullable=False),
         "timestamp": pa.field("timestamp", instant),
+        EVENT_DAY: pa.field(EVENT_DAY, pa.date32()),
         "log_position": pa.field("log_position", pa.int64(), nullable=False),
         "event_index": pa.field("event_index", pa.int32(), nullable=False),
         **{name: pa.field(name, pa.decimal128(38, 9)) for name in AMOUNTS},

@@ -8,7 +8,7 @@ from punchcard.clock import Clock, to_micros
 from punchcard.errors import StorageError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.place import Place
-from punchcard.lake.schema import PARTITION, table_schema
+from punchcard.lake.schema import BOUNDED, PARTITION, table_schema
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -23,7 +23,7 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 30 minutes",
     # How long a reader may use a list of files; also how long a checkpoint carries the names of files merged away.
     "delta.deletedFileRetentionDuration": "interval 1 hours",
-    "delta.dataSkippingStatsColumns": "log_position,received_at,timestamp",
+    "delta.dataSkippingStatsColumns": ",".join(BOUNDED),
 }
 
 

@@ -53,6 +53,7 @@ def test_every_column_holds_what_was_added() -> None:
             "source": "website",
             "received_at": NOW,
             "timestamp": NOW,
+            "event_day": NOW.date(),
             "log_position": 7,
             "event_index": 0,
             "payload": '{"a":1}',
