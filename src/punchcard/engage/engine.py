@@ -236,15 +236,10 @@ class Engine:
         facts.make_known(changes.now_known)
         reading.facts.profiles = [changes.profiles[number] for number in reading.fact_people]
         facts.add_facts(reading.facts)
-        merged = [one for some in changes.merged_traits.values() for one in some]
-        if changes.merges and changes.merged_traits:
+        if changes.merged_traits:
             among = ", ".join(str(profile) for profile in changes.merged_traits)
             facts.run(f"DELETE FROM traits WHERE profile IN ({among})")
-        standing = {(one.profile_id, one.name): one for one in (*merged, *changes.traits)}
-        facts.set_traits(
-            [(profile, name, one.value, one.computation) for (profile, name), one in standing.items()],
-            removed=[(one.profile_id, one.name) for one in changes.removed],
-        )
+        facts.set_traits([(one.profile_id, one.name, one.value, one.computation) for one in changes.changed_traits()])
 
     def _kinds(self) -> dict[str, str]:
         return {key: one.kind for key, one in self._asked.items()}
@@ -253,10 +248,9 @@ class Engine:
         """New values become traits of their people, and wait to be told."""
         at = from_micros(now)
         kinds = self._kinds()
-        profiles.set_traits(
-            work,
-            [StoredTrait(one.profile, one.key, one.value, kinds[one.key], at, "", "") for one in changes],
-        )
+        traits = [StoredTrait(one.profile, one.key, one.value, kinds[one.key], at, "", "") for one in changes]
+        profiles.keep_traits(work, traits)
+        profiles.add_history(work, traits)
         snapshot = self._current()
         queue = []
         grown: dict[str, int] = {}

@@ -166,27 +166,25 @@ class Facts:
             self.run(f"DELETE FROM people WHERE profile IN (SELECT m FROM {name})")
             self.run(f"DELETE FROM traits WHERE profile IN (SELECT m FROM {name})")
 
-    def set_traits(self, traits: Sequence[tuple[int, str, str, str]], removed: Sequence[tuple[int, str]] = ()) -> None:
-        """Set traits, (profile, name, JSON, computation), and take others away."""
+    def set_traits(self, traits: Sequence[tuple[int, str, str, str]]) -> None:
+        """Set traits: (profile, name, JSON, computation). One whose JSON is `null` is there, and has no value."""
         import pyarrow as pa
 
-        keys = [(one[0], one[1]) for one in traits] + list(removed)
-        if not keys:
+        if not traits:
             return
-        gone = pa.table({"p": [one[0] for one in keys], "n": [one[1] for one in keys]})
-        with self._as_table(gone) as name:
-            self.run(f"DELETE FROM traits USING {name} AS gone WHERE traits.profile = gone.p AND traits.name = gone.n")
-        if traits:
-            table = pa.table(
-                {
-                    "p": pa.array([one[0] for one in traits], type=pa.int64()),
-                    "n": pa.array([one[1] for one in traits], type=pa.string()),
-                    "j": pa.array([one[2] for one in traits], type=pa.string()),
-                    "c": pa.array([one[3] for one in traits], type=pa.string()),
-                }
+        table = pa.table(
+            {
+                "p": pa.array([one[0] for one in traits], type=pa.int64()),
+                "n": pa.array([one[1] for one in traits], type=pa.string()),
+                "j": pa.array([one[2] for one in traits], type=pa.string()),
+                "c": pa.array([one[3] for one in traits], type=pa.string()),
+            }
+        )
+        with self._as_table(table) as name:
+            self.run(
+                f"DELETE FROM traits USING {name} AS fresh WHERE traits.profile = fresh.p AND traits.name = fresh.n"
             )
-            with self._as_table(table) as name:
-                self.run(f"INSERT INTO traits SELECT p, n, json_extract_string(j, '$'), j, c FROM {name}")
+            self.run(f"INSERT INTO traits SELECT p, n, json_extract_string(j, '$'), j, c FROM {name}")
 
     def touch(self, profiles: Iterable[int]) -> None:
         """Let these be the people of whom `touched` asks."""

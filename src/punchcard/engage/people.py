@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
+from punchcard.engage.custom_traits import CustomTraits, kept_id
 from punchcard.engage.reading import Person
-from punchcard.profiles.identity import Known, Resolution, is_known, may_change, resolve
+from punchcard.profiles.identity import Known, Merge, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
 from punchcard.store import profiles
 from punchcard.store.profiles import MergedProfile, StoredTrait
 
 _PUBLIC_ID_CHARACTERS = 27
-_MESSAGE_ID_CHARACTERS_MAX = 128
 
 
 @dataclass
@@ -27,9 +27,9 @@ class PeopleChanges:
         made: New profiles with whether more than an anonymous id leads to them.
         now_known: Others to which more than an anonymous id leads from now on.
         merges: (profile, merged), in order.
-        traits: Custom traits with a new value.
-        removed: Custom traits that are gone.
-        merged_traits: The traits that stand after merging, before `traits` and `removed`.
+        merged_traits: All traits of those that others were merged into.
+        traits: Traits of others that were set, if only anew to what they were.
+        history: Every new value of a custom trait, in the order of the log.
         with_new_email: Profiles to which an email leads that did not before.
     """
 
@@ -39,23 +39,34 @@ class PeopleChanges:
     made: list[tuple[int, bool]] = field(default_factory=list)
     now_known: set[int] = field(default_factory=set)
     merges: list[tuple[int, int]] = field(default_factory=list)
-    traits: list[StoredTrait] = field(default_factory=list)
-    removed: list[StoredTrait] = field(default_factory=list)
     merged_traits: dict[int, list[StoredTrait]] = field(default_factory=dict)
+    traits: list[StoredTrait] = field(default_factory=list)
+    history: list[StoredTrait] = field(default_factory=list)
     with_new_email: set[int] = field(default_factory=set)
 
     def touched(self) -> set[int]:
         """Everybody of whom something is new."""
         return {*self.profiles, *self.now_known, *(profile for profile, _ in self.merges)}
 
+    def changed_traits(self) -> list[StoredTrait]:
+        """The traits that have, or may have, another value than before."""
+        changed = {(one.profile_id, one.name) for one in self.history}
+        merged = [one for some in self.merged_traits.values() for one in some]
+        return merged + [one for one in self.traits if (one.profile_id, one.name) in changed]
 
-def load_known(work: Connection, people: Collection[Person]) -> Known:
-    """What the store knows of the people of these events."""
+
+def load_known(work: Connection, people: Collection[Person], *, has_periods: bool) -> Known:
+    """What the store knows of the people of these events.
+
+    Args:
+        has_periods: True if a limit has a period: then it counts when ids came.
+    """
     ids = {one for person in people for one in person.ids}
     owners = profiles.owners_of(work, ids)
     open_ = set().union(*(may_change(person.ids, owners) for person in people))
     members = {profile: {ExternalId(*one) for one in some} for profile, some in profiles.ids_of(work, open_).items()}
-    return Known(owners=owners, members=members, merges=Counter(profiles.merges_of(work, open_)))
+    since = {ExternalId(*one): at for one, at in profiles.since_of(work, open_).items()} if has_periods else {}
+    return Known(owners=owners, members=members, since=since, merges=Counter(profiles.merges_of(work, open_)))
 
 
 def decide(work: Connection, people: list[Person], *, rules: IdentityRules, reserved: Collection[str]) -> PeopleChanges:
@@ -64,7 +75,7 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
     Args:
         reserved: Names of computed traits and audiences: no identify call changes those.
     """
-    known = load_known(work, people)
+    known = load_known(work, people, has_periods=bool(rules.periods))
     before = {profile: is_known(some, rules) for profile, some in known.members.items()}
     next_id = profiles.next_profile_id(work) - 1
 
@@ -73,7 +84,13 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
         next_id += 1
         return next_id
 
-    resolution = resolve((person.ids for person in people), known, rules=rules, new_profile=new_profile)
+    resolution = resolve(
+        (person.ids for person in people),
+        known,
+        rules=rules,
+        new_profile=new_profile,
+        received=(person.received_at for person in people),
+    )
     changes = PeopleChanges(people, resolution)
     changes.profiles = [one for one in resolution.final() if one is not None]
     changes.merges = [(one.profile, one.merged) for one in resolution.merges]
@@ -87,7 +104,7 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
     changes.with_new_email = {profile for one, (profile, _) in resolution.added.items() if one.type == EMAIL}
     # Whoever was merged may be reached at the emails of both.
     changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in gone}
-    _decide_traits(work, changes, frozenset(reserved))
+    _decide_traits(work, changes, reserved)
     return changes
 
 
@@ -112,7 +129,7 @@ def write(work: Connection, changes: PeopleChanges) -> None:
                 profile=merge.profile,
                 merged=merge.merged,
                 at=people[merge.event].received_at,
-                message_id=_kept(people[merge.event].message_id),
+                message_id=kept_id(people[merge.event].message_id),
             )
             for merge in resolution.merges
         ],
@@ -125,7 +142,7 @@ def write(work: Connection, changes: PeopleChanges) -> None:
             {
                 "profile": profile,
                 "at": person.received_at,
-                "message_id": _kept(person.message_id),
+                "message_id": kept_id(person.message_id),
                 "source": person.source,
             }
             for profile, person in last.items()
@@ -133,53 +150,29 @@ def write(work: Connection, changes: PeopleChanges) -> None:
         ],
     )
     profiles.add_conflicts(work, [_conflict_row(changes, number) for number in range(len(resolution.conflicts))])
-    profiles.set_traits(work, changes.traits)
-    profiles.remove_traits(work, changes.removed)
+    profiles.keep_traits(work, changes.traits)
+    profiles.add_history(work, changes.history)
 
 
-def _decide_traits(work: Connection, changes: PeopleChanges, reserved: frozenset[str]) -> None:
-    wanted: dict[tuple[int, str], StoredTrait] = {}
-    for profile, person in zip(changes.profiles, changes.people, strict=True):
-        for name, value in (person.traits or {}).items():
-            if name in reserved:
-                continue
-            rival = wanted.get((profile, name))
-            if rival is None or person.at >= rival.updated_at:
-                wanted[profile, name] = StoredTrait(
-                    profile, name, value, "", person.at, person.source, _kept(person.message_id)
-                )
-    standing = _standing_traits(work, changes, {profile for profile, _ in wanted})
-    for key, trait in wanted.items():
-        old = standing.get(key)
-        if old is not None and (old.updated_at > trait.updated_at or old.computation):
-            continue
-        if trait.value == "null":
-            if old is not None:
-                changes.removed.append(trait)
-        elif old is None or old.value != trait.value:
-            changes.traits.append(trait)
-
-
-def _standing_traits(
-    work: Connection, changes: PeopleChanges, profile_ids: set[int]
-) -> dict[tuple[int, str], StoredTrait]:
-    """The traits as they will stand after the merges of this run: of each the newer one."""
-    asked = profile_ids.union(*changes.merges) if changes.merges else profile_ids
-    by_profile: dict[int, dict[str, StoredTrait]] = {one: {} for one in asked}
-    for trait in profiles.traits_of(work, asked):
-        by_profile[trait.profile_id][trait.name] = trait
-    for profile, merged in changes.merges:
-        for name, trait in by_profile.pop(merged, {}).items():
-            rival = by_profile[profile].get(name)
-            if rival is None or trait.updated_at > rival.updated_at:
-                by_profile[profile][name] = trait
-    gone = {merged for _, merged in changes.merges}
-    changes.merged_traits = {
-        profile: [replace(one, profile_id=profile) for one in by_profile[profile].values()]
-        for profile, _ in changes.merges
-        if profile not in gone
-    }
-    return {(profile, name): trait for profile, some in by_profile.items() for name, trait in some.items()}
+def _decide_traits(work: Connection, changes: PeopleChanges, reserved: Collection[str]) -> None:
+    """What stands of custom traits after each event, with the merges of just that event."""
+    resolution = changes.resolution
+    calls = {number: person for number, person in enumerate(changes.people) if person.traits}
+    merges: dict[int, list[Merge]] = {}
+    for one in resolution.merges:
+        merges.setdefault(one.event, []).append(one)
+    at_event = {number: profile for number in calls if (profile := resolution.profiles[number]) is not None}
+    asked = {*at_event.values(), *(who for one in resolution.merges for who in (one.profile, one.merged))}
+    traits = CustomTraits(profiles.traits_of(work, asked), reserved=reserved)
+    for number in sorted({*calls, *merges}):
+        for one in merges.get(number, ()):
+            traits.merge(one.profile, one.merged)
+        if number in calls:
+            traits.take(at_event[number], calls[number])
+    into = profiles.final_profiles(changes.merges)
+    changes.history = [replace(one, profile_id=into.get(one.profile_id, one.profile_id)) for one in traits.history]
+    changes.merged_traits = {profile: traits.of(profile) for profile in into.values()}
+    changes.traits = [one for one in traits.fresh() if one.profile_id not in changes.merged_traits]
 
 
 def _id_row(one: ExternalId, profile: int, person: Person) -> dict[str, object]:
@@ -189,12 +182,12 @@ def _id_row(one: ExternalId, profile: int, person: Person) -> dict[str, object]:
         "profile_id": profile,
         "created_at": person.received_at,
         "source": person.source,
-        "message_id": _kept(person.message_id),
+        "message_id": kept_id(person.message_id),
     }
 
 
 def _profile_row(profile: int, person: Person, last: Person, *, known: bool) -> dict[str, object]:
-    message_id = _kept(person.message_id)
+    message_id = kept_id(person.message_id)
     return {
         "id": profile,
         "public_id": public_id(profile, message_id),
@@ -202,7 +195,7 @@ def _profile_row(profile: int, person: Person, last: Person, *, known: bool) -> 
         "updated_at": last.received_at,
         "first_message_id": message_id,
         "first_source": person.source,
-        "last_message_id": _kept(last.message_id),
+        "last_message_id": kept_id(last.message_id),
         "last_source": last.source,
         "is_known": known,
     }
@@ -218,7 +211,7 @@ def _conflict_row(changes: PeopleChanges, number: int) -> dict[str, object]:
         "kept_by": conflict.kept_by,
         "at": person.received_at,
         "source": person.source,
-        "message_id": _kept(person.message_id),
+        "message_id": kept_id(person.message_id),
         "reason": conflict.reason,
     }
 
@@ -227,7 +220,3 @@ def public_id(profile: int, message_id: str) -> str:
     """The profile's id as others see it: `use_` and 27 letters and digits."""
     digest = hashlib.sha256(f"{profile}:{message_id}".encode()).digest()
     return "use_" + base64.b64encode(digest, b"Aa").decode()[:_PUBLIC_ID_CHARACTERS]
-
-
-def _kept(message_id: str) -> str:
-    return message_id.replace("\x00", "\ufffd")[:_MESSAGE_ID_CHARACTERS_MAX]

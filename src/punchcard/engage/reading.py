@@ -40,6 +40,7 @@ class Person:
     Attributes:
         ids: The strongest first, at least one.
         at: When it happened.
+        seq: Its place in the log: see `seq_of`.
         traits: JSON text of each trait that an identify call gives; `null` takes it away.
     """
 
@@ -48,6 +49,7 @@ class Person:
     received_at: datetime
     source: str
     message_id: str
+    seq: int
     traits: dict[str, str] | None
 
 
@@ -99,7 +101,10 @@ def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:
     traits = _traits(said.traits) if kind is EventType.IDENTIFY else None
     if kind in (EventType.TRACK, EventType.PAGE, EventType.SCREEN):
         _add_fact(event, kind, said, reading)
-    reading.people.append(Person(ids, event.timestamp, event.received_at, event.source or "", event.message_id, traits))
+    seq = seq_of(event.log_position, event.event_index)
+    reading.people.append(
+        Person(ids, event.timestamp, event.received_at, event.source or "", event.message_id, seq, traits)
+    )
 
 
 def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: Reading) -> None:

@@ -11,8 +11,12 @@ The outcome depends on the order of events in the log alone, not on how they are
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import repeat
 
 from punchcard.profiles.rules import IDS_MAX, MERGES_MAX, ExternalId, IdentityRules
+
+_UNTIMED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -22,11 +26,13 @@ class Known:
     Attributes:
         owners: The profile that each id of the batch leads to, where there is one.
         members: All ids of those profiles that may get another id or be merged.
+        since: When each of these came; needed where a limit has a period.
         merges: How many profiles each of them has taken in.
     """
 
     owners: dict[tuple[str, str], int] = field(default_factory=dict)
     members: dict[int, set[ExternalId]] = field(default_factory=dict)
+    since: dict[ExternalId, datetime] = field(default_factory=dict)
     merges: Counter[int] = field(default_factory=Counter)
 
 
@@ -103,18 +109,24 @@ def is_known(ids: Iterable[ExternalId], rules: IdentityRules) -> bool:
 
 
 def resolve(
-    events: Iterable[Sequence[ExternalId]], known: Known, *, rules: IdentityRules, new_profile: Callable[[], int]
+    events: Iterable[Sequence[ExternalId]],
+    known: Known,
+    *,
+    rules: IdentityRules,
+    new_profile: Callable[[], int],
+    received: Iterable[datetime] = repeat(_UNTIMED),
 ) -> Resolution:
     """Give each event its profile, in order.
 
     Args:
         events: The ids of each event, the strongest first, as `IdReader` finds them.
+        received: When each of them was received; needed where a limit has a period.
         known: Of all these ids and of everybody that `may_change`; brought up to date.
         new_profile: Makes the number of a new profile; numbers rise.
     """
     resolver = _Resolver(known, rules, new_profile)
-    for number, ids in enumerate(events):
-        resolver.take(number, ids)
+    for number, (ids, at) in enumerate(zip(events, received, strict=False)):
+        resolver.take(number, ids, at)
     return resolver.resolution
 
 
@@ -125,7 +137,7 @@ class _Resolver:
         self._rules = rules
         self._new_profile = new_profile
 
-    def take(self, number: int, ids: Sequence[ExternalId]) -> None:
+    def take(self, number: int, ids: Sequence[ExternalId], at: datetime) -> None:
         owners = self._known.owners
         if not ids:
             self.resolution.profiles.append(None)
@@ -135,16 +147,16 @@ class _Resolver:
             self.resolution.profiles.append(strongest)  # as most events
             return
         wanted, left_out = list(ids), []
-        while (problem := self._problem(wanted)) is not None:
+        while (problem := self._problem(wanted, at)) is not None:
             left_out.append((wanted.pop(), problem))
-        profile = self._joined(wanted, number)
+        profile = self._joined(wanted, number, at)
         self.resolution.profiles.append(profile)
         for one, reason in left_out:
             if owners.get(one) != profile:
                 conflict = Conflict(profile, one, owners.get(one), number, reason)
                 self.resolution.conflicts.setdefault((profile, one), conflict)
 
-    def _problem(self, wanted: Sequence[ExternalId]) -> str | None:
+    def _problem(self, wanted: Sequence[ExternalId], at: datetime) -> str | None:
         """Why these ids cannot all be one profile's, None if they can."""
         if len(wanted) == 1:
             return None
@@ -152,17 +164,25 @@ class _Resolver:
         members = set(wanted).union(*(self._known.members[one] for one in found))
         counts: dict[str, int] = {}
         for one in members:
-            counts[one.type] = counts.get(one.type, 0) + 1
+            if self._counts(one, at):
+                counts[one.type] = counts.get(one.type, 0) + 1
         for type_, count in counts.items():
             if count > 1 and count > (limit := self._rules.limit_of(type_)):
-                return f"together they would have {count} of {type_}, at most {limit} are allowed"
+                word = self._rules.periods.get(type_, "ever")
+                per = "" if word == "ever" else f" {word}"
+                return f"together they would have {count} of {type_}{per}, at most {limit} are allowed"
         if len(members) > IDS_MAX:
             return f"together they would have {len(members)} external ids, at most {IDS_MAX} are allowed"
         if len(found) > 1 and sum(self._known.merges[one] for one in found) + len(found) - 1 > MERGES_MAX:
             return f"a profile takes in at most {MERGES_MAX} others"
         return None
 
-    def _joined(self, wanted: Sequence[ExternalId], number: int) -> int:
+    def _counts(self, one: ExternalId, at: datetime) -> bool:
+        """Whether an id counts towards the limit of its type at a moment."""
+        period = self._rules.period_of(one.type)
+        return period is None or one not in self._known.since or at - self._known.since[one] < period
+
+    def _joined(self, wanted: Sequence[ExternalId], number: int, at: datetime) -> int:
         known = self._known
         found = sorted({known.owners[one] for one in wanted if one in known.owners})
         if found:
@@ -184,6 +204,7 @@ class _Resolver:
             if one not in known.owners:
                 known.owners[one] = profile
                 known.members[profile].add(one)
+                known.since[one] = at
                 self.resolution.added[one] = (profile, number)
         return profile
 

@@ -1,7 +1,9 @@
 """The rules of identity resolution: which external ids count, how much, and how many of them a profile may have."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 USER_ID: Final = "user_id"
@@ -13,6 +15,14 @@ MERGES_MAX: Final = 100
 
 IDS_MAX: Final = 1_000
 """How many external ids one profile may have."""
+
+PERIODS: Final[Mapping[str, timedelta | None]] = {
+    "ever": None,
+    "annually": timedelta(days=365),
+    "monthly": timedelta(days=30),
+    "weekly": timedelta(days=7),
+}
+"""For how long an id counts towards its type's limit, by the words that Segment has for it."""
 
 
 class ExternalId(NamedTuple):
@@ -30,6 +40,7 @@ class IdentityRules:
         priority: Types that come first, the strongest at the front; all others follow by alphabet.
         limits: How many ids of a type a profile may have.
         limit: The same for every other type.
+        periods: For types whose ids count towards the limit only for a while after they came: a key of `PERIODS`.
         blocked: Values that are nobody's: exact ones, and patterns between slashes.
         properties: Further places of ids: type of id by path, such as `{"phone": "traits.phone"}`.
     """
@@ -37,12 +48,17 @@ class IdentityRules:
     priority: tuple[str, ...] = (USER_ID, EMAIL)
     limits: dict[str, int] = field(default_factory=lambda: {USER_ID: 1})
     limit: int = 5
+    periods: dict[str, str] = field(default_factory=dict)
     blocked: tuple[str, ...] = ("/^[0\\-]*$/", "-1", "null", "anonymous", "undefined")
     properties: dict[str, str] = field(default_factory=dict)
 
     def limit_of(self, type_: str) -> int:
         """How many ids of the type a profile may have."""
         return self.limits.get(type_, self.limit)
+
+    def period_of(self, type_: str) -> timedelta | None:
+        """For how long an id of the type counts towards its limit, None for ever."""
+        return PERIODS[self.periods.get(type_, "ever")]
 
     def names_person(self, type_: str) -> bool:
         """True if an id of the type tells who somebody is, and not just which device or browser it was."""

@@ -135,8 +135,9 @@ def external_ids_of(work: Connection, profile_id: int) -> list[StoredExternalId]
 
 
 def traits_by_name(work: Connection, profile_id: int, names: Collection[str] | None = None) -> list[StoredTrait]:
-    """The traits of a profile by name."""
-    return sorted(traits_of(work, [profile_id], names), key=lambda one: one.name)
+    """The traits of a profile by name, without those that were taken away."""
+    found = (one for one in traits_of(work, [profile_id], names) if one.computation or one.value != "null")
+    return sorted(found, key=lambda one: one.name)
 
 
 def history_of(work: Connection, profile_id: int, *, limit: int) -> list[TraitChange]:

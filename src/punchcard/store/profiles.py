@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.bulk import execute_many
@@ -33,8 +33,10 @@ class StoredTrait:
     """One trait of a profile as it stands.
 
     Attributes:
-        value: JSON text.
+        value: JSON text; `null` for a custom trait that was taken away, or a computed one without a value any more.
         computation: `audience`, `computed_trait`, or "" for a custom one.
+        updated_at: When that happened of which the value is.
+        seq: Place in the log of the event that gave it; 0 for a computed one.
     """
 
     profile_id: int
@@ -44,6 +46,7 @@ class StoredTrait:
     updated_at: datetime
     source: str
     message_id: str
+    seq: int = 0
 
 
 def chunks(values: Collection[_T], size: int = _PER_QUERY) -> Iterator[list[_T]]:
@@ -83,6 +86,16 @@ def ids_of(work: Connection, profile_ids: Collection[int]) -> dict[int, set[tupl
         )
         for profile_id, type_, value in work.execute(rows):
             found[profile_id].add((type_, value))
+    return found
+
+
+def since_of(work: Connection, profile_ids: Collection[int]) -> dict[tuple[str, str], datetime]:
+    """When each external id of these profiles came."""
+    found: dict[tuple[str, str], datetime] = {}
+    columns = (external_ids.c.type, external_ids.c.value, external_ids.c.created_at)
+    for some in chunks(profile_ids):
+        rows = select(*columns).where(external_ids.c.profile_id.in_(some))
+        found.update({(row.type, row.value): row.created_at for row in work.execute(rows)})
     return found
 
 
@@ -254,25 +267,19 @@ def traits_of(
     return found
 
 
-def set_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
-    """Give profiles these traits, each in the place of the one that stands; their history grows."""
-    if not traits:
-        return
+def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
+    """Let these traits stand, each in the place of the one that stands."""
     added = _insert(work)(profile_traits)
+    columns = ("value", "computation", "updated_at", "source", "message_id", "seq")
     changed = added.on_conflict_do_update(
-        index_elements=["profile_id", "name"],
-        set_={name: added.excluded[name] for name in ("value", "computation", "updated_at", "source", "message_id")},
+        index_elements=["profile_id", "name"], set_={name: added.excluded[name] for name in columns}
     )
     execute_many(work, changed, [_values(one) for one in traits])
-    execute_many(work, insert(profile_trait_changes), [_change(one, one.value) for one in traits])
 
 
-def remove_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
-    """Take traits away; their history says when."""
-    for some in chunks(traits):
-        keys = [(one.profile_id, one.name) for one in some]
-        work.execute(delete(profile_traits).where(tuple_(profile_traits.c.profile_id, profile_traits.c.name).in_(keys)))
-    execute_many(work, insert(profile_trait_changes), [_change(one, None) for one in traits])
+def add_history(work: Connection, traits: Sequence[StoredTrait]) -> None:
+    """Note what traits have become, oldest first."""
+    execute_many(work, insert(profile_trait_changes), [_change(one) for one in traits])
 
 
 def leave_as_custom(work: Connection, name: str) -> None:
@@ -284,11 +291,11 @@ def _values(one: StoredTrait) -> dict[str, Any]:
     return {name: getattr(one, name) for name in StoredTrait.__slots__}
 
 
-def _change(one: StoredTrait, value: str | None) -> dict[str, Any]:
+def _change(one: StoredTrait) -> dict[str, Any]:
     return {
         "profile_id": one.profile_id,
         "name": one.name,
-        "value": value,
+        "value": one.value if one.value != "null" or one.computation else None,
         "computation": one.computation,
         "at": one.updated_at,
         "message_id": one.message_id,
@@ -296,4 +303,4 @@ def _change(one: StoredTrait, value: str | None) -> dict[str, Any]:
 
 
 def _trait(row: Row[Any]) -> StoredTrait:
-    return StoredTrait(row.profile_id, row.name, row.value, row.computation, row.updated_at, row.source, row.message_id)
+    return StoredTrait(**row._mapping)

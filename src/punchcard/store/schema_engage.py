@@ -70,11 +70,12 @@ profile_traits = Table(  # custom traits, computed traits and audiences as they 
     metadata,
     Column("profile_id", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String(256), primary_key=True),
-    Column("value", Text, nullable=False),  # JSON
+    Column("value", Text, nullable=False),  # JSON; null: taken away, kept so that an older call does not bring it back
     Column("computation", String(16), nullable=False),  # audience, computed_trait, or "" for a custom one
     Column("updated_at", Instant, nullable=False),
     Column("source", String(128), nullable=False),
     Column("message_id", String(128), nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default=text("0")),  # place in the log of what gave it
 )
 Index("ix_profile_traits_name", profile_traits.c.name, profile_traits.c.profile_id)
 

@@ -101,13 +101,14 @@ def _read(root: TableReader) -> Workspace:
 
 
 def _identity(table: TableReader) -> IdentityRules:
-    table.only("priority", "limits", "limit", "blocked", "properties")
+    table.only("priority", "limits", "limit", "periods", "blocked", "properties")
     standard = IdentityRules()
-    limits, properties = table.table("limits"), table.table("properties")
+    limits, periods, properties = table.table("limits"), table.table("periods"), table.table("properties")
     return IdentityRules(
         priority=table.texts("priority") if table.has("priority") else standard.priority,
         limits={**standard.limits, **{type_: limits.number(type_, default=1) for type_ in limits.names()}},
         limit=table.number("limit", default=standard.limit),
+        periods={type_: periods.text(type_) for type_ in periods.names()},
         blocked=table.texts("blocked") if table.has("blocked") else standard.blocked,
         properties={type_: properties.text(type_) for type_ in properties.names()},
     )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from punchcard.profiles.rules import ANONYMOUS_ID, IDS_MAX, USER_ID, IdentityRules, is_pattern
+from punchcard.profiles.rules import ANONYMOUS_ID, IDS_MAX, PERIODS, USER_ID, IdentityRules, is_pattern
 from punchcard.workspace.problems import KeyPath, Problem
 
 _TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
@@ -22,6 +22,11 @@ def identity_problems(rules: IdentityRules) -> Iterator[Problem]:
         yield from _type_problems(path, type_)
         yield from _limit_problems(path, limit)
     yield from _limit_problems(("identity", "limit"), rules.limit)
+    for type_, period in rules.periods.items():
+        path = ("identity", "periods", type_)
+        yield from _type_problems(path, type_)
+        if period not in PERIODS:
+            yield Problem(path=path, message=f'"{period}" is no period; there are {", ".join(PERIODS)}')
     yield from _blocked_problems(rules.blocked)
     for type_, place in rules.properties.items():
         path = ("identity", "properties", type_)

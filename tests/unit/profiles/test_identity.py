@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from punchcard.profiles.identity import Known, may_change, resolve
 from punchcard.profiles.rules import ExternalId, IdentityRules
 
 RULES = IdentityRules()
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+BY_WEEK = IdentityRules(limits={"user_id": 1, "email": 2, "anonymous_id": 1}, periods={"email": "weekly"})
 
 
 def ids(**given: str) -> tuple[ExternalId, ...]:
@@ -29,15 +32,18 @@ class People:
         self.profiles: list[int | None] = []
         self.conflicts: set[tuple[int, ExternalId]] = set()
         self.into: dict[int, int] = {}
+        self.since: dict[ExternalId, datetime] = {}
 
-    def take(self, events) -> None:
-        known = Known(merges=self.merged)
+    def take(self, events, *, days=None) -> None:
+        known = Known(merges=self.merged, since=dict(self.since))
+        received = [BEGIN + timedelta(days=one) for one in days or [0] * len(events)]
         for event in events:
             known.owners.update({one: self.owners[one] for one in event if one in self.owners})
         for event in events:
             for profile in may_change(event, known.owners):
                 known.members[profile] = {one for one, owner in self.owners.items() if owner == profile}
-        found = resolve(events, known, rules=self.rules, new_profile=lambda: next(self.newest))
+        found = resolve(events, known, rules=self.rules, new_profile=lambda: next(self.newest), received=received)
+        self.since.update(known.since)
         for merge in found.merges:
             self.into[merge.merged] = merge.profile
             for one, owner in self.owners.items():
@@ -99,6 +105,14 @@ def test_a_profile_has_five_emails_at_most():
     assert len(people.conflicts) == 2
 
 
+def test_a_limit_of_a_week_lets_another_in_when_the_week_is_over():
+    people = People(BY_WEEK)
+    visits = [ids(user_id="ann", email=f"{number}@example.com") for number in range(4)]
+    people.take(visits, days=[0, 1, 6.9, 7])
+    assert people.conflicts == {(1, ExternalId("email", "2@example.com"))}
+    assert people.owners[ExternalId("email", "3@example.com")] == 1
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_merges_come_to_the_same_people_in_every_order(order):
     events = [
@@ -120,13 +134,15 @@ some_ids = st.dictionaries(
 ).map(lambda given: ids(**given))
 
 
+@pytest.mark.parametrize("rules", [RULES, BY_WEEK], ids=["ever", "weekly"])
 @given(events=st.lists(some_ids, max_size=25), cuts=st.lists(st.integers(0, 25), max_size=4))
-def test_it_makes_no_difference_how_the_log_is_cut_into_batches(events, cuts):
-    whole, cut = People(), People()
-    whole.take(events)
+def test_it_makes_no_difference_how_the_log_is_cut_into_batches(rules, events, cuts):
+    whole, cut = People(rules), People(rules)
+    days = [2 * number for number in range(len(events))]
+    whole.take(events, days=days)
     borders = sorted({0, len(events), *(one for one in cuts if one < len(events))})
     for begin, end in itertools.pairwise(borders):
-        cut.take(events[begin:end])
+        cut.take(events[begin:end], days=days[begin:end])
     assert cut.owners == whole.owners
     final = [cut.owners[event[0]] for event in events]
     assert final == [whole.owners[event[0]] for event in events]

@@ -339,6 +339,7 @@ IDENTITY = """\
 priority = ["user_id", "member_id"]
 limits = { email = 3 }
 limit = 20
+periods = { email = "monthly" }
 blocked = ["none", "/^0+$/"]
 properties = { member_id = "traits.memberId" }
 """
@@ -349,6 +350,7 @@ def test_rules_of_identity_are_read_and_what_is_left_out_is_the_default() -> Non
         priority=("user_id", "member_id"),
         limits={"user_id": 1, "email": 3},
         limit=20,
+        periods={"email": "monthly"},
         blocked=("none", "/^0+$/"),
         properties={"member_id": "traits.memberId"},
     )
@@ -361,10 +363,11 @@ def test_rules_of_identity_are_read_and_what_is_left_out_is_the_default() -> Non
         pytest.param('"member_id"]', '"Member Id"]', '2: identity.priority: "Member Id" is no type of id', id="type"),
         pytest.param('"member_id"]', '"user_id"]', '2: identity.priority: "user_id" is listed twice', id="twice"),
         pytest.param("email = 3", "email = 0", "3: identity.limits.email: must be between 1 and 1000", id="limit"),
+        pytest.param('"monthly"', '"daily"', '5: identity.periods.email: "daily" is no period', id="period"),
         pytest.param("email = 3", "email = true", "3: identity.limits.email: must be a number", id="limit's type"),
         pytest.param("limit = 20", "limit = -1", "4: identity.limit: must be between 1 and 1000", id="other limit"),
-        pytest.param('"/^0+$/"', '"/^(0$/"', "5: identity.blocked[1]: /^(0$/ is not a regular", id="pattern"),
-        pytest.param('"none"', '""', "5: identity.blocked[0]: must not be empty", id="empty value"),
+        pytest.param('"/^0+$/"', '"/^(0$/"', "6: identity.blocked[1]: /^(0$/ is not a regular", id="pattern"),
+        pytest.param('"none"', '""', "6: identity.blocked[0]: must not be empty", id="empty value"),
         pytest.param("traits.memberId", "memberId", '"memberId" is no place of an event', id="place"),
         pytest.param("{ member_id", "{ user_id", "user_id has its own place in every event", id="own place"),
         pytest.param(

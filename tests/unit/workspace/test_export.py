@@ -37,6 +37,7 @@ identities = st.builds(
     priority=st.lists(types, max_size=3, unique=True).map(tuple),
     limits=st.dictionaries(types, limits, max_size=2),
     limit=limits,
+    periods=st.dictionaries(types, st.sampled_from(["ever", "annually", "monthly", "weekly"]), max_size=2),
     blocked=st.lists(names | st.sampled_from(["/^x+$/", "/"]), max_size=3).map(tuple),
     properties=st.dictionaries(
         types.filter(lambda one: one not in ("user_id", "anonymous_id")),
