@@ -27,6 +27,9 @@ AUDIENCES = [
     "event('A').expires_after(12 hours).count() >= 2",
     "event('A').where( property('sku').starts_with('a') OR property('sku').ends_with('b') ).count() >= 1",
     "event('A').sources('web').unique(property('sku')).count() >= 2",
+    "event('A').where( property('items.$.sku') = 'b' AND property('items.$.n') > 1 ).count() >= 1",
+    "event('A').where( NOT ( property('items.$.sku') = 'b' ) OR property('items.$.n').absent() ).count() >= 2",
+    "event('A').where( property('tags.$').contains('x') OR property('tags.$') = 2 ).count() >= 1",
 ]
 TRAITS = [
     "event('A').count()",
@@ -58,6 +61,9 @@ def both(spark, tmp_path_factory):
         properties = {"revenue": chance.choice([1, 9.99, "5.5", "x"]), "sku": chance.choice(["a", "b", "ab"])}
         if chance.random() < 0.5:
             properties["n"] = {"m": chance.randrange(3)}
+            items = [{"sku": chance.choice("ab"), "n": number} for number in range(chance.randrange(3))]
+            properties["items"] = chance.choice([items, [*items, {}], {"sku": "b"}, "b"])
+            properties["tags"] = chance.choice([["x"], [1, 2], ["it's x"], {"a": "x"}, "x"])
         rows.properties.append(json.dumps(properties, separators=(",", ":")).encode())
         rows.contexts.append(b"{}")
     facts.add_facts(rows)

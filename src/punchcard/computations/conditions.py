@@ -1,6 +1,5 @@
 """One comparison as SQL that is true or false, never null."""
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -21,16 +20,18 @@ from punchcard.computations.model import (
     Property,
     Reducer,
     Trait,
+    parts_of,
 )
 
 NUMBER_TEXT: Final = r"^[+-]?[0-9]{1,29}([.][0-9]+)?([eE][+-]?[0-9]{1,2})?$"
 """Texts that are numbers; numbers themselves are such texts too."""
 ZONED_TEXT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
 """Texts that are instants: ISO 8601 with a zone."""
+ENTRY: Final = "entry"
+"""What the entry of a list is called while a comparison looks at it."""
 HOT: Final = frozenset({"revenue", "value", "total"})
 """Properties that the facts hold as decimals already."""
 _SIGN_OF: Final = {operator: sign for sign, operator in SIGNS.items()}
-_UNESCAPED_DOT: Final = re.compile(r"(?<!\\)\.")
 _NUMERIC: Final = OF_NUMBERS | {Reducer.COUNT, Reducer.UNIQUE_COUNT}
 
 
@@ -53,7 +54,12 @@ class Scope:
 
 def comparison_of(one: Comparison, scope: Scope, *, now: int) -> str:
     """The comparison as SQL."""
-    return f"COALESCE({_compared(one, scope, now)}, FALSE)"
+    found = f"COALESCE({_compared(one, scope, now)}, FALSE)"
+    if not isinstance(one.left, Property | Context) or (list_path := one.left.list_path) is None:
+        return found
+    table = scope.parent if isinstance(one.left, Property) and one.left.of_parent else scope.table
+    entries = f"JSON_EXTRACT({_column(one.left, table)}, {text_of(_json_path(list_path) + '[*]')})"
+    return f"COALESCE(ARRAY_LENGTH(LIST_FILTER({entries}, lambda {ENTRY}: {found})) > 0, FALSE)"
 
 
 def text_of(value: str) -> str:
@@ -62,7 +68,9 @@ def text_of(value: str) -> str:
 
 
 def path_of(of: Property | Context, table: str) -> str:
-    """A property's text: a string's content, else its JSON."""
+    """A property's text: a string's content, else its JSON. Of a list's entries: the one that is looked at."""
+    if of.list_path is not None:
+        return f"JSON_EXTRACT_STRING({ENTRY}, {text_of(_json_path(of.path_in_entry))})"
     return f"JSON_EXTRACT_STRING({_column(of, table)}, {text_of(_json_path(of.path))})"
 
 
@@ -88,7 +96,7 @@ def _column(of: Property | Context, table: str) -> str:
 
 
 def _json_path(path: str) -> str:
-    return "$" + "".join(f'."{part}"' for part in (one.replace("\\.", ".") for one in _UNESCAPED_DOT.split(path)))
+    return "$" + "".join(f'."{part}"' for part in parts_of(path))
 
 
 def _compared(one: Comparison, scope: Scope, now: int) -> str:

@@ -4,6 +4,7 @@
 "at_least", "right": [{"kind": "literal", "value": 1}]}` is `event('Order Completed').count() >= 1`.
 """
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
@@ -20,6 +21,8 @@ MICROS: Final = {
 """Microseconds of each unit of time."""
 
 DAY_MICROS: Final = MICROS["day"]
+_UNESCAPED_DOT: Final = re.compile(r"(?<!\\)\.")
+_ENTRIES: Final = re.compile(r"(?<!\\)\.\$(?:\.|$)")
 
 
 class Operator(StrEnum):
@@ -123,17 +126,32 @@ class LiteralValue(_Part, frozen=True, tag="literal"):
         return ("true" if self.value else "false") if isinstance(self.value, bool) else str(self.value)
 
 
-class Property(_Part, frozen=True, tag="property"):
-    """A property of the event, `a.b` for a member inside; of the parent event in a funnel if so said."""
+class _Member(_Part, frozen=True):
+    """A member of what an event brought: `a.b` for one inside another, `a.$.b` for the `b` of any entry of a list."""
 
     path: str
+
+    @property
+    def list_path(self) -> str | None:
+        """The path of the list whose entries are looked at, None if it is none's."""
+        found = _ENTRIES.search(self.path)
+        return None if found is None else self.path[: found.start()]
+
+    @property
+    def path_in_entry(self) -> str:
+        """The path inside an entry, "" for the entry itself."""
+        found = _ENTRIES.search(self.path)
+        return self.path if found is None else self.path[found.end() :]
+
+
+class Property(_Member, frozen=True, tag="property"):
+    """A property of the event; of the parent event in a funnel if so said."""
+
     of_parent: bool = False
 
 
-class Context(_Part, frozen=True, tag="context"):
+class Context(_Member, frozen=True, tag="context"):
     """A member of the event's context, such as `page.url`."""
-
-    path: str
 
 
 class Trait(_Part, frozen=True, tag="trait"):
@@ -201,6 +219,11 @@ class Or(_Part, frozen=True, tag="or"):
 Condition = Comparison | Not | And | Or
 Definition = Comparison | Not | And | Or | Events
 """A condition for an audience, events reduced to a value for a computed trait."""
+
+
+def parts_of(path: str) -> list[str]:
+    """The names that a path leads through; a dot with a backslash before it is part of a name."""
+    return [one.replace("\\.", ".") for one in _UNESCAPED_DOT.split(path)] if path else []
 
 
 def all_events(part: Definition) -> Iterator[Events]:

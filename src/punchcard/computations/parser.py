@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -43,6 +43,7 @@ _NOT_HERE: Final = {
     "literal": "a literal stands only on the right of a comparison",
 }
 _Left = Events | Trait | Property | Context
+_Of = TypeVar("_Of", Property, Context, Property | Context)
 
 
 def parse_audience(text: str) -> Condition:
@@ -195,16 +196,14 @@ class _Parser(TokenReader):
             of_parent = True
             if self._in_where < 2 or word.value != "property":  # the parent's where, and its child's
                 raise self.error("`parent:` stands in the where of a funnel's second event")
-        path = self._path()
+        path = self.path()
         self.expect(")")
         return Context(path) if word.value == "context" else Property(path, of_parent)
 
-    def _path(self) -> str:
-        at = self.next
-        path = self.text_value()
-        if not path or path.startswith(".") or path.endswith(".") or ".." in path:
-            raise self.error("the name of a property is expected, `a.b` for a member inside", at=at)
-        return path
+    def _no_entry(self, found: _Of, *, at: Token) -> _Of:
+        if found.list_path is not None:
+            raise self.error("`$`, any entry of a list, stands on the left of a comparison in where( … )", at=at)
+        return found
 
     def _events(self) -> Events:
         self.expect("(")
@@ -303,7 +302,7 @@ class _Parser(TokenReader):
             if word.kind != NAME or word.value not in ("property", "context"):
                 raise self.error(f"`{reducer}` needs property(…): {reducer}(property('revenue'))", at=word)
             self._in_where, outside = max(self._in_where, 1), self._in_where
-            given["of"] = self._property(word)
+            given["of"] = self._no_entry(self._property(word), at=word)
             self._in_where = outside
             if reducer is Reducer.MODE and self.is_sign(","):
                 self.take()
@@ -356,7 +355,7 @@ class _Parser(TokenReader):
         if token.kind == NAME and token.value in ("property", "trait"):
             found_there = self._primary()
             if isinstance(found_there, Property | Trait):
-                return found_there
+                return found_there if isinstance(found_there, Trait) else self._no_entry(found_there, at=token)
         raise self.error("a 'text', a number, true, false, property(…) or trait(…) is expected")
 
     def _number(self, token: Token) -> int | float:

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from punchcard.computations.errors import DefinitionError
-from punchcard.computations.model import Duration
+from punchcard.computations.model import Duration, parts_of
 from punchcard.computations.tokens import END, NAME, NUMBER, TEXT, Token, tokens_of
 
 DEFINITION_BYTES_MAX: Final = 16 * 1024
@@ -63,6 +63,17 @@ class TokenReader:
         if self.next.kind != TEXT:
             raise self.error("a text in quotes is expected")
         return self.take().value
+
+    def path(self) -> str:
+        """Read the path of a property, in quotes."""
+        at = self.next
+        path = self.text_value()
+        if not path or path.startswith(".") or path.endswith(".") or ".." in path:
+            raise self.error("the name of a property is expected, `a.b` for a member inside", at=at)
+        names = parts_of(path)
+        if names[0] == "$" or names.count("$") > 1:
+            raise self.error("`$` is any entry of one list, behind the list's name: products.$.sku", at=at)
+        return path
 
     def is_sign(self, sign: str) -> bool:
         """True if this sign comes next."""

@@ -12,12 +12,13 @@ The answer has a row for each person for whom some definition holds or has a val
 … for each definition; a condition's is true or false, a value's is null if there is none.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from punchcard.computations.absence import is_empty_without_events
-from punchcard.computations.conditions import Scope, comparison_of, json_text, number_of, path_of, text_of
+from punchcard.computations.conditions import ENTRY, Scope, comparison_of, json_text, number_of, path_of, text_of
 from punchcard.computations.model import (
     COUNTING,
     And,
@@ -37,6 +38,8 @@ from punchcard.computations.model import (
 
 # What comes first: by time, then by the log. One number is compared faster than two; Spark has none that wide.
 _ORDER: Final = "CAST({0}happened AS HUGEINT) * 4503599627370496 + {0}seq"
+# Spark gives a list's entries as one text.
+_ENTRIES_IN_SPARK: Final = re.compile(r"GET_JSON_OBJECT\(([^,()]+), '((?:[^']|\\')*)\[\*\]'\)")
 _ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"
 
 
@@ -69,8 +72,10 @@ def spark_statement(questions: Sequence[Question], *, now: int) -> str:
     import sqlglot
 
     written = _Compiler(now, only_touched=False, order=_ORDER_OF_SPARK).statement(questions)
+    found = sqlglot.transpile(written, read="duckdb", write="spark")[0]
+    found = _ENTRIES_IN_SPARK.sub(r"FROM_JSON(GET_JSON_OBJECT(\1, '\2'), 'ARRAY<STRING>')", found)
     return (
-        sqlglot.transpile(written, read="duckdb", write="spark")[0]
+        found.replace(f"GET_JSON_OBJECT({ENTRY}, '$')", ENTRY)
         .replace("EPOCH_US(", "UNIX_MICROS(")
         .replace("TIMESTAMPTZ", "TIMESTAMP")
     )

@@ -38,6 +38,7 @@ _durations = st.builds(Duration, st.sampled_from([1, 6, 12, 24, 36]), st.just("h
 HOURS = (-96, -73, -72, -48, -47, -36, -24, -13, -12, -7, -6, -1, 0, 1)
 _properties = st.builds(Property, st.sampled_from(PATHS))
 _values: Any = _properties | _properties | st.builds(Context, st.sampled_from(["page.url", "n"]))
+_entries = st.builds(Property, st.sampled_from(["items.$.sku", "items.$.n", "tags.$"]))
 _traits = st.builds(Trait, st.sampled_from(TRAITS))
 
 
@@ -102,7 +103,7 @@ def events(draw: st.DrawFn, *, is_child: bool = False) -> Events:
 
 def wheres(*, is_child: bool) -> st.SearchStrategy[Condition]:
     """Which events; a parent's may ask for what followed."""
-    plain = comparisons(_values, parent=is_child) | comparisons(_traits)
+    plain = comparisons(_values, parent=is_child) | comparisons(_entries) | comparisons(_traits)
     if not is_child:
         plain |= comparisons(events(is_child=True))
     return _joined(plain, size=2)
@@ -136,11 +137,14 @@ def properties() -> st.SearchStrategy[dict[str, Any]]:
     when = st.sampled_from(
         ["2026-03-08T01:30:00-08:00", "2026-03-08T23:59:00Z", "2026-03-07", "2026-03-09T00:30+09:00"]
     )
+    items = st.just("a") | st.fixed_dictionaries({}, optional={"sku": st.sampled_from(["a", "b", None]), "n": value})
     return st.fixed_dictionaries(
         {"revenue": st.sampled_from([1, 5, 9.99, 50, "9.99", "a", None, -3]), "sku": st.sampled_from(["a", "b"])},
         optional={
             "n": value,
             "a": st.fixed_dictionaries({}, optional={"b": value}),
             "when": when,
+            "items": st.lists(items, max_size=3) | st.just("a"),
+            "tags": st.lists(value, max_size=3) | st.just({"a": "b"}),
         },
     )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import msgspec
+
 from punchcard.computations.model import (
     And,
     Comparison,
@@ -78,8 +80,20 @@ def _holds(condition: Condition, person: Person, now: int, *, event: Happened | 
 
 
 def _compares(one: Comparison, person: Person, now: int, event: Happened | None, parent: Happened | None) -> bool:
-    left = _value(one.left, person, now, event, parent)
     right = [_value(item, person, now, event, parent) for item in one.right]
+    if isinstance(one.left, Property | Context) and "$" in (names := one.left.path.split(".")):
+        place = names.index("$")
+        of_list = msgspec.structs.replace(one.left, path=".".join(names[:place]))
+        entries = _value(of_list, person, now, event, parent)
+        if not isinstance(entries, list):
+            return False
+        inside = ".".join(names[place + 1 :])
+        found = [_inside(entry, inside) if inside else entry for entry in entries]
+        return any(_compares_value(one, left, right, now) for left in found)
+    return _compares_value(one, _value(one.left, person, now, event, parent), right, now)
+
+
+def _compares_value(one: Comparison, left: object, right: Sequence[object], now: int) -> bool:
     text = _text(left)
     match one.operator:
         case Operator.EXISTS:
@@ -236,8 +250,8 @@ def _last_session(found: list[Happened], length: int, now: int) -> list[Happened
     return session[::-1]
 
 
-def _inside(members: Mapping[str, object], path: str) -> object:
-    value: object = members
+def _inside(members: object, path: str) -> object:
+    value = members
     for part in re.split(r"(?<!\\)\.", path):
         if not isinstance(value, Mapping):
             return None

@@ -21,6 +21,7 @@ from punchcard.computations.printer import to_text
         "event('A').max(property('name') as string).starts_with('it\\'s')",
         "trait('seen').within_last(7 days) OR trait('seen').before_date('2026-01-31')",
         "event('A').where( property('a\\\\.b').one_of('x', 'y') ).count() < 3",
+        "event('A').where( NOT ( property('products.$.sku') = 'tea' ) AND property('tags.$').exists() ).count() < 3",
     ],
 )
 def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
@@ -44,6 +45,9 @@ def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
         ("event('A').within(3 weeks).count() = 1", 20, "7 days"),
         ("event('A').between(10 days, 7 days).count() = 1", 11, "the nearer border comes first"),
         ("event('A').within(parent: 1 day).count() = 1", 18, "`parent:` stands in the where of another event"),
+        ("event('A').sum(property('products.$.price')) > 1", 15, "left of a comparison"),
+        ("event('A').where( property('a') = property('b.$') ).count() > 1", 34, "left of a comparison"),
+        ("event('A').where( property('a.$.b.$') = 1 ).count() > 1", 27, "any entry of one list"),
         ("trait('x').before_date('soon')", 11, "a date is expected"),
         ("entity('x') = 1", 0, "linked entities"),
         ("trait('x') = 1 trait('y') = 1", 15, "`AND`, `OR`"),
