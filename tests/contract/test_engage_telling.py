@@ -1,7 +1,7 @@
 """What destinations are told of people: every change once, nothing that was taken back, whatever crashes in between."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -316,6 +316,28 @@ def test_while_events_of_before_are_read_it_says_how_far_it_is(tmp_path, sqlite_
     assert (state.status, state.detail, state.size) == ("Live", "", 8)
     world.crash()
     store.close()
+
+
+@pytest.mark.parametrize("loses_facts", [False, True], ids=["running", "facts lost"])
+def test_what_the_lake_has_dropped_counts_no_more(telling, loses_facts):
+    telling.audience(definition="event('Order Completed').count() >= 2")
+    telling.order("ann")
+    telling.order("bea")
+    telling.world.advance(days=2)
+    telling.order("ann")
+    telling.order("bea")
+    telling.settle()
+    telling.world.advance(days=2)
+    telling.order("bea")
+    assert telling.world.writer.drop_before(BEGIN.date() + timedelta(days=2)) == 2
+    if loses_facts:
+        telling.world.crash(loses_facts=True)
+    telling.settle()
+    assert telling.told()[2:] == [("ann@example.com", False)]
+    telling.world.writer.drop_before(BEGIN.date() + timedelta(days=9))
+    telling.settle()
+    assert telling.told()[3:] == [("bea@example.com", False)]
+    assert telling.world.engine.check() == 0
 
 
 def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):

@@ -93,6 +93,7 @@ class Engine:
         self._telemetry = EngageTelemetry()
         self._seen: Snapshot | None = None
         self._asked: dict[str, Asked] = {}
+        self._first = 0  # the log position before which nothing counts
         with store.reading() as work:
             self._position = position_of(work, POSITION)
             self._stamp = position_of(work, STAMP)
@@ -132,17 +133,21 @@ class Engine:
         touched = changes.touched()
         live = [] if has_more or self._is_behind else self._live()
         due = set() if not live else touched_by_time(self._facts, live, begin=self._computed_at, end=now)
+        # What the lake has dropped counts no more: else the next restart would change answers.
+        first = self._lake.first_position()
+        due |= self._facts.people_before(first) if first > self._first else set()
         if events or due:
             self._is_behind = self._is_behind or has_more
             if has_more:
                 self._tell_progress(through)
-            self._commit(reading, changes, live, touched | due, now=now, through=through)
+            self._commit(reading, changes, live, touched | due, now=now, first=first, through=through)
             received = events[-1].received_at if events else None
             self._telemetry.step_taken(
                 events=len(events),
                 seconds=self._clock.monotonic() - begun,
                 latency_seconds=None if received is None else (self._clock.now() - received).total_seconds(),
             )
+        self._first = first
         if has_more:
             return True
         whole = self._computed_in_full(live, now)
@@ -204,11 +209,14 @@ class Engine:
         touched: set[int],
         *,
         now: int,
+        first: int,
         through: int,
     ) -> None:
         """Bring facts and store from one state to the next."""
         facts = self._facts
         with facts.unit_of_work():
+            if first > self._first:
+                facts.forget_before(first)
             self._add_people(reading, changes)
             computed: list[Change] = []
             if live and touched:

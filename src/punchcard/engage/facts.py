@@ -192,6 +192,14 @@ class Facts:
         with self._numbers(profiles) as name:
             self.run(f"INSERT INTO touched SELECT n FROM {name}")
 
+    def people_before(self, position: int) -> set[int]:
+        """Everybody who has events before a log position."""
+        return {row[0] for row in self.rows("SELECT DISTINCT profile FROM facts WHERE seq < ?", seq_of(position, 0))}
+
+    def forget_before(self, position: int) -> None:
+        """Take the events before a log position out."""
+        self.run("DELETE FROM facts WHERE seq < ?", seq_of(position, 0))
+
     def forget_behind(self, position: int) -> None:
         """Take the events behind a log position out again."""
         self.run("DELETE FROM facts WHERE seq >= ?", seq_of(position + 1, 0))

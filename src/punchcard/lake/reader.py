@@ -289,6 +289,15 @@ class LakeReader:
             rows = self._query(sql, some, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
         return [_event(row) for row in rows]
 
+    def first_position(self) -> int:
+        """The log position before which the lake holds nothing, or nothing any more.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        files = self._files()
+        return min(file.first_position for file in files) if files else self.last_position() + 1
+
     def last_position(self) -> int:
         """The highest log position that the lake holds, 0 if none.
 
