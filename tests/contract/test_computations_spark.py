@@ -27,7 +27,7 @@ AUDIENCES = [
     "event('A').expires_after(12 hours).count() >= 2",
     "event('A').where( property('sku').starts_with('a') OR property('sku').ends_with('b') ).count() >= 1",
     "event('A').sources('web').unique(property('sku')).count() >= 2",
-    "event('A').where( property('items.$.sku') = 'b' AND property('items.$.n') > 1 ).count() >= 1",
+    "event('A').where( property('items.$.sku') = 'b' AND property('items.$.n') >= 1 ).count() >= 1",
     "event('A').where( NOT ( property('items.$.sku') = 'b' ) OR property('items.$.n').absent() ).count() >= 2",
     "event('A').where( property('tags.$').contains('x') OR property('tags.$') = 2 ).count() >= 1",
 ]

@@ -1,0 +1,210 @@
+"""The page's example from end to end on a clock that is set by hand: every part is real, Perkville is the sandbox.
+
+An order makes a member, which Perkville is told and which earns points once; thirty days later, with nothing new
+having come, the member has left, and Perkville is told that too. A hundred days pass in some seconds.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from punchcard.clock import to_micros
+from punchcard.delivery.stages import Answered, Target, attempt, cycle
+from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.engage.engine import Engine
+from punchcard.engage.facts import Facts
+from punchcard.engage.telling import Teller
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.writer import LakeWriter
+from punchcard.log.port import NewRecord
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.router import Router
+from punchcard.store.engine import Store
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.sandbox import SandboxProcess
+from punchcard.workspace.apply import apply
+from punchcard.workspace.file import read_content
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.snapshot import compile_snapshot
+from punchcard.workspace.stored import load
+
+KEY = "order_completed_last_30days"
+BEGIN = datetime(2026, 2, 20, 12, tzinfo=UTC)
+CONFIGURATION = """
+[[sources]]
+slug = "website"
+write_key = "wk"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+source = "website"
+[destinations.settings]
+apiKey = "sandbox-token"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = {{ "Order Completed" = "123456", "Audience Entered" = "123457" }}
+[destinations.options]
+apiBaseUrl = "{url}"
+
+[[audiences]]
+name = "Order Completed Last 30days"
+definition = "event('Order Completed').within(30 days).count() >= 1"
+destinations = ["perkville"]
+send = ["identify", "track"]
+"""
+
+
+class Road:
+    """All of one installation, step by step, on a clock of its own."""
+
+    def __init__(self, folder: Path, perkville_url: str) -> None:
+        keyring = Keyring("a secret")
+        self.clock = ManualClock(BEGIN)
+        self.store = Store(f"sqlite:///{folder / 'punchcard.db'}")
+        content = CONFIGURATION.format(url=perkville_url).encode()
+        workspace = read_content(content, "punchcard.toml", environment={})
+        apply(self.store, workspace, clock=self.clock, keyring=keyring, actor="test")
+        self.snapshot = compile_snapshot(load(self.store, keyring), keyring=keyring)
+        self.log = SqliteEventLog(folder / "log.db")
+        lake = str(folder / "lake")
+        self.feed = LakeFeed(
+            lake=LakeWriter(lake, clock=self.clock), log=self.log, store=self.store, clock=self.clock, rows_max=10**6
+        )
+        self.router = Router(
+            log=self.log,
+            store=self.store,
+            clock=self.clock,
+            current=lambda: self.snapshot,
+            index=MessageIndex(1_000),
+            feed=self.feed,
+            on_effects=lambda _: None,
+            batch_bytes=10**6,
+        )
+        self.facts = Facts(folder / "engage.duckdb")
+        self.engine = Engine(
+            store=self.store, lake=LakeReader(lake), facts=self.facts, clock=self.clock, current=lambda: self.snapshot
+        )
+        self.teller = Teller(store=self.store, log=self.log, clock=self.clock)
+
+    def receive(self, event: dict[str, Any]) -> None:
+        """An event is durable."""
+        body = json.dumps(event).encode()
+        self.log.append([NewRecord(to_micros(self.clock.now()), "wk", "track", "identity", body, "")])
+
+    def settle(self) -> None:
+        """Every loop takes steps until none has anything to do."""
+        while (
+            self.router.step() + self.feed.flush() + self.engine.step() + self.teller.step(self.snapshot) + self._sent()
+        ):
+            continue
+
+    def _sent(self) -> int:
+        found = self.snapshot.destinations["perkville"]
+        target = Target(
+            slug="perkville",
+            partner=found.partner,
+            settings=found.settings,
+            options=found.partner.delivery_options(found.settings),
+            fingerprint=found.fingerprint,
+        )
+        return asyncio.run(self._deliver(target))
+
+    async def _deliver(self, target: Target) -> int:
+        client, telemetry = target.partner.client(target.settings), DeliveryTelemetry(target.slug)
+        sent, answered = 0, []
+        try:
+            while True:
+                done = cycle(self.store, target, answered, room=5, clock=self.clock, telemetry=telemetry)
+                answered = []
+                for one in done.started:
+                    answer = await attempt(
+                        client, one, send_before=done.send_before, clock=self.clock, telemetry=telemetry
+                    )
+                    answered.append(Answered(started=one, answer=answer, seconds=0, fingerprint=target.fingerprint))
+                sent += len(answered)
+                if not answered:
+                    return sent
+        finally:
+            await client.close()
+
+    def close(self) -> None:
+        """Release everything."""
+        self.facts.close()
+        self.log.close()
+        self.store.close()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.fixture
+def road(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Road]:
+    made = Road(tmp_path, sandbox.url)
+    yield made
+    made.close()
+
+
+def order(road: Road, number: int) -> None:
+    road.receive(
+        {
+            "type": "track",
+            "event": "Order Completed",
+            "userId": "ann",
+            "messageId": f"order-{number}",
+            "properties": {"order_id": f"o{number}", "revenue": 9.99, "email": "ann@example.com"},
+        }
+    )
+
+
+def at_perkville(sandbox: SandboxProcess) -> Any:
+    """What Perkville holds of Ann under the audience's key."""
+    found = sandbox.request("GET", "/v2/connections/?business=41&user__emails__email=ann@example.com").json()
+    return (found["objects"][0]["custom_attributes"] or {}).get(KEY)
+
+
+def perks(sandbox: SandboxProcess) -> list[str]:
+    """The perks that were given, in order."""
+    return [str(one["perk"]).rstrip("/").rpartition("/")[2] for one in sandbox.transactions()]
+
+
+def test_an_order_makes_a_member_at_perkville_until_thirty_days_are_over(road: Road, sandbox: SandboxProcess) -> None:
+    order(road, 1)
+    road.settle()
+    assert at_perkville(sandbox) is True
+    assert sorted(perks(sandbox)) == ["123456", "123457"]
+    road.clock.advance(30 * 86_400 - 60)
+    road.settle()
+    assert at_perkville(sandbox) is True
+    road.clock.advance(60)
+    road.settle()
+    assert at_perkville(sandbox) is False
+    assert len(perks(sandbox)) == 2, "leaving earns nothing"
+    road.clock.advance(40 * 86_400)
+    order(road, 2)
+    road.settle()
+    assert at_perkville(sandbox) is True
+    assert sorted(perks(sandbox)) == ["123456", "123456", "123457", "123457"], "each entry earns points once"
+
+
+def test_another_order_in_time_keeps_a_member_in_and_tells_nothing(road: Road, sandbox: SandboxProcess) -> None:
+    order(road, 1)
+    road.settle()
+    road.clock.advance(29 * 86_400)
+    order(road, 2)
+    road.settle()
+    asked = sandbox.counts()["requests"]
+    road.clock.advance(29 * 86_400)
+    road.settle()
+    assert sandbox.counts()["requests"] == asked, "nothing has changed, so nobody was asked or told anything"
+    assert at_perkville(sandbox) is True
