@@ -280,14 +280,30 @@ class LakeReader:
         through = waiting[0].first_position - 1 if waiting else max((one.last_position for one in some), default=0)
         if through <= position:
             some, through = [*some, *waiting], max((one.last_position for one in [*some, *waiting]), default=0)
-        sql = f"{_EVENTS} WHERE log_position > ? AND log_position <= ? ORDER BY log_position, event_index LIMIT ?"
-        rows = self._query(sql, some, position, through, limit + 1)
+        rows = self._next_rows(some, position, through, limit)
         if len(rows) > limit and rows[-1][_LOG_POSITION] > rows[0][_LOG_POSITION]:
             cut = rows[-1][_LOG_POSITION]  # perhaps not all of it
             rows = [row for row in rows if row[_LOG_POSITION] < cut]
         elif len(rows) > limit:
-            rows = self._query(sql, some, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
+            rows = self._next_rows(some, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
         return [_event(row) for row in rows]
+
+    def _next_rows(self, files: Sequence[DataFile], after: int, through: int, limit: int) -> list[tuple[Any, ...]]:
+        """At most `limit` rows and one more of a stretch of the log; fewer than half of that only if it has no more.
+
+        Only as many positions are asked for as may hold them: a file of a million events is not read through for each
+        twenty thousand of it.
+        """
+        held = sum(file.rows for file in files)
+        span = sum(file.last_position - file.first_position + 1 for file in files)
+        step = max(1, 2 * limit * span // max(1, held))
+        sql = f"{_EVENTS} WHERE log_position > ? AND log_position <= ? ORDER BY log_position, event_index LIMIT ?"
+        while True:
+            end = min(through, after + step)
+            rows = self._query(sql, files, after, end, limit + 1)
+            if end == through or len(rows) > limit // 2:
+                return rows
+            step *= 4
 
     def first_position(self) -> int:
         """The log position before which the lake holds nothing, or nothing any more.

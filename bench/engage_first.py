@@ -1,0 +1,73 @@
+"""How long it takes until a new audience is live: computed for everybody, written down, queued to be told."""
+
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import insert
+
+from bench.engage import NOW, fill
+from punchcard.engage.facts import Facts
+from punchcard.store.bulk import execute_many
+from punchcard.store.engine import Store
+from punchcard.store.schema_engage import external_ids, profiles
+from punchcard.testing.engage_world import EngageWorld
+
+_PER_UNIT_OF_WORK = 50_000
+
+
+def measure(events: int, people: int, definition: str) -> tuple[float, int]:
+    """Seconds from the first look at the configuration until the audience is live, and how many members it has."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with closing(Store(f"sqlite:///{folder / 'store.db'}")) as store:
+            _add_people(store, people)
+            world = EngageWorld(folder, store, NOW)
+            with closing(Facts(world.facts_path)) as facts:
+                fill(facts, events, people)
+            world.configure(world.audience("members", definition))
+            engine = world.start()
+            begun = time.perf_counter()
+            world.settle()
+            took = time.perf_counter() - begun
+            size = engine.states.standing["members"].size
+            world.crash()
+    return took, size
+
+
+def _add_people(store: Store, people: int) -> None:
+    for begin in range(1, people + 1, _PER_UNIT_OF_WORK):
+        some = range(begin, min(begin + _PER_UNIT_OF_WORK, people + 1))
+        with store.unit_of_work() as work:
+            execute_many(work, insert(profiles), [_profile(number) for number in some])
+            execute_many(work, insert(external_ids), [_email(number) for number in some])
+
+
+def _profile(number: int) -> dict[str, object]:
+    seen = {f"{which}_{what}": "m" if what == "message_id" else "web"
+            for which in ("first", "last") for what in ("message_id", "source")}  # fmt: skip
+    return {
+        "id": number,
+        "public_id": f"use_{number}",
+        "created_at": NOW,
+        "updated_at": NOW,
+        **seen,
+        "is_known": True,
+        "merged_into": None,
+    }
+
+
+def _email(number: int) -> dict[str, object]:
+    return {
+        "type": "email",
+        "value": f"p{number}@example.com",
+        "profile_id": number,
+        "created_at": NOW,
+        "source": "web",
+        "message_id": "m",
+    }
+
+
+if __name__ == "__main__":
+    print(measure(1_000_000, 100_000, "event('Page Viewed').count() >= 1"))
