@@ -7,6 +7,7 @@ having come, the member has left, and Perkville is told that too. A hundred days
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,11 @@ class Road:
     """All of one installation, step by step, on a clock of its own."""
 
     def __init__(self, folder: Path, perkville_url: str) -> None:
-        keyring = Keyring("a secret")
         self.clock = ManualClock(BEGIN)
         self.store = Store(f"sqlite:///{folder / 'punchcard.db'}")
         content = CONFIGURATION.format(url=perkville_url).encode()
-        workspace = read_content(content, "punchcard.toml", environment={})
-        apply(self.store, workspace, clock=self.clock, keyring=keyring, actor="test")
-        self.snapshot = compile_snapshot(load(self.store, keyring), keyring=keyring)
+        self.workspace = read_content(content, "punchcard.toml", environment={})
+        self.configure(enabled=True)
         self.log = SqliteEventLog(folder / "log.db")
         lake = str(folder / "lake")
         self.feed = LakeFeed(
@@ -94,6 +93,14 @@ class Road:
         )
         self.teller = Teller(store=self.store, log=self.log, clock=self.clock)
 
+    def configure(self, *, enabled: bool) -> None:
+        """Switch Perkville on or off."""
+        keyring = Keyring("a secret")
+        destinations = tuple(replace(one, enabled=enabled) for one in self.workspace.destinations)
+        workspace = replace(self.workspace, destinations=destinations)
+        apply(self.store, workspace, clock=self.clock, keyring=keyring, actor="test")
+        self.snapshot = compile_snapshot(load(self.store, keyring), keyring=keyring)
+
     def receive(self, event: dict[str, Any]) -> None:
         """An event is durable."""
         body = json.dumps(event).encode()
@@ -114,6 +121,7 @@ class Road:
             settings=found.settings,
             options=found.partner.delivery_options(found.settings),
             fingerprint=found.fingerprint,
+            enabled=found.destination.enabled,
         )
         return asyncio.run(self._deliver(target))
 
@@ -208,3 +216,27 @@ def test_another_order_in_time_keeps_a_member_in_and_tells_nothing(road: Road, s
     road.settle()
     assert sandbox.counts()["requests"] == asked, "nothing has changed, so nobody was asked or told anything"
     assert at_perkville(sandbox) is True
+
+
+def test_a_call_that_comes_by_while_perkville_is_switched_off_is_sent_once_it_is_on(
+    road: Road, sandbox: SandboxProcess
+) -> None:
+    order(road, 1)
+    road.router.step()
+    road.feed.flush()
+    road.engine.step()
+    assert road.teller.step(road.snapshot) == 2, "in the log, and not routed yet"
+    road.configure(enabled=False)
+    road.settle()
+    road.clock.advance(120)
+    road.settle()
+    assert sandbox.transactions() == []
+    road.configure(enabled=True)
+    road.settle()
+    road.settle()
+    assert at_perkville(sandbox) is True
+    assert sorted(perks(sandbox)) == ["123456", "123457"], "entering earns its points, and once"
+    told = sandbox.counts()["requests"]
+    road.clock.advance(3_600)
+    road.settle()
+    assert sandbox.counts()["requests"] == told

@@ -29,6 +29,7 @@ from punchcard.engage.reading import Reading, read_events
 from punchcard.engage.restoring import restore
 from punchcard.engage.states import States, asked, due_at, fingerprint, follow_configuration, with_dependents
 from punchcard.engage.telemetry import EngageTelemetry
+from punchcard.engage.telling import send_again
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
@@ -231,6 +232,7 @@ class Engine:
                     stored.wake(work, changes.with_new_email, waits_for="email")
                     self._tell_again(work, changes.with_new_email, now)
                 self._write_changes(work, computed, now)
+                send_again(work, reading.untold, from_micros(now))
                 self._advance(work, through)
                 self._states.write(work)
             computed_at = 0 if self._is_behind else now

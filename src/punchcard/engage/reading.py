@@ -1,5 +1,6 @@
 """Turns events of the lake into what Engage works with: whose they are, what they say, and facts to compute with."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +20,27 @@ TRAITS_MAX = 300
 """An identify call with as many traits is taken as a mistake; Segment refuses it too."""
 
 _TRAIT_NAME_CHARACTERS_MAX = 256
+_OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-\w+")  # see `telling`
+_NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # by no choice about this call: it is sent again
 _VIEWED = {EventType.PAGE: ("Page Viewed", "page_name"), EventType.SCREEN: ("Screen Viewed", "screen_name")}
+
+
+class _Personas(msgspec.Struct, gc=False):
+    computation_key: str = ""
+
+
+class _OwnTraits(msgspec.Struct, gc=False):
+    email: str = ""
+
+
+class _OwnContext(msgspec.Struct, gc=False):
+    personas: _Personas = msgspec.field(default_factory=_Personas)
+    traits: _OwnTraits = msgspec.field(default_factory=_OwnTraits)
+
+
+class _OwnCall(msgspec.Struct, gc=False):
+    context: _OwnContext = msgspec.field(default_factory=_OwnContext)
+    traits: _OwnTraits = msgspec.field(default_factory=_OwnTraits)
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -29,6 +50,7 @@ class _Said(msgspec.Struct, gc=False):
     context: msgspec.Raw = msgspec.Raw()
 
 
+_own_call = msgspec.json.Decoder(_OwnCall)
 _said = msgspec.json.Decoder(_Said)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -53,11 +75,26 @@ class Person:
     traits: dict[str, str] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A call of ours that did not reach its destination, because that was switched off when it came by.
+
+    Attributes:
+        sequence: Which one of those about this email and key.
+    """
+
+    destination: str
+    key: str
+    email: str
+    sequence: int
+
+
 @dataclass
 class Reading:
     """A run of events, read.
 
     Attributes:
+        untold: Of the calls that Engage itself has sent, those that it must send again.
         people: The events that are about somebody.
         facts: Those of them that are computed with, without profiles yet.
         fact_people: For each of the facts, its place in `people`.
@@ -67,6 +104,7 @@ class Reading:
     people: list[Person] = field(default_factory=list)
     facts: FactRows = field(default_factory=FactRows)
     fact_people: list[int] = field(default_factory=list)
+    untold: list[Untold] = field(default_factory=list)
     through: int = 0
 
 
@@ -77,7 +115,27 @@ def read_events(events: Sequence[LakeEvent], reader: IdReader) -> Reading:
         reading.through = event.log_position
         if counts(event):
             _read(event, reader, reading)
+        elif event.source is not None and event.source.startswith(OWN_SOURCES):
+            _read_own(event, reading)
     return reading
+
+
+def _read_own(event: LakeEvent, reading: Reading) -> None:
+    named = _OWN_MESSAGE_ID.fullmatch(event.message_id)
+    if named is None or not any(fate.reason in _NOT_REACHED for fate in event.fates):
+        return
+    try:
+        call = _own_call.decode(event.payload)
+    except UNREADABLE:
+        return
+    reading.untold.append(
+        Untold(
+            destination=(event.source or "").removeprefix(OWN_SOURCES),
+            key=call.context.personas.computation_key,
+            email=call.traits.email or call.context.traits.email,
+            sequence=int(named[1]),
+        )
+    )
 
 
 def counts(event: LakeEvent) -> bool:

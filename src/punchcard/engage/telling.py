@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from punchcard.clock import Clock, to_micros
 from punchcard.destinations.port import EffectKind
+from punchcard.engage.reading import Untold
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.log.port import EventLog, NewRecord
 from punchcard.store import engage as stored
@@ -307,6 +308,17 @@ def computation_id(kind: str, key: str) -> str:
     """The id of a computation: `aud_…` or `tra_…`, the same for ever."""
     digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()
     return f"{'aud' if kind == 'audience' else 'tra'}_{digest[:24]}"
+
+
+def send_again(work: Connection, untold: Sequence[Untold], now: datetime) -> None:
+    """Queue those anew of whom a call did not reach its destination: it is sent once the destination takes calls."""
+    for one in untold:
+        profile_id = stored.forget_told(
+            work, destination=one.destination, key=one.key, email=one.email, sequence=one.sequence
+        )
+        if profile_id is not None:
+            row = {"destination": one.destination, "key": one.key, "profile_id": profile_id}
+            stored.enqueue(work, [{**row, "queued_at": now, "due_at": now}])
 
 
 def _message_id(fresh: Synced, call: str) -> str:

@@ -1,7 +1,7 @@
 """Audiences and computed traits in the store: their state, their members, and what destinations are to be told."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -24,6 +24,9 @@ from punchcard.store.schema_engage import (
 
 NOBODY = ("false", "null")
 """The values of those who are no members, or have no value any more."""
+
+UNTOLD = ""
+"""What stands for the value of a call that did not arrive."""
 
 HOUR_MICROS = 3_600_000_000
 
@@ -265,6 +268,15 @@ def remember_told(work: Connection, one: Synced) -> None:
     values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
     added = _insert(work)(synced).values(**values)
     work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
+
+
+def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int) -> int | None:
+    """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
+    told = told_email(work, destination=destination, key=key, email=email)
+    if told is None or told.sequence != sequence:
+        return None
+    remember_told(work, replace(told, value=UNTOLD))
+    return told.profile_id
 
 
 def newest_email(work: Connection, profile_id: int) -> str | None:
