@@ -70,6 +70,7 @@ def main(events: int = 10_000_000, people: int = 1_000_000) -> None:
         facts.close()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
         show(Figure(name="peak memory of this process", unit="MB", values=[peak], target=3_000, at_most=True))
+    first()
     identity()
     latency()
 
@@ -209,12 +210,20 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def first() -> None:
+    """A new audience over a million people, until it is live and everybody is queued."""
+    from bench.engage_first import measure
+
+    took, size = measure(2_000_000, 1_000_000, AUDIENCE)
+    show(Figure(name=f"new audience of {size:,} members until live", unit="s", values=[took], at_most=True))
+
+
 def identity() -> None:
     """Events resolved against a real store, on one core."""
     from bench.engage_identity import measure
 
     rates = measure()
-    show(Figure(name="identity resolution, store included", unit="events/s", values=rates, target=20_000))
+    show(Figure(name="identity resolution, store included", unit="ev/CPU-s", values=rates, target=20_000))
 
 
 def latency() -> None:

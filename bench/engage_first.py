@@ -67,7 +67,3 @@ def _email(number: int) -> dict[str, object]:
         "source": "web",
         "message_id": "m",
     }
-
-
-if __name__ == "__main__":
-    print(measure(1_000_000, 100_000, "event('Page Viewed').count() >= 1"))

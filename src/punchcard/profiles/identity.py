@@ -9,7 +9,7 @@ The outcome depends on the order of events in the log alone, not on how they are
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import repeat
@@ -163,9 +163,8 @@ class _Resolver:
         found = {self._known.owners[one] for one in wanted if one in self._known.owners}
         members = set(wanted).union(*(self._known.members[one] for one in found))
         counts: dict[str, int] = {}
-        for one in members:
-            if self._counts(one, at):
-                counts[one.type] = counts.get(one.type, 0) + 1
+        for one in self._counting(members, at) if self._rules.periods else members:
+            counts[one.type] = counts.get(one.type, 0) + 1
         for type_, count in counts.items():
             if count > 1 and count > (limit := self._rules.limit_of(type_)):
                 word = self._rules.periods.get(type_, "ever")
@@ -177,10 +176,13 @@ class _Resolver:
             return f"a profile takes in at most {MERGES_MAX} others"
         return None
 
-    def _counts(self, one: ExternalId, at: datetime) -> bool:
-        """Whether an id counts towards the limit of its type at a moment."""
-        period = self._rules.period_of(one.type)
-        return period is None or one not in self._known.since or at - self._known.since[one] < period
+    def _counting(self, members: Iterable[ExternalId], at: datetime) -> Iterator[ExternalId]:
+        """Those ids that count towards the limit of their type at a moment."""
+        since = self._known.since
+        for one in members:
+            period = self._rules.period_of(one.type)
+            if period is None or one not in since or at - since[one] < period:
+                yield one
 
     def _joined(self, wanted: Sequence[ExternalId], number: int, at: datetime) -> int:
         known = self._known
