@@ -20,7 +20,7 @@ _BATCHES = 10
 
 
 def measure() -> list[float]:
-    """Events a second of CPU of each batch, as one core does them: people come back, new ones come, and visitors sign in (1 event in 50)."""
+    """Events that one core does in a second: people come back, new ones come, and visitors sign in (1 event in 50)."""
     rules = IdentityRules()
     reader = IdReader(rules)
     chance = random.Random(1)
