@@ -1,5 +1,6 @@
 """Who is who by rules that a workspace gives itself: ids of its own, their order, and rules that change."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -89,3 +90,30 @@ def test_a_blocked_value_is_nobodys(world: EngageWorld) -> None:
     world.settle()
     assert [owner(world, "user_id", one) for one in ("Guest12", "walk-in")] == [None, None]
     assert owner(world, "user_id", "-1") is not None
+
+
+def test_facts_follow_a_store_that_is_put_back_from_an_older_copy(tmp_path: Path) -> None:
+    path, copy = tmp_path / "store.db", tmp_path / "copy.db"
+    with closing(Store(f"sqlite:///{path}")) as store:
+        world = EngageWorld(tmp_path, store, BEGIN)
+        world.configure(world.audience("visitors", "event('Checked In').count() >= 2", include_anonymous=True))
+        world.receive([visit(1, anonymousId="x"), visit(2, anonymousId="y")])
+        world.settle()
+        with closing(sqlite3.connect(path)) as running, closing(sqlite3.connect(copy)) as kept:
+            running.backup(kept)
+        world.receive([visit(3, anonymousId="x", userId="ann"), visit(4, anonymousId="y", userId="ann")])
+        world.settle()
+        assert len(world.values("visitors")) == 1, "both are Ann"
+        world.crash()
+    path.with_name("store.db-wal").unlink(missing_ok=True)
+    copy.replace(path)
+    with closing(Store(f"sqlite:///{path}")) as store:
+        world.store = store
+        world.identify_by(IdentityRules(blocked=("ann",)))
+        world.settle()
+        found = {owner(world, "anonymous_id", one) for one in ("x", "y")}
+        assert set(world.values("visitors")) == found
+        assert len(found) == 2
+        assert world.engine is not None
+        assert world.engine.check() == 0
+        world.crash()

@@ -31,6 +31,11 @@ def restore(
         StorageError: lake, store or facts failed; call again.
     """
     begun = clock.monotonic()
+    if facts.meta().stamp > stamp:
+        # The store was put back from an older copy: what was merged since, it knows nothing of.
+        with facts.unit_of_work():
+            facts.forget_behind(0)
+            facts.stand(Meta(position=0, stamp=-1, computed_at=0))
     events = _restore_events(facts, store, lake, ids, position)
     with facts.unit_of_work():
         people = _restore_people(facts, store)
