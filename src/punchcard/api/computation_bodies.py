@@ -63,7 +63,10 @@ class ComputationView(msgspec.Struct, rename="camel"):
     options: Options
     compute_cadence: Cadence
     size: Size
-    created_at: str | None
+    created_by: str
+    created_at: str
+    updated_by: str
+    updated_at: str
     computed_at: str | None
     checked_at: str | None
     differences: int

@@ -36,6 +36,7 @@ from punchcard.computations.keys import key_of
 from punchcard.computations.model import to_json
 from punchcard.engage.requests import PreviewRequest
 from punchcard.operations import engagement
+from punchcard.operations.authorship import Authorship, authorship_of
 from punchcard.operations.engagement import Standing
 from punchcard.operations.threads import in_thread
 from punchcard.workspace.computations import read_definition
@@ -69,7 +70,7 @@ def create_audience(
 @in_thread
 def get_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, ComputationView]]:
     """The audience with this id or key."""
-    return {"data": {"audience": _view(_one(parts, "audience", id))}}
+    return {"data": {"audience": _view_of(parts, _one(parts, "audience", id))}}
 
 
 @patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Change an audience")
@@ -153,7 +154,7 @@ def get_computed_trait(
     space_id: FromPath[str], id: FromPath[str], parts: Parts
 ) -> dict[str, dict[str, ComputationView]]:
     """The computed trait with this id or key."""
-    return {"data": {"computedTrait": _view(_one(parts, "computed_trait", id))}}
+    return {"data": {"computedTrait": _view_of(parts, _one(parts, "computed_trait", id))}}
 
 
 @patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Change a computed trait")
@@ -192,7 +193,8 @@ HANDLERS = (
 def _page(parts: Parts, kind: Kind, count: int, cursor: str | None) -> tuple[list[ComputationView], bodies.Pagination]:
     found = sorted(_standing(parts, kind), key=lambda one: one.computation.key)
     shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
-    return [_view(one) for one in shown], pagination
+    authors = authorship_of(parts.store, shown)
+    return [_view(one, authors[one.computation.key]) for one in shown], pagination
 
 
 def _standing(parts: Parts, kind: Kind | None) -> list[Standing]:
@@ -222,7 +224,7 @@ def _create(parts: Parts, kind: Kind, data: NewComputation) -> ComputationView:
         when_removed=data.when_removed,
     )
     parts.edit(engagement.adding(computation))
-    return _view(_one(parts, kind, computation.key))
+    return _view_of(parts, _one(parts, kind, computation.key))
 
 
 def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> ComputationView:
@@ -242,10 +244,14 @@ def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> Compu
         return replace(one, **{name: value for name, value in given.items() if value is not None})
 
     parts.edit(engagement.changing(key, changed))
-    return _view(_one(parts, kind, key))
+    return _view_of(parts, _one(parts, kind, key))
 
 
-def _view(one: Standing) -> ComputationView:
+def _view_of(parts: Parts, one: Standing) -> ComputationView:
+    return _view(one, authorship_of(parts.store, [one])[one.computation.key])
+
+
+def _view(one: Standing, authorship: Authorship) -> ComputationView:
     computation, state = one.computation, one.state
     return ComputationView(
         id=one.id,
@@ -260,7 +266,10 @@ def _view(one: Standing) -> ComputationView:
         options=Options(computation.include_anonymous, computation.include_history),
         compute_cadence=Cadence(),
         size=Size(0 if state is None else state.size),
-        created_at=None if state is None else to_iso(state.created_at),
+        created_by=authorship.created_by,
+        created_at=to_iso(authorship.created_at),
+        updated_by=authorship.updated_by,
+        updated_at=to_iso(authorship.updated_at),
         computed_at=None if state is None or state.computed_at is None else to_iso(state.computed_at),
         checked_at=None if state is None or state.checked_at is None else to_iso(state.checked_at),
         differences=0 if state is None else state.differences,
