@@ -126,3 +126,69 @@ def test_the_authors_of_a_page_cost_one_query(api: PublicApiServer) -> None:
         event.remove(Engine, "before_cursor_execute", note)
     assert [one["createdBy"] for one in found] == ["config file", *["token test"] * 5]
     assert len(asked) == 1
+
+
+# --- what it asks, as text and as JSON
+
+BOUGHT = {"kind": "events", "name": "Order Completed", "reducer": "count"}
+ONCE = {"kind": "comparison", "left": BOUGHT, "operator": "at_least", "right": [{"kind": "literal", "value": 1}]}
+MODEL = {"audience": ONCE, "computedTrait": BOUGHT}
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_a_definition_given_as_json_is_kept_as_text_and_read_back_as_both(api: PublicApiServer, kind: str) -> None:
+    one = made(api, kind, definition={"model": MODEL[kind]})
+    assert one["definition"] == {"query": QUERY[kind], "model": MODEL[kind]}
+    assert done(api, "PATCH", f"{PATHS[kind]}/{one['id']}", {"definition": one["definition"]})[kind] == one
+    daily = {**BOUGHT, "window": {"end": {"amount": 1, "unit": "day"}}}
+    fresh = {"model": {**ONCE, "left": daily} if kind == "audience" else daily}
+    changed = done(api, "PATCH", f"{PATHS[kind]}/{one['id']}", {"definition": fresh})[kind]
+    assert changed["definition"]["query"] == QUERY[kind].replace(".count", ".within(1 day).count")
+
+
+@pytest.mark.parametrize("path", [*PATHS.values(), *(f"{path}/previews" for path in PATHS.values())])
+def test_a_definition_that_cannot_be_meant_is_refused_with_its_place(api: PublicApiServer, path: str) -> None:
+    wrong = {
+        "definition.model.left.reducer": {"model": {**ONCE, "left": {**BOUGHT, "reducer": "product"}}},
+        "definition.query": {"query": "event('Order Completed').coun()"},
+        "definition.model": {"query": QUERY["audience" if "audiences" in path else "computedTrait"], "model": ONCE
+                             if "computed" in path else BOUGHT},
+    }  # fmt: skip
+    for field, definition in wrong.items():
+        (error,) = call(api, "POST", path, {"name": "Wrong", "definition": definition}).json()["errors"]
+        assert (error["field"], error["status"], error["type"]) == (field, 422, "invalid_definition"), error
+        assert error.get("data") == ({"position": 25} if field == "definition.query" else None)
+    none = call(api, "POST", path, {"name": "None", "definition": {}})
+    assert (none.status, none.error["field"]) == (400, "definition")
+    accounts = {"query": QUERY["audience"], "type": "ACCOUNTS"}
+    assert call(api, "POST", path, {"name": "Accounts", "definition": accounts}).status == 400
+    deep = b'{"name": "Deep", "definition": {"model": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_002
+    assert api.request("POST", path, deep).status == 400
+    assert len(done(api, "GET", PATHS["audience"])["audiences"]) == 1
+
+
+def test_history_can_be_left_out_later_and_what_is_fixed_is_refused(api: PublicApiServer) -> None:
+    one = made(api, options={"includeAnonymousUsers": True})
+    path = f"{PATHS['audience']}/{one['id']}"
+    changed = done(api, "PATCH", path, {"options": {"includeHistoricalData": False, "includeAnonymousUsers": True}})
+    assert changed["audience"]["options"] == {"includeAnonymousUsers": True, "includeHistoricalData": False}
+    same = {"key": one["key"], "computeCadence": one["computeCadence"], "options": changed["audience"]["options"]}
+    assert done(api, "PATCH", path, same) == changed
+    for field, body in {
+        "options.includeAnonymousUsers": {"name": "No", "options": {"includeAnonymousUsers": False}},
+        "computeCadence.type": {"name": "No", "computeCadence": {"type": "BATCH"}},
+        "key": {"name": "No", "key": "another"},
+    }.items():
+        refused = call(api, "PATCH", path, body)
+        assert (refused.status, refused.error["field"]) == (422, field)
+    unknown = call(api, "PATCH", path, {"name": "No", "options": {"backfillEventDataDays": 30}})
+    assert unknown.status == 400
+    assert "backfillEventDataDays" in unknown.error["message"]
+    assert done(api, "GET", path) == changed
+
+
+def test_looking_at_what_a_definition_would_hold_needs_no_editor(api: PublicApiServer) -> None:
+    reader = done(api, "POST", "/api/tokens", {"name": "reader", "role": "read_only"})["secret"]
+    for path in PATHS.values():
+        assert call(api, "POST", f"{path}/previews", {"definition": {"query": "x"}}, token=reader).status == 422
+        assert call(api, "POST", path, {"name": "x", "definition": {"query": "x"}}, token=reader).status == 403

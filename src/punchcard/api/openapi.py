@@ -20,6 +20,11 @@ _ERROR: Final = {
                     "message": {"type": "string", "description": "A sentence for a person"},
                     "field": {"type": ["string", "null"], "description": "The parameter or member that is wrong"},
                     "status": {"type": "integer"},
+                    "data": {
+                        "type": "object",
+                        "description": "Where a text is wrong: `position`, from 0",
+                        "properties": {"position": {"type": "integer"}},
+                    },
                 },
             },
         }
