@@ -28,6 +28,7 @@ import msgspec
 from punchcard.clock import from_micros, to_micros
 from punchcard.errors import StorageError
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.people import PersonQuestion, Value, may_lie_beyond, statements
 from punchcard.lake.place import Place
 from punchcard.lake.schema import FAILED_ON_INGEST
 from punchcard.lake.table import LakeTable
@@ -235,17 +236,23 @@ class LakeReader:
         return found
 
     def of_person(
-        self, *, email: str | None = None, user_id: str | None = None, limit: int, before: tuple[int, int] | None = None
+        self, question: PersonQuestion, *, limit: int, beyond: tuple[int, int] | None = None
     ) -> list[LakeEvent]:
-        """The newest events that carry this email, or this user id, newest first. Found by Bloom filter.
+        """The first events that a question asks for, in its order. Found by Bloom filter, where a file has one.
+
+        Args:
+            beyond: Log position and index of an event; only what lies behind it in that order.
 
         Raises:
             StorageError: the lake cannot be read.
         """
-        column, value = ("email", email) if email is not None else ("user_id", user_id)
-        where, values = _where(EventQuestion(), before)
-        sql = f"{_EVENTS} WHERE {column} = ? AND {where} {_NEWEST_FIRST}"
-        return [_event(row) for row in self._query(sql, self._files(), value or "", *values, limit)]
+        files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=question.oldest_first)]
+        paths = self._paths(files)
+        found: dict[tuple[int, int], LakeEvent] = {}
+        for sql, values in statements(question, _EVENTS, paths=paths, limit=limit, beyond=beyond) if files else ():
+            for one in map(_event, self._run(sql, values)):
+                found[one.log_position, one.event_index] = one
+        return [found[place] for place in sorted(found, reverse=not question.oldest_first)[:limit]]
 
     def between(self, first_position: int, last_position: int) -> list[LakeEvent]:
         """The events of a stretch of the log, in its order.
@@ -302,21 +309,22 @@ class LakeReader:
         with self._lock:
             return self._table.files() if self._table.refresh() else []
 
-    def _query(
-        self, sql: str, files: Sequence[DataFile], *values: str | int | float | Sequence[str]
-    ) -> list[tuple[Any, ...]]:
-        if not files:
-            return []
+    def _paths(self, files: Sequence[DataFile]) -> list[str]:
+        return [self._place.full(file.path) for file in files]
+
+    def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
+        return self._run(sql, [self._paths(files), *values]) if files else []
+
+    def _run(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
         import duckdb
 
-        paths = [self._place.full(file.path) for file in files]
         try:
             with self._cursor() as cursor:
                 try:
-                    return cursor.execute(sql, [paths, *values]).fetchall()
+                    return cursor.execute(sql, values).fetchall()
                 except duckdb.BinderException:
                     # None of these files has the column: all are of before emails were kept.
-                    return cursor.execute(_without_email(sql), [paths, *values]).fetchall()
+                    return cursor.execute(_without_email(sql), values).fetchall()
         except duckdb.Error as error:
             raise StorageError(f"the lake at {self._place.url} cannot be read: {error}") from error
 
@@ -329,11 +337,9 @@ class LakeReader:
             return self._duckdb.cursor()
 
 
-def _where(
-    question: EventQuestion, before: tuple[int, int] | None
-) -> tuple[str, list[str | int | float | Sequence[str]]]:
+def _where(question: EventQuestion, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
     conditions: list[str] = []
-    values: list[str | int | float | Sequence[str]] = []
+    values: list[Value] = []
     for condition, value in (
         ("source = ?", question.source),
         ("type = ?", question.type),
