@@ -138,7 +138,7 @@ MODEL = {"audience": ONCE, "computedTrait": BOUGHT}
 @pytest.mark.parametrize("kind", PATHS)
 def test_a_definition_given_as_json_is_kept_as_text_and_read_back_as_both(api: PublicApiServer, kind: str) -> None:
     one = made(api, kind, definition={"model": MODEL[kind]})
-    assert one["definition"] == {"query": QUERY[kind], "model": MODEL[kind]}
+    assert one["definition"] == {"query": QUERY[kind], "model": MODEL[kind], "type": "USERS"}
     assert done(api, "PATCH", f"{PATHS[kind]}/{one['id']}", {"definition": one["definition"]})[kind] == one
     daily = {**BOUGHT, "window": {"end": {"amount": 1, "unit": "day"}}}
     fresh = {"model": {**ONCE, "left": daily} if kind == "audience" else daily}

@@ -55,7 +55,8 @@ async function tellOfComputations() {
     const id = told[`${kind}.createOne`][kind].id
     const { pagination } = await call('list', list, { count: 2 })
     const page = await call('listNext', list, { count: 2, cursor: pagination.next })
-    told[`${kind}.missing`] = page[Object.keys(page).find((name) => name !== 'pagination')].map(missing)
+    const shown = page[Object.keys(page).find((name) => name !== 'pagination')]
+    told[`${kind}.missing`] = shown.flatMap((one) => [missing(one), missing(one.definition)])
     await call('listBad', list, { count: 2, cursor: 'no cursor' })
     await call('get', get, id)
     await call('disable', update, id, { enabled: false })

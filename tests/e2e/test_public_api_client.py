@@ -142,7 +142,7 @@ def test_audiences_and_computed_traits_as_the_clients_models_have_them(
     ]
     assert [page["pagination"]["totalEntries"] for page in pages] == [3, 3]
     assert "next" not in pages[1]["pagination"]
-    assert told[f"{kind}.missing"] == [[]]
+    assert told[f"{kind}.missing"] == [[], []]
 
 
 @pytest.mark.parametrize("kind", ["audience", "computedTrait"])

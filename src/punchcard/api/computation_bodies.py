@@ -10,12 +10,12 @@ from punchcard.workspace.computations import REAL_TIME
 Kind = Literal["audience", "computed_trait"]
 
 
-class Definition(msgspec.Struct, omit_defaults=True):
+class Definition(msgspec.Struct):
     """What a computation asks: `query` in the query language, `model` the same as JSON."""
 
     query: str
-    type: str = "USERS"
-    model: msgspec.Raw | None = None
+    model: dict[str, Any]
+    type: Literal["USERS"] = "USERS"
 
 
 class DefinitionOrder(msgspec.Struct):

@@ -36,7 +36,6 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import NEEDS, Parts
 from punchcard.clock import to_iso
 from punchcard.computations.keys import key_of
-from punchcard.computations.model import to_json
 from punchcard.engage.requests import PreviewRequest
 from punchcard.operations import engagement
 from punchcard.operations.authorship import Authorship, authorship_of
@@ -299,7 +298,7 @@ def _preview(parts: Parts, kind: Kind, definition: DefinitionOrder, options: Opt
 
 
 def _definition(kind: str, text: str) -> Definition:
-    return Definition(query=text, model=msgspec.Raw(to_json(parsed(kind, text))))
+    return Definition(query=text, model=msgspec.to_builtins(parsed(kind, text)))
 
 
 def _view_of(parts: Parts, one: Standing) -> ComputationView:

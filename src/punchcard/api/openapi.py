@@ -30,6 +30,9 @@ _ERROR: Final = {
         }
     },
 }
+_CLOSED: Final = ("Options", "OptionsUpdate")
+"""Bodies that take no member but those named; the framework says so of none."""
+
 _MEANINGS: Final = {
     "400": "A parameter or the body is wrong",
     "401": "No token, or none of this workspace",
@@ -47,6 +50,8 @@ class DocumentedErrors(JsonRenderPlugin):
         """The document's text."""
         schemas = openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         schemas["Errors"] = _ERROR
+        for name in _CLOSED:
+            schemas[name]["additionalProperties"] = False
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
         errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
         for methods in openapi_schema["paths"].values():
