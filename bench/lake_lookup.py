@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 
 from punchcard.clock import from_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.lake.listing import EventQuestion
+from punchcard.lake.people import PersonQuestion
 from punchcard.lake.query import ask
-from punchcard.lake.reader import EventQuestion, LakeReader
+from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 
@@ -120,7 +122,10 @@ def _ask(folder: Path) -> None:
     url = str(folder / "lake")
     reader = LakeReader(url)
     emails = [f"user-{number}@example.com" for number in range(0, 1_000_000, 50_000)]
-    _print_times("by email       ", [_timed(lambda one: reader.of_person(email=one, limit=50), one) for one in emails])
+    _print_times(
+        "by email       ",
+        [_timed(lambda one: reader.of_person(PersonQuestion(emails=[one]), limit=50), one) for one in emails],
+    )
     question = EventQuestion(type="track", name="Order Completed")
     _print_times("newest 50      ", [_timed(lambda _: reader.page(question, limit=50), "") for _ in range(20)])
     last = reader.last_position()

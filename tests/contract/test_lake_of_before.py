@@ -11,7 +11,9 @@ from deltalake.transaction import AddAction
 
 from punchcard.clock import from_micros
 from punchcard.events.parse import read_request
-from punchcard.lake.reader import EventQuestion, LakeReader
+from punchcard.lake.listing import EventQuestion
+from punchcard.lake.people import PersonQuestion
+from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows, file_schema, table_schema
 from punchcard.lake.writer import LakeWriter
 
@@ -24,6 +26,7 @@ def rows_of(position: int) -> LakeRows:
         "type": "track",
         "event": "Checked In",
         "userId": f"u{position}",
+        "anonymousId": f"a{position}",
         "messageId": f"m{position}",
         "properties": {"email": f"U{position}@example.com"},
     }
@@ -75,8 +78,10 @@ def test_a_lake_of_before_is_read_goes_on_and_is_merged(tmp_path: Path) -> None:
     url = str(folder)
     assert [one.email for one in LakeReader(url).find("m3")] == [None]
     assert len(LakeReader(url).page(EventQuestion(), limit=99)) == 10
-    assert LakeReader(url).of_person(email="u3@example.com", limit=9) == []
-    assert [one.message_id for one in LakeReader(url).of_person(user_id="u3", limit=9)] == ["m3"]
+    assert LakeReader(url).of_person(PersonQuestion(emails=["u3@example.com"]), limit=9) == []
+    assert [one.message_id for one in LakeReader(url).of_person(PersonQuestion(user_ids=["u3"]), limit=9)] == ["m3"]
+    several = PersonQuestion(emails=["u2@example.com"], user_ids=["u3"], anonymous_ids=["a4", "a5"])
+    assert [one.message_id for one in LakeReader(url).of_person(several, limit=9)] == ["m5", "m4", "m3"]
 
     writer = LakeWriter(url)
     assert writer.last_position() == 10
@@ -87,8 +92,12 @@ def test_a_lake_of_before_is_read_goes_on_and_is_merged(tmp_path: Path) -> None:
 
     reader = LakeReader(url)
     assert [one.message_id for one in reader.page(EventQuestion(), limit=99)] == [f"m{n}" for n in range(20, 0, -1)]
-    assert [one.message_id for one in reader.of_person(email="u15@example.com", limit=9)] == ["m15"]
-    assert [one.message_id for one in reader.of_person(user_id="u3", limit=9)] == ["m3"]
+    assert [one.message_id for one in reader.of_person(PersonQuestion(emails=["u15@example.com"]), limit=9)] == ["m15"]
+    assert [one.message_id for one in reader.of_person(PersonQuestion(user_ids=["u3"]), limit=9)] == ["m3"]
+    several = PersonQuestion(
+        emails=["u15@example.com"], user_ids=["u3"], anonymous_ids=["a4", "a15"], oldest_first=True
+    )
+    assert [one.message_id for one in reader.of_person(several, limit=9)] == ["m3", "m4", "m15"]
     by_others = DeltaTable(url).to_pyarrow_table(columns=["message_id", "email"]).to_pylist()
     assert {one["message_id"]: one["email"] for one in by_others}["m15"] == "u15@example.com"
     assert sum(one["email"] is None for one in by_others) == 10

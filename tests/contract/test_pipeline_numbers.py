@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from punchcard.lake.reader import EventQuestion
+from punchcard.lake.listing import EventQuestion
 from punchcard.operations.overview import Pipeline, read_pipeline
 from punchcard.testing.partner import Step
 from punchcard.testing.public_api import PublicApiServer

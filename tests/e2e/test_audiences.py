@@ -128,7 +128,7 @@ def test_an_audience_is_made_looked_at_and_deleted_by_the_public_api(product):
     assert product.call("GET", f"{space}/big_spender")[1]["data"]["audience"]["status"] == "Live"
     status, refused = product.call("PATCH", f"{space}/{id_}", body={"definition": {"query": "event('A').count()"}})
     assert status == 422
-    assert refused["errors"][0]["field"] == "definition"
+    assert refused["errors"][0]["field"] == "definition.query"
     status, cycle = product.call(
         "PATCH", f"{space}/{id_}", body={"definition": {"query": "trait('big_spender') = true"}}
     )
@@ -151,6 +151,31 @@ def test_a_preview_counts_people_and_names_what_may_be_a_mistake(product):
     assert found["size"]["count"] == found["people"] > 0
     assert any('"Order Complete"' in one and '"Order Completed"' in one for one in found["warnings"])
     assert any('"revenu"' in one and '"revenue"' in one for one in found["warnings"])
+
+
+def test_a_preview_takes_json_and_computed_traits(product):
+    order(product, "gus", 4)
+    until(lambda: profile(product, "user_id:gus/metadata")[0] == 200)
+    spent = {
+        "kind": "events",
+        "name": "Order Completed",
+        "reducer": "sum",
+        "of": {"kind": "property", "path": "revenue"},
+    }
+    more = {"kind": "comparison", "left": spent, "operator": "greater_than", "right": [{"kind": "literal", "value": 0}]}
+    for path, answer, model in (
+        ("audiences", "audiencePreview", more),
+        ("computed-traits", "computedTraitPreview", spent),
+    ):
+        status, said = product.call(
+            "POST", f"/api/spaces/punchcard/{path}/previews", body={"definition": {"model": model}}
+        )
+        assert status == 200, said
+        found = said["data"][answer]
+        assert found["definition"]["model"] == model
+        assert found["size"]["count"] > 0
+        assert found["results"][0]["externalIds"]
+        assert (found["results"][0]["value"] is True) == (path == "audiences")
 
 
 def test_the_command_line_lists_and_previews(product):

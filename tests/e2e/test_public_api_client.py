@@ -123,6 +123,46 @@ def test_delivery_in_numbers(told: dict[str, Any]) -> None:
     assert {one["metricName"]: one["total"] for one in metrics}["successes"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "listed", "prefix"), [("audience", "audiences", "aud_"), ("computedTrait", "computedTraits", "tra_")]
+)
+def test_audiences_and_computed_traits_as_the_clients_models_have_them(
+    told: dict[str, Any], kind: str, listed: str, prefix: str
+) -> None:
+    made = told[f"{kind}.createOne"][kind]
+    assert (made["name"], made["description"], made["enabled"]) == (f"{kind} One", "why", True)
+    assert made["id"].startswith(prefix)
+    assert (made["createdBy"], made["updatedBy"]) == ("token admin", "token admin")
+    got = told[f"{kind}.get"][kind]
+    assert (got["id"], got["definition"]["query"]) == (made["id"], made["definition"]["query"])
+    assert (got["createdAt"], got["updatedAt"]) == (made["createdAt"], made["updatedAt"])
+    pages = told[f"{kind}.list"], told[f"{kind}.listNext"]
+    assert [one["name"] for page in pages for one in page[listed]] == [
+        f"{kind} {name}" for name in ("One", "Three", "Two")
+    ]
+    assert [page["pagination"]["totalEntries"] for page in pages] == [3, 3]
+    assert "next" not in pages[1]["pagination"]
+    assert told[f"{kind}.missing"] == [[], []]
+
+
+@pytest.mark.parametrize("kind", ["audience", "computedTrait"])
+def test_audiences_and_computed_traits_are_switched_off_and_on_and_removed_by_the_client(
+    told: dict[str, Any], kind: str
+) -> None:
+    made, off, on = (told[f"{kind}.{name}"][kind] for name in ("createOne", "disable", "enable"))
+    assert (off["enabled"], off["status"], on["enabled"]) == (False, "Disabled", True)
+    assert made["createdAt"] == off["createdAt"] == on["createdAt"] <= off["updatedAt"] < on["updatedAt"]
+    assert told[f"{kind}.remove"] == {"status": "SUCCESS"}
+    for name, status in (
+        ("getRemoved", 404), ("updateUnknown", 404), ("removeUnknown", 404), ("listBad", 400), ("createBad", 422),
+        ("createAgain", 422),
+    ):  # fmt: skip
+        refused = told[f"{kind}.{name}"]
+        assert (refused["status"], refused["errors"][0]["status"]) == (status, status), name
+    assert "did you mean `count`?" in told[f"{kind}.createBad"]["errors"][0]["message"]
+    assert told[f"{kind}.createAgain"]["errors"][0]["field"] == "key"
+
+
 def test_what_the_client_has_set_up_awards_points(
     told: dict[str, Any], product: ProductProcess, sandbox: SandboxProcess
 ) -> None:

@@ -136,6 +136,7 @@ def build_api(parts: Parts) -> Litestar:
         exception_handlers={
             HTTPException: errors.http_error,
             PunchcardError: errors.punchcard_error,
+            RecursionError: errors.too_deep,
             Exception: errors.defect,
         },
         openapi_config=OpenAPIConfig(

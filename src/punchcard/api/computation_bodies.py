@@ -1,6 +1,6 @@
 """The JSON bodies of audiences and computed traits, in Segment's shapes."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,19 +10,34 @@ from punchcard.workspace.computations import REAL_TIME
 Kind = Literal["audience", "computed_trait"]
 
 
-class Definition(msgspec.Struct, omit_defaults=True):
+class Definition(msgspec.Struct):
     """What a computation asks: `query` in the query language, `model` the same as JSON."""
 
     query: str
-    type: str = "USERS"
-    model: msgspec.Raw | None = None
+    model: dict[str, Any]
+    type: Literal["USERS"] = "USERS"
 
 
-class Options(msgspec.Struct, rename="camel"):
+class DefinitionOrder(msgspec.Struct):
+    """What a computation is to ask: as `query`, as `model`, or as both if they mean the same."""
+
+    query: str | None = None
+    model: dict[str, Any] | None = None
+    type: Literal["USERS"] = "USERS"
+
+
+class Options(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Segment's options of an audience."""
 
     include_anonymous_users: bool = False
     include_historical_data: bool = True
+
+
+class OptionsUpdate(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What to change of the options; whether anonymous people count is said when a computation is made."""
+
+    include_anonymous_users: bool | None = None
+    include_historical_data: bool | None = None
 
 
 class Size(msgspec.Struct):
@@ -35,7 +50,7 @@ class Size(msgspec.Struct):
 class Cadence(msgspec.Struct):
     """How it is kept up to date."""
 
-    type: str = "REALTIME"
+    type: Literal["REALTIME", "BATCH"] = "REALTIME"
 
 
 class SyncView(msgspec.Struct, rename="camel"):
@@ -63,7 +78,10 @@ class ComputationView(msgspec.Struct, rename="camel"):
     options: Options
     compute_cadence: Cadence
     size: Size
-    created_at: str | None
+    created_by: str
+    created_at: str
+    updated_by: str
+    updated_at: str
     computed_at: str | None
     checked_at: str | None
     differences: int
@@ -78,8 +96,9 @@ class NewComputation(msgspec.Struct, rename="camel"):
     """A computation to create; a key is made of the name if none is given, and never changes."""
 
     name: str
-    definition: Definition
+    definition: DefinitionOrder
     key: str | None = None
+    audience_type: Literal["USERS"] = "USERS"
     description: str = ""
     enabled: bool = True
     options: Options = msgspec.field(default_factory=Options)
@@ -90,10 +109,13 @@ class NewComputation(msgspec.Struct, rename="camel"):
 
 
 class ComputationUpdate(msgspec.Struct, rename="camel"):
-    """What to change of a computation; what is left out stays."""
+    """What to change of a computation; what is left out stays. `key` and `computeCadence` can only be what they are."""
 
     name: str | None = None
-    definition: Definition | None = None
+    key: str | None = None
+    definition: DefinitionOrder | None = None
+    options: OptionsUpdate | None = None
+    compute_cadence: Cadence | None = None
     description: str | None = None
     enabled: bool | None = None
     destinations: list[str] | None = None
@@ -119,9 +141,16 @@ class TraitPage(msgspec.Struct, rename="camel"):
 class PreviewOrder(msgspec.Struct, rename="camel"):
     """A definition to be tried; `kind` is `audience` or `computed_trait`."""
 
-    definition: Definition
+    definition: DefinitionOrder
     options: Options = msgspec.field(default_factory=Options)
     kind: Kind = "audience"
+
+
+class TraitPreviewOrder(msgspec.Struct):
+    """A computed trait's definition to be tried."""
+
+    definition: DefinitionOrder
+    options: Options = msgspec.field(default_factory=Options)
 
 
 class PreviewSample(msgspec.Struct, rename="camel"):
@@ -136,6 +165,7 @@ class PreviewView(msgspec.Struct, rename="camel"):
 
     id: str
     status: str
+    definition: Definition
     size: Size
     people: int
     results: list[PreviewSample]

@@ -17,9 +17,11 @@ from punchcard.api.computation_bodies import (
     ComputationUpdate,
     ComputationView,
     Definition,
+    DefinitionOrder,
     Kind,
     NewComputation,
     Options,
+    OptionsUpdate,
     PreviewOrder,
     PreviewSample,
     PreviewView,
@@ -27,18 +29,21 @@ from punchcard.api.computation_bodies import (
     Size,
     SyncView,
     TraitPage,
+    TraitPreviewOrder,
 )
-from punchcard.api.errors import bad_request
+from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import Parts
+from punchcard.api.parts import NEEDS, Parts
 from punchcard.clock import to_iso
 from punchcard.computations.keys import key_of
-from punchcard.computations.model import to_json
 from punchcard.engage.requests import PreviewRequest
 from punchcard.operations import engagement
+from punchcard.operations.authorship import Authorship, authorship_of
+from punchcard.operations.definitions import definition_text
 from punchcard.operations.engagement import Standing
 from punchcard.operations.threads import in_thread
-from punchcard.workspace.computations import read_definition
+from punchcard.store.tokens import Role
+from punchcard.workspace.computations import parsed
 from punchcard.workspace.editing import NotThereError
 from punchcard.workspace.model import Computation
 
@@ -69,7 +74,7 @@ def create_audience(
 @in_thread
 def get_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, ComputationView]]:
     """The audience with this id or key."""
-    return {"data": {"audience": _view(_one(parts, "audience", id))}}
+    return {"data": {"audience": _view_of(parts, _one(parts, "audience", id))}}
 
 
 @patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Change an audience")
@@ -100,32 +105,18 @@ def resync_audience(
     return {"data": {"queued": count}}
 
 
-@post("/spaces/{space_id:str}/audiences/previews", status_code=200, summary="Try a definition")
+@post(
+    "/spaces/{space_id:str}/audiences/previews",
+    status_code=200,
+    opt={NEEDS: Role.READ_ONLY},
+    summary="Try an audience's definition",
+)
 @in_thread
 def create_preview(
     space_id: FromPath[str], data: JSONBody[PreviewOrder], parts: Parts
 ) -> dict[str, dict[str, PreviewView]]:
     """How many people a definition would hold now, ten of them, and what in it may be a mistake."""
-    request = PreviewRequest(data.kind, data.definition.query, data.options.include_anonymous_users)
-    found = engagement.preview(parts.store, request, clock=parts.clock)
-    if found.error:
-        raise bad_request(found.error, "definition")
-    view = PreviewView(
-        id="preview",
-        status="COMPLETED",
-        size=Size(found.count),
-        people=found.people,
-        results=[
-            PreviewSample(
-                external_ids=[{"type": type_, "id": value} for type_, value in one.ids],
-                value=msgspec.Raw(one.value.encode()),
-            )
-            for one in found.samples
-        ],
-        warnings=list(found.warnings),
-        seconds=found.seconds,
-    )
-    return {"data": {"audiencePreview": view}}
+    return {"data": {"audiencePreview": _preview(parts, data.kind, data.definition, data.options)}}
 
 
 @get("/spaces/{space_id:str}/computed-traits", summary="All computed traits")
@@ -147,13 +138,27 @@ def create_computed_trait(
     return {"data": {"computedTrait": _create(parts, "computed_trait", data)}}
 
 
+@post(
+    "/spaces/{space_id:str}/computed-traits/previews",
+    status_code=200,
+    opt={NEEDS: Role.READ_ONLY},
+    summary="Try a computed trait's definition",
+)
+@in_thread
+def create_trait_preview(
+    space_id: FromPath[str], data: JSONBody[TraitPreviewOrder], parts: Parts
+) -> dict[str, dict[str, PreviewView]]:
+    """How many people would have a value now, ten of them, and what in the definition may be a mistake."""
+    return {"data": {"computedTraitPreview": _preview(parts, "computed_trait", data.definition, data.options)}}
+
+
 @get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="One computed trait")
 @in_thread
 def get_computed_trait(
     space_id: FromPath[str], id: FromPath[str], parts: Parts
 ) -> dict[str, dict[str, ComputationView]]:
     """The computed trait with this id or key."""
-    return {"data": {"computedTrait": _view(_one(parts, "computed_trait", id))}}
+    return {"data": {"computedTrait": _view_of(parts, _one(parts, "computed_trait", id))}}
 
 
 @patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Change a computed trait")
@@ -183,6 +188,7 @@ HANDLERS = (
     create_preview,
     list_computed_traits,
     create_computed_trait,
+    create_trait_preview,
     get_computed_trait,
     update_computed_trait,
     delete_computed_trait,
@@ -192,7 +198,8 @@ HANDLERS = (
 def _page(parts: Parts, kind: Kind, count: int, cursor: str | None) -> tuple[list[ComputationView], bodies.Pagination]:
     found = sorted(_standing(parts, kind), key=lambda one: one.computation.key)
     shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
-    return [_view(one) for one in shown], pagination
+    authors = authorship_of(parts.store, shown)
+    return [_view(one, authors[one.computation.key]) for one in shown], pagination
 
 
 def _standing(parts: Parts, kind: Kind | None) -> list[Standing]:
@@ -211,7 +218,7 @@ def _create(parts: Parts, kind: Kind, data: NewComputation) -> ComputationView:
         kind=kind,
         key=key_of(data.name) if data.key is None else data.key,
         name=data.name,
-        definition=data.definition.query,
+        definition=_text(kind, data.definition),
         description=data.description,
         enabled=data.enabled,
         destinations=tuple(data.destinations),
@@ -222,18 +229,22 @@ def _create(parts: Parts, kind: Kind, data: NewComputation) -> ComputationView:
         when_removed=data.when_removed,
     )
     parts.edit(engagement.adding(computation))
-    return _view(_one(parts, kind, computation.key))
+    return _view_of(parts, _one(parts, kind, computation.key))
 
 
 def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> ComputationView:
     key = _one(parts, kind, id).computation.key
+    definition = None if data.definition is None else _text(kind, data.definition)
+    options = data.options or OptionsUpdate()
 
     def changed(one: Computation) -> Computation:
+        _refuse_what_stays(one, data)
         given: dict[str, Any] = {
             "name": data.name,
             "description": data.description,
             "enabled": data.enabled,
-            "definition": None if data.definition is None else data.definition.query,
+            "definition": definition,
+            "include_history": options.include_historical_data,
             "destinations": None if data.destinations is None else tuple(data.destinations),
             "send": None if data.send is None else tuple(data.send),
             "sync": data.sync,
@@ -242,10 +253,59 @@ def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> Compu
         return replace(one, **{name: value for name, value in given.items() if value is not None})
 
     parts.edit(engagement.changing(key, changed))
-    return _view(_one(parts, kind, key))
+    return _view_of(parts, _one(parts, kind, key))
 
 
-def _view(one: Standing) -> ComputationView:
+def _refuse_what_stays(one: Computation, data: ComputationUpdate) -> None:
+    if data.key is not None and data.key != one.key:
+        raise unprocessable(f"the key of {one.key} stays what it is: profiles and destinations know it by that", "key")
+    if data.compute_cadence is not None and data.compute_cadence.type != Cadence().type:
+        raise unprocessable("everything is computed in real time; there is no other mode", "computeCadence.type")
+    anonymous = None if data.options is None else data.options.include_anonymous_users
+    if anonymous is not None and anonymous != one.include_anonymous:
+        raise unprocessable(
+            "whether anonymous people count cannot be changed; make another one that says so from the beginning",
+            "options.includeAnonymousUsers",
+        )
+
+
+def _text(kind: Kind, definition: DefinitionOrder) -> str:
+    return definition_text(kind, query=definition.query, model=definition.model)
+
+
+def _preview(parts: Parts, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
+    text = _text(kind, definition)
+    request = PreviewRequest(kind, text, options.include_anonymous_users)
+    found = engagement.preview(parts.store, request, clock=parts.clock)
+    if found.error:
+        raise bad_request(found.error, "definition")
+    return PreviewView(
+        id="preview",
+        status="COMPLETED",
+        definition=_definition(kind, text),
+        size=Size(found.count),
+        people=found.people,
+        results=[
+            PreviewSample(
+                external_ids=[{"type": type_, "id": value} for type_, value in one.ids],
+                value=msgspec.Raw(one.value.encode()),
+            )
+            for one in found.samples
+        ],
+        warnings=list(found.warnings),
+        seconds=found.seconds,
+    )
+
+
+def _definition(kind: str, text: str) -> Definition:
+    return Definition(query=text, model=msgspec.to_builtins(parsed(kind, text)))
+
+
+def _view_of(parts: Parts, one: Standing) -> ComputationView:
+    return _view(one, authorship_of(parts.store, [one])[one.computation.key])
+
+
+def _view(one: Standing, authorship: Authorship) -> ComputationView:
     computation, state = one.computation, one.state
     return ComputationView(
         id=one.id,
@@ -254,13 +314,16 @@ def _view(one: Standing) -> ComputationView:
         description=computation.description,
         key=computation.key,
         enabled=computation.enabled,
-        definition=Definition(query=computation.definition, model=msgspec.Raw(to_json(read_definition(computation)))),
+        definition=_definition(computation.kind, computation.definition),
         status=one.status,
         detail="" if state is None else state.detail,
         options=Options(computation.include_anonymous, computation.include_history),
         compute_cadence=Cadence(),
         size=Size(0 if state is None else state.size),
-        created_at=None if state is None else to_iso(state.created_at),
+        created_by=authorship.created_by,
+        created_at=to_iso(authorship.created_at),
+        updated_by=authorship.updated_by,
+        updated_at=to_iso(authorship.updated_at),
         computed_at=None if state is None or state.computed_at is None else to_iso(state.computed_at),
         checked_at=None if state is None or state.checked_at is None else to_iso(state.checked_at),
         differences=0 if state is None else state.differences,

@@ -1,4 +1,7 @@
-"""How the API says that something went wrong: `{"errors": [{type, message, field, status}]}`, as Segment does."""
+"""How the API says that something went wrong: `{"errors": [{type, message, field, status}]}`, as Segment does.
+
+Where a text is wrong at one place, `data` has its `position`, from 0.
+"""
 
 from typing import Any
 
@@ -55,7 +58,13 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
     if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
         return _problems(problems)
     is_bad = isinstance(error, IngestError) or error.code == "invalid_request"
-    return _answer(400 if is_bad else 422, error.message, type_=error.code, field=error.context.get("field"))
+    field, position = error.context.get("field"), error.context.get("position")
+    return _answer(400 if is_bad else 422, error.message, type_=error.code, field=field, position=position)
+
+
+def too_deep(_: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
+    """Answer to a body that is nested deeper than a JSON reader goes: nothing else here is as deep as what comes in."""
+    return _answer(400, "the body is nested too deep")
 
 
 def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -79,7 +88,11 @@ def _problems(problems: object) -> Response[Any]:
     return Response({"errors": found}, status_code=422, media_type="application/json")
 
 
-def _answer(status: int, message: str, *, field: object = None, type_: str | None = None) -> Response[Any]:
+def _answer(
+    status: int, message: str, *, field: object = None, type_: str | None = None, position: object = None
+) -> Response[Any]:
     error = {"type": type_ or _TYPES.get(status, "error"), "message": message, "field": field, "status": status}
+    if position is not None:
+        error["data"] = {"position": position}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return Response({"errors": [error]}, status_code=status, headers=headers, media_type="application/json")

@@ -20,11 +20,19 @@ _ERROR: Final = {
                     "message": {"type": "string", "description": "A sentence for a person"},
                     "field": {"type": ["string", "null"], "description": "The parameter or member that is wrong"},
                     "status": {"type": "integer"},
+                    "data": {
+                        "type": "object",
+                        "description": "Where a text is wrong: `position`, from 0",
+                        "properties": {"position": {"type": "integer"}},
+                    },
                 },
             },
         }
     },
 }
+_CLOSED: Final = ("Options", "OptionsUpdate")
+"""Bodies that take no member but those named; the framework says so of none."""
+
 _MEANINGS: Final = {
     "400": "A parameter or the body is wrong",
     "401": "No token, or none of this workspace",
@@ -42,6 +50,8 @@ class DocumentedErrors(JsonRenderPlugin):
         """The document's text."""
         schemas = openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         schemas["Errors"] = _ERROR
+        for name in _CLOSED:
+            schemas[name]["additionalProperties"] = False
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
         errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
         for methods in openapi_schema["paths"].values():

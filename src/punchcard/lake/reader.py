@@ -28,6 +28,8 @@ import msgspec
 from punchcard.clock import from_micros, to_micros
 from punchcard.errors import StorageError
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.listing import EventQuestion, may_hold, where_of
+from punchcard.lake.people import PersonQuestion, Value, may_lie_beyond, statements
 from punchcard.lake.place import Place
 from punchcard.lake.schema import FAILED_ON_INGEST
 from punchcard.lake.table import LakeTable
@@ -123,35 +125,6 @@ class LakeEvent:
     fates: tuple[LakeFate, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EventQuestion:
-    """Which events are asked for; None and "" ask for all.
-
-    Attributes:
-        destination: Together with `fate` and `reason` it names one fate; "" for a fate before any destination.
-        fate: A fate as routing decided it.
-        begin: Not received before this instant.
-        end: Received before this instant.
-    """
-
-    source: str | None = None
-    type: str | None = None
-    name: str | None = None
-    destination: str | None = None
-    fate: str | None = None
-    reason: str | None = None
-    begin: datetime | None = None
-    end: datetime | None = None
-
-    def fate_text(self) -> str:
-        """What stands in the fates of each event that is asked for, "" if any does."""
-        if self.fate is None:
-            return ""
-        fate = f'"fate":{_json(self.fate)}'
-        reason = "" if self.reason is None else f',"reason":{_json(self.reason or None)}'
-        return ("" if self.destination is None else f'"destination":{_json(self.destination or None)},') + fate + reason
-
-
 class LakeReader:
     """Reads the table at `url`, while it is written. Safe to use from several threads.
 
@@ -223,8 +196,8 @@ class LakeReader:
         Raises:
             StorageError: the lake cannot be read.
         """
-        where, values = _where(question, before)
-        files = [file for file in self._files() if _may_hold(file, question, before)]  # newest first
+        where, values = where_of(question, before)
+        files = [file for file in self._files() if may_hold(file, question, before)]  # newest first
         found: list[LakeEvent] = []
         at_once = _FILES_AT_ONCE_FIRST
         while files and len(found) < limit:
@@ -235,17 +208,23 @@ class LakeReader:
         return found
 
     def of_person(
-        self, *, email: str | None = None, user_id: str | None = None, limit: int, before: tuple[int, int] | None = None
+        self, question: PersonQuestion, *, limit: int, beyond: tuple[int, int] | None = None
     ) -> list[LakeEvent]:
-        """The newest events that carry this email, or this user id, newest first. Found by Bloom filter.
+        """The first events that a question asks for, in its order. Found by Bloom filter, where a file has one.
+
+        Args:
+            beyond: Log position and index of an event; only what lies behind it in that order.
 
         Raises:
             StorageError: the lake cannot be read.
         """
-        column, value = ("email", email) if email is not None else ("user_id", user_id)
-        where, values = _where(EventQuestion(), before)
-        sql = f"{_EVENTS} WHERE {column} = ? AND {where} {_NEWEST_FIRST}"
-        return [_event(row) for row in self._query(sql, self._files(), value or "", *values, limit)]
+        files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=question.oldest_first)]
+        paths = self._paths(files)
+        found: dict[tuple[int, int], LakeEvent] = {}
+        for sql, values in statements(question, _EVENTS, paths=paths, limit=limit, beyond=beyond) if files else ():
+            for one in map(_event, self._run(sql, values)):
+                found[one.log_position, one.event_index] = one
+        return [found[place] for place in sorted(found, reverse=not question.oldest_first)[:limit]]
 
     def between(self, first_position: int, last_position: int) -> list[LakeEvent]:
         """The events of a stretch of the log, in its order.
@@ -327,21 +306,22 @@ class LakeReader:
         with self._lock:
             return self._table.files() if self._table.refresh() else []
 
-    def _query(
-        self, sql: str, files: Sequence[DataFile], *values: str | int | float | Sequence[str]
-    ) -> list[tuple[Any, ...]]:
-        if not files:
-            return []
+    def _paths(self, files: Sequence[DataFile]) -> list[str]:
+        return [self._place.full(file.path) for file in files]
+
+    def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
+        return self._run(sql, [self._paths(files), *values]) if files else []
+
+    def _run(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
         import duckdb
 
-        paths = [self._place.full(file.path) for file in files]
         try:
             with self._cursor() as cursor:
                 try:
-                    return cursor.execute(sql, [paths, *values]).fetchall()
+                    return cursor.execute(sql, values).fetchall()
                 except duckdb.BinderException:
                     # None of these files has the column: all are of before emails were kept.
-                    return cursor.execute(_without_email(sql), [paths, *values]).fetchall()
+                    return cursor.execute(_without_email(sql), values).fetchall()
         except duckdb.Error as error:
             raise StorageError(f"the lake at {self._place.url} cannot be read: {error}") from error
 
@@ -354,48 +334,8 @@ class LakeReader:
             return self._duckdb.cursor()
 
 
-def _where(
-    question: EventQuestion, before: tuple[int, int] | None
-) -> tuple[str, list[str | int | float | Sequence[str]]]:
-    conditions: list[str] = []
-    values: list[str | int | float | Sequence[str]] = []
-    for condition, value in (
-        ("source = ?", question.source),
-        ("type = ?", question.type),
-        ("event = ?", question.name),
-        ("contains(fates, ?)", question.fate_text() or None),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    # Instants as DuckDB compares them with a file's statistics: whole row groups are passed over unread.
-    for condition, instant in (
-        ("received_at >= to_timestamp(?)", question.begin),
-        ("received_at < to_timestamp(?)", question.end),
-    ):
-        if instant is not None:
-            conditions.append(condition)
-            values.append(to_micros(instant) / 1e6)
-    if before is not None:
-        conditions.append("log_position <= ? AND (log_position < ? OR event_index < ?)")
-        values += [before[0], before[0], before[1]]
-    return " AND ".join(conditions) or "true", values
-
-
-def _may_hold(file: DataFile, question: EventQuestion, before: tuple[int, int] | None) -> bool:
-    return (
-        (question.begin is None or file.day >= question.begin.date())
-        and (question.end is None or file.day <= question.end.date())
-        and (before is None or file.first_position <= before[0])
-    )
-
-
 def _without_email(sql: str) -> str:
     return sql.replace(" email, ", " NULL::VARCHAR AS email, ").replace(" email = ?", " NULL::VARCHAR = ?")
-
-
-def _json(value: str | None) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _event(row: tuple[Any, ...]) -> LakeEvent:

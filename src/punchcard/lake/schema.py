@@ -47,7 +47,7 @@ COLUMNS = (
     "payload",  # JSON text as received
     "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
 )
-LOOKED_UP = ("message_id", "user_id", "email")  # found among millions by a Bloom filter
+LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found among millions by a Bloom filter
 BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers pass over what lies outside of their bounds
 AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
 REPETITIVE = ("type", "event", "source", "fates")  # few distinct values: kept as dictionaries

@@ -21,6 +21,9 @@ from punchcard.workspace.snapshot import Snapshot
 KINDS = {"audience": "audience", "computed_trait": "computed trait"}
 """What each kind is called."""
 
+RESYNC = '[{"path": "resync", "before": null, "after": true}]'
+"""What the audit log has as changes where everybody was told again: nothing of the computation itself."""
+
 _REQUESTS_PER_CALL = 2
 
 
@@ -167,7 +170,7 @@ def resync(store: Store, one: Standing, *, destination: str | None, actor: str, 
             kind="change",
             resource_type=computation.kind,
             resource_id=computation.key,
-            changes='[{"path": "resync", "before": null, "after": true}]',
+            changes=RESYNC,
         )
     return count
 

@@ -36,7 +36,7 @@ def build_operator_side(
     log: EventLog,
     commit: GroupCommit,
     config_file: str,
-) -> tuple[ASGIApp, Litestar, Litestar]:
+) -> tuple[ASGIApp, Litestar, ASGIApp]:
     """App, Public API and Profile API, on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 

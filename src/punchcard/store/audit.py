@@ -1,10 +1,10 @@
 """The audit log: who changed what and when, with the values before and after. Nothing is ever taken out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, func, insert, select
+from sqlalchemy import Connection, Select, func, insert, select, tuple_
 
 from punchcard.store.effects import storable
 from punchcard.store.schema import audit_events
@@ -17,7 +17,7 @@ class AuditEvent:
     Attributes:
         actor: Who made it: `token <name>`, `config file`, `command line` or `partner endpoint`.
         kind: `add`, `change` or `remove`.
-        resource_type: `workspace`, `source`, `destination` or `token`.
+        resource_type: `workspace`, `source`, `destination`, `audience`, `computed_trait` or `token`.
         changes: JSON text of a list of `{"path", "before", "after"}`, secrets masked.
     """
 
@@ -63,6 +63,31 @@ def list_events(
     chosen = _asked(select(audit_events), question).order_by(audit_events.c.id.desc()).limit(count)
     if before_id is not None:
         chosen = chosen.where(audit_events.c.id < before_id)
+    return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
+
+
+def newest_of_each(
+    work: Connection, resources: Collection[tuple[str, str]], *, passing_over: str = ""
+) -> Sequence[AuditEvent]:
+    """The newest addition and the newest change of each of these things, oldest first: one query for all of them.
+
+    Args:
+        resources: Type and id of each.
+        passing_over: Changes that say exactly this do not count.
+    """
+    if not resources:
+        return []
+    columns = audit_events.c
+    newest = (
+        select(func.max(columns.id))
+        .where(
+            tuple_(columns.resource_type, columns.resource_id).in_(list(resources)),
+            columns.kind.in_(("add", "change")),
+            columns.changes != passing_over,
+        )
+        .group_by(columns.resource_type, columns.resource_id, columns.kind)
+    )
+    chosen = select(audit_events).where(columns.id.in_(newest)).order_by(columns.id)
     return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
 
 

@@ -29,6 +29,7 @@ class ListeningApp:
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._socket = socket.socket()
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does in the product
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="listening-app")

@@ -13,11 +13,14 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from punchcard.api.app import build_api
+from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.clock import to_micros
 from punchcard.delivery.stages import Answered, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
+from punchcard.engage.engine import Engine
+from punchcard.engage.facts import Facts
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
@@ -105,6 +108,9 @@ class PublicApiServer:
             batch_bytes=1 << 20,
         )
         self.partner = ScriptedPartner(clock=self.clock)
+        self._facts_path = folder / "engage.duckdb"
+        self._lake = lake
+        self._engine: Engine | None = None
         self._stories = Stories(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
@@ -119,6 +125,8 @@ class PublicApiServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._listening.close()
+        if self._engine is not None:
+            self._facts.close()
         self.log.close()
         self.store.close()
 
@@ -152,6 +160,20 @@ class PublicApiServer:
     def feed_lake(self) -> None:
         """The lake gets all that is routed, and the store forgets its fates."""
         self._feed.flush()
+
+    def engage(self) -> None:
+        """Engage does all that waits for it: whose the events of the lake are, traits, audiences."""
+        if self._engine is None:
+            self._facts = Facts(self._facts_path)
+            self._engine = Engine(
+                store=self.store,
+                lake=LakeReader(self._lake),
+                facts=self._facts,
+                clock=self.clock,
+                current=self.watch.newest,
+            )
+        while self._engine.step():
+            continue
 
     def deliver(self, *, slug: str = "perkville", rounds: int = 1) -> None:
         """Delivery claims and sends what is due, so often; the scripted partner answers."""
@@ -205,7 +227,7 @@ class PublicApiServer:
             connection.close()
 
     def _both(self, commit: GroupCommit) -> Any:
-        """App and Public API as one, divided by path as the serving process divides them."""
+        """App, Public API and Profile API as one, divided by path as the serving process divides them."""
         parts = Parts(
             store=self.store,
             stories=self._stories,
@@ -217,9 +239,12 @@ class PublicApiServer:
             edit_as=self._edit,
             append=commit.submit,
         )
-        app, api = build_app(parts), build_api(parts)
+        app, api, profiles = build_app(parts), build_api(parts), build_profile_app(parts)
 
         async def both(scope: Any, receive: Any, send: Any) -> None:
-            await (api if f"{scope['path']}/".startswith("/api/") else app)(scope, receive, send)
+            if scope["path"].startswith("/v1/spaces/"):
+                await profiles(scope, receive, send)
+            else:
+                await (api if f"{scope['path']}/".startswith("/api/") else app)(scope, receive, send)
 
         return both

@@ -1,11 +1,14 @@
 """Lists of events, newest first: those behind a number, and those of one customer."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from punchcard.lake.reader import EventQuestion, LakeEvent, LakeReader
+from punchcard.lake.listing import EventQuestion
+from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
+from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.store.engine import Store
@@ -56,6 +59,19 @@ class Person:
 
     emails: Sequence[str]
     user_ids: Sequence[str]
+    anonymous_ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Some events of a person in the order of a question.
+
+    Attributes:
+        following: Beyond which place the next ones lie, None if these are the last.
+    """
+
+    events: Sequence[LakeEvent]
+    following: Place | None
 
 
 class EventBrowser:
@@ -77,7 +93,7 @@ class EventBrowser:
         unrouted_max = _UNROUTED_MAX if question.fate in (None, FateKind.PENDING) else 0
         found = self._late(
             lambda one: _matches(one, question),
-            needle=question.name,
+            needles=[question.name] if question.name else (),
             limit=limit,
             before=before,
             unrouted_max=unrouted_max,
@@ -94,7 +110,8 @@ class EventBrowser:
         """
         named = named.strip()
         email, user_id = (named.lower(), None) if "@" in named else (None, named)
-        known = self._of(email=email, user_id=user_id, limit=200, before=None)
+        asked = PersonQuestion(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
+        known = self._of(asked, limit=200, before=None)
         emails = [one.email for one in known if one.email]
         user_ids = [one.user_id for one in known if one.user_id]
         return Person(
@@ -103,17 +120,38 @@ class EventBrowser:
         )
 
     def events_of(self, person: Person, *, limit: int, before: Place | None = None) -> EventPage:
-        """The newest events of a customer: those with one of their emails, and those with one of their user ids.
+        """The newest events of a customer: those with one of their ids.
 
         Raises:
             StorageError: log, lake or store is away.
         """
-        found: list[LakeEvent] = []
-        for email in person.emails:
-            found += self._of(email=email, user_id=None, limit=limit + 1, before=before)
-        for user_id in person.user_ids:
-            found += self._of(email=None, user_id=user_id, limit=limit + 1, before=before)
-        return self._page(found, limit=limit, before=before)
+        asked = PersonQuestion(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
+        return self._page(self._of(asked, limit=limit + 1, before=before), limit=limit, before=before)
+
+    def routed_events_of(self, question: PersonQuestion, *, limit: int, beyond: Place | None = None) -> Timeline:
+        """The first events that a question asks for, in its order, of all that has its fates.
+
+        What waits for routing is left out: it would come between pages that were read already.
+
+        Raises:
+            StorageError: log, lake or store is away.
+        """
+        routed = self._tail.routed_position()
+        needles = [value for _, value in question.ids]
+        # The log first: an event that moves to the lake in between is then found twice, never not at all.
+        late = self._tail.events(may_hold=_holding(needles)) if needles else ()
+        found = [
+            one
+            for one in itertools.takewhile(lambda one: one.log_position <= routed, late)
+            if _is_asked(one, question, beyond)
+        ]
+        found += self._lake.of_person(question, limit=limit + 1, beyond=beyond)
+        by_place = {(one.log_position, one.event_index): one for one in found}
+        places = sorted(by_place, reverse=not question.oldest_first)
+        return Timeline(
+            events=[by_place[place] for place in places[:limit]],
+            following=places[limit - 1] if len(places) > limit else None,
+        )
 
     def at(self, place: Place) -> SeenEvent | None:
         """The event at a place of the log, None if there is none (any more).
@@ -142,20 +180,22 @@ class EventBrowser:
         with self._store.reading() as work:
             return _told(work, events)
 
-    def _of(self, *, email: str | None, user_id: str | None, limit: int, before: Place | None) -> list[LakeEvent]:
-        def is_theirs(one: LakeEvent) -> bool:
-            return (email is not None and one.email == email) or (user_id is not None and one.user_id == user_id)
-
-        found = self._late(is_theirs, needle=email or user_id, limit=limit, before=before)
+    def _of(self, question: PersonQuestion, *, limit: int, before: Place | None) -> list[LakeEvent]:
+        found = self._late(
+            lambda one: _is_asked(one, question, None),
+            needles=[value for _, value in question.ids],
+            limit=limit,
+            before=before,
+        )
         if len(found) <= limit:
-            found += self._lake.of_person(email=email, user_id=user_id, limit=limit, before=before)
+            found += self._lake.of_person(question, limit=limit, beyond=before)
         return found
 
     def _late(
         self,
         matches: Callable[[LakeEvent], bool],
         *,
-        needle: str | None,
+        needles: Sequence[str],
         limit: int,
         before: Place | None,
         unrouted_max: int = _UNROUTED_MAX,
@@ -163,16 +203,10 @@ class EventBrowser:
         """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
 
         Args:
-            needle: What must stand in such an event, in whatever case; None for nothing in particular.
+            needles: One of them must stand in such an event, in whatever case; none for nothing in particular.
         """
-        wanted = needle.lower().encode() if needle else b""
-
-        def may_hold(record: LogRecord) -> bool:
-            body = uncompressed(record)
-            return b"\\" in body or wanted in body.lower()
-
         found: list[LakeEvent] = []
-        late = self._tail.newest(unrouted_max=unrouted_max, may_hold=may_hold if wanted else lambda _: True)
+        late = self._tail.newest(unrouted_max=unrouted_max, may_hold=_holding(needles) if needles else lambda _: True)
         for one in late:
             if matches(one) and (before is None or (one.log_position, one.event_index) < before):
                 found.append(one)
@@ -193,6 +227,39 @@ class EventBrowser:
 def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
     met = effects_met(work, events)
     return [SeenEvent(event=one, fates=tuple(fate_story(fate, met, None) for fate in one.fates)) for one in events]
+
+
+def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
+    wanted = [one.lower().encode() for one in needles]
+    if not all(map(str.isascii, needles)):
+        return lambda _: True  # in bytes only ASCII has cases
+
+    def may_hold(record: LogRecord) -> bool:
+        body = uncompressed(record)
+        if b"\\" in body:
+            return True  # what is sought may be written in escapes
+        lower = body.lower()
+        return any(one in lower for one in wanted)
+
+    return may_hold
+
+
+def _is_asked(event: LakeEvent, question: PersonQuestion, beyond: Place | None) -> bool:
+    """As the lake answers it."""
+    place, at = (event.log_position, event.event_index), event.timestamp
+    name = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}.get(event.type, event.event or "")
+    return (
+        (
+            (event.email is not None and event.email in question.emails)
+            or (event.user_id is not None and event.user_id in question.user_ids)
+            or (event.anonymous_id is not None and event.anonymous_id in question.anonymous_ids)
+        )
+        and (question.names is None or name in question.names)
+        and name not in question.names_left_out
+        and (question.begin is None or (at is not None and at >= question.begin))
+        and (question.end is None or (at is not None and at < question.end))
+        and (beyond is None or (place > beyond if question.oldest_first else place < beyond))
+    )
 
 
 def _matches(event: LakeEvent, question: EventQuestion) -> bool:

@@ -52,7 +52,12 @@ def ready(computation: Computation) -> ReadyComputation:
 
 
 @lru_cache(maxsize=2_000)
-def _parsed(kind: str, text: str) -> Definition:
+def parsed(kind: str, text: str) -> Definition:
+    """What a text says as the definition of an `audience` or a `computed_trait`.
+
+    Raises:
+        DefinitionError: it cannot be read.
+    """
     return parse_audience(text) if kind == "audience" else parse_trait(text)
 
 
@@ -62,7 +67,7 @@ def read_definition(computation: Computation) -> Definition:
     Raises:
         DefinitionError: it cannot be read.
     """
-    return _parsed(computation.kind, computation.definition)
+    return parsed(computation.kind, computation.definition)
 
 
 def rhythm_of(sync: str) -> timedelta | None:

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from punchcard.app.visit import Page, Visiting
-from punchcard.lake.reader import EventQuestion
+from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.workspace.editing import NotThereError, source_of
 

@@ -10,7 +10,7 @@ from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import FieldType
 from punchcard.errors import PunchcardError
-from punchcard.lake.reader import EventQuestion
+from punchcard.lake.listing import EventQuestion
 from punchcard.operations.tester import Tested, try_event
 from punchcard.operations.threads import in_thread
 from punchcard.store.fates import FateKind

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 
 from punchcard.app.periods import period_of
 from punchcard.app.visit import Page, Visiting
-from punchcard.lake.reader import EventQuestion
+from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import RECEIVED, CountQuestion, read_counts
 from punchcard.store.fates import FateKind

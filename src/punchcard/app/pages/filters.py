@@ -14,7 +14,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
 from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
-from punchcard.lake.reader import EventQuestion
+from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.store.tokens import Role
 from punchcard.traces.browse import SeenEvent

@@ -11,7 +11,7 @@ from punchcard.app.forms import Wrong, wrong_of
 from punchcard.app.snippets import snippets_for
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.errors import ConfigurationError
-from punchcard.lake.reader import EventQuestion
+from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, read_counts
 from punchcard.store.tokens import Role

@@ -1,0 +1,79 @@
+"""The question for a list of events, in the form in which DuckDB passes over what cannot match."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from punchcard.clock import to_micros
+from punchcard.lake.data_file import DataFile
+from punchcard.lake.people import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventQuestion:
+    """Which events are asked for; None and "" ask for all.
+
+    Attributes:
+        destination: Together with `fate` and `reason` it names one fate; "" for a fate before any destination.
+        fate: A fate as routing decided it.
+        begin: Not received before this instant.
+        end: Received before this instant.
+    """
+
+    source: str | None = None
+    type: str | None = None
+    name: str | None = None
+    destination: str | None = None
+    fate: str | None = None
+    reason: str | None = None
+    begin: datetime | None = None
+    end: datetime | None = None
+
+    def fate_text(self) -> str:
+        """What stands in the fates of each event that is asked for, "" if any does."""
+        if self.fate is None:
+            return ""
+        fate = f'"fate":{_json(self.fate)}'
+        reason = "" if self.reason is None else f',"reason":{_json(self.reason or None)}'
+        return ("" if self.destination is None else f'"destination":{_json(self.destination or None)},') + fate + reason
+
+
+def where_of(question: EventQuestion, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
+    """The condition in SQL, with its values; `before` is the place of an event: only earlier ones are asked for."""
+    conditions: list[str] = []
+    values: list[Value] = []
+    for condition, value in (
+        ("source = ?", question.source),
+        ("type = ?", question.type),
+        ("event = ?", question.name),
+        ("contains(fates, ?)", question.fate_text() or None),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    # Instants as DuckDB compares them with a file's statistics: whole row groups are passed over unread.
+    for condition, instant in (
+        ("received_at >= to_timestamp(?)", question.begin),
+        ("received_at < to_timestamp(?)", question.end),
+    ):
+        if instant is not None:
+            conditions.append(condition)
+            values.append(to_micros(instant) / 1e6)
+    if before is not None:
+        conditions.append("log_position <= ? AND (log_position < ? OR event_index < ?)")
+        values += [before[0], before[0], before[1]]
+    return " AND ".join(conditions) or "true", values
+
+
+def may_hold(file: DataFile, question: EventQuestion, before: tuple[int, int] | None) -> bool:
+    """Whether a file may hold what is asked for, by what the table's log says of it."""
+    return (
+        (question.begin is None or file.day >= question.begin.date())
+        and (question.end is None or file.day <= question.end.date())
+        and (before is None or file.first_position <= before[0])
+    )
+
+
+def _json(value: str | None) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,57 @@
+"""The events of one profile, in pages that stay right while events arrive."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from punchcard.engage.reading import counts
+from punchcard.lake.people import PersonQuestion
+from punchcard.lake.reader import LakeEvent
+from punchcard.operations.parts import Parts
+from punchcard.profiles.external_ids import IdReader
+from punchcard.store.profiles import owners_of
+from punchcard.traces.browse import Place, Timeline
+
+_ROUNDS_MAX: Final = 20  # a page may then be short, and says that there is more
+_MORE: Final = 200  # where the first events were another's, many more may be
+
+
+def events_of_profile(
+    parts: Parts, profile_id: int, question: PersonQuestion, *, limit: int, beyond: Place | None
+) -> Timeline:
+    """The first events that a question asks for and that belong to the profile.
+
+    An event with one of the profile's ids may be another's, as where two people share a device: it belongs to the
+    profile that its strongest id leads to. What no audience counts (copies, what failed on ingest, what Engage itself
+    tells) is left out.
+
+    Raises:
+        StorageError: log, lake or store is away.
+    """
+    reader = IdReader(parts.current().identity)
+    found: list[LakeEvent] = []
+    wanted = limit
+    for _ in range(_ROUNDS_MAX):
+        page = parts.browser.routed_events_of(question, limit=wanted, beyond=beyond)
+        found += _belonging(parts, profile_id, [one for one in page.events if counts(one)], reader)
+        if len(found) > limit:
+            last = found[limit - 1]
+            return Timeline(events=found[:limit], following=(last.log_position, last.event_index))
+        beyond, wanted = page.following, _MORE
+        if beyond is None or len(found) == limit:
+            break
+    return Timeline(events=found, following=beyond)
+
+
+def _belonging(parts: Parts, profile_id: int, events: Sequence[LakeEvent], reader: IdReader) -> list[LakeEvent]:
+    ids = [
+        reader.ids_of(user_id=one.user_id, anonymous_id=one.anonymous_id, email=one.email, payload=one.payload)
+        for one in events
+    ]
+    with parts.store.reading() as work:
+        owners = owners_of(work, {one for some in ids for one in some})
+    # An id that leads nowhere is one that Engage has not come to yet.
+    return [
+        event
+        for event, some in zip(events, ids, strict=True)
+        if next((owners[one] for one in some if one in owners), None) == profile_id
+    ]
