@@ -26,7 +26,7 @@ def measure(events: int, people: int, definition: str) -> tuple[float, int]:
             world = EngageWorld(folder, store, NOW)
             with closing(Facts(world.facts_path)) as facts:
                 fill(facts, events, people)
-            world.configure(world.audience("members", definition))
+            world.configure(world.audience("members", definition, destinations=("perkville",)))
             engine = world.start()
             begun = time.perf_counter()
             world.settle()

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from punchcard.store.bulk import execute_many
 from punchcard.store.profiles import chunks
 from punchcard.store.schema_engage import (
     computation_sizes,
@@ -145,8 +146,7 @@ def forget_state(work: Connection, key: str) -> None:
 
 def enqueue(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`; whoever waits already keeps waiting."""
-    if rows:
-        work.execute(_insert(work)(sync_queue).on_conflict_do_nothing(), list(rows))
+    execute_many(work, _insert(work)(sync_queue).on_conflict_do_nothing(), rows)
 
 
 def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datetime, is_resync: bool = False) -> int:
