@@ -8,12 +8,14 @@ from litestar.params import FromPath
 
 from punchcard.app.audience_lines import COUNTS, KINDS, OPERATORS, REDUCERS, UNITS, Line, Lines, lines_of, text_of
 from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.sparkline import sparkline
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
 from punchcard.operations.threads import in_thread
+from punchcard.operations.trends import trends
 from punchcard.store.counts import seen_names
 from punchcard.store.tokens import Role
 from punchcard.workspace.model import Computation
@@ -26,11 +28,15 @@ _RHYTHMS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "eve
 @get("/audiences")
 @in_thread
 def list_all(visit: Visiting) -> Page:
-    """Every audience and computed trait with its size, and what destinations are still to be told."""
+    """Every audience and computed trait with its size, how that has changed, and what is still to be told."""
     parts = visit.parts
     found = engagement.standing_of(parts.store, parts.workspace(), rates=engagement.rates_of(parts.current()))
+    sizes = {one.computation.key: one.state.size for one in found if one.state is not None}
+    grown = trends(parts.store, sizes, clock=parts.clock)
     return visit.page(
         "audiences.html",
+        trends=grown,
+        lines={key: sparkline(one) for key, one in grown.items()},
         audiences=[one for one in found if one.computation.kind == "audience"],
         traits=[one for one in found if one.computation.kind == "computed_trait"],
     )

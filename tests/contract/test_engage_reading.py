@@ -1,0 +1,56 @@
+"""The promise of what pages say of audiences, on both engines: sizes over time, how destinations took it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from punchcard.operations.trends import trends
+from punchcard.store.engine import Store
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.people import keep_computation
+
+NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url)
+    yield store
+    store.close()
+
+
+def keep(store: Store, key: str, sizes: dict[timedelta, int], *, now: int) -> None:
+    with store.unit_of_work() as work:
+        keep_computation(work, key, size=now, now=NOW, sizes=list(sizes.items()))
+
+
+def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store) -> None:
+    days = {number: timedelta(days=number) for number in (2, 5, 8, 10, 40, 60)}
+    keep(store, "grows", {days[60]: 3, days[40]: 5, days[8]: 10, days[5]: 14}, now=22)
+    keep(store, "shrinks", {days[10]: 30, days[2]: 20}, now=20)
+    keep(store, "stays", {days[40]: 7}, now=7)
+    keep(store, "new", {days[5]: 4}, now=9)
+    keep(store, "untold", {}, now=0)
+    sizes = {"grows": 22, "shrinks": 20, "stays": 7, "new": 9, "untold": 0}
+    found = trends(store, sizes, clock=ManualClock(start=NOW))
+    assert {key: one.week for key, one in found.items()} == {
+        "grows": 12,
+        "shrinks": -10,
+        "stays": 0,
+        "new": None,
+        "untold": None,
+    }
+    assert [size for _, size in found["grows"].points] == [5, 10, 14, 22]
+    assert found["grows"].points[0][0] == NOW - timedelta(days=30)
+    assert [size for _, size in found["stays"].points] == [7, 7]
+    assert found["new"].points[0][0] == NOW.replace(minute=0) - days[5]
+    assert found["untold"].points == []
+
+
+def test_of_many_sizes_the_last_of_six_hours_is_shown_and_a_week_ago_is_exact(store: Store) -> None:
+    keep(store, "often", {timedelta(hours=number): 1000 - number for number in range(1, 24 * 31)}, now=1000)
+    trend = trends(store, {"often": 1000}, clock=ManualClock(start=NOW))["often"]
+    assert trend.week == 24 * 7
+    assert 110 < len(trend.points) < 125
+    assert [size for _, size in trend.points] == sorted(size for _, size in trend.points)
