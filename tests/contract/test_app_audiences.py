@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from punchcard.store.schema import EffectState
 from punchcard.testing.operators import FormBrowser, add_operators
-from punchcard.testing.people import keep_computation
+from punchcard.testing.people import add_person, call_about, keep_computation, tell
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -82,3 +83,26 @@ def test_the_list_shows_what_is_not_computed_yet(viewer: FormBrowser) -> None:
     page = viewer.get("/audiences")
     assert page.status == 200
     assert "preparing" in page.text
+
+
+def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what_it_counts(
+    world: PublicApiServer, viewer: FormBrowser
+) -> None:
+    with world.store.unit_of_work() as work:
+        for number in range(4):
+            person = add_person(work, ("email", f"{number}@example.com"), at=world.clock.now())
+            tell(work, "regulars", f"{number}@example.com", profile=person, at=world.clock.now())
+        for number in range(3):
+            call_about(work, "regulars", f"{number}@example.com", state=EffectState.RETRYING, reason="no_connection")
+        call_about(work, "regulars", "r@example.com", state=EffectState.RETRYING, reason="timeout")
+        call_about(work, "regulars", "p@example.com", state=EffectState.PARKED, reason="outcome_unknown")
+        call_about(work, "regulars", "q@example.com", state=EffectState.PARKED, reason="outcome_unknown")
+        call_about(work, "lapsed", "p@example.com", state=EffectState.PARKED, reason="outcome_unknown")
+    page = viewer.get("/audiences/regulars").text
+    assert "4 people told to be in it 3 no customers there yet 1 tried again 2 parked" in words(page)
+    links = re.findall(r'href="(/destinations/perkville/transactions\?property=[^"]*)"><strong>(\d+)', page)
+    assert [count for _, count in links] == ["3", "1", "2"]
+    for link, count in links:
+        listed = viewer.get(link.replace("&amp;", "&")).text
+        assert re.search(rf"card-title flex-fill\">{count} transactions?<", listed), link
+        assert "Only what sets the user property “regulars”" in listed

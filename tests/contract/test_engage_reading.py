@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from punchcard.operations.trends import trends
+from punchcard.store.engage_reading import Outcome, outcome_of
 from punchcard.store.engine import Store
+from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.people import keep_computation
+from punchcard.testing.people import add_person, call_about, keep_computation, tell
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 
@@ -54,3 +56,32 @@ def test_of_many_sizes_the_last_of_six_hours_is_shown_and_a_week_ago_is_exact(st
     assert trend.week == 24 * 7
     assert 110 < len(trend.points) < 125
     assert [size for _, size in trend.points] == sorted(size for _, size in trend.points)
+
+
+def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destination(store: Store) -> None:
+    calls = [
+        (EffectState.PENDING, None),
+        (EffectState.RETRYING, "no_connection"),
+        (EffectState.PARKED, "no_connection"),
+        (EffectState.RETRYING, "partner_unavailable"),
+        (EffectState.RETRYING, None),
+        (EffectState.PARKED, "outcome_unknown"),
+        (EffectState.REJECTED, "email_refused"),
+        (EffectState.DELIVERED, None),
+    ]
+    with store.unit_of_work() as work:
+        people = [add_person(work, ("email", f"{name}@example.com"), at=NOW) for name in ("ann", "ben", "cleo")]
+        for key in ("regulars", "regulars_of_old"):
+            for number, (state, reason) in enumerate(calls):
+                call_about(work, key, f"{number}@example.com", state=state, reason=reason)
+        call_about(work, "regulars", "x@example.com", source="web", state=EffectState.PARKED)
+        tell(work, "regulars", "ann@example.com", profile=people[0], at=NOW)
+        tell(work, "regulars", "ann@elsewhere.example", profile=people[0], at=NOW)
+        tell(work, "regulars", "ben@example.com", profile=people[1], at=NOW)
+        tell(work, "regulars", "cleo@example.com", profile=people[2], at=NOW, value="false")
+        tell(work, "lapsed", "cleo@example.com", profile=people[2], at=NOW)
+    with store.reading() as work:
+        found = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
+        nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")
+    assert found == Outcome(told=2, no_connection=2, retrying=2, parked=1, rejected=1)
+    assert nothing == Outcome(told=0, no_connection=0, retrying=0, parked=0, rejected=0)

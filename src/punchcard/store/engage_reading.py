@@ -1,12 +1,69 @@
 """What lists and pages say of audiences and traits: sizes over time, and how destinations took what they were told."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Connection, and_, func, literal, select, type_coerce
+from sqlalchemy import BigInteger, Connection, and_, func, literal, select, true, type_coerce, union_all
 
 from punchcard.clock import to_micros
-from punchcard.store.schema_engage import computation_sizes, computation_states
+from punchcard.store.engage import NOBODY
+from punchcard.store.ledger import sets_property
+from punchcard.store.schema import EffectState, effects
+from punchcard.store.schema_engage import computation_sizes, computation_states, synced
+from punchcard.store.waiting import NO_CONNECTION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one destination took what it was told of one computation.
+
+    Attributes:
+        told: People of whom it was told last that they are members, or a value.
+        no_connection: Calls that wait for the partner to know the customer.
+        retrying: Calls that have failed and are tried again.
+        parked: Calls that need a person.
+        rejected: Calls that the partner has refused for good.
+    """
+
+    told: int
+    no_connection: int
+    retrying: int
+    parked: int
+    rejected: int
+
+
+def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> Outcome:
+    """How a destination took what it was told of a computation.
+
+    Args:
+        source: Of the calls: the destination's own.
+    """
+    people = select(func.count(synced.c.profile_id.distinct())).where(
+        synced.c.destination == destination, synced.c.key == key, synced.c.value.not_in(NOBODY)
+    )
+    own = (effects.c.destination == destination, effects.c.source == source, sets_property(key))
+    parts = [
+        select(effects.c.state, effects.c.reason, func.count().label("calls"))
+        .where(*own, chosen)
+        .group_by(effects.c.state, effects.c.reason)
+        for chosen in (
+            and_(effects.c.is_open == true(), effects.c.state == EffectState.RETRYING),
+            effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+        )
+    ]
+    calls: Counter[str] = Counter()
+    for row in work.execute(union_all(*parts)):
+        is_waiting = row.reason == NO_CONNECTION and row.state != EffectState.REJECTED
+        calls[NO_CONNECTION if is_waiting else row.state] += row.calls
+    return Outcome(
+        told=work.scalar(people) or 0,
+        no_connection=calls[NO_CONNECTION],
+        retrying=calls[EffectState.RETRYING],
+        parked=calls[EffectState.PARKED],
+        rejected=calls[EffectState.REJECTED],
+    )
 
 
 def sizes_of_all(

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from punchcard.store import engage
+from punchcard.store import engage, outbox
 from punchcard.store.engage import ComputationState, Status, Synced
 from punchcard.store.profiles import StoredTrait, add_ids, add_profiles, next_profile_id, set_traits
+from punchcard.store.schema import EffectState
+from punchcard.testing.effects import new_effect, standing
 
 _AUDIENCE = "audience"
 
@@ -102,3 +105,23 @@ def tell(
     """Note that a destination was told a value of somebody."""
     told = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
     engage.remember_told(work, told)
+
+
+def call_about(
+    work: Connection,
+    key: str,
+    email: str,
+    *,
+    state: EffectState = EffectState.PENDING,
+    reason: str | None = None,
+    value: object = True,
+    source: str = "engage-perkville",
+) -> None:
+    """A call that sets a user property, as it stands at the destination."""
+    new = new_effect(f"{source}:{key}:{email}", customer=email, quantity=None, attributes={key: value})
+    outbox.add(work, [replace(new, source=source, perk=None, event_name="identify")], now=new.received_at)
+    effect = standing(work, new.effect_key)
+    if state is not EffectState.PENDING:
+        outbox.put(
+            work, effect.id, state=state, reason=reason, detail=None, due_at=new.received_at, now=new.received_at
+        )

@@ -71,7 +71,7 @@ def create(visit: Visiting) -> Page:
 def show_one(visit: Visiting, key: FromPath[str]) -> Page:
     """How it stands, who is in it, who came and went, and what destinations were told."""
     parts = visit.parts
-    one = _one(visit, key)
+    one = engagement.with_outcomes(parts.store, _one(visit, key))
     members = engagement.members(parts.store, key, limit=_SHOWN, clock=parts.clock)
     chart = None
     if members.sizes and one.state is not None:
