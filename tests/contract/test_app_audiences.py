@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from punchcard.store.schema import EffectState
 from punchcard.testing.operators import FormBrowser, add_operators
-from punchcard.testing.people import add_person, call_about, keep_computation, tell
+from punchcard.testing.people import add_person, call_about, give, keep_computation, tell
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -106,3 +107,114 @@ def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what
         listed = viewer.get(link.replace("&amp;", "&")).text
         assert re.search(rf"card-title flex-fill\">{count} transactions?<", listed), link
         assert "Only what sets the user property “regulars”" in listed
+
+
+# --- people ---
+
+
+@pytest.fixture
+def people(world: PublicApiServer) -> PublicApiServer:
+    """Ann with everything, a visitor with an anonymous id alone, and 60 with a trait."""
+    now = world.clock.now()
+    with world.store.unit_of_work() as work:
+        ann = add_person(
+            work,
+            ("email", "ann@example.com"),
+            ("user_id", "Ann-7"),
+            ("phone", "+15550100"),
+            at=now,
+            traits={"plan": "gold", "visits": 12, "city": "Zürich"},
+        )
+        give(work, ann, {"regulars": True, "lapsed": False}, at=now, computation="audience")
+        give(work, ann, {"lifetime_spend": 49.9}, at=now, computation="computed_trait")
+        add_person(work, ("anonymous_id", "a/visitor"), at=now)
+        for number in range(60):
+            add_person(work, ("email", f"many{number:02}@example.com"), at=now, traits={"tier": "basic"})
+    return world
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["Ann-7", "+15550100", "ann@ex", "ANN@EX", f"use_{1:027}"],
+    ids=["user id", "phone", "begin", "case", "profile"],
+)
+@pytest.mark.usefixtures("people")
+def test_somebody_is_found_by_any_id_and_by_how_an_email_begins(viewer: FormBrowser, asked: str) -> None:
+    page = viewer.get(f"/customers?q={quote(asked)}").text
+    assert 'href="/customers/ann%40example.com"' in page
+    assert "many01@example.com" not in page
+
+
+@pytest.mark.usefixtures("people")
+def test_without_a_search_the_newest_people_stand_there_page_by_page(viewer: FormBrowser) -> None:
+    first = viewer.get("/customers").text
+    assert "Why did somebody not get their points?" in first
+    assert first.index("many59@example.com") < first.index("many10@example.com")
+    assert "many09@example.com" not in first
+    (following,) = re.findall(r'href="(/customers\?[^"]*before[^"]*)"', first)
+    second = viewer.get(following).text
+    assert "many09@example.com" in second
+    assert "ann@example.com" in second
+    assert f'href="/customers/use_{2:027}">a/visitor</a>' in second
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("trait=plan&value=gold", True),
+        ("trait=plan&value=silver", False),
+        ("trait=plan", True),
+        ("trait=visits&value=12", True),
+        ("trait=city&value=Z%C3%BCrich", True),
+        ("trait=lifetime_spend&value=49.9", True),
+        ("trait=regulars", True),
+        ("trait=lapsed", False),
+        ("trait=nobody_has_it", False),
+    ],
+)
+@pytest.mark.usefixtures("people")
+def test_people_are_found_by_a_trait_its_value_or_an_audience(viewer: FormBrowser, query: str, *, found: bool) -> None:
+    page = viewer.get(f"/customers?{query}").text
+    assert ("ann@example.com</a>" in page) is found
+    assert ("Nobody has " in page) is not found
+
+
+@pytest.mark.usefixtures("people")
+def test_people_with_a_trait_come_page_by_page(viewer: FormBrowser) -> None:
+    first = viewer.get("/customers?trait=tier&value=basic").text
+    (following,) = re.findall(r'href="(/customers\?[^"]*before[^"]*)"', first)
+    second = viewer.get(following.replace("&amp;", "&")).text
+    listed = [re.findall(r"(many\d\d)@example.com</a>", page) for page in (first, second)]
+    assert [len(one) for one in listed] == [50, 10]
+    assert len({*listed[0], *listed[1]}) == 60
+
+
+@pytest.mark.parametrize(
+    "who",
+    ["ann@example.com", "ANN@example.com", "Ann-7", "+15550100", f"use_{1:027}"],
+    ids=["email", "case", "user id", "phone", "profile"],
+)
+@pytest.mark.usefixtures("people")
+def test_any_id_opens_somebodys_page_with_audiences_apart_from_traits(viewer: FormBrowser, who: str) -> None:
+    page = viewer.get(f"/customers/{quote(who)}").text
+    text = words(page)
+    assert "phone +15550100" in text
+    assert re.search(r"Audiences In Since Regulars \d", text)
+    audiences = page[page.index('id="audiences"') : page.index('id="traits"')]
+    assert "Lapsed" not in audiences
+    assert re.search(r"Lifetime Spend computed 49.9 .* plan gold", text)
+
+
+@pytest.mark.parametrize("who", ["a%2Fvisitor", f"use_{2:027}"], ids=["anonymous id", "profile"])
+@pytest.mark.usefixtures("people")
+def test_who_has_an_anonymous_id_alone_has_a_page_too(viewer: FormBrowser, who: str) -> None:
+    text = words(viewer.get(f"/customers/{who}").text)
+    assert "anonymous_id a/visitor" in text
+    assert "Neither an email nor a user id is known yet" in text
+
+
+@pytest.mark.usefixtures("people")
+def test_nobody_is_made_up(viewer: FormBrowser) -> None:
+    assert "Nothing is known of nobody" in words(viewer.get("/customers/nobody").text)
+    assert "Nobody is known by this id" in words(viewer.get("/customers?q=nobody").text)
+    assert viewer.get("/customers?before=99999999999999999999&trait=%00").status == 200

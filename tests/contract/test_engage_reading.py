@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from punchcard.operations.trends import trends
+from punchcard.store import profile_search as search
 from punchcard.store.engage_reading import Outcome, outcome_of
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
@@ -85,3 +86,22 @@ def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destinatio
         nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")
     assert found == Outcome(told=2, no_connection=2, retrying=2, parked=1, rejected=1)
     assert nothing == Outcome(told=0, no_connection=0, retrying=0, parked=0, rejected=0)
+
+
+def test_people_are_found_the_same_on_both_engines(store: Store) -> None:
+    with store.unit_of_work() as work:
+        ann = add_person(work, ("email", "ann@example.com"), ("phone", "+1"), at=NOW, traits={"plan": "gold"})
+        annie = add_person(work, ("email", "annie@example.com"), ("user_id", "ann"), at=NOW, traits={"plan": "basic"})
+        visitor = add_person(work, ("anonymous_id", "ann"), at=NOW)
+    with store.reading() as work:
+        assert [one.profile_id for one in search.named(work, "ann", limit=9)] == [annie, visitor, ann]
+        assert [one.profile_id for one in search.named(work, "ANN@", limit=9)] == [ann]
+        found = search.find(work, "ann")
+        assert found is not None
+        assert found.id == annie
+        assert search.find(work, "nobody") is None
+        assert [one.profile_id for one in search.newest(work, limit=2)] == [visitor, annie]
+        assert [one.profile_id for one in search.with_trait(work, "plan", limit=9, before=annie)] == [ann]
+        assert [one.value for one in search.with_trait(work, "plan", limit=9, values=['"basic"'])] == ['"basic"']
+        assert search.names_of_traits(work, limit=9) == ["plan"]
+        assert search.types_of_ids(work) == ["anonymous_id", "email", "phone", "user_id"]

@@ -23,6 +23,8 @@ QUICK = {"retryBaseSeconds": 0.2, "retryAttemptsMax": 1}
 PAGES = [
     "/",
     "/customers",
+    "/customers?q=ann",
+    "/customers?trait=regulars",
     "/customers/ann@example.com",
     "/audiences",
     "/audiences/regulars",
@@ -331,6 +333,8 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
 def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
         page.goto("/customers")
+        expect(page.get_by_role("region", name="People")).to_contain_text("ann@example.com", timeout=15_000)
+        picture(page, "customers")
         page.get_by_role("searchbox").fill("ann")
         page.get_by_role("button", name="Find").click()
         page.get_by_role("link", name="ann@example.com").click()

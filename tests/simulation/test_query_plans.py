@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from punchcard.operations.trends import trends
+from punchcard.store import profile_search
 from punchcard.store.engage_reading import outcome_of
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
@@ -78,10 +79,15 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
         trends(store, {"regulars": 1}, clock=ManualClock())
         with store.reading() as work:
             outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
+            profile_search.find(work, "ann")
+            profile_search.named(work, "ann", limit=20)
+            profile_search.newest(work, limit=50, before=7)
+            profile_search.with_trait(work, "plan", values=['"gold"'], limit=50, before=7)
+            profile_search.names_of_traits(work, limit=50)
     store.close()
     scan = re.compile(rf"SCAN (?:{'|'.join((*GROWING, *OF_PEOPLE))})\b")
     slow = {
         statement: plan for statement, plan in found.items() if any(scan.search(step) or is_slow(step) for step in plan)
     }
-    assert len(found) >= 3
+    assert len(found) >= 8
     assert slow == {}
