@@ -1,5 +1,6 @@
 """What the App's pages of audiences and people show, from a store that holds people."""
 
+import html
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -218,3 +219,94 @@ def test_nobody_is_made_up(viewer: FormBrowser) -> None:
     assert "Nothing is known of nobody" in words(viewer.get("/customers/nobody").text)
     assert "Nobody is known by this id" in words(viewer.get("/customers?q=nobody").text)
     assert viewer.get("/customers?before=99999999999999999999&trait=%00").status == 200
+
+
+# --- the builder ---
+
+
+@pytest.fixture
+def editor(world: PublicApiServer) -> FormBrowser:
+    browser = FormBrowser(world)
+    assert browser.sign_in("editor@acme.example").status == 303
+    return browser
+
+
+BOUGHT = {"kind": "audience", "line": "0", "l0_kind": "did", "l0_event": "Order Completed", "l0_times": "2"}
+
+
+def definition(page: str) -> str:
+    (found,) = re.findall(r'name="rendered" value="([^"]*)"', page)
+    return html.unescape(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ("ask", 'name="l0_path"'),
+        ("did", 'name="l0_then_event"'),
+        ("did_not", 'name="l0_then_event"'),
+        ("source", 'name="l0_source"'),
+    ],
+)
+def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
+    editor: FormBrowser, more: str, shown: str
+) -> None:
+    plain = editor.post("/audiences-builder", **BOUGHT).text
+    assert shown not in plain
+    assert definition(plain) == "event('Order Completed').count() >= 2"
+    page = editor.post("/audiences-builder", **BOUGHT, l0_more=more).text
+    assert shown in page
+    assert page.count("autofocus") == 1
+    kept = {"l0_path": "", "l0_operator": "=", "l0_value": ""} if more == "ask" else {}
+    if more in ("did", "did_not"):
+        kept = {"l0_then": more, "l0_then_event": "x"}
+    elif more == "source":
+        kept = {"l0_source": "website"}
+    part = {"ask": "ask0", "source": "source"}.get(more, "then")
+    assert shown not in editor.post("/audiences-builder", **BOUGHT, **kept, drop=f"0.{part}").text
+
+
+def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
+    assert editor.post("/audiences-builder", **BOUGHT, add="on").text.count('name="line"') == 2
+    wrong = editor.post("/audiences-builder", **{**BOUGHT, "l0_times": "often"}).text
+    assert "how often is a whole number, not “often”" in wrong
+
+
+def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -> None:
+    form = {
+        **BOUGHT,
+        "name": "Big",
+        "l0_measure": "sum",
+        "l0_of": "revenue",
+        "l0_span": "between",
+        "l0_begin": "7",
+        "l0_window": "90",
+        "l0_then": "did_not",
+        "l0_then_event": "Order Refunded",
+        "l0_source": "website",
+        "definition": "",
+        "rendered": "",
+        "send": "identify",
+        "history": "all",
+    }
+    assert editor.post("/audiences-new", **form).status == 303
+    page = editor.get("/audiences/big/edit").text
+    assert definition(page) == (
+        "event('Order Completed').where( NOT ( event('Order Refunded').count() >= 1 ) ).sources('website')"
+        ".between(7 days, 90 days).sum(property('revenue')) >= 2"
+    )
+    assert 'name="l0_then_event" id="l0_then_event" value="Order Refunded"' in page
+    assert "says more than lines can show" not in page
+
+
+def test_an_audience_is_not_offered_as_part_of_itself(editor: FormBrowser) -> None:
+    page = editor.post("/audiences-builder", kind="audience", line="0", l0_kind="in", own_key="regulars").text
+    assert '<option value="lapsed">Lapsed</option>' in page
+    assert '<option value="regulars">' not in page
+
+
+@pytest.mark.parametrize(
+    "form", [{"line": "x"}, {"line": "0", "l0_kind": "nothing", "l0_counted": "?"}, {"drop": "9.ask9"}]
+)
+def test_nonsense_in_the_builder_is_no_defect(editor: FormBrowser, form: dict[str, str]) -> None:
+    assert editor.post("/audiences-builder", kind="audience", **form).status == 200

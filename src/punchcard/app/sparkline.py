@@ -1,6 +1,7 @@
 """A month of sizes as a line so small that it stands in a row of a table."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from punchcard.operations.trends import Trend
@@ -8,6 +9,7 @@ from punchcard.operations.trends import Trend
 WIDTH: Final = 120
 HEIGHT: Final = 28
 _MARGIN: Final = 2
+_SHORTEST: Final = timedelta(hours=6)  # what is shorter is a dot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Sparkline:
 
 def sparkline(trend: Trend) -> Sparkline:
     """The line of a trend: level until the size changes, as it was."""
-    if not trend.points:
+    if not trend.points or trend.end - trend.points[0][0] < _SHORTEST:
         return Sparkline(path="", said="not known yet")
     sizes = [size for _, size in trend.points]
     low, high = min(sizes), max(sizes)
