@@ -23,10 +23,13 @@ QUICK = {"retryBaseSeconds": 0.2, "retryAttemptsMax": 1}
 PAGES = [
     "/",
     "/customers",
+    "/customers?q=ann",
+    "/customers?trait=regulars",
     "/customers/ann@example.com",
     "/audiences",
     "/audiences/regulars",
     "/audiences/regulars/edit",
+    "/audiences/bought_and_kept/edit",
     "/audiences-new",
     "/audiences-new?kind=computed_trait",
     "/events",
@@ -64,6 +67,12 @@ EVENTS = [
     {"type": "track", "event": "Checked In", "userId": "ben", "properties": {"email": "ben@example.com"}},
     {"type": "track", "event": "<script>alert(1)</script>", "userId": "eve", "properties": {"email": "eve@x.example"}},
 ]
+
+KEPT = (
+    "event('Order Completed').where( property('coupon').absent() AND "
+    "NOT ( event('Order Refunded').within(parent: 7 days).count() >= 1 ) ).within(90 days)"
+    ".sum(property('revenue')) > 20.5 AND NOT ( trait('regulars') = true )"
+)
 
 
 def picture(page: Page, name: str) -> None:
@@ -115,7 +124,10 @@ def product(
     """A configured product with an owner, a person who only looks, and some events."""
     content = configuration(perkville_url=sandbox.url, options=QUICK)
     regulars = "event('Checked In').within(30 days).count() >= 1"
-    content["audiences"] = [{"name": "Regulars", "definition": regulars}]
+    content["audiences"] = [
+        {"name": "Regulars", "definition": regulars},
+        {"name": "Bought and kept", "definition": KEPT},
+    ]
     with ProductProcess(tmp_path_factory.mktemp("app"), content) as running:
         context = chromium.new_context(base_url=running.url)
         page = become_owner(context)
@@ -290,7 +302,10 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         page.goto("/audiences-new")
         page.locator("#f-name").fill("Big orders")
         page.get_by_label("Event", exact=True).fill("Order Completed")
+        page.get_by_label("When", exact=True).first.select_option("within")
         page.get_by_label("How long ago at most").fill("30")
+        page.get_by_label("Say more about this condition").select_option("ask")
+        expect(page.get_by_label("Property", exact=True)).to_be_focused()
         page.get_by_label("Property", exact=True).fill("revenue")
         page.get_by_label("Comparison").select_option(">=")
         page.get_by_label("Value", exact=True).fill("20")
@@ -317,7 +332,6 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         picture(page, "audience")
         page.goto("/audiences/big_orders/edit")
         expect(preview).to_contain_text("ann@example.com", timeout=15_000)
-        picture(page, "audience-editor")
         page.get_by_label("Value", exact=True).fill("25")  # and saved before anything was composed of it
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/audiences/big_orders")
@@ -328,9 +342,48 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         picture(page, "audiences")
 
 
+def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 390, "height": 860}) as page:
+        page.goto("/audiences-new")
+        text = page.get_by_label("The same as text")
+        page.get_by_label("Event", exact=True).fill("Order Completed")
+        page.get_by_label("What is compared").select_option("sum")
+        page.get_by_label("Property that is compared").fill("revenue")
+        page.get_by_label("Times").fill("50")
+        page.get_by_label("When", exact=True).first.select_option("between")
+        page.get_by_label("How long ago at least").fill("7")
+        page.get_by_label("How long ago at most").fill("90")
+        page.get_by_label("Say more about this condition").select_option("did_not")
+        expect(page.get_by_label("Event that followed")).to_be_focused()
+        page.keyboard.type("Order Refunded")
+        page.get_by_label("How long after it at most").fill("3")
+        page.get_by_label("Say more about this condition").select_option("source")
+        page.get_by_label("Source", exact=True).select_option("website")
+        page.get_by_role("button", name="Condition", exact=True).click()
+        page.get_by_label("What kind of condition").nth(1).select_option("not_in")
+        page.get_by_label("Audience", exact=True).select_option("Regulars")
+        said = (
+            "event('Order Completed').where( NOT ( event('Order Refunded').within(parent: 3 days).count() >= 1 ) )"
+            ".sources('website').between(7 days, 90 days).sum(property('revenue')) >= 50"
+        )
+        expect(text).to_have_value(f"{said} AND NOT ( trait('regulars') = true )")
+        page.get_by_role("button", name="Remove this condition").nth(1).click()
+        expect(text).to_have_value(said)
+        page.get_by_role("button", name="Remove what followed").click()
+        page.get_by_role("button", name="Remove this source").click()
+        expect(text).to_have_value("event('Order Completed').between(7 days, 90 days).sum(property('revenue')) >= 50")
+        expect(page.get_by_label("Event that followed")).to_have_count(0)
+        page.set_viewport_size({"width": 1280, "height": 860})
+        page.goto("/audiences/bought_and_kept/edit")
+        expect(page.get_by_role("region", name="Who is in it now")).to_contain_text("people, counted", timeout=15_000)
+        picture(page, "audience-editor")
+
+
 def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
         page.goto("/customers")
+        expect(page.get_by_role("region", name="People")).to_contain_text("ann@example.com", timeout=15_000)
+        picture(page, "customers")
         page.get_by_role("searchbox").fill("ann")
         page.get_by_role("button", name="Find").click()
         page.get_by_role("link", name="ann@example.com").click()

@@ -1,37 +1,49 @@
 """Definitions of audiences and computed traits as lines of a builder, so that nobody has to write the language."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from punchcard.computations.model import (
-    SIGNS,
-    And,
-    Comparison,
-    Condition,
-    Duration,
-    Events,
-    LiteralValue,
-    Not,
-    Operator,
-    Or,
-    Property,
-    Reducer,
-    Trait,
-    Window,
-)
-from punchcard.computations.parser import parse_audience, parse_trait
-from punchcard.computations.printer import to_text
-from punchcard.errors import ConfigurationError
-
-KINDS: Final = {"did": "Did", "did_not": "Did not do", "trait": "Has the trait"}
+KINDS: Final = {
+    "did": "Did",
+    "did_not": "Did not do",
+    "trait": "Has the trait",
+    "in": "Is in the audience",
+    "not_in": "Is not in the audience",
+}
 """What a line is about."""
 
-COUNTS: Final = {">=": "at least", "=": "exactly", "<=": "at most"}
-"""How often something was done."""
+OF_EVENTS: Final = ("did", "did_not")
+OF_AUDIENCES: Final = ("in", "not_in")
+
+MEASURES: Final = {
+    "count": "how often",
+    "sum": "the sum of",
+    "avg": "the average of",
+    "min": "the least",
+    "max": "the greatest",
+}
+"""What of the events is compared."""
+
+COUNTS: Final = {">=": "at least", "=": "exactly", "<=": "at most", ">": "more than", "<": "less than"}
+"""How it is compared."""
+
+SPANS: Final = {"": "at any time", "within": "within the last", "between": "between"}
+"""When something was done."""
 
 UNITS: Final = {"day": "days", "hour": "hours", "minute": "minutes"}
 """Units of windows."""
+
+THEN: Final = {"did": "and then did", "did_not": "and then did not do"}
+"""What came after the event."""
+
+MORE: Final = {
+    "ask": "where a property …",
+    "did": "and then did …",
+    "did_not": "and then did not do …",
+    "source": "only from a source …",
+}
+"""What a line about events can say besides."""
 
 OPERATORS: Final = {
     "=": "is",
@@ -41,10 +53,26 @@ OPERATORS: Final = {
     "<": "is less than",
     "<=": "is at most",
     "contains": "contains",
+    "omits": "does not contain",
+    "starts_with": "begins with",
+    "ends_with": "ends with",
+    "one_of": "is one of (a, b)",
+    "none_of": "is none of (a, b)",
     "exists": "is there",
     "absent": "is missing",
+    "before_date": "is on or before the day",
+    "after_date": "is on or after the day",
+    "within_last": "is in the last … days",
+    "before_last": "is longer ago, in days",
+    "within_next": "is in the next … days",
+    "after_next": "is further ahead, in days",
 }
 """What a line asks of a property or trait."""
+
+SOURCE_OPEN: Final = "?"
+"""Stands for a source that is still to be chosen."""
+
+WITHOUT_VALUE: Final = ("exists", "absent")
 
 REDUCERS: Final = {
     "count": "how often",
@@ -60,7 +88,25 @@ REDUCERS: Final = {
 }
 """What a computed trait says of the events."""
 
-_SIGN_OF: Final = {operator: sign for sign, operator in SIGNS.items()}
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What is asked of one property or trait, as it is typed.
+
+    Attributes:
+        path: The property's name, or the trait's key.
+        operator: A key of `OPERATORS`.
+        value: What it is compared with; with commas between several.
+    """
+
+    path: str = ""
+    operator: str = "="
+    value: str = ""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it says something already."""
+        return bool(self.path and (self.value or self.operator in WITHOUT_VALUE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,26 +114,45 @@ class Line:
     """One line, every field as it is typed.
 
     Attributes:
-        kind: `did`, `did_not` or `trait`.
+        kind: A key of `KINDS`.
         event: Name of the event.
+        measure: A key of `MEASURES`.
+        of: The property that is measured.
         counted: A key of `COUNTS`.
-        times: How often.
-        window: How long ago at most, "" for ever.
-        unit: A key of `UNITS`.
-        path: A property of the event, "" for none; the trait's key on a line about a trait.
-        operator: A key of `OPERATORS`.
-        value: What it is compared with.
+        times: How often, or how much.
+        span: A key of `SPANS`.
+        begin: How long ago at least; of the span `between`.
+        window: How long ago at most.
+        unit: Of both: a key of `UNITS`.
+        asks: Of properties of the event; of a trait the only one; of an audience its key is the `path`.
+        then: A key of `THEN`, "" for a line that is no funnel.
+        then_event: What came next, or did not.
+        then_window: How long behind at most, "" for ever.
+        then_unit: A key of `UNITS`.
+        source: Slug of the only source, "" for all, `SOURCE_OPEN` for one that is still to be chosen.
     """
 
     kind: str = "did"
     event: str = ""
+    measure: str = "count"
+    of: str = ""
     counted: str = ">="
     times: str = "1"
+    span: str = ""
+    begin: str = ""
     window: str = ""
     unit: str = "day"
-    path: str = ""
-    operator: str = "="
-    value: str = ""
+    asks: Sequence[Ask] = ()
+    then: str = ""
+    then_event: str = ""
+    then_window: str = ""
+    then_unit: str = "day"
+    source: str = ""
+
+    @property
+    def ask(self) -> Ask:
+        """The only one of a line about a trait or an audience."""
+        return self.asks[0] if self.asks else Ask()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,157 +169,3 @@ class Lines:
     joined: str = "and"
     reducer: str = "count"
     of: str = ""
-
-
-def text_of(lines: Lines, *, kind: str) -> str:
-    """The definition that the lines say, "" as long as they say nothing.
-
-    Raises:
-        ConfigurationError: a number is none.
-    """
-    if kind == "computed_trait":
-        line = lines.lines[0] if lines.lines else Line()
-        if not line.event:
-            return ""
-        reducer = Reducer(lines.reducer) if lines.reducer in REDUCERS else Reducer.COUNT
-        if reducer is not Reducer.COUNT and not lines.of:
-            return ""
-        of = None if reducer is Reducer.COUNT else Property(lines.of)
-        return to_text(replace_events(_events(line), reducer=reducer, of=of))
-    conditions = [condition for line in lines.lines if (condition := _condition(line)) is not None]
-    if not conditions:
-        return ""
-    if len(conditions) == 1:
-        return to_text(conditions[0])
-    return to_text(Or(tuple(conditions)) if lines.joined == "or" else And(tuple(conditions)))
-
-
-def lines_of(text: str, *, kind: str) -> Lines | None:
-    """The lines of a definition; None if it says more than lines can, or cannot be read."""
-    if not text.strip():
-        return Lines()
-    try:
-        if kind == "computed_trait":
-            return _lines_of_trait(parse_trait(text))
-        definition = parse_audience(text)
-    except ConfigurationError:
-        return None
-    joined = "or" if isinstance(definition, Or) else "and"
-    parts = definition.conditions if isinstance(definition, And | Or) else (definition,)
-    found = [_line(part) for part in parts]
-    return None if None in found else Lines(lines=[one for one in found if one is not None], joined=joined)
-
-
-def replace_events(events: Events, *, reducer: Reducer, of: Property | None) -> Events:
-    """The same events reduced to another value."""
-    return Events(events.name, reducer, of=of, where=events.where, window=events.window)
-
-
-def _condition(line: Line) -> Condition | None:
-    if line.kind == "trait":
-        is_asked = line.path and (line.value or line.operator in ("exists", "absent"))
-        return _compared(Trait(line.path), line) if is_asked else None
-    if not line.event:
-        return None
-    events = _events(line)
-    if line.kind == "did_not":
-        return Not(Comparison(events, Operator.AT_LEAST, (LiteralValue(1),)))
-    times = _number(line.times, "how often")
-    return Comparison(events, SIGNS.get(line.counted, Operator.AT_LEAST), (LiteralValue(times),))
-
-
-def _events(line: Line) -> Events:
-    is_asked = line.path and line.kind != "trait" and (line.value or line.operator in ("exists", "absent"))
-    where = _compared(Property(line.path), line) if is_asked else None
-    window = None
-    if line.window:
-        unit = line.unit if line.unit in UNITS else "day"
-        window = Window(end=Duration(max(1, _number(line.window, "the time")), unit))  # type: ignore[arg-type]
-    return Events(line.event, Reducer.COUNT, where=where, window=window)
-
-
-def _compared(left: Property | Trait, line: Line) -> Comparison:
-    match line.operator:
-        case "exists" | "absent" as word:
-            return Comparison(left, Operator(word))
-        case "contains":
-            return Comparison(left, Operator.CONTAINS, (LiteralValue(line.value),))
-        case _:
-            return Comparison(left, SIGNS.get(line.operator, Operator.EQUALS), (LiteralValue(_typed(line.value)),))
-
-
-def _typed(value: str) -> bool | int | float | str:
-    if value in ("true", "false"):
-        return value == "true"
-    for read in (int, float):
-        try:
-            number: int | float = read(value)
-        except ValueError:
-            continue
-        return number if str(number) == value else value
-    return value
-
-
-def _number(text: str, what: str) -> int:
-    if not text.isdigit():
-        raise ConfigurationError(f"{what} is a whole number, not “{text}”")
-    return int(text)
-
-
-def _lines_of_trait(events: Events) -> Lines | None:
-    line = _line_of_events(events)
-    if line is None or events.reducer.value not in REDUCERS or not isinstance(events.of, Property | None):
-        return None
-    if events.as_text or (events.reducer is Reducer.MODE and events.min_frequency != 2):
-        return None
-    return Lines(lines=(line,), reducer=events.reducer.value, of="" if events.of is None else events.of.path)
-
-
-def _line(condition: Condition) -> Line | None:
-    match condition:
-        case Not(
-            condition=Comparison(
-                left=Events(reducer=Reducer.COUNT) as events, operator=Operator.AT_LEAST, right=(LiteralValue(value=1),)
-            )
-        ):
-            line = _line_of_events(events)
-            return None if line is None else replace(line, kind="did_not")
-        case Comparison(left=Events(reducer=Reducer.COUNT) as events, right=(LiteralValue(value=int(times)),)):
-            line = _line_of_events(events)
-            sign = _SIGN_OF.get(condition.operator, "")
-            return None if line is None or sign not in COUNTS else replace(line, counted=sign, times=str(times))
-        case Comparison(left=Trait(key=key)):
-            return _asked(
-                condition, lambda operator, value: Line(kind="trait", path=key, operator=operator, value=value)
-            )
-        case _:
-            return None
-
-
-def _line_of_events(events: Events) -> Line | None:
-    window = events.window
-    if events.sources or events.session or (window is not None and (window.begin or window.end.unit not in UNITS)):
-        return None
-    line = Line(event=events.name)
-    if window is not None:
-        line = replace(line, window=str(window.end.amount), unit=window.end.unit)
-    match events.where:
-        case None:
-            return line
-        case Comparison(left=Property(path=path, of_parent=False)) as where:
-            return _asked(where, lambda operator, value: replace(line, path=path, operator=operator, value=value))
-        case _:
-            return None
-
-
-def _asked(one: Comparison, made: Callable[[str, str], Line]) -> Line | None:
-    match one:
-        case Comparison(operator=Operator.EXISTS | Operator.ABSENT as operator):
-            return made(operator.value, "")
-        case Comparison(operator=Operator.CONTAINS, right=(LiteralValue(value=str(text)),)):
-            return made("contains", text)
-        case Comparison(right=(LiteralValue() as literal,)) if one.operator in _SIGN_OF:
-            text = literal.text()
-            return made(_SIGN_OF[one.operator], text) if _typed(text) == literal.value else None
-        case _:
-            return None

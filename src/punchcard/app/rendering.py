@@ -48,6 +48,7 @@ class Renderer:
             amount=_amount,
             seconds=_seconds,
             pretty=_pretty,
+            plainly=_plainly,
             raw=_raw,
             fate_label=fate_label,
             fate_tone=fate_tone,
@@ -145,6 +146,15 @@ def _pretty(text: bytes | str | Mapping[str, object]) -> str:
         return msgspec.json.format(raw, indent=2).decode()
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return raw.decode(errors="replace")
+
+
+def _plainly(text: str) -> str:
+    """The JSON of a trait as people read it: a text without its quotes."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return value if isinstance(value, str) else text
 
 
 def _raw(text: bytes) -> str:

@@ -9,10 +9,11 @@ from punchcard.computations.errors import DefinitionError
 from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
 from punchcard.engage.telling import computation_id
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit, engage, profile_reading
+from punchcard.store import audit, engage, engage_reading, profile_reading
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
+from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotThereError
 from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.problems import Problem
@@ -36,6 +37,7 @@ class Waiting:
         without_email: People who are told of once an email leads to them.
         seconds: How long the queued ones take at the destination's rate, None if it has none.
         paused_since: When somebody paused it.
+        outcome: How it took what it was told; only by `with_outcomes`.
     """
 
     destination: str
@@ -43,6 +45,7 @@ class Waiting:
     without_email: int
     seconds: float | None
     paused_since: datetime | None
+    outcome: engage_reading.Outcome | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,26 @@ def one_standing(store: Store, workspace: Workspace, key_or_id: str, *, kind: st
         if key_or_id in (one.computation.key, one.id):
             return one
     raise NotThereError(f"there is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}")
+
+
+def with_outcomes(store: Store, one: Standing) -> Standing:
+    """The same, and of each of its destinations how it took what it was told.
+
+    Raises:
+        StorageError: the store is away.
+    """
+    key = one.computation.key
+    with store.reading() as work:
+        waiting = [
+            replace(
+                each,
+                outcome=engage_reading.outcome_of(
+                    work, key, destination=each.destination, source=OWN_SOURCES + each.destination
+                ),
+            )
+            for each in one.waiting
+        ]
+    return replace(one, waiting=tuple(waiting))
 
 
 def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:

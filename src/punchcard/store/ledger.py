@@ -1,18 +1,32 @@
 """Reading the ledger: one row per effect for ever, with its attempts, for traces, lists and refunds."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, func, or_, select, true, type_coerce, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    true,
+    type_coerce,
+    union_all,
+)
 
 from punchcard.clock import to_micros
 from punchcard.store.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, StoredEffect, effect_of
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _OVERTAKING_MAX = 10_000
+_USER_PROPERTY = "user_property"  # as destinations name this kind of effect
 _IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -144,12 +158,18 @@ class LedgerQuestion:
         sources: Slugs; with them an order is found by its index.
         begin: Of events received from here on.
         end: And before this.
+        without_reason: All but those with this reason.
+        sets: Only calls that set this user property.
+        source: With `sets`: only of this source.
     """
 
     destination: str
     customer: str | None = None
     states: Sequence[EffectState] = ()
     reason: str | None = None
+    without_reason: str | None = None
+    sets: str | None = None
+    source: str | None = None
     event_name: str | None = None
     order_id: str | None = None
     sources: Sequence[str] = ()
@@ -268,6 +288,12 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
+def sets_property(name: str) -> ColumnElement[bool]:
+    """That a row of the ledger sets this user property; each sets one."""
+    begin = json.dumps({name: 0}).removesuffix("0}")
+    return and_(effects.c.kind == _USER_PROPERTY, func.substr(effects.c.attributes, 1, len(begin)) == begin)
+
+
 def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Select[*tuple[Any, ...]]:
     columns = effects.c
     statement = statement.where(columns.destination == question.destination)
@@ -282,6 +308,12 @@ def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Sel
     for column, value in ((columns.reason, question.reason), (columns.event_name, question.event_name)):
         if value is not None:
             statement = statement.where(column == value)
+    if question.without_reason is not None:
+        statement = statement.where(columns.reason.is_distinct_from(question.without_reason))
+    if question.sets is not None:
+        statement = statement.where(sets_property(question.sets))
+        if question.source is not None:
+            statement = statement.where(columns.source == question.source)
     if question.states and all(state.is_open for state in question.states):
         statement = statement.where(columns.is_open == true())  # there is a small index of these
     # Not by their index: a list is in the order of ids, and sorting a month of rows takes longer than skipping some.

@@ -1,7 +1,10 @@
 import pytest
 
-from punchcard.app.audience_lines import Line, Lines, lines_of, text_of
+from punchcard.app.audience_lines import Ask, Line, Lines
+from punchcard.app.audience_reading import lines_of
+from punchcard.app.audience_writing import text_of
 from punchcard.computations.parser import parse_audience, parse_trait
+from punchcard.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -10,23 +13,40 @@ from punchcard.computations.parser import parse_audience, parse_trait
         (Lines(), ""),
         (Lines(lines=[Line(event="A")]), "event('A').count() >= 1"),
         (
-            Lines(lines=[Line(event="A", counted="=", times="3", window="30")]),
+            Lines(lines=[Line(event="A", counted="=", times="3", span="within", window="30")]),
             "event('A').within(30 days).count() = 3",
         ),
         (
-            Lines(lines=[Line(kind="did_not", event="A", window="12", unit="hour", path="sku", value="x")]),
+            Lines(
+                lines=[
+                    Line(
+                        kind="did_not",
+                        event="A",
+                        span="within",
+                        window="12",
+                        unit="hour",
+                        asks=[Ask(path="sku", value="x")],
+                    )
+                ]
+            ),
             "NOT ( event('A').where( property('sku') = 'x' ).within(12 hours).count() >= 1 )",
         ),
         (
-            Lines(lines=[Line(event="A"), Line(kind="trait", path="vip", operator="=", value="true")], joined="or"),
+            Lines(
+                lines=[Line(event="A"), Line(kind="trait", asks=[Ask(path="vip", operator="=", value="true")])],
+                joined="or",
+            ),
             "event('A').count() >= 1 OR trait('vip') = true",
         ),
-        (Lines(lines=[Line(kind="trait", path="spend", operator=">", value="9.99")]), "trait('spend') > 9.99"),
         (
-            Lines(lines=[Line(kind="trait", path="name", operator="contains", value="an")]),
+            Lines(lines=[Line(kind="trait", asks=[Ask(path="spend", operator=">", value="9.99")])]),
+            "trait('spend') > 9.99",
+        ),
+        (
+            Lines(lines=[Line(kind="trait", asks=[Ask(path="name", operator="contains", value="an")])]),
             "trait('name').contains('an')",
         ),
-        (Lines(lines=[Line(kind="trait", path="email", operator="exists")]), "trait('email').exists()"),
+        (Lines(lines=[Line(kind="trait", asks=[Ask(path="email", operator="exists")])]), "trait('email').exists()"),
     ],
 )
 def test_lines_say_a_definition_and_a_definition_says_the_lines(lines, text):
@@ -41,7 +61,7 @@ def test_lines_say_a_definition_and_a_definition_says_the_lines(lines, text):
     [
         (Lines(lines=[Line(event="A")]), "event('A').count()"),
         (
-            Lines(lines=[Line(event="A", window="90")], reducer="sum", of="revenue"),
+            Lines(lines=[Line(event="A", span="within", window="90")], reducer="sum", of="revenue"),
             "event('A').within(90 days).sum(property('revenue'))",
         ),
         (
@@ -58,16 +78,141 @@ def test_a_computed_trait_is_said_in_one_line(lines, text):
         assert text_of(lines_of(text, kind="computed_trait"), kind="computed_trait") == text
 
 
+SAID = [
+    ("event('A').sum(property('revenue')) >= 99.5", Line(event="A", measure="sum", of="revenue", times="99.5")),
+    ("event('A').avg(property('a.b')) < 3", Line(event="A", measure="avg", of="a.b", counted="<", times="3")),
+    ("event('A').min(property('x')) <= 0", Line(event="A", measure="min", of="x", counted="<=", times="0")),
+    ("event('A').max(property('x')) > -3", Line(event="A", measure="max", of="x", counted=">", times="-3")),
+    ("event('A').count() = 0", Line(event="A", counted="=", times="0")),
+    (
+        "event('A').between(7 days, 10 days).count() >= 1",
+        Line(event="A", span="between", begin="7", window="10"),
+    ),
+    (
+        "event('A').where( property('sku') = 'x' AND property('n') > 2 AND property('z').absent() ).count() >= 1",
+        Line(
+            event="A",
+            asks=(Ask(path="sku", value="x"), Ask(path="n", operator=">", value="2"), Ask(path="z", operator="absent")),
+        ),
+    ),
+    (
+        "event('A').where( event('B').within(parent: 1 day).count() >= 1 ).count() >= 1",
+        Line(event="A", then="did", then_event="B", then_window="1"),
+    ),
+    (
+        "event('A').where( property('n') = 1 AND NOT ( event('B').within(parent: 2 hours).count() >= 1 ) )"
+        ".within(7 days).count() >= 2",
+        Line(
+            event="A",
+            times="2",
+            span="within",
+            window="7",
+            asks=(Ask(path="n", value="1"),),
+            then="did_not",
+            then_event="B",
+            then_window="2",
+            then_unit="hour",
+        ),
+    ),
+    (
+        "NOT ( event('A').where( event('B').count() >= 1 ).count() >= 1 )",
+        Line(kind="did_not", event="A", then="did", then_event="B"),
+    ),
+    ("event('A').sources('pos').count() >= 1", Line(event="A", source="pos")),
+    ("trait('regulars') = true", Line(kind="in", asks=(Ask(path="regulars"),))),
+    ("NOT ( trait('regulars') = true )", Line(kind="not_in", asks=(Ask(path="regulars"),))),
+    ("trait('zip') = '0123'", Line(kind="trait", asks=(Ask(path="zip", value="0123"),))),
+    (
+        "trait('plan').one_of('gold', 'silver', 3)",
+        Line(kind="trait", asks=(Ask(path="plan", operator="one_of", value="gold, silver, 3"),)),
+    ),
+    (
+        "trait('born').before_date('2001-01-31')",
+        Line(kind="trait", asks=(Ask(path="born", operator="before_date", value="2001-01-31"),)),
+    ),
+    (
+        "trait('renewal').within_next(7 days)",
+        Line(kind="trait", asks=(Ask(path="renewal", operator="within_next", value="7"),)),
+    ),
+    (
+        "trait('email').ends_with('@example.com')",
+        Line(kind="trait", asks=(Ask(path="email", operator="ends_with", value="@example.com"),)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), SAID, ids=[text for text, _ in SAID])
+def test_a_line_says_all_that_segments_builder_does(text, line):
+    assert text_of(Lines(lines=(line,)), kind="audience") == text
+    found = lines_of(text, kind="audience", audiences=["regulars"])
+    assert found is not None
+    assert list(found.lines) == [line]
+
+
+def test_a_computed_trait_is_said_of_a_funnel_too():
+    text = "event('A').where( property('n') > 1 AND event('B').count() >= 1 ).within(9 days).max(property('revenue'))"
+    found = lines_of(text, kind="computed_trait")
+    assert found is not None
+    assert text_of(found, kind="computed_trait") == text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (Line(event="A", times="often"), "how often is a whole number"),
+        (Line(event="A", measure="sum", of="x", times="much"), "how much is a number"),
+        (Line(event="A", span="within", window="x"), "the time is a whole number"),
+        (Line(event="A", span="between", begin="9", window="3"), "the smaller number comes first"),
+        (
+            Line(kind="trait", asks=(Ask(path="a", operator="within_last", value="x"),)),
+            "how many days is a whole number",
+        ),
+    ],
+    ids=["times", "amount", "window", "between", "days"],
+)
+def test_a_number_that_is_none_is_named(line, said):
+    with pytest.raises(ConfigurationError, match=said):
+        text_of(Lines(lines=(line,)), kind="audience")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        Line(event="A", measure="sum", times="5"),
+        Line(kind="in"),
+        Line(kind="trait", asks=(Ask(path="a"),)),
+        Line(then="did", then_event="B"),
+    ],
+    ids=["no property", "no audience", "no value", "no event"],
+)
+def test_a_line_that_is_not_finished_says_nothing(line):
+    assert text_of(Lines(lines=(line,)), kind="audience") == ""
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "event('A').where( event('B').count() >= 1 ).count() >= 1",
-        "event('A').between(7 days, 10 days).count() >= 1",
+        "event('A').where( event('B').where( property('x') = property(parent: 'x') ).count() >= 1 ).count() >= 1",
+        "event('A').where( event('B').count() >= 2 ).count() >= 1",
+        "event('A').where( event('B').count() >= 1 AND property('x') = 1 ).count() >= 1",
+        "event('A').where( event('B').count() >= 1 AND event('C').count() >= 1 ).count() >= 1",
+        "event('A').where( property('a') = 1 OR property('b') = 2 ).count() >= 1",
+        "event('A').where( context('page.url').contains('x') ).count() >= 1",
+        "event('A').between(7 hours, 10 days).count() >= 1",
+        "event('A').expires_after(30 minutes).count() >= 1",
+        "event('A').sources('a', 'b').count() >= 1",
+        "event('A').sources({exclude: 'a'}).count() >= 1",
+        "event('A').first(property('x')) = 'a'",
+        "event('A').max(property('x') as string) = 'a'",
+        "NOT ( event('A').count() >= 2 )",
+        "NOT ( trait('regulars') = false )",
+        "NOT ( trait('vip') = true )",
         "( trait('a') = 1 OR trait('b') = 2 ) AND trait('c') = 3",
-        "event('A').sum(property('x')) > 3",
-        "trait('zip') = '0123'",
+        "trait('a') = trait('b')",
+        "trait('a').contains('x', 'y')",
+        "trait('a').one_of('x, y')",
         "event('A').coun",
     ],
 )
-def test_what_lines_cannot_show_stays_text(text):
-    assert lines_of(text, kind="audience") is None or text_of(lines_of(text, kind="audience"), kind="audience") == text
+def test_what_lines_cannot_say_whole_stays_text(text):
+    assert lines_of(text, kind="audience", audiences=["regulars"]) is None

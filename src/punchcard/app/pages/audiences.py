@@ -6,31 +6,42 @@ from typing import Any
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.audience_lines import COUNTS, KINDS, OPERATORS, REDUCERS, UNITS, Line, Lines, lines_of, text_of
+from punchcard.app import audience_lines as said
+from punchcard.app.audience_form import lines_of_form
+from punchcard.app.audience_lines import Lines
+from punchcard.app.audience_reading import lines_of
+from punchcard.app.audience_writing import text_of
 from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.sparkline import sparkline
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
 from punchcard.operations.threads import in_thread
+from punchcard.operations.trends import trends
 from punchcard.store.counts import seen_names
+from punchcard.store.profile_search import names_of_traits
 from punchcard.store.tokens import Role
 from punchcard.workspace.model import Computation
 
 _SHOWN = 50
-_LINES_MAX = 20
+_NAMES = 200
 _RHYTHMS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "every 8 hours", "every day")
 
 
 @get("/audiences")
 @in_thread
 def list_all(visit: Visiting) -> Page:
-    """Every audience and computed trait with its size, and what destinations are still to be told."""
+    """Every audience and computed trait with its size, how that has changed, and what is still to be told."""
     parts = visit.parts
     found = engagement.standing_of(parts.store, parts.workspace(), rates=engagement.rates_of(parts.current()))
+    sizes = {one.computation.key: one.state.size for one in found if one.state is not None}
+    grown = trends(parts.store, sizes, clock=parts.clock)
     return visit.page(
         "audiences.html",
+        trends=grown,
+        lines={key: sparkline(one) for key, one in grown.items()},
         audiences=[one for one in found if one.computation.kind == "audience"],
         traits=[one for one in found if one.computation.kind == "computed_trait"],
     )
@@ -65,7 +76,7 @@ def create(visit: Visiting) -> Page:
 def show_one(visit: Visiting, key: FromPath[str]) -> Page:
     """How it stands, who is in it, who came and went, and what destinations were told."""
     parts = visit.parts
-    one = _one(visit, key)
+    one = engagement.with_outcomes(parts.store, _one(visit, key))
     members = engagement.members(parts.store, key, limit=_SHOWN, clock=parts.clock)
     chart = None
     if members.sizes and one.state is not None:
@@ -140,7 +151,7 @@ def build(visit: Visiting) -> Page:
     kind = visit.field("kind")
     if visit.field("said") == "text":
         return _builder(visit, kind, visit.field("definition"), Wrong())
-    lines = _lines(visit)
+    lines, fresh = lines_of_form(visit)
     wrong = Wrong()
     text = visit.field("definition")
     try:
@@ -150,7 +161,7 @@ def build(visit: Visiting) -> Page:
     if visit.field("said") == "line":
         # Only the text: a line in which somebody types is not taken from under their hands.
         return visit.part("audience_text.html", kind=kind, definition=text, wrong=wrong)
-    return _builder(visit, kind, text, wrong, lines=lines)
+    return _builder(visit, kind, text, wrong, lines=lines, fresh=fresh)
 
 
 @post("/audiences-preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
@@ -198,59 +209,44 @@ def _read(visit: Visit, standing: Computation) -> Computation:
 def _definition(visit: Visit, kind: str) -> str:
     """The definition of the form: its text, unless only the lines were changed since the text was written for them."""
     text, rendered = (visit.field(name).replace("\r\n", "\n") for name in ("definition", "rendered"))
-    if text != rendered or not visit.fields("line_kind"):
+    if text != rendered or not visit.fields("line"):
         return text
     try:
-        return text_of(_lines(visit), kind=kind) or text
+        return text_of(lines_of_form(visit)[0], kind=kind) or text
     except ConfigurationError:
         return text  # what is wrong with a line is said beside it
 
 
-def _lines(visit: Visit) -> Lines:
-    names = ("kind", "event", "counted", "times", "window", "unit", "path", "operator", "value")
-    columns = {name: visit.fields(f"line_{name}") for name in names}
-    count = min(len(columns["kind"]), _LINES_MAX)
-    lines = [
-        Line(**{name: values[number] if number < len(values) else "" for name, values in columns.items()})
-        for number in range(count)
-    ]
-    removed = visit.field("remove")
-    if removed.isdigit() and int(removed) < len(lines) > 1:
-        del lines[int(removed)]
-    if visit.field("add") and len(lines) < _LINES_MAX:
-        lines.append(Line())
-    return Lines(
-        lines=lines,
-        joined="or" if visit.field("joined") == "or" else "and",
-        reducer=visit.field("reducer") or "count",
-        of=visit.field("of"),
-    )
+def _builder(visit: Visit, kind: str, text: str, wrong: Wrong, *, lines: Lines | None = None, fresh: str = "") -> Page:
+    values = _builder_values(visit, kind, text, wrong, lines=lines, fresh=fresh)
+    return visit.part("audience_builder.html", **values)
 
 
-def _builder(visit: Visit, kind: str, text: str, wrong: Wrong, *, lines: Lines | None = None) -> Page:
-    return visit.part("audience_builder.html", **_builder_values(visit, kind, text, wrong, lines=lines))
-
-
-def _builder_values(visit: Visit, kind: str, text: str, wrong: Wrong, *, lines: Lines | None = None) -> dict[str, Any]:
+def _builder_values(
+    visit: Visit, kind: str, text: str, wrong: Wrong, *, lines: Lines | None = None, fresh: str = ""
+) -> dict[str, Any]:
     workspace = visit.parts.workspace()
+    own = visit.field("own_key") or str(visit.request.path_params.get("key", ""))
+    audiences = {one.key: one.name for one in workspace.computations if one.kind == "audience" and one.key != own}
     with visit.parts.store.reading() as work:
         names = seen_names(
             work,
             sources=[one.slug for one in workspace.sources],
             since=visit.parts.clock.now().replace(year=visit.parts.clock.now().year - 1, day=1),
         )
+        traits = names_of_traits(work, limit=_NAMES)
     return {
         "kind": kind,
         "definition": text,
         "wrong": wrong,
-        "lines": lines if lines is not None else lines_of(text, kind=kind),
-        "names": sorted(names, key=lambda name: -names[name])[:200],
-        "traits": sorted(one.key for one in workspace.computations),
-        "kinds": KINDS,
-        "counts": COUNTS,
-        "units": UNITS,
-        "operators": OPERATORS,
-        "reducers": REDUCERS,
+        "own_key": own,
+        "fresh": fresh,
+        "lines": lines if lines is not None else lines_of(text, kind=kind, audiences=audiences),
+        "names": sorted(names, key=lambda name: -names[name])[:_NAMES],
+        "traits": sorted({*traits, *(one.key for one in workspace.computations)} - {own, *audiences}),
+        "audiences": audiences,
+        "sources": {one.slug: one.name or one.slug for one in workspace.sources},
+        "said": said,
     }
 
 

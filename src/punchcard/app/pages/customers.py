@@ -1,11 +1,12 @@
-"""The page for "why did Ann not get her points?": by an email, everything of one customer."""
+"""The pages for "why did Ann not get her points?", and for who else is there: everything of one customer."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 from litestar import get
 from litestar.params import FromPath
@@ -14,7 +15,8 @@ from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.port import CustomerStanding
 from punchcard.operations.asking import find_customer
 from punchcard.operations.threads import in_thread
-from punchcard.store import ledger, profile_reading
+from punchcard.profiles.rules import EMAIL, USER_ID
+from punchcard.store import ledger, profile_reading, profile_search
 from punchcard.store.effects import StoredEffect
 from punchcard.store.fates import FateKind
 from punchcard.store.profile_reading import StoredConflict, StoredExternalId, StoredProfile, TraitChange
@@ -27,6 +29,10 @@ _EVENTS = 50
 _TRANSACTIONS = 50
 _LIKE_SHOWN = 20
 _HISTORY = 30
+_PEOPLE = 50
+_NAMES = 200
+_IDS_MAX = 10
+_DIGITS_MAX = 19
 _EARNED = frozenset({FateKind.DELIVERED, FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
 
 
@@ -52,45 +58,80 @@ class _Profile:
     """What Engage knows of a person.
 
     Attributes:
-        traits: By name; `labels` are the names of audiences and computed traits by key.
-        kept_by: Public ids of profiles by number, for conflicts.
+        audiences: Those that they are in.
+        traits: All others by name; `labels` are the names of audiences and computed traits by key.
     """
 
     profile: StoredProfile
     ids: Sequence[StoredExternalId]
+    audiences: Sequence[StoredTrait]
     traits: Sequence[StoredTrait]
     history: Sequence[TraitChange]
     merges: Sequence[tuple[str, datetime, str]]
     conflicts: Sequence[StoredConflict]
     labels: Mapping[str, str]
 
+    def values(self, type_: str) -> list[str]:
+        """Their external ids of a type, newest first."""
+        return [one.value for one in reversed(self.ids) if one.type == type_]
+
 
 @get("/customers")
 @in_thread
 def find_customers(visit: Visiting) -> Page:
-    """The search for a customer."""
-    asked = visit.query("q")
+    """The search for a customer, and below it people: with a trait, or those who came last."""
+    asked, trait, value = (visit.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
     if "@" in asked and "." in asked.rpartition("@")[2]:
         return visit.redirect("/customers/" + quote(asked, safe=""))
-    found: list[str] = []
-    if asked:
-        with visit.parts.store.reading() as work:
-            found = ledger.customers_like(work, asked, limit=_LIKE_SHOWN)
-    return visit.page("customers.html", asked=asked, found=found)
+    before = visit.query("before")
+    place = int(before) if before.isdecimal() and len(before) < _DIGITS_MAX else None
+    workspace = visit.parts.workspace()
+    found: Sequence[profile_search.FoundPerson] = ()
+    customers: list[str] = []
+    with visit.parts.store.reading() as work:
+        if asked:
+            found = profile_search.named(work, asked, limit=_LIKE_SHOWN)
+            known = {value for one in found for type_, value in one.ids if type_ == EMAIL}
+            customers = [one for one in ledger.customers_like(work, asked, limit=_LIKE_SHOWN) if one not in known]
+        if trait:
+            texts = _json_texts(value)
+            people = profile_search.with_trait(work, trait, values=texts, limit=_PEOPLE + 1, before=place)
+        else:
+            people = profile_search.newest(work, limit=_PEOPLE + 1, before=place)
+        names = profile_search.names_of_traits(work, limit=_NAMES)
+    page = {
+        "trait": trait,
+        "value": value,
+        "before": str(people[_PEOPLE - 1].profile_id) if len(people) > _PEOPLE else "",
+    }
+    return visit.page(
+        "customers.html",
+        asked=asked,
+        found=found,
+        customers=customers,
+        people=people[:_PEOPLE],
+        trait=trait,
+        value=value,
+        following=urlencode({name: one for name, one in page.items() if one}) if page["before"] else "",
+        is_first=place is None,
+        labels={one.key: one.name for one in workspace.computations},
+        kinds={one.key: one.kind for one in workspace.computations},
+        names=sorted({*names, *(one.key for one in workspace.computations)}),
+    )
 
 
 @get("/customers/{who:path}")
 async def show_customer(visit: Visiting, who: FromPath[str]) -> Page:
     """Balance, transactions, and for each event that earned nothing, why."""
     who = unquote(visit.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
-    person = await asyncio.to_thread(visit.parts.browser.person, who)
+    known, person = await asyncio.to_thread(_who, visit, who)
     before = _place(visit.query("before"))
     events = await asyncio.to_thread(visit.parts.browser.events_of, person, limit=_EVENTS, before=before)
     snapshot = await asyncio.to_thread(visit.parts.current)
     accounts = await asyncio.gather(
         *(_account(visit, one, person) for one in snapshot.destinations.values() if person.emails)
     )
-    return await asyncio.to_thread(_rendered, visit, who, person, events, accounts)
+    return await asyncio.to_thread(_rendered, visit, who, person, known, events, accounts)
 
 
 async def _account(visit: Visit, destination: RoutedDestination, person: Person) -> _Account:
@@ -116,13 +157,19 @@ def _transactions(visit: Visit, slug: str, emails: Sequence[str]) -> list[tuple[
     return [(one, current_fate(one)) for one in found]
 
 
-def _rendered(visit: Visit, who: str, person: Person, events: EventPage, accounts: list[_Account]) -> Page:
+def _rendered(
+    visit: Visit, who: str, person: Person, known: _Profile | None, events: EventPage, accounts: list[_Account]
+) -> Page:
     following = events.following
+    heading = who
+    if known is not None and who == known.profile.public_id:
+        heading = next(iter([*person.emails, *person.user_ids]), "Somebody without email and user id")
     return visit.page(
         "customer.html",
         who=who,
+        heading=heading,
         person=person,
-        known=_profile(visit, person, who),
+        known=known,
         accounts=accounts,
         barren=[one for one in events.events if not _has_earned(one)],
         events=events.events,
@@ -130,25 +177,62 @@ def _rendered(visit: Visit, who: str, person: Person, events: EventPage, account
     )
 
 
-def _profile(visit: Visit, person: Person, who: str) -> _Profile | None:
-    """The profile that one of the customer's ids leads to, None if there is none (yet)."""
-    asked = [("email", one) for one in person.emails] + [("user_id", one) for one in person.user_ids]
+def _who(visit: Visit, who: str) -> tuple[_Profile | None, Person]:
+    """The profile that an id of whatever type leads to, if there is one, and by what its events are found."""
     with visit.parts.store.reading() as work:
-        for type_, value in (*asked, ("profile", who)):
+        found = profile_search.find(work, who)
+    known = _profile(visit, found) if found is not None else None
+    own = known.values(EMAIL) + known.values(USER_ID) if known is not None else []
+    if known is not None and not {who, who.lower()} & set(own):
+        person = Person(emails=(), user_ids=())  # named by an id that events are not found by
+    else:
+        person = visit.parts.browser.person(who)
+    if known is None:
+        known = _profile_of_events(visit, person)
+    if known is not None:
+        person = Person(
+            emails=_joined(person.emails, known.values(EMAIL)), user_ids=_joined(person.user_ids, known.values(USER_ID))
+        )
+    return known, person
+
+
+def _joined(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*some, *others]))[:_IDS_MAX]
+
+
+def _profile_of_events(visit: Visit, person: Person) -> _Profile | None:
+    """The profile that one of the ids leads to with which somebody's events came."""
+    asked = [(EMAIL, one) for one in person.emails] + [(USER_ID, one) for one in person.user_ids]
+    with visit.parts.store.reading() as work:
+        for type_, value in asked:
             found = profile_reading.find_profile(work, type_, value)
             if found is not None:
                 break
         else:
             return None
+    return _profile(visit, found)
+
+
+def _profile(visit: Visit, found: StoredProfile) -> _Profile:
+    with visit.parts.store.reading() as work:
+        traits = [one for one in profile_reading.traits_by_name(work, found.id) if one.value != "null"]
         return _Profile(
             profile=found,
             ids=profile_reading.external_ids_of(work, found.id),
-            traits=profile_reading.traits_by_name(work, found.id),
+            audiences=[one for one in traits if one.computation == "audience" and one.value == "true"],
+            traits=[one for one in traits if one.computation != "audience"],
             history=profile_reading.history_of(work, found.id, limit=_HISTORY),
             merges=profile_reading.merges_into(work, found.id),
             conflicts=profile_reading.conflicts_of(work, found.id, limit=_HISTORY),
             labels={one.key: one.name for one in visit.parts.workspace().computations},
         )
+
+
+def _json_texts(value: str) -> Sequence[str]:
+    """What a trait may hold that somebody types so: a text, or a number, true or false."""
+    if not value:
+        return ()
+    return tuple({value, json.dumps(value), json.dumps(value, ensure_ascii=False)})
 
 
 def _has_earned(seen: SeenEvent) -> bool:

@@ -19,6 +19,7 @@ from punchcard.store.counts import CountQuestion, read_counts
 from punchcard.store.fates import FateKind
 from punchcard.store.schema import EffectState
 from punchcard.traces.story import attempt_story, current_fate
+from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import destination_of
 from punchcard.workspace.model import Destination
 
@@ -29,6 +30,7 @@ _STATES = {
     "pending": (EffectState.PENDING, EffectState.SENDING),
     "retrying": (EffectState.RETRYING,),
     "unknown": (EffectState.UNKNOWN,),
+    "waiting": (EffectState.RETRYING, EffectState.PARKED),
     "parked": (EffectState.PARKED,),
     "rejected": (EffectState.REJECTED,),
     "delivered": (EffectState.DELIVERED,),
@@ -97,7 +99,8 @@ def act(visit: Visiting, slug: FromPath[str]) -> Page:
 def _total(work: Connection, question: ledger.LedgerQuestion) -> int:
     """How many match; of a time it is what the overview says, which is counted, of all times no more than shown."""
     begin, end = question.begin, question.end
-    if begin is None or end is None or question.customer is not None or question.order_id is not None:
+    one_by_one = (question.customer, question.order_id, question.sets, question.without_reason)
+    if begin is None or end is None or one_by_one != (None, None, None, None):
         return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
     if question.states == _STATES["open"]:
         if question.reason is not None or question.event_name is not None:
@@ -123,7 +126,7 @@ def _counted(
 
 def _question(visit: Visit, destination: Destination) -> tuple[ledger.LedgerQuestion, dict[str, str]]:
     """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
-    names = ("time", "state", "reason", "event", "q")
+    names = ("time", "state", "reason", "event", "q", "property", "without")
     asked = {name: visit.query(name) or visit.field(name) for name in names}
     text = asked["q"]
     is_email = "@" in text
@@ -134,6 +137,9 @@ def _question(visit: Visit, destination: Destination) -> tuple[ledger.LedgerQues
         "order_id": text if text and not is_email else None,
         "reason": asked["reason"] or None,
         "event_name": asked["event"] or None,
+        "sets": asked["property"] or None,
+        "source": OWN_SOURCES + destination.slug,
+        "without_reason": asked["without"] or None,
         "begin": period.begin if timed else None,
         "end": period.end if timed else None,
     }

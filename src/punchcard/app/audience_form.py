@@ -1,0 +1,89 @@
+"""The builder's lines as a form brings them: each field under the number of its line, conditions of a line repeated."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Final
+
+from punchcard.app.audience_lines import MORE, SOURCE_OPEN, THEN, Ask, Line, Lines
+from punchcard.app.visit import Visit
+
+LINES_MAX: Final = 20
+ASKS_MAX: Final = 10
+_FIELDS: Final = (
+    "kind",
+    "event",
+    "measure",
+    "of",
+    "counted",
+    "times",
+    "span",
+    "begin",
+    "window",
+    "unit",
+    "then",
+    "then_event",
+    "then_window",
+    "then_unit",
+    "source",
+)
+
+
+def lines_of_form(visit: Visit) -> tuple[Lines, str]:
+    """The lines, changed as the button says that was pressed; and which part has just been added, "" for none.
+
+    A part is named by its line and itself: `0.ask1` is the second condition of the first line.
+    """
+    lines = [_line(visit, number) for number in visit.fields("line")[:LINES_MAX] if number.isdecimal()]
+    fresh = ""
+    for number, line in enumerate(lines):
+        lines[number], part = _with_more(line, visit.field(f"l{number}_more"))
+        fresh = f"{number}.{part}" if part else fresh
+    dropped, _, part = visit.field("drop").partition(".")
+    if dropped.isdecimal() and int(dropped) < len(lines):
+        number = int(dropped)
+        if part:
+            lines[number] = _without(lines[number], part)
+        elif len(lines) > 1:
+            del lines[number]
+    if visit.field("add") and len(lines) < LINES_MAX:
+        lines.append(Line())
+        fresh = f"{len(lines) - 1}.event"
+    found = Lines(
+        lines=lines or [Line()],
+        joined="or" if visit.field("joined") == "or" else "and",
+        reducer=visit.field("reducer") or "count",
+        of=visit.field("of"),
+    )
+    return found, fresh
+
+
+def _line(visit: Visit, number: str) -> Line:
+    given = {name: visit.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in visit.form}
+    columns = (visit.fields(f"l{number}_{name}") for name in ("path", "operator", "value"))
+    asks = [
+        Ask(path=path, operator=operator or "=", value=value)
+        for path, operator, value in zip_longest(*columns, fillvalue="")
+    ]
+    return Line(**given, asks=asks[:ASKS_MAX])
+
+
+def _with_more(line: Line, more: str) -> tuple[Line, str]:
+    if more not in MORE:
+        return line, ""
+    if more == "ask":
+        if len(line.asks) >= ASKS_MAX:
+            return line, ""
+        return replace(line, asks=[*line.asks, Ask()]), f"ask{len(line.asks)}"
+    if more in THEN:
+        return replace(line, then=more), "then"
+    return replace(line, source=line.source or SOURCE_OPEN), "source"
+
+
+def _without(line: Line, part: str) -> Line:
+    if part == "then":
+        return replace(line, then="", then_event="", then_window="")
+    if part == "source":
+        return replace(line, source="")
+    kept: Sequence[Ask] = [one for number, one in enumerate(line.asks) if part != f"ask{number}"]
+    return replace(line, asks=kept)

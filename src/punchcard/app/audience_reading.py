@@ -1,0 +1,160 @@
+"""Reads a definition's text as lines of the builder, as far as lines can show it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+from punchcard.app.audience_lines import OPERATORS, REDUCERS, UNITS, Ask, Line, Lines
+from punchcard.app.audience_writing import MEASURED, text_of
+from punchcard.computations.model import (
+    OF_LIST,
+    SIGNS,
+    And,
+    Comparison,
+    Condition,
+    Definition,
+    Duration,
+    Events,
+    LiteralValue,
+    Not,
+    Operator,
+    Or,
+    Property,
+    Reducer,
+    Trait,
+    Window,
+)
+from punchcard.computations.parser import parse_audience, parse_trait
+from punchcard.errors import ConfigurationError
+
+_SIGN_OF: Final = {operator: sign for sign, operator in SIGNS.items()}
+
+
+def lines_of(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines | None:
+    """The lines of a definition; None if it says more than lines can, or cannot be read.
+
+    Args:
+        audiences: Keys: to be one's member is said as such, and not as a trait that is true.
+    """
+    if not text.strip():
+        return Lines()
+    parse = parse_trait if kind == "computed_trait" else parse_audience
+    try:
+        definition = parse(text)
+        found = _lines(definition, audiences)
+        # Lines are offered only for what they say whole: nothing is lost when they are saved.
+        return found if found is not None and parse(text_of(found, kind=kind)) == definition else None
+    except ConfigurationError:
+        return None
+
+
+def _lines(definition: Definition, audiences: Collection[str]) -> Lines | None:
+    if isinstance(definition, Events):
+        line = _line_of_events(definition)
+        if line is None or not isinstance(definition.of, Property | None):
+            return None
+        of = "" if definition.of is None else definition.of.path
+        return Lines(lines=(line,), reducer=definition.reducer.value, of=of) if definition.reducer in REDUCERS else None
+    joined = "or" if isinstance(definition, Or) else "and"
+    parts = definition.conditions if isinstance(definition, And | Or) else (definition,)
+    found = [line for part in parts if (line := _line(part, audiences)) is not None]
+    return Lines(lines=found, joined=joined) if len(found) == len(parts) else None
+
+
+def _line(condition: Condition, audiences: Collection[str]) -> Line | None:
+    match condition:
+        case Not(condition=Comparison(left=Trait(key=key), operator=Operator.EQUALS)) if key in audiences:
+            return Line(kind="not_in", asks=(Ask(path=key),))
+        case Comparison(left=Trait(key=key), operator=Operator.EQUALS, right=(LiteralValue(value=True),)) if (
+            key in audiences
+        ):
+            return Line(kind="in", asks=(Ask(path=key),))
+        case Comparison(left=Trait(key=key)):
+            ask = _ask(condition, key)
+            return None if ask is None else Line(kind="trait", asks=(ask,))
+        case Not(condition=Comparison(left=Events(reducer=Reducer.COUNT) as events) as came) if _is_once(came):
+            line = _line_of_events(events)
+            return None if line is None else replace(line, kind="did_not")
+        case Comparison(left=Events() as events, right=(LiteralValue() as much,)):
+            return _measured(condition, events, much)
+        case _:
+            return None
+
+
+def _measured(condition: Comparison, events: Events, much: LiteralValue) -> Line | None:
+    line = _line_of_events(events)
+    if line is None or events.reducer not in (MEASURED | {Reducer.COUNT}) or not isinstance(events.of, Property | None):
+        return None
+    return replace(
+        line,
+        measure=events.reducer.value,
+        of="" if events.of is None else events.of.path,
+        counted=_SIGN_OF.get(condition.operator, ""),
+        times=much.text(),
+    )
+
+
+def _line_of_events(events: Events) -> Line | None:
+    line = Line(event=events.name, source=events.sources[0] if events.sources else "")
+    if events.window is not None:
+        line = _with_window(line, events.window)
+    match events.where:
+        case None:
+            return line
+        case And(conditions=parts):
+            return _with_asks(line, parts)
+        case part:
+            return _with_asks(line, (part,))
+
+
+def _with_window(line: Line, window: Window) -> Line:
+    span = "within" if window.begin is None else "between"
+    begin = "" if window.begin is None else str(window.begin.amount)
+    return replace(line, span=span, begin=begin, window=str(window.end.amount), unit=_unit(window.end))
+
+
+def _unit(length: Duration) -> str:
+    return length.unit if length.unit in UNITS else ""
+
+
+def _with_asks(line: Line, parts: Sequence[Condition]) -> Line | None:
+    asks: list[Ask] = []
+    for part in parts:
+        match part:
+            case Comparison(left=Property(path=path)):
+                ask = _ask(part, path)
+                if ask is None:
+                    return None
+                asks.append(ask)
+            case Comparison(left=Events() as child):
+                line = _with_then(line, child, "did")
+            case Not(condition=Comparison(left=Events() as child)):
+                line = _with_then(line, child, "did_not")
+            case _:
+                return None
+    return replace(line, asks=tuple(asks))
+
+
+def _with_then(line: Line, child: Events, then: str) -> Line:
+    behind = child.within_parent
+    return replace(
+        line,
+        then=then,
+        then_event=child.name,
+        then_window="" if behind is None else str(behind.amount),
+        then_unit="day" if behind is None else _unit(behind),
+    )
+
+
+def _is_once(one: Comparison) -> bool:
+    return one.operator is Operator.AT_LEAST and one.right == (LiteralValue(1),)
+
+
+def _ask(one: Comparison, path: str) -> Ask | None:
+    operator = _SIGN_OF.get(one.operator, one.operator.value)
+    literals = [item for item in one.right if isinstance(item, LiteralValue)]
+    if operator not in OPERATORS or len(literals) != len(one.right):
+        return None
+    if len(literals) > 1 and one.operator not in OF_LIST:
+        return None
+    return Ask(path=path, operator=operator, value=", ".join(item.text() for item in literals))

@@ -1,0 +1,154 @@
+"""Writes what the lines of the builder say in the language of definitions."""
+
+from typing import Final, Literal, cast
+
+from punchcard.app.audience_lines import COUNTS, OF_AUDIENCES, REDUCERS, SOURCE_OPEN, UNITS, Ask, Line, Lines
+from punchcard.computations.model import (
+    BY_DATE,
+    BY_DAYS,
+    OF_LIST,
+    OF_TEXT,
+    SIGNS,
+    And,
+    Comparison,
+    Condition,
+    Duration,
+    Events,
+    LiteralValue,
+    Not,
+    Operator,
+    Or,
+    Property,
+    Reducer,
+    Trait,
+    Window,
+)
+from punchcard.computations.printer import to_text
+from punchcard.errors import ConfigurationError
+
+MEASURED: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
+"""What is compared with a number that need not be whole."""
+
+
+def text_of(lines: Lines, *, kind: str) -> str:
+    """The definition that the lines say, "" as long as they say nothing.
+
+    Raises:
+        ConfigurationError: a number is none.
+    """
+    if kind == "computed_trait":
+        line = lines.lines[0] if lines.lines else Line()
+        if not line.event:
+            return ""
+        reducer = Reducer(lines.reducer) if lines.reducer in REDUCERS else Reducer.COUNT
+        if reducer is not Reducer.COUNT and not lines.of:
+            return ""
+        return to_text(_events(line, reducer, of=lines.of))
+    conditions = [condition for line in lines.lines if (condition := _condition(line)) is not None]
+    if not conditions:
+        return ""
+    if len(conditions) == 1:
+        return to_text(conditions[0])
+    return to_text(Or(tuple(conditions)) if lines.joined == "or" else And(tuple(conditions)))
+
+
+def typed(value: str) -> bool | int | float | str:
+    """What somebody means who types this: true, false, a number, or a text."""
+    if value in ("true", "false"):
+        return value == "true"
+    for read in (int, float):
+        try:
+            number: int | float = read(value)
+        except ValueError:
+            continue
+        return number if str(number) == value else value
+    return value
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """Values with commas between them."""
+    return tuple(one.strip() for one in value.split(",") if one.strip())
+
+
+def _condition(line: Line) -> Condition | None:
+    if line.kind == "trait":
+        return _compared(Trait(line.ask.path), line.ask) if line.ask.is_asked else None
+    if line.kind in OF_AUDIENCES:
+        if not line.ask.path:
+            return None
+        inside = Comparison(Trait(line.ask.path), Operator.EQUALS, (LiteralValue(True),))
+        return inside if line.kind == "in" else Not(inside)
+    if not line.event:
+        return None
+    if line.kind == "did_not":
+        return Not(_happened(_events(line, Reducer.COUNT)))
+    operator = SIGNS[line.counted] if line.counted in COUNTS else Operator.AT_LEAST
+    reducer = Reducer(line.measure) if line.measure in MEASURED else Reducer.COUNT
+    if reducer is Reducer.COUNT:
+        return Comparison(_events(line, reducer), operator, (LiteralValue(_whole(line.times, "how often")),))
+    if not line.of:
+        return None
+    amount = typed(line.times)
+    if isinstance(amount, bool | str):
+        raise ConfigurationError(f"how much is a number, not “{line.times}”")
+    return Comparison(_events(line, reducer, of=line.of), operator, (LiteralValue(amount),))
+
+
+def _happened(events: Events) -> Comparison:
+    return Comparison(events, Operator.AT_LEAST, (LiteralValue(1),))
+
+
+def _events(line: Line, reducer: Reducer, *, of: str = "") -> Events:
+    asked: list[Condition] = [_compared(Property(one.path), one) for one in line.asks if one.is_asked]
+    if line.then and line.then_event:
+        behind = _duration(line.then_window, line.then_unit) if line.then_window else None
+        came = _happened(Events(line.then_event, Reducer.COUNT, within_parent=behind))
+        asked.append(Not(came) if line.then == "did_not" else came)
+    return Events(
+        line.event,
+        reducer,
+        of=None if reducer is Reducer.COUNT else Property(of),
+        where=None if not asked else asked[0] if len(asked) == 1 else And(tuple(asked)),
+        window=_window(line),
+        sources=(line.source,) if line.source not in ("", SOURCE_OPEN) else (),
+    )
+
+
+def _window(line: Line) -> Window | None:
+    if not line.span or not line.window:
+        return None
+    end = _duration(line.window, line.unit)
+    if line.span != "between" or not line.begin:
+        return Window(end=end)
+    begin = _duration(line.begin, line.unit)
+    if begin.amount >= end.amount:
+        raise ConfigurationError(
+            f"between {end.amount} and {begin.amount} ago is no time: the smaller number comes first"
+        )
+    return Window(end=end, begin=begin)
+
+
+def _duration(amount: str, unit: str) -> Duration:
+    known = cast("Literal['minute', 'hour', 'day']", unit if unit in UNITS else "day")
+    return Duration(max(1, _whole(amount, "the time")), known)
+
+
+def _compared(left: Property | Trait, one: Ask) -> Comparison:
+    if one.operator in SIGNS:
+        return Comparison(left, SIGNS[one.operator], (LiteralValue(typed(one.value)),))
+    operator = Operator(one.operator) if one.operator in list(Operator) else Operator.EQUALS
+    if operator in (Operator.EXISTS, Operator.ABSENT):
+        return Comparison(left, operator)
+    if operator in OF_LIST:
+        return Comparison(left, operator, tuple(LiteralValue(typed(each)) for each in listed(one.value)))
+    if operator in BY_DAYS:
+        return Comparison(left, operator, (LiteralValue(max(1, _whole(one.value, "how many days"))),))
+    if operator in OF_TEXT | BY_DATE:
+        return Comparison(left, operator, (LiteralValue(one.value),))
+    return Comparison(left, operator, (LiteralValue(typed(one.value)),))
+
+
+def _whole(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigurationError(f"{what} is a whole number, not “{text}”")
+    return int(text)

@@ -1,0 +1,138 @@
+"""Finds people: by any external id, by how an email begins, by a trait, or those who came last."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Column, Connection, func, or_, select
+
+from punchcard.store.engage import NOBODY
+from punchcard.store.profile_reading import StoredProfile, find_profile
+from punchcard.store.profiles import ids_of
+from punchcard.store.schema_engage import external_ids, profile_traits, profiles
+
+_EMAIL = "email"
+_FIRST = (_EMAIL, "user_id")
+_TYPES_MAX = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundPerson:
+    """One profile of a list.
+
+    Attributes:
+        ids: Type and value.
+        since: When the profile was made, or when the trait that was asked for got its value.
+        value: JSON of that trait, "" if none was asked for.
+    """
+
+    profile_id: int
+    public_id: str
+    ids: Sequence[tuple[str, str]]
+    since: datetime
+    value: str = ""
+
+
+def named(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
+    """Everybody with exactly this external id of whatever type or profile id, then those whose email begins so."""
+    found: dict[int, None] = {}
+    profile = find_profile(work, "profile", text)
+    if profile is not None:
+        found[profile.id] = None
+    values = list({text, text.lower()})
+    exactly = select(external_ids.c.profile_id).where(
+        external_ids.c.type.in_(types_of_ids(work)), external_ids.c.value.in_(values)
+    )
+    found.update(dict.fromkeys(sorted(set(work.scalars(exactly.limit(limit))))))
+    begin = text.lower()
+    begins = select(external_ids.c.profile_id).where(
+        external_ids.c.type == _EMAIL, external_ids.c.value >= begin, external_ids.c.value < begin + "\U0010ffff"
+    )
+    found.update(dict.fromkeys(work.scalars(begins.order_by(external_ids.c.value).limit(limit))))
+    return _people(work, list(found)[:limit])
+
+
+def find(work: Connection, text: str) -> StoredProfile | None:
+    """The profile that this profile id or external id leads to; of several types an email or user id goes first."""
+    types = types_of_ids(work)
+    for type_ in ("profile", *(one for one in _FIRST if one in types), *(one for one in types if one not in _FIRST)):
+        found = find_profile(work, type_, text)
+        if found is not None:
+            return found
+    return None
+
+
+def types_of_ids(work: Connection) -> list[str]:
+    """The types of external ids that there are."""
+    return _distinct(work, external_ids.c.type, limit=_TYPES_MAX)
+
+
+def names_of_traits(work: Connection, *, limit: int) -> list[str]:
+    """The first names of traits by alphabet, audiences among them."""
+    return _distinct(work, profile_traits.c.name, limit=limit)
+
+
+def newest(work: Connection, *, limit: int, before: int | None = None) -> list[FoundPerson]:
+    """The profiles that were made last.
+
+    Args:
+        before: Only those with a lower number.
+    """
+    wanted = select(profiles.c.id).where(profiles.c.merged_into.is_(None))
+    if before is not None:
+        wanted = wanted.where(profiles.c.id < before)
+    return _people(work, list(work.scalars(wanted.order_by(profiles.c.id.desc()).limit(limit))))
+
+
+def with_trait(
+    work: Connection, name: str, *, limit: int, values: Collection[str] = (), before: int | None = None
+) -> list[FoundPerson]:
+    """Everybody with a trait, members of an audience; the newest profiles first.
+
+    Args:
+        values: JSON texts: only with one of these values.
+        before: Only profiles with a lower number.
+    """
+    columns = profile_traits.c
+    wanted = select(columns.profile_id, columns.value, columns.updated_at).where(
+        columns.name == name, or_(columns.computation == "", columns.value.not_in(NOBODY)), columns.value != "null"
+    )
+    if values:
+        wanted = wanted.where(columns.value.in_(list(values)))
+    if before is not None:
+        wanted = wanted.where(columns.profile_id < before)
+    rows = {row.profile_id: row for row in work.execute(wanted.order_by(columns.profile_id.desc()).limit(limit))}
+    return [
+        FoundPerson(
+            profile_id=one.profile_id,
+            public_id=one.public_id,
+            ids=one.ids,
+            since=rows[one.profile_id].updated_at,
+            value=rows[one.profile_id].value,
+        )
+        for one in _people(work, list(rows))
+    ]
+
+
+def _people(work: Connection, profile_ids: Sequence[int]) -> list[FoundPerson]:
+    """These profiles in this order."""
+    ids = ids_of(work, profile_ids)
+    wanted = select(profiles.c.id, profiles.c.public_id, profiles.c.created_at).where(profiles.c.id.in_(profile_ids))
+    rows = {row.id: row for row in work.execute(wanted)}
+    return [
+        FoundPerson(
+            profile_id=one, public_id=rows[one].public_id, ids=tuple(sorted(ids[one])), since=rows[one].created_at
+        )
+        for one in profile_ids
+        if one in rows
+    ]
+
+
+def _distinct(work: Connection, column: Column[str], *, limit: int) -> list[str]:
+    """The first different values of a column that an index begins with, each found by the one before."""
+    found: list[str] = []
+    following = work.scalar(select(func.min(column)))
+    while following is not None and len(found) < limit:
+        found.append(following)
+        following = work.scalar(select(func.min(column)).where(column > following))
+    return found

@@ -1,0 +1,127 @@
+"""People, audiences and what destinations were told of them, straight in a store: for tests that begin at pages."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from punchcard.store import engage, outbox
+from punchcard.store.engage import ComputationState, Status, Synced
+from punchcard.store.profiles import StoredTrait, add_ids, add_profiles, next_profile_id, set_traits
+from punchcard.store.schema import EffectState
+from punchcard.testing.effects import new_effect, standing
+
+_AUDIENCE = "audience"
+
+
+def add_person(
+    work: Connection,
+    *ids: tuple[str, str],
+    at: datetime,
+    traits: Mapping[str, object] | None = None,
+    source: str = "web",
+) -> int:
+    """A profile with these external ids (type, value) and custom traits; returns its number."""
+    number = next_profile_id(work)
+    seen = {"created_at": at, "updated_at": at}
+    event = {"first_message_id": f"first-{number}", "last_message_id": f"last-{number}"}
+    add_profiles(
+        work,
+        [
+            {
+                "id": number,
+                "public_id": f"use_{number:027}",
+                "first_source": source,
+                "last_source": source,
+                "is_known": any(type_ != "anonymous_id" for type_, _ in ids),
+                **seen,
+                **event,
+            }
+        ],
+    )
+    add_ids(
+        work,
+        [
+            {
+                "type": type_,
+                "value": value,
+                "profile_id": number,
+                "created_at": at,
+                "source": source,
+                "message_id": f"first-{number}",
+            }
+            for type_, value in ids
+        ],
+    )
+    give(work, number, traits or {}, at=at)
+    return number
+
+
+def give(work: Connection, profile: int, values: Mapping[str, object], *, at: datetime, computation: str = "") -> None:
+    """Let somebody have these traits; of an audience `True` or `False`."""
+    set_traits(
+        work,
+        [
+            StoredTrait(profile, name, json.dumps(value), computation, at, "web", f"first-{profile}")
+            for name, value in values.items()
+        ],
+    )
+
+
+def keep_computation(
+    work: Connection,
+    key: str,
+    *,
+    size: int,
+    now: datetime,
+    sizes: Sequence[tuple[timedelta, int]] = (),
+    kind: str = _AUDIENCE,
+) -> None:
+    """The state of an audience or trait, and its sizes so long ago."""
+    state = ComputationState(
+        key=key,
+        kind=kind,
+        fingerprint="f",
+        status=Status.LIVE,
+        detail="",
+        size=size,
+        computed_at=now,
+        checked_at=None,
+        differences=0,
+        created_at=now,
+        told="",
+    )
+    engage.save_states(work, [state])
+    for ago, stood in sizes:
+        at = now - ago
+        engage.save_size(work, key, size=stood, at=at, bucket=at.replace(minute=0, second=0, microsecond=0))
+
+
+def tell(
+    work: Connection, key: str, email: str, *, profile: int, at: datetime, value: str = "true", slug: str = "perkville"
+) -> None:
+    """Note that a destination was told a value of somebody."""
+    told = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
+    engage.remember_told(work, told)
+
+
+def call_about(
+    work: Connection,
+    key: str,
+    email: str,
+    *,
+    state: EffectState = EffectState.PENDING,
+    reason: str | None = None,
+    value: object = True,
+    source: str = "engage-perkville",
+) -> None:
+    """A call that sets a user property, as it stands at the destination."""
+    new = new_effect(f"{source}:{key}:{email}", customer=email, quantity=None, attributes={key: value})
+    outbox.add(work, [replace(new, source=source, perk=None, event_name="identify")], now=new.received_at)
+    effect = standing(work, new.effect_key)
+    if state is not EffectState.PENDING:
+        outbox.put(
+            work, effect.id, state=state, reason=reason, detail=None, due_at=new.received_at, now=new.received_at
+        )

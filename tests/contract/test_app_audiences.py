@@ -1,0 +1,312 @@
+"""What the App's pages of audiences and people show, from a store that holds people."""
+
+import html
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from punchcard.store.schema import EffectState
+from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.people import add_person, call_about, give, keep_computation, tell
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "a-secret-that-nobody-sees"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+
+[[audiences]]
+name = "Regulars"
+definition = "event('Checked In').within(30 days).count() >= 4"
+destinations = ["perkville"]
+
+[[audiences]]
+name = "Lapsed"
+definition = "NOT ( event('Checked In').within(14 days).count() >= 1 )"
+
+[[computed_traits]]
+name = "Lifetime Spend"
+definition = "event('Order Completed').sum(property('revenue'))"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
+        add_operators(server)
+        yield server
+
+
+@pytest.fixture
+def viewer(world: PublicApiServer) -> FormBrowser:
+    browser = FormBrowser(world)
+    assert browser.sign_in("read_only@acme.example").status == 303
+    return browser
+
+
+def words(page: str) -> str:
+    """The text of a page, without its markup."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
+    world: PublicApiServer, viewer: FormBrowser
+) -> None:
+    now = world.clock.now()
+    days = [timedelta(days=number) for number in (20, 9, 3)]
+    with world.store.unit_of_work() as work:
+        keep_computation(work, "regulars", size=1220, now=now, sizes=list(zip(days, (1000, 1208, 1215), strict=True)))
+        keep_computation(work, "lapsed", size=5, now=now, sizes=[(days[0], 8)])
+        keep_computation(work, "lifetime_spend", size=9, now=now, sizes=[(days[2], 8)], kind="computed_trait")
+    page = viewer.get("/audiences").text
+    assert "1,220 +12 in 7 days" in words(page)
+    assert "5 −3 in 7 days" in words(page)
+    assert "9 new" in words(page)
+    assert 'aria-label="30 days: from 1,000 to 1,220, least 1,000, most 1,220"' in page
+    assert page.count('<svg class="sparkline"') == 3
+    assert "style=" not in page
+
+
+def test_the_list_shows_what_is_not_computed_yet(viewer: FormBrowser) -> None:
+    page = viewer.get("/audiences")
+    assert page.status == 200
+    assert "preparing" in page.text
+
+
+def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what_it_counts(
+    world: PublicApiServer, viewer: FormBrowser
+) -> None:
+    with world.store.unit_of_work() as work:
+        for number in range(4):
+            person = add_person(work, ("email", f"{number}@example.com"), at=world.clock.now())
+            tell(work, "regulars", f"{number}@example.com", profile=person, at=world.clock.now())
+        for number in range(3):
+            call_about(work, "regulars", f"{number}@example.com", state=EffectState.RETRYING, reason="no_connection")
+        call_about(work, "regulars", "r@example.com", state=EffectState.RETRYING, reason="timeout")
+        call_about(work, "regulars", "p@example.com", state=EffectState.PARKED, reason="outcome_unknown")
+        call_about(work, "regulars", "q@example.com", state=EffectState.PARKED, reason="outcome_unknown")
+        call_about(work, "lapsed", "p@example.com", state=EffectState.PARKED, reason="outcome_unknown")
+    page = viewer.get("/audiences/regulars").text
+    assert "4 people told to be in it 3 no customers there yet 1 tried again 2 parked" in words(page)
+    links = re.findall(r'href="(/destinations/perkville/transactions\?property=[^"]*)"><strong>(\d+)', page)
+    assert [count for _, count in links] == ["3", "1", "2"]
+    for link, count in links:
+        listed = viewer.get(link.replace("&amp;", "&")).text
+        assert re.search(rf"card-title flex-fill\">{count} transactions?<", listed), link
+        assert "Only what sets the user property “regulars”" in listed
+
+
+# --- people ---
+
+
+@pytest.fixture
+def people(world: PublicApiServer) -> PublicApiServer:
+    """Ann with everything, a visitor with an anonymous id alone, and 60 with a trait."""
+    now = world.clock.now()
+    with world.store.unit_of_work() as work:
+        ann = add_person(
+            work,
+            ("email", "ann@example.com"),
+            ("user_id", "Ann-7"),
+            ("phone", "+15550100"),
+            at=now,
+            traits={"plan": "gold", "visits": 12, "city": "Zürich"},
+        )
+        give(work, ann, {"regulars": True, "lapsed": False}, at=now, computation="audience")
+        give(work, ann, {"lifetime_spend": 49.9}, at=now, computation="computed_trait")
+        add_person(work, ("anonymous_id", "a/visitor"), at=now)
+        for number in range(60):
+            add_person(work, ("email", f"many{number:02}@example.com"), at=now, traits={"tier": "basic"})
+    return world
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["Ann-7", "+15550100", "ann@ex", "ANN@EX", f"use_{1:027}"],
+    ids=["user id", "phone", "begin", "case", "profile"],
+)
+@pytest.mark.usefixtures("people")
+def test_somebody_is_found_by_any_id_and_by_how_an_email_begins(viewer: FormBrowser, asked: str) -> None:
+    page = viewer.get(f"/customers?q={quote(asked)}").text
+    assert 'href="/customers/ann%40example.com"' in page
+    assert "many01@example.com" not in page
+
+
+@pytest.mark.usefixtures("people")
+def test_without_a_search_the_newest_people_stand_there_page_by_page(viewer: FormBrowser) -> None:
+    first = viewer.get("/customers").text
+    assert "Why did somebody not get their points?" in first
+    assert first.index("many59@example.com") < first.index("many10@example.com")
+    assert "many09@example.com" not in first
+    (following,) = re.findall(r'href="(/customers\?[^"]*before[^"]*)"', first)
+    second = viewer.get(following).text
+    assert "many09@example.com" in second
+    assert "ann@example.com" in second
+    assert f'href="/customers/use_{2:027}">a/visitor</a>' in second
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("trait=plan&value=gold", True),
+        ("trait=plan&value=silver", False),
+        ("trait=plan", True),
+        ("trait=visits&value=12", True),
+        ("trait=city&value=Z%C3%BCrich", True),
+        ("trait=lifetime_spend&value=49.9", True),
+        ("trait=regulars", True),
+        ("trait=lapsed", False),
+        ("trait=nobody_has_it", False),
+    ],
+)
+@pytest.mark.usefixtures("people")
+def test_people_are_found_by_a_trait_its_value_or_an_audience(viewer: FormBrowser, query: str, *, found: bool) -> None:
+    page = viewer.get(f"/customers?{query}").text
+    assert ("ann@example.com</a>" in page) is found
+    assert ("Nobody has " in page) is not found
+
+
+@pytest.mark.usefixtures("people")
+def test_people_with_a_trait_come_page_by_page(viewer: FormBrowser) -> None:
+    first = viewer.get("/customers?trait=tier&value=basic").text
+    (following,) = re.findall(r'href="(/customers\?[^"]*before[^"]*)"', first)
+    second = viewer.get(following.replace("&amp;", "&")).text
+    listed = [re.findall(r"(many\d\d)@example.com</a>", page) for page in (first, second)]
+    assert [len(one) for one in listed] == [50, 10]
+    assert len({*listed[0], *listed[1]}) == 60
+
+
+@pytest.mark.parametrize(
+    "who",
+    ["ann@example.com", "ANN@example.com", "Ann-7", "+15550100", f"use_{1:027}"],
+    ids=["email", "case", "user id", "phone", "profile"],
+)
+@pytest.mark.usefixtures("people")
+def test_any_id_opens_somebodys_page_with_audiences_apart_from_traits(viewer: FormBrowser, who: str) -> None:
+    page = viewer.get(f"/customers/{quote(who)}").text
+    text = words(page)
+    assert "phone +15550100" in text
+    assert re.search(r"Audiences In Since Regulars \d", text)
+    audiences = page[page.index('id="audiences"') : page.index('id="traits"')]
+    assert "Lapsed" not in audiences
+    assert re.search(r"Lifetime Spend computed 49.9 .* plan gold", text)
+
+
+@pytest.mark.parametrize("who", ["a%2Fvisitor", f"use_{2:027}"], ids=["anonymous id", "profile"])
+@pytest.mark.usefixtures("people")
+def test_who_has_an_anonymous_id_alone_has_a_page_too(viewer: FormBrowser, who: str) -> None:
+    text = words(viewer.get(f"/customers/{who}").text)
+    assert "anonymous_id a/visitor" in text
+    assert "Neither an email nor a user id is known yet" in text
+
+
+@pytest.mark.usefixtures("people")
+def test_nobody_is_made_up(viewer: FormBrowser) -> None:
+    assert "Nothing is known of nobody" in words(viewer.get("/customers/nobody").text)
+    assert "Nobody is known by this id" in words(viewer.get("/customers?q=nobody").text)
+    assert viewer.get("/customers?before=99999999999999999999&trait=%00").status == 200
+
+
+# --- the builder ---
+
+
+@pytest.fixture
+def editor(world: PublicApiServer) -> FormBrowser:
+    browser = FormBrowser(world)
+    assert browser.sign_in("editor@acme.example").status == 303
+    return browser
+
+
+BOUGHT = {"kind": "audience", "line": "0", "l0_kind": "did", "l0_event": "Order Completed", "l0_times": "2"}
+
+
+def definition(page: str) -> str:
+    (found,) = re.findall(r'name="rendered" value="([^"]*)"', page)
+    return html.unescape(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ("ask", 'name="l0_path"'),
+        ("did", 'name="l0_then_event"'),
+        ("did_not", 'name="l0_then_event"'),
+        ("source", 'name="l0_source"'),
+    ],
+)
+def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
+    editor: FormBrowser, more: str, shown: str
+) -> None:
+    plain = editor.post("/audiences-builder", **BOUGHT).text
+    assert shown not in plain
+    assert definition(plain) == "event('Order Completed').count() >= 2"
+    page = editor.post("/audiences-builder", **BOUGHT, l0_more=more).text
+    assert shown in page
+    assert page.count("autofocus") == 1
+    kept = {"l0_path": "", "l0_operator": "=", "l0_value": ""} if more == "ask" else {}
+    if more in ("did", "did_not"):
+        kept = {"l0_then": more, "l0_then_event": "x"}
+    elif more == "source":
+        kept = {"l0_source": "website"}
+    part = {"ask": "ask0", "source": "source"}.get(more, "then")
+    assert shown not in editor.post("/audiences-builder", **BOUGHT, **kept, drop=f"0.{part}").text
+
+
+def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
+    assert editor.post("/audiences-builder", **BOUGHT, add="on").text.count('name="line"') == 2
+    wrong = editor.post("/audiences-builder", **{**BOUGHT, "l0_times": "often"}).text
+    assert "how often is a whole number, not “often”" in wrong
+
+
+def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -> None:
+    form = {
+        **BOUGHT,
+        "name": "Big",
+        "l0_measure": "sum",
+        "l0_of": "revenue",
+        "l0_span": "between",
+        "l0_begin": "7",
+        "l0_window": "90",
+        "l0_then": "did_not",
+        "l0_then_event": "Order Refunded",
+        "l0_source": "website",
+        "definition": "",
+        "rendered": "",
+        "send": "identify",
+        "history": "all",
+    }
+    assert editor.post("/audiences-new", **form).status == 303
+    page = editor.get("/audiences/big/edit").text
+    assert definition(page) == (
+        "event('Order Completed').where( NOT ( event('Order Refunded').count() >= 1 ) ).sources('website')"
+        ".between(7 days, 90 days).sum(property('revenue')) >= 2"
+    )
+    assert 'name="l0_then_event" id="l0_then_event" value="Order Refunded"' in page
+    assert "says more than lines can show" not in page
+
+
+def test_an_audience_is_not_offered_as_part_of_itself(editor: FormBrowser) -> None:
+    page = editor.post("/audiences-builder", kind="audience", line="0", l0_kind="in", own_key="regulars").text
+    assert '<option value="lapsed">Lapsed</option>' in page
+    assert '<option value="regulars">' not in page
+
+
+@pytest.mark.parametrize(
+    "form", [{"line": "x"}, {"line": "0", "l0_kind": "nothing", "l0_counted": "?"}, {"drop": "9.ask9"}]
+)
+def test_nonsense_in_the_builder_is_no_defect(editor: FormBrowser, form: dict[str, str]) -> None:
+    assert editor.post("/audiences-builder", kind="audience", **form).status == 200
