@@ -13,6 +13,7 @@ from punchcard.lake.listing import EventQuestion
 from punchcard.operations.overview import Pipeline, read_pipeline
 from punchcard.testing.partner import Step
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.traces.browse import Person
 
 CONFIG = """
 [[sources]]
@@ -151,6 +152,24 @@ def test_a_customer_is_found_by_email_and_by_the_user_ids_that_came_with_it(
     assert [one.event.message_id for one in world.browser.events_of(world.browser.person("u2"), limit=10).events] == [
         "m-2"
     ]
+
+
+@pytest.mark.parametrize("in_lake", [False, True], ids=["in the log", "in the lake"])
+def test_what_a_customer_did_before_signing_in_is_listed_and_what_another_did_on_the_same_device_is_not(
+    world: PublicApiServer, *, in_lake: bool
+) -> None:
+    visit = {"type": "track", "event": "Checked In", "anonymousId": "device"}
+    world.send(
+        {**visit, "messageId": "before"},
+        {**visit, "messageId": "ann", "userId": "ann"},
+        {**visit, "messageId": "bea", "userId": "bea"},
+        {**visit, "messageId": "guest", "properties": {"email": "guest@example.com"}},
+    )
+    world.route()
+    if in_lake:
+        world.feed_lake()
+    ann = Person(emails=(), user_ids=("ann",), anonymous_ids=("device",))
+    assert [one.event.message_id for one in world.browser.events_of(ann, limit=10).events] == ["ann", "before"]
 
 
 def ask(world: PublicApiServer, path: str) -> Any:

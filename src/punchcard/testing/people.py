@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from punchcard.store import engage, outbox
 from punchcard.store.engage import ComputationState, Status, Synced
-from punchcard.store.profiles import StoredTrait, add_ids, add_profiles, next_profile_id, set_traits
+from punchcard.store.profiles import StoredTrait, add_history, add_ids, add_profiles, keep_traits, next_profile_id
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import new_effect, standing
 
@@ -61,13 +61,12 @@ def add_person(
 
 def give(work: Connection, profile: int, values: Mapping[str, object], *, at: datetime, computation: str = "") -> None:
     """Let somebody have these traits; of an audience `True` or `False`."""
-    set_traits(
-        work,
-        [
-            StoredTrait(profile, name, json.dumps(value), computation, at, "web", f"first-{profile}")
-            for name, value in values.items()
-        ],
-    )
+    traits = [
+        StoredTrait(profile, name, json.dumps(value), computation, at, "web", f"first-{profile}")
+        for name, value in values.items()
+    ]
+    keep_traits(work, traits)
+    add_history(work, traits)
 
 
 def keep_computation(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -120,13 +120,16 @@ class EventBrowser:
         )
 
     def events_of(self, person: Person, *, limit: int, before: Place | None = None) -> EventPage:
-        """The newest events of a customer: those with one of their ids.
+        """The newest events of a customer: those with one of their ids, unless another's email or user id stands in it.
+
+        A page may be short: two people may have used the same device.
 
         Raises:
             StorageError: log, lake or store is away.
         """
         asked = PersonQuestion(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
-        return self._page(self._of(asked, limit=limit + 1, before=before), limit=limit, before=before)
+        page = self._page(self._of(asked, limit=limit + 1, before=before), limit=limit, before=before)
+        return replace(page, events=[one for one in page.events if _is_theirs(one.event, person)])
 
     def routed_events_of(self, question: PersonQuestion, *, limit: int, beyond: Place | None = None) -> Timeline:
         """The first events that a question asks for, in its order, of all that has its fates.
@@ -222,6 +225,11 @@ class EventBrowser:
             events=self.told([by_place[place] for place in shown]),
             following=shown[-1] if len(newest) > limit else None,
         )
+
+
+def _is_theirs(event: LakeEvent, person: Person) -> bool:
+    named = (event.email, event.user_id)
+    return event.email in person.emails or event.user_id in person.user_ids or named == (None, None)
 
 
 def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:

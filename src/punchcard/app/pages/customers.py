@@ -15,7 +15,7 @@ from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.port import CustomerStanding
 from punchcard.operations.asking import find_customer
 from punchcard.operations.threads import in_thread
-from punchcard.profiles.rules import EMAIL, USER_ID
+from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store import ledger, profile_reading, profile_search
 from punchcard.store.effects import StoredEffect
 from punchcard.store.fates import FateKind
@@ -191,7 +191,9 @@ def _who(visit: Visit, who: str) -> tuple[_Profile | None, Person]:
         known = _profile_of_events(visit, person)
     if known is not None:
         person = Person(
-            emails=_joined(person.emails, known.values(EMAIL)), user_ids=_joined(person.user_ids, known.values(USER_ID))
+            emails=_joined(person.emails, known.values(EMAIL)),
+            user_ids=_joined(person.user_ids, known.values(USER_ID)),
+            anonymous_ids=tuple(known.values(ANONYMOUS_ID))[:_IDS_MAX],
         )
     return known, person
 
