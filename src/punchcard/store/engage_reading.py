@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import BigInteger, Connection, and_, func, literal, select, true, type_coerce, union_all
 
 from punchcard.clock import to_micros
-from punchcard.store.engage import NOBODY, UNTOLD
 from punchcard.store.ledger import sets_property
 from punchcard.store.schema import EffectState, effects
-from punchcard.store.schema_engage import computation_sizes, computation_states, synced
+from punchcard.store.schema_engage import IS_TOLD, computation_sizes, computation_states, synced
 from punchcard.store.waiting import NO_CONNECTION
 
 
@@ -41,7 +40,7 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
         source: Of the calls: the destination's own.
     """
     people = select(func.count(synced.c.profile_id.distinct())).where(
-        synced.c.destination == destination, synced.c.key == key, synced.c.value.not_in((*NOBODY, UNTOLD))
+        synced.c.destination == destination, synced.c.key == key, IS_TOLD
     )
     own = (effects.c.destination == destination, effects.c.source == source, sets_property(key))
     parts = [

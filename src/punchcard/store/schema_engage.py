@@ -143,6 +143,16 @@ synced = Table(  # what each destination was told last
     Column("sent_at", Instant, nullable=False),
 )
 Index("ix_synced_profile", synced.c.profile_id)
+IS_TOLD = text("value NOT IN ('false', 'null', '')")  # a condition that asks for the index below holds it word by word
+Index(
+    "ix_synced_told",
+    synced.c.destination,
+    synced.c.key,
+    synced.c.profile_id,
+    synced.c.value,
+    sqlite_where=IS_TOLD,
+    postgresql_where=IS_TOLD,
+)
 
 sync_calls = Table(  # calls decided on, until they are in the event log
     "sync_calls",
