@@ -11,6 +11,7 @@ from punchcard.computations.model import (
     Not,
     Property,
     all_events,
+    parts_of,
     trait_keys,
 )
 from punchcard.engage.facts import Facts
@@ -30,10 +31,10 @@ def find_warnings(facts: Facts, definition: Definition) -> Iterator[str]:
         asked.update((events.name, path) for path in _paths(events))
     for name, path in sorted(asked):
         keys = _keys(facts, name)
-        first = path.replace("\\.", "\0").split(".")[0].replace("\0", ".")
+        first = parts_of(path)[0]
         if first not in keys:
             yield f'no "{name}" of late has a property "{first}"{_near(first, keys)}'
-    traits = {row[0] for row in facts.rows("SELECT DISTINCT name FROM traits")}
+    traits = {row[0] for row in facts.rows("SELECT DISTINCT name FROM traits WHERE text IS NOT NULL")}
     for key in sorted(trait_keys(definition) - traits):
         yield f'nobody has a trait "{key}" yet{_near(key, traits)}'
 
