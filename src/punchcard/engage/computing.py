@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+import msgspec
+
 from punchcard.computations.model import Definition, beginning_at, depends_on_day, time_limits, trait_keys
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
@@ -35,8 +37,7 @@ class Asked:
         return Question(definition=definition, includes_anonymous=self.includes_anonymous)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A person's new value of a computed trait.
 
     Attributes:

@@ -6,8 +6,9 @@ neither on how the log is cut into batches nor, but for calls of one instant, on
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from punchcard.engage.reading import Person
 from punchcard.store.profiles import StoredTrait

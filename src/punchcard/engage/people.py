@@ -4,8 +4,9 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from punchcard.engage.custom_traits import CustomTraits, kept_id

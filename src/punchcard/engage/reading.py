@@ -55,8 +55,7 @@ _said = msgspec.json.Decoder(_Said)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(msgspec.Struct, frozen=True, gc=False):
     """One event as it is about a person.
 
     Attributes:

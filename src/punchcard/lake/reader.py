@@ -19,7 +19,6 @@ file beside the table that leads from ids to places, would have to beat 48 ms to
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +94,7 @@ class LakeFate(msgspec.Struct, frozen=True, rename="camel"):
     effect_key: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LakeEvent:
+class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One received event with its fates.
 
     Attributes:

@@ -53,7 +53,8 @@ class IdReader:
         found: dict[ExternalId, None] = {}
         common = {USER_ID: user_id, EMAIL: email, ANONYMOUS_ID: anonymous_id}
         for type_ in self._common:
-            self._add(found, type_, common[type_])
+            if (given := common[type_]) is not None:
+                self._add(found, type_, given)
         seldom = len(found)
         if _IN_CONTEXT.search(payload) is not None:
             self._add_of_context(found, payload)

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -28,8 +29,7 @@ _PER_QUERY = 450  # pairs; both engines take some hundreds of values in a statem
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTrait:
+class StoredTrait(msgspec.Struct, frozen=True, gc=False):
     """One trait of a profile as it stands.
 
     Attributes:
@@ -288,7 +288,7 @@ def leave_as_custom(work: Connection, name: str) -> None:
 
 
 def _values(one: StoredTrait) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in StoredTrait.__slots__}
+    return msgspec.structs.asdict(one)
 
 
 def _change(one: StoredTrait) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What was received and is not in the lake yet: the last seconds of the log, with the fates that the store keeps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from punchcard.clock import from_micros
 from punchcard.events.model import Event
