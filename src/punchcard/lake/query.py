@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.lake.place import Place
 from punchcard.lake.schema import COLUMNS, PARTITION, table_schema
 from punchcard.lake.table import LakeTable
 
+if TYPE_CHECKING:
+    import duckdb
+
 _ROWS_PER_PART = 1_000
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,
     "autoinstall_known_extensions": False,
+    "parquet_metadata_cache": True,  # the files are looked at for the view, and for the question
     "TimeZone": "UTC",  # as everything else that is printed
 }
 
@@ -33,7 +37,7 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
     paths = [place.full(file.path) for file in table.files()]
     with closing(duckdb.connect(config=_DUCKDB)) as connection:
         try:
-            connection.execute(f"CREATE VIEW events AS {_view(paths)}")
+            connection.execute(f"CREATE VIEW events AS {_view(connection, paths)}")
             if place.folder is not None:
                 connection.execute(f"SET allowed_directories = [{_text(str(place.folder) + '/')}]")
             connection.execute("SET enable_external_access = false")
@@ -56,19 +60,21 @@ def _rows(found: Any, limit: int) -> Iterator[tuple[Any, ...]]:
         limit -= len(rows)
 
 
-def _view(paths: Sequence[str]) -> str:
+def _view(connection: "duckdb.DuckDBPyConnection", paths: Sequence[str]) -> str:
     """All columns of today, whichever of them the files have."""
-    columns = [*COLUMNS, PARTITION]
-    if not paths:
-        return "SELECT " + ", ".join(f"NULL AS {name}" for name in columns) + " WHERE false"
     import pyarrow as pa
 
-    empty = ", ".join(
-        f"CAST(NULL AS {_duckdb_type(table_schema().field(name).type, pa)}) AS {name}" for name in columns
-    )
+    types = {name: _duckdb_type(table_schema().field(name).type, pa) for name in (*COLUMNS, PARTITION)}
+    if not paths:
+        return (
+            "SELECT " + ", ".join(f"CAST(NULL AS {type_}) AS {name}" for name, type_ in types.items()) + " WHERE false"
+        )
     listed = ", ".join(map(_text, paths))
-    files = f"SELECT * FROM read_parquet([{listed}], hive_partitioning = true, union_by_name = true)"
-    return f"SELECT {', '.join(columns)} FROM (SELECT {empty} WHERE false UNION ALL BY NAME {files})"
+    files = f"read_parquet([{listed}], hive_partitioning = true, union_by_name = true)"
+    # Not a union with nothing that has all columns: then DuckDB would read a column to count rows.
+    present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {files}").fetchall()}
+    columns = (name if name in present else f"CAST(NULL AS {type_}) AS {name}" for name, type_ in types.items())
+    return f"SELECT {', '.join(columns)} FROM {files}"
 
 
 def _duckdb_type(type_: Any, pa: Any) -> str:
