@@ -35,8 +35,9 @@ def blocks() -> list[Block]:
 
 
 def general(output: str) -> str:
-    """The output without what differs each time: times and durations."""
+    """The output without what differs each time: times, durations and profiles."""
     output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC", "TIME", output)
+    output = re.sub(r"\buse_\w{27}", "PROFILE", output)
     return re.sub(r"\d+ ms", "N ms", output)
 
 

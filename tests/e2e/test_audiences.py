@@ -116,6 +116,18 @@ def test_the_profile_api_answers_by_any_id(product):
     )
 
 
+def test_a_trace_says_whose_the_event_is_and_in_which_audiences_they_are(product):
+    order(product, "gus", 12)
+    until(lambda: profile(product, "user_id:gus/traits?include=" + KEY)[1].get("traits", {}).get(KEY))
+    message_id = profile(product, "user_id:gus/events")[1]["data"][0]["message_id"]
+    known = product.call("GET", f"/api/events/{message_id}")[1]["data"]["profile"]
+    assert known["externalIds"] == [{"type": "email", "id": "gus@example.com"}, {"type": "user_id", "id": "gus"}]
+    assert known["audiences"] == [KEY]
+    told = command("trace", message_id, "--data", str(product.data)).stdout
+    assert f"{known['id']}: email gus@example.com, user_id gus" in told
+    assert KEY in told
+
+
 def test_an_audience_is_made_looked_at_and_deleted_by_the_public_api(product):
     order(product, "cid", 300)
     query = "event('Order Completed').sum(property('revenue')) > 200"

@@ -17,6 +17,7 @@ from punchcard.traces.story import (
     current_fate,
     transaction_story,
 )
+from punchcard.traces.whose import ProfileStory
 
 
 class _Body(msgspec.Struct, kw_only=True, rename="camel"):
@@ -64,13 +65,22 @@ class EventCopy(_Body):
     fates: list[EventFate]
 
 
+class EventProfile(_Body):
+    """Whose the event is: their ids and the audiences that they are in now."""
+
+    id: str
+    external_ids: list[dict[str, str]]
+    audiences: list[str]
+
+
 class EventTrace(_Body):
-    """One event as received, and all that became of it."""
+    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet."""
 
     event: msgspec.Raw
     message_id: str
     source: str | None
     received_at: str
+    profile: EventProfile | None
     fates: list[EventFate]
     copies: list[EventCopy]
 
@@ -190,11 +200,20 @@ def event_trace(story: EventStory) -> EventTrace:
         message_id=story.message_id,
         source=story.source,
         received_at=to_iso(story.received_at),
+        profile=None if story.profile is None else _profile(story.profile),
         fates=[_fate(one) for one in story.fates],
         copies=[
             EventCopy(received_at=to_iso(copy.received_at), fates=[_fate(one) for one in copy.fates])
             for copy in story.copies
         ],
+    )
+
+
+def _profile(story: ProfileStory) -> EventProfile:
+    return EventProfile(
+        id=story.public_id,
+        external_ids=[{"type": type_, "id": value} for type_, value in story.ids],
+        audiences=list(story.audiences),
     )
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from punchcard.events.model import WireEvent
 from punchcard.store.fates import FateKind
 from punchcard.traces.story import AttemptStory, EventStory, FateStory
+from punchcard.traces.whose import ProfileStory
 
 _STYLES = {
     FateKind.DELIVERED: "green",
@@ -21,12 +22,17 @@ _STYLES = {
 }
 _BAD = "bold red"  # every other fate: somebody expected points and got none
 _LABEL_WIDTH = 14
+_IDS_SHOWN = 6
 
 
 def print_text(story: EventStory, console: Console) -> None:
     """Print the whole story: the event, then its fate at each destination, then its later copies."""
     console.print(Text(f"{_title(story.event)}  ", style="bold") + Text(_clean(story.message_id)))
     _line(console, "received", f"{_instant(story.received_at)} from {_source(story)}")
+    if story.profile is not None:
+        _line(console, "profile", f"{story.profile.public_id}: {_ids(story.profile)}")
+        if story.profile.audiences:
+            _line(console, "audiences", ", ".join(story.profile.audiences))
     console.print(Text("  event", style="dim"))
     for line in _pretty(story.event).splitlines():
         console.print(Text(f"    {line}"))
@@ -65,6 +71,11 @@ def _print_fate(fate: FateStory, story: EventStory, console: Console) -> None:
 
 def _line(console: Console, label: str, words: str) -> None:
     console.print(Text(f"  {label:<{_LABEL_WIDTH}}", style="dim") + Text(_clean(words)))
+
+
+def _ids(profile: ProfileStory) -> str:
+    named = [f"{type_} {value}" for type_, value in profile.ids]
+    return ", ".join(named[:_IDS_SHOWN]) + (f" and {len(named) - _IDS_SHOWN} more" if len(named) > _IDS_SHOWN else "")
 
 
 def _title(event: bytes) -> str:

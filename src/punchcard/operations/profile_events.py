@@ -8,8 +8,8 @@ from punchcard.lake.people import PersonQuestion
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.parts import Parts
 from punchcard.profiles.external_ids import IdReader
-from punchcard.store.profiles import owners_of
 from punchcard.traces.browse import Place, Timeline
+from punchcard.traces.whose import owners_of_events
 
 _ROUNDS_MAX: Final = 20  # a page may then be short, and says that there is more
 _MORE: Final = 200  # where the first events were another's, many more may be
@@ -43,15 +43,6 @@ def events_of_profile(
 
 
 def _belonging(parts: Parts, profile_id: int, events: Sequence[LakeEvent], reader: IdReader) -> list[LakeEvent]:
-    ids = [
-        reader.ids_of(user_id=one.user_id, anonymous_id=one.anonymous_id, email=one.email, payload=one.payload)
-        for one in events
-    ]
     with parts.store.reading() as work:
-        owners = owners_of(work, {one for some in ids for one in some})
-    # An id that leads nowhere is one that Engage has not come to yet.
-    return [
-        event
-        for event, some in zip(events, ids, strict=True)
-        if next((owners[one] for one in some if one in owners), None) == profile_id
-    ]
+        owners = owners_of_events(work, events, reader)
+    return [event for event, owner in zip(events, owners, strict=True) if owner == profile_id]

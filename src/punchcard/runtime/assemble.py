@@ -10,6 +10,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.story import Stories
+from punchcard.workspace import stored
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.keyring import open_keyring as keyring_of
 
@@ -52,7 +53,9 @@ def open_reading(settings: Settings) -> Iterator[Stories]:
     """What `trace` reads: log, lake and store, whether or not `up` is running."""
     store = open_store(settings)
     try:
+        with store.reading() as work:
+            rules = stored.read(work).identity
         with open_log(settings) as log:
-            yield Stories(log=log, lake=LakeReader(settings.lake_location()), store=store)
+            yield Stories(log=log, lake=LakeReader(settings.lake_location()), store=store, rules=lambda: rules)
     finally:
         store.close()

@@ -49,7 +49,7 @@ def build_operator_side(
     browser = EventBrowser(log=log, lake=lake, store=store)
     parts = Parts(
         store=store,
-        stories=Stories(log=log, lake=lake, store=store),
+        stories=Stories(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
         browser=browser,
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
         clock=SystemClock(),

@@ -1,6 +1,6 @@
 """One event's whole story: received, fates and reasons, transaction, attempts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
+from punchcard.profiles.external_ids import IdReader
+from punchcard.profiles.rules import IdentityRules
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.fates import FateKind
@@ -16,6 +18,7 @@ from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
 from punchcard.store.schema import EffectState
 from punchcard.traces.tail import Tail
+from punchcard.traces.whose import ProfileStory, profile_story
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,7 @@ class EventStory:
     Attributes:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
+        profile: Whose it is, None if nobody is known by its ids (yet).
         copies: Other events with the same message id, which came later and did nothing.
     """
 
@@ -75,6 +79,7 @@ class EventStory:
     source: str | None
     event: bytes
     fates: tuple[FateStory, ...]
+    profile: ProfileStory | None = None
     copies: tuple["EventStory", ...] = ()
 
 
@@ -83,12 +88,19 @@ EffectsMet = Mapping[tuple[str, str], StoredEffect]
 
 
 class Stories:
-    """Finds events by message id: the last seconds in the log, everything else in the lake."""
+    """Finds events by message id: the last seconds in the log, everything else in the lake.
 
-    def __init__(self, *, log: EventLog, lake: LakeReader, store: Store) -> None:
+    Args:
+        rules: By which events are people's, as they stand.
+    """
+
+    def __init__(
+        self, *, log: EventLog, lake: LakeReader, store: Store, rules: Callable[[], IdentityRules] = IdentityRules
+    ) -> None:
         self._tail = Tail(log=log, store=store)
         self._lake = lake
         self._store = store
+        self._rules = rules
 
     def story(self, message_id: str) -> EventStory | None:
         """The story of the first event with this id, None if none was ever received.
@@ -118,12 +130,14 @@ class Stories:
         with self._store.reading() as connection:
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
+            profile = profile_story(connection, copy, IdReader(self._rules()))
         return EventStory(
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
             event=copy.payload,
             fates=tuple(fate_story(fate, met, attempts) for fate in copy.fates),
+            profile=profile,
         )
 
 

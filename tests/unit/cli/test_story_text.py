@@ -9,6 +9,7 @@ from rich.console import Console
 from punchcard.cli.story_text import print_text
 from punchcard.store.fates import FateKind
 from punchcard.traces.story import AttemptStory, EventStory, FateStory, TransactionStory
+from punchcard.traces.whose import ProfileStory
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 DELIVERED = FateStory(
@@ -78,6 +79,16 @@ def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
     ):
         assert line in lines
     assert not any(line.startswith("next step") for line in lines)
+
+
+def test_whose_it_is_is_told_with_their_audiences() -> None:
+    ann = ProfileStory(
+        public_id="use_a", ids=[("email", "ann@example.com"), ("user_id", "ann")], audiences=["lapsed", "regulars"]
+    )
+    lines = lines_of(replace(STORY, profile=ann))
+    assert lines[2:4] == ["profile use_a: email ann@example.com, user_id ann", "audiences lapsed, regulars"]
+    many = replace(ann, ids=[("anonymous_id", f"visit-{number}") for number in range(20)], audiences=[])
+    assert lines_of(replace(STORY, profile=many))[2].endswith("anonymous_id visit-5 and 14 more")
 
 
 def test_the_event_is_shown_digit_by_digit() -> None:

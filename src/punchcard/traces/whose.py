@@ -1,0 +1,51 @@
+"""Whose an event is: the profile that its strongest id leads to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from punchcard.lake.reader import LakeEvent
+from punchcard.profiles.external_ids import IdReader
+from punchcard.store.profile_reading import get_profile
+from punchcard.store.profiles import ids_of, owners_of, traits_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileStory:
+    """The person of an event, as they are known now.
+
+    Attributes:
+        public_id: `use_…`.
+        ids: Their external ids, type and value.
+        audiences: Keys of the audiences that they are in.
+    """
+
+    public_id: str
+    ids: Sequence[tuple[str, str]]
+    audiences: Sequence[str]
+
+
+def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdReader) -> list[int | None]:
+    """The profile of each event, None for one that is nobody's, or that Engage has not come to yet."""
+    ids = [
+        reader.ids_of(user_id=one.user_id, anonymous_id=one.anonymous_id, email=one.email, payload=one.payload)
+        for one in events
+    ]
+    owners = owners_of(work, {one for some in ids for one in some})
+    # An id that leads nowhere is one that Engage has not come to, or that other rules gave nobody.
+    return [next((owners[one] for one in some if one in owners), None) for some in ids]
+
+
+def profile_story(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileStory | None:
+    """The person of an event, None if nobody is known by its ids."""
+    [owner] = owners_of_events(work, [event], reader)
+    profile = None if owner is None else get_profile(work, owner)
+    if profile is None:
+        return None
+    traits = traits_of(work, [profile.id])
+    return ProfileStory(
+        public_id=profile.public_id,
+        ids=sorted(ids_of(work, [profile.id])[profile.id]),
+        audiences=sorted(one.name for one in traits if one.computation == "audience" and one.value == "true"),
+    )
