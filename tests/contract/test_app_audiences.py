@@ -206,6 +206,13 @@ def test_any_id_opens_somebodys_page_with_audiences_apart_from_traits(viewer: Fo
     assert re.search(r"Lifetime Spend computed 49.9 .* plan gold", text)
 
 
+def test_an_events_page_leads_to_its_person(people: PublicApiServer, viewer: FormBrowser) -> None:
+    people.send({"type": "track", "event": "Checked In", "messageId": "visit", "userId": "Ann-7"})
+    people.route()
+    page = viewer.get("/events/visit").text
+    assert f'<a href="/customers/use_{1:027}">ann@example.com</a>' in page
+
+
 @pytest.mark.parametrize("who", ["a%2Fvisitor", f"use_{2:027}"], ids=["anonymous id", "profile"])
 @pytest.mark.usefixtures("people")
 def test_who_has_an_anonymous_id_alone_has_a_page_too(viewer: FormBrowser, who: str) -> None:

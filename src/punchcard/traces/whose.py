@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
+from punchcard.profiles.rules import EMAIL, USER_ID
 from punchcard.store.profile_reading import get_profile
 from punchcard.store.profiles import ids_of, owners_of, traits_of
 
@@ -24,6 +25,12 @@ class ProfileStory:
     public_id: str
     ids: Sequence[tuple[str, str]]
     audiences: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """What to call them: an email, else a user id, else the profile's own id."""
+        by_type = dict(reversed(self.ids))
+        return by_type.get(EMAIL) or by_type.get(USER_ID) or self.public_id
 
 
 def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdReader) -> list[int | None]:
