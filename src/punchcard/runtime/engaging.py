@@ -93,7 +93,6 @@ def collect_seldom() -> None:
 
     With its defaults that search takes a third of the time in which people are told apart.
     """
-    gc.freeze()
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 100)
 
 
