@@ -18,6 +18,7 @@ from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LakeTable, LostRaceError
 
 _TRIES = 5  # commits lost to another process's compaction before giving up for now
+_MERGED_ROWS_MAX = 262_144  # of one call: some seconds
 
 
 class LakeWriter:
@@ -95,8 +96,10 @@ class LakeWriter:
             StorageError: not all of it was done; the table is whole.
         """
         self._refresh()
-        saved = 0
+        saved = rows = 0
         for files in merges(self._table.files())[:merges_max]:
+            if rows >= _MERGED_ROWS_MAX:
+                break  # appends wait for it; the next call goes on
             merged = merge(files, self._place, name=f"merged-{self._clock.new_id()}")
             try:
                 self._table.commit([merged], removed=files, through_position=None, clock=self._clock)
@@ -104,6 +107,7 @@ class LakeWriter:
                 self._take_away([merged])
                 break
             saved += len(files) - 1
+            rows += merged.rows
         return saved
 
     def drop_before(self, day: datetime.date) -> int:

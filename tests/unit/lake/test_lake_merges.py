@@ -51,6 +51,23 @@ def test_a_day_gone_by_is_merged_whole_and_never_with_another() -> None:
     assert [[one.rows for one in group] for group in groups] == [[30, 500]]
 
 
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        ([65_536] * 3, [[65_536] * 3]),
+        ([65_536] * 9, [[65_536] * 4] * 2),
+        ([262_144, 30, 30], [[30, 30]]),
+        ([262_144, 30, 262_144], []),
+        ([200_000] * 2, [[200_000] * 2]),
+    ],
+    ids=["below", "as large as is useful", "the rest", "between large ones", "imported"],
+)
+def test_files_of_a_day_gone_by_grow_once_more(rows: list[int], groups: list[list[int]]) -> None:
+    yesterday = TODAY - datetime.timedelta(days=1)
+    found = merges([*files(30, start=100), *files(*rows, day=yesterday)])
+    assert [[one.rows for one in group] for group in found] == groups
+
+
 def test_merges_come_in_log_order_whatever_the_order_of_the_files() -> None:
     (group,) = merges(files(*[30] * 16)[::-1])
     assert [one.first_position for one in group] == list(range(16))
