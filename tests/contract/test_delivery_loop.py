@@ -42,9 +42,11 @@ class Rig:
     partner: ScriptedPartner
     settings: ScriptedSettings = field(default_factory=lambda: ScriptedSettings(options=QUICK))
     configured: bool = True
+    looks: int = 0  # how often delivery has looked at the configuration
     delivery: DestinationDelivery | None = None
 
     def target(self) -> Target | None:
+        self.looks += 1
         if not self.configured:
             return None
         return Target(
@@ -324,7 +326,9 @@ async def test_a_destination_that_is_removed_settles_what_is_on_its_way_and_rest
     rig.add("a", "b")
     async with rig.running():
         await until(lambda: rig.partner.requests == ["a"])
+        looks = rig.looks
         rig.configured = False
+        await until(lambda: rig.looks > looks)  # a step that has begun goes on with what it has seen
         rig.partner.release()
         await until(lambda: rig.state("a") is EffectState.DELIVERED)
         assert rig.state("b") is EffectState.PENDING
