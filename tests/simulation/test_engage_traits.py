@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from punchcard.engage import people
 from punchcard.engage.reading import Person
 from punchcard.profiles.rules import ExternalId, IdentityRules
-from punchcard.store import profile_reading, profiles
+from punchcard.store import profile_reading, profile_search, profiles
 from punchcard.store.engine import Store
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -79,7 +79,7 @@ def traits_in(store: Store) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
 def history_in(store: Store) -> list[tuple[str, str | None, datetime]]:
     with store.reading() as work:
         found: list[tuple[str, str | None, datetime]] = []
-        for profile in sorted({one.id for one in profile_reading.newest_profiles(work, limit=100)}):
+        for profile in sorted({one.profile_id for one in profile_search.newest(work, limit=100)}):
             changes = profile_reading.history_of(work, profile, limit=100)
             found += [(one.name, one.value, one.at) for one in changes]
         return found

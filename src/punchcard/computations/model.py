@@ -322,16 +322,3 @@ def _condition_beginning_at(part: Condition, since: int) -> Condition:
 def to_json(definition: Definition) -> bytes:
     """The definition as JSON text."""
     return msgspec.json.encode(definition)
-
-
-def from_json(text: bytes | str) -> Definition:
-    """The definition of a JSON text; not yet checked.
-
-    Raises:
-        msgspec.ValidationError: it is none, with the path of what is wrong.
-        msgspec.DecodeError: it is not JSON.
-    """
-    return _decoder.decode(text)
-
-
-_decoder: msgspec.json.Decoder[Definition] = msgspec.json.Decoder(Definition)

@@ -31,7 +31,6 @@ from punchcard.computations.model import (
     Or,
     Property,
     Reducer,
-    all_events,
     funnel_children,
     trait_keys,
 )
@@ -356,8 +355,3 @@ def _of(events: Events) -> Property | Context:
     if events.of is None:
         raise ValueError(f"{events.reducer} reduces a property")
     return events.of
-
-
-def asked_names(definition: Definition) -> set[str]:
-    """The names of the events that a definition asks for."""
-    return {one.name for one in all_events(definition)}

@@ -11,6 +11,7 @@ from punchcard.clock import to_micros
 from punchcard.engage.facts import FactRows, seq_of
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import EventType
+from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import ExternalId
@@ -22,7 +23,7 @@ TRAITS_MAX = 300
 _TRAIT_NAME_CHARACTERS_MAX = 256
 _OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-\w+")  # see `telling`
 _NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # by no choice about this call: it is sent again
-_VIEWED = {EventType.PAGE: ("Page Viewed", "page_name"), EventType.SCREEN: ("Screen Viewed", "screen_name")}
+_VIEWED = {EventType.PAGE: (PAGE_VIEWED, "page_name"), EventType.SCREEN: (SCREEN_VIEWED, "screen_name")}
 
 
 class _Personas(msgspec.Struct, gc=False):

@@ -38,8 +38,13 @@ def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
     groups: list[list[DataFile]] = []
     for day, some in by_day.items():
         if day != today:
-            limits = {"rows_max": _ROWS_MAX_OF_BEFORE, "bytes_max": _BYTES_MAX_OF_BEFORE}
-            groups += _runs(some, rows_below=_ROWS_MAX_OF_BEFORE, files_min=2, **limits)
+            groups += _runs(
+                some,
+                rows_below=_ROWS_MAX_OF_BEFORE,
+                files_min=2,
+                rows_max=_ROWS_MAX_OF_BEFORE,
+                bytes_max=_BYTES_MAX_OF_BEFORE,
+            )
             continue
         for tier in _TIERS:
             if found := list(_runs(some, rows_below=tier, files_min=_FILES_PER_MERGE)):

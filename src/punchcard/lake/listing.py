@@ -1,13 +1,13 @@
 """The question for a list of events, in the form in which DuckDB passes over what cannot match."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 
-from punchcard.clock import to_micros
+from punchcard.lake.conditions import Value, beyond, joined, within
 from punchcard.lake.data_file import DataFile
-from punchcard.lake.people import Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,29 +41,14 @@ class EventQuestion:
 
 def where_of(question: EventQuestion, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
     """The condition in SQL, with its values; `before` is the place of an event: only earlier ones are asked for."""
-    conditions: list[str] = []
-    values: list[Value] = []
-    for condition, value in (
+    named = (
         ("source = ?", question.source),
         ("type = ?", question.type),
         ("event = ?", question.name),
         ("contains(fates, ?)", question.fate_text() or None),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    # Instants as DuckDB compares them with a file's statistics: whole row groups are passed over unread.
-    for condition, instant in (
-        ("received_at >= to_timestamp(?)", question.begin),
-        ("received_at < to_timestamp(?)", question.end),
-    ):
-        if instant is not None:
-            conditions.append(condition)
-            values.append(to_micros(instant) / 1e6)
-    if before is not None:
-        conditions.append("log_position <= ? AND (log_position < ? OR event_index < ?)")
-        values += [before[0], before[0], before[1]]
-    return " AND ".join(conditions) or "true", values
+    )
+    conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in named if value is not None]
+    return joined([*conditions, *within("received_at", question.begin, question.end), *beyond(before)])
 
 
 def may_hold(file: DataFile, question: EventQuestion, before: tuple[int, int] | None) -> bool:

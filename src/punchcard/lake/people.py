@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from punchcard.clock import to_micros
+from punchcard.lake.conditions import Value, beyond, joined, within
 from punchcard.lake.data_file import DataFile
 
 PAGE_VIEWED: Final = "Page Viewed"
@@ -19,7 +19,6 @@ SCREEN_VIEWED: Final = "Screen Viewed"
 IDS_AT_ONCE: Final = 50
 """How many selects DuckDB gets as one; whoever has more ids is asked for in several."""
 
-Value = str | int | float | Sequence[str]
 _NAME = f"CASE type WHEN 'page' THEN '{PAGE_VIEWED}' WHEN 'screen' THEN '{SCREEN_VIEWED}' ELSE coalesce(event, '') END"
 
 
@@ -53,17 +52,17 @@ class PersonQuestion:
 
 
 def statements(
-    question: PersonQuestion, select: str, *, paths: Sequence[str], limit: int, beyond: tuple[int, int] | None
+    question: PersonQuestion, select: str, *, paths: Sequence[str], limit: int, place: tuple[int, int] | None
 ) -> Iterator[tuple[str, list[Value]]]:
     """The statements that find the first events, each with its values; each event once in a statement.
 
     Args:
         select: From the files that its one value names.
-        beyond: Log position and index of an event; only what lies behind it in the order asked for.
+        place: Log position and index of an event; only what lies behind it in the order asked for.
     """
     direction = "ASC" if question.oldest_first else "DESC"
     order = f"ORDER BY log_position {direction}, event_index {direction} LIMIT ?"
-    where, values = _where(question, beyond)
+    where, values = _where(question, place)
     ids = question.ids
     for first in range(0, len(ids), IDS_AT_ONCE):
         branches: list[str] = []
@@ -71,35 +70,22 @@ def statements(
         for column, value in ids[first : first + IDS_AT_ONCE]:
             branches.append(f"({select} WHERE {column} = ? AND {where} {order})")
             given += [paths, value, *values, limit]
-        joined = " UNION ALL ".join(branches)
-        yield f"SELECT DISTINCT ON (log_position, event_index) * FROM ({joined}) {order}", [*given, limit]
+        all_ids = " UNION ALL ".join(branches)
+        yield f"SELECT DISTINCT ON (log_position, event_index) * FROM ({all_ids}) {order}", [*given, limit]
 
 
-def may_lie_beyond(file: DataFile, beyond: tuple[int, int] | None, *, oldest_first: bool) -> bool:
+def may_lie_beyond(file: DataFile, place: tuple[int, int] | None, *, oldest_first: bool) -> bool:
     """False for a file that holds nothing behind that place."""
-    if beyond is None:
+    if place is None:
         return True
-    return file.last_position >= beyond[0] if oldest_first else file.first_position <= beyond[0]
+    return file.last_position >= place[0] if oldest_first else file.first_position <= place[0]
 
 
-def _where(question: PersonQuestion, beyond: tuple[int, int] | None) -> tuple[str, list[Value]]:
-    conditions, values = ["true"], list[Value]()
+def _where(question: PersonQuestion, place: tuple[int, int] | None) -> tuple[str, list[Value]]:
+    conditions: list[tuple[str, Sequence[Value]]] = []
     if question.names is not None:
-        conditions.append(f"list_contains(?, {_NAME})")
-        values.append(question.names)
+        conditions.append((f"list_contains(?, {_NAME})", [question.names]))
     if question.names_left_out:
-        conditions.append(f"NOT list_contains(?, {_NAME})")
-        values.append(question.names_left_out)
-    # Instants as DuckDB compares them with a file's statistics: whole row groups are passed over unread.
-    for condition, instant in (
-        ("timestamp >= to_timestamp(?)", question.begin),
-        ("timestamp < to_timestamp(?)", question.end),
-    ):
-        if instant is not None:
-            conditions.append(condition)
-            values.append(to_micros(instant) / 1e6)
-    if beyond is not None:
-        sign = ">" if question.oldest_first else "<"
-        conditions.append(f"log_position {sign}= ? AND (log_position {sign} ? OR event_index {sign} ?)")
-        values += [beyond[0], beyond[0], beyond[1]]
-    return " AND ".join(conditions), values
+        conditions.append((f"NOT list_contains(?, {_NAME})", [question.names_left_out]))
+    conditions += within("timestamp", question.begin, question.end)
+    return joined([*conditions, *beyond(place, oldest_first=question.oldest_first)])

@@ -26,9 +26,10 @@ import msgspec
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.errors import StorageError
+from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.listing import EventQuestion, may_hold, where_of
-from punchcard.lake.people import PersonQuestion, Value, may_lie_beyond, statements
+from punchcard.lake.people import PersonQuestion, may_lie_beyond, statements
 from punchcard.lake.place import Place
 from punchcard.lake.schema import FAILED_ON_INGEST
 from punchcard.lake.table import LakeTable
@@ -219,7 +220,7 @@ class LakeReader:
         files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=question.oldest_first)]
         paths = self._paths(files)
         found: dict[tuple[int, int], LakeEvent] = {}
-        for sql, values in statements(question, _EVENTS, paths=paths, limit=limit, beyond=beyond) if files else ():
+        for sql, values in statements(question, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
             for one in map(_event, self._run(sql, values)):
                 found[one.log_position, one.event_index] = one
         return [found[place] for place in sorted(found, reverse=not question.oldest_first)[:limit]]

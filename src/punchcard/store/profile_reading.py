@@ -108,17 +108,6 @@ def get_profile(work: Connection, profile_id: int) -> StoredProfile | None:
     return StoredProfile(**values)
 
 
-def newest_profiles(work: Connection, *, limit: int) -> list[StoredProfile]:
-    """The profiles that were made last."""
-    wanted = select(profiles).where(profiles.c.merged_into.is_(None)).order_by(profiles.c.id.desc()).limit(limit)
-    found = []
-    for row in work.execute(wanted):
-        values = dict(row._mapping)
-        del values["merged_into"]
-        found.append(StoredProfile(**values))
-    return found
-
-
 def external_ids_of(work: Connection, profile_id: int) -> list[StoredExternalId]:
     """The external ids of a profile, oldest first."""
     wanted = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from punchcard.clock import from_micros, to_micros
+from punchcard.clock import to_micros
 from punchcard.computations.printer import to_text
 from punchcard.engage.engine import Engine, EngineSettings
 from punchcard.engage.facts import Facts
@@ -151,8 +151,3 @@ class EngageWorld:
         assert self.facts is not None
         rows = self.facts.rows("SELECT profile, json FROM traits WHERE name = ? AND computation <> ''", key)
         return {profile: value for profile, value in rows if value not in ("false", "null")}
-
-
-def event_at(micros: int) -> str:
-    """The instant as a sender writes it."""
-    return from_micros(micros).isoformat().replace("+00:00", "Z")
