@@ -379,6 +379,22 @@ def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser
         picture(page, "audience-editor")
 
 
+def test_what_comes_to_stand_on_the_page_listens_at_once(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/audiences-new")
+        page.evaluate(
+            """() => new MutationObserver((_, observer) => {
+              const kind = document.getElementById("l1_kind");
+              if (!kind) return;
+              observer.disconnect();
+              kind.value = "not_in";
+              kind.dispatchEvent(new Event("change", { bubbles: true }));
+            }).observe(document.getElementById("builder"), { childList: true, subtree: true })"""
+        )
+        page.get_by_role("button", name="Condition", exact=True).click()
+        page.get_by_label("Audience", exact=True).select_option("Regulars", timeout=10_000)
+
+
 def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
         page.goto("/customers")

@@ -294,8 +294,10 @@ def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sa
     sandbox.faults({"status": 503})
     waiting = check_in(product)
     product.wait_for_fate(waiting, "retrying")
-    assert metric(product, "punchcard_outbox_effects", destination="perkville", state="retrying") == 1
-    assert metric(product, "punchcard_outbox_oldest_seconds", destination="perkville", state="retrying") > 0
+    # Between two attempts it is retrying; while one is made it is being sent.
+    retrying = {"destination": "perkville", "state": "retrying"}
+    wait_until(lambda: metric(product, "punchcard_outbox_effects", **retrying) == 1)
+    wait_until(lambda: metric(product, "punchcard_outbox_oldest_seconds", **retrying) > 0)
     sandbox.faults({})
     product.wait_for_fate(waiting, "delivered")
 
