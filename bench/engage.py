@@ -32,6 +32,7 @@ AUDIENCE = (
     "event('Order Completed').within(30 days).count() >= 2"
     " AND event('Order Completed').within(30 days).sum(property('revenue')) > 100"
 )
+MANY = "event('Order Completed').within(30 days).count() >= 1"  # half of all people
 TRAITS = (
     "event('Order Completed').count()",
     "event('Order Completed').sum(property('revenue'))",
@@ -214,8 +215,11 @@ def first() -> None:
     """A new audience over a million people, until it is live and everybody is queued."""
     from bench.engage_first import measure
 
-    took, size = measure(2_000_000, 1_000_000, AUDIENCE)
-    show(Figure(name=f"new audience of {size:,} members until live", unit="s", values=[took], at_most=True))
+    for definition in (AUDIENCE, MANY):
+        took = measure(2_000_000, 1_000_000, definition)
+        name = f"new audience of {took.size:,} members until live"
+        show(Figure(name=name, unit="s", values=[took.seconds], at_most=True))
+        show(Figure(name="  others wait at most", unit="s", values=[took.step_seconds], at_most=True))
 
 
 def identity() -> None:

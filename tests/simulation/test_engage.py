@@ -159,6 +159,39 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
         store.close()
 
 
+@EXAMPLES
+@given(audience=random.audiences(), trait=random.events(), third=st.booleans(), steps=steps)
+def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audience, trait, third, steps):
+    with TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{folder}/store.db")
+        world = EngageWorld(Path(folder), store, BEGIN, changes_max=1)
+        definitions = [("a1", checked(audience)), ("t1", checked(trait))]
+        if third:
+            definitions.append(("a3", checked(world_condition())))
+        story = Story(world)
+        middle = len(steps) // 2
+        for some, hours, _ in steps[:middle]:
+            story.receive(some)
+            world.advance(hours=hours)
+        world.settle()
+        world.configure(
+            *((world.trait if isinstance(one, Events) else world.audience)(key, one) for key, one in definitions)
+        )
+        for some, hours, what in steps[middle:]:
+            if what == "identify":
+                story.identify()
+            story.receive(some)
+            if what in ("crash", "facts lost"):
+                world.crash(loses_facts=what == "facts lost")
+            (world.engine or world.start()).step()
+            world.advance(hours=hours)
+        world.settle()
+        story.agrees(definitions)
+        assert world.engine.check() == 0
+        world.crash()
+        store.close()
+
+
 def world_condition():
     """An audience of another one's members."""
     from punchcard.computations.parser import parse_audience

@@ -9,6 +9,7 @@ import msgspec
 from punchcard.computations.model import Definition, beginning_at, depends_on_day, time_limits, trait_keys
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
+from punchcard.errors import PunchcardError
 
 COMPUTED = ("audience", "computed_trait")
 """What a trait says of where it is from; a custom one says nothing."""
@@ -49,6 +50,20 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     profile: int
     value: str
     before: str | None
+
+
+class ComputingError(PunchcardError):
+    """DuckDB cannot compute one of these definitions.
+
+    Args:
+        keys: The computations that were asked together.
+    """
+
+    code = "computing_failed"
+
+    def __init__(self, problem: str, *, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        super().__init__(problem)
 
 
 def empty_value(computation: Asked) -> str:
@@ -104,14 +119,23 @@ def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: boo
     Args:
         level: Computations that do not ask for each other.
         now: The moment for which it is asked, microseconds since 1970.
+
+    Raises:
+        ComputingError: one of them cannot be computed.
+        StorageError: the facts cannot be read.
     """
+    import duckdb
+
     if not level:
         return []
     questions = [one.question() for one in level]
-    facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + statement(questions, now=now, only_touched=only_touched))
     changes: list[Change] = []
-    for number, one in enumerate(level):
-        changes += _differences(facts, one, number, only_touched=only_touched)
+    try:
+        facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + statement(questions, now=now, only_touched=only_touched))
+        for number, one in enumerate(level):
+            changes += _differences(facts, one, number, only_touched=only_touched)
+    except duckdb.Error as error:
+        raise ComputingError(str(error), keys=[one.key for one in level]) from error
     return changes
 
 

@@ -4,9 +4,9 @@ The store holds the truth: profiles, traits, what is to be told, and how far the
 are committed right behind it, and a crash between the two is noticed by their stamp and mended from lake and store.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from punchcard.engage import people as whose
 from punchcard.engage.computing import (
     Asked,
     Change,
+    ComputingError,
     apply,
     compute,
     day_has_changed,
@@ -24,22 +25,22 @@ from punchcard.engage.computing import (
     touched_by_time,
 )
 from punchcard.engage.facts import Facts, Meta
+from punchcard.engage.pending import Answer, Pending
 from punchcard.engage.people import PeopleChanges
 from punchcard.engage.reading import Reading, read_events
 from punchcard.engage.restoring import restore
-from punchcard.engage.states import States, asked, due_at, fingerprint, follow_configuration, with_dependents
+from punchcard.engage.states import States, asked, fingerprint, follow_configuration
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.engage.telling import send_again
+from punchcard.engage.writing import hour_of, queue_everybody, tell_again, write_changes
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.identity import Resolution
 from punchcard.store import engage as stored
-from punchcard.store import profiles
-from punchcard.store.engage import NOBODY, Status
+from punchcard.store.engage import Status
 from punchcard.store.engine import Store
 from punchcard.store.positions import advance, position_of
-from punchcard.store.profiles import StoredTrait
 from punchcard.workspace.snapshot import Snapshot
 
 POSITION = "engage"
@@ -59,11 +60,11 @@ class EngineSettings:
 
     Attributes:
         events_max: Events of the lake read in one step.
-        check_seconds: How often everything is computed afresh, and compared.
+        changes_max: Changes of full computations written down in one step: what is new of others does not wait longer.
     """
 
     events_max: int = 20_000
-    check_seconds: float = 3_600.0
+    changes_max: int = 20_000
 
 
 class Engine:
@@ -94,6 +95,8 @@ class Engine:
         self._telemetry = EngageTelemetry()
         self._seen: Snapshot | None = None
         self._asked: dict[str, Asked] = {}
+        self._pending = Pending()
+        self._computes_alone = False  # because one of several computed together has failed
         self._first = 0  # the log position before which nothing counts
         with store.reading() as work:
             self._position = position_of(work, POSITION)
@@ -123,6 +126,13 @@ class Engine:
         Raises:
             StorageError: store, lake or facts failed; perhaps some of it is done. Make a new Engine.
         """
+        try:
+            return self._step()
+        except ComputingError as error:  # nothing of the step is done
+            self._put_aside(error)
+            return True
+
+    def _step(self) -> bool:
         begun = self._clock.monotonic()
         self._follow_configuration()
         events = self._lake.after(self._position, limit=self._settings.events_max)
@@ -140,7 +150,8 @@ class Engine:
         if events or due:
             self._is_behind = self._is_behind or has_more
             if has_more:
-                self._tell_progress(through)
+                percent = 100 * through // max(1, self._lake.last_position())
+                self._states.tell_progress(f"{percent} % of the events of before are read")
             self._commit(reading, changes, live, touched | due, now=now, first=first, through=through)
             received = events[-1].received_at if events else None
             self._telemetry.step_taken(
@@ -151,21 +162,25 @@ class Engine:
         self._first = first
         if has_more:
             return True
-        whole = self._computed_in_full(live, now)
+        worked = self._compute_in_full(live, now)
         self._computed_at = now
-        if whole:
+        if worked:
             with self._facts.unit_of_work():
-                self._facts.stand(Meta(position=self._position, stamp=self._stamp, computed_at=now))
-        return bool(events or due or whole)
+                self._stand(self._position, self._stamp, now)
+        return bool(events or due or worked)
 
     def check(self) -> int:
         """Compute everything for everybody and put right what differs; returns how many values did, each a defect."""
         now = self._computed_at
-        live = self._live()
+        live = [one for one in self._live() if one.key not in self._pending.keys]
         found = 0
         for level in in_levels(live):
             for one in level:
-                wrong = compute(self._facts, [one], now=now, only_touched=False)
+                try:
+                    wrong = compute(self._facts, [one], now=now, only_touched=False)
+                except ComputingError as error:
+                    self._fail(one, error)
+                    continue
                 found += len(wrong)
                 if wrong:
                     self._telemetry.differences_found(one.key, len(wrong))
@@ -177,15 +192,10 @@ class Engine:
                     differences=standing.differences + len(wrong),
                     size=size_of(self._facts, one) if wrong else standing.size,
                 )
+        for key in [key for key, one in self._asked.items() if self._states.has_failed(one)]:
+            self._states.update(key, status=Status.PREPARING, detail="", fingerprint="")  # perhaps it can be by now
         self._save_states()
         return found
-
-    def _tell_progress(self, through: int) -> None:
-        """Let those that wait for their first answer say how far the events of before are read."""
-        last = max(1, self._lake.last_position())
-        for key, state in self._states.standing.items():
-            if state.status is Status.PREPARING:
-                self._states.update(key, detail=f"{100 * through // last} % of the events of before are read")
 
     def _people(self, reading: Reading) -> PeopleChanges:
         if not reading.people:
@@ -195,12 +205,7 @@ class Engine:
 
     def _live(self) -> list[Asked]:
         """The computations whose answers stand and are kept up to date."""
-        return [
-            one
-            for key, one in self._asked.items()
-            if self._states.standing[key].status is Status.LIVE
-            and self._states.standing[key].fingerprint == fingerprint(one)
-        ]
+        return [one for one in self._asked.values() if self._states.is_live(one)]
 
     def _commit(
         self,
@@ -222,7 +227,7 @@ class Engine:
             computed: list[Change] = []
             if live and touched:
                 facts.touch(touched)
-                for level in in_levels(live):
+                for level in self._levels(live):
                     found = compute(facts, level, now=now, only_touched=True)
                     apply(facts, found, self._kinds())
                     computed += found
@@ -230,14 +235,29 @@ class Engine:
                 if changes.people:
                     whose.write(work, changes)
                     stored.wake(work, changes.with_new_email, waits_for="email")
-                    self._tell_again(work, changes.with_new_email, now)
+                    tell_again(work, changes.with_new_email, self._asked, self._current(), from_micros(now))
                 self._write_changes(work, computed, now)
                 send_again(work, reading.untold, from_micros(now))
                 self._advance(work, through)
                 self._states.write(work)
-            computed_at = 0 if self._is_behind else now
-            facts.stand(Meta(position=through, stamp=self._stamp + 1, computed_at=computed_at))
+            self._stand(through, self._stamp + 1, now)
         self._moved(through)
+        self._pending.leave_out(touched.union(merged for _, merged in changes.merges))
+
+    def _levels(self, live: Sequence[Asked]) -> list[list[Asked]]:
+        levels = in_levels(live)
+        return [[one] for level in levels for one in level] if self._computes_alone else levels
+
+    def _put_aside(self, error: ComputingError) -> None:
+        """Of computations that cannot be computed together find the one, so that the others go on without it."""
+        self._computes_alone = len(error.keys) > 1
+        if not self._computes_alone:
+            self._fail(self._asked[error.keys[0]], error)
+
+    def _stand(self, position: int, stamp: int, computed_at: int) -> None:
+        """Say where the facts stand; what is not computed for everybody yet is begun anew after a stop."""
+        is_open = self._is_behind or self._pending
+        self._facts.stand(Meta(position=position, stamp=stamp, computed_at=0 if is_open else computed_at))
 
     def _add_people(self, reading: Reading, changes: PeopleChanges) -> None:
         facts = self._facts
@@ -255,42 +275,9 @@ class Engine:
         return {key: one.kind for key, one in self._asked.items()}
 
     def _write_changes(self, work: Connection, changes: Sequence[Change], now: int) -> None:
-        """New values become traits of their people, and wait to be told."""
-        at = from_micros(now)
-        kinds = self._kinds()
-        traits = [StoredTrait(one.profile, one.key, one.value, kinds[one.key], at, "", "") for one in changes]
-        profiles.keep_traits(work, traits)
-        profiles.add_history(work, traits)
-        snapshot = self._current()
-        queue = []
-        grown: dict[str, int] = {}
-        for one in changes:
-            grown[one.key] = grown.get(one.key, 0) + _difference(one)
-            ready = snapshot.computations.get(one.key)
-            for slug in ready.configured.destinations if ready is not None else ():
-                due = due_at(at, ready.rhythm) if ready is not None else at
-                queue.append(
-                    {"destination": slug, "key": one.key, "profile_id": one.profile, "queued_at": at, "due_at": due}
-                )
-        stored.enqueue(work, queue)
-        bucket = from_micros(now - now % stored.HOUR_MICROS)
-        for key, difference in grown.items():
-            self._telemetry.values_changed(key, sum(one.key == key for one in changes))
-            size = self._states.standing[key].size + difference
-            self._states.update(key, size=size, computed_at=at)
-            stored.save_size(work, key, size=size, at=at, bucket=bucket)
-
-    def _tell_again(self, work: Connection, people: set[int], now: int) -> None:
-        """Whoever has an email more is told of there too."""
-        at = from_micros(now)
-        snapshot = self._current()
-        queue = [
-            {"destination": slug, "key": one.name, "profile_id": one.profile_id, "queued_at": at, "due_at": at}
-            for one in profiles.traits_of(work, people, list(self._asked))
-            if one.computation and one.name in snapshot.computations
-            for slug in snapshot.computations[one.name].configured.destinations
-        ]
-        stored.enqueue(work, queue)
+        write_changes(work, changes, states=self._states, snapshot=self._current(), kinds=self._kinds(), now=now)
+        for key, count in Counter(one.key for one in changes).items():
+            self._telemetry.values_changed(key, count)
 
     def _advance(self, work: Connection, through: int) -> None:
         if not advance(work, STAMP, expected=self._stamp, to=self._stamp + 1):
@@ -321,59 +308,78 @@ class Engine:
             if one.configured.enabled
         }
 
-    def _computed_in_full(self, live: Sequence[Asked], now: int) -> bool:
-        """Compute for everybody what is new, has changed, or could not be followed step by step."""
-        everything = list(self._asked.values())
-        standing = {one.key for one in self._live()}
-        pending = {one.key for one in everything if one.key not in standing and not self._has_failed(one)}
+    def _compute_in_full(self, live: Sequence[Asked], now: int) -> bool:
+        """Compute for everybody what is new, has changed, or could not be followed step by step; False if nothing was.
+
+        What many people get is written down over several steps, so that nothing else waits for it.
+        """
+        everything = {key: one for key, one in self._asked.items() if not self._states.has_failed(one)}
         if self._is_behind:
-            pending = {one.key for one in everything if not self._has_failed(one)}
+            fresh = set(everything)
         else:
-            pending |= {one.key for one in day_has_changed(live, begin=self._computed_at, end=now)}
-        pending = with_dependents(pending, [one for one in everything if not self._has_failed(one)])
+            fresh = everything.keys() - {one.key for one in self._live()}
+            fresh |= {one.key for one in day_has_changed(live, begin=self._computed_at, end=now)}
         self._is_behind = False
-        for level in in_levels([one for one in everything if one.key in pending]):
-            for one in level:
-                self._compute_one(one, now)
-        return bool(pending)
+        self._pending.add(fresh, among=everything)
+        was_pending = bool(self._pending)
+        room = self._settings.changes_max
+        for one in self._pending.in_order(everything):
+            room -= self._compute_one(one, now, room=room)
+            if room <= 0:
+                break
+        return was_pending
 
-    def _has_failed(self, one: Asked) -> bool:
-        state = self._states.standing[one.key]
-        return state.status is Status.FAILED and state.fingerprint == fingerprint(one)
-
-    def _compute_one(self, one: Asked, now: int) -> None:
+    def _compute_one(self, one: Asked, now: int, *, room: int) -> int:
+        """Compute one for everybody, or go on writing down what it has given; how many changes were written."""
         begun = self._clock.monotonic()
-        state = self._states.standing[one.key]
+        if (answer := self._pending.take_answer(one)) is not None:
+            # When all of it is written it is computed again: meanwhile there may be news.
+            return self._write_answer(one, answer, now, room=room)
         try:
             found = compute(self._facts, [one], now=now, only_touched=False)
-        except StorageError:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever DuckDB makes of one definition, the others go on
-            self._telemetry.computing_failed(one.key, error=str(error))
-            self._states.update(one.key, status=Status.FAILED, detail=str(error)[:500], fingerprint=fingerprint(one))
-            self._save_states()
-            return
+        except ComputingError as error:
+            self._fail(one, error)
+            return 0
+        if len(found) > room:
+            return self._write_answer(one, Answer(fingerprint(one), found, len(found)), now, room=room)
         self._write_in_parts(found, now)
+        self._go_live(one, now)
+        seconds = self._clock.monotonic() - begun
+        size = self._states.standing[one.key].size
+        self._telemetry.computed_in_full(one.key, size=size, changes=len(found), seconds=seconds)
+        return len(found)
+
+    def _write_answer(self, one: Asked, answer: Answer, now: int, *, room: int) -> int:
+        """Write down as much of an answer as there is room for, and keep the rest for the next step."""
+        some = answer.take(room)
+        if self._states.standing[one.key].status is Status.PREPARING:
+            self._states.update(one.key, detail=f"{answer.percent} % of {answer.total:,} people are written down")
+        self._write_in_parts(some, now)
+        if answer.changes:
+            self._pending.answers[one.key] = answer
+        return len(some)
+
+    def _go_live(self, one: Asked, now: int) -> None:
+        is_first = not self._states.standing[one.key].fingerprint
         size = size_of(self._facts, one)
         at = from_micros(now)
-        is_first = not state.fingerprint
         self._states.update(
             one.key, status=Status.LIVE, detail="", fingerprint=fingerprint(one), size=size, computed_at=at
         )
         with self._store.unit_of_work() as work:
             if is_first:
-                self._queue_everybody(work, one.key, at)
-            stored.save_size(work, one.key, size=size, at=at, bucket=from_micros(now - now % stored.HOUR_MICROS))
+                queue_everybody(work, one.key, self._current(), at)
+            stored.save_size(work, one.key, size=size, at=at, bucket=hour_of(now))
             self._states.write(work)
         self._states.written()
-        seconds = self._clock.monotonic() - begun
-        self._telemetry.computed_in_full(one.key, size=size, changes=len(found), seconds=seconds)
+        self._pending.done(one.key)
 
-    def _queue_everybody(self, work: Connection, key: str, at: datetime) -> None:
-        # Not only those who have changed: of a computation that was switched off, some were told otherwise meanwhile.
-        ready = self._current().computations.get(key)
-        for slug in ready.configured.destinations if ready is not None else ():
-            stored.enqueue_everybody(work, destination=slug, key=key, at=at)
+    def _fail(self, one: Asked, error: ComputingError) -> None:
+        """Whatever DuckDB makes of one definition, the others go on."""
+        self._telemetry.computing_failed(one.key, error=error.message)
+        self._states.update(one.key, status=Status.FAILED, detail=error.message[:500], fingerprint=fingerprint(one))
+        self._save_states()
+        self._pending.done(one.key)
 
     def _write_in_parts(self, changes: Sequence[Change], now: int) -> None:
         remaining = iter(changes)
@@ -384,16 +390,10 @@ class Engine:
                     self._write_changes(work, some, now)
                     self._advance(work, self._position)
                     self._states.write(work)
-                self._facts.stand(Meta(position=self._position, stamp=self._stamp + 1, computed_at=self._computed_at))
+                self._stand(self._position, self._stamp + 1, self._computed_at)
             self._moved(self._position)
 
     def _save_states(self) -> None:
         with self._store.unit_of_work() as work:
             self._states.write(work)
         self._states.written()
-
-
-def _difference(change: Change) -> int:
-    """How many people more have a value."""
-    was = change.before is not None and change.before not in NOBODY
-    return int(change.value not in NOBODY) - int(was)

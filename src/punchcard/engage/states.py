@@ -46,6 +46,22 @@ class States:
             self.standing[key] = fresh
             self.changed.add(key)
 
+    def is_live(self, one: Asked) -> bool:
+        """That its answers stand, as it is asked now, and are kept up to date."""
+        state = self.standing[one.key]
+        return state.status is Status.LIVE and state.fingerprint == fingerprint(one)
+
+    def has_failed(self, one: Asked) -> bool:
+        """That it could not be computed, as it is asked now."""
+        state = self.standing[one.key]
+        return state.status is Status.FAILED and state.fingerprint == fingerprint(one)
+
+    def tell_progress(self, detail: str) -> None:
+        """Let those that wait for their first answer say how far it is."""
+        for key, state in self.standing.items():
+            if state.status is Status.PREPARING:
+                self.update(key, detail=detail)
+
     def write(self, work: Connection) -> None:
         """Write down what has changed."""
         stored.save_states(work, [self.standing[key] for key in sorted(self.changed)])

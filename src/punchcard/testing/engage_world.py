@@ -44,6 +44,7 @@ class EngageWorld:
     begin: datetime
     rules: IdentityRules = field(default_factory=IdentityRules)
     events_max: int = 20_000
+    changes_max: int = 20_000
     destinations: Mapping[str, RoutedDestination] = field(default_factory=dict)
     computations: dict[str, Computation] = field(default_factory=dict)
     position: int = 0
@@ -121,7 +122,7 @@ class EngageWorld:
             facts=self.facts,
             clock=self.clock,
             current=self.current,
-            settings=EngineSettings(events_max=self.events_max),
+            settings=EngineSettings(events_max=self.events_max, changes_max=self.changes_max),
         )
         return self.engine
 

@@ -15,6 +15,7 @@ log = structlog.get_logger("punchcard.test")
 for number in range(3):
     log.error("event_log_append_failed", number=number)
     log.debug("not_said")
+    token = "tok" + "en-of-somebody"
     try:
         raise ValueError("why")
     except ValueError:
@@ -40,3 +41,4 @@ def test_lines_of_the_level_and_above_are_written(form: str) -> None:
     assert text.count("attempt_failed") == 3
     assert "ValueError: why" in text
     assert "not_said" not in text
+    assert "token-of-somebody" not in text, "no values of variables"

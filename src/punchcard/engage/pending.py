@@ -1,0 +1,78 @@
+"""What is still to be computed for everybody, and answers so large that they are written down over several steps."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from punchcard.computations.model import trait_keys
+from punchcard.engage.computing import Asked, Change, in_levels
+from punchcard.engage.states import fingerprint, with_dependents
+
+
+@dataclass
+class Answer:
+    """What a full computation has given and is not written down yet.
+
+    Attributes:
+        fingerprint: Of the computation as it was asked.
+        total: How many changes there were at first.
+    """
+
+    fingerprint: str
+    changes: list[Change]
+    total: int
+
+    @property
+    def percent(self) -> int:
+        """How much of it is written down."""
+        return 100 * (self.total - len(self.changes)) // self.total
+
+    def take(self, count: int) -> list[Change]:
+        """Up to so many changes, which are in it no more."""
+        some = self.changes[-count:]
+        del self.changes[-count:]
+        return some
+
+    def leave_out(self, people: set[int]) -> None:
+        """Forget what was found of these: there is news of them."""
+        self.changes = [one for one in self.changes if one.profile not in people]
+
+
+@dataclass
+class Pending:
+    """The computations that are to be computed for everybody, by key. False when there are none.
+
+    Attributes:
+        answers: Of those that are being written down, what is left of it.
+    """
+
+    keys: set[str] = field(default_factory=set)
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys)
+
+    def add(self, keys: set[str], *, among: Mapping[str, Asked]) -> None:
+        """Compute these too, with all that ask for them; and none any more that is not `among`."""
+        self.keys = (self.keys | with_dependents(keys, list(among.values()))) & among.keys()
+        self.answers = {key: answer for key, answer in self.answers.items() if key in self.keys}
+
+    def done(self, key: str) -> None:
+        """This one is computed, or cannot be."""
+        self.keys.discard(key)
+
+    def in_order(self, asked: Mapping[str, Asked]) -> Iterator[Asked]:
+        """Each after those that it asks for; not before these are done, for its answer would be half of one."""
+        for level in in_levels([asked[key] for key in self.keys]):
+            for one in level:
+                if not trait_keys(one.definition) & self.keys:
+                    yield one
+
+    def take_answer(self, one: Asked) -> Answer | None:
+        """What is left to be written of this one's answer, if it was asked as it is now."""
+        answer = self.answers.pop(one.key, None)
+        return answer if answer is not None and answer.fingerprint == fingerprint(one) else None
+
+    def leave_out(self, people: set[int]) -> None:
+        """There is news of these people: what was found of them before is not written down."""
+        for answer in self.answers.values():
+            answer.leave_out(people)
