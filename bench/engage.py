@@ -32,7 +32,7 @@ AUDIENCE = (
     "event('Order Completed').within(30 days).count() >= 2"
     " AND event('Order Completed').within(30 days).sum(property('revenue')) > 100"
 )
-MANY = "event('Order Completed').within(30 days).count() >= 1"  # half of all people
+MANY = "event('Order Completed').count() >= 1"  # half of all people
 TRAITS = (
     "event('Order Completed').count()",
     "event('Order Completed').sum(property('revenue'))",
