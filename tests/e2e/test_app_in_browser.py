@@ -357,13 +357,18 @@ def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser
         expect(page.get_by_label("Event that followed")).to_be_focused()
         page.keyboard.type("Order Refunded")
         page.get_by_label("How long after it at most").fill("3")
+        page.get_by_label("Say more about this condition").select_option("then_ask")
+        expect(page.get_by_label("Property of what followed", exact=True)).to_be_focused()
+        page.keyboard.type("sku")
+        page.get_by_label("Comparison").select_option("same")
         page.get_by_label("Say more about this condition").select_option("source")
         page.get_by_label("Source", exact=True).select_option("website")
         page.get_by_role("button", name="Condition", exact=True).click()
         page.get_by_label("What kind of condition").nth(1).select_option("not_in")
         page.get_by_label("Audience", exact=True).select_option("Regulars")
         said = (
-            "event('Order Completed').where( NOT ( event('Order Refunded').within(parent: 3 days).count() >= 1 ) )"
+            "event('Order Completed').where( NOT ( event('Order Refunded')"
+            ".where( property('sku') = property(parent: 'sku') ).within(parent: 3 days).count() >= 1 ) )"
             ".sources('website').between(7 days, 90 days).sum(property('revenue')) >= 50"
         )
         expect(text).to_have_value(f"{said} AND NOT ( trait('regulars') = true )")

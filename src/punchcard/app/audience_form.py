@@ -60,30 +60,42 @@ def lines_of_form(visit: Visit) -> tuple[Lines, str]:
 
 def _line(visit: Visit, number: str) -> Line:
     given = {name: visit.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in visit.form}
-    columns = (visit.fields(f"l{number}_{name}") for name in ("path", "operator", "value"))
+    return Line(**given, asks=_asks(visit, f"l{number}_"), then_asks=_asks(visit, f"l{number}_then_"))
+
+
+def _asks(visit: Visit, prefix: str) -> list[Ask]:
+    columns = (visit.fields(f"{prefix}{name}") for name in ("path", "operator", "value"))
     asks = [
         Ask(path=path, operator=operator or "=", value=value)
         for path, operator, value in zip_longest(*columns, fillvalue="")
     ]
-    return Line(**given, asks=asks[:ASKS_MAX])
+    return asks[:ASKS_MAX]
 
 
 def _with_more(line: Line, more: str) -> tuple[Line, str]:
     if more not in MORE:
         return line, ""
     if more == "ask":
-        if len(line.asks) >= ASKS_MAX:
-            return line, ""
-        return replace(line, asks=[*line.asks, Ask()]), f"ask{len(line.asks)}"
+        return _with_ask(line, "asks")
+    if more == "then_ask":
+        return _with_ask(line, "then_asks") if line.then else (line, "")
     if more in THEN:
         return replace(line, then=more), "then"
     return replace(line, source=line.source or SOURCE_OPEN), "source"
 
 
+def _with_ask(line: Line, name: str) -> tuple[Line, str]:
+    asks: Sequence[Ask] = getattr(line, name)
+    if len(asks) >= ASKS_MAX:
+        return line, ""
+    return replace(line, **{name: [*asks, Ask()]}), f"{name.removesuffix('s')}{len(asks)}"  # type: ignore[arg-type]  # a list of asks
+
+
 def _without(line: Line, part: str) -> Line:
     if part == "then":
-        return replace(line, then="", then_event="", then_window="")
+        return replace(line, then="", then_event="", then_window="", then_asks=())
     if part == "source":
         return replace(line, source="")
-    kept: Sequence[Ask] = [one for number, one in enumerate(line.asks) if part != f"ask{number}"]
-    return replace(line, asks=kept)
+    asks = [one for number, one in enumerate(line.asks) if part != f"ask{number}"]
+    then_asks = [one for number, one in enumerate(line.then_asks) if part != f"then_ask{number}"]
+    return replace(line, asks=asks, then_asks=then_asks)

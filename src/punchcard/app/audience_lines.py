@@ -41,6 +41,7 @@ MORE: Final = {
     "ask": "where a property …",
     "did": "and then did …",
     "did_not": "and then did not do …",
+    "then_ask": "where a property of what followed …",
     "source": "only from a source …",
 }
 """What a line about events can say besides."""
@@ -69,6 +70,12 @@ OPERATORS: Final = {
 }
 """What a line asks of a property or trait."""
 
+OF_PARENT: Final = {"same": "is as in the first event", "other": "is not as in the first event"}
+"""What a funnel asks of a property of what followed: against one of the event before it."""
+
+THEN_OPERATORS: Final = {**OPERATORS, **OF_PARENT}
+"""All that is asked of a property of what followed."""
+
 SOURCE_OPEN: Final = "?"
 """Stands for a source that is still to be chosen."""
 
@@ -95,8 +102,9 @@ class Ask:
 
     Attributes:
         path: The property's name, or the trait's key.
-        operator: A key of `OPERATORS`.
-        value: What it is compared with; with commas between several.
+        operator: A key of `OPERATORS`, of what followed one of `THEN_OPERATORS`.
+        value: What it is compared with; with commas between several. Of the first event's property the name, "" if it
+            is the same.
     """
 
     path: str = ""
@@ -106,7 +114,7 @@ class Ask:
     @property
     def is_asked(self) -> bool:
         """Whether it says something already."""
-        return bool(self.path and (self.value or self.operator in WITHOUT_VALUE))
+        return bool(self.path and (self.value or self.operator in WITHOUT_VALUE or self.operator in OF_PARENT))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +137,7 @@ class Line:
         then_event: What came next, or did not.
         then_window: How long behind at most, "" for ever.
         then_unit: A key of `UNITS`.
+        then_asks: Of properties of what came next.
         source: Slug of the only source, "" for all, `SOURCE_OPEN` for one that is still to be chosen.
     """
 
@@ -147,6 +156,7 @@ class Line:
     then_event: str = ""
     then_window: str = ""
     then_unit: str = "day"
+    then_asks: Sequence[Ask] = ()
     source: str = ""
 
     @property

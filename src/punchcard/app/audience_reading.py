@@ -121,29 +121,51 @@ def _with_asks(line: Line, parts: Sequence[Condition]) -> Line | None:
     asks: list[Ask] = []
     for part in parts:
         match part:
-            case Comparison(left=Property(path=path)):
-                ask = _ask(part, path)
-                if ask is None:
-                    return None
+            case Comparison(left=Property(path=path)) if (ask := _ask(part, path)) is not None:
                 asks.append(ask)
-            case Comparison(left=Events() as child):
-                line = _with_then(line, child, "did")
-            case Not(condition=Comparison(left=Events() as child)):
-                line = _with_then(line, child, "did_not")
+            case Comparison(left=Events() as child) if (read := _with_then(line, child, "did")) is not None:
+                line = read
+            case Not(condition=Comparison(left=Events() as child)) if (
+                read := _with_then(line, child, "did_not")
+            ) is not None:
+                line = read
             case _:
                 return None
     return replace(line, asks=tuple(asks))
 
 
-def _with_then(line: Line, child: Events, then: str) -> Line:
+def _with_then(line: Line, child: Events, then: str) -> Line | None:
     behind = child.within_parent
+    parts = child.where.conditions if isinstance(child.where, And) else [one for one in (child.where,) if one]
+    asks = [ask for part in parts if (ask := _ask_of_what_followed(part)) is not None]
+    if len(asks) != len(parts):
+        return None
     return replace(
         line,
+        then_asks=tuple(asks),
         then=then,
         then_event=child.name,
         then_window="" if behind is None else str(behind.amount),
         then_unit="day" if behind is None else _unit(behind),
     )
+
+
+def _ask_of_what_followed(condition: Condition) -> Ask | None:
+    match condition:
+        case Comparison(
+            left=Property(path=path, of_parent=False),
+            operator=(Operator.EQUALS | Operator.DIFFERS) as operator,
+            right=(Property(path=before, of_parent=True),),
+        ):
+            return Ask(
+                path=path,
+                operator="same" if operator is Operator.EQUALS else "other",
+                value="" if before == path else before,
+            )
+        case Comparison(left=Property(path=path)):
+            return _ask(condition, path)
+        case _:
+            return None
 
 
 def _is_once(one: Comparison) -> bool:

@@ -1,8 +1,9 @@
 """Writes what the lines of the builder say in the language of definitions."""
 
+from collections.abc import Sequence
 from typing import Final, Literal, cast
 
-from punchcard.app.audience_lines import COUNTS, OF_AUDIENCES, REDUCERS, SOURCE_OPEN, UNITS, Ask, Line, Lines
+from punchcard.app.audience_lines import COUNTS, OF_AUDIENCES, OF_PARENT, REDUCERS, SOURCE_OPEN, UNITS, Ask, Line, Lines
 from punchcard.computations.model import (
     BY_DATE,
     BY_DAYS,
@@ -102,16 +103,28 @@ def _events(line: Line, reducer: Reducer, *, of: str = "") -> Events:
     asked: list[Condition] = [_compared(Property(one.path), one) for one in line.asks if one.is_asked]
     if line.then and line.then_event:
         behind = _duration(line.then_window, line.then_unit) if line.then_window else None
-        came = _happened(Events(line.then_event, Reducer.COUNT, within_parent=behind))
+        of_it = [_of_what_followed(one) for one in line.then_asks if one.is_asked]
+        came = _happened(Events(line.then_event, Reducer.COUNT, where=_all_of(of_it), within_parent=behind))
         asked.append(Not(came) if line.then == "did_not" else came)
     return Events(
         line.event,
         reducer,
         of=None if reducer is Reducer.COUNT else Property(of),
-        where=None if not asked else asked[0] if len(asked) == 1 else And(tuple(asked)),
+        where=_all_of(asked),
         window=_window(line),
         sources=(line.source,) if line.source not in ("", SOURCE_OPEN) else (),
     )
+
+
+def _all_of(conditions: Sequence[Condition]) -> Condition | None:
+    return And(tuple(conditions)) if len(conditions) > 1 else next(iter(conditions), None)
+
+
+def _of_what_followed(one: Ask) -> Comparison:
+    if one.operator not in OF_PARENT:
+        return _compared(Property(one.path), one)
+    operator = Operator.EQUALS if one.operator == "same" else Operator.DIFFERS
+    return Comparison(Property(one.path), operator, (Property(one.value or one.path, of_parent=True),))
 
 
 def _window(line: Line) -> Window | None:

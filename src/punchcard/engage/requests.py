@@ -94,8 +94,7 @@ def ask_preview(
     body = msgspec.json.encode(request).decode()
     with store.unit_of_work() as work:
         stored.ask(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
-    until = clock.monotonic() + _WAIT_SECONDS
-    while clock.monotonic() < until:
+    for _ in range(int(_WAIT_SECONDS / _POLL_SECONDS)):  # of real time, whatever the clock: another process answers
         with store.reading() as work:
             text = stored.answer_of(work, request_id)
         if text is not None:

@@ -118,6 +118,25 @@ SAID = [
         "NOT ( event('A').where( event('B').count() >= 1 ).count() >= 1 )",
         Line(kind="did_not", event="A", then="did", then_event="B"),
     ),
+    (
+        "event('A').where( event('B').where( property('sku') = property(parent: 'sku') AND property('n') > 2"
+        " AND property('till') != property(parent: 'shop') ).within(parent: 3 days).count() >= 1 ).count() >= 1",
+        Line(
+            event="A",
+            then="did",
+            then_event="B",
+            then_window="3",
+            then_asks=(
+                Ask(path="sku", operator="same"),
+                Ask(path="n", operator=">", value="2"),
+                Ask(path="till", operator="other", value="shop"),
+            ),
+        ),
+    ),
+    (
+        "event('A').where( NOT ( event('B').where( property('sku').exists() ).count() >= 1 ) ).count() >= 1",
+        Line(event="A", then="did_not", then_event="B", then_asks=(Ask(path="sku", operator="exists"),)),
+    ),
     ("event('A').sources('pos').count() >= 1", Line(event="A", source="pos")),
     ("trait('regulars') = true", Line(kind="in", asks=(Ask(path="regulars"),))),
     ("NOT ( trait('regulars') = true )", Line(kind="not_in", asks=(Ask(path="regulars"),))),
@@ -192,7 +211,9 @@ def test_a_line_that_is_not_finished_says_nothing(line):
 @pytest.mark.parametrize(
     "text",
     [
-        "event('A').where( event('B').where( property('x') = property(parent: 'x') ).count() >= 1 ).count() >= 1",
+        "event('A').where( event('B').where( property('x') > property(parent: 'x') ).count() >= 1 ).count() >= 1",
+        "event('A').where( event('B').where( property(parent: 'x') = 1 ).count() >= 1 ).count() >= 1",
+        "event('A').where( event('B').where( event('C').count() >= 1 ).count() >= 1 ).count() >= 1",
         "event('A').where( event('B').count() >= 2 ).count() >= 1",
         "event('A').where( event('B').count() >= 1 AND property('x') = 1 ).count() >= 1",
         "event('A').where( event('B').count() >= 1 AND event('C').count() >= 1 ).count() >= 1",
