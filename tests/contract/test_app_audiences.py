@@ -273,6 +273,22 @@ def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
     assert shown not in editor.post("/audiences-builder", **BOUGHT, **kept, drop=f"0.{part}").text
 
 
+def test_a_property_of_what_followed_is_asked_for_and_goes_again(editor: FormBrowser) -> None:
+    assert "then_ask" not in editor.post("/audiences-builder", **BOUGHT).text, "nothing follows yet"
+    funnel = {**BOUGHT, "l0_then": "did", "l0_then_event": "Order Refunded"}
+    page = editor.post("/audiences-builder", **funnel, l0_more="then_ask").text
+    assert "Property of what followed" in page
+    assert page.count("autofocus") == 1
+    asked = {"l0_then_path": "sku", "l0_then_operator": "same", "l0_then_value": ""}
+    child = "event('Order Refunded').where( property('sku') = property(parent: 'sku') ).count() >= 1"
+    page = editor.post("/audiences-builder", **funnel, **asked).text
+    assert definition(page) == f"event('Order Completed').where( {child} ).count() >= 2"
+    page = editor.post("/audiences-builder", **funnel, **asked, drop="0.then_ask0").text
+    assert definition(page) == "event('Order Completed').where( event('Order Refunded').count() >= 1 ).count() >= 2"
+    page = editor.post("/audiences-builder", **funnel, **asked, drop="0.then").text
+    assert definition(page) == "event('Order Completed').count() >= 2"
+
+
 def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
     assert editor.post("/audiences-builder", **BOUGHT, add="on").text.count('name="line"') == 2
     wrong = editor.post("/audiences-builder", **{**BOUGHT, "l0_times": "often"}).text
