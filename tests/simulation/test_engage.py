@@ -136,9 +136,7 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
         definitions = [("a1", checked(first)), ("a2", checked(second)), ("t1", checked(trait))]
         if third:
             definitions.append(("a3", checked(world_condition())))
-        world.configure(
-            *((world.trait if isinstance(one, Events) else world.audience)(key, one) for key, one in definitions)
-        )
+        configure(world, definitions)
         story = Story(world)
         world.start()
         for some, hours, what in steps:
@@ -174,9 +172,7 @@ def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audi
             story.receive(some)
             world.advance(hours=hours)
         world.settle()
-        world.configure(
-            *((world.trait if isinstance(one, Events) else world.audience)(key, one) for key, one in definitions)
-        )
+        configure(world, definitions)
         for some, hours, what in steps[middle:]:
             if what == "identify":
                 story.identify()
@@ -190,6 +186,12 @@ def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audi
         assert world.engine.check() == 0
         world.crash()
         store.close()
+
+
+def configure(world, definitions):
+    world.configure(
+        *((world.trait if isinstance(one, Events) else world.audience)(key, one) for key, one in definitions)
+    )
 
 
 def world_condition():

@@ -9,7 +9,7 @@ import msgspec
 from punchcard.computations.model import Definition, beginning_at, depends_on_day, time_limits, trait_keys
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
-from punchcard.errors import PunchcardError
+from punchcard.errors import PunchcardError, StorageError
 
 COMPUTED = ("audience", "computed_trait")
 """What a trait says of where it is from; a custom one says nothing."""
@@ -124,8 +124,6 @@ def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: boo
         ComputingError: one of them cannot be computed.
         StorageError: the facts cannot be read.
     """
-    import duckdb
-
     if not level:
         return []
     questions = [one.question() for one in level]
@@ -134,7 +132,9 @@ def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: boo
         facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + statement(questions, now=now, only_touched=only_touched))
         for number, one in enumerate(level):
             changes += _differences(facts, one, number, only_touched=only_touched)
-    except duckdb.Error as error:
+    except StorageError:
+        raise
+    except Exception as error:  # whatever compiler and DuckDB make of one definition, the others go on
         raise ComputingError(str(error), keys=[one.key for one in level]) from error
     return changes
 
