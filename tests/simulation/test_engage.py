@@ -82,6 +82,14 @@ class Story:
             seq = self.world.position * 4096
             self.lives[event[0]].append(Happened(at, seq, event[2], event[3], event[4], context))
 
+    def goes_on(self, some, what: str) -> None:
+        """The next of it happens; after a crash the world starts when it is stepped again."""
+        if what == "identify":
+            self.identify()
+        self.receive(some)
+        if what in ("crash", "facts lost"):
+            self.world.crash(loses_facts=what == "facts lost")
+
     def identify(self) -> None:
         self.number += 1
         traits = {"vip": "gold" if self.number % 2 else True, "age": self.number}
@@ -140,12 +148,7 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
         story = Story(world)
         world.start()
         for some, hours, what in steps:
-            if what == "identify":
-                story.identify()
-            story.receive(some)
-            if what in ("crash", "facts lost"):
-                world.crash(loses_facts=what == "facts lost")
-                world.start()
+            story.goes_on(some, what)
             world.settle()
             story.agrees(definitions)
             assert world.engine.check() == 0
@@ -174,11 +177,7 @@ def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audi
         world.settle()
         configure(world, definitions)
         for some, hours, what in steps[middle:]:
-            if what == "identify":
-                story.identify()
-            story.receive(some)
-            if what in ("crash", "facts lost"):
-                world.crash(loses_facts=what == "facts lost")
+            story.goes_on(some, what)
             (world.engine or world.start()).step()
             world.advance(hours=hours)
         world.settle()

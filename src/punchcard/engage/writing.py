@@ -33,12 +33,13 @@ def write_changes(
     grown: Counter[str] = Counter()
     for one in changes:
         grown[one.key] += _difference(one)
-        ready = snapshot.computations.get(one.key)
-        for slug in ready.configured.destinations if ready is not None else ():
-            due = due_at(at, ready.rhythm) if ready is not None else at
-            queue.append(
-                {"destination": slug, "key": one.key, "profile_id": one.profile, "queued_at": at, "due_at": due}
-            )
+        if (ready := snapshot.computations.get(one.key)) is None:
+            continue
+        due = due_at(at, ready.rhythm)
+        queue += [
+            {"destination": slug, "key": one.key, "profile_id": one.profile, "queued_at": at, "due_at": due}
+            for slug in ready.configured.destinations
+        ]
     stored.enqueue(work, queue)
     for key, difference in grown.items():
         size = states.standing[key].size + difference
