@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from icons import IconError, find_icon_names
+
 HERE = Path(__file__).parent
 APP = HERE.parent / "src" / "punchcard" / "app"
 BUILT = APP / "built"
@@ -43,16 +45,17 @@ def main() -> int:
     if manifest.exists() and json.loads(manifest.read_text()).get("stamp") == stamp:
         return 0
     _install()
+    sprite = _sprite()  # first: an icon that does not exist must leave the files of the last build in place
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir()
     files = {name: _write(name, b"\n".join(map(_read, parts))) for name, parts in BUNDLES.items()}
-    files["icons.svg"] = _write("icons.svg", _sprite())
+    files["icons.svg"] = _write("icons.svg", sprite)
     manifest.write_text(json.dumps({"stamp": stamp, "files": files}, indent=2) + "\n")
     return 0
 
 
 def _stamp() -> str:
-    sources = [HERE / "package-lock.json", Path(__file__), APP / "navigation.py"]
+    sources = [HERE / "package-lock.json", *sorted(HERE.glob("*.py")), APP / "navigation.py"]
     sources += [*sorted((APP / "static").iterdir()), *_templates()]
     digest = hashlib.sha256()
     for one in sources:
@@ -86,9 +89,15 @@ def _read(path: Path) -> bytes:
 
 
 def _sprite() -> bytes:
-    """The icons that templates name, as one file of symbols."""
-    names = {name for one in _templates() for name in re.findall(r"icon\(\s*['\"]([a-z0-9-]+)['\"]", one.read_text())}
-    names |= set(re.findall(r"icon=\"([a-z0-9-]+)\"", (APP / "navigation.py").read_text()))
+    """Return the icons that pages use as one file of symbols; an icon that the set does not have ends the build."""
+    try:
+        names = find_icon_names({path.name: path.read_text() for path in _templates()})
+    except IconError as error:
+        raise SystemExit(f"assets: {error}") from error
+    names |= set(re.findall(r"icon=\"([^\"]+)\"", (APP / "navigation.py").read_text()))
+    unknown = sorted(name for name in names if not (ICONS / f"{name}.svg").is_file())
+    if unknown:
+        raise SystemExit(f"assets: @tabler/icons has no icon named {', '.join(unknown)}")
     symbols = []
     for name in sorted(names):
         text = (ICONS / f"{name}.svg").read_text()
