@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -29,7 +30,11 @@ _WRITE_KEY = "wk_gym_demo"
 _OWNER = "demo@example.com"
 _PASSWORD = "let me see the points"
 _SANDBOX_PORT = 9100
-_START_SECONDS = 30.0
+# A fresh machine compiles every module at its first start, and a small one takes a minute for it.
+_START_SECONDS = 240.0
+_PATIENCE_SECONDS = 15.0  # after which a start that goes on is worth a line
+_REQUEST_SECONDS = 30.0
+_LOG_TAIL_CHARACTERS = 500
 _STOP_SECONDS = 12.0
 _MEMBERS = ("ann", "ben", "carla", "dmitri", "eve", "farid", "gina", "hiro")
 
@@ -51,15 +56,19 @@ def run_demo(*, port: int) -> int:
     with ExitStack() as stack:
         sandbox_port = _SANDBOX_PORT if _is_free(_SANDBOX_PORT) else 0
         sandbox = stack.enter_context(
-            _process("sandbox", "--data", str(_FOLDER / "sandbox"), "--port", str(sandbox_port), expect="http")
+            _process(console, "sandbox", "--data", str(_FOLDER / "sandbox"), "--port", str(sandbox_port), expect="http")
         )
         config = _FOLDER / "punchcard.toml"
         config.write_text(tomli_w.dumps(_configuration(sandbox.url)))
         data = _FOLDER / "data"
         product = stack.enter_context(
-            _process("up", "--config", str(config), "--data", str(data), "--port", str(port), expect="Punchcard is up")
+            _process(
+                console,
+                *("up", "--config", str(config), "--data", str(data), "--port", str(port)),
+                expect="Punchcard is up",
+            )
         )
-        _make_owner(product.url)
+        _create_owner(product)
         console.print(f"\n[bold]The App[/bold] is at                {product.url}/  (sign in: {_OWNER} · {_PASSWORD})")
         console.print(f"[bold]Punchcard[/bold] takes events at   {product.url}/v1/track  (write key {_WRITE_KEY})")
         console.print(f"[bold]Perkville[/bold]'s sandbox is at    {sandbox.url}/  (customers, transactions, faults)")
@@ -71,7 +80,7 @@ def run_demo(*, port: int) -> int:
         shown_how = False
         while not stopping.is_set():
             gym.something_happens()
-            for row in ledger.news():
+            for row in _read_changes(console, ledger):
                 _show(console, row)
                 if not shown_how and row["fate"] == "delivered":
                     shown_how = True
@@ -85,8 +94,12 @@ def run_demo(*, port: int) -> int:
     return 0
 
 
-def _make_owner(url: str) -> None:
-    """Somebody who can sign in to the App; the one of an earlier demo stays."""
+def _create_owner(product: "_Running") -> None:
+    """Create the account that signs in to the App; an account of an earlier demo stays.
+
+    Raises:
+        PunchcardError: the App does not answer in time, or refuses; the message names its log and what to do.
+    """
     form = {
         "name": "Demo",
         "email": _OWNER,
@@ -94,16 +107,34 @@ def _make_owner(url: str) -> None:
         "workspace": "Demo gym",
         "timezone": "America/Los_Angeles",
     }
-    request = urllib.request.Request(f"{url}/welcome", urllib.parse.urlencode(form).encode(), {"Accept": "text/html"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        answer.read()
+    request = urllib.request.Request(
+        f"{product.url}/welcome", urllib.parse.urlencode(form).encode(), {"Accept": "text/html"}
+    )
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=_REQUEST_SECONDS) as response:
+                response.read()
+            return
+        except urllib.error.HTTPError as error:
+            problem = f"the App answered {error.code}"
+        except OSError as error:
+            problem = f"the App at {product.url} did not answer: {error}"
+            if time.monotonic() < deadline:
+                time.sleep(1)
+                continue
+        raise PunchcardError(
+            f"The demo's account could not be created: {problem}. The log is {product.log}. "
+            f"If the machine is busy, try again; `rm -r {_FOLDER}` starts afresh."
+        )
 
 
 @dataclass
 class _Running:
-    """A process of the demo and where it listens."""
+    """A process of the demo: where it listens and where its log is."""
 
     url: str
+    log: Path
 
 
 class _Gym:
@@ -169,15 +200,32 @@ class _Ledger:
         return [] if first_look and len(rows) > 1 else news[::-1]
 
 
+def _read_changes(console: Console, ledger: _Ledger) -> list[dict[str, object]]:
+    """The ledger's changes; none, with a line that says so, while the API does not answer."""
+    try:
+        return ledger.news()
+    except (OSError, ValueError) as error:
+        console.print(f"  [yellow]The ledger could not be read[/yellow], trying again: {error}", markup=True)
+        return []
+
+
 def _show(console: Console, row: dict[str, object]) -> None:
+    colour = {"delivered": "green", "pending": "dim", "retrying": "yellow"}.get(str(row["fate"]), "red")
+    status = f"[{colour}]{row['fate']:<10}[/{colour}]"
+    reason = f"  ({row['reason']})" if row["reason"] else ""
+    console.print(f"  {status} {_effect_text(row)}{reason}", markup=True)
+
+
+def _effect_text(row: Mapping[str, object]) -> str:
+    """One effect as a line: units of a perk, or the properties that are set."""
     transaction = row["transaction"]
     assert isinstance(transaction, dict)
-    colour = {"delivered": "green", "pending": "dim", "retrying": "yellow"}.get(str(row["fate"]), "red")
-    console.print(
-        f"  [{colour}]{row['fate']:<10}[/{colour}] {transaction['quantity']:>8} × perk {transaction['perk']}"
-        f"  {transaction['email']:<22} {row['eventName']}" + (f"  [{row['reason']}]" if row["reason"] else ""),
-        markup=True,
-    )
+    attributes = transaction.get("attributes")
+    if attributes is not None:
+        values = ", ".join(f"{name} = {json.dumps(value)}" for name, value in attributes.items())
+        return f"set {values} of {transaction['email']}"
+    quantity = "?" if transaction["quantity"] is None else transaction["quantity"]  # a refund not yet decided
+    return f"{quantity:>8} × perk {transaction['perk']}  {transaction['email']:<22} {row['eventName']}"
 
 
 def _configuration(sandbox_url: str) -> dict[str, object]:
@@ -208,7 +256,13 @@ def _configuration(sandbox_url: str) -> dict[str, object]:
                 "name": "Regulars",
                 "definition": "event('Checked In').within(7 days).count() >= 3",
                 "destinations": ["perkville"],
-            }
+            },
+            {
+                # So short that members enter and leave while a person watches.
+                "name": "Just Arrived",
+                "definition": "event('Checked In').within(30 seconds).count() >= 1",
+                "destinations": ["perkville"],
+            },
         ],
         "computed_traits": [
             {"name": "Lifetime Spend", "definition": "event('Order Completed').sum(property('revenue'))"}
@@ -223,7 +277,7 @@ def _need_senders_library() -> None:
 
 
 @contextmanager
-def _process(*arguments: str, expect: str) -> Iterator[_Running]:
+def _process(console: Console, *arguments: str, expect: str) -> Iterator[_Running]:
     _FOLDER.mkdir(exist_ok=True)
     log = _FOLDER / f"{arguments[0]}.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
@@ -238,7 +292,7 @@ def _process(*arguments: str, expect: str) -> Iterator[_Running]:
             start_new_session=True,
         )
         try:
-            yield _Running(_wait_for_url(process, expect, log))
+            yield _Running(_wait_for_url(console, process, expect, log), log)
         finally:
             process.terminate()
             try:
@@ -248,17 +302,35 @@ def _process(*arguments: str, expect: str) -> Iterator[_Running]:
                 process.wait()
 
 
-def _wait_for_url(process: "subprocess.Popen[str]", expect: str, log: Path) -> str:
+def _wait_for_url(console: Console, process: "subprocess.Popen[str]", expect: str, log: Path) -> str:
     assert process.stdout is not None
-    timer = threading.Timer(_START_SECONDS, process.kill)
-    timer.start()
+    name = log.stem
+    timed_out = threading.Event()
+
+    def end() -> None:
+        timed_out.set()
+        process.kill()
+
+    timers = [
+        threading.Timer(_START_SECONDS, end),
+        threading.Timer(_PATIENCE_SECONDS, console.print, [f"`punchcard {name}` is still starting; its log is {log}"]),
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
     try:
         for line in process.stdout:
             if expect in line:
                 return next(word.rstrip("/.,)") for word in line.split() if word.startswith("http"))
     finally:
-        timer.cancel()
-    raise PunchcardError(f"a part of the demo did not start; its log is {log}: {log.read_text()[-500:].strip()}")
+        for timer in timers:
+            timer.cancel()
+    if timed_out.is_set():
+        problem = f"was not ready after {_START_SECONDS:.0f} s: if the machine is busy, try again"
+    else:
+        problem = f"ended with exit status {process.wait()}"
+    tail = log.read_text()[-_LOG_TAIL_CHARACTERS:].strip() or "empty"
+    raise PunchcardError(f"`punchcard {name}` {problem}. Its log, {log}, ends with: {tail}")
 
 
 def _is_free(port: int) -> bool:
