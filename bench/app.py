@@ -1,6 +1,6 @@
 """The App's pages over a full ledger and lake: server time of each, the debugger's delay, what they cost ingest.
 
-    python bench/app.py [EVENTS, by default 10000000] [TRANSACTIONS, by default 1000000]
+    python -m bench.app [EVENTS, by default 10000000] [TRANSACTIONS, by default 1000000]
 
 Builds both in a temporary folder (about 2 GB), starts `punchcard up` on it, signs in and asks as a browser does.
 """
@@ -32,6 +32,7 @@ from bench import ingest
 from bench.lake_lookup import event_body, uuids
 from bench.product import WRITE_KEY, product
 from bench.report import percentile
+from bench.size import size
 from bench.workload import bodies
 from punchcard.clock import from_micros, to_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
@@ -45,11 +46,15 @@ from punchcard.store.fates import Fate, FateKind, to_json
 from punchcard.store.positions import ROUTING, advance
 from punchcard.store.schema import EffectState, delivery_attempts, effects
 
-_BATCH = 100_000
+_EVENTS = size(10_000_000, 20_000)
+_TRANSACTIONS = size(1_000_000, 2_000)
+_BATCH = size(100_000, 10_000)
 _PER_RECORD = 100
 _DAYS = 30
-_BODIES = 20_000
-_ASKED = 30
+_BODIES = size(20_000, 500)
+_REQUESTS = size(30, 2)
+_LIVE_BODIES = size(1_000, 50)
+_ROUNDS = size(3, 1)
 _PASSWORD = "correct horse battery"
 _PAGES = (
     "/",
@@ -78,10 +83,8 @@ _PAGES = (
 )
 
 
-def main() -> None:
+def main(events: int = _EVENTS, transactions: int = _TRANSACTIONS) -> None:
     """Measure and print."""
-    numbers = [int(one) for one in sys.argv[1:] if one.isdecimal()]
-    events, transactions = (*numbers, *(10_000_000, 1_000_000)[len(numbers) :])
     settings = {
         "apiKey": "token",
         "businessId": "41",
@@ -255,7 +258,7 @@ def _become_owner(url: str) -> str:
 def _page(url: str, path: str, cookie: str) -> tuple[list[float], int]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     times = []
-    for number in range(_ASKED + 1):
+    for number in range(_REQUESTS + 1):
         begun = time.perf_counter()
         connection.request("GET", path, headers={"Cookie": cookie, "Accept": "text/html"})
         answer = connection.getresponse()
@@ -297,7 +300,7 @@ async def _debugger(url: str, cookie: str) -> list[float]:
         await asyncio.sleep(1)
         headers = {"Authorization": aiohttp.encode_basic_auth(WRITE_KEY, "")}
         began = time.perf_counter()
-        for body in range(1_000):
+        for body in range(_LIVE_BODIES):
             await asyncio.sleep(max(0.0, began + body * 0.01 - time.perf_counter()))
             batch = [
                 {"type": "track", "event": "Page Seen", "userId": "u", "messageId": f"live-{body * 10 + number}"}
@@ -316,7 +319,7 @@ def _slow_down(url: str, cookie: str) -> None:
     """Ingest with nobody at the App, and with one operator who opens a page a second and watches the debugger."""
     requests = [ingest.request_of("batch", body) for body in bodies(200)]
     alone, beside = [], []
-    for _ in range(3):
+    for _ in range(_ROUNDS):
         alone.append(asyncio.run(ingest.load(url, requests))[0])
         with _operator(url, cookie):
             beside.append(asyncio.run(ingest.load(url, requests))[0])
@@ -352,4 +355,4 @@ def _operator(url: str, cookie: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -15,6 +15,7 @@ import aiohttp
 import uvloop
 
 from bench.report import Figure, show
+from bench.size import size
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import Target
@@ -24,9 +25,10 @@ from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 
-_EFFECTS = 10_000
-_ROUNDS = 3
+_EFFECTS = size(10_000, 200)
+_ROUNDS = size(3, 1)
 _IN_FLIGHT = 64
+_DELIVERED = ledger.LedgerQuestion(destination="perkville", states=[EffectState.DELIVERED])
 
 
 @contextmanager
@@ -118,7 +120,7 @@ async def _deliver(url: str) -> float:
 
 def _delivered(store: Store) -> int:
     with store.reading() as work:
-        return ledger.count(work, "perkville", states=[EffectState.DELIVERED])
+        return ledger.count(work, _DELIVERED)
 
 
 def _fill(store: Store) -> None:

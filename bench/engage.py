@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.report import Figure, show
+from bench.size import size
 from punchcard.clock import to_micros
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, statement
@@ -25,8 +26,10 @@ from punchcard.engage.facts import FactRows, Facts
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = 86_400_000_000
-ROUNDS = 7
-NEW_EVENTS = 10_000
+ROUNDS = size(7, 1)
+NEW_EVENTS = size(10_000, 500)
+_EVENTS = size(10_000_000, 20_000)
+_PEOPLE = size(1_000_000, 2_000)
 
 AUDIENCE = (
     "event('Order Completed').within(30 days).count() >= 2"
@@ -55,7 +58,7 @@ TWENTY = tuple(
 )
 
 
-def main(events: int = 10_000_000, people: int = 1_000_000) -> None:
+def main(events: int = _EVENTS, people: int = _PEOPLE) -> None:
     """Print all figures."""
     with tempfile.TemporaryDirectory() as folder:
         facts = Facts(Path(folder) / "engage.duckdb")
@@ -216,7 +219,7 @@ def first() -> None:
     from bench.engage_first import measure
 
     for definition in (AUDIENCE, MANY):
-        took = measure(2_000_000, 1_000_000, definition)
+        took = measure(2 * _PEOPLE, _PEOPLE, definition)
         name = f"new audience of {took.size:,} members until live"
         show(Figure(name=name, unit="s", values=[took.seconds], at_most=True))
         show(Figure(name="  others wait at most", unit="s", values=[took.step_seconds], at_most=True))

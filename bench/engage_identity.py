@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bench.size import size
 from punchcard.engage import people
 from punchcard.engage.reading import read_events
 from punchcard.lake.reader import LakeEvent
@@ -15,9 +16,9 @@ from punchcard.runtime.engaging import collect_seldom
 from punchcard.store.engine import Store
 
 _NOW = datetime(2026, 6, 1, tzinfo=UTC)
-_PEOPLE = 100_000
-_BATCH = 20_000
-_BATCHES = 10
+_PEOPLE = size(100_000, 1_000)
+_BATCH = size(20_000, 1_000)
+_BATCHES = size(10, 2)
 
 
 def measure() -> list[float]:

@@ -10,10 +10,11 @@ import urllib.request
 from bench.delivery import settings_for
 from bench.product import WRITE_KEY, product
 from bench.report import percentile
+from bench.size import size
 
-_PER_SECOND = 1_000
-_SECONDS = 30
-_WARM_UP = 5
+_PER_SECOND = size(1_000, 100)
+_SECONDS = size(30, 5)
+_WARM_UP = size(5, 1)
 _BATCH = 100
 _POLL_SECONDS = 0.05
 

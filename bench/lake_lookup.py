@@ -22,6 +22,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.size import size
 from punchcard.clock import from_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.listing import EventQuestion
@@ -31,9 +32,10 @@ from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 
-_BATCH = 200_000
+_EVENTS = size(10_000_000, 20_000)
+_BATCH = size(200_000, 10_000)
 _PER_RECORD = 100
-_DISTINCT_BODIES = 20_000
+_DISTINCT_BODIES = size(20_000, 500)
 _START = 1_767_312_000_000_000
 _HOUR = 3_600_000_000
 _FATES = (
@@ -42,8 +44,8 @@ _FATES = (
 )
 
 
-def main() -> None:
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+def main(events: int = _EVENTS) -> None:
+    """Measure and print."""
     folder = tempfile.mkdtemp(prefix="lake-bench-")
     try:
         _run(events, Path(folder))
@@ -240,4 +242,4 @@ def event_body(chance: random.Random) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if sys.argv[1:] else _EVENTS)

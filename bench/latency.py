@@ -13,10 +13,11 @@ from bench.delivery import settings_for
 from bench.null_partner import ANSWER
 from bench.product import WRITE_KEY, product
 from bench.report import Figure, percentile, show
+from bench.size import size
 
 _PER_SECOND = 200
-_SECONDS = 10
-_WARM_UP = 200  # events before any is counted
+_SECONDS = size(10, 1)
+_WARM_UP = size(200, 20)  # events before any is counted
 _KEY = re.compile(rb'"trans_source_id":\s*"SEG:bench:EVENT:(m\d+)"')
 
 

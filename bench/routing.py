@@ -18,6 +18,7 @@ import msgspec
 from bench.delivery import settings_for
 from bench.filters import TEN
 from bench.report import Figure, show
+from bench.size import size
 from bench.workload import EVENTS_PER_BODY, bodies
 from punchcard.clock import SystemClock, to_micros
 from punchcard.events.model import WireEvent
@@ -32,7 +33,7 @@ from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
-_EVENTS = 1_000_000
+_EVENTS = size(1_000_000, 2_000)
 _AHEAD_BODIES = 4_000  # the log is filled this far ahead of routing, and trimmed behind it
 _BATCH_BYTES = 4_194_304  # as in default.toml
 _ROWS_MAX = 50_000

@@ -7,14 +7,17 @@ import time
 from bench.delivery import null_partner, settings_for
 from bench.product import memory_bytes, product
 from bench.report import Figure, rounds, show
+from bench.size import size
 
-_SETTLE_SECONDS = 6
+_SETTLE_SECONDS = size(6, 1)
+_ROUNDS = size(5, 1)
+_STARTS = size(3, 1)
 
 
 def main() -> None:
     """Measure and print."""
-    bare = rounds(5, lambda: _seconds([sys.executable, "-c", "import typer"]))
-    shown = rounds(5, lambda: _seconds([sys.executable, "-m", "punchcard", "--help"]))
+    bare = rounds(_ROUNDS, lambda: _seconds([sys.executable, "-c", "import typer"]))
+    shown = rounds(_ROUNDS, lambda: _seconds([sys.executable, "-m", "punchcard", "--help"]))
     show(
         Figure(
             name="punchcard --help",
@@ -28,7 +31,7 @@ def main() -> None:
     )
     ready, memory = [], []
     with null_partner() as url:
-        for _ in range(3):
+        for _ in range(_STARTS):
             with product(*settings_for(url)) as running:
                 ready.append(running.ready_seconds * 1000)
                 time.sleep(_SETTLE_SECONDS)

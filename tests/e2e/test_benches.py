@@ -1,0 +1,52 @@
+"""Every bench still runs: once, at a size at which its figures mean nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import BENCHES
+
+ROOT = Path(__file__).parents[2]
+LIMIT_SECONDS = 240
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_bench_runs_at_a_tiny_size(name: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PUNCHCARD_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--tiny", name],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(f"== {name} ")
+    assert len(done.stdout.splitlines()) > 1
+
+
+def test_a_bench_that_fails_does_not_stop_the_others() -> None:
+    code = (
+        "import sys, types, bench.__main__ as runner\n"
+        "def fail(): raise RuntimeError('broken')\n"
+        "sys.modules['bench.ingest'] = types.SimpleNamespace(main=fail)\n"
+        "sys.modules['bench.routing'] = types.SimpleNamespace(main=lambda: print('routing ran'))\n"
+        "sys.exit(runner.main(['ingest', 'routing']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "routing ran" in done.stdout
+    assert "Failed: ingest." in done.stderr
+
+
+def test_an_unknown_bench_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "ingest" in done.stderr
