@@ -38,20 +38,40 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
     with closing(duckdb.connect(config=_DUCKDB)) as connection:
         try:
             connection.execute(f"CREATE VIEW events AS {_view(connection, paths)}")
-            if place.folder is not None:
-                connection.execute(f"SET allowed_directories = [{_text(str(place.folder) + '/')}]")
+            # The files of the table and nothing beside them: a new file cannot be written even into the lake's folder.
+            connection.execute(f"SET allowed_paths = [{', '.join(map(_text, paths))}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
             raise StorageError(f"the lake at {place.url} cannot be read: {error}") from error
         try:
-            found = connection.execute(sql)
+            found = connection.execute(_select_statement(connection, sql))
             names = [column[0] for column in found.description or ()]
             return names, list(_rows(found, limit))
         except duckdb.IOException as error:
             raise StorageError(f"the lake at {place.url} cannot be read: {error}") from error
         except duckdb.Error as error:
             raise ConfigurationError(str(error).strip(), code="invalid_query") from error
+
+
+def _select_statement(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.Statement":
+    """Return the one SELECT that the text holds, as DuckDB's own parser reads it.
+
+    DuckDB's restrictions alone would let `COPY … TO` overwrite a file that the view reads.
+
+    Raises:
+        ConfigurationError: it is no single SELECT.
+        duckdb.Error: it is no SQL.
+    """
+    import duckdb
+
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise ConfigurationError(
+            f"The data lake can only be read: write one SELECT statement (this is {kinds}).", code="invalid_query"
+        )
+    return statements[0]
 
 
 def _rows(found: Any, limit: int) -> Iterator[tuple[Any, ...]]:
