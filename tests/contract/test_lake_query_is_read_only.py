@@ -76,7 +76,9 @@ def test_questions_are_answered(lake: Path, sql: str) -> None:
         pytest.param("-- nothing", id="a comment"),
         pytest.param("SELEC 1", id="no SQL"),
         pytest.param("SELECT * FROM read_text('/etc/passwd')", id="read another file"),
-        pytest.param("SELECT * FROM read_text('{folder}/_delta_log/00000000000000000000.json')", id="read the Delta log"),
+        pytest.param(
+            "SELECT * FROM read_text('{folder}/_delta_log/00000000000000000000.json')", id="read the Delta log"
+        ),
         pytest.param("SELECT * FROM glob('{folder}/*')", id="list files"),
         pytest.param("SELECT * FROM query('COPY (SELECT 1) TO ''{file}''')", id="through query()"),
     ],

@@ -57,6 +57,7 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.parts import Parts
 from punchcard.store.tokens import Role, StoredToken, note_use, verify_token
+from punchcard.workspace.document import without_write_keys
 
 HANDLERS = (
     get_workspace,
@@ -126,7 +127,10 @@ def build_api(parts: Parts) -> Litestar:
 
     def parts_of(request: Request[Any, Any, Any]) -> ApiParts:
         shared = {one.name: getattr(parts, one.name) for one in fields(parts)}
-        return ApiParts(**shared, token=request.state[_TOKEN])
+        token: StoredToken = request.state[_TOKEN]
+        if not token.role.may(Role.EDITOR):
+            shared["workspace"] = lambda: without_write_keys(parts.workspace())
+        return ApiParts(**shared, token=token)
 
     return Litestar(
         path="/api",

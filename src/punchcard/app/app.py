@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from punchcard.operations.asking import OfferMemory
 from punchcard.operations.parts import Parts
 from punchcard.store.operators import Operator, count_operators, operator_of_session
 from punchcard.store.tokens import Role
+from punchcard.workspace.document import without_write_keys
 from punchcard.workspace.editing import NotThereError
 
 _BODY_BYTES_MAX = 1 << 20
@@ -209,8 +211,11 @@ class _Visitors:
         secret: str,
         form: Mapping[str, list[str]],
     ) -> Visit:
+        parts = self._parts
+        if operator is not None and not operator.role.may(Role.EDITOR):
+            parts = replace(parts, workspace=lambda: without_write_keys(self._parts.workspace()))
         return Visit(
-            parts=self._parts,
+            parts=parts,
             renderer=self._renderer,
             offers=self._offers,
             request=request,

@@ -17,6 +17,7 @@ from punchcard.app.words import fate_label, fate_tone
 from punchcard.destinations.catalog import CATALOG
 from punchcard.store.tokens import Role
 from punchcard.traces.reasons import REASONS, plain
+from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -141,7 +142,7 @@ def _pretty(text: bytes | str | Mapping[str, object]) -> str:
     """JSON with a line a member; what is no JSON as it is."""
     if isinstance(text, Mapping):
         text = msgspec.json.encode(text)
-    raw = text.encode() if isinstance(text, str) else text
+    raw = mask_write_keys(text.encode() if isinstance(text, str) else text)
     try:
         return msgspec.json.format(raw, indent=2).decode()
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -158,7 +159,7 @@ def _plainly(text: str) -> str:
 
 
 def _raw(text: bytes) -> str:
-    return text.decode(errors="replace")
+    return mask_write_keys(text).decode(errors="replace")
 
 
 def _means(code: str | None) -> str:

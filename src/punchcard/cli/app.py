@@ -117,12 +117,14 @@ def sandbox(
     ] = 9100,
 ) -> None:
     """Run a local Perkville to try things out with: its API, its pages, and faults to switch on."""
+    from punchcard.runtime.data_folder import prepare_data_folder
     from punchcard.sandbox.database import DEVELOPMENT_TOKEN
     from punchcard.sandbox.server import serve_sandbox
 
     def announce(taken: int) -> None:
         print(f"Sandbox Perkville ready at http://{host}:{taken} (API key: {DEVELOPMENT_TOKEN})", flush=True)
 
+    prepare_data_folder(data)
     serve_sandbox(data=data, host=host, port=port, on_ready=announce)
 
 

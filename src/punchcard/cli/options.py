@@ -54,6 +54,10 @@ def standing_settings(*, data: Path | None = None) -> "Settings":
             f"{settings.data}: Punchcard keeps nothing here; name its folder with --data or PUNCHCARD_DATA"
         )
     quiet_logs(settings)
+    if not settings.database_url:
+        from punchcard.runtime.data_folder import prepare_data_folder
+
+        prepare_data_folder(settings.data)
     return settings
 
 

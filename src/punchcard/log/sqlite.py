@@ -55,6 +55,8 @@ _SELECT = (
     "ORDER BY position LIMIT ?"
 )
 
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
 
 class SqliteEventLog:
     """An EventLog in a file. Several processes may have it open; one of them writes at a time.
@@ -69,7 +71,7 @@ class SqliteEventLog:
         self._reading = threading.Lock()
         self._closing = threading.Event()
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        with _as_storage_error("opened"):
+        with _as_storage_error("opened", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
             self._writer.execute(_SCHEMA)
@@ -250,8 +252,13 @@ def gunzip(body: bytes, *, bytes_max: int) -> bytes:
 
 
 @contextmanager
-def _as_storage_error(what: str) -> Iterator[None]:
+def _as_storage_error(what: str, path: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise StorageError(f"the event log cannot be {what}: {error}") from error
+        name = "the event log" if path is None else f"{path}: the event log"
+        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) else None
+        cure = ""
+        if code in _DAMAGED:
+            cure = ". The file is damaged: stop Punchcard and restore it from a backup (docs/how-to/operate.md)"
+        raise StorageError(f"{name} cannot be {what}: {error}{cure}") from error

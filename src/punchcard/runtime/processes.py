@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from punchcard.errors import PunchcardError
+from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
@@ -120,15 +121,21 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
 
 
 def _prepare(settings: Settings, *, fresh_counters: bool) -> None:
-    prepare_metrics(settings.data, fresh=fresh_counters)
     configure_logs(level=settings.log_level, format=settings.log_format)
+    prepare_data_folder(settings.data)
+    prepare_metrics(settings.data, fresh=fresh_counters)
 
 
 def _show_token(token: str | None, settings: Settings) -> None:
-    """Print the first token and where it is kept; nothing if it was made before."""
-    if token is not None:
+    """Show a person the first token, and anybody where it is kept; nothing if it was made before.
+
+    Output that is no terminal ends in files of a supervisor or a log collector, where a token does not belong.
+    """
+    if token is None:
+        return
+    if sys.stdout.isatty():
         print(f"Admin token of the API, shown this once: {token}", flush=True)
-        print(f"It is kept in {settings.admin_token_path()}", flush=True)
+    print(f"The admin token of the API is in {settings.admin_token_path()}", flush=True)
 
 
 def _show_app(serving: "Serving") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
@@ -24,6 +24,7 @@ _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # What a database that is full, locked or away raises; anything else is a defect of ours and goes through.
 _AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class Store:
@@ -78,6 +79,10 @@ class Store:
                 yield connection
         except _AWAY as error:
             raise StorageError(f"the store cannot be written: {_cause(error)}") from error
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            if (damage := self._damage(error)) is None:
+                raise
+            raise damage from error
 
     @contextmanager
     def trial(self) -> Iterator[Connection]:
@@ -105,6 +110,22 @@ class Store:
                 yield connection
         except _AWAY as error:
             raise StorageError(f"the store cannot be read: {_cause(error)}") from error
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            if (damage := self._damage(error)) is None:
+                raise
+            raise damage from error
+
+    def _damage(self, error: Exception) -> StorageError | None:
+        """Return the error that says that the file is damaged, None if SQLite found something else."""
+        cause = _cause(error)
+        code = cause.sqlite_errorcode & 0xFF if isinstance(cause, sqlite3.Error) else None
+        if code not in _DAMAGED:
+            return None
+        return StorageError(
+            f"{self._url.database}: the database is damaged ({cause}). Stop Punchcard and restore it from a backup; "
+            "docs/how-to/operate.md says how, and what happens to events since then.",
+            code="store_damaged",
+        )
 
     @contextmanager
     def leadership(self, name: str) -> Iterator["Leadership"]:

@@ -17,6 +17,7 @@ from punchcard.store.fates import FateKind
 from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
 from punchcard.store.schema import EffectState
+from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.tail import Tail
 from punchcard.traces.whose import ProfileStory, profile_story
 
@@ -135,7 +136,7 @@ class Stories:
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
-            event=copy.payload,
+            event=mask_write_keys(copy.payload),
             fates=tuple(fate_story(fate, met, attempts) for fate in copy.fates),
             profile=profile,
         )

@@ -26,6 +26,16 @@ def masked(destination: Destination, *, catalog: Catalog = CATALOG) -> Destinati
     return _with_secrets(destination, catalog, lambda value: mask(value) if isinstance(value, str) else mask(""))
 
 
+def without_write_keys(workspace: Workspace) -> Workspace:
+    """Return the workspace for people who may only look: its write keys masked, so that they cannot send with them."""
+    return replace(workspace, sources=tuple(map(masked_source, workspace.sources)))
+
+
+def masked_source(source: Source) -> Source:
+    """Return the source with its write keys masked."""
+    return replace(source, write_keys=tuple(map(mask, source.write_keys)))
+
+
 def seal(destination: Destination, keyring: Keyring, *, catalog: Catalog = CATALOG) -> Destination:
     """The destination as it is stored: secrets encrypted."""
     return _with_secrets(

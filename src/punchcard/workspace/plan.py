@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.workspace.document import Catalog, masked, to_plain
+from punchcard.workspace.document import Catalog, masked, masked_source, to_plain
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.problems import KeyPath, render_path
 
@@ -86,7 +86,7 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
     sides = {(0, ""): _Side(about, about)}
     for source in workspace.sources:
         values = dict(_values(to_plain(source)))
-        sides[1, source.slug] = _Side(values, values)
+        sides[1, source.slug] = _Side(values, dict(_values(to_plain(masked_source(source)))))
     for destination in workspace.destinations:
         shown = masked(destination, catalog=catalog)
         sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(shown))))

@@ -62,7 +62,7 @@ def test_added_and_removed_parts_are_told_with_their_values() -> None:
         (ChangeKind.REMOVE, "destination", "perkville"),
     ]
     told = render(changes)
-    added = '+ source app\n    name: "Website"\n    write_keys: ["wk"]\n    type: "http-api"\n    enabled: true\n'
+    added = '+ source app\n    name: "Website"\n    write_keys: ["••••"]\n    type: "http-api"\n    enabled: true\n'
     assert added + "- destination perkville\n" in told
     assert "a-token" not in told
     assert told.endswith("1 to add, 0 to change, 1 to remove")
