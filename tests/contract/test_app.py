@@ -102,11 +102,11 @@ def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiSe
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("email", "no address", "this is no email address"),
+        ("email", "no address", "This is not an email address."),
         ("password", "too short", "at least 12 characters"),
-        ("name", " ", "say what the others should call you"),
-        ("workspace", "", "the name of your business"),
-        ("timezone", "Mars/Olympus", "choose one of the list"),
+        ("name", " ", "Enter your name."),
+        ("workspace", "", "Enter a name, such as your company&#39;s."),
+        ("timezone", "Mars/Olympus", "Choose a time zone from the list."),
     ],
 )
 def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
@@ -125,7 +125,7 @@ def test_who_comes_from_elsewhere_must_show_the_admin_token_first(fresh: PublicA
     browser = FormBrowser(fresh)
     assert "Admin token" in browser.ask("GET", "/welcome", headers=remote).text
     refused = browser.ask("POST", "/welcome", {**OWNER, "code": "a guess"}, headers=remote)
-    assert (refused.status, "not the token" in refused.text) == (422, True)
+    assert (refused.status, "not the admin token" in refused.text) == (422, True)
     made = browser.ask("POST", "/welcome", {**OWNER, "code": fresh.token}, headers=remote)
     assert made.headers["location"] == "/"
 

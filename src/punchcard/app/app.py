@@ -16,7 +16,9 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from punchcard.app.assets import PREFIX, Assets
+from punchcard.app.hosts import AllowedHosts
 from punchcard.app.pages import HANDLERS
+from punchcard.app.passwords import PasswordPool, PasswordsBusyError
 from punchcard.app.rendering import Renderer
 from punchcard.app.visit import NEEDS, NOTICE_COOKIE, OPEN, SESSION_COOKIE, Page, Visit, read_notices
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
@@ -28,6 +30,7 @@ from punchcard.workspace.document import without_write_keys
 from punchcard.workspace.editing import NotThereError
 
 _BODY_BYTES_MAX = 1 << 20
+_HOST_SHOWN = 100
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join(
     (
@@ -60,8 +63,12 @@ class _Elsewhere(Exception):  # noqa: N818  # no error: the way to another page
         self.path = path
 
 
-def build_app(parts: Parts) -> ASGIApp:
-    """The app, to be given every path that nothing else answers."""
+def build_app(parts: Parts, *, hosts: AllowedHosts = AllowedHosts()) -> ASGIApp:  # noqa: B008  # a frozen value
+    """The app, to be given every path that nothing else answers.
+
+    Args:
+        hosts: The names under which it answers.
+    """
     assets = Assets()
     renderer = Renderer(assets, zone=lambda: parts.current().zone, now=parts.clock.now)
     visitors = _Visitors(parts, renderer)
@@ -93,7 +100,27 @@ def build_app(parts: Parts) -> ASGIApp:
         openapi_config=None,
         logging_config=None,
     )
-    return _strict(app)
+    return _strict(_only_under(hosts, app))
+
+
+def _only_under(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
+    """The app for requests with an allowed `Host`; others are refused before anything looks at them."""
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(sent) == 1 and hosts.allows(sent[0]):
+            await app(scope, receive, send)
+            return
+        host = sent[0] if sent else ""
+        text = (
+            f'Punchcard does not answer under the host name "{host[:_HOST_SHOWN]}". If this is your Punchcard, '
+            "add the name to the setting allowed_hosts (PUNCHCARD_ALLOWED_HOSTS) and start it again.\n"
+        ).encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
+        await send({"type": "http.response.start", "status": 421, "headers": headers})
+        await send({"type": "http.response.body", "body": text, "more_body": False})
+
+    return checked
 
 
 def _strict(app: ASGIApp) -> ASGIApp:
@@ -118,6 +145,7 @@ class _Visitors:
         self._parts = parts
         self._renderer = renderer
         self._offers = OfferMemory(parts.clock)
+        self._passwords = PasswordPool()
         self._has_operators = False
 
     async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -185,6 +213,8 @@ class _Visitors:
             return self._error(
                 request, 503, "Storage is away", f"{error.message}. Nothing was changed; try again in a moment."
             )
+        if isinstance(error, PasswordsBusyError):
+            return self._error(request, 503, "Try again in a moment", error.message)
         title = "This was not saved" if isinstance(error, ConfigurationError) else "That did not work"
         return self._error(request, 422, title, error.message)
 
@@ -217,6 +247,7 @@ class _Visitors:
         return Visit(
             parts=parts,
             renderer=self._renderer,
+            passwords=self._passwords,
             offers=self._offers,
             request=request,
             operator=operator,

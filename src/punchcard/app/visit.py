@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
 
+from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.asking import OfferMemory
 from punchcard.operations.parts import Parts
@@ -38,6 +39,7 @@ class Visit:
     """One request.
 
     Attributes:
+        passwords: Where password hashes are computed.
         offers: What partners have said of late.
         operator: Who is signed in, None on the pages before that.
         secret: Of the session, "" without one.
@@ -47,6 +49,7 @@ class Visit:
 
     parts: Parts
     renderer: Renderer
+    passwords: PasswordPool
     offers: OfferMemory
     request: Request[Any, Any, Any]
     operator: Operator | None

@@ -8,6 +8,7 @@ from litestar.types import ASGIApp
 from punchcard.api.app import build_api
 from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
+from punchcard.app.hosts import AllowedHosts
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
@@ -59,4 +60,5 @@ def build_operator_side(
         append=commit.submit,
         config_file=config_file,
     )
-    return build_app(parts), build_api(parts), build_profile_app(parts)
+    hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host)
+    return build_app(parts, hosts=hosts), build_api(parts), build_profile_app(parts)

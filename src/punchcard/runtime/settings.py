@@ -73,6 +73,7 @@ class Settings:
     log_format: LogFormat
     host: str
     port: Port
+    allowed_hosts: str
     request_body_seconds: float
     group_commit_records_max: int
     group_commit_bytes_max: int

@@ -174,11 +174,17 @@ def operator_of_session(store: Store, secret: str, *, clock: Clock) -> Operator 
     return _operator(row)
 
 
-def note_failure(work: Connection, subjects: Sequence[str], *, clock: Clock) -> None:
-    """Remember a failed attempt to sign in, for a quarter of an hour."""
+def note_failure(work: Connection, subjects: Sequence[str], *, clock: Clock) -> Sequence[int]:
+    """Remember a failed attempt to sign in for a quarter of an hour; returns the ids of what was remembered."""
     now = clock.now()
     work.execute(delete(sign_in_failures).where(sign_in_failures.c.at < now - FAILURES_REMEMBERED))
-    work.execute(insert(sign_in_failures), [{"subject": storable(one)[:320], "at": now} for one in subjects])
+    values = [{"subject": storable(subject)[:320], "at": now} for subject in subjects]
+    return list(work.scalars(insert(sign_in_failures).returning(sign_in_failures.c.id), values))
+
+
+def remove_failures(work: Connection, ids: Sequence[int]) -> None:
+    """Forget failures by their ids: the attempt was none."""
+    work.execute(delete(sign_in_failures).where(sign_in_failures.c.id.in_(ids)))
 
 
 def count_failures(work: Connection, subject: str, *, clock: Clock) -> int:

@@ -57,7 +57,12 @@ class ListeningApp:
     async def _serve(self) -> None:
         commit = GroupCommit(self._log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
         config = uvicorn.Config(
-            self._build(commit), http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2
+            self._build(commit),
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
         )
         self._server = _Server(config, self._ready)
         await self._server.serve(sockets=[self._socket])

@@ -1,11 +1,14 @@
 """Signing in and out, and the first visit of all: making the owner."""
 
+import asyncio
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from litestar import get, post
 
 from punchcard.app.forms import Wrong
-from punchcard.app.passwords import LENGTH_MIN, hashed, is_right
+from punchcard.app.passwords import LENGTH_MIN, PasswordsBusyError, hashed, is_right
 from punchcard.app.timezones import TIMEZONES
 from punchcard.app.visit import NEEDS, OPEN, SESSION_COOKIE, Page, Visit, Visiting, local_path
 from punchcard.operations.threads import in_thread
@@ -20,6 +23,7 @@ from punchcard.store.operators import (
     forget_failures,
     note_failure,
     operator_by_email,
+    remove_failures,
 )
 from punchcard.store.tokens import Role, verify_token
 from punchcard.workspace.editing import naming
@@ -27,6 +31,7 @@ from punchcard.workspace.editing import naming
 # By an email from one address, and by an address with whatever emails: enough for typing errors, too few for guessing.
 _FAILURES_BY_BOTH_MAX = 8
 _FAILURES_BY_ADDRESS_MAX = 40
+_BUSY_RETRY_SECONDS = 5
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
@@ -41,34 +46,43 @@ def show_welcome(visit: Visiting) -> Page:
 
 
 @post("/welcome", opt={OPEN: True}, status_code=200)
-@in_thread
-def make_owner(visit: Visiting) -> Page:
+async def make_owner(visit: Visiting) -> Page:
     """Make the owner, name the workspace, and sign in."""
+    refusal = await asyncio.to_thread(_refuse_owner, visit)
+    if refusal is not None:
+        return refusal
+    password = await visit.passwords.run(hashed, visit.field("password"))
+    return await asyncio.to_thread(_create_owner, visit, password)
+
+
+def _refuse_owner(visit: Visit) -> Page | None:
+    """Return the page that says why no owner is made of the form, None if one can be."""
     if _has_owner(visit):
         return visit.redirect("/sign-in")
     wrong = Wrong()
-    email, password, timezone = visit.field("email"), visit.field("password"), visit.field("timezone")
-    if not _EMAIL.fullmatch(email):
-        wrong.fields["email"] = "this is no email address"
+    if not _EMAIL.fullmatch(visit.field("email")):
+        wrong.fields["email"] = "This is not an email address."
     if not visit.field("name"):
-        wrong.fields["name"] = "say what the others should call you"
-    if len(password) < LENGTH_MIN:
-        wrong.fields["password"] = f"at least {LENGTH_MIN} characters; three or four words do well"
-    if timezone not in TIMEZONES:
-        wrong.fields["timezone"] = "choose one of the list"
+        wrong.fields["name"] = "Enter your name."
+    if len(visit.field("password")) < LENGTH_MIN:
+        wrong.fields["password"] = f"Use at least {LENGTH_MIN} characters; three or four words do well."
+    if visit.field("timezone") not in TIMEZONES:
+        wrong.fields["timezone"] = "Choose a time zone from the list."
     if not visit.field("workspace"):
-        wrong.fields["workspace"] = "the name of your business, say"
+        wrong.fields["workspace"] = "Enter a name, such as your company's."
     if _needs_code(visit) and not _is_code(visit, visit.field("code")):
-        wrong.fields["code"] = "this is not the token that `punchcard up` has printed"
-    if wrong:
-        return _welcome(visit, wrong, status=422)
+        wrong.fields["code"] = "This is not the admin token of this Punchcard."
+    return _welcome(visit, wrong, status=422) if wrong else None
+
+
+def _create_owner(visit: Visit, password: str) -> Page:
     with visit.parts.store.unit_of_work() as work:
         operator = create_operator(
             work,
-            email=email,
+            email=visit.field("email"),
             name=visit.field("name"),
             role=Role.OWNER,
-            password=hashed(password),
+            password=password,
             clock=visit.parts.clock,
             is_first=True,
         )
@@ -81,7 +95,7 @@ def make_owner(visit: Visiting) -> Page:
             resource_id=operator.id,
             changes="[]",
         )
-    visit.parts.edit_as(naming(visit.field("workspace"), timezone), f"operator {operator.email}")
+    visit.parts.edit_as(naming(visit.field("workspace"), visit.field("timezone")), f"operator {operator.email}")
     return _signed_in(visit, operator, "/")
 
 
@@ -97,42 +111,80 @@ def show_sign_in(visit: Visiting) -> Page:
 
 
 @post("/sign-in", opt={OPEN: True}, status_code=200)
-@in_thread
-def sign_in(visit: Visiting) -> Page:
+async def sign_in(visit: Visiting) -> Page:
     """Check the password; too many wrong ones make the next wait."""
-    store, clock = visit.parts.store, visit.parts.clock
-    email, following = visit.field("email").lower(), local_path(visit.field("next"))
-    address = visit.request.client.host if visit.request.client else ""
-    both = f"{email} {address}"
-    with store.reading() as work:
-        is_slowed = (
-            count_failures(work, both, clock=clock) >= _FAILURES_BY_BOTH_MAX
-            or count_failures(work, address, clock=clock) >= _FAILURES_BY_ADDRESS_MAX
-        )
-        operator = operator_by_email(work, email)
-    if is_slowed:
-        return visit.page(
-            "sign_in.html",
-            status=429,
-            wrong="Too many attempts. Wait a quarter of an hour, then try again.",
-            email=email,
-            following=following,
-        )
+    attempt = await asyncio.to_thread(_begin_attempt, visit)
+    if attempt is None:
+        return _sign_in_page(visit, 429, "Too many attempts. Wait a quarter of an hour, then try again.")
     # As typed: a blank at the end of a password is a part of it.
     password = next(iter(visit.form.get("password", ())), "")
-    if not is_right(operator.password if operator else None, password) or operator is None:
-        with store.unit_of_work() as work:
-            note_failure(work, [both, address], clock=clock)
-        return visit.page(
-            "sign_in.html",
-            status=401,
-            wrong="This email and this password do not belong together.",
-            email=email,
-            following=following,
-        )
-    with store.unit_of_work() as work:
-        forget_failures(work, both)
-    return _signed_in(visit, operator, following)
+    stored = attempt.operator.password if attempt.operator else None
+    try:
+        is_accepted = await visit.passwords.run(is_right, stored, password)
+    except PasswordsBusyError as error:
+        await asyncio.to_thread(_withdraw_attempt, visit, attempt)  # nobody has looked at the password
+        page = _sign_in_page(visit, 503, error.message)
+        page.headers["Retry-After"] = str(_BUSY_RETRY_SECONDS)
+        return page
+    if attempt.operator is None or not is_accepted:
+        return _sign_in_page(visit, 401, "This email and this password do not belong together.")
+    return await asyncio.to_thread(_accept_attempt, visit, attempt, attempt.operator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """One attempt to sign in, counted as failed until it succeeds.
+
+    Attributes:
+        operator: Who has this email, None if nobody has.
+        subject: Email and address, under which failures are counted.
+        address: The client's address, under which failures with whatever emails are counted.
+        counted: The ids of the failures that this attempt was counted as.
+    """
+
+    operator: Operator | None
+    subject: str
+    address: str
+    counted: Sequence[int]
+
+
+def _begin_attempt(visit: Visit) -> _Attempt | None:
+    """Count the attempt as a failure before the password is checked, so that attempts at once count too.
+
+    Returns:
+        None if too many have failed already.
+    """
+    clock = visit.parts.clock
+    email = visit.field("email").lower()
+    address = visit.request.client.host if visit.request.client else ""
+    subject = f"{email} {address}"
+    with visit.parts.store.unit_of_work() as work:
+        if (
+            count_failures(work, subject, clock=clock) >= _FAILURES_BY_BOTH_MAX
+            or count_failures(work, address, clock=clock) >= _FAILURES_BY_ADDRESS_MAX
+        ):
+            return None
+        counted = note_failure(work, [subject, address], clock=clock)
+        return _Attempt(operator=operator_by_email(work, email), subject=subject, address=address, counted=counted)
+
+
+def _withdraw_attempt(visit: Visit, attempt: _Attempt) -> None:
+    with visit.parts.store.unit_of_work() as work:
+        remove_failures(work, attempt.counted)
+
+
+def _accept_attempt(visit: Visit, attempt: _Attempt, operator: Operator) -> Page:
+    with visit.parts.store.unit_of_work() as work:
+        forget_failures(work, attempt.subject)
+        remove_failures(work, attempt.counted)
+    return _signed_in(visit, operator, local_path(visit.field("next")))
+
+
+def _sign_in_page(visit: Visit, status: int, wrong: str) -> Page:
+    following = local_path(visit.field("next"))
+    return visit.page(
+        "sign_in.html", status=status, wrong=wrong, email=visit.field("email").lower(), following=following
+    )
 
 
 @post("/sign-out", status_code=200, opt={NEEDS: Role.READ_ONLY})

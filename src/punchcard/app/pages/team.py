@@ -1,5 +1,6 @@
 """The people who sign in: their roles and passwords."""
 
+import asyncio
 import json
 import re
 
@@ -13,6 +14,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.threads import in_thread
 from punchcard.store import audit
 from punchcard.store.operators import (
+    Operator,
     begin_session,
     change_operator,
     create_operator,
@@ -34,35 +36,31 @@ def show_team(visit: Visiting) -> Page:
 
 
 @post("/settings/team", status_code=200, opt={NEEDS: Role.OWNER})
-@in_thread
-def add_operator(visit: Visiting) -> Page:
-    """Somebody new, with a first password that the owner tells them."""
+async def add_operator(visit: Visiting) -> Page:
+    """Somebody new, with a temporary password that the owner tells them."""
     wrong = Wrong()
-    email, name, role, password = (visit.field(one) for one in ("email", "name", "role", "password"))
+    email, name, role, password = (visit.field(field) for field in ("email", "name", "role", "password"))
     if not _EMAIL.fullmatch(email):
-        wrong.fields["email"] = "this is no email address"
+        wrong.fields["email"] = "This is not an email address."
     if not name:
-        wrong.fields["name"] = "say what the others should call them"
+        wrong.fields["name"] = "Enter a name."
     if role not in set(Role):
-        wrong.fields["role"] = "choose one"
+        wrong.fields["role"] = "Choose a role."
     if len(password) < LENGTH_MIN:
-        wrong.fields["password"] = f"at least {LENGTH_MIN} characters"
-    if not wrong:
-        try:
-            with visit.parts.store.unit_of_work() as work:
-                made = create_operator(
-                    work,
-                    email=email,
-                    name=name,
-                    role=Role(role),
-                    password=hashed(password),
-                    clock=visit.parts.clock,
-                )
-                _write_down(work, visit, "add", made.id, "role", None, role)
-        except ConfigurationError as error:
-            wrong.fields["email"] = error.message
+        wrong.fields["password"] = f"Use at least {LENGTH_MIN} characters."
     if wrong:
-        return _team(visit, wrong, status=422)
+        return await asyncio.to_thread(_team, visit, wrong, status=422)
+    stored = await visit.passwords.run(hashed, password)
+    return await asyncio.to_thread(_create_operator, visit, email=email, name=name, role=Role(role), password=stored)
+
+
+def _create_operator(visit: Visit, *, email: str, name: str, role: Role, password: str) -> Page:
+    try:
+        with visit.parts.store.unit_of_work() as work:
+            made = create_operator(work, email=email, name=name, role=role, password=password, clock=visit.parts.clock)
+            _write_down(work, visit, "add", made.id, "role", None, role)
+    except ConfigurationError as error:
+        return _team(visit, Wrong(fields={"email": error.message}), status=422)
     return visit.redirect("/settings/team", notices=[f"{name} can sign in now."])
 
 
@@ -104,23 +102,27 @@ def show_password(visit: Visiting) -> Page:
 
 
 @post("/settings/password", status_code=200, opt={NEEDS: Role.READ_ONLY})
-@in_thread
-def change_password(visit: Visiting) -> Page:
+async def change_password(visit: Visiting) -> Page:
     """Another password; all other sessions end."""
     assert visit.operator is not None
     wrong = Wrong()
-    standing = next(iter(visit.form.get("standing", ())), "")
-    fresh = next(iter(visit.form.get("fresh", ())), "")
-    if not is_right(visit.operator.password, standing):
-        wrong.fields["standing"] = "this is not your password"
-    if len(fresh) < LENGTH_MIN:
-        wrong.fields["fresh"] = f"at least {LENGTH_MIN} characters"
+    current = next(iter(visit.form.get("standing", ())), "")
+    chosen = next(iter(visit.form.get("fresh", ())), "")
+    if not await visit.passwords.run(is_right, visit.operator.password, current):
+        wrong.fields["standing"] = "This is not your password."
+    if len(chosen) < LENGTH_MIN:
+        wrong.fields["fresh"] = f"Use at least {LENGTH_MIN} characters."
     if wrong:
         return visit.page("password.html", status=422, wrong=wrong, length_min=LENGTH_MIN)
+    stored = await visit.passwords.run(hashed, chosen)
+    return await asyncio.to_thread(_store_password, visit, visit.operator, stored)
+
+
+def _store_password(visit: Visit, operator: Operator, password: str) -> Page:
     with visit.parts.store.unit_of_work() as work:
-        change_operator(work, visit.operator.id, password=hashed(fresh))
-        secret = begin_session(work, visit.operator, clock=visit.parts.clock)
-        _write_down(work, visit, "change", visit.operator.id, "password", None, None)
+        change_operator(work, operator.id, password=password)
+        secret = begin_session(work, operator, clock=visit.parts.clock)
+        _write_down(work, visit, "change", operator.id, "password", None, None)
     return visit.with_session(visit.redirect("/settings", notices=["Your password is changed."]), secret)
 
 

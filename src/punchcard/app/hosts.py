@@ -1,0 +1,80 @@
+"""The host names under which the App answers.
+
+A page anywhere can make a browser send requests to this machine under its own name, by pointing that name at 127.0.0.1
+(DNS rebinding); the browser then takes both for one site. So the App answers only to names that the operator lists.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})
+_PORT_MAX = 65_535
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllowedHosts:
+    """Which values of the header `Host` are answered.
+
+    Attributes:
+        names: Host names and addresses, lower-cased, without ports. `*.acme.example` stands for every name below
+            acme.example, `*` for any name.
+        addresses: Whether any IP address will do: nobody can rebind an address, but only a server that listens to the
+            network is reached by one.
+    """
+
+    names: frozenset[str] = _LOOPBACK_NAMES
+    addresses: bool = False
+
+    @classmethod
+    def read(cls, setting: str, *, listening: str) -> "AllowedHosts":
+        """Return the hosts of the setting `allowed_hosts`, besides this machine's own.
+
+        Args:
+            setting: Names separated by commas.
+            listening: The address that the server listens on.
+        """
+        named = {name.strip().lower().rstrip(".").strip("[]") for name in setting.split(",") if name.strip()}
+        is_open = listening in _UNSPECIFIED
+        own = set() if is_open else {listening.lower()}
+        return cls(names=_LOOPBACK_NAMES | named | own, addresses=is_open)
+
+    def allows(self, header: str) -> bool:
+        """Whether requests with this `Host` are answered.
+
+        Args:
+            header: As it was sent, with or without a port.
+        """
+        host = _host_of(header)
+        if host is None:
+            return False
+        if host in self.names or "*" in self.names or host.endswith(".localhost"):
+            return True
+        if any(name.startswith("*.") and host.endswith(name[1:]) for name in self.names):
+            return True
+        return self.addresses and _is_address(host)
+
+
+def _host_of(header: str) -> str | None:
+    """Return the host without its port, lower-cased; None if the header is not a host."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        if not bracket or not _is_address(host) or (port and not port.startswith(":")):
+            return None
+        port = port[1:]
+    else:
+        host, _, port = text.partition(":")
+    if port and not (port.isascii() and port.isdecimal() and int(port) <= _PORT_MAX):
+        return None
+    host = host.rstrip(".")
+    is_plain = all(character.isalnum() or character in "-._:" for character in host) and host.isascii()
+    return host if host and is_plain else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
