@@ -14,13 +14,11 @@ from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.planning import Planner
 from punchcard.routing.settling import Claim
-from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey
+from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
 from punchcard.workspace.snapshot import Snapshot
 
 Item = Event | IngestFailure
-
-_NAMES_COUNTED_MAX = 200
 
 _SEEN_BEFORE = (
     Fate(
@@ -185,7 +183,6 @@ def _unknown_source(write_key: str) -> tuple[Fate, ...]:
 def counts_to_keep(fates: FateBatch, batch: Batch) -> Counter[CountKey]:
     """What the store counts of a routed batch: every event as received, and every fate."""
     counts: Counter[CountKey] = Counter()
-    names: dict[str, str] = {"": ""}
     for record, items, routed in zip(batch.records, batch.items, fates.records, strict=True):
         bucket = record.received_at - record.received_at % MINUTE_MICROS
         alike = Counter(
@@ -193,10 +190,7 @@ def counts_to_keep(fates: FateBatch, batch: Batch) -> Counter[CountKey]:
             for item, number in zip(items, routed.fates, strict=True)
         )
         for (event_type, event_name, number), count in alike.items():
-            name = event_name or ""
-            if name not in names:
-                names[name] = name if len(names) <= _NAMES_COUNTED_MAX else OTHER_NAMES
-            base = CountKey(bucket, routed.source or "", "", str(event_type), names[name], RECEIVED, "")
+            base = CountKey(bucket, routed.source or "", "", str(event_type), event_name or "", RECEIVED, "")
             counts[base] += count
             for fate in fates.distinct[number]:
                 key = base._replace(destination=fate.destination or "", fate=fate.fate.value, reason=fate.reason or "")

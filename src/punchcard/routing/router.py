@@ -7,6 +7,7 @@ from punchcard.clock import Clock, from_micros
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import Planners, counts_by_fate, counts_to_keep, fate_batch, lake_rows, plan_batch
+from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.settling import settle_claims
@@ -58,6 +59,7 @@ class Router:
         self._on_effects = on_effects
         self._batch_bytes = batch_bytes
         self._planners = Planners()
+        self._counted_names = CountedNames()
         self._telemetry = RoutingTelemetry()
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
@@ -87,7 +89,7 @@ class Router:
             batch.give(decided)
             fates = fate_batch(batch)
             save_fates(work, fates)
-            add_counts(work, counts_to_keep(fates, batch))
+            add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
         self._position = records[-1].position
         self._index.add_all(batch.message_ids)
         affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}

@@ -24,7 +24,7 @@ RECEIVED = "received"
 """Stands among the fates for every event that came in, whatever became of it."""
 
 OTHER_NAMES = "(other names)"
-"""Stands for the event names beyond the first few hundred of one batch: nobody fills the table by inventing names."""
+"""Stands for the event names beyond the first few hundred of a source in an hour: see `routing.counted_names`."""
 
 MINUTES_KEPT = timedelta(hours=48)
 """How long counts are kept by the minute; older ones by the hour."""
@@ -211,6 +211,20 @@ def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> 
         .group_by(columns.event_name)
     )
     return {name: int(number) for name, number in rows if name != OTHER_NAMES}
+
+
+def counted_names(work: Connection, *, source: str, begin: int, end: int) -> list[str]:
+    """Return the distinct event names that are counted for a source.
+
+    Args:
+        begin: The first instant of receipt, microseconds since 1970.
+        end: The first instant behind.
+    """
+    columns = fate_counts.c
+    query = select(columns.event_name).where(
+        columns.bucket >= from_micros(begin), columns.bucket < from_micros(end), columns.source == source
+    )
+    return list(work.scalars(query.distinct()))
 
 
 @dataclass(frozen=True, kw_only=True)
