@@ -12,6 +12,7 @@
     │   ├── CredentialsError     surely not performed; pause the destination, tell the operator
     │   └── OutcomeUnknownError  perhaps performed: reconcile by effect key, never blindly retry
     ├── StorageError           nothing can be made durable now (disk full, locked, away): answered 503
+    ├── UnreadableRecordError  one log record can never be read: it is quarantined, the others go on
     └── InvariantError         our bug: stop this worker, keep the event
 """
 
@@ -122,6 +123,12 @@ class StorageError(PunchcardError):
     """Nothing can be made durable at the moment."""
 
     code = "storage_unavailable"
+
+
+class UnreadableRecordError(PunchcardError):
+    """The log record cannot be read."""
+
+    code = "unreadable_record"
 
 
 class InvariantError(PunchcardError):

@@ -13,7 +13,8 @@ from punchcard.errors import InvariantError, StorageError
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import lake_rows, read_record
+from punchcard.routing.batch import lake_rows
+from punchcard.routing.records import read_record
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.engine import Store
 from punchcard.store.fates import FateBatch

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
@@ -19,11 +27,20 @@ from punchcard.store.schema import metadata
 from punchcard.wal import write_ahead
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0006"
+HEAD_MIGRATION = "0011"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
-# What a database that is full, locked or away raises; anything else is a defect of ours and goes through.
-_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+# PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
+_LIMIT_EXCEEDED = "54"
+
+
+def is_storage_fault(error: BaseException) -> bool:
+    """Whether a database that is full, locked, damaged or away has raised this, and not what was to be written."""
+    if isinstance(error, OperationalError):
+        return not str(getattr(error.orig, "sqlstate", None) or "").startswith(_LIMIT_EXCEEDED)
+    if isinstance(error, (InterfaceError, InternalError, PoolTimeoutError)) or type(error) is DatabaseError:
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 class Store:
@@ -76,7 +93,9 @@ class Store:
                 connection.begin(),
             ):
                 yield connection
-        except _AWAY as error:
+        except SQLAlchemyError as error:
+            if not is_storage_fault(error):
+                raise
             raise StorageError(f"the store cannot be written: {_cause(error)}") from error
 
     @contextmanager
@@ -103,7 +122,9 @@ class Store:
         try:
             with self._engine.connect().execution_options(**self._view) as connection, connection.begin():
                 yield connection
-        except _AWAY as error:
+        except SQLAlchemyError as error:
+            if not is_storage_fault(error):
+                raise
             raise StorageError(f"the store cannot be read: {_cause(error)}") from error
 
     @contextmanager

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from punchcard.clock import from_micros
+from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
-from punchcard.events.people import email_of
 from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.lake.schema import readings_of
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Item, read_record
+from punchcard.routing.records import Item, read_items, read_record
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
 from punchcard.store.positions import ROUTING, fates_after, position_of
@@ -62,10 +63,8 @@ class Tail:
         ):
             after = records[-1].position
             left = None if left is None else left - len(records)
-            for record in filter(may_hold, records):
-                for index, item in enumerate(read_record(record)):
-                    source, fates = _fates_at(routed_at, record.position, index)
-                    yield _seen(item, record, index, source, fates)
+            for record in filter(lambda one: _may_hold(may_hold, one), records):
+                yield from _events_of(record, routed_at)
 
     def newest(
         self,
@@ -100,10 +99,8 @@ class Tail:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
                 for record in reversed(self._between(lower, high)):
-                    if may_hold(record):
-                        for index, item in reversed(list(enumerate(read_record(record)))):
-                            source, fates = _fates_at(routed_at, record.position, index)
-                            yield _seen(item, record, index, source, fates)
+                    if _may_hold(may_hold, record):
+                        yield from reversed(_events_of(record, routed_at))
                 high = lower
 
     def routed_position(self) -> int:
@@ -147,6 +144,21 @@ class Tail:
         return self._log.last_position()
 
 
+def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:
+    try:
+        return may_hold(record)
+    except UnreadableRecordError:
+        return True  # what can still be made out of it, `read_record` says
+
+
+def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
+    routed = routed_at.get(record.position)
+    items = read_record(record) if routed is None else read_items(record, len(routed[1].fates))
+    return [
+        _seen(item, record, index, *_fates_at(routed_at, record.position, index)) for index, item in enumerate(items)
+    ]
+
+
 def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: Sequence[Fate]) -> LakeEvent:
     event = item if isinstance(item, Event) else None
     return LakeEvent(
@@ -155,7 +167,7 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: 
         event=None if event is None else event.wire.event,
         user_id=None if event is None else event.wire.user_id,
         anonymous_id=None if event is None else event.wire.anonymous_id,
-        email=None if event is None else email_of(event),
+        email=None if event is None else readings_of(event)[0],
         source=source,
         received_at=from_micros(record.received_at),
         timestamp=None if event is None else event.timestamp,
