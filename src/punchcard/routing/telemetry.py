@@ -20,6 +20,7 @@ _quarantined = Counter(
     "Events that could not be processed and are kept for an operator, by destination and reason.",
     ["destination", "reason"],
 )
+_lake_failures = Counter("punchcard_lake_failures", "Times that the lake could not be read or written.")
 _lake_rows = Counter("punchcard_lake_rows", "Events appended to the lake.")
 _lake_seconds = Histogram(
     "punchcard_lake_append_seconds",
@@ -60,8 +61,13 @@ class RoutingTelemetry:
         )
 
     def lake_failed(self, *, error: str) -> None:
-        """The lake cannot be written; its rows are kept and tried again."""
-        self.log.error("lake_append_failed", error=error)
+        """The lake cannot be read or written; its rows are kept and tried again."""
+        _lake_failures.inc()
+        self.log.error("lake_failed", error=error, next_step="punchcard lake repair")
+
+    def lake_moved_on(self, *, error: str) -> None:
+        """Another process has appended to the lake meanwhile."""
+        self.log.info("lake_moved_on", error=error)
 
     def lake_appended(self, *, rows: int, seconds: float) -> None:
         """Rows were appended to the lake."""
@@ -87,6 +93,10 @@ class RoutingTelemetry:
     def position_lost(self, *, position: int) -> None:
         """Another process has moved the log position: this one starts again from there."""
         self.log.warning("log_position_moved_elsewhere", position=position)
+
+    def leadership_lost(self) -> None:
+        """Another process leads, or may lead: this one goes on as a follower."""
+        self.log.warning("routing_leadership_lost")
 
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""

@@ -13,11 +13,10 @@ from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
-from punchcard.store.positions import ROUTING, fates_after, position_of
+from punchcard.store.positions import LAKE, ROUTING, fates_between, position_of
 
 _RECORDS = 500
 _BYTES = 4_000_000
-_FATE_BATCHES = 10_000
 _UNROUTED_MAX = 500
 _RECORDS_AT_ONCE = 50
 
@@ -49,12 +48,8 @@ class Tail:
         Raises:
             StorageError: the log or the store is away.
         """
-        with self._store.reading() as connection:
-            routed = position_of(connection, ROUTING)
-            batches = fates_after(connection, after or 0, batches_max=_FATE_BATCHES)
-        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
         if after is None:
-            after = batches[0].records[0].position - 1 if batches else routed
+            after = self._begin()
         left = records_max
         while left != 0 and (
             records := self._log.read(
@@ -63,7 +58,9 @@ class Tail:
         ):
             after = records[-1].position
             left = None if left is None else left - len(records)
-            for record in filter(lambda one: _may_hold(may_hold, one), records):
+            found = [record for record in records if _may_hold(may_hold, record)]
+            routed_at = self._routed(found)
+            for record in found:
                 yield from _events_of(record, routed_at)
 
     def newest(
@@ -86,21 +83,18 @@ class Tail:
         Raises:
             StorageError: the log or the store is away.
         """
-        with self._store.reading() as connection:
-            routed = position_of(connection, ROUTING)
-            batches = fates_after(connection, after or 0, batches_max=_FATE_BATCHES)
-        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        routed, begin = self.routed_position(), self._begin()
         last = self._log.last_position()
-        begin = batches[0].records[0].position - 1 if batches else routed
         ranges = [(max(routed, last - unrouted_max), last), (begin, min(routed, last))]
         if after is not None:
             ranges = [(max(after, last - unrouted_max), last)]
         for low, high in ranges:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
-                for record in reversed(self._between(lower, high)):
-                    if _may_hold(may_hold, record):
-                        yield from reversed(_events_of(record, routed_at))
+                found = [record for record in self._between(lower, high) if _may_hold(may_hold, record)]
+                routed_at = self._routed(found)
+                for record in reversed(found):
+                    yield from reversed(_events_of(record, routed_at))
                 high = lower
 
     def routed_position(self) -> int:
@@ -121,16 +115,27 @@ class Tail:
         Raises:
             StorageError: the store is away.
         """
-        first = min(one.log_position for one in events)
-        with self._store.reading() as connection:
-            batches = fates_after(connection, first - 1, batches_max=_FATE_BATCHES)
-        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        places = [one.log_position for one in events]
+        routed_at = self._routed_between(min(places), max(places))
         found = []
         for one in events:
             if one.log_position in routed_at:
                 source, fates = _fates_at(routed_at, one.log_position, one.event_index)
                 found.append(replace(one, source=source, fates=_lake_fates(fates)))
         return found
+
+    def _begin(self) -> int:
+        """The position behind which the lake may lack events."""
+        with self._store.reading() as connection:
+            return min(position_of(connection, LAKE), position_of(connection, ROUTING))
+
+    def _routed(self, records: Sequence[LogRecord]) -> _RoutedAt:
+        return self._routed_between(records[0].position, records[-1].position) if records else {}
+
+    def _routed_between(self, first: int, last: int) -> _RoutedAt:
+        with self._store.reading() as connection:
+            batches = fates_between(connection, first, last)
+        return {record.position: (batch, record) for batch in batches for record in batch.records}
 
     def _between(self, after: int, last: int) -> list[LogRecord]:
         found: list[LogRecord] = []
