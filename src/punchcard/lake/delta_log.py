@@ -129,14 +129,19 @@ def put_state_back(folder: Path, state: GoodState, *, aside: Path) -> None:
     log = folder / LOG
     keep = {path.name for path in state.files}
     try:
-        log.mkdir(parents=True, exist_ok=True)
         aside.mkdir(parents=True)
+        if log.exists() and not log.is_dir():
+            log.rename(aside / log.name)
+        log.mkdir(parents=True, exist_ok=True)
         # The newest first: whoever looks in between sees an older state, not one with a gap.
         for path in sorted(log.iterdir(), reverse=True):
             if path.name not in keep:
                 path.rename(aside / path.name)
         if not keep:
             log.rmdir()
+        elif not (commit := log / f"{state.version:020}.json").exists():
+            # deltalake commits only behind a version whose commit is there; the checkpoint says all that was in it.
+            commit.write_text('{"commitInfo":{"operation":"REPAIR"}}\n')
     except OSError as error:
         raise LakeError(f"the data lake's log at {log} cannot be repaired: {error}") from error
 

@@ -86,6 +86,10 @@ class Place:
         """False if there surely is no table; costs next to nothing where it can tell."""
         return self.folder is None or (self.folder / LOG).is_dir()
 
+    def has_data_files(self) -> bool:
+        """Whether there surely are data files."""
+        return self.folder is not None and any(self.folder.glob("day=*/*.parquet"))
+
     def full(self, path: str) -> str:
         """The path or URL of a file given relative to the root."""
         return f"{self.url}/{path}"

@@ -207,6 +207,10 @@ class LakeRows:
         """The log positions of the first and the last row; there must be one."""
         return self._positions[0], self._positions[-1]
 
+    def count_within(self, ranges: Sequence[tuple[int, int]]) -> int:
+        """How many rows have a log position in one of the ranges, which include both their ends."""
+        return sum(any(first <= one <= last for first, last in ranges) for one in self._positions)
+
     def known_message_ids(self) -> list[str]:
         """The message ids that count as received: those of all rows that did not fail on ingest."""
         received = {fates: FAILED_ON_INGEST not in fates for fates in set(self._fates)}

@@ -82,13 +82,24 @@ class LakeTable:
         return True
 
     def create(self) -> None:
-        """Make the table if it was not there when last looked at."""
-        from deltalake import DeltaTable, Schema
-        from deltalake.exceptions import DeltaError
+        """Make the table if it was not there when last looked at.
 
+        Raises:
+            LakeError: there are data files without a log, which only a repair may put together.
+        """
         if self._delta is not None:
             self._add_columns()
             return
+        if self.place.has_data_files():
+            # Its log is gone: a new table beside them would let a vacuum delete them.
+            raise LakeError(f"the data lake at {self.place.url} cannot be read: it has data files and no log")
+        self.create_anew()
+
+    def create_anew(self) -> None:
+        """Make the table, whatever lies in the folder."""
+        from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import DeltaError
+
         try:
             if self.place.folder:
                 self.place.folder.mkdir(parents=True, exist_ok=True)
