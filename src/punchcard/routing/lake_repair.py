@@ -56,9 +56,10 @@ def repair(url: str, *, log: EventLog, store: Store, clock: Clock, dry_run: bool
             note_lake_success(work)
             if report.lost_events or lost:
                 days = report.lost_days
+                records = lost[1] - lost[0] + 1 if lost else 0  # each with one event at least
                 note_lake_loss(
                     work,
-                    report.lost_events,
+                    report.lost_events + records,
                     begin=_midnight(days[0]) if days else None,
                     end=_midnight(days[-1]) + datetime.timedelta(days=1) if days else None,
                     now=clock.now(),
