@@ -181,6 +181,17 @@ def test_a_lake_is_damaged_and_repaired_while_a_worker_has_it_open(damaged: Inst
     assert repaired(damaged).report.is_whole
 
 
+@pytest.mark.parametrize("damage", sorted(NO_DAMAGE_LEFT))
+def test_newest_commits_that_are_gone_leave_no_gap_behind_a_running_worker(damaged: Installation, damage: str) -> None:
+    """A commit that is gone is no damage that a table could tell: only its position is another one."""
+    catch_up(damaged)
+    DAMAGES[damage](damaged.lake_folder)
+    damaged.send(award(f"m-{EVENTS + 1}"))
+    damaged.route()
+    damaged.feed.flush()
+    assert_whole(damaged, until=EVENTS + 1)
+
+
 def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) -> None:
     catch_up(damaged)
     later = to_micros(damaged.clock.now() + timedelta(days=9))

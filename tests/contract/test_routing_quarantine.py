@@ -72,6 +72,7 @@ DAMAGES = [
     pytest.param("UPDATE records SET received_at = ? WHERE position = ?", "soon", id="time of receipt is text"),
     pytest.param("UPDATE records SET received_at = ? WHERE position = ?", 2**62, id="received in 146,000 years"),
     pytest.param("UPDATE records SET received_at = ? WHERE position = ?", -(2**62), id="received long ago"),
+    pytest.param("UPDATE records SET call = CAST(? AS TEXT) WHERE position = ?", b"\xff\xfe", id="call is no Unicode"),
     pytest.param("UPDATE records SET ip = ? WHERE position = ?", None, id="no address"),
     pytest.param("UPDATE records SET write_key = ? WHERE position = ?", None, id="no write key"),
 ]

@@ -54,17 +54,19 @@ class LakeWriter:
             self._refresh()
         return self._table.last_position()
 
-    def append(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
+    def append(self, rows: LakeRows, *, first_position: int, last_position: int, after: int | None = None) -> None:
         """Add the rows of a log range in one commit.
 
         Args:
             rows: All events of the log records in the range, in log order; perhaps none.
             first_position: The first log position covered.
             last_position: The last; from now on `last_position()`.
+            after: The `last_position()` on which the rows follow without a gap; None takes any before the range.
 
         Raises:
             InvariantError: it is no range, or the rows are not of it.
             RangeKnownError: the table holds some of the range: another process leads.
+            LostRaceError: the table is not complete up to `after`: it was repaired, or its newest commits are gone.
             StorageError: nothing of it is in the table (disk full, storage away), or that cannot be told at the moment;
                 ask `last_position()`.
         """
@@ -73,13 +75,15 @@ class LakeWriter:
         if len(rows) and not first_position <= rows.positions()[0] <= rows.positions()[1] <= last_position:
             raise InvariantError(f"rows of {rows.positions()} in the log range {first_position} to {last_position}")
         with self._no_repair():
-            self._append(rows, first_position, last_position)
+            self._append(rows, first_position, last_position, after)
 
-    def _append(self, rows: LakeRows, first_position: int, last_position: int) -> None:
+    def _append(self, rows: LakeRows, first_position: int, last_position: int, after: int | None) -> None:
         # The view must be of now, not only right: on one from before the log was last shortened, a commit would take
         # the place of one that is cleaned away, and nobody would ever see it.
         self._refresh()
         self._refuse_known(first_position, last_position)
+        if after is not None and self._table.last_position() != after:
+            raise LostRaceError(f"the lake holds the log through {self._table.last_position()}, not through {after}")
         self._table.create()
         self._table.keep_log_short()
         files = self._written(rows, f"{first_position:020}-{last_position:020}-{self._clock.new_id()}")

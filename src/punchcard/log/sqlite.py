@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import zstandard
@@ -63,6 +63,7 @@ _RECEIVED_BEFORE = """
 """
 _RECEIVED_AT_MAX = 253_370_764_800_000_000  # the year 9999: a datetime can hold every instant before it
 _DAMAGED_BODY_SHOWN_BYTES = 65_536
+_NOT_UNICODE = "decode to UTF-8"
 _GZIP_SALVAGED_BYTES = 256  # what is unpacked before the damage comes out in such steps
 
 
@@ -84,7 +85,6 @@ class SqliteEventLog:
             self._writer = self._connect()
             self._writer.execute(_SCHEMA)
             self._reader = self._connect()
-            self._reader.text_factory = _decode  # text that is not Unicode must not hide the rows behind it
             self._checkpointer = self._connect()
             self._checkpointer.execute(f"PRAGMA busy_timeout = {int(_RESTART_WAIT_SECONDS * 1000)}")
         self._appended = threading.Event()
@@ -103,10 +103,20 @@ class SqliteEventLog:
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         """The next records behind position `after`, in order; at least one if there is any."""
+        with self._reading, _as_storage_error("read"):
+            try:
+                return self._read(after, records_max, bytes_max)
+            except sqlite3.OperationalError as error:
+                if _NOT_UNICODE not in str(error):
+                    raise
+                # One text that is not Unicode must not hide the rows behind it; reading so costs a call for each text.
+                self._reader.text_factory = _decode
+                return self._read(after, records_max, bytes_max)
+
+    def _read(self, after: int, records_max: int, bytes_max: int) -> list[LogRecord]:
         found: list[LogRecord] = []
         size = 0
-        with self._reading, _as_storage_error("read"):
-            cursor = self._reader.execute(_SELECT, (after, records_max))
+        with closing(self._reader.execute(_SELECT, (after, records_max))) as cursor:
             for position, received_at, write_key, call, encoding, ip, body in cursor:
                 record = LogRecord(received_at, write_key, call, encoding, body, ip, position)
                 if not _is_whole(record):
@@ -115,7 +125,6 @@ class SqliteEventLog:
                 size += _unpacked_size(record.encoding, record.body)
                 if size >= bytes_max:
                     break
-            cursor.close()
         return found
 
     def last_position(self) -> int:

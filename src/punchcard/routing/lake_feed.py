@@ -204,7 +204,8 @@ class LakeFeed:
 
     def _append(self, rows: LakeRows, first: int, last: int) -> None:
         begun = self._clock.monotonic()
-        _use_lake(lambda: self._lake.append(rows, first_position=first, last_position=last))
+        after = self._through
+        _use_lake(lambda: self._lake.append(rows, first_position=first, last_position=last, after=after))
         with self._changed:
             self._through = last
         self._telemetry.lake_appended(rows=len(rows), seconds=self._clock.monotonic() - begun)

@@ -72,8 +72,8 @@ INGEST: Final = (
     _reason("device_advertisingid_should_be_string", "`context.device.advertisingId` is no text", "correct the sender"),
     _reason(
         "unreadable_record",
-        "the record in the event log is damaged: it cannot be unpacked, holds no JSON object any more, or its columns are "
-        "not what was written. It is found by the message ids that can be made out of it, and is "
+        "the record in the event log is damaged: it cannot be unpacked, holds no JSON object any more, or its columns "
+        "are not what was written. It is found by the message ids that can be made out of it, and is "
         "[kept](../how-to/operate.md#quarantined-records)",
         "look for the cause (disk, other programs); send its events again",
     ),
