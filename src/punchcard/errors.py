@@ -12,6 +12,8 @@
     │   ├── CredentialsError     surely not performed; pause the destination, tell the operator
     │   └── OutcomeUnknownError  perhaps performed: reconcile by effect key, never blindly retry
     ├── StorageError           nothing can be made durable now (disk full, locked, away): answered 503
+    │   └── LakeError          the data lake cannot be read or written: awards go on without it
+    ├── UnreadableRecordError  one log record can never be read: it is quarantined, the others go on
     └── InvariantError         our bug: stop this worker, keep the event
 """
 
@@ -122,6 +124,18 @@ class StorageError(PunchcardError):
     """Nothing can be made durable at the moment."""
 
     code = "storage_unavailable"
+
+
+class LakeError(StorageError):
+    """The data lake cannot be read."""
+
+    code = "lake_unavailable"
+
+
+class UnreadableRecordError(PunchcardError):
+    """The log record cannot be read."""
+
+    code = "unreadable_record"
 
 
 class InvariantError(PunchcardError):

@@ -40,6 +40,8 @@ NO_REASONS = {
     "storage_unavailable",
     "invariant",
     "position_moved",
+    "lake_unavailable",
+    "routing_halted",
 }
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason"}

@@ -20,7 +20,7 @@ from punchcard.errors import ConfigurationError, InvariantError, StorageError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
 from punchcard.lake.schema import LakeRows
-from punchcard.lake.writer import LakeWriter
+from punchcard.lake.writer import LakeWriter, RangeKnownError
 
 MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
 FATES = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"SEG:website:ORDER:1"}]'
@@ -167,14 +167,20 @@ def test_the_newest_message_ids_come_first_and_without_failures(url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("first", "last"),
-    [(1, 10), (10, 10), (5, 20), (0, 3), (12, 11)],
+    ("first", "last", "error"),
+    [
+        (1, 10, RangeKnownError),
+        (10, 10, RangeKnownError),
+        (5, 20, RangeKnownError),
+        (0, 3, InvariantError),
+        (12, 11, InvariantError),
+    ],
     ids=["same", "end", "overlap", "zero", "reversed"],
 )
-def test_a_range_that_is_known_or_none_is_refused(url: str, first: int, last: int) -> None:
+def test_a_range_that_is_known_or_none_is_refused(url: str, first: int, last: int, error: type[Exception]) -> None:
     writer = LakeWriter(url)
     writer.append(rows_at(10, an_event("m-1")), first_position=1, last_position=10)
-    with pytest.raises(InvariantError):
+    with pytest.raises(error):
         writer.append(rows_at(max(first, 1), an_event("m-2")), first_position=first, last_position=last)
     assert (writer.last_position(), all_ids(url)) == (10, ["m-1"])
 
@@ -195,7 +201,7 @@ def test_a_second_writer_cannot_append_the_range_of_the_first(url: str) -> None:
     append(first, 1, "m-1")
     assert second.last_position() == 1
     append(first, 2, "m-2")
-    with pytest.raises(InvariantError):
+    with pytest.raises(RangeKnownError):
         append(second, 2, "m-2")
     assert (second.last_position(), all_ids(url)) == (2, ["m-1", "m-2"])
 
@@ -205,7 +211,7 @@ def test_of_two_writers_in_the_midst_of_the_same_range_one_commits(url: str) -> 
     first = LakeWriter(url)
     append(first, 1, "m-1")
     second = LakeWriter(url, clock=Interrupted(lambda: append(first, 2, "m-2")))
-    with pytest.raises(InvariantError):
+    with pytest.raises(RangeKnownError):
         append(second, 2, "m-2")
     assert (second.last_position(), all_ids(url)) == (2, ["m-1", "m-2"])
     assert len(data_files(url)) == 2  # what the second wrote in vain is gone
@@ -230,7 +236,7 @@ def test_writers_that_race_append_each_range_once(url: str) -> None:
             try:
                 append(writer, position, f"m-{position:02}")
                 done.append(position)
-            except InvariantError:
+            except RangeKnownError:
                 position += 1
             except StorageError:
                 continue

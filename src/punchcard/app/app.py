@@ -21,7 +21,7 @@ from punchcard.app.pages import HANDLERS
 from punchcard.app.passwords import PasswordPool, PasswordsBusyError
 from punchcard.app.rendering import Renderer
 from punchcard.app.visit import NEEDS, NOTICE_COOKIE, OPEN, SESSION_COOKIE, Page, Visit, read_notices
-from punchcard.errors import ConfigurationError, PunchcardError, StorageError
+from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.asking import OfferMemory
 from punchcard.operations.parts import Parts
 from punchcard.store.operators import Operator, count_operators, operator_of_session
@@ -208,6 +208,9 @@ class _Visitors:
 
     def punchcard_error(self, request: Request[Any, Any, Any], error: PunchcardError) -> Page:
         """An error of ours that no page has shown beside its field."""
+        if isinstance(error, LakeError):
+            text = f"{error.message}. Awards go on without it; `punchcard lake repair` repairs it."
+            return self._error(request, 503, "The data lake cannot be read", text)
         if isinstance(error, StorageError):
             structlog.get_logger("punchcard.app").error("storage_failed", error=error.message)
             return self._error(

@@ -1,8 +1,9 @@
-"""What `punchcard lake` does: questions in SQL, and tidying."""
+"""What `punchcard lake` does: questions in SQL, tidying, and repair."""
 
 import csv
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from enum import Enum
 from typing import Any
 
@@ -12,12 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from punchcard.cli.story_text import printable
+from punchcard.clock import SystemClock
 from punchcard.lake.query import ask
 from punchcard.lake.writer import LakeWriter
+from punchcard.routing.lake_repair import LakeRepair, repair
+from punchcard.runtime.assemble import open_log, open_store
 from punchcard.runtime.settings import Settings
 
 _PLAIN_WIDTH = 240
 _CELL_CHARACTERS_MAX = 200
+_FILES_SHOWN_MAX = 20
 
 
 class Format(Enum):
@@ -64,6 +69,56 @@ def compact_lake(settings: Settings) -> None:
         print(f"{fewer:,} files fewer", file=sys.stderr)
     deleted = lake.vacuum()
     print(f"{fewer:,} files fewer by merging, {deleted:,} old ones deleted")
+
+
+def repair_lake(settings: Settings, *, dry_run: bool) -> None:
+    """Repair the lake, and say what was found and done.
+
+    Raises:
+        ConfigurationError: the lake is not in a folder.
+        StorageError: lake, log or store cannot be used.
+    """
+    with closing(open_store(settings)) as store, open_log(settings) as log:
+        done = repair(settings.lake_location(), log=log, store=store, clock=SystemClock(), dry_run=dry_run)
+    for line in repair_lines(done, dry_run=dry_run):
+        print(line)
+
+
+def repair_lines(done: LakeRepair, *, dry_run: bool) -> list[str]:
+    """The outcome of a repair in sentences."""
+    report = done.report
+    lines: list[str] = []
+    if report.is_log_damaged:
+        named = ", ".join(report.damaged_log_files) or "files are missing"
+        state = (
+            "no state of the table is left" if report.version < 0 else f"the newest good version is {report.version}"
+        )
+        lines.append(f"Damage in the Delta log: {named}; {state}.")
+    for file in report.damaged_files[:_FILES_SHOWN_MAX]:
+        lines.append(f"Missing or damaged data file: {file.path} ({file.rows:,} events).")
+    if len(report.damaged_files) > _FILES_SHOWN_MAX:
+        lines.append(f"Missing or damaged data files: {len(report.damaged_files):,} in all.")
+    would = "would be " if dry_run else ""
+    if report.recovered_files:
+        count = sum(file.rows for file in report.recovered_files)
+        lines.append(
+            f"{count:,} events {would}recovered from {len(report.recovered_files):,} data files of the folder."
+        )
+    if report.restored_events:
+        lines.append(f"{report.restored_events:,} events {would}restored from the event log.")
+    if report.is_whole:
+        lines.append("The data lake is whole: there is nothing to repair.")
+    if report.lost_events:
+        days = f"{report.lost_days[0]} to {report.lost_days[-1]}"
+        lines.append(f"Lost: {report.lost_events:,} events that were received from {days} (UTC); their awards are not.")
+    if done.lost_positions is not None:
+        first, last = done.lost_positions
+        lines.append(f"Lost: the events of the log records {first:,} to {last:,}; their awards are not.")
+    if not (report.is_whole or report.lost_events or done.lost_positions):
+        lines.append("Nothing is lost.")
+    if done.waiting_from is not None:
+        lines.append(f"The worker appends what comes behind by itself, from log record {done.waiting_from:,} on.")
+    return lines
 
 
 def _print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -42,3 +42,23 @@ def compact(data: Data = None) -> None:
     from punchcard.cli.lake import compact_lake
 
     compact_lake(settings)
+
+
+@lake.command(
+    short_help="Repair a damaged lake.",
+    epilog=example("punchcard lake repair --dry-run", "punchcard lake repair"),
+)
+def repair(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to do.")] = False,
+    data: Data = None,
+) -> None:
+    """Repair a lake with missing or damaged Parquet files or Delta commits, whether or not `punchcard up` is running.
+
+    The table goes back to its newest good state; files that it lacks are taken out of it; their events are restored
+    from other files of the folder and from the event log, which keeps its records for `log_retention_hours`. What is
+    restored from nowhere is lost, and counted. Damaged files of the Delta log are moved aside, not deleted.
+    """
+    settings = standing_settings(data=data)
+    from punchcard.cli.lake import repair_lake
+
+    repair_lake(settings, dry_run=dry_run)

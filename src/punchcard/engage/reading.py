@@ -9,6 +9,7 @@ import msgspec
 
 from punchcard.clock import to_micros
 from punchcard.engage.facts import FactRows, seq_of
+from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import EventType
 from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
@@ -113,10 +114,13 @@ def read_events(events: Sequence[LakeEvent], reader: IdReader) -> Reading:
     reading = Reading()
     for event in events:
         reading.through = event.log_position
-        if counts(event):
-            _read(event, reader, reading)
-        elif event.source is not None and event.source.startswith(OWN_SOURCES):
-            _read_own(event, reading)
+        try:
+            if counts(event):
+                _read(event, reader, reading)
+            elif event.source is not None and event.source.startswith(OWN_SOURCES):
+                _read_own(event, reading)
+        except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others are read
+            EngageTelemetry().event_not_read(message_id=event.message_id, error=error)
     return reading
 
 

@@ -59,6 +59,10 @@ class EngageTelemetry:
         """The facts were made again from lake and store."""
         self.log.info("facts_restored", people=people, events=events, seconds=round(seconds, 1))
 
+    def event_not_read(self, *, message_id: str, error: Exception) -> None:
+        """One event counts for nobody, because Punchcard fails on it."""
+        self.log.error("event_not_read", message_id=message_id, exc_info=error)
+
     def calls_sent(self, destination: str, count: int) -> None:
         """Calls about changed values are in the event log."""
         _calls.labels(destination).inc(count)

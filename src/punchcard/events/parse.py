@@ -129,7 +129,7 @@ def read_request(
     batch = _open_batch(body)
     if not batch.batch:
         detail = "the request holds no events: `batch` must be a list with at least one"
-        return [IngestFailure("empty_batch", detail, _derived_id(received_at, position, 0), bytes(body))]
+        return [IngestFailure("empty_batch", detail, derived_id(received_at, position, 0), bytes(body))]
     reading = _Reading(batch, None, received_at, position, ip)
     if call in FORWARDED:
         events = [event for raw in batch.batch if (event := plain_event(bytes(raw))) is not None]
@@ -196,7 +196,7 @@ class _Reading:
         fault = _fault(wire, type_, context or _NO_CONTEXT)
         if fault is not None or type_ is None:
             return self.failure(fault or _type_fault(wire), text, index)
-        message_id = wire.message_id or _derived_id(self._received_at, self._position, index)
+        message_id = wire.message_id or derived_id(self._received_at, self._position, index)
         timestamp = corrected(
             _time(wire.original_timestamp) or _time(wire.timestamp),
             sent_at=_time(wire.sent_at) or self._sent_at,
@@ -211,7 +211,7 @@ class _Reading:
         except (*UNREADABLE, KeyError):
             found = ""
         if not 0 < len(found) <= MESSAGE_ID_LENGTH_MAX:
-            found = _derived_id(self._received_at, self._position, index)
+            found = derived_id(self._received_at, self._position, index)
         return IngestFailure(fault.reason, fault.detail, found, text)
 
     def _size_fault(self, size: int) -> Fault:
@@ -268,7 +268,8 @@ def _time(raw: msgspec.Raw) -> datetime | None:
         return None
 
 
-def _derived_id(received_at: datetime, position: int, index: int) -> str:
+def derived_id(received_at: datetime, position: int, index: int) -> str:
+    """The message id of an event that has none: of its place in the log."""
     # With the time of receipt, for a log that is begun anew gives the same positions again, and the partner remembers.
     return f"derived-{to_micros(received_at)}-{position}-{index}"
 

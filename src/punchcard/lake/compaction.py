@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from punchcard.errors import InvariantError, StorageError
+from punchcard.errors import InvariantError, LakeError
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.place import Place
 from punchcard.lake.schema import ROW_GROUP_PAYLOAD_BYTES, ROW_GROUP_ROWS, conformed
@@ -66,7 +66,7 @@ def merge(files: Sequence[DataFile], place: Place, *, name: str) -> DataFile:
             for group in _regrouped(files, place):
                 writer.write(group)
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"files of the lake at {place.url} cannot be merged: {error}") from error
+        raise LakeError(f"files of the lake at {place.url} cannot be merged: {error}") from error
     merged = writer.finished()
     rows = sum(one.rows for one in files)
     if merged.rows != rows:

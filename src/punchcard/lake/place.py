@@ -1,6 +1,9 @@
 """Where the lake's table is: a folder of this machine, made durable by us, or an object store's URL, left to itself."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -10,7 +13,9 @@ from punchcard.errors import ConfigurationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LOG = "_delta_log"
+LOG = "_delta_log"
+_LOCK = ".lock"
+_REPAIR_MARK = ".repaired"
 
 
 class Place:
@@ -32,9 +37,58 @@ class Place:
                 raise ConfigurationError(f"the lake's folder must have no % in its path: {self.folder}")
         self.url = str(self.folder) if self.folder else url.rstrip("/")
 
+    @contextmanager
+    def writing(self, *, alone: bool = False) -> Iterator[None]:
+        """Keep a repair of another process of this machine out; `alone` keeps everybody out who writes.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if self.folder is None:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+
+    def repair_mark(self) -> str:
+        """Another text after each repair: what was seen of the table before is not to be built upon."""
+        if self.folder is None:
+            return ""
+        try:
+            return (self.folder / _REPAIR_MARK).read_text()
+        except (OSError, ValueError):
+            return ""
+
+    def set_repair_mark(self, mark: str) -> None:
+        """Let every process look at the table anew."""
+        if self.folder is not None:
+            (self.folder / _REPAIR_MARK).write_text(mark)
+
+    def has_version(self, version: int) -> bool:
+        """False if the commit of a version surely is not there any more."""
+        if self.folder is None:
+            return True
+        log = self.folder / LOG
+        return (log / f"{version:020}.json").exists() or (log / f"{version:020}.checkpoint.parquet").exists()
+
+    def size_of(self, path: str) -> int | None:
+        """Bytes of a file given relative to the root; None if it is not there, or if that costs a request."""
+        if self.folder is None:
+            return None
+        try:
+            return (self.folder / path).stat().st_size
+        except OSError:
+            return None
+
     def has_table(self) -> bool:
         """False if there surely is no table; costs next to nothing where it can tell."""
-        return self.folder is None or (self.folder / _LOG).is_dir()
+        return self.folder is None or (self.folder / LOG).is_dir()
+
+    def has_data_files(self) -> bool:
+        """Whether there surely are data files."""
+        return self.folder is not None and any(self.folder.glob("day=*/*.parquet"))
 
     def full(self, path: str) -> str:
         """The path or URL of a file given relative to the root."""
@@ -79,7 +133,7 @@ class Place:
 
     def settle_commit(self, version: int) -> None:
         """Return once the commit survives a loss of power."""
-        self.settle(f"{_LOG}/{version:020}.json")
+        self.settle(f"{LOG}/{version:020}.json")
 
 
 def _sync(path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import ConfigurationError, LakeError
 from punchcard.lake.place import Place
 from punchcard.lake.schema import COLUMNS, PARTITION, table_schema
 from punchcard.lake.table import LakeTable
@@ -33,7 +33,7 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
     place = Place(url)
     table = LakeTable(place)
     if not table.refresh():
-        raise StorageError(f"there is no lake at {place.url} yet: it begins with the first event")
+        raise LakeError(f"there is no lake at {place.url} yet: it begins with the first event")
     paths = [place.full(file.path) for file in table.files()]
     with closing(duckdb.connect(config=_DUCKDB)) as connection:
         try:
@@ -43,13 +43,13 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
-            raise StorageError(f"the lake at {place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {place.url} cannot be read: {error}") from error
         try:
             found = connection.execute(_select_statement(connection, sql))
             names = [column[0] for column in found.description or ()]
             return names, list(_rows(found, limit))
         except duckdb.IOException as error:
-            raise StorageError(f"the lake at {place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {place.url} cannot be read: {error}") from error
         except duckdb.Error as error:
             raise ConfigurationError(str(error).strip(), code="invalid_query") from error
 

@@ -18,14 +18,14 @@ file beside the table that leads from ids to places, would have to beat 48 ms to
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from punchcard.clock import from_micros, to_micros
-from punchcard.errors import StorageError
+from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.listing import EventQuestion, may_hold, where_of
@@ -150,8 +150,13 @@ class LakeReader:
             rows = self._query(_FIND, self._files(), message_id)
         return [_event(row) for row in rows]
 
-    def recent_message_ids(self, limit: int) -> Iterator[list[str]]:
+    def recent_message_ids(
+        self, limit: int, *, on_damage: Callable[[LakeError], None] | None = None
+    ) -> Iterator[list[str]]:
         """The newest `limit` message ids of events that did not fail on ingest, roughly newest first.
+
+        Args:
+            on_damage: Called for each file that cannot be read, which is passed over; None raises instead.
 
         Raises:
             StorageError: the lake cannot be read.
@@ -160,7 +165,13 @@ class LakeReader:
         for file in self._files():  # newest first
             if wanted <= 0:
                 return
-            ids = [row[0] for row in self._query(_KNOWN_IDS, [file], wanted)]
+            try:
+                ids = [row[0] for row in self._query(_KNOWN_IDS, [file], wanted)]
+            except LakeError as error:
+                if on_damage is None:
+                    raise
+                on_damage(error)
+                continue
             wanted -= len(ids)
             for begin in range(0, len(ids), _IDS_PER_LIST):
                 yield ids[begin : begin + _IDS_PER_LIST]
@@ -322,7 +333,7 @@ class LakeReader:
                     # None of these files has the column: all are of before emails were kept.
                     return cursor.execute(_without_email(sql), values).fetchall()
         except duckdb.Error as error:
-            raise StorageError(f"the lake at {self._place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {self._place.url} cannot be read: {error}") from error
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
         import duckdb
@@ -352,5 +363,12 @@ def _event(row: tuple[Any, ...]) -> LakeEvent:
         log_position=row[9],
         event_index=row[10],
         payload=row[11],
-        fates=msgspec.json.decode(fates, type=tuple[LakeFate, ...]),
+        fates=_fates(fates),
     )
+
+
+def _fates(text: str) -> tuple[LakeFate, ...]:
+    try:
+        return msgspec.json.decode(text, type=tuple[LakeFate, ...])
+    except msgspec.DecodeError as error:
+        raise LakeError(f"the data lake cannot be read: an event's results are damaged: {error}") from error

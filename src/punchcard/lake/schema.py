@@ -3,16 +3,20 @@
 import datetime
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
 
 from punchcard.clock import EPOCH
 from punchcard.events.commerce import NOTHING, commerce_of
 from punchcard.events.model import Event
 from punchcard.events.people import email_of
+from punchcard.lake import arrays
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = structlog.get_logger("punchcard.lake")
 
 PARTITION = "day"  # UTC day of receipt; stands in the table's log and the file's path, not in the file
 EVENT_DAY = "event_day"
@@ -131,8 +135,8 @@ class LakeRows:
             self._events.append(wire.event)
             self._user_ids.append(wire.user_id)
             self._anonymous_ids.append(wire.anonymous_id)
-            self._emails.append(email_of(item))
-            commerce = commerce_of(item)
+            email, commerce = readings_of(item)
+            self._emails.append(email)
             self._timestamps.append(item.timestamp)
         else:
             self._types.append("")
@@ -182,8 +186,9 @@ class LakeRows:
         self._events.extend([wire.event for wire in wires])
         self._user_ids.extend([wire.user_id for wire in wires])
         self._anonymous_ids.extend([wire.anonymous_id for wire in wires])
-        self._emails.extend(map(email_of, events))
-        for column, values in zip(self._commerce, zip(*map(commerce_of, events), strict=True), strict=False):
+        readings = list(map(readings_of, events))
+        self._emails.extend([email for email, _ in readings])
+        for column, values in zip(self._commerce, zip(*[row for _, row in readings], strict=True), strict=False):
             column.extend(values)
         self._sources.extend([source] * count)
         self._received_at.extend([received_at] * count)
@@ -201,6 +206,10 @@ class LakeRows:
     def positions(self) -> tuple[int, int]:
         """The log positions of the first and the last row; there must be one."""
         return self._positions[0], self._positions[-1]
+
+    def count_within(self, ranges: Sequence[tuple[int, int]]) -> int:
+        """How many rows have a log position in one of the ranges, which include both their ends."""
+        return sum(any(first <= one <= last for first, last in ranges) for one in self._positions)
 
     def known_message_ids(self) -> list[str]:
         """The message ids that count as received: those of all rows that did not fail on ingest."""
@@ -237,10 +246,13 @@ class LakeRows:
         import pyarrow.compute as pc
 
         filled = [name for name in COLUMNS if name != EVENT_DAY]
-        arrays = {name: _ARRAY_OF[name](values) for name, values in zip(filled, self._columns(), strict=True)}
-        happened = pc.coalesce(arrays["timestamp"], arrays["received_at"])
-        arrays[EVENT_DAY] = happened.cast(pa.date32())
-        return pa.record_batch([arrays[name] for name in COLUMNS], schema=file_schema())
+        columns = {
+            name: arrays.build(_ARRAY_OF[name], values, column=name)
+            for name, values in zip(filled, self._columns(), strict=True)
+        }
+        happened = pc.coalesce(columns["timestamp"], columns["received_at"])
+        columns[EVENT_DAY] = happened.cast(pa.date32())
+        return pa.record_batch([columns[name] for name in COLUMNS], schema=file_schema())
 
     def _columns(self) -> tuple[list[Any], ...]:
         """The lists in the order of `COLUMNS`, but for the one that follows from others."""
@@ -272,6 +284,15 @@ class LakeRows:
         for column, values in zip(picked._columns(), self._columns(), strict=True):
             column.extend(itertools.compress(values, wanted))
         return picked
+
+
+def readings_of(event: Event) -> tuple[str | None, Sequence[Any]]:
+    """The email and the e-commerce members; nothing where reading them fails: the row itself must not be lost."""
+    try:
+        return email_of(event), commerce_of(event)
+    except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, its row and the others are kept
+        _log.warning("lake_columns_left_empty", message_id=event.message_id, error=repr(error))
+        return None, NOTHING
 
 
 def file_schema() -> "pa.Schema":
@@ -318,82 +339,14 @@ def _date(day: int) -> datetime.date:
     return (EPOCH + datetime.timedelta(days=day)).date()
 
 
-def _text(values: Sequence[str | bytes | None]) -> "pa.Array":
-    import pyarrow as pa
-
-    try:
-        return pa.array(values, type=pa.string())
-    except (pa.ArrowInvalid, UnicodeEncodeError):
-        # Text that is not Unicode must not keep its neighbours out of the lake.
-        return pa.array([_mended(value) for value in values], type=pa.string())
-
-
-def _mended(value: str | bytes | None) -> str | None:
-    if value is None:
-        return None
-    return (value.encode(errors="replace") if isinstance(value, str) else value).decode(errors="replace")
-
-
-def _dictionary(values: Sequence[str | None]) -> "pa.Array":
-    import pyarrow as pa
-
-    # Python has the hash of a text at hand that occurs again; Arrow would read it each time.
-    numbers: dict[str, int] = {}
-    indices = [None if value is None else numbers.setdefault(value, len(numbers)) for value in values]
-    return pa.DictionaryArray.from_arrays(pa.array(indices, type=pa.int32()), _text(list(numbers)))
-
-
-def _instants(values: Sequence[datetime.datetime | None]) -> "pa.Array":
-    import pyarrow as pa
-
-    # Arrow takes differences four times as fast as aware datetimes.
-    since = pa.array([None if value is None else value - EPOCH for value in values], type=pa.duration("us"))
-    return since.view(pa.timestamp("us", tz="UTC"))
-
-
-def _micros(values: Sequence[int]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.int64()).view(pa.timestamp("us", tz="UTC"))
-
-
-def _amounts(values: Sequence[Decimal | None]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.decimal128(38, 9))
-
-
-def _lists(values: Sequence[list[str] | None]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.list_(pa.string()))
-
-
-def _int64(values: Sequence[int]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.int64())
-
-
-def _int32(values: Sequence[int]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.int32())
-
-
-def _types(values: Sequence[str]) -> "pa.Array":
-    # An enum's hash is slow, so Arrow finds the few values.
-    return _text(values).dictionary_encode()
-
-
 _ARRAY_OF: dict[str, Callable[[Sequence[Any]], "pa.Array"]] = {
-    **dict.fromkeys(COLUMNS, _text),
-    **dict.fromkeys(REPETITIVE, _dictionary),
-    "type": _types,
-    "received_at": _micros,
-    "timestamp": _instants,
-    "log_position": _int64,
-    "event_index": _int32,
-    **dict.fromkeys(AMOUNTS, _amounts),
-    "product_ids": _lists,
+    **dict.fromkeys(COLUMNS, arrays.text),
+    **dict.fromkeys(REPETITIVE, arrays.dictionary),
+    "type": arrays.types,
+    "received_at": arrays.micros,
+    "timestamp": arrays.instants,
+    "log_position": arrays.int64,
+    "event_index": arrays.int32,
+    **dict.fromkeys(AMOUNTS, arrays.amounts),
+    "product_ids": arrays.lists,
 }

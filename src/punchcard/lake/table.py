@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from punchcard.clock import Clock, to_micros
-from punchcard.errors import StorageError
+from punchcard.errors import LakeError, StorageError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.place import Place
 from punchcard.lake.schema import BOUNDED, PARTITION, table_schema
@@ -45,11 +45,17 @@ class LakeTable:
         self._delta: DeltaTable | None = None
         self._opened = 0
         self._position = 0
+        self._mark = place.repair_mark()
         self._checkpoint_due = _COMMITS_PER_CHECKPOINT  # a version; a process that starts makes one as a rule
 
     def refresh(self) -> bool:
         """See what has been committed; False if there is no table."""
+        if (mark := self.place.repair_mark()) != self._mark:
+            self._delta, self._mark = None, mark
+        if self._delta is not None and not self.place.has_version(self._delta.version()):
+            self._delta = None  # the newest commit is gone: what is left of the table, only a look at all of it says
         if self._delta is None and not self.place.has_table():
+            self._position = 0
             return False
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -67,22 +73,33 @@ class LakeTable:
             self._delta = DeltaTable(self.place.url)
             self._see()
         except TableNotFoundError:
-            self._delta = None
+            self._delta, self._position = None, 0
             return False
         except (OSError, DeltaError) as error:
             self._delta = None
-            raise StorageError(f"the lake at {self.place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {self.place.url} cannot be read: {error}") from error
         self._opened = self._delta.version()
         return True
 
     def create(self) -> None:
-        """Make the table if it was not there when last looked at."""
-        from deltalake import DeltaTable, Schema
-        from deltalake.exceptions import DeltaError
+        """Make the table if it was not there when last looked at.
 
+        Raises:
+            LakeError: there are data files without a log, which only a repair may put together.
+        """
         if self._delta is not None:
             self._add_columns()
             return
+        if self.place.has_data_files():
+            # Its log is gone: a new table beside them would let a vacuum delete them.
+            raise LakeError(f"the data lake at {self.place.url} cannot be read: it has data files and no log")
+        self.create_anew()
+
+    def create_anew(self) -> None:
+        """Make the table, whatever lies in the folder."""
+        from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import DeltaError
+
         try:
             if self.place.folder:
                 self.place.folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +113,7 @@ class LakeTable:
             self.place.settle_commit(0)
         except (OSError, DeltaError) as error:
             if not self.refresh():  # or another process was faster
-                raise StorageError(f"the lake at {self.place.url} cannot be created: {error}") from error
+                raise LakeError(f"the data lake at {self.place.url} cannot be created: {error}") from error
             return
         self.refresh()
 
@@ -114,7 +131,7 @@ class LakeTable:
             delta.alter.add_columns(missing)
             self.place.settle_commit(delta.version())
         except (OSError, DeltaError) as error:
-            raise StorageError(f"the lake at {self.place.url} cannot be given new columns: {error}") from error
+            raise LakeError(f"the data lake at {self.place.url} cannot be given new columns: {error}") from error
         finally:
             self.refresh()
 
@@ -131,13 +148,19 @@ class LakeTable:
         if self._delta is None:
             return []
         import pyarrow as pa
+        from deltalake.exceptions import DeltaError
 
-        actions = pa.table(self._delta.get_add_actions(flatten=True)).select(
-            ["path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.log_position", "max.log_position"]
-        )
+        names = ["path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.log_position", "max.log_position"]
+        try:
+            actions = pa.table(self._delta.get_add_actions(flatten=True)).select(names)
+        except (DeltaError, pa.ArrowException, KeyError) as error:
+            raise LakeError(f"the data lake at {self.place.url} cannot be read: {error}") from error
+        columns = actions.to_pydict()
+        if any(value is None for values in columns.values() for value in values):
+            raise LakeError(f"the data lake at {self.place.url} cannot be read: a commit is incomplete")
         files = [
             DataFile(path=path, day=_day(day), bytes=size, rows=rows, first_position=first, last_position=last)
-            for path, day, size, rows, first, last in zip(*actions.to_pydict().values(), strict=True)
+            for path, day, size, rows, first, last in zip(*columns.values(), strict=True)
         ]
         return sorted(files, key=lambda one: (one.last_position, one.first_position), reverse=True)
 
@@ -192,14 +215,14 @@ class LakeTable:
             self.place.settle_commit(version)
         except CommitFailedError as error:
             self.refresh()
-            if self._version() < version:
-                raise StorageError(f"the lake at {self.place.url} cannot be written: {error}") from error
-            raise LostRaceError(f"the lake has moved on to version {self._version()}: {error}") from error
+            if self.version() < version:
+                raise LakeError(f"the data lake at {self.place.url} cannot be written: {error}") from error
+            raise LostRaceError(f"the lake has moved on to version {self.version()}: {error}") from error
         except (OSError, DeltaError) as error:
-            raise StorageError(f"the lake at {self.place.url} cannot be written: {error}") from error
+            raise LakeError(f"the data lake at {self.place.url} cannot be written: {error}") from error
         self.refresh()
         if through_position is not None and self._position < through_position:
-            raise StorageError(f"the lake holds the log through {self._position} after a commit of {through_position}")
+            raise LakeError(f"the lake holds the log through {self._position} after a commit of {through_position}")
 
     def keep_log_short(self) -> None:
         """Write a checkpoint when it is time, and forget commits that are older than some hours.
@@ -215,7 +238,7 @@ class LakeTable:
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
         except (OSError, DeltaError) as error:
-            raise StorageError(f"the lake's log at {self.place.url} cannot be shortened: {error}") from error
+            raise LakeError(f"the data lake's log at {self.place.url} cannot be shortened: {error}") from error
         self._checkpoint_due = self._delta.version() + _COMMITS_PER_CHECKPOINT
 
     def vacuum(self) -> int:
@@ -228,16 +251,17 @@ class LakeTable:
             deleted = self._delta.vacuum(dry_run=False, full=True)
             self._delta.update_incremental()
         except (OSError, DeltaError) as error:
-            raise StorageError(f"the lake at {self.place.url} cannot be tidied: {error}") from error
+            raise LakeError(f"the data lake at {self.place.url} cannot be tidied: {error}") from error
         return len(deleted)
+
+    def version(self) -> int:
+        """The version as last seen, -1 if there is no table."""
+        return -1 if self._delta is None else self._delta.version()
 
     def _see(self) -> None:
         # Read at once: deltalake looks it up in the log's files, which may be gone when it is asked for.
         if self._delta is not None:
             self._position = self._delta.transaction_version(_APPLICATION) or 0
-
-    def _version(self) -> int:
-        return -1 if self._delta is None else self._delta.version()
 
 
 def _day(value: datetime.date | str) -> datetime.date:

@@ -28,9 +28,15 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogRecord(NewRecord):
-    """A record with its place in the log. Positions rise; there may be gaps."""
+    """A record with its place in the log. Positions rise; there may be gaps.
+
+    Attributes:
+        damage: What is wrong with the stored row, "" if nothing is. Columns that cannot be read then hold "", and
+            `body` holds the first bytes of what is there.
+    """
 
     position: int
+    damage: str = ""
 
 
 class EventLog(Protocol):
@@ -45,6 +51,8 @@ class EventLog(Protocol):
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         """The next records behind position `after`, in order; at least one if there is any.
+
+        A row that is damaged comes in its place like any other, with its `damage`.
 
         Args:
             after: The position before the first one wanted.

@@ -8,12 +8,12 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import zstandard
 
-from punchcard.errors import StorageError
+from punchcard.errors import StorageError, UnreadableRecordError
 from punchcard.log.port import LogRecord, NewRecord
 from punchcard.wal import write_ahead
 
@@ -50,10 +50,21 @@ _INSERT = {
     + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
     for rows in _ROWS
 }
-_SELECT = (
-    "SELECT position, received_at, write_key, call, encoding, body, ip FROM records WHERE position > ? "
-    "ORDER BY position LIMIT ?"
-)
+# The body of an absurd size stays in the file: one row must not take all memory.
+_SELECT = f"""
+    SELECT position, received_at, write_key, call, encoding, ip,
+           CASE WHEN typeof(body) IN ('blob', 'text') AND length(body) <= {_UNCOMPRESSED_BYTES_MAX} THEN body END
+    FROM records WHERE position > ? ORDER BY position LIMIT ?
+"""
+_RECEIVED_BEFORE = """
+    SELECT received_at FROM records
+    WHERE position < ? AND typeof(received_at) = 'integer' AND received_at BETWEEN 0 AND ?
+    ORDER BY position DESC LIMIT 1
+"""
+_RECEIVED_AT_MAX = 253_370_764_800_000_000  # the year 9999: a datetime can hold every instant before it
+_DAMAGED_BODY_SHOWN_BYTES = 65_536
+_NOT_UNICODE = "decode to UTF-8"
+_GZIP_SALVAGED_BYTES = 256  # what is unpacked before the damage comes out in such steps
 
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
@@ -94,16 +105,28 @@ class SqliteEventLog:
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         """The next records behind position `after`, in order; at least one if there is any."""
+        with self._reading, _as_storage_error("read"):
+            try:
+                return self._read(after, records_max, bytes_max)
+            except sqlite3.OperationalError as error:
+                if _NOT_UNICODE not in str(error):
+                    raise
+                # One text that is not Unicode must not hide the rows behind it; reading so costs a call for each text.
+                self._reader.text_factory = _decode
+                return self._read(after, records_max, bytes_max)
+
+    def _read(self, after: int, records_max: int, bytes_max: int) -> list[LogRecord]:
         found: list[LogRecord] = []
         size = 0
-        with self._reading, _as_storage_error("read"):
-            cursor = self._reader.execute(_SELECT, (after, records_max))
-            for position, received_at, write_key, call, encoding, body, ip in cursor:
-                found.append(LogRecord(received_at, write_key, call, encoding, body, ip, position))
-                size += _unpacked_size(encoding, body)
+        with closing(self._reader.execute(_SELECT, (after, records_max))) as cursor:
+            for position, received_at, write_key, call, encoding, ip, body in cursor:
+                record = LogRecord(received_at, write_key, call, encoding, body, ip, position)
+                if not _is_whole(record):
+                    record = self._damaged(record)
+                found.append(record)
+                size += _unpacked_size(record.encoding, record.body)
                 if size >= bytes_max:
                     break
-            cursor.close()
         return found
 
     def last_position(self) -> int:
@@ -161,6 +184,29 @@ class SqliteEventLog:
                 begin = end
         return last
 
+    def _damaged(self, row: LogRecord) -> LogRecord:
+        """The record of a damaged row, with a time of receipt that its place in the log allows."""
+        received_at = row.received_at
+        if not _is_instant(received_at):
+            before = self._reader.execute(_RECEIVED_BEFORE, (row.position, _RECEIVED_AT_MAX)).fetchone()
+            received_at = 0 if before is None else before[0]
+        return LogRecord(
+            received_at,
+            write_key=_text_or_nothing(row.write_key),
+            call=_text_or_nothing(row.call),
+            encoding=_text_or_nothing(row.encoding),
+            body=row.body if isinstance(row.body, bytes) else self._first_bytes(row.position),
+            ip=_text_or_nothing(row.ip),
+            position=row.position,
+            damage=_damage_of(row),
+        )
+
+    def _first_bytes(self, position: int) -> bytes:
+        """The beginning of a body that is too large, or of another type; empty if it holds no bytes."""
+        with suppress(sqlite3.OperationalError), self._reader.blobopen("records", "body", position, readonly=True) as b:
+            return b.read(_DAMAGED_BODY_SHOWN_BYTES)
+        return b""
+
     def _last(self, connection: sqlite3.Connection) -> int:
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
         return 0 if row is None else int(row[0])
@@ -208,10 +254,48 @@ class SqliteEventLog:
             self._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def _decode(text: bytes) -> str:
+    return text.decode(errors="replace")
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < _RECEIVED_AT_MAX
+
+
+def _text_or_nothing(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_whole(row: LogRecord) -> bool:
+    """Whether the row's columns have the types that they were written with: SQLite itself does not see to that."""
+    return (
+        isinstance(row.body, bytes)
+        and isinstance(row.write_key, str)
+        and isinstance(row.call, str)
+        and isinstance(row.encoding, str)
+        and isinstance(row.ip, str)
+        and _is_instant(row.received_at)
+    )
+
+
+def _damage_of(row: LogRecord) -> str:
+    """What is wrong with the columns of a row."""
+    if not _is_instant(row.received_at):
+        return f"its time of receipt is not an instant: {str(row.received_at)[:40]}"
+    for name, value in (("write key", row.write_key), ("call", row.call), ("encoding", row.encoding), ("IP", row.ip)):
+        if not isinstance(value, str):
+            return f"its {name} is not text"
+    kind: object = row.body
+    if isinstance(kind, str):
+        return "its body is text, not bytes"
+    return f"its body is missing or larger than {_UNCOMPRESSED_BYTES_MAX:,} bytes"
+
+
 def _unpacked_size(encoding: str, body: bytes) -> int:
-    """How large a body was as its sender wrote it, as the compressed form itself says."""
+    """How large a body was as its sender wrote it, as the compressed form itself says; of a damaged one, as it is."""
     if encoding == "zstd":
-        return zstandard.frame_content_size(body)
+        with suppress(zstandard.ZstdError):
+            return max(len(body), zstandard.frame_content_size(body))
     if encoding == "gzip" and len(body) >= _GZIP_SIZE_BYTES:
         return int.from_bytes(body[-_GZIP_SIZE_BYTES:], "little")
     return len(body)
@@ -221,16 +305,44 @@ def uncompressed(record: NewRecord) -> bytes:
     """The record's body as its sender wrote it.
 
     Raises:
-        StorageError: it cannot be unpacked, or is larger than any body that is ever taken in.
+        UnreadableRecordError: its row is damaged, it cannot be unpacked, or it is larger than any body that is ever
+            taken in.
     """
+    if isinstance(record, LogRecord) and record.damage:
+        raise UnreadableRecordError(f"The log record is damaged: {record.damage}.")
     try:
+        if record.encoding == "identity":
+            return record.body
         if record.encoding == "zstd":
+            # Without a look at the size that a frame states, a damaged one may ask for all memory.
+            if zstandard.frame_content_size(record.body) > _UNCOMPRESSED_BYTES_MAX:
+                raise ValueError(f"the body unpacks to more than {_UNCOMPRESSED_BYTES_MAX:,} bytes")
             return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=_UNCOMPRESSED_BYTES_MAX)
         if record.encoding == "gzip":
             return gunzip(record.body, bytes_max=_UNCOMPRESSED_BYTES_MAX)
-    except (zstandard.ZstdError, zlib.error, ValueError) as error:
-        raise StorageError(f"a log record cannot be unpacked: {error}", code="log_record_unreadable") from error
-    return record.body
+    except (zstandard.ZstdError, zlib.error, ValueError, MemoryError) as error:
+        raise UnreadableRecordError(f"The log record cannot be unpacked: {error}.") from error
+    raise UnreadableRecordError(f'The log record has the unknown encoding "{record.encoding[:40]}".')
+
+
+def salvaged(record: NewRecord) -> bytes:
+    """As much of a damaged body as can be unpacked from its beginning on."""
+    body = record.body
+    unpacked = bytearray()
+    with suppress(zstandard.ZstdError, zlib.error, ValueError, MemoryError):
+        if record.encoding == "zstd":
+            with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+                while len(unpacked) < _UNCOMPRESSED_BYTES_MAX and (part := reader.read(_DAMAGED_BODY_SHOWN_BYTES)):
+                    unpacked += part
+        elif record.encoding == "gzip":
+            unpacker = zlib.decompressobj(wbits=31)
+            for begin in range(0, len(body), _GZIP_SALVAGED_BYTES):
+                unpacked += unpacker.decompress(body[begin : begin + _GZIP_SALVAGED_BYTES], _UNCOMPRESSED_BYTES_MAX)
+                if len(unpacked) >= _UNCOMPRESSED_BYTES_MAX:
+                    break
+        else:
+            return body
+    return bytes(unpacked)
 
 
 def gunzip(body: bytes, *, bytes_max: int) -> bytes:

@@ -10,8 +10,10 @@ from sqlalchemy import Connection, func, select
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
 from punchcard.store.engage import Status, states
 from punchcard.store.fates import FateKind
+from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import pause_of
+from punchcard.store.quarantine import count_quarantined
 from punchcard.store.schema import EffectState, effects
 from punchcard.workspace.snapshot import Snapshot
 
@@ -29,6 +31,9 @@ class Concern(StrEnum):
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
     UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
+    QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
+    LAKE = "lake"  # the lake cannot be read or written
+    LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
     UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
 
 
@@ -63,6 +68,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
                 Matter(concern=Concern.PAUSED, subject=slug, destination=slug, detail=pause.detail, since=pause.since)
             )
     matters += _parked(work)
+    matters += _storage(work, now - _LATELY)
     matters += _computations(work)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
@@ -108,6 +114,20 @@ def _computations(work: Connection) -> list[Matter]:
         for one in states(work)
         if one.differences
     ]
+
+
+def _storage(work: Connection, since: datetime) -> list[Matter]:
+    """What is wrong with the log's records and with the lake."""
+    found = [
+        Matter(concern=Concern.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
+        for one in count_quarantined(work, since=since)
+    ]
+    lake = read_lake_status(work)
+    if lake.failing_since is not None:
+        found.append(Matter(concern=Concern.LAKE, subject="lake", detail=lake.detail, since=lake.failing_since))
+    if lake.lost_at is not None and lake.lost_at >= since:
+        found.append(Matter(concern=Concern.LAKE_LOSS, subject="lake", count=lake.lost_events, since=lake.lost_from))
+    return found
 
 
 def _parked(work: Connection) -> list[Matter]:

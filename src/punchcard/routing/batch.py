@@ -3,22 +3,21 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
-from punchcard.clock import from_micros
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
-from punchcard.events.parse import IngestFailure, read_request
+from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.planning import Planner
+from punchcard.routing.planning import Planned, Planner, internal_error
+from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.settling import Claim
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
 from punchcard.workspace.snapshot import Snapshot
-
-Item = Event | IngestFailure
 
 _SEEN_BEFORE = (
     Fate(
@@ -29,6 +28,10 @@ _SEEN_BEFORE = (
     ),
 )
 _KEY_SHOWN = 8  # enough to know a key by, too little to use it
+
+
+FailingEvents = dict[tuple[int, int], Exception]
+"""Events that fail behind planning, by record number and event number, with what they raise."""
 
 
 @dataclass
@@ -45,11 +48,15 @@ class Batch:
     claims: list[Claim] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
     message_ids: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
+    destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
+    routed: FateBatch = field(default_factory=lambda: FateBatch([], []))  # all fates, once they are committed
 
     def give(self, decided: Sequence[Fate]) -> None:
         """Add what the ledger has said of each claim."""
         for (record, event), fate in zip(self.places, decided, strict=True):
             self.fates[record][event] += (fate,)
+            if fate.fate is FateKind.PENDING and fate.destination:
+                self.destinations.add(fate.destination)
 
 
 class Planners:
@@ -69,9 +76,18 @@ class Planners:
 
 
 def plan_batch(
-    records: Sequence[LogRecord], snapshot: Snapshot, *, planners: Mapping[str, Planner], index: MessageIndex
+    records: Sequence[LogRecord],
+    snapshot: Snapshot,
+    *,
+    planners: Mapping[str, Planner],
+    index: MessageIndex,
+    failing: FailingEvents | None = None,
 ) -> Batch:
-    """Parse and plan a run of records. Touches no storage and leaves the index as it is."""
+    """Parse and plan a run of records. Touches no storage and leaves the index as it is.
+
+    Args:
+        failing: Events that are not planned again; each becomes a failure.
+    """
     batch = Batch()
     for number, record in enumerate(records):
         items = read_record(record)
@@ -79,42 +95,33 @@ def plan_batch(
         planner = planners.get(record.write_key)
         batch.records.append(record)
         batch.sources.append(None if route is None else route.source.slug)
-        batch.items.append(items)
+        batch.items.append(items if not failing else _without(items, number, failing))
         fates: list[tuple[Fate, ...]] = []
         batch.fates.append(fates)
         if route is None or planner is None:
-            fates.extend([_unknown_source(record.write_key)] * len(items))
+            unknown = _unknown_source(record.write_key)
+            fates.extend(_failed(item) if _cannot_be_read(item) else unknown for item in items)
         else:
-            if record.call == PARTNER:
-                planner = planner.under(settings_of(uncompressed(record)))
             _plan_record(batch, number, planner, source=route.source.slug, index=index)
     return batch
 
 
-def read_record(record: LogRecord) -> Sequence[Item]:
-    """The events of a record, the same every time it is read."""
-    return read_request(
-        uncompressed(record),
-        call=record.call,
-        received_at=from_micros(record.received_at),
-        position=record.position,
-        ip=record.ip,
-    )
-
-
 def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex) -> None:
-    fates = batch.fates[number]
+    record, fates = batch.records[number], batch.fates[number]
     seen_now = batch.message_ids
-    position = batch.records[number].position
     for event_number, item in enumerate(batch.items[number]):
         if isinstance(item, IngestFailure):
-            fates.append((Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail),))
+            fates.append(_failed(item))
+            continue
+        try:
+            decided, planned = _plan(planner, record, item)
+        except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
+            fates.append((internal_error(None, error),))
             continue
         message_id = item.message_id
         seen_before = message_id in seen_now or message_id in index
         if not seen_before:
             seen_now.add(message_id)
-        decided, planned = planner.plan(item)
         if seen_before:
             # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
             decided = () if planned else _SEEN_BEFORE
@@ -125,12 +132,40 @@ def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, in
                     planned=one,
                     event=item,
                     source=source,
-                    position=position,
+                    position=record.position,
                     index=event_number,
                     seen_before=seen_before,
                 )
             )
             batch.places.append((number, event_number))
+
+
+def _without(items: Sequence[Item], number: int, failing: FailingEvents) -> list[Item]:
+    """The items of a record with failures in the place of the events that fail."""
+    found = list(items)
+    for index, item in enumerate(items):
+        if (error := failing.get((number, index))) is not None and isinstance(item, Event):
+            found[index] = internal_failure(item, f"Punchcard failed on this event: {describe(error)}.")
+    return found
+
+
+def _plan(planner: Planner, record: LogRecord, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
+    if record.call == PARTNER:
+        planner = planner.under(settings_of(uncompressed(record)))
+    return planner.plan(event)
+
+
+def is_quarantined(fates: Sequence[Fate]) -> bool:
+    """Whether the record of an event with these results is kept for an operator."""
+    return any(one.reason in QUARANTINED for one in fates)
+
+
+def _cannot_be_read(item: Item) -> TypeGuard[IngestFailure]:
+    return isinstance(item, IngestFailure) and item.reason in QUARANTINED
+
+
+def _failed(item: IngestFailure) -> tuple[Fate, ...]:
+    return (Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail),)
 
 
 def fate_batch(batch: Batch) -> FateBatch:

@@ -1,35 +1,47 @@
-"""Brings routed rows to the lake within seconds, exactly once, whatever stops in between.
+"""Brings routed rows to the lake within seconds, exactly once, whatever stops in between; routing never waits for it.
 
-The fates of a batch stand in the store from the moment it is routed until the lake's own commit names its log range.
-After a crash the rows are made again from the log and those fates, by the same function as ever.
+Rows reach the lake from memory while all is well. Whenever that is not sure, the feed is *behind*: after a start, when
+an append has failed, when another process has appended, when routing is too fast. Then the rows in memory are dropped,
+and those that the lake lacks are made again from the log and the fates that the store keeps, by the same function as
+ever, until there are none left. The lake's own commit names the log position up to which it is complete, so none is
+missing and none is there twice.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from punchcard.clock import Clock
-from punchcard.errors import InvariantError, StorageError
+from punchcard.errors import InvariantError, LakeError, StorageError
 from punchcard.lake.schema import LakeRows
+from punchcard.lake.table import LostRaceError
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import lake_rows, read_record
+from punchcard.routing.batch import lake_rows
+from punchcard.routing.records import describe, read_items
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.engine import Store
 from punchcard.store.fates import FateBatch
-from punchcard.store.positions import fates_after, forget_fates
+from punchcard.store.lake_status import note_lake_failure, note_lake_success
+from punchcard.store.positions import LAKE, fates_after, forget_fates, note_position, position_of
 
-_RECOVERY_BATCHES = 50
+T = TypeVar("T")
+
+_BATCHES_AT_ONCE = 200
+_ROWS_AT_ONCE = 20_000
 _READ_BYTES = 8_000_000
 _READ_RECORDS = 4_000
 _TRIM_RECORDS = 500
+# A lake that works is waited for, so that a burst does not fill the memory; but awards do not wait for a slow one.
+_PATIENCE_SECONDS = 2.0
 
 
 class LakeFeed:
     """Collects routed rows and appends them to the lake: `offer` by routing, `flush` by a thread of its own.
 
     Args:
-        rows_max: How many rows may wait; routing waits when the lake is behind by more.
+        rows_max: How many rows may wait in memory; the others are read from the log again.
     """
 
     def __init__(self, *, lake: LakeWriter, log: EventLog, store: Store, clock: Clock, rows_max: int) -> None:
@@ -43,24 +55,41 @@ class LakeFeed:
         self._rows = LakeRows()
         self._first = 0
         self._last = 0
+        self._behind = True
+        self._missed = 0  # the last position offered while the feed was behind
+        self._through = 0  # the lake's position as last known
+        self._faults: dict[str, str] = {}  # by what has failed
+        self._is_checked = False
+        self._is_noted = False  # that all is well
         self._closed = False
-        self._known_through = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether rows that the lake lacks are to be read from the log."""
+        return self._behind
 
     @property
     def known_through(self) -> int:
-        """The log position through which the lake was complete after `recover`.
-
-        Routing stands behind it only where the store was put back from an older copy: then it routes records that the
-        lake holds already, and must not hand them over in one batch with others.
-        """
-        return self._known_through
+        """The log position through which the lake is complete, as far as it could be read."""
+        return self._through
 
     def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
-        """Hand over the rows of a routed batch; waits while the lake is too far behind."""
-        if last_position <= self._known_through:
-            return
+        """Hand over the rows of a batch whose fates are committed; waits a moment while the lake is too far behind."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._rows) < self._rows_max or self._closed)
+            if last_position <= self._through:
+                return
+            if not self._behind and len(self._rows) >= self._rows_max:
+                self._changed.wait_for(
+                    lambda: len(self._rows) < self._rows_max or self._behind or self._closed, _PATIENCE_SECONDS
+                )
+                if len(self._rows) >= self._rows_max:
+                    self._fall_behind()
+            # A store that was put back from an older copy routes again what the lake holds: the log has the rest of it.
+            if not self._behind and first_position <= self._through:
+                self._fall_behind()
+            if self._behind:
+                self._missed = last_position
+                return
             if len(self._rows) == 0:
                 self._first = first_position
             self._rows.extend(rows)
@@ -80,54 +109,130 @@ class LakeFeed:
             self._changed.notify_all()
 
     def flush(self) -> int:
-        """Append what waits in one commit of the lake; returns how many rows.
+        """Append what the lake lacks, or some of it; returns how many rows.
 
         Raises:
-            StorageError: the lake or the store failed; the rows are kept for the next call.
+            LakeError: the lake failed.
+            StorageError: the store or the log failed; call again in either case.
         """
-        with self._changed:
-            rows, first, last = self._rows, self._first, self._last
-            self._rows = LakeRows()
-            self._changed.notify_all()
-        if last <= self._lake.last_position():
-            return 0
-        begun = self._clock.monotonic()
         try:
-            self._lake.append(rows, first_position=first, last_position=last)
-        except StorageError:
+            count = self._append_missing() if self._behind else self._append_waiting()
+        except LostRaceError as error:
+            # Another process has appended, as it does while it leads: the next call sees what is left to do.
             with self._changed:
-                rows.extend(self._rows)
-                self._rows, self._first = rows, first
+                self._fall_behind()
+            self._telemetry.lake_moved_on(error=error.message)
+            return 0
+        except Exception as error:
+            with self._changed:
+                self._fall_behind()
+            if isinstance(error, LakeError) or not isinstance(error, StorageError):
+                self._note("append", getattr(error, "message", describe(error)))
             raise
-        self._telemetry.lake_appended(rows=len(rows), seconds=self._clock.monotonic() - begun)
-        with self._store.unit_of_work() as work:
-            forget_fates(work, last)
-        return len(rows)
+        self._note("append", "")
+        return count
+
+    def check(self) -> None:
+        """See that all of the lake is there and can be read, and say so where operators look.
+
+        Raises:
+            LakeError: it is not.
+            StorageError: the store failed.
+        """
+        self._is_checked = True
+        try:
+            _use_lake(self._lake.check)
+        except LakeError as error:
+            self._note("files", error.message)
+            raise
+        self._note("files", "")
 
     def recover(self) -> list[str]:
-        """Bring to the lake what was routed before the last stop; returns the message ids of these events.
+        """Append all that the lake lacks; returns the message ids of these events.
 
         Raises:
             StorageError: the lake, the store or the log failed; call again.
         """
-        recovered: list[str] = []
-        while True:
-            with self._store.reading() as connection:
-                batches = fates_after(connection, self._lake.last_position(), batches_max=_RECOVERY_BATCHES)
-            if not batches:
-                break
-            rows = LakeRows()
-            for batch in batches:
-                rows.extend(self._rows_again(batch))
-            last = batches[-1].records[-1].position
-            self._lake.append(rows, first_position=batches[0].records[0].position, last_position=last)
-            recovered.extend(rows.known_message_ids())
-        self._known_through = self._lake.last_position()
+        message_ids = [one for some in self.waiting_message_ids() for one in some]
+        while self._behind:
+            self.flush()
+        return message_ids
+
+    def waiting_message_ids(self) -> Iterator[list[str]]:
+        """The message ids of the events that were routed and may not be in the lake yet, oldest first.
+
+        Raises:
+            StorageError: the store or the log failed.
+        """
+        with self._store.reading() as connection:
+            position = position_of(connection, LAKE)
+        for rows, _ in self._rows_after(position):
+            yield rows.known_message_ids()
+
+    def _append_waiting(self) -> int:
+        """Append the rows in memory in one commit."""
+        with self._changed:
+            rows, first, last = self._rows, self._first, self._last
+            self._rows = LakeRows()
+            self._changed.notify_all()
+        if last <= self._through:
+            return 0
+        self._append(rows, first, last)
+        return len(rows)
+
+    def _append_missing(self) -> int:
+        """Append the next rows that were routed and that the lake lacks; if there are none, memory is enough again."""
+        with self._changed:
+            missed = self._missed
+        position = _use_lake(self._lake.last_position)
+        with self._changed:
+            self._through = position
+        with self._store.reading() as connection:
+            noted = position_of(connection, LAKE)
+        if position != noted:  # the lake is another one than before: it was deleted, say, or repaired
+            with self._store.unit_of_work() as work:
+                note_position(work, LAKE, position)
+        for rows, last in self._rows_after(position):
+            self._append(rows, position + 1, last)
+            self._telemetry.lake_recovered(rows=len(rows))
+            return len(rows)
+        with self._changed:
+            # What is offered has been committed before: what came since the look into the store is seen by the next.
+            if self._missed == missed:
+                self._behind = False
+        return 0
+
+    def _append(self, rows: LakeRows, first: int, last: int) -> None:
+        begun = self._clock.monotonic()
+        after = self._through
+        _use_lake(lambda: self._lake.append(rows, first_position=first, last_position=last, after=after))
+        with self._changed:
+            self._through = last
+        self._telemetry.lake_appended(rows=len(rows), seconds=self._clock.monotonic() - begun)
         with self._store.unit_of_work() as work:
-            forget_fates(work, self._known_through)
-        if recovered:
-            self._telemetry.lake_recovered(rows=len(recovered))
-        return recovered
+            note_position(work, LAKE, last)
+
+    def _fall_behind(self) -> None:
+        """Drop what waits in memory: the log and the store have it. With the lock held."""
+        self._rows = LakeRows()
+        self._missed = max(self._missed, self._last)
+        self._behind = True
+        self._changed.notify_all()
+
+    def _note(self, what: str, fault: str) -> None:
+        """Say where operators look whether the lake can be used: what has failed and how, "" if it did not."""
+        before = dict(self._faults)
+        self._faults.pop(what, None)
+        if fault:
+            self._faults[what] = fault
+        if self._faults == before and (self._faults or not self._is_checked or self._is_noted):
+            return
+        with self._store.unit_of_work() as work:
+            if self._faults:
+                note_lake_failure(work, next(iter(self._faults.values())), now=self._clock.now())
+            elif self._is_checked:
+                note_lake_success(work)
+                self._is_noted = True
 
     def tidy(self) -> None:
         """Merge small files of the lake, and delete those that were merged long ago. Cheap if there is nothing to do.
@@ -135,8 +240,8 @@ class LakeFeed:
         Raises:
             StorageError: the lake failed; its table is whole.
         """
-        self._lake.compact()
-        self._lake.vacuum()
+        _use_lake(self._lake.compact)
+        _use_lake(self._lake.vacuum)
 
     def drop_old(self, *, days: int) -> int:
         """Forget what the lake holds of events received more than so many days ago; returns how many events.
@@ -144,40 +249,73 @@ class LakeFeed:
         Raises:
             StorageError: nothing was dropped.
         """
-        dropped = self._lake.drop_before((self._clock.now() - timedelta(days=days)).date())
+        day = (self._clock.now() - timedelta(days=days)).date()
+        dropped = _use_lake(lambda: self._lake.drop_before(day))
         if dropped:
             self._telemetry.lake_dropped(rows=dropped)
         return dropped
 
     def trim_log(self, *, older_than_micros: int) -> int:
-        """Forget some of the oldest log records that the lake holds and that are old enough; returns how many."""
-        safe = self._lake.last_position()
+        """Forget some of the oldest log records that the lake holds and that are old enough; returns how many.
+
+        Their fates go with them: until then, rows that the lake loses can be made again.
+        """
+        safe = _use_lake(self._lake.last_position)
         oldest = self._log.read(0, records_max=_TRIM_RECORDS, bytes_max=_READ_BYTES)
         old = [one.position for one in oldest if one.received_at < older_than_micros and one.position <= safe]
         if not old:
             return 0
         trimmed = self._log.trim(old[-1], records_max=_TRIM_RECORDS)
+        with self._store.unit_of_work() as work:
+            forget_fates(work, old[-1])
         self._telemetry.log_trimmed(records=trimmed)
         return trimmed
 
-    def _rows_again(self, batch: FateBatch) -> LakeRows:
-        records = self._read_again(batch)
-        there = {one.position for one in records}
-        if len(there) < len(batch.records):
-            # The log was lost. Its events cannot be shown any more; their effects stand in the ledger and go on.
-            self._telemetry.lake_records_lost(records=len(batch.records) - len(there))
-            batch = FateBatch(batch.distinct, [one for one in batch.records if one.position in there])
-        return lake_rows(batch, [read_record(one) for one in records], [one.received_at for one in records])
+    def _rows_after(self, position: int) -> Iterator[tuple[LakeRows, int]]:
+        """The rows of what was routed behind a log position, in parts, each with the last position that it covers."""
+        while True:
+            with self._store.reading() as connection:
+                batches = fates_after(connection, position, batches_max=_BATCHES_AT_ONCE)
+            if not batches:
+                return
+            rows = LakeRows()
+            for batch in batches:
+                rows.extend(self._rows_again(batch, after=position))
+                if len(rows) >= _ROWS_AT_ONCE:
+                    break
+            position = batch.records[-1].position
+            yield rows, position
 
-    def _read_again(self, batch: FateBatch) -> Sequence[LogRecord]:
-        """The batch's records, as far as the log still has them."""
+    def _rows_again(self, batch: FateBatch, *, after: int) -> LakeRows:
+        """The rows of a batch's records behind a log position, made from the log."""
+        routed = {record.position: record for record in batch.records if record.position > after}
+        records = self._read_again(batch, after=after)
+        if len(records) < len(routed):
+            # The log was lost. Its events cannot be shown any more; their effects stand in the ledger and go on.
+            self._telemetry.lake_records_lost(records=len(routed) - len(records))
+        found = FateBatch(batch.distinct, [routed[one.position] for one in records])
+        items = [read_items(one, len(routed[one.position].fates)) for one in records]
+        return lake_rows(found, items, [one.received_at for one in records])
+
+    def _read_again(self, batch: FateBatch, *, after: int) -> Sequence[LogRecord]:
+        """The batch's records behind a log position, as far as the log still has them."""
         wanted = {record.position for record in batch.records}
         last = batch.records[-1].position
         found: list[LogRecord] = []
-        after = batch.records[0].position - 1
+        after = max(after, batch.records[0].position - 1)
         while after < last and (some := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
             found.extend(one for one in some if one.position <= last)
             after = some[-1].position
         if not wanted.issuperset(one.position for one in found):
             raise InvariantError(f"the log up to {last} is not what was routed")
         return found
+
+
+def _use_lake(use: Callable[[], T]) -> T:
+    """What a use of the lake gives; whatever it raises is the lake's failure, and no defect stops routing."""
+    try:
+        return use()
+    except StorageError:
+        raise
+    except Exception as error:  # damaged files make its libraries raise whatever they like
+        raise LakeError(f"Punchcard failed on the lake: {describe(error)}") from error

@@ -13,6 +13,7 @@ from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
+from punchcard.routing.records import INTERNAL_ERROR, describe
 from punchcard.store.fates import Fate, FateKind
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
@@ -61,7 +62,10 @@ class Planner:
         fates: list[Fate] = []
         planned: list[Planned] = []
         for destination in self._route.destinations:
-            answer = plan_at(event, destination, source=self._route.source.slug, zone=self._zone)
+            try:
+                answer = plan_at(event, destination, source=self._route.source.slug, zone=self._zone)
+            except Exception as error:  # noqa: BLE001  # what one destination makes of an event stops no other
+                answer = internal_error(destination.slug, error)
             if isinstance(answer, Fate):
                 fates.append(answer)
             else:
@@ -90,10 +94,23 @@ class Planner:
 
     def _filters_leave(self, event: Event) -> bool:
         """True if no filter has anything to do with the event, so that it ends as others of its name do."""
-        for filters in self._filters:  # noqa: SIM110  # a generator for each event costs more than the filters
-            if filters.apply(event) is not None:
-                return False
+        try:
+            for filters in self._filters:
+                if filters.apply(event) is not None:
+                    return False
+        except Exception:  # noqa: BLE001  # it comes again where the event is planned at that destination, and is told there
+            return False
         return True
+
+
+def internal_error(destination: str | None, error: Exception) -> Fate:
+    """The result of an event on which Punchcard fails.
+
+    Args:
+        destination: Where it fails; None if that is before any destination.
+    """
+    kind = FateKind.FAILED_ON_INGEST if destination is None else FateKind.REFUSED
+    return Fate(destination, kind, INTERNAL_ERROR, f"Punchcard failed on this event: {describe(error)}.")
 
 
 def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:

@@ -2,23 +2,38 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Planners, counts_by_fate, counts_to_keep, fate_batch, lake_rows, plan_batch
+from punchcard.routing.batch import (
+    Batch,
+    FailingEvents,
+    Planners,
+    counts_by_fate,
+    counts_to_keep,
+    fate_batch,
+    is_quarantined,
+    lake_rows,
+    plan_batch,
+)
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
+from punchcard.routing.records import QUARANTINED, describe
 from punchcard.routing.settling import settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
-from punchcard.store.engine import Store
-from punchcard.store.fates import FateKind
+from punchcard.store.engine import Store, is_storage_fault
 from punchcard.store.positions import ROUTING, advance, position_of, save_fates
+from punchcard.store.quarantine import add_quarantined
 from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000
+_LOOK_AHEAD_RECORDS = 200
 
 
 class PositionMovedError(StorageError):
@@ -60,6 +75,7 @@ class Router:
         self._batch_bytes = batch_bytes
         self._planners = Planners()
         self._counted_names = CountedNames()
+        self._failures = FailureRun()
         self._telemetry = RoutingTelemetry()
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
@@ -72,6 +88,8 @@ class Router:
     def step(self) -> int:
         """Route the next records; returns how many, 0 if there are none.
 
+        A record or event on which Punchcard fails is quarantined, and the others go on: see `quarantine`.
+
         Raises:
             StorageError: nothing of the step happened; call again.
             PositionMovedError: another process routes; make a new Router.
@@ -79,37 +97,110 @@ class Router:
         records = self._next_records()
         if not records:
             return 0
+        while True:
+            try:
+                batch = self._commit(records)
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001  # one record's doing, or ours: `_commit_apart` finds out
+                if len(records) > 1:
+                    records = records[: len(records) // 2]
+                    continue
+                batch = self._commit_apart(records, error)
+            break
+        self._position = records[-1].position
+        self._index.add_all(batch.message_ids)
+        self._publish(batch)
+        return len(records)
+
+    def _commit(self, records: Sequence[LogRecord], *, failing: FailingEvents | None = None) -> Batch:
+        """Plan the records and write all that follows, with the log position, in one unit of work."""
         snapshot = self._current()
-        batch = plan_batch(records, snapshot, planners=self._planners.under(snapshot), index=self._index)
+        batch = self._plan(records, snapshot, failing)
+        self._failures.check(batch, something_passes=lambda: self._something_passes(records[-1].position))
         now = self._clock.now()
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
-            decided = settle_claims(work, batch.claims, now=now)
-            batch.give(decided)
+            batch.give(settle_claims(work, batch.claims, now=now))
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
-        self._position = records[-1].position
-        self._index.add_all(batch.message_ids)
-        affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}
-        if affected:
-            self._on_effects(affected)
-        received = [record.received_at for record in records]
+            if any(map(is_quarantined, fates.distinct)):
+                add_quarantined(work, records_to_keep(batch, now=now))
+        self._failures.add(batch)
+        batch.routed = fates
+        return batch
+
+    def _commit_apart(self, records: Sequence[LogRecord], error: Exception) -> Batch:
+        """Write a single record without those of its events that make its unit of work fail."""
+        self._telemetry.record_failed(position=records[0].position, error=error)
+        events = len(self._plan(records, self._current(), None).items[0])
+        everything: FailingEvents = {(0, index): error for index in range(events)}
+        for failing in (self._failing_events(records), everything):
+            if not failing:
+                continue  # each of them can be written alone, but not all together
+            try:
+                return self._commit(records, failing=failing)
+            except StorageError:
+                raise
+            except Exception as again:  # noqa: BLE001  # then all of its events, at last
+                error = again
+        # Nothing of the record is left in what was to be written: it is not the record.
+        raise RoutingHaltedError(f"routing cannot write its results: {describe(error)}") from error
+
+    def _failing_events(self, records: Sequence[LogRecord]) -> FailingEvents:
+        """The events of a single record whose effects cannot be written, found out by trying."""
+        batch = self._plan(records, self._current(), None)
+        failing: FailingEvents = {}
+        with self._store.trial() as work:
+            for place, claims in groupby(zip(batch.places, batch.claims, strict=True), key=itemgetter(0)):
+                try:
+                    with work.begin_nested():
+                        settle_claims(work, [claim for _, claim in claims], now=self._clock.now())
+                except Exception as error:
+                    if isinstance(error, StorageError) or is_storage_fault(error):
+                        raise
+                    failing[place] = error
+        return failing
+
+    def _something_passes(self, after: int) -> bool:
+        """Whether Punchcard can process any of the next records."""
+        for record in self._log.read(after, records_max=_LOOK_AHEAD_RECORDS, bytes_max=self._batch_bytes):
+            batch = self._plan([record], self._current(), None)
+            if batch.claims and not self._failing_events([record]):
+                return True
+        return False
+
+    def _plan(self, records: Sequence[LogRecord], snapshot: Snapshot, failing: FailingEvents | None) -> Batch:
+        planners = self._planners.under(snapshot)
+        return plan_batch(records, snapshot, planners=planners, index=self._index, failing=failing)
+
+    def _publish(self, batch: Batch) -> None:
+        """Tell everyone who waits for it what was committed."""
+        fates = batch.routed
+        if batch.destinations:
+            self._on_effects(batch.destinations)
+        received = [record.received_at for record in batch.records]
         self._feed.offer(
             lake_rows(fates, batch.items, received),
-            first_position=records[0].position,
+            first_position=batch.records[0].position,
             last_position=self._position,
         )
         by_source: Counter[str] = Counter()
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
+        by_fate = counts_by_fate(fates)
         self._telemetry.batch_routed(
             by_source=by_source,
-            by_fate=counts_by_fate(fates),
+            by_fate=by_fate,
             latency_seconds=(self._clock.now() - from_micros(received[-1])).total_seconds(),
         )
-        return len(records)
+        for (destination, _, reason), count in by_fate.items():
+            if reason in QUARANTINED:
+                self._telemetry.events_quarantined(
+                    first_position=batch.records[0].position, destination=destination, reason=reason, count=count
+                )
 
     def _next_records(self) -> Sequence[LogRecord]:
         """The next records of the log; those that the lake holds already never together with others."""

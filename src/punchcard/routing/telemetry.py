@@ -15,6 +15,12 @@ _latency = Histogram(
     "From receipt of the newest event of a batch to the commit of its fates.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600),
 )
+_quarantined = Counter(
+    "punchcard_routing_quarantined",
+    "Events that could not be processed and are kept for an operator, by destination and reason.",
+    ["destination", "reason"],
+)
+_lake_failures = Counter("punchcard_lake_failures", "Times that the lake could not be read or written.")
 _lake_rows = Counter("punchcard_lake_rows", "Events appended to the lake.")
 _lake_seconds = Histogram(
     "punchcard_lake_append_seconds",
@@ -43,9 +49,25 @@ class RoutingTelemetry:
         """The store or the log failed; the same batch is tried again."""
         self.log.error("storage_failed", error=error, next_step="free disk space or bring the database back")
 
+    def record_failed(self, *, position: int, error: Exception) -> None:
+        """A log record cannot be routed as it is; what of it fails is quarantined."""
+        self.log.error("log_record_failed", position=position, exc_info=error)
+
+    def events_quarantined(self, *, first_position: int, destination: str, reason: str, count: int) -> None:
+        """Events of a batch that begins at this log position are kept for an operator, and the others went on."""
+        _quarantined.labels(destination, reason).inc(count)
+        self.log.error(
+            "events_quarantined", first_position=first_position, destination=destination, reason=reason, count=count
+        )
+
     def lake_failed(self, *, error: str) -> None:
-        """The lake cannot be written; its rows are kept and tried again."""
-        self.log.error("lake_append_failed", error=error)
+        """The lake cannot be read or written; its rows are kept and tried again."""
+        _lake_failures.inc()
+        self.log.error("lake_failed", error=error, next_step="punchcard lake repair")
+
+    def lake_moved_on(self, *, error: str) -> None:
+        """Another process has appended to the lake meanwhile."""
+        self.log.info("lake_moved_on", error=error)
 
     def lake_appended(self, *, rows: int, seconds: float) -> None:
         """Rows were appended to the lake."""
@@ -71,6 +93,10 @@ class RoutingTelemetry:
     def position_lost(self, *, position: int) -> None:
         """Another process has moved the log position: this one starts again from there."""
         self.log.warning("log_position_moved_elsewhere", position=position)
+
+    def leadership_lost(self) -> None:
+        """Another process leads, or may lead: this one goes on as a follower."""
+        self.log.warning("routing_leadership_lost")
 
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""

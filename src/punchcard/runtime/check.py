@@ -2,19 +2,24 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
-from punchcard.errors import PunchcardError
+from punchcard.errors import PunchcardError, StorageError
+from punchcard.lake.writer import LakeWriter
 from punchcard.operations.asking import check_connection
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.pauses import pause_of
+from punchcard.store.quarantine import count_quarantined
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 T = TypeVar("T")
+
+_LATELY = timedelta(days=7)
 
 
 def run_check(settings: Settings) -> list[Finding]:
@@ -23,7 +28,12 @@ def run_check(settings: Settings) -> list[Finding]:
     if store is None:
         return [opened]
     try:
-        findings = [_storage("store", store.ping), _storage("log", lambda: _read_log(settings))]
+        findings = [
+            _storage("store", store.ping),
+            _storage("log", lambda: _read_log(settings)),
+            _lake(settings),
+            *_quarantine(store),
+        ]
         snapshot, read = _try("configuration", lambda: _snapshot(settings, store))
         if snapshot is None:
             return [*findings, read]
@@ -79,6 +89,33 @@ def _snapshot(settings: Settings, store: Store) -> Snapshot:
 def _read_log(settings: Settings) -> None:
     with open_log(settings) as log:
         log.last_position()
+
+
+def _lake(settings: Settings) -> Finding:
+    try:
+        LakeWriter(settings.lake_location()).check()
+    except StorageError as error:
+        remedy = "awards go on without it; `punchcard lake repair` repairs it"
+        return Finding(ok=False, subject="lake", message=f"{error.message}; {remedy}")
+    return Finding(ok=True, subject="lake", message="is whole")
+
+
+def _quarantine(store: Store) -> list[Finding]:
+    """What could not be processed of late."""
+    try:
+        with store.reading() as work:
+            counts = count_quarantined(work, since=SystemClock().now() - _LATELY)
+    except StorageError as error:
+        return [Finding(ok=False, subject="quarantine", message=error.message)]
+    return [
+        Finding(
+            ok=False,
+            subject="quarantine",
+            message=f"{one.count:,} records or events of the last seven days could not be processed ({one.reason}), "
+            f"the last one at {one.newest:%Y-%m-%d %H:%M} UTC",
+        )
+        for one in counts
+    ]
 
 
 def _storage(subject: str, probe: Callable[[], None]) -> Finding:

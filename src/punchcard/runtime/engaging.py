@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,8 +17,12 @@ from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
 
+if TYPE_CHECKING:
+    from punchcard.store.engine import Leadership
+
 _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1
+_LEADERSHIP_LOOK_SECONDS = 1.0
 _FAILED = 1
 _ALLOCATIONS_PER_COLLECTION = 50_000
 
@@ -45,7 +50,7 @@ class Engaging:
             while not self._stopping.is_set():
                 try:
                     if leadership.held():
-                        self._lead()
+                        self._lead(leadership)
                     else:
                         self._stopping.wait(_RETRY_SECONDS)
                 except StorageError as error:
@@ -53,8 +58,8 @@ class Engaging:
                     self._stopping.wait(_RETRY_SECONDS)
         return 0
 
-    def _lead(self) -> None:
-        """Work until stopped or until storage fails."""
+    def _lead(self, leadership: "Leadership") -> None:
+        """Work until stopped, until another process leads, or until storage fails."""
         from punchcard.engage.engine import Engine, EngineSettings
         from punchcard.engage.facts import Facts
         from punchcard.engage.requests import answer_requests
@@ -75,7 +80,12 @@ class Engaging:
             )
             teller = Teller(store=self._store, log=log, clock=self._clock)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
+            look_at = 0.0
             while not self._stopping.is_set():
+                if self._clock.monotonic() >= look_at:
+                    look_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
+                    if not leadership.held():
+                        return
                 busy = False
                 if self._clock.monotonic() >= step_at:
                     busy = engine.step()

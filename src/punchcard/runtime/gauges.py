@@ -1,13 +1,15 @@
-"""Values of `GET /metrics` that are read when asked for: the outbox and its age, pauses."""
+"""Values of `GET /metrics` that are read when asked for: the outbox and its age, pauses, the lake."""
 
 from collections.abc import Sequence
 
 from punchcard.clock import SystemClock
 from punchcard.runtime.metrics import Gauge
 from punchcard.store.engine import Store
+from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import backlog
 from punchcard.store.pauses import pause_of
-from punchcard.store.positions import ROUTING, position_of
+from punchcard.store.positions import LAKE, ROUTING, position_of
+from punchcard.store.quarantine import count_quarantined
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
@@ -23,6 +25,9 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
         waiting = backlog(connection, slugs)
         paused = {slug: pause_of(connection, slug) is not None for slug in slugs}
         position = position_of(connection, ROUTING)
+        lake_position = position_of(connection, LAKE)
+        lake = read_lake_status(connection)
+        quarantined = count_quarantined(connection)
     return [
         Gauge(
             "punchcard_outbox_effects",
@@ -43,4 +48,23 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
+        Gauge(
+            "punchcard_routing_quarantined_records",
+            "Records and events that could not be processed and are kept, by reason.",
+            ["reason"],
+            [([one.reason], float(one.count)) for one in quarantined],
+        ),
+        Gauge("punchcard_lake_position", "The last log position in the lake.", [], [([], float(lake_position))]),
+        Gauge(
+            "punchcard_lake_failing",
+            "1 while the lake cannot be read or written; awards go on without it.",
+            [],
+            [([], float(lake.failing_since is not None))],
+        ),
+        Gauge(
+            "punchcard_lake_lost_events",
+            "Events that the last repair of the lake could not restore.",
+            [],
+            [([], float(lake.lost_events))],
+        ),
     ]

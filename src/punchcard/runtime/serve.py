@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from punchcard.clock import SystemClock
+from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles
 from punchcard.ingest.forwarded_app import ForwardedApp
@@ -25,6 +25,7 @@ from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.store.lake_status import read_lake_status
 from punchcard.store.operators import count_operators
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.tokens import ensure_admin_token
@@ -238,10 +239,19 @@ class _Dispatch:
     async def _ready(self, send: Send) -> None:
         try:
             await asyncio.to_thread(self._serving.store.ping)
+            lake = await asyncio.to_thread(self._lake_state)
         except StorageError as error:
             await _answer(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')
         else:
-            await _answer(send, 200, b'{"status":"ready"}')
+            await _answer(send, 200, b'{"status":"ready"' + lake + b"}")
+
+    def _lake_state(self) -> bytes:
+        """A member that says so if the lake cannot be used: events are taken, and awarded, all the same."""
+        with self._serving.store.reading() as work:
+            status = read_lake_status(work)
+        if status.failing_since is None:
+            return b""
+        return b',"lake":{"status":"unavailable","since":"%s"}' % to_iso(status.failing_since).encode()
 
     def _operator_side(self) -> tuple[AsgiApp, AsgiApp, AsgiApp]:
         # Litestar takes half a second and 40 MB to import: paid by the first call, not by every start.

@@ -13,7 +13,7 @@ import structlog
 from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import Target
-from punchcard.errors import StorageError
+from punchcard.errors import LakeError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.dedupe import MessageIndex
@@ -24,6 +24,7 @@ from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.settings import Settings
 from punchcard.store.counts import merge_old_minutes
+from punchcard.store.engine import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -31,6 +32,7 @@ _IDLE_POLL_SECONDS = 0.02
 _IDLE_AFTER_POLLS = 2_000
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
+_LEADERSHIP_LOOK_SECONDS = 1.0
 # Of the time to stop in: what requests in flight may take, the rest is for writing down how they ended.
 _SENDING_SHARE = 0.7
 _ENGAGE_SHARE = 0.9  # its steps are whole or nothing: killing it loses no more than time
@@ -146,7 +148,7 @@ class Worker:
                 while not self._stopping.is_set():
                     try:
                         if leadership.held():
-                            self._lead(stop)
+                            self._lead(leadership, stop)
                         else:
                             self._stopping.wait(_RETRY_SECONDS)
                     except StorageError as error:
@@ -157,28 +159,19 @@ class Worker:
             self._failed = True
             stop()
 
-    def _lead(self, stop: Callable[[], None]) -> None:
-        """Route until stopped or until storage fails."""
+    def _lead(self, leadership: Leadership, stop: Callable[[], None]) -> None:
+        """Route until stopped, until another process leads, or until storage fails."""
         settings = self._settings
         with open_log(settings) as log:
             lake = LakeWriter(settings.lake_location())
             feed = LakeFeed(lake=lake, log=log, store=self._store, clock=self._clock, rows_max=settings.lake_rows_max)
             self._feed = feed
-            index = MessageIndex(settings.dedupe_ids_min)
-            begun = self._clock.monotonic()
-            recovered = feed.recover()
-            ids = len(recovered)
-            for some in LakeReader(settings.lake_location()).recent_message_ids(settings.dedupe_ids_min):
-                index.add_all(some)
-                ids += len(some)
-            index.add_all(recovered)
-            RoutingTelemetry().index_filled(ids=ids, seconds=self._clock.monotonic() - begun)
             router = Router(
                 log=log,
                 store=self._store,
                 clock=self._clock,
                 current=self._watch.newest,
-                index=index,
+                index=self._fill_index(feed),
                 feed=feed,
                 on_effects=self._wake,
                 batch_bytes=settings.routing_batch_bytes,
@@ -186,15 +179,42 @@ class Worker:
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
             try:
-                self._step_until_stopped(router)
+                self._step_while_leading(router, leadership)
             finally:
                 feed.close()
                 flushing.join()
 
-    def _step_until_stopped(self, router: Router) -> None:
+    def _fill_index(self, feed: LakeFeed) -> MessageIndex:
+        """The message ids of late, as far as the lake can be read: the ledger knows those that matter for awards."""
+        settings, telemetry = self._settings, RoutingTelemetry()
+        index = MessageIndex(settings.dedupe_ids_min)
+        begun = self._clock.monotonic()
+        ids = 0
+        reader = LakeReader(settings.lake_location())
+        try:
+            for some in reader.recent_message_ids(
+                settings.dedupe_ids_min, on_damage=lambda error: telemetry.lake_failed(error=error.message)
+            ):
+                index.add_all(some)
+                ids += len(some)
+        except LakeError as error:
+            telemetry.lake_failed(error=error.message)
+        for some in feed.waiting_message_ids():
+            index.add_all(some)
+            ids += len(some)
+        telemetry.index_filled(ids=ids, seconds=self._clock.monotonic() - begun)
+        return index
+
+    def _step_while_leading(self, router: Router, leadership: Leadership) -> None:
         quiet = 0
+        look_at = 0.0
         while not self._stopping.is_set():
             try:
+                if self._clock.monotonic() >= look_at:
+                    look_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
+                    if not leadership.held():
+                        RoutingTelemetry().leadership_lost()
+                        return
                 routed = router.step()
             except PositionMovedError:
                 RoutingTelemetry().position_lost(position=router.position)
@@ -202,6 +222,8 @@ class Worker:
             except StorageError as error:
                 RoutingTelemetry().storage_failed(error=error.message)
                 self._stopping.wait(_RETRY_SECONDS)
+                if not self._store.is_sqlite:
+                    return  # whoever loses a session has lost its lock: another process may have routed meanwhile
                 continue
             if routed:
                 quiet = 0
@@ -211,26 +233,42 @@ class Worker:
 
     def _feed_lake(self, feed: LakeFeed, stop: Callable[[], None]) -> None:
         try:
-            housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
+            housekeeping_at = self._clock.monotonic()
             closing = False
             while not closing:
-                closing = feed.wait(self._settings.lake_flush_seconds)
-                try:
-                    feed.flush()
-                    if self._clock.monotonic() >= housekeeping_at:
-                        housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
-                        feed.tidy()
-                        if self._settings.lake_retention_days:
-                            feed.drop_old(days=self._settings.lake_retention_days)
-                        self._merge_counts()
-                        self._trim_log(feed)
-                except StorageError as error:
-                    RoutingTelemetry().lake_failed(error=error.message)
+                closing = feed.wait(0.0 if feed.is_behind else self._settings.lake_flush_seconds)
+                is_well = self._try_lake(feed.flush)
+                if not closing and self._clock.monotonic() >= housekeeping_at:
+                    housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
+                    self._keep_house(feed)
+                if not is_well:
                     self._stopping.wait(_RETRY_SECONDS)
         except Exception as error:  # noqa: BLE001  # the thread's outer loop, as in `_route`
             self._log.error("lake_stopped", exc_info=error)
             self._failed = True
             stop()
+
+    def _keep_house(self, feed: LakeFeed) -> None:
+        """What is done every minute; each by itself, so that damage to the lake keeps nothing else from being done."""
+        days = self._settings.lake_retention_days
+        self._try_lake(feed.check)
+        self._try_lake(feed.tidy)
+        if days:
+            self._try_lake(lambda: feed.drop_old(days=days))
+        self._try_lake(self._merge_counts)
+        self._try_lake(lambda: self._trim_log(feed))
+
+    def _try_lake(self, act: Callable[[], object]) -> bool:
+        """Do something with the lake; False if that failed, which is said and does not stop routing."""
+        try:
+            act()
+        except StorageError as error:
+            RoutingTelemetry().lake_failed(error=error.message)
+        except Exception as error:  # noqa: BLE001  # no defect around the lake may stop awards
+            self._log.error("lake_failed", exc_info=error)
+        else:
+            return True
+        return False
 
     def _merge_counts(self) -> None:
         merged = 1

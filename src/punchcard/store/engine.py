@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
@@ -19,12 +27,21 @@ from punchcard.store.schema import metadata
 from punchcard.wal import write_ahead
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0006"
+HEAD_MIGRATION = "0011"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
-# What a database that is full, locked or away raises; anything else is a defect of ours and goes through.
-_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+# PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
+_LIMIT_EXCEEDED = "54"
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+def is_storage_fault(error: BaseException) -> bool:
+    """Whether a database that is full, locked, damaged or away has raised this, and not what was to be written."""
+    if isinstance(error, OperationalError):
+        return not str(getattr(error.orig, "sqlstate", None) or "").startswith(_LIMIT_EXCEEDED)
+    if isinstance(error, (InterfaceError, InternalError, PoolTimeoutError)) or type(error) is DatabaseError:
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 class Store:
@@ -77,12 +94,10 @@ class Store:
                 connection.begin(),
             ):
                 yield connection
-        except _AWAY as error:
-            raise StorageError(f"the store cannot be written: {_cause(error)}") from error
-        except (DatabaseError, sqlite3.DatabaseError) as error:
-            if (damage := self._damage(error)) is None:
+        except (SQLAlchemyError, sqlite3.DatabaseError) as error:
+            if (fault := self._fault(error, "written")) is None:
                 raise
-            raise damage from error
+            raise fault from error
 
     @contextmanager
     def trial(self) -> Iterator[Connection]:
@@ -108,24 +123,27 @@ class Store:
         try:
             with self._engine.connect().execution_options(**self._view) as connection, connection.begin():
                 yield connection
-        except _AWAY as error:
-            raise StorageError(f"the store cannot be read: {_cause(error)}") from error
-        except (DatabaseError, sqlite3.DatabaseError) as error:
-            if (damage := self._damage(error)) is None:
+        except (SQLAlchemyError, sqlite3.DatabaseError) as error:
+            if (fault := self._fault(error, "read")) is None:
                 raise
-            raise damage from error
+            raise fault from error
 
-    def _damage(self, error: Exception) -> StorageError | None:
-        """Return the error that says that the file is damaged, None if SQLite found something else."""
+    def _fault(self, error: Exception, doing: str) -> StorageError | None:
+        """Return the error to raise where the database is at fault, None where what was to be written is.
+
+        Args:
+            doing: `written` or `read`.
+        """
         cause = _cause(error)
-        code = cause.sqlite_errorcode & 0xFF if isinstance(cause, sqlite3.Error) else None
-        if code not in _DAMAGED:
-            return None
-        return StorageError(
-            f"{self._url.database}: the database is damaged ({cause}). Stop Punchcard and restore it from a backup; "
-            "docs/how-to/operate.md says how, and what happens to events since then.",
-            code="store_damaged",
-        )
+        if isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode & 0xFF in _DAMAGED:
+            return StorageError(
+                f"{self._url.database}: the database is damaged ({cause}). Stop Punchcard and restore a backup; "
+                "docs/how-to/operate.md says how, and what happens to events since then.",
+                code="store_damaged",
+            )
+        if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
+            return StorageError(f"the store cannot be {doing}: {cause}")
+        return None
 
     @contextmanager
     def leadership(self, name: str) -> Iterator["Leadership"]:

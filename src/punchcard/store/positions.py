@@ -1,8 +1,11 @@
-"""How far a consumer has come in the log, and the fates that the lake does not hold yet."""
+"""How far a consumer has come in the log, and the fates that the lake may still need.
+
+Fates are kept as long as their log records are: with both, rows that the lake has lost are made again.
+"""
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -11,6 +14,8 @@ from punchcard.store.fates import FateBatch, decode_batch, encode_batch
 from punchcard.store.schema import fate_batches, log_positions
 
 ROUTING = "routing"
+LAKE = "lake"
+"""The consumer whose position is the one through which the lake held everything when it was last written."""
 
 
 def position_of(work: Connection, consumer: str) -> int:
@@ -34,6 +39,13 @@ def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
     return moved.rowcount == 1
 
 
+def note_position(work: Connection, consumer: str, position: int) -> None:
+    """Say where a consumer stands whose own storage decides that."""
+    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+    noted = engine_insert(log_positions).values(consumer=consumer, position=position)
+    work.execute(noted.on_conflict_do_update(index_elements=["consumer"], set_={"position": position}))
+
+
 def save_fates(work: Connection, batch: FateBatch) -> None:
     """Keep a batch's fates until the lake holds them.
 
@@ -48,16 +60,42 @@ def save_fates(work: Connection, batch: FateBatch) -> None:
 
 
 def fates_after(work: Connection, position: int, *, batches_max: int) -> Sequence[FateBatch]:
-    """The oldest kept batches behind a log position, in order."""
+    """The oldest kept batches that reach behind a log position, in order."""
+    # The batch that the position lies in begins before it; from there on the primary key leads.
+    holding = select(func.max(fate_batches.c.first_position)).where(fate_batches.c.first_position <= position)
     rows = work.execute(
         select(fate_batches.c.body)
-        .where(fate_batches.c.last_position > position)
+        .where(
+            fate_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
+            fate_batches.c.last_position > position,
+        )
         .order_by(fate_batches.c.first_position)
         .limit(batches_max)
     )
     return [decode_batch(row.body) for row in rows]
 
 
+def fates_between(work: Connection, first: int, last: int) -> Sequence[FateBatch]:
+    """The kept batches that hold a position from `first` to `last`, in order."""
+    holding = select(func.max(fate_batches.c.first_position)).where(fate_batches.c.first_position <= first)
+    rows = work.execute(
+        select(fate_batches.c.body)
+        .where(
+            fate_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
+            fate_batches.c.first_position <= last,
+            fate_batches.c.last_position >= first,
+        )
+        .order_by(fate_batches.c.first_position)
+    )
+    return [decode_batch(row.body) for row in rows]
+
+
+def first_kept_fates(work: Connection) -> int | None:
+    """The log position from which on fates are kept, None if none are."""
+    first: int | None = work.scalar(select(func.min(fate_batches.c.first_position)))
+    return first
+
+
 def forget_fates(work: Connection, through: int) -> None:
-    """Drop the batches that the lake holds now."""
+    """Drop the batches up to a log position."""
     work.execute(delete(fate_batches).where(fate_batches.c.last_position <= through))

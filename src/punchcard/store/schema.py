@@ -101,6 +101,41 @@ fate_batches = Table(  # fates that routing has decided and the lake does not ho
     Column("body", LargeBinary, nullable=False),
 )
 
+quarantined_records = Table(  # records and events that routing could not process, as they were received
+    "quarantined_records",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("position", BigInteger, nullable=False),  # in the log
+    Column("event_index", Integer),  # in its record; null: the record as a whole
+    Column("message_id", Text, nullable=False),  # of its first event
+    Column("received_at", Instant, nullable=False),
+    Column("quarantined_at", Instant, nullable=False),
+    Column("source", String(128)),  # null: unknown
+    Column("destination", String(128)),  # where the event failed; null: before any destination
+    Column("reason", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("write_key", Text, nullable=False),
+    Column("call", Text, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("ip", Text, nullable=False),
+    Column(
+        "body", LargeBinary, nullable=False
+    ),  # as in the log, or one event's JSON text; cut where it is absurdly long
+)
+Index("ix_quarantined_records_at", quarantined_records.c.quarantined_at)
+
+lake_status = Table(  # one row: whether the lake can be read and written, as the worker that feeds it sees it
+    "lake_status",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("failing_since", Instant),  # null: all is well
+    Column("detail", Text, nullable=False),  # the last error
+    Column("lost_events", BigInteger, nullable=False),  # that a repair could not restore
+    Column("lost_from", Instant),  # received
+    Column("lost_until", Instant),
+    Column("lost_at", Instant),  # when that was found
+)
+
 effects = Table(  # the outbox while open, the ledger for ever
     "effects",
     metadata,

@@ -117,10 +117,10 @@ class FusedLake(LakeWriter):
         super().__init__(url, clock=clock)
         self._fuse = fuse
 
-    def append(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
+    def append(self, rows: LakeRows, *, first_position: int, last_position: int, after: int | None = None) -> None:
         """One append between points."""
         self._fuse.pass_by()
-        super().append(rows, first_position=first_position, last_position=last_position)
+        super().append(rows, first_position=first_position, last_position=last_position, after=after)
         self._fuse.pass_by(storage_may_fail=False)  # the writer looks again before it says that it failed
 
 

@@ -70,6 +70,20 @@ INGEST: Final = (
         "correct the consent manager",
     ),
     _reason("device_advertisingid_should_be_string", "`context.device.advertisingId` is no text", "correct the sender"),
+    _reason(
+        "unreadable_record",
+        "the record in the event log is damaged: it cannot be unpacked, holds no JSON object any more, or its columns "
+        "are not what was written. It is found by the message ids that can be made out of it, and is "
+        "[kept](../how-to/operate.md#quarantined-records)",
+        "look for the cause (disk, other programs); send its events again",
+    ),
+    _reason(
+        "internal_error",
+        "Punchcard failed on this event alone: a defect. At one destination it is `refused` there, else it is "
+        "`failed_on_ingest`; the sentence names the place in the code. The event is "
+        "[kept](../how-to/operate.md#quarantined-records)",
+        "report it; with a version that has the fix, send the event again (after `refused`: with a new message id)",
+    ),
 )
 SOURCE: Final = (
     _reason(

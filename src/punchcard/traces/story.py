@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
@@ -107,25 +108,35 @@ class Stories:
         """The story of the first event with this id, None if none was ever received.
 
         Raises:
-            StorageError: log, lake or store is away.
+            LakeError: the lake cannot be read, and the log does not have the event (any more).
+            StorageError: log or store is away.
         """
         # The log first: an event that moves to the lake in between is then found there, never in neither.
         found = {(one.log_position, one.event_index): one for one in self._in_log(message_id)}
-        found |= {(one.log_position, one.event_index): one for one in self._lake.find(message_id)}
+        found |= {(one.log_position, one.event_index): one for one in self._in_lake(message_id)}
         copies = [self._told(message_id, found[place]) for place in sorted(found)]
         if not copies:
             return None
         first = next((copy for copy in copies if not _did_nothing(copy)), copies[0])
         return replace(first, copies=tuple(copy for copy in copies if copy is not first))
 
-    def _in_log(self, message_id: str) -> list[LakeEvent]:
+    def _in_lake(self, message_id: str) -> list[LakeEvent]:
+        """The events that the lake holds; of one that cannot be read, those that the log still has."""
+        try:
+            return self._lake.find(message_id)
+        except LakeError:
+            if found := self._in_log(message_id, after=0):
+                return found
+            raise
+
+    def _in_log(self, message_id: str, *, after: int | None = None) -> list[LakeEvent]:
         needle = message_id.encode()
 
         def may_hold(record: LogRecord) -> bool:
             # An id that we derived is nowhere in the body, but it names the record's place.
             return _may_hold(uncompressed(record), needle) or str(record.position) in message_id
 
-        return [one for one in self._tail.events(may_hold=may_hold) if one.message_id == message_id]
+        return [one for one in self._tail.events(after=after, may_hold=may_hold) if one.message_id == message_id]
 
     def _told(self, message_id: str, copy: LakeEvent) -> EventStory:
         with self._store.reading() as connection:

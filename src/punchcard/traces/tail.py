@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from punchcard.clock import from_micros
+from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
-from punchcard.events.people import email_of
 from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.lake.schema import readings_of
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Item, read_record
+from punchcard.routing.records import Item, read_items, read_record
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
-from punchcard.store.positions import ROUTING, fates_after, position_of
+from punchcard.store.positions import LAKE, ROUTING, fates_between, position_of
 
 _RECORDS = 500
 _BYTES = 4_000_000
-_FATE_BATCHES = 10_000
 _UNROUTED_MAX = 500
 _RECORDS_AT_ONCE = 50
 
@@ -48,12 +48,8 @@ class Tail:
         Raises:
             StorageError: the log or the store is away.
         """
-        with self._store.reading() as connection:
-            routed = position_of(connection, ROUTING)
-            batches = fates_after(connection, after or 0, batches_max=_FATE_BATCHES)
-        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
         if after is None:
-            after = batches[0].records[0].position - 1 if batches else routed
+            after = self._begin()
         left = records_max
         while left != 0 and (
             records := self._log.read(
@@ -62,10 +58,10 @@ class Tail:
         ):
             after = records[-1].position
             left = None if left is None else left - len(records)
-            for record in filter(may_hold, records):
-                for index, item in enumerate(read_record(record)):
-                    source, fates = _fates_at(routed_at, record.position, index)
-                    yield _seen(item, record, index, source, fates)
+            found = [record for record in records if _may_hold(may_hold, record)]
+            routed_at = self._routed(found)
+            for record in found:
+                yield from _events_of(record, routed_at)
 
     def newest(
         self,
@@ -87,23 +83,18 @@ class Tail:
         Raises:
             StorageError: the log or the store is away.
         """
-        with self._store.reading() as connection:
-            routed = position_of(connection, ROUTING)
-            batches = fates_after(connection, after or 0, batches_max=_FATE_BATCHES)
-        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        routed, begin = self.routed_position(), self._begin()
         last = self._log.last_position()
-        begin = batches[0].records[0].position - 1 if batches else routed
         ranges = [(max(routed, last - unrouted_max), last), (begin, min(routed, last))]
         if after is not None:
             ranges = [(max(after, last - unrouted_max), last)]
         for low, high in ranges:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
-                for record in reversed(self._between(lower, high)):
-                    if may_hold(record):
-                        for index, item in reversed(list(enumerate(read_record(record)))):
-                            source, fates = _fates_at(routed_at, record.position, index)
-                            yield _seen(item, record, index, source, fates)
+                found = [record for record in self._between(lower, high) if _may_hold(may_hold, record)]
+                routed_at = self._routed(found)
+                for record in reversed(found):
+                    yield from reversed(_events_of(record, routed_at))
                 high = lower
 
     def routed_position(self) -> int:
@@ -124,16 +115,27 @@ class Tail:
         Raises:
             StorageError: the store is away.
         """
-        first = min(one.log_position for one in events)
-        with self._store.reading() as connection:
-            batches = fates_after(connection, first - 1, batches_max=_FATE_BATCHES)
-        routed_at = {record.position: (batch, record) for batch in batches for record in batch.records}
+        places = [one.log_position for one in events]
+        routed_at = self._routed_between(min(places), max(places))
         found = []
         for one in events:
             if one.log_position in routed_at:
                 source, fates = _fates_at(routed_at, one.log_position, one.event_index)
                 found.append(replace(one, source=source, fates=_lake_fates(fates)))
         return found
+
+    def _begin(self) -> int:
+        """The position behind which the lake may lack events."""
+        with self._store.reading() as connection:
+            return min(position_of(connection, LAKE), position_of(connection, ROUTING))
+
+    def _routed(self, records: Sequence[LogRecord]) -> _RoutedAt:
+        return self._routed_between(records[0].position, records[-1].position) if records else {}
+
+    def _routed_between(self, first: int, last: int) -> _RoutedAt:
+        with self._store.reading() as connection:
+            batches = fates_between(connection, first, last)
+        return {record.position: (batch, record) for batch in batches for record in batch.records}
 
     def _between(self, after: int, last: int) -> list[LogRecord]:
         found: list[LogRecord] = []
@@ -147,6 +149,21 @@ class Tail:
         return self._log.last_position()
 
 
+def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:
+    try:
+        return may_hold(record)
+    except UnreadableRecordError:
+        return True  # what can still be made out of it, `read_record` says
+
+
+def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
+    routed = routed_at.get(record.position)
+    items = read_record(record) if routed is None else read_items(record, len(routed[1].fates))
+    return [
+        _seen(item, record, index, *_fates_at(routed_at, record.position, index)) for index, item in enumerate(items)
+    ]
+
+
 def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: Sequence[Fate]) -> LakeEvent:
     event = item if isinstance(item, Event) else None
     return LakeEvent(
@@ -155,7 +172,7 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: 
         event=None if event is None else event.wire.event,
         user_id=None if event is None else event.wire.user_id,
         anonymous_id=None if event is None else event.wire.anonymous_id,
-        email=None if event is None else email_of(event),
+        email=None if event is None else readings_of(event)[0],
         source=source,
         received_at=from_micros(record.received_at),
         timestamp=None if event is None else event.timestamp,

@@ -12,9 +12,11 @@ from punchcard.app.periods import Period, period_of
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import FieldType
+from punchcard.errors import UnreadableRecordError
 from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
 from punchcard.operations.overview import read_series
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
+from punchcard.store.fates import FateKind
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
 
@@ -156,7 +158,7 @@ def _beginning(period: Period) -> datetime:
 
 
 def _matter_path(matter: Matter) -> str:
-    """Where the operator can do something about it."""
+    """Where the operator can do something about it, "" if that is not in the App."""
     base = f"/destinations/{matter.destination}"
     match matter.concern:
         case Concern.PAUSED | Concern.INVALID:
@@ -167,6 +169,11 @@ def _matter_path(matter: Matter) -> str:
             return f"/events?time=7d&destination={matter.destination}&fate=conflict"
         case Concern.UNMAPPED:
             return f"{base}/map"
+        case Concern.QUARANTINED:
+            fate = FateKind.FAILED_ON_INGEST if matter.reason == UnreadableRecordError.code else FateKind.REFUSED
+            return f"/events?time=7d&fate={fate}&reason={matter.reason}"
+        case Concern.LAKE | Concern.LAKE_LOSS:
+            return ""
         case Concern.COMPUTATION:
             return f"/audiences/{matter.subject}"
         case _:

@@ -1,0 +1,221 @@
+"""Makes a damaged table whole again: of what its log tells, of files that lie there, of rows that are made again.
+
+Each log position of each day is in the repaired table once: by a data file that the log names, else by one that lies
+there and holds what is missing, else by rows that are made again. What nobody has is lost; it is counted, and named by
+the time in which it was received.
+"""
+
+import datetime
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from punchcard.clock import Clock
+from punchcard.errors import ConfigurationError, LakeError
+from punchcard.lake.data_file import DataFile, DataFileWriter
+from punchcard.lake.delta_log import GoodState, newest_state, put_state_back, read_log_files
+from punchcard.lake.parquet_check import check_data_file, find_data_files
+from punchcard.lake.place import Place
+from punchcard.lake.schema import LakeRows
+from punchcard.lake.table import LakeTable
+
+Lacks = Callable[[int, datetime.date], bool]
+"""Whether the table lacks what was received on a day with a log position."""
+
+RestoreRows = Callable[[Lacks, int], Iterator[LakeRows]]
+"""Makes the rows again that are lacking up to a log position, as far as they are there."""
+
+
+@dataclass(kw_only=True)
+class RepairReport:
+    """What a repair has found and done, or would do.
+
+    Attributes:
+        damaged_log_files: Names of files of the Delta log that cannot be read.
+        is_log_damaged: Whether the log is to be repaired, for damaged files or for missing ones.
+        version: The newest good version of the table before the repair, -1 if none was left.
+        damaged_files: Data files that are missing or cannot be read.
+        recovered_files: Data files that lay there without being in the table, and hold what it lacks.
+        restored_events: How many events were made again.
+        lost_events: How many events are gone; at least, if the log did not say how many there were.
+        lost_days: The days of receipt of what is gone.
+        position: The log position up to which the table is complete, as far as possible.
+    """
+
+    damaged_log_files: list[str] = field(default_factory=list)
+    is_log_damaged: bool = False
+    version: int = -1
+    damaged_files: list[DataFile] = field(default_factory=list)
+    recovered_files: list[DataFile] = field(default_factory=list)
+    restored_events: int = 0
+    lost_events: int = 0
+    lost_days: list[datetime.date] = field(default_factory=list)
+    position: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there was nothing to repair."""
+        return not (self.is_log_damaged or self.damaged_files or self.recovered_files or self.restored_events)
+
+
+def repair_lake(url: str, *, restore: RestoreRows, clock: Clock, dry_run: bool) -> RepairReport:
+    """Repair the table at `url`. Writers of other processes wait meanwhile, and then look at the table anew.
+
+    Args:
+        restore: Makes rows again.
+        dry_run: Only find out what there is to do.
+
+    Raises:
+        ConfigurationError: the lake is not in a folder.
+        LakeError: the folder cannot be read or written.
+    """
+    place = Place(url)
+    if place.folder is None:
+        raise ConfigurationError(f"The lake at {url} is not in a folder: only such a one can be repaired.")
+    with _alone(place, dry_run=dry_run), tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch:
+        return _Repair(place, place.folder, clock=clock, dry_run=dry_run).run(Path(scratch), restore)
+
+
+@contextmanager
+def _alone(place: Place, *, dry_run: bool) -> Iterator[None]:
+    if dry_run:
+        yield
+        return
+    try:
+        with place.writing(alone=True):
+            yield
+    except OSError as error:
+        raise LakeError(f"the data lake at {place.url} cannot be repaired: {error}") from error
+
+
+class _Repair:
+    """One repair, step by step."""
+
+    def __init__(self, place: Place, folder: Path, *, clock: Clock, dry_run: bool) -> None:
+        self._place = place
+        self._folder = folder
+        self._clock = clock
+        self._dry_run = dry_run
+        self._report = RepairReport()
+        self._restored_from_damaged: Counter[datetime.date] = Counter()
+
+    def run(self, scratch: Path, restore: RestoreRows) -> RepairReport:
+        """Look at everything, then write what is to be written."""
+        report = self._report
+        log = read_log_files(self._folder / "_delta_log")
+        state = newest_state(log, scratch)
+        report.version = state.version
+        newest_known = max([*log.commits, *log.checkpoints, -1])
+        report.damaged_log_files = [path.name for path in log.damaged]
+        report.is_log_damaged = (
+            bool(log.damaged)
+            or state.version < newest_known
+            or (state.version < 0 and self._place.has_data_files())
+            or not _opens(self._place)
+        )
+        named = state.table.files()
+        good = [file for file in named if check_data_file(self._place, file)]
+        report.damaged_files = [file for file in named if file not in good]
+        if report.is_log_damaged or report.damaged_files or state.version < 0:
+            report.recovered_files = _missing_among(find_data_files(self._place), good)
+        covered = [*good, *report.recovered_files]
+        position = max([state.table.last_position(), *(file.last_position for file in covered)])
+        report.position = position
+
+        def lacks(at: int, day: datetime.date) -> bool:
+            return not any(one.day == day and one.first_position <= at <= one.last_position for one in covered)
+
+        if not self._dry_run and report.is_log_damaged:
+            self._put_back(state)
+        restored = [written for rows in restore(lacks, position) for written in self._write(rows)]
+        self._count_losses(state.table.last_position())
+        if not (report.is_whole or self._dry_run):
+            self._commit(restored)
+        return report
+
+    def _put_back(self, state: GoodState) -> None:
+        stamp = f"{self._clock.now():%Y%m%dT%H%M%S}-{self._clock.new_id()[:8]}"
+        put_state_back(self._folder, state, aside=self._folder / f".damaged-{stamp}")
+
+    def _write(self, rows: LakeRows) -> list[DataFile]:
+        """The rows as data files, in a dry run only as their numbers."""
+        self._report.restored_events += len(rows)
+        files: list[DataFile] = []
+        for day, part in rows.by_day().items():
+            first, last = part.positions()
+            ranges = [(one.first_position, one.last_position) for one in self._report.damaged_files if one.day == day]
+            self._restored_from_damaged[day] += part.count_within(ranges)
+            if self._dry_run:
+                files.append(
+                    DataFile(path="", day=day, bytes=0, rows=len(part), first_position=first, last_position=last)
+                )
+                continue
+            name = f"restored-{first:020}-{last:020}-{self._clock.new_id()}"
+            try:
+                with DataFileWriter(self._place, day, name=name) as writer:
+                    for group in part.row_groups():
+                        writer.write(group.to_arrow())
+            except OSError as error:
+                raise LakeError(f"the data lake at {self._place.url} cannot be written: {error}") from error
+            files.append(writer.finished())
+        return files
+
+    def _count_losses(self, through: int) -> None:
+        """Compare what the damaged files held with what was found of it, day by day.
+
+        Args:
+            through: The position that the log's state told: files up to it held it, or were merged from some that did.
+        """
+        report = self._report
+        held: Counter[datetime.date] = Counter()
+        for file in report.damaged_files:
+            held[file.day] += file.rows
+        found = self._restored_from_damaged.copy()
+        for file in report.recovered_files:
+            found[file.day] += file.rows if file.last_position <= through else 0
+        lost = {day: rows - found[day] for day, rows in held.items() if rows > found[day]}
+        report.lost_events, report.lost_days = sum(lost.values()), sorted(lost)
+
+    def _commit(self, restored: Sequence[DataFile]) -> None:
+        report = self._report
+        table = LakeTable(self._place)
+        if not table.refresh():
+            table.create_anew()
+        through = report.position if report.position > table.last_position() else None
+        table.commit(
+            [*report.recovered_files, *restored],
+            removed=report.damaged_files,
+            through_position=through,
+            clock=self._clock,
+            drops_rows=True,
+        )
+        try:
+            self._place.set_repair_mark(self._clock.new_id())
+        except OSError as error:
+            raise LakeError(f"the data lake at {self._place.url} cannot be written: {error}") from error
+
+
+def _opens(place: Place) -> bool:
+    try:
+        LakeTable(place).refresh()
+    except LakeError:
+        return False
+    return True
+
+
+def _missing_among(found: Sequence[DataFile], good: Sequence[DataFile]) -> list[DataFile]:
+    """Of the data files that lie there, those that hold what no good file holds; of two that overlap, the larger."""
+    chosen: list[DataFile] = []
+    for file in sorted(found, key=lambda one: (-one.rows, one.path)):
+        overlaps = (
+            one.day == file.day
+            and one.first_position <= file.last_position
+            and file.first_position <= one.last_position
+            for one in (*good, *chosen)
+        )
+        if not any(overlaps):
+            chosen.append(file)
+    return chosen

@@ -1,0 +1,107 @@
+"""Reads log records as events, whatever is in them: a record that cannot be read becomes failures, never an exception.
+
+Every reader of the log comes through here: routing, what feeds the lake, traces, and the debugger.
+"""
+
+import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from punchcard.clock import from_micros
+from punchcard.errors import UnreadableRecordError
+from punchcard.events.forwarded import FORWARDED
+from punchcard.events.model import Event, EventType
+from punchcard.events.parse import (
+    BATCH,
+    BATCH_EVENTS_MAX,
+    EVENT_BYTES_MAX,
+    MESSAGE_ID_LENGTH_MAX,
+    IngestFailure,
+    derived_id,
+    open_request,
+    read_request,
+)
+from punchcard.log.port import LogRecord
+from punchcard.log.sqlite import salvaged, uncompressed
+
+Item = Event | IngestFailure
+
+UNREADABLE_RECORD: Final = UnreadableRecordError.code
+INTERNAL_ERROR: Final = "internal_error"
+QUARANTINED: Final = frozenset({UNREADABLE_RECORD, INTERNAL_ERROR})
+"""The reasons of results whose record is kept for an operator."""
+
+_CALLS = frozenset({BATCH, *FORWARDED, *(one.value for one in EventType)})
+# What a body that holds no JSON object reads as; one that came through the Tracking API never did.
+_NO_OBJECT = frozenset({"empty_batch", "unreadable_json", "event_not_object"})
+_MESSAGE_ID = re.compile(rb'"message_?Id"\s*:\s*"([^"\\]{1,%d})"' % MESSAGE_ID_LENGTH_MAX, re.IGNORECASE)
+
+
+def read_record(record: LogRecord) -> Sequence[Item]:
+    """The events of a record, the same every time it is read.
+
+    Returns:
+        At least one item, but for a record that holds nothing but forwarded deletions. Failures with a reason of
+        `QUARANTINED` for a record that cannot be read.
+    """
+    try:
+        body = uncompressed(record)
+        if record.call not in _CALLS:
+            raise UnreadableRecordError(f'The log record has the unknown call "{record.call[:40]}".')
+        items = read_request(
+            body,
+            call=record.call,
+            received_at=from_micros(record.received_at),
+            position=record.position,
+            ip=record.ip,
+        )
+        if len(items) == 1 and _holds_no_object(items[0], body):
+            raise UnreadableRecordError("The body of the log record is not a JSON object.")
+    except UnreadableRecordError as error:
+        return _failures(record, UNREADABLE_RECORD, error.message)
+    except Exception as error:  # noqa: BLE001  # whatever one record makes of our code, the others are read
+        return _failures(record, INTERNAL_ERROR, f"Punchcard failed while it read the log record: {describe(error)}.")
+    return items
+
+
+def read_items(record: LogRecord, count: int) -> Sequence[Item]:
+    """The events of a record of which `count` results are kept, however many this version reads from it."""
+    items = read_record(record)
+    if len(items) == count:
+        return items
+    missing = [
+        IngestFailure(INTERNAL_ERROR, "This event is not in its log record any more.", _id_at(record, index), b"")
+        for index in range(len(items), count)
+    ]
+    return [*items[:count], *missing]
+
+
+def internal_failure(item: Item, detail: str) -> IngestFailure:
+    """What stands in the place of an event on which Punchcard fails."""
+    return IngestFailure(INTERNAL_ERROR, detail, item.message_id, item.raw)
+
+
+def describe(error: Exception) -> str:
+    """The error with the place in the code that raised it: enough to find the defect, too little to flood a log."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    place = f" in {Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
+    return f"{error!a:.300}{place}"
+
+
+def _holds_no_object(item: Item, body: bytes) -> bool:
+    return isinstance(item, IngestFailure) and item.reason in _NO_OBJECT and open_request(body) is None
+
+
+def _failures(record: LogRecord, reason: str, detail: str) -> list[IngestFailure]:
+    """A failure for each message id that can still be made out, so that it is found; else one for the record."""
+    text = salvaged(record)
+    found = dict.fromkeys(match[1].decode(errors="replace") for match in _MESSAGE_ID.finditer(text))
+    message_ids = list(found)[:BATCH_EVENTS_MAX] or [_id_at(record, 0)]
+    shown = [text[:EVENT_BYTES_MAX], *[b""] * (len(message_ids) - 1)]
+    return [IngestFailure(reason, detail, one, raw) for one, raw in zip(message_ids, shown, strict=True)]
+
+
+def _id_at(record: LogRecord, index: int) -> str:
+    return derived_id(from_micros(record.received_at), record.position, index)

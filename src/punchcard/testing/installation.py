@@ -1,0 +1,171 @@
+"""The parts of a worker on a folder and a store, one step at a time: for tests of routing and of the lake."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from punchcard.clock import to_micros
+from punchcard.destinations.port import Intent
+from punchcard.events.model import Event
+from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.lake.writer import LakeWriter
+from punchcard.log.port import NewRecord
+from punchcard.log.sqlite import SqliteEventLog
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.router import Router
+from punchcard.store import ledger
+from punchcard.store.engine import Store
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.traces.story import EventStory, Stories
+from punchcard.workspace.model import Destination, Source
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
+
+WRITE_KEY = "wk"
+SOURCE = "website"
+
+
+class FailingPartner(ScriptedPartner):
+    """A partner whose mapping fails on some events.
+
+    Attributes:
+        faults: What to raise, or to make of an intent, by a property `fault` of the event.
+    """
+
+    def __init__(self, *, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.faults: dict[str, Exception | Callable[[Intent], Intent]] = {}
+
+    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+        """As every scripted partner, but for the faults."""
+        intent = super().plan(event, settings, source=source, timezone=timezone)
+        fault = json.loads(bytes(event.wire.properties)).get("fault")
+        if fault is None:
+            return intent
+        act = self.faults[fault]
+        if isinstance(act, Exception):
+            raise act
+        return act(intent)
+
+
+@dataclass
+class Installation:
+    """A log, a store, a lake, and routing between them.
+
+    Args:
+        folder: Holds log and lake.
+    """
+
+    folder: Path
+    store: Store
+    destinations: tuple[str, ...] = ("partner",)
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    def __post_init__(self) -> None:
+        self.partner = FailingPartner(clock=self.clock)
+        self.log = SqliteEventLog(self.folder / "log.db")
+        self.snapshot = self._snapshot()
+        self.start()
+
+    @property
+    def lake_folder(self) -> Path:
+        """Where the lake is."""
+        return self.folder / "lake"
+
+    def start(self) -> None:
+        """Begin as a worker that has just become the leader."""
+        lake = LakeWriter(str(self.lake_folder), clock=self.clock)
+        self.feed = LakeFeed(lake=lake, log=self.log, store=self.store, clock=self.clock, rows_max=10**6)
+        self.router = Router(
+            log=self.log,
+            store=self.store,
+            clock=self.clock,
+            current=lambda: self.snapshot,
+            index=MessageIndex(1_000),
+            feed=self.feed,
+            on_effects=lambda slugs: None,
+            batch_bytes=1_000_000,
+        )
+
+    def send(self, *events: Mapping[str, object], call: str = "batch", write_key: str = WRITE_KEY) -> int:
+        """Append one request; its position."""
+        body = json.dumps({"batch": events} if call == "batch" else events[0]).encode()
+        return self.append(body, call=call, write_key=write_key)
+
+    def append(
+        self, body: bytes, *, call: str = "batch", encoding: str = "identity", write_key: str = WRITE_KEY
+    ) -> int:
+        """Append one record; its position."""
+        received_at = to_micros(self.clock.now())
+        return self.log.append([NewRecord(received_at, write_key, call, encoding, body, "")])[0]
+
+    def damage(self, sql: str, *values: object) -> None:
+        """Change the log's file behind its back."""
+        with sqlite3.connect(self.folder / "log.db") as connection:
+            connection.execute(sql, values)
+        connection.close()
+
+    def route(self) -> int:
+        """Route everything; returns how many records."""
+        total = 0
+        while routed := self.router.step():
+            total += routed
+        return total
+
+    def effect_keys(self, destination: str = "partner") -> list[str]:
+        """The keys in the ledger, oldest first."""
+        with self.store.reading() as work:
+            found = ledger.page(work, ledger.LedgerQuestion(destination=destination), count=10**6)
+        return [one.effect_key for one in found][::-1]
+
+    def story(self, message_id: str) -> EventStory | None:
+        """What `punchcard trace` shows."""
+        lake = LakeReader(str(self.lake_folder))
+        return Stories(log=self.log, lake=lake, store=self.store).story(message_id)
+
+    def in_lake(self) -> list[LakeEvent]:
+        """Everything in the lake, in the order of the log."""
+        return LakeReader(str(self.lake_folder)).between(0, 10**9)
+
+    def close(self) -> None:
+        """Release everything but the store."""
+        self.log.close()
+
+    def _snapshot(self) -> Snapshot:
+        source = Source(slug=SOURCE, name="Website", write_keys=(WRITE_KEY,))
+        routed = tuple(
+            RoutedDestination(
+                slug=slug,
+                name=self.partner.definition.name,
+                partner=self.partner,
+                settings=ScriptedSettings(),
+                supported=self.partner.definition.supported,
+                fingerprint="good",
+                destination=Destination(slug=slug, type="scripted", sources=(SOURCE,)),
+            )
+            for slug in self.destinations
+        )
+        route = SourceRoute(source=source, destinations=routed)
+        return Snapshot(
+            revision=1,
+            zone=ZoneInfo("UTC"),
+            by_write_key={WRITE_KEY: route},
+            routes={WRITE_KEY: route},
+            destinations={one.slug: one for one in routed},
+            known_names=frozenset({self.partner.definition.name}),
+        )
+
+
+def award(message_id: str, **properties: object) -> dict[str, object]:
+    """A track event that earns one unit."""
+    return {
+        "type": "track",
+        "event": "Checked In",
+        "userId": "ann",
+        "messageId": message_id,
+        "properties": {"email": "ann@example.com", "quantity": 1, **properties},
+    }

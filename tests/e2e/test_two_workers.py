@@ -1,0 +1,105 @@
+"""Two workers on one PostgreSQL: whoever loses the lead goes on as a follower, and each award is made once."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from punchcard.lake.reader import LakeReader
+from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+ROUNDS = 5
+PER_ROUND = 20
+LOCK_HOLDERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+EVERYBODY = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stopped", "InvariantError", "Traceback")
+
+
+def wait_until(happens: Callable[[], object], *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+@contextmanager
+def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    log = (product.folder / "second.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
+        stderr=log,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    try:
+        yield process
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.mark.parametrize("end_sessions", [LOCK_HOLDERS, EVERYBODY], ids=["of the leaders", "of everybody"])
+def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess, end_sessions: str
+) -> None:
+    environment = {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_LAKE_FLUSH_SECONDS": "5"}
+    content = configuration(perkville_url=sandbox.url)
+    with (
+        ProductProcess(tmp_path / "product", content, environment=environment) as product,
+        second_worker(product, environment) as second,
+        psycopg.connect(postgres_url, autocommit=True) as connection,
+    ):
+        worker = product.worker_pid()
+        sent = []
+        for number in range(ROUNDS):
+            batch = [event(f"two-{number}-{index}") for index in range(PER_ROUND)]
+            wait_until(lambda batch=batch: product.send("batch", {"batch": batch})[0] == 200)
+            sent += [str(one["messageId"]) for one in batch]
+            # All are routed, and their rows wait for the lake in the leader's memory when it loses the lead.
+            wait_until(lambda due=len(sent): len(sandbox.transactions()) >= due)  # noqa: B008
+            connection.execute(end_sessions)
+        wait_until(lambda: len(sandbox.transactions()) == len(sent))
+        booked = Counter(one["trans_source_id"] for one in sandbox.transactions())
+        assert booked == Counter(f"SEG:website:EVENT:{one}" for one in sent)
+        lake = LakeReader(str(product.data / "lake"))
+        wait_until(lambda: len(lake.between(0, 10**9)) >= len(sent))
+        assert Counter(one.message_id for one in lake.between(0, 10**9)) == Counter(sent)
+        assert product.worker_pid() == worker
+        assert second.poll() is None
+        for log in (product.log, (product.folder / "second.log").read_text()):
+            assert [line for line in log.splitlines() if any(one in line for one in DEFECTS)] == []
+        assert product.call("GET", "/health/ready") == (200, {"status": "ready"})
+
+
+def event(message_id: str) -> dict[str, object]:
+    properties = {"email": f"{message_id}@example.com"}
+    return {
+        "type": "track",
+        "userId": message_id,
+        "event": "Checked In",
+        "messageId": message_id,
+        "properties": properties,
+    }
