@@ -118,6 +118,15 @@ def small_rig(tmp_path: Path) -> Iterator[Rig]:
     store.close()
 
 
+class FailingPartner(ScriptedPartner):
+    """A partner whose code has a defect that only some events meet."""
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        if event_name == "Broken":
+            raise KeyError("no map")
+        return super().remap(event_name, settings)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
@@ -318,6 +327,20 @@ async def test_answers_survive_a_store_that_cannot_be_written_for_a_while(small_
         await until(lambda: rig.open_count() == 0)
     assert rig.partner.keys() == ["a", "b"]
     assert rig.actions("a") == [(Action.SEND, "delivered")]
+
+
+async def test_a_defect_that_one_effect_meets_concerns_that_effect_alone(rig: Rig) -> None:
+    rig.partner = FailingPartner(clock=SystemClock(), late_seconds=LATE_SECONDS)
+    with rig.store.unit_of_work() as work:
+        bad = replace(new_effect("bad", customer="bob@example.com"), event_name="Broken")
+        outbox.add(work, [new_effect("before"), bad, new_effect("after")], now=SystemClock().now())
+        outbox.add(work, [new_effect("behind", customer="bob@example.com")], now=SystemClock().now())
+    async with rig.running():
+        await until(lambda: rig.open_count() == 0)
+    assert sorted(rig.partner.keys()) == ["after", "before", "behind"]
+    effect = rig.effect("bad")
+    assert (effect.state, effect.reason, effect.attempts) == (EffectState.PARKED, "preparation_failed", 0)
+    assert "no map" in (effect.detail or "")
 
 
 async def test_a_destination_that_is_removed_settles_what_is_on_its_way_and_rests(small_rig: Rig) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.clock import Clock
 from punchcard.delivery.judgement import Answer, judge
@@ -103,7 +104,7 @@ def cycle(
         paused = not target.enabled or pause_of(work, target.slug) is not None
         claimed = [] if paused else claim(work, target, room=room, busy=busy, clock=clock)
         now = clock.now()
-        started = _begin_all(work, target, claimed, clock=clock)
+        started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry)
     # Said only now: what a failed unit of work has not done is not reported.
     if resumed:
         telemetry.destination_resumed()
@@ -116,7 +117,14 @@ def cycle(
     )
 
 
-def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect], *, clock: Clock) -> list[Started]:
+def _begin_all(
+    work: Connection,
+    target: Target,
+    claimed: Sequence[StoredEffect],
+    *,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
+) -> list[Started]:
     now = clock.now()
     options = target.options
     lease_until = now + timedelta(
@@ -125,7 +133,7 @@ def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect]
     begun: list[Started] = []
     written = 0
     for effect in claimed:
-        one = begin(work, target, effect, clock=clock)
+        one = _begin_guarded(work, target, effect, clock=clock, telemetry=telemetry)
         if one is None:
             continue
         begun.append(one)
@@ -135,6 +143,29 @@ def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect]
             written = len(begun)
     outbox.start(work, begun[written:], now=now, lease_until=lease_until)
     return begun
+
+
+def _begin_guarded(
+    work: Connection, target: Target, effect: StoredEffect, *, clock: Clock, telemetry: DeliveryTelemetry
+) -> Started | None:
+    """`begin`, but a defect that one effect meets concerns that effect alone: it is parked, and the others go on."""
+    try:
+        return begin(work, target, effect, clock=clock)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
+        telemetry.preparation_failed(effect_key=effect.effect_key, error=error)
+        now = clock.now()
+        outbox.put(
+            work,
+            effect.id,
+            state=EffectState.PARKED,
+            reason="preparation_failed",
+            detail=f"Punchcard failed before it sent anything: {error!r}",
+            due_at=now,
+            now=now,
+        )
+        return None
 
 
 def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], clock: Clock) -> list[StoredEffect]:

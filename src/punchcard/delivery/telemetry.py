@@ -79,3 +79,7 @@ class DeliveryTelemetry:
         self.log.error(
             "attempt_failed_unexpectedly", destination=self.destination, effect_key=effect_key, exc_info=error
         )
+
+    def preparation_failed(self, *, effect_key: str, error: BaseException) -> None:
+        """Our own defect before anything was sent: the effect is parked."""
+        self.log.error("preparation_failed", destination=self.destination, effect_key=effect_key, exc_info=error)

@@ -174,8 +174,14 @@ def decimal_text(value: Decimal | None) -> str | None:
 
 
 def storable(text: str) -> str:
-    """The text as both engines can keep it: PostgreSQL takes no U+0000, so the replacement character stands in."""
-    return text.replace("\x00", "\ufffd")
+    """The text as both engines can keep it: no U+0000 for PostgreSQL, no half of a surrogate pair for either."""
+    text = text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A header's bytes that are no UTF-8 come as such halves.
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def storable_or_none(text: str | None) -> str | None:
