@@ -7,22 +7,17 @@ import asyncio
 import gzip
 import json
 import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from punchcard import __version__
 from punchcard.destinations.perkville.client import PerkvilleClient
-from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
-from punchcard.destinations.port import Effect, EffectKey, EffectKind, Performed
+from punchcard.destinations.port import Effect, EffectKey, Performed
 from punchcard.errors import (
     CredentialsError,
     DeliveryError,
@@ -30,184 +25,28 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.testing.clock import ManualClock
+from punchcard.testing.perkville_server import (
+    AWARD,
+    EARNING,
+    GZIP,
+    HTML,
+    KEY,
+    REDEEMING,
+    STORED,
+    TOKEN,
+    VIP,
+    Asked,
+    Reply,
+    answering,
+    connection,
+    found_by,
+    item,
+    outcome_of,
+    pages,
+    serving,
+    settings_for,
+)
 from punchcard.testing.sandbox import SandboxProcess
-
-TOKEN = "sandbox-token"
-KEY = EffectKey("SEG:website:ORDER:o1:order-completed")
-AWARD = Effect(
-    kind=EffectKind.TRANSACTION,
-    effect_key=KEY,
-    email="Ann+x@example.com",
-    event_name="Order Completed",
-    perk="123456",
-    quantity=Decimal("9.99"),
-    attributes=None,
-)
-VIP = Effect(
-    kind=EffectKind.USER_PROPERTY,
-    effect_key=EffectKey("SEG:website:EVENT:m1"),
-    email="ann@example.com",
-    event_name="identify",
-    perk=None,
-    quantity=None,
-    attributes={"vip": True},
-)
-EARNING = {"perk_id": 123456, "classification": "EARN", "status": "ACTIVE", "business": "/v2/businesses/41/"}
-REDEEMING = {**EARNING, "classification": "redeem"}
-STORED = {"transaction_id": 99, "quantity": "9.99", "transaction_status": "ACTIVE", "trans_source_id": KEY}
-GZIP = {"Content-Encoding": "gzip"}
-HTML = b"<!DOCTYPE html><html><head><title>Attention Required!</title></head></html>"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request as the server saw it."""
-
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-    body: Any
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the server does with a request.
-
-    Attributes:
-        cut: Bytes of the body that are held back before the connection is closed.
-        reset: Tear the connection down without an answer.
-        hang: No answer at all.
-        close: Close the connection after the answer, without having said so.
-    """
-
-    status: int = 200
-    body: object = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    cut: int = 0
-    reset: bool = False
-    hang: bool = False
-    close: bool = False
-
-    def head_and_body(self) -> bytes:
-        body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        named = {"Content-Type": "application/json", "Content-Length": str(len(body)), **self.headers}
-        head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-        # A test that wants bytes that are no UTF-8 in a header writes them as such halves of surrogate pairs.
-        start = f"HTTP/1.1 {self.status} X\r\n{head}\r\n".encode("utf-8", "surrogateescape")
-        return start + body[: len(body) - self.cut]
-
-
-class Server:
-    """Speaks HTTP by hand, so that it can also speak it badly."""
-
-    def __init__(self, reply: Callable[[Asked], Reply]) -> None:
-        self._reply = reply
-        self.asked: list[Asked] = []
-
-    @property
-    def posts(self) -> list[Asked]:
-        return [one for one in self.asked if one.method == "POST"]
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while (asked := await self._read(reader)) is not None:
-                self.asked.append(asked)
-                reply = self._reply(asked)
-                if reply.hang:
-                    await reader.read()
-                    return
-                if reply.reset:
-                    linger = struct.pack("ii", 1, 0)
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                    writer.transport.abort()
-                    return
-                writer.write(reply.head_and_body())
-                await writer.drain()
-                if reply.cut or reply.close:
-                    return
-        except ConnectionError:
-            return
-        finally:
-            writer.close()
-
-    async def _read(self, reader: asyncio.StreamReader) -> Asked | None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        except asyncio.IncompleteReadError:
-            return None
-        first, *lines = head.split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        method, target, _ = first.split()
-        parts = urlsplit(target)
-        query = parse_qs(parts.query)
-        return Asked(method, parts.path, query, headers, json.loads(body) if body else None)
-
-
-def settings_for(url: str, **options: object) -> PerkvilleSettings:
-    given = {
-        "apiKey": TOKEN,
-        "businessId": "41",
-        "locationId": "7",
-        "eventToPerkMap": {"Order Completed": "123456", "Order Refunded": "123458"},
-    }
-    return read_settings(given, {"apiBaseUrl": url, "requestTimeoutSeconds": 5, "unknownWaitSeconds": 0, **options})
-
-
-@asynccontextmanager
-async def serving(reply: Callable[[Asked], Reply], **options: object) -> AsyncIterator[tuple[PerkvilleClient, Server]]:
-    script = Server(reply)
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    client = PerkvilleClient(
-        settings_for(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", **options), clock=ManualClock()
-    )
-    try:
-        yield client, script
-    finally:
-        await client.close()
-        server.close()
-
-
-def answering(write: Reply, *, perk: object = EARNING, listed: object = None) -> Callable[[Asked], Reply]:
-    """Perk reads succeed, lists hold one page, and writes are answered as given."""
-
-    def reply(asked: Asked) -> Reply:
-        if asked.method != "GET":
-            return write
-        if asked.path.startswith("/v2/perks/"):
-            return Reply(body=perk)
-        first = asked.query["offset"] == ["0"]
-        return Reply(body={"meta": {"limit": 100, "offset": 0}, "objects": listed if first and listed else []})
-
-    return reply
-
-
-def outcome_of(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options: object) -> tuple[object, Server]:
-    """What `perform` returned or raised."""
-
-    async def run() -> tuple[object, Server]:
-        async with serving(reply, **options) as (client, server):
-            try:
-                return await client.perform(effect), server
-            except DeliveryError as error:
-                return error, server
-
-    return asyncio.run(run())
-
-
-def found_by(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options: object) -> tuple[object, Server]:
-    """What `find` returned or raised."""
-
-    async def run() -> tuple[object, Server]:
-        async with serving(reply, **options) as (client, server):
-            try:
-                return await client.find(effect), server
-            except DeliveryError as error:
-                return error, server
-
-    return asyncio.run(run())
 
 
 def test_a_transaction_is_posted_as_the_contract_says() -> None:
@@ -301,122 +140,6 @@ def test_an_answer_that_is_no_http_leaves_the_outcome_unknown() -> None:
 
     error, _ = outcome_of(answering(Garbage(close=True)))
     assert isinstance(error, OutcomeUnknownError)
-
-
-# No word of Perkville's API, with whatever status it comes.
-UNREADABLE = [
-    pytest.param(b"", {}, 0, id="empty"),
-    pytest.param(b" \r\n", {}, 0, id="blanks"),
-    pytest.param(HTML, {"Content-Type": "text/html"}, 0, id="page"),
-    pytest.param(HTML, {}, 0, id="page-called-json"),
-    pytest.param(b'{"transaction_id": 99, "classification": "EARN", "objects": [', {}, 0, id="truncated"),
-    pytest.param(b'{"transaction_id": 99, "objects": []}', {}, 9, id="broken-off"),
-    pytest.param(b"[]", {}, 0, id="empty-list"),
-    pytest.param(b'[{"transaction_id": 99, "classification": "EARN"}]', {}, 0, id="list"),
-    pytest.param(b"null", {}, 0, id="null"),
-    pytest.param(b"true", {}, 0, id="true"),
-    pytest.param(b"99", {}, 0, id="number"),
-    pytest.param(b'"ok"', {}, 0, id="string"),
-    pytest.param(b"{}", {}, 0, id="empty-object"),
-    pytest.param(b'{"status": "ok"}', {}, 0, id="another-object"),
-    pytest.param(b'{"classification": null, "transaction_id": null, "objects": null}', {}, 0, id="null-members"),
-    pytest.param(b'{"classification": 5, "transaction_id": [], "objects": "x"}', {}, 0, id="members-of-other-types"),
-    pytest.param(b'{"transaction_id": NaN, "classification": "EARN"}', {}, 0, id="nan"),
-    pytest.param(b'{"errors": {"__all__": ["no"]}, "transaction_id": 99}', {}, 0, id="errors"),
-    pytest.param('{"transaction_id": "é"}'.encode("latin-1"), {}, 0, id="latin-1"),
-    pytest.param('{"transaction_id": "9"}'.encode("utf-16"), {}, 0, id="utf-16"),
-    pytest.param(b'{"transaction_id": "\\ud800"}', {}, 0, id="half-a-surrogate-pair"),
-    pytest.param(b"[" * 100_000, {}, 0, id="deep"),
-    pytest.param(b'{"transaction_id": 1%s}' % (b"0" * 5_000), {}, 0, id="a-number-beyond-all-bounds"),
-    pytest.param(b'{"transaction_id": "%s"}' % (b"x" * 9_000_000), {}, 0, id="huge"),
-    pytest.param(b"no gzip", GZIP, 0, id="invalid-gzip"),
-    pytest.param(gzip.compress(b'{"transaction_id": "9"}' * 9)[:-20], GZIP, 0, id="truncated-gzip"),
-    pytest.param(gzip.compress(b" " * 50_000_000), GZIP, 0, id="gzip-that-grows"),
-    pytest.param(b"x", {"Content-Encoding": "br"}, 0, id="unknown-compression"),
-    pytest.param(b"x", {"Content-Length": "abc"}, 0, id="no-length"),
-    pytest.param(b"x", {"X-Request-Id": "\udcff\udcfe"}, 0, id="header-that-is-not-utf-8"),
-]
-
-
-@pytest.mark.parametrize(("body", "headers", "cut"), UNREADABLE)
-class TestWhatCannotBeRead:
-    """A read is tried again, a booking is read back: nothing is rejected, called done, or called absent.
-
-    One of the bodies names an error: with a status of 4xx, that is a refusal.
-    """
-
-    def test_of_a_perk_is_tried_again(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        for status in (200, 400, 404, 410, 501):
-            error, server = outcome_of(returning(Reply(status, body, headers, cut)))
-            assert isinstance(error, RejectedError if is_refusal(status, body) else RetryableError)
-            assert not server.posts
-
-    def test_of_a_booking_is_read_back(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        for status in (200, 201, 202, 302, 404, 500):
-            error, server = outcome_of(answering(Reply(status, body, headers, cut)))
-            assert type(error) is (RejectedError if is_refusal(status, body) else OutcomeUnknownError)
-            assert len(server.posts) == 1
-
-    def test_of_a_list_is_not_an_empty_list(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        for effect in (AWARD, VIP):
-            error, _ = found_by(returning(Reply(200, body, headers, cut)), effect)
-            assert isinstance(error, RetryableError)
-
-    def test_of_a_later_page_is_not_the_end_of_the_list(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        def reply(asked: Asked) -> Reply:
-            return (
-                pages([item(1), item(2)])(asked) if asked.query["offset"] == ["0"] else Reply(200, body, headers, cut)
-            )
-
-        error, _ = found_by(reply)
-        assert isinstance(error, RetryableError)
-
-    def test_of_a_connection_sets_nothing_again(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        result, server = outcome_of(answering(Reply(200, body, headers, cut), listed=[connection(8)]), VIP)
-        assert isinstance(result, Performed | OutcomeUnknownError)
-        assert len([one for one in server.asked if one.method == "PATCH"]) == 1
-
-    @pytest.mark.parametrize("effort", ["verify", "customer", "offers"])
-    def test_of_an_account_proves_nothing(self, body: bytes, headers: dict[str, str], cut: int, effort: str) -> None:
-        for status in (200, 400, 404):
-            if effort == "verify" and status == 200 and any(part in body for part in (b'ok"}', b"null, ", b"[], ")):
-                continue  # an object without a word of errors: more is not known of how a business looks
-            error = failure_of(returning(Reply(status, body, headers, cut)), effort)
-            assert isinstance(error, RejectedError if is_refusal(status, body) else RetryableError)
-
-    def test_is_a_line_of_the_check(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        async def run() -> list[bool]:
-            async with serving(returning(Reply(200, body, headers, cut))) as (client, _):
-                return [finding.ok for finding in await client.check()]
-
-        assert not all(asyncio.run(run()))
-
-
-def returning(reply: Reply) -> Callable[[Asked], Reply]:
-    """The same reply to every request."""
-    return lambda asked: reply
-
-
-def is_refusal(status: int, body: bytes) -> bool:
-    return status // 100 == 4 and b'"errors": {"' in body
-
-
-def failure_of(reply: Callable[[Asked], Reply], effort: str) -> DeliveryError | None:
-    """What reading the account, a customer or the perks raises."""
-
-    async def run() -> DeliveryError | None:
-        async with serving(reply) as (client, _):
-            try:
-                await {
-                    "verify": client.verify,
-                    "offers": client.offers,
-                    "customer": lambda: client.customer("a@example.com"),
-                }[effort]()
-            except DeliveryError as error:
-                return error
-            return None
-
-    return asyncio.run(run())
 
 
 @pytest.mark.parametrize(
@@ -546,25 +269,6 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
     asyncio.run(run())
 
 
-def pages(*listed: list[dict[str, object]], obeys_offset: bool = True) -> Callable[[Asked], Reply]:
-    """A list in pages, each as long as it is."""
-
-    def reply(asked: Asked) -> Reply:
-        offset = int(asked.query["offset"][0]) if obeys_offset else 0
-        start = 0
-        for page in listed:
-            if start == offset:
-                return Reply(body={"meta": {"limit": 2, "offset": offset}, "objects": page})
-            start += len(page)
-        return Reply(body={"meta": {"limit": 2, "offset": offset}, "objects": []})
-
-    return reply
-
-
-def item(number: int, key: str | None = None) -> dict[str, object]:
-    return {"resource_uri": f"/v2/transactions/{number}/", "trans_source_id": key, "quantity": "9.99"}
-
-
 def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None:
     found, server = found_by(pages([item(1), item(2, "x")], [item(3, KEY.upper()), item(4)], [item(5, KEY)]))
     assert found == Performed(status=None, partner_id="5")
@@ -638,10 +342,6 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
 def test_what_cannot_be_told_is_not_called_absent(reply: Callable[[Asked], Reply]) -> None:
     error, _ = found_by(reply)
     assert isinstance(error, RetryableError)
-
-
-def connection(number: int, **members: object) -> dict[str, object]:
-    return {"connection_id": number, "business": "/v2/businesses/41/", "status": "ACTIVE", **members}
 
 
 def test_a_user_property_is_set_at_the_customers_connection() -> None:

@@ -8,7 +8,6 @@ from enum import Enum
 from punchcard.clock import Clock
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, read_object
-from punchcard.destinations.perkville.responses import UNREADABLE_RESPONSE
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
 from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of
 from punchcard.errors import RejectedError, RetryableError
@@ -124,7 +123,7 @@ class Perks:
             raise RetryableError(
                 f'Perkville shows perk {perk_id} without a "{wire.classification_key}", so whether it gives or takes '
                 "points cannot be told",
-                code=UNREADABLE_RESPONSE,
+                code="unreadable_response",
             )
         return read_perk(item, perk_id, wire)
 

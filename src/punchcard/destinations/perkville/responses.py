@@ -26,7 +26,6 @@ from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownErro
 
 WORDS_CHARACTERS_MAX = 500
 RETRY_AFTER_SECONDS_MAX = 4 * 3600.0
-UNREADABLE_RESPONSE = "unreadable_response"
 _HTML_START = re.compile(rb"\s*<(?:!doctype|html|head|body|!--)", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN_MAX = 4096
@@ -224,7 +223,7 @@ def unreadable(response: Response, problem: str) -> RetryableError:
     """
     return RetryableError(
         f"Perkville answered {response.status}, but {problem}",
-        code=UNREADABLE_RESPONSE,
+        code="unreadable_response",
         status=response.status,
         request_id=response.request_id,
     )
@@ -272,7 +271,7 @@ def _retry_code(response: Response) -> str:
         return "rate_limited"
     if response.status // 100 == 3:
         return "redirected"
-    return UNREADABLE_RESPONSE if _is_unbelieved(response) else "partner_unavailable"
+    return "unreadable_response" if _is_unbelieved(response) else "partner_unavailable"
 
 
 def _is_unbelieved(response: Response) -> bool:
