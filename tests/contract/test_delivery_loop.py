@@ -29,7 +29,13 @@ pytestmark = pytest.mark.anyio
 
 # Waits so short that a test need not stand for them; their lengths are tested elsewhere, on a clock that is moved.
 QUICK = DeliveryOptions(
-    requests_per_second=0, concurrency=16, retry_base_seconds=0.01, tries_max=10, unknown_wait_seconds=0.03
+    requests_per_second=0,
+    concurrency=16,
+    retry_base_seconds=0.01,
+    tries_max=10,
+    unknown_wait_seconds=0.03,
+    check_base_seconds=0.01,
+    check_longest_seconds=0.1,
 )
 LATE_SECONDS = 0.02  # below the wait after an unknown outcome
 

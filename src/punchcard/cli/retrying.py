@@ -90,7 +90,7 @@ def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
     if len(effects) > _ROWS_SHOWN:
         console.print(f"… and {len(effects) - _ROWS_SHOWN} more")
     for pause in pauses:
-        console.print(Text(f"{pause.destination} is paused since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.detail}"))
+        console.print(Text(printable(f"{pause.destination} is paused, {pause.description}")))
 
 
 def _agreed(effects: Sequence[StoredEffect]) -> bool:

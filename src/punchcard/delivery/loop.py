@@ -8,16 +8,18 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from punchcard.clock import Clock
+from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.judgement import TOO_MANY_REQUESTS
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.retry import bounded
 from punchcard.delivery.stages import Answered, Cycle, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
-from punchcard.errors import OutcomeUnknownError, RetryableError, StorageError
+from punchcard.errors import CredentialsError, OutcomeUnknownError, RetryableError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Lane, Started
 from punchcard.store.engine import Leadership, Store
+from punchcard.store.pauses import PauseEnd
 
 T = TypeVar("T")
 
@@ -53,6 +55,9 @@ class DestinationDelivery:
         self._target: Target | None = None  # as last seen
         self._client: PartnerClient | None = None
         self._client_fingerprint = ""
+        self._check = CredentialCheck(clock=clock, telemetry=self._telemetry)
+        # After a check has accepted the credentials: one request at a time until one of them is believed, too.
+        self._is_probation = False
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -68,6 +73,7 @@ class DestinationDelivery:
                     await self._deliver(leadership, stopping)
                     await self._finish(grace_seconds)
         finally:
+            await self._check.cancel()
             if self._client is not None:
                 await self._client.close()
             self._database.shutdown(wait=True)
@@ -94,12 +100,13 @@ class DestinationDelivery:
                 continue
             self._target = target
             self._bucket.set_rate(target.options.requests_per_second)
-            room = min(target.options.concurrency - len(self._in_flight), self._bucket.available())
+            room = min(max(0, self._concurrency(target) - len(self._in_flight)), self._bucket.available())
             try:
                 if not await self._in_thread(leadership.held):
                     await self._rest(_STANDBY_SECONDS)
                     continue
                 done = await self._step(target, room=room)
+                await self._check_credentials(target, done)
                 if len(done.started) >= _MANY:
                     # Under load, answers that come within a moment share the next unit of work.
                     await asyncio.sleep(_GATHER_SECONDS)
@@ -136,6 +143,20 @@ class DestinationDelivery:
             task.add_done_callback(self._in_flight.pop)
         return done
 
+    async def _check_credentials(self, target: Target, done: Cycle) -> None:
+        """While credentials are refused: plan the next check, make it when it is due, write down what it has found."""
+        # A disabled destination delivers nothing whatever its credentials are; the plan waits with it.
+        self._check.follow(done.pause if target.enabled else None, target.options)
+        result = self._check.take_result()
+        if result is not None or self._check.needs_plan():
+            ended = await self._in_thread(lambda: self._check.record(self._store, result, target.options))
+            if ended is not None:
+                self._is_probation = True
+                self._telemetry.destination_resumed(by=PauseEnd.CHECK)
+            self._woken.set()  # look at once at what was written
+        else:
+            self._check.begin(await self._client_for(target), done=self._woken)
+
     async def _attempt(self, client: PartnerClient, target: Target, started: Started, *, send_before: datetime) -> None:
         begun = self._clock.monotonic()
         try:
@@ -146,6 +167,8 @@ class DestinationDelivery:
             answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
         if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
             self._bucket.slow_down(bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS))
+        if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
+            self._is_probation = False
         self._answered.append(
             Answered(
                 started=started,
@@ -158,6 +181,8 @@ class DestinationDelivery:
 
     async def _client_for(self, target: Target) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
+            self._is_probation = False
+            await self._check.cancel()
             if self._client is not None:
                 # Requests of the old client end first, so that closing it cuts none off.
                 if self._in_flight:
@@ -167,10 +192,13 @@ class DestinationDelivery:
             self._client_fingerprint = target.fingerprint
         return self._client
 
+    def _concurrency(self, target: Target) -> int:
+        return 1 if self._is_probation else target.options.concurrency
+
     async def _seconds_to_rest(self, target: Target, *, room: int, paused: bool) -> float:
         if paused:
-            return _STANDBY_SECONDS
-        if room <= 0 and len(self._in_flight) < target.options.concurrency:
+            return min(_STANDBY_SECONDS, self._check.seconds_until_due())
+        if room <= 0 and len(self._in_flight) < self._concurrency(target):
             return min(self._poll_seconds, self._bucket.seconds_until_one())
         due = await self._in_thread(self._next_due)
         if due is None:

@@ -12,7 +12,7 @@ from punchcard.store import audit
 from punchcard.store.by_hand import dismiss, reopen
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.pauses import Pause, pause_of, resume
+from punchcard.store.pauses import Pause, PauseEnd, pause_of, resume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def retry(work: Connection, found: Retryable, *, actor: str, now: datetime) -> i
     """
     reopened = reopen(work, [effect.id for effect in found.effects], now=now)
     for pause in found.pauses:
-        resume(work, pause.destination)
+        resume(work, pause.destination, by=PauseEnd.OPERATOR, now=now)
     counts = Counter(effect.destination for effect in found.effects)
     paused = {pause.destination: pause.reason for pause in found.pauses}
     for slug in sorted(counts.keys() | paused.keys()):

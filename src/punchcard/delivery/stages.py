@@ -21,7 +21,7 @@ from punchcard.errors import CredentialsError, DeliveryError, InvariantError, Ou
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.pauses import Pause, pause, pause_of, resume
+from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
 from punchcard.store.waiting import wake_waiting
 
@@ -69,13 +69,15 @@ class Cycle:
         started: Attempts that may leave now.
         send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
-        paused: True if the destination stands still for its credentials.
+        paused: True if the destination delivers nothing: it is disabled, or its credentials were refused.
+        pause: The refusal, None if its credentials are good.
     """
 
     started: Sequence[Started]
     send_before: datetime
     moved: int
     paused: bool
+    pause: Pause | None = None
 
 
 def cycle(
@@ -100,20 +102,22 @@ def cycle(
     """
     with store.unit_of_work() as work:
         settled = settle(work, target, answered, clock=clock)
-        resumed = _resume_if_changed(work, target)
-        paused = not target.enabled or pause_of(work, target.slug) is not None
+        resumed = _resume_if_changed(work, target, now=clock.now())
+        refused = pause_of(work, target.slug)
+        paused = not target.enabled or refused is not None
         claimed = [] if paused else claim(work, target, room=room, busy=busy, clock=clock)
         now = clock.now()
         started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry)
     # Said only now: what a failed unit of work has not done is not reported.
     if resumed:
-        telemetry.destination_resumed()
+        telemetry.destination_resumed(by=PauseEnd.SETTINGS)
     settled.report(answered, telemetry)
     return Cycle(
         started=started,
         send_before=now + timedelta(seconds=_LEASE_MARGIN_SECONDS),
         moved=len(claimed) - len(started),
         paused=paused,
+        pause=refused,
     )
 
 
@@ -202,8 +206,11 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             now=now,
         )
         return None
-    # The map may have been corrected since the event was planned; the newest one decides.
-    perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
+    perk = effect.perk
+    if effect.event_settings is None:
+        # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
+        # map of its own was planned by that.
+        perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
     if effect.kind == EffectKind.TRANSACTION and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
     return Started(
@@ -230,6 +237,7 @@ async def attempt(
         perk=started.perk,
         quantity=started.quantity,
         attributes=started.effect.attributes,
+        event_settings=started.effect.event_settings,
     )
     try:
         if started.action is Action.READ_BACK:
@@ -311,8 +319,8 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     )
 
 
-def _resume_if_changed(work: Connection, target: Target) -> bool:
-    standing = pause_of(work, target.slug)
-    if standing is None or standing.settings_fingerprint == target.fingerprint:
+def _resume_if_changed(work: Connection, target: Target, *, now: datetime) -> bool:
+    lasting = pause_of(work, target.slug)
+    if lasting is None or lasting.settings_fingerprint == target.fingerprint:
         return False
-    return resume(work, target.slug)
+    return end_pause(work, lasting, by=PauseEnd.SETTINGS, now=now)

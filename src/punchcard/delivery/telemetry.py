@@ -55,12 +55,16 @@ class DeliveryTelemetry:
             "destination_paused",
             destination=self.destination,
             detail=detail,
-            next_step="paste a valid API key into the destination's settings; delivery then resumes by itself",
+            next_step="if it lasts, paste a valid API key into the destination's settings; delivery resumes by itself",
         )
 
-    def destination_resumed(self) -> None:
-        """The settings have changed, so delivery goes on."""
-        self.log.info("destination_resumed", destination=self.destination)
+    def destination_resumed(self, *, by: str) -> None:
+        """The settings have changed, or the partner accepts the credentials again: delivery goes on."""
+        self.log.info("destination_resumed", destination=self.destination, by=by)
+
+    def credential_check_failed(self, *, error: BaseException) -> None:
+        """Our own defect while the partner was asked about the credentials; it is asked again later."""
+        self.log.error("credential_check_failed", destination=self.destination, exc_info=error)
 
     def orphans_released(self, *, count: int) -> None:
         """Effects that a stopped worker had on its way will be read back."""

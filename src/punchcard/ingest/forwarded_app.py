@@ -10,7 +10,14 @@ import msgspec
 from punchcard.clock import Clock, to_micros
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
-from punchcard.errors import ConfigurationError, CredentialsError, DeliveryError, RejectedError, StorageError
+from punchcard.errors import (
+    ConfigurationError,
+    CredentialsError,
+    DeliveryError,
+    IngestError,
+    RejectedError,
+    StorageError,
+)
 from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, read_deletion, settings_of
 from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
 from punchcard.ingest.answers import RETRY_AFTER_SECONDS, Answer, make
@@ -23,6 +30,7 @@ from punchcard.ingest.forwarding import (
     is_signed,
     read_settings_header,
     record_bodies,
+    require_maps,
 )
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
@@ -107,6 +115,8 @@ class ForwardedApp:
             return
         except _RefusedCallError as refusal:
             answer = refusal.answer
+        except IngestError as error:
+            answer = _told(400, error.message)
         except TimeoutError:
             answer = _told(408, "the body did not arrive in time")
         except StorageError as error:
@@ -145,13 +155,13 @@ class ForwardedApp:
         key = basic_key(headers.get(b"authorization", b""))
         if not key:
             raise _RefusedCallError(401, "send the API key by HTTP Basic, as the user's name and without a password")
-        given = read_settings_header(headers.get(b"x-segment-settings", b""), definition)
-        if given is None:
-            raise _RefusedCallError(400, "X-Segment-Settings must be the base64 of a JSON object with the settings")
+        given = read_settings_header(headers.get(b"x-segment-settings"), definition)
         messages = events_of(body)
         if messages is None or len(messages) != 1:
             raise _RefusedCallError(400, "the body is not one event as a JSON object")
-        account, snapshot = await self._admitted(definition, key, given)
+        # A deletion is about a user, whatever earns points.
+        needs_maps = not is_deletion(messages[0])
+        account, snapshot = await self._admitted(definition, key, given, needs_maps=needs_maps)
         write_key, route = next(
             (key, route) for key, route in snapshot.by_write_key.items() if route.source.slug == account.slug
         )
@@ -169,7 +179,7 @@ class ForwardedApp:
         return _ACCEPTED
 
     async def _admitted(
-        self, definition: Definition, key: str, given: Mapping[str, object]
+        self, definition: Definition, key: str, given: Mapping[str, object], *, needs_maps: bool
     ) -> tuple[Account, Snapshot]:
         """The caller's account and a snapshot that knows it, once the partner has accepted its token."""
         secret = next(one.key for one in definition.settings if one.secret)
@@ -182,6 +192,8 @@ class ForwardedApp:
             typed = CATALOG[definition.slug].read_settings(settings, options_of(configured, account))
         except ConfigurationError as error:
             raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
+        if needs_maps:
+            require_maps(given, definition)
         if standing is not None and not standing.destination.is_kept:
             raise _RefusedCallError(
                 403, f"the configuration has a {account.slug} of its own, which takes no such calls"
@@ -275,8 +287,9 @@ class ForwardedApp:
 
         pause = await asyncio.to_thread(pause_now)
         if pause is not None:
-            detail = f"{pause.detail}. The event is kept, and goes out once the API key is replaced"
-            raise _RefusedCallError(401, detail)
+            raise _RefusedCallError(
+                401, f"{pause.description}. The event is kept, and goes out once the API key is accepted or replaced"
+            )
 
 
 def _is_same(stored: object, given: str) -> bool:

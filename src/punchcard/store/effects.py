@@ -38,6 +38,7 @@ class NewEffect:
     attributes: Mapping[str, object] | None
     order_id: str | None
     is_refund: bool
+    event_settings: Mapping[str, object] | None = None
 
 
 Lane = tuple[str, str]
@@ -73,6 +74,7 @@ class StoredEffect:
     partner_id: str | None
     created_at: datetime
     settled_at: datetime | None
+    event_settings: Mapping[str, object] | None = None
 
     @property
     def lane(self) -> Lane:
@@ -161,6 +163,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         partner_id=values["partner_id"],
         created_at=values["created_at"],
         settled_at=values["settled_at"],
+        event_settings=None if values["event_settings"] is None else json.loads(values["event_settings"]),
     )
 
 

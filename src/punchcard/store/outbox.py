@@ -148,6 +148,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
                 "attributes": None if one.attributes is None else json.dumps(dict(one.attributes), sort_keys=True),
                 "order_id": storable_or_none(one.order_id),
                 "is_refund": one.is_refund,
+                "event_settings": None if one.event_settings is None else json.dumps(dict(one.event_settings)),
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "attempts": 0,

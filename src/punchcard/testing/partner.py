@@ -116,6 +116,8 @@ class ScriptedPartner:
         self.tokens = {"good"}
         self.clients: list[ScriptedClient] = []
         self.retry_after_seconds: float | None = None
+        self.checks = 0  # how often somebody asked whether a token is good
+        self.accepts_on_check = False  # True: a check accepts any token, whatever is said to requests
 
     def script(self, effect_key: str, sends: Iterable[Step] = (), *, reads: Iterable[Step] = ()) -> None:
         """What becomes of the next requests for a key, and of the next questions after it."""
@@ -280,7 +282,15 @@ class ScriptedClient:
         return ()
 
     async def verify(self) -> None:
-        """Every account is known."""
+        """As for requests, unless the partner says yes to every check.
+
+        Raises:
+            CredentialsError: the token is not valid.
+        """
+        await asyncio.sleep(0)
+        self._partner.checks += 1
+        if not self._partner.accepts_on_check:
+            self._fail(Step.PERFORM)
 
     async def offers(self) -> Sequence[Offer]:
         """Nothing to map to."""

@@ -33,7 +33,7 @@ from punchcard.store import by_hand, outbox
 from punchcard.store.effects import Action, Started
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.pauses import resume
+from punchcard.store.pauses import PauseEnd, resume
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
 from punchcard.workspace.model import Destination, Source
@@ -262,7 +262,7 @@ class World:
             nonlocal reopened
             with self.store.unit_of_work() as work:
                 wanted = [one.id for one in needing_a_person(work)]
-                resume(work, SLUG)
+                resume(work, SLUG, by=PauseEnd.OPERATOR, now=self.clock.now())
                 reopened = by_hand.reopen(work, wanted, now=self.clock.now())
 
         self._guarded(put_back)

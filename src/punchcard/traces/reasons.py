@@ -207,8 +207,9 @@ RETRYING: Final = (
     _reason("waiting_for_order", "a refund whose order is still on its way", "nothing"),
     _reason(
         "credentials_refused",
-        "Perkville does not accept the token: the destination is paused, everything stays queued",
-        "paste a new token into the settings; delivery resumes by itself",
+        "Perkville does not accept the token: the destination is paused, everything stays queued. Punchcard checks at "
+        "growing intervals whether it is accepted again, and resumes by itself",
+        "nothing, if it lasts for minutes; else paste a new token into the settings",
     ),
 )
 UNKNOWN: Final = (

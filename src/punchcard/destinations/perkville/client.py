@@ -10,7 +10,7 @@ from punchcard.destinations.perkville.lists import Item, item_of, read_list
 from punchcard.destinations.perkville.offers import list_offers
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
 from punchcard.destinations.perkville.responses import Content, Response
-from punchcard.destinations.perkville.settings import PerkvilleSettings
+from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
     amount_of,
     amount_text,
@@ -115,7 +115,7 @@ class PerkvilleClient:
     async def _book(self, effect: Effect, deadline: Deadline) -> Performed:
         if effect.perk is None or not effect.quantity:
             raise InvariantError(f"transaction {effect.effect_key} has no perk or no quantity")
-        settings = self._settings
+        settings = with_event_settings(self._settings, effect.event_settings)
         perk = await self._perks.get(effect.perk, deadline=deadline)
         quantity = signed_quantity(effect.quantity, perk, method=settings.refund_method, event_name=effect.event_name)
         request = post_transaction(
