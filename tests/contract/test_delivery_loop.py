@@ -34,6 +34,7 @@ QUICK = DeliveryOptions(
     retry_base_seconds=0.01,
     tries_max=10,
     unknown_wait_seconds=0.03,
+    request_timeout_seconds=1,
     check_base_seconds=0.01,
     check_longest_seconds=0.1,
 )

@@ -257,10 +257,11 @@ async def test_an_operator_and_a_new_token_resume_at_once(small_rig: Rig) -> Non
             if resume_by is PauseEnd.OPERATOR:
                 rig.partner.tokens = {rig.settings.token}
                 with rig.store.unit_of_work() as work:
+                    now = SystemClock().now()
                     found = find_retryable(
-                        work, configured=[DESTINATION], destination=None, reason=None, message_ids=[]
+                        work, configured={DESTINATION: QUICK}, destination=None, reason=None, message_ids=[], now=now
                     )
-                    retry(work, found, actor="ann", now=SystemClock().now())
+                    retry(work, found, actor="ann", now=now)
             else:
                 rig.partner.tokens = {"new"}
                 rig.settings = replace(rig.settings, token="new")

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.clock import Clock
+from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import Answer, judge
 from punchcard.delivery.preparation import NotReady, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
@@ -62,6 +63,24 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SendBefore:
+    """When the first byte of a claimed request must have left: by both clocks.
+
+    The one that never goes back cannot be set, but stands still while a machine is suspended.
+
+    Attributes:
+        elapsed: On the clock that never goes back.
+    """
+
+    instant: datetime
+    elapsed: float
+
+    def is_over(self, clock: Clock) -> bool:
+        """True if it is too late to send."""
+        return clock.monotonic() > self.elapsed or clock.now() > self.instant
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cycle:
     """What one unit of work did.
 
@@ -74,7 +93,7 @@ class Cycle:
     """
 
     started: Sequence[Started]
-    send_before: datetime
+    send_before: SendBefore
     moved: int
     paused: bool
     pause: Pause | None = None
@@ -89,11 +108,13 @@ def cycle(
     clock: Clock,
     telemetry: DeliveryTelemetry,
     busy: Collection[Lane] = (),
+    watch: ClockWatch | None = None,
 ) -> Cycle:
     """Settle what has come back, then claim and prepare up to `room` effects, all in one unit of work.
 
     Args:
         room: How many attempts may be started.
+        watch: Corrects due times if the wall clock was set, before anything is claimed by them.
         busy: Lanes in which the caller has an effect on its way: nothing of them is claimed, however late its answer
             comes.
 
@@ -102,19 +123,28 @@ def cycle(
     """
     with store.unit_of_work() as work:
         settled = settle(work, target, answered, clock=clock)
-        resumed = _resume_if_changed(work, target, now=clock.now())
+        # One reading for all that follows: the clock may be set at any time.
+        reading = (watch or ClockWatch(clock)).read()
+        now = reading.now
+        corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
+        resumed = _resume_if_changed(work, target, now=now)
         refused = pause_of(work, target.slug)
         paused = not target.enabled or refused is not None
-        claimed = [] if paused else claim(work, target, room=room, busy=busy, clock=clock)
-        now = clock.now()
+        claimed = [] if paused else claim(work, target, room=room, busy=busy, now=now)
         started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry)
+    if watch is not None:
+        watch.done(reading)
     # Said only now: what a failed unit of work has not done is not reported.
+    if corrected:
+        telemetry.waits_corrected(count=corrected)
     if resumed:
         telemetry.destination_resumed(by=PauseEnd.SETTINGS)
     settled.report(answered, telemetry)
     return Cycle(
         started=started,
-        send_before=now + timedelta(seconds=_LEASE_MARGIN_SECONDS),
+        send_before=SendBefore(
+            instant=now + timedelta(seconds=_LEASE_MARGIN_SECONDS), elapsed=reading.elapsed + _LEASE_MARGIN_SECONDS
+        ),
         moved=len(claimed) - len(started),
         paused=paused,
         pause=refused,
@@ -130,10 +160,7 @@ def _begin_all(
     telemetry: DeliveryTelemetry,
 ) -> list[Started]:
     now = clock.now()
-    options = target.options
-    lease_until = now + timedelta(
-        seconds=options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
-    )
+    lease_until = now + timedelta(seconds=lease_seconds(target.options))
     begun: list[Started] = []
     written = 0
     for effect in claimed:
@@ -172,11 +199,16 @@ def _begin_guarded(
         return None
 
 
-def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], clock: Clock) -> list[StoredEffect]:
+def lease_seconds(options: DeliveryOptions) -> float:
+    """How long after its claim a request may still land, whatever becomes of the process that claimed it."""
+    return options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
+
+
+def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], now: datetime) -> list[StoredEffect]:
     """Effects that are due and first in their customer's lane, so that no order is overtaken by its refund."""
     if room <= 0:
         return []
-    found = outbox.claimable(work, target.slug, now=clock.now(), limit=room + len(busy))
+    found = outbox.claimable(work, target.slug, now=now, limit=room + len(busy))
     return [effect for effect in found if effect.lane not in busy][:room]
 
 
@@ -224,10 +256,10 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
 
 
 async def attempt(
-    client: PartnerClient, started: Started, *, send_before: datetime, clock: Clock, telemetry: DeliveryTelemetry
+    client: PartnerClient, started: Started, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
 ) -> Answer:
     """Make the one call of a started attempt; every way it can end is an answer."""
-    if clock.now() > send_before:
+    if send_before.is_over(clock):
         return RetryableError("this process stood still after it had claimed the effect: nothing was sent", code="late")
     effect = Effect(
         kind=EffectKind(started.effect.kind),

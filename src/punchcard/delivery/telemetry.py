@@ -66,6 +66,10 @@ class DeliveryTelemetry:
         """Our own defect while the partner was asked about the credentials; it is asked again later."""
         self.log.error("credential_check_failed", destination=self.destination, exc_info=error)
 
+    def waits_corrected(self, *, count: int) -> None:
+        """The clock was set, or this process has just begun: due times that cannot be meant were corrected."""
+        self.log.warning("waits_corrected", destination=self.destination, count=count)
+
     def orphans_released(self, *, count: int) -> None:
         """Effects that a stopped worker had on its way will be read back."""
         self.log.warning("orphans_released", destination=self.destination, count=count)

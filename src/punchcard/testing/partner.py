@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -108,7 +107,7 @@ class ScriptedPartner:
         self._late_seconds = late_seconds
         self._sends: dict[str, deque[Step]] = {}
         self._reads: dict[str, deque[Step]] = {}
-        self._late: list[tuple[datetime, Effect]] = []
+        self._late: list[tuple[float, Effect]] = []
         self._released = asyncio.Event()
         self._after_hanging = Step.PERFORM
         self.book: list[Booking] = []
@@ -140,7 +139,7 @@ class ScriptedPartner:
 
     def land(self) -> None:
         """Book the late requests whose time has come."""
-        now = self._clock.now()
+        now = self._clock.monotonic()  # how long a request takes to land is no matter of what a clock shows
         due = [effect for at, effect in self._late if at <= now]
         self._late = [(at, effect) for at, effect in self._late if at > now]
         for effect in due:
@@ -224,7 +223,7 @@ class ScriptedPartner:
 
     def delay(self, effect: Effect) -> None:
         """Keep a request that lands later."""
-        self._late.append((self._clock.now() + timedelta(seconds=self._late_seconds), effect))
+        self._late.append((self._clock.monotonic() + self._late_seconds, effect))
 
     async def hang(self) -> Step:
         """Wait for `release`; returns how the request ends then."""

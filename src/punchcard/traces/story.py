@@ -176,7 +176,8 @@ def attempt_story(attempt: StoredAttempt) -> AttemptStory:
     """One attempt as the API and `trace` show it."""
     duration = None
     if attempt.settled_at is not None:
-        duration = round((attempt.settled_at - attempt.started_at).total_seconds() * 1000)
+        # Not below zero, though the clock may have been set back meanwhile.
+        duration = max(0, round((attempt.settled_at - attempt.started_at).total_seconds() * 1000))
     return AttemptStory(
         number=attempt.number,
         action=attempt.action,
