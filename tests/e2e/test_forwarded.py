@@ -165,6 +165,25 @@ def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
     assert product.story(sent) is None
 
 
+def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path: Path) -> None:
+    with (
+        SandboxProcess(tmp_path / "sandbox") as own,
+        ProductProcess(tmp_path / "product", configuration(perkville_url=own.url)) as product,
+    ):
+        good = fresh("good")
+        assert partner(product, event(good))[0] == 202
+        product.wait_for_fate(good, "delivered")
+        statuses = [partner(product, event(fresh("random")), key=f"random-{number}")[0] for number in range(60)]
+        again = [partner(product, event(fresh("again")), key="random-0")[0] for _ in range(20)]
+        assert set(statuses) == {401, 429}
+        assert again == [401] * 20
+        asked = own.counts()["status_401"]
+        assert asked <= 60 - statuses.count(429)
+        last = fresh("last")
+        assert partner(product, event(last))[0] == 202
+        product.wait_for_fate(last, "delivered")
+
+
 def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one_off(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
