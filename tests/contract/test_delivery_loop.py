@@ -29,7 +29,14 @@ pytestmark = pytest.mark.anyio
 
 # Waits so short that a test need not stand for them; their lengths are tested elsewhere, on a clock that is moved.
 QUICK = DeliveryOptions(
-    requests_per_second=0, concurrency=16, retry_base_seconds=0.01, tries_max=10, unknown_wait_seconds=0.03
+    requests_per_second=0,
+    concurrency=16,
+    retry_base_seconds=0.01,
+    tries_max=10,
+    unknown_wait_seconds=0.03,
+    request_timeout_seconds=1,
+    check_base_seconds=0.01,
+    check_longest_seconds=0.1,
 )
 LATE_SECONDS = 0.02  # below the wait after an unknown outcome
 
@@ -116,6 +123,15 @@ def small_rig(tmp_path: Path) -> Iterator[Rig]:
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     yield Rig(store, ScriptedPartner(clock=SystemClock(), late_seconds=LATE_SECONDS))
     store.close()
+
+
+class FailingPartner(ScriptedPartner):
+    """A partner whose code has a defect that only some events meet."""
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        if event_name == "Broken":
+            raise KeyError("no map")
+        return super().remap(event_name, settings)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -318,6 +334,20 @@ async def test_answers_survive_a_store_that_cannot_be_written_for_a_while(small_
         await until(lambda: rig.open_count() == 0)
     assert rig.partner.keys() == ["a", "b"]
     assert rig.actions("a") == [(Action.SEND, "delivered")]
+
+
+async def test_a_defect_that_one_effect_meets_concerns_that_effect_alone(rig: Rig) -> None:
+    rig.partner = FailingPartner(clock=SystemClock(), late_seconds=LATE_SECONDS)
+    with rig.store.unit_of_work() as work:
+        bad = replace(new_effect("bad", customer="bob@example.com"), event_name="Broken")
+        outbox.add(work, [new_effect("before"), bad, new_effect("after")], now=SystemClock().now())
+        outbox.add(work, [new_effect("behind", customer="bob@example.com")], now=SystemClock().now())
+    async with rig.running():
+        await until(lambda: rig.open_count() == 0)
+    assert sorted(rig.partner.keys()) == ["after", "before", "behind"]
+    effect = rig.effect("bad")
+    assert (effect.state, effect.reason, effect.attempts) == (EffectState.PARKED, "preparation_failed", 0)
+    assert "no map" in (effect.detail or "")
 
 
 async def test_a_destination_that_is_removed_settles_what_is_on_its_way_and_rests(small_rig: Rig) -> None:

@@ -4,24 +4,20 @@ First it runs against a scripted server that answers, stalls and breaks as told,
 """
 
 import asyncio
+import gzip
 import json
 import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from punchcard import __version__
 from punchcard.destinations.perkville.client import PerkvilleClient
-from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
-from punchcard.destinations.port import Effect, EffectKey, EffectKind, Performed
+from punchcard.destinations.port import Effect, EffectKey, Performed
 from punchcard.errors import (
     CredentialsError,
     DeliveryError,
@@ -29,181 +25,28 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.testing.clock import ManualClock
+from punchcard.testing.perkville_server import (
+    AWARD,
+    EARNING,
+    GZIP,
+    HTML,
+    KEY,
+    REDEEMING,
+    STORED,
+    TOKEN,
+    VIP,
+    Asked,
+    Reply,
+    answering,
+    connection,
+    found_by,
+    item,
+    outcome_of,
+    pages,
+    serving,
+    settings_for,
+)
 from punchcard.testing.sandbox import SandboxProcess
-
-TOKEN = "sandbox-token"
-KEY = EffectKey("SEG:website:ORDER:o1:order-completed")
-AWARD = Effect(
-    kind=EffectKind.TRANSACTION,
-    effect_key=KEY,
-    email="Ann+x@example.com",
-    event_name="Order Completed",
-    perk="123456",
-    quantity=Decimal("9.99"),
-    attributes=None,
-)
-VIP = Effect(
-    kind=EffectKind.USER_PROPERTY,
-    effect_key=EffectKey("SEG:website:EVENT:m1"),
-    email="ann@example.com",
-    event_name="identify",
-    perk=None,
-    quantity=None,
-    attributes={"vip": True},
-)
-EARNING = {"perk_id": 123456, "classification": "EARN", "status": "ACTIVE", "business": "/v2/businesses/41/"}
-REDEEMING = {**EARNING, "classification": "redeem"}
-STORED = {"transaction_id": 99, "quantity": "9.99", "transaction_status": "ACTIVE", "trans_source_id": KEY}
-HTML = b"<!DOCTYPE html><html><head><title>Attention Required!</title></head></html>"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request as the server saw it."""
-
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-    body: Any
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the server does with a request.
-
-    Attributes:
-        cut: Bytes of the body that are held back before the connection is closed.
-        reset: Tear the connection down without an answer.
-        hang: No answer at all.
-        close: Close the connection after the answer, without having said so.
-    """
-
-    status: int = 200
-    body: object = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    cut: int = 0
-    reset: bool = False
-    hang: bool = False
-    close: bool = False
-
-    def head_and_body(self) -> bytes:
-        body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        named = {"Content-Type": "application/json", "Content-Length": str(len(body)), **self.headers}
-        head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-        return f"HTTP/1.1 {self.status} X\r\n{head}\r\n".encode() + body[: len(body) - self.cut]
-
-
-class Server:
-    """Speaks HTTP by hand, so that it can also speak it badly."""
-
-    def __init__(self, reply: Callable[[Asked], Reply]) -> None:
-        self._reply = reply
-        self.asked: list[Asked] = []
-
-    @property
-    def posts(self) -> list[Asked]:
-        return [one for one in self.asked if one.method == "POST"]
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while (asked := await self._read(reader)) is not None:
-                self.asked.append(asked)
-                reply = self._reply(asked)
-                if reply.hang:
-                    await reader.read()
-                    return
-                if reply.reset:
-                    linger = struct.pack("ii", 1, 0)
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                    writer.transport.abort()
-                    return
-                writer.write(reply.head_and_body())
-                await writer.drain()
-                if reply.cut or reply.close:
-                    return
-        except ConnectionError:
-            return
-        finally:
-            writer.close()
-
-    async def _read(self, reader: asyncio.StreamReader) -> Asked | None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        except asyncio.IncompleteReadError:
-            return None
-        first, *lines = head.split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        method, target, _ = first.split()
-        parts = urlsplit(target)
-        query = parse_qs(parts.query)
-        return Asked(method, parts.path, query, headers, json.loads(body) if body else None)
-
-
-def settings_for(url: str, **options: object) -> PerkvilleSettings:
-    given = {
-        "apiKey": TOKEN,
-        "businessId": "41",
-        "locationId": "7",
-        "eventToPerkMap": {"Order Completed": "123456", "Order Refunded": "123458"},
-    }
-    return read_settings(given, {"apiBaseUrl": url, "requestTimeoutSeconds": 5, "unknownWaitSeconds": 0, **options})
-
-
-@asynccontextmanager
-async def serving(reply: Callable[[Asked], Reply], **options: object) -> AsyncIterator[tuple[PerkvilleClient, Server]]:
-    script = Server(reply)
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    client = PerkvilleClient(
-        settings_for(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", **options), clock=ManualClock()
-    )
-    try:
-        yield client, script
-    finally:
-        await client.close()
-        server.close()
-
-
-def answering(write: Reply, *, perk: object = EARNING, listed: object = None) -> Callable[[Asked], Reply]:
-    """Perk reads succeed, lists hold one page, and writes are answered as given."""
-
-    def reply(asked: Asked) -> Reply:
-        if asked.method != "GET":
-            return write
-        if asked.path.startswith("/v2/perks/"):
-            return Reply(body=perk)
-        first = asked.query["offset"] == ["0"]
-        return Reply(body={"meta": {"limit": 100, "offset": 0}, "objects": listed if first and listed else []})
-
-    return reply
-
-
-def outcome_of(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options: object) -> tuple[object, Server]:
-    """What `perform` returned or raised."""
-
-    async def run() -> tuple[object, Server]:
-        async with serving(reply, **options) as (client, server):
-            try:
-                return await client.perform(effect), server
-            except DeliveryError as error:
-                return error, server
-
-    return asyncio.run(run())
-
-
-def found_by(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options: object) -> tuple[object, Server]:
-    """What `find` returned or raised."""
-
-    async def run() -> tuple[object, Server]:
-        async with serving(reply, **options) as (client, server):
-            try:
-                return await client.find(effect), server
-            except DeliveryError as error:
-                return error, server
-
-    return asyncio.run(run())
 
 
 def test_a_transaction_is_posted_as_the_contract_says() -> None:
@@ -230,8 +73,13 @@ def test_a_transaction_is_posted_as_the_contract_says() -> None:
     ("reply", "partner_id", "note"),
     [
         pytest.param(Reply(200, STORED), "99", None, id="200"),
-        pytest.param(Reply(204), None, "the answer was empty", id="204"),
-        pytest.param(Reply(201, {}), None, None, id="empty-object"),
+        pytest.param(Reply(201, {"trans_source_id": KEY}), None, None, id="only-our-key"),
+        pytest.param(Reply(201, {**STORED, "trans_source_id": None, "quantity": None}), "99", None, id="null-members"),
+        pytest.param(Reply(201, STORED, {"Content-Type": "text/html"}), "99", None, id="called-a-page"),
+        pytest.param(Reply(201, STORED, {"Content-Type": "text/plain; charset=bogus"}), "99", None, id="charset"),
+        pytest.param(Reply(201, b"\xef\xbb\xbf" + json.dumps(STORED).encode()), "99", None, id="byte-order-mark"),
+        pytest.param(Reply(201, gzip.compress(json.dumps(STORED).encode()), GZIP), "99", None, id="gzip"),
+        pytest.param(Reply(201, {**STORED, "quantity": "1e400000000"}), "99", None, id="a-quantity-that-is-none"),
         pytest.param(Reply(201, {"transaction_id": "99", "more": [1]}), "99", None, id="id-as-text-and-extra-fields"),
         pytest.param(Reply(201, {"resource_uri": "/v2/transactions/99/"}), "99", None, id="id-from-the-uri"),
         pytest.param(Reply(201, {**STORED, "quantity": 9.99}), "99", None, id="quantity-as-number"),
@@ -241,10 +89,11 @@ def test_a_transaction_is_posted_as_the_contract_says() -> None:
         pytest.param(
             Reply(201, {**STORED, "transaction_dt": "2026-01-02 03:04:05+00:00"}), "99", None, id="blank-date"
         ),
-        pytest.param(Reply(201, STORED, cut=5), None, "broke off", id="the-status-came-so-it-is-performed"),
     ],
 )
-def test_a_success_is_read_whatever_its_body(reply: Reply, partner_id: str | None, note: str | None) -> None:
+def test_a_success_is_read_whatever_else_its_object_holds(
+    reply: Reply, partner_id: str | None, note: str | None
+) -> None:
     performed, server = outcome_of(answering(reply))
     assert isinstance(performed, Performed)
     assert (performed.status, performed.partner_id) == (reply.status, partner_id)
@@ -272,8 +121,8 @@ def test_a_success_is_read_whatever_its_body(reply: Reply, partner_id: str | Non
         pytest.param(Reply(307, headers={"Location": "/elsewhere/"}), RetryableError, id="307-is-not-followed"),
         pytest.param(Reply(401), CredentialsError, id="401"),
         pytest.param(Reply(403, {"errors": {}}), CredentialsError, id="403"),
-        pytest.param(Reply(400), RejectedError, id="400"),
-        pytest.param(Reply(301, headers={"Location": "/elsewhere/"}), RejectedError, id="301-is-not-followed"),
+        pytest.param(Reply(400, {"errors": {"quantity": ["no"]}}), RejectedError, id="400"),
+        pytest.param(Reply(301, headers={"Location": "/elsewhere/"}), OutcomeUnknownError, id="301-is-not-followed"),
     ],
 )
 def test_a_post_is_sent_once_and_its_end_is_called_by_its_name(reply: Reply, kind: type[DeliveryError]) -> None:
@@ -291,6 +140,22 @@ def test_an_answer_that_is_no_http_leaves_the_outcome_unknown() -> None:
 
     error, _ = outcome_of(answering(Garbage(close=True)))
     assert isinstance(error, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize(
+    "perk",
+    [
+        pytest.param({**EARNING, "resource_uri": "/v2/perks/5/"}, id="another-perk"),
+        pytest.param({**EARNING, "classification": ""}, id="no-word"),
+        pytest.param({**EARNING, "classification": " "}, id="a-blank"),
+        pytest.param({**EARNING, "classification": ["EARN"]}, id="a-list"),
+    ],
+)
+def test_a_perk_that_is_not_described_is_read_again(perk: dict[str, object]) -> None:
+    error, server = outcome_of(answering(Reply(201, STORED), perk=perk))
+    assert isinstance(error, RetryableError)
+    assert error.code == "unreadable_response"
+    assert not server.posts
 
 
 def test_retry_after_is_handed_on() -> None:
@@ -345,8 +210,7 @@ def test_a_kept_connection_that_the_server_closed_does_not_post_twice() -> None:
         pytest.param(Reply(hang=True), RetryableError, "timeout", id="no-answer"),
         pytest.param(Reply(500), RetryableError, "partner_unavailable", id="500"),
         pytest.param(Reply(504), RetryableError, "partner_unavailable", id="504"),
-        pytest.param(Reply(200, HTML), RetryableError, "partner_unavailable", id="page"),
-        pytest.param(Reply(404), RejectedError, "perk_unknown", id="no-such-perk"),
+        pytest.param(Reply(404, {"errors": {"__all__": ["no"]}}), RejectedError, "perk_unknown", id="no-such-perk"),
         pytest.param(Reply(401), CredentialsError, "credentials_refused", id="401"),
         pytest.param(Reply(200, {"classification": "ACTIVITY"}), RejectedError, "perk_unusable", id="unknown-kind"),
         pytest.param(Reply(200, REDEEMING), RejectedError, "perk_unusable", id="an-award-would-take-points"),
@@ -380,7 +244,7 @@ def test_points_are_removed_as_the_perk_demands(perk: object, method: str, sent:
 
 def test_a_perk_is_read_once_in_ten_minutes_however_many_awards_wait_for_it() -> None:
     async def run() -> None:
-        async with serving(answering(Reply(201, {}))) as (client, server):
+        async with serving(answering(Reply(201, {"transaction_id": 9}))) as (client, server):
             await asyncio.gather(
                 *(client.perform(replace(AWARD, effect_key=EffectKey(f"SEG:s:EVENT:{n}"))) for n in range(20))
             )
@@ -395,7 +259,7 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
 
     async def run() -> None:
         def reply(asked: Asked) -> Reply:
-            return Reply(201, {}) if asked.method == "POST" else Reply(body=next(perks))
+            return Reply(201, STORED) if asked.method == "POST" else Reply(body=next(perks))
 
         async with serving(reply) as (client, _):
             with pytest.raises(RejectedError):
@@ -403,25 +267,6 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
             await client.perform(replace(AWARD, quantity=Decimal(-1)))
 
     asyncio.run(run())
-
-
-def pages(*listed: list[dict[str, object]], obeys_offset: bool = True) -> Callable[[Asked], Reply]:
-    """A list in pages, each as long as it is."""
-
-    def reply(asked: Asked) -> Reply:
-        offset = int(asked.query["offset"][0]) if obeys_offset else 0
-        start = 0
-        for page in listed:
-            if start == offset:
-                return Reply(body={"meta": {"limit": 2, "offset": offset}, "objects": page})
-            start += len(page)
-        return Reply(body={"meta": {"limit": 2, "offset": offset}, "objects": []})
-
-    return reply
-
-
-def item(number: int, key: str | None = None) -> dict[str, object]:
-    return {"resource_uri": f"/v2/transactions/{number}/", "trans_source_id": key, "quantity": "9.99"}
 
 
 def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None:
@@ -445,6 +290,30 @@ def test_what_is_not_there_is_surely_not_performed() -> None:
     assert emails == ["Ann+x@example.com"] * 3 + ["ann+x@example.com"] * 3
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        5,
+        [],
+        {},
+        {"limit": "2"},
+        {"limit": None},
+        {"limit": -1},
+        {"limit": 0, "total_count": "9"},
+        {"limit": True},
+    ],
+    ids=str,
+)
+def test_a_list_is_read_whatever_is_said_of_it(meta: object) -> None:
+    def reply(asked: Asked) -> Reply:
+        found = [item(1), item(2, KEY)] if asked.query["offset"] == ["0"] else []
+        return Reply(body={"objects": found} if meta is None else {"meta": meta, "objects": found})
+
+    found, _ = found_by(reply)
+    assert found == Performed(status=None, partner_id="2")
+
+
 def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
     found, _ = found_by(pages([item(1)], obeys_offset=False))
     assert found is None
@@ -459,6 +328,12 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
         pytest.param(lambda asked: Reply(body=b""), id="empty-body"),
         pytest.param(lambda asked: Reply(body={"objects": []}, cut=3), id="broken-off"),
         pytest.param(pages([{"resource_uri": "/v2/transactions/1/"}]), id="ids-are-not-shown"),
+        pytest.param(pages([{**item(1), "trans_source_id": {"id": KEY}}]), id="ids-of-another-shape"),
+        pytest.param(pages([{**item(1), "trans_source_id": 5}]), id="ids-as-numbers"),
+        pytest.param(lambda asked: Reply(body={"meta": {"total_count": 3}, "objects": []}), id="fewer-than-it-says"),
+        pytest.param(lambda asked: Reply(body={"objects": [{"trans_source_id": "x"}]}), id="a-list-without-an-end"),
+        pytest.param(lambda asked: Reply(body={"objects": {"0": item(1)}}), id="an-object-of-objects"),
+        pytest.param(lambda asked: Reply(body={"objects": [item(1), None]}), id="null-in-the-list"),
         pytest.param(lambda asked: Reply(status=503), id="503"),
         pytest.param(lambda asked: Reply(status=504), id="504"),
         pytest.param(lambda asked: Reply(reset=True), id="reset"),
@@ -467,10 +342,6 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
 def test_what_cannot_be_told_is_not_called_absent(reply: Callable[[Asked], Reply]) -> None:
     error, _ = found_by(reply)
     assert isinstance(error, RetryableError)
-
-
-def connection(number: int, **members: object) -> dict[str, object]:
-    return {"connection_id": number, "business": "/v2/businesses/41/", "status": "ACTIVE", **members}
 
 
 def test_a_user_property_is_set_at_the_customers_connection() -> None:

@@ -262,21 +262,20 @@ def test_several_settlements_say_how_many_of_them_moved_something(store: Store, 
     assert settle(store, *(settlement(one, clock=clock) for one in claimed)) == 4
 
 
-@pytest.mark.parametrize("surely_dead", [True, False], ids=["dead process", "perhaps only cut off"])
 def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
-    store: Store, clock: ManualClock, surely_dead: bool
+    store: Store, clock: ManualClock
 ) -> None:
     add(store, clock, "a")
     add(store, clock, "b", customer="bob@example.com")
     (orphan, _) = claim(store, clock)
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("z", destination="other", customer="z@example.com")], now=clock.now())
-        due = clock.now() + timedelta(seconds=10) if surely_dead else None
+        due = clock.now() + timedelta(seconds=10)
         assert outbox.release_orphans(work, DESTINATION, now=clock.now(), due_at=due) == 2
         assert outbox.release_orphans(work, DESTINATION, now=clock.now(), due_at=due) == 0
     released = read(store, "a")
     assert (released.state, released.reason) == (EffectState.UNKNOWN, "worker_stopped")
-    assert (released.due_at - clock.now()).total_seconds() == (10 if surely_dead else LEASE_SECONDS)
+    assert (released.due_at - clock.now()).total_seconds() == 10
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [orphan.id])[orphan.id]
         assert standing(connection, "z", destination="other").state is EffectState.PENDING

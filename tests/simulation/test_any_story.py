@@ -51,6 +51,10 @@ class AnyStory(RuleBasedStateMachine):
     def route(self) -> None:
         self.world.route()
 
+    @rule(seconds=st.sampled_from([-18_000, 18_000, -30, 30, -8, 8, -(10**8), 10**8]))
+    def set_clock(self, seconds: int) -> None:
+        self.world.set_clock(seconds)
+
     @rule()
     def feed_lake(self) -> None:
         self.world.feed_lake()

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection
 
 from punchcard.delivery import stages
+from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import Answer
 from punchcard.delivery.judgement import judge as real_judge
 from punchcard.errors import InvariantError
@@ -61,10 +62,16 @@ def read_back_too_early(patch: pytest.MonkeyPatch) -> None:
     """What a crash cut off is read back at once, while it may still land."""
     real = outbox.release_orphans
 
-    def early(work: Connection, destination: str, *, now: datetime, due_at: datetime | None) -> int:
+    def early(work: Connection, destination: str, *, now: datetime, due_at: datetime) -> int:
         return real(work, destination, now=now, due_at=now)
 
     patch.setattr(outbox, "release_orphans", early)
+    trust_the_clock(patch)
+
+
+def trust_the_clock(patch: pytest.MonkeyPatch) -> None:
+    """Due times stand as they are, whatever happened to the clock by which they were written down."""
+    patch.setattr(ClockWatch, "correct", lambda *_arguments, **_options: 0)
 
 
 def commit_the_position_first(patch: pytest.MonkeyPatch) -> None:
@@ -92,7 +99,9 @@ def forget_answers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stages, "judge", hopeful)
 
 
-@pytest.mark.parametrize("sabotage", [resend_blindly, read_back_too_early, commit_the_position_first, forget_answers])
+@pytest.mark.parametrize(
+    "sabotage", [resend_blindly, read_back_too_early, commit_the_position_first, forget_answers, trust_the_clock]
+)
 def test_the_simulation_notices_what_would_double_or_lose_an_award(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sabotage: Callable[[pytest.MonkeyPatch], None]
 ) -> None:

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import Parts
-from punchcard.delivery.retrying import dismiss_chosen, find_retryable, retry
+from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
@@ -81,16 +81,21 @@ class Retried(msgspec.Struct):
 @post("/destinations/{destination_id:str}/transactions/retry", status_code=200, summary="Try parked ones again")
 @in_thread
 def retry_transactions(destination_id: FromPath[str], data: JSONBody[RetryRequest], parts: Parts) -> dict[str, Retried]:
-    """Put parked and rejected transactions back in the queue; one whose outcome is not known is read back first."""
+    """Put parked and rejected transactions back in the queue; one whose outcome is not known is read back first.
+
+    Open ones that wait for a time that cannot be meant, because the clock was set forward and back, are tried as well.
+    """
+    options = options_by_slug(parts.current())
     with parts.store.unit_of_work() as work:
         found = find_retryable(
             work,
-            configured={destination_id},
+            configured={slug: one for slug, one in options.items() if slug == destination_id},
             destination=destination_id,
             reason=data.reason,
             message_ids=data.message_ids,
+            now=parts.clock.now(),
         )
-        if not found.effects and destination_id not in parts.current().destinations:
+        if not found.effects and destination_id not in options:
             raise HTTPException(f"there is no destination {destination_id}", status_code=404)
         reopened = retry(work, found, actor=parts.actor, now=parts.clock.now())
     return {"data": Retried(reopened=reopened, resumed=bool(found.pauses))}

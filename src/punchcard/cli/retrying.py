@@ -1,7 +1,7 @@
 """`retry`: parked and rejected awards go back in the queue, after a person has seen which."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,14 +9,15 @@ from rich.text import Text
 
 from punchcard.cli.story_text import printable
 from punchcard.clock import SystemClock
-from punchcard.delivery.retrying import Retryable, find_retryable, retry
+from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
+from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError
-from punchcard.runtime.assemble import open_store
+from punchcard.runtime.assemble import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.pauses import Pause
-from punchcard.workspace import stored
+from punchcard.workspace.snapshot import SnapshotWatch
 
 _ROWS_SHOWN = 50
 _PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that a message id stays whole
@@ -39,12 +40,14 @@ def retry_awards(
     """
     store = open_store(settings)
     try:
-        found = _matching(store, message_ids, destination=destination, reason=reason)
-        if not found.effects and not found.pauses:
+        options = options_by_slug(SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current())
+        found = _matching(store, options, message_ids, destination=destination, reason=reason)
+        if found.is_nothing:
             print("nothing to retry: no parked or rejected award matches")
             return 0
-        _show(found.effects, found.pauses)
-        if not sure and not _agreed(found.effects):
+        matches = [*found.effects, *found.overlong]
+        _show(matches, found.pauses)
+        if not sure and not _agreed(matches):
             print("nothing was changed", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
@@ -55,11 +58,22 @@ def retry_awards(
     return 0
 
 
-def _matching(store: Store, message_ids: Sequence[str], *, destination: str | None, reason: str | None) -> Retryable:
+def _matching(
+    store: Store,
+    configured: Mapping[str, DeliveryOptions],
+    message_ids: Sequence[str],
+    *,
+    destination: str | None,
+    reason: str | None,
+) -> Retryable:
     with store.reading() as work:
-        configured = {one.slug for one in stored.read(work).destinations}
         found = find_retryable(
-            work, configured=configured, destination=destination, reason=reason, message_ids=message_ids
+            work,
+            configured=configured,
+            destination=destination,
+            reason=reason,
+            message_ids=message_ids,
+            now=SystemClock().now(),
         )
     if destination is not None and destination not in configured and not found.effects:
         known = ", ".join(sorted(configured)) or "none"
@@ -82,7 +96,7 @@ def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
                 effect.event_name,
                 effect.email,
                 "" if quantity is None else f"{quantity:f}",
-                f"{effect.state}: {effect.reason or 'no reason'}",
+                f"{effect.state}: {effect.reason or 'no reason'}{_overlong(effect)}",
                 effect.detail or "",
             )
             table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
@@ -90,7 +104,13 @@ def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
     if len(effects) > _ROWS_SHOWN:
         console.print(f"… and {len(effects) - _ROWS_SHOWN} more")
     for pause in pauses:
-        console.print(Text(f"{pause.destination} is paused since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.detail}"))
+        console.print(Text(printable(f"{pause.destination} is paused, {pause.description}")))
+
+
+def _overlong(effect: StoredEffect) -> str:
+    if not effect.state.is_open:
+        return ""
+    return f", waits for {effect.due_at:%Y-%m-%d %H:%M} UTC: the clock was set since"
 
 
 def _agreed(effects: Sequence[StoredEffect]) -> bool:

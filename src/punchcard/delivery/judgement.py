@@ -104,7 +104,9 @@ def _not_there(started: Started, now: datetime, *, clock: Clock, options: Delive
     tries = started.effect.tries
     absent = RetryableError("the partner has nothing under this key: it was not performed", code="not_performed")
     if tries >= options.tries_max:
-        return _moved(started, absent, Outcome.NOT_FOUND, EffectState.PARKED, now, now, counts=False)
+        # What each attempt was answered is lost from the effect by its own read-back, so the last one is said again.
+        detail = f"{absent.message}; given up after {tries} tries; the last: {started.effect.detail or 'no words'}"
+        return _moved(started, absent, Outcome.NOT_FOUND, EffectState.PARKED, now, now, detail=detail, counts=False)
     wait = 0.0
     if tries > 1:
         wait = wait_seconds(tries - 1, base_seconds=options.retry_base_seconds, jitter=clock.jitter())

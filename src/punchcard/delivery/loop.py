@@ -1,23 +1,26 @@
 """Delivers one destination: asks the store for work, keeps requests in flight, settles their answers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from punchcard.clock import Clock
+from punchcard.delivery.clock_watch import ClockWatch
+from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.judgement import TOO_MANY_REQUESTS
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.retry import bounded
-from punchcard.delivery.stages import Answered, Cycle, Target, attempt, cycle
+from punchcard.delivery.stages import Answered, Cycle, SendBefore, Target, attempt, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
-from punchcard.errors import OutcomeUnknownError, RetryableError, StorageError
+from punchcard.errors import CredentialsError, OutcomeUnknownError, RetryableError, StorageError
 from punchcard.store import outbox
-from punchcard.store.effects import Lane, Started
+from punchcard.store.effects import Started
 from punchcard.store.engine import Leadership, Store
+from punchcard.store.pauses import PauseEnd
 
 T = TypeVar("T")
 
@@ -48,11 +51,16 @@ class DestinationDelivery:
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: dict[asyncio.Task[None], Lane] = {}
+        self._in_flight: dict[asyncio.Task[None], Started] = {}
+        self._watch = ClockWatch(clock)
+        self._may_have_lost_lead = True
         self._answered: list[Answered] = []
         self._target: Target | None = None  # as last seen
         self._client: PartnerClient | None = None
         self._client_fingerprint = ""
+        self._check = CredentialCheck(clock=clock, telemetry=self._telemetry)
+        # After a check has accepted the credentials: one request at a time until one of them is believed, too.
+        self._is_probation = False
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -68,6 +76,7 @@ class DestinationDelivery:
                     await self._deliver(leadership, stopping)
                     await self._finish(grace_seconds)
         finally:
+            await self._check.cancel()
             if self._client is not None:
                 await self._client.close()
             self._database.shutdown(wait=True)
@@ -75,13 +84,29 @@ class DestinationDelivery:
     async def _lead(self, leadership: Leadership, stopping: asyncio.Event) -> bool:
         while not stopping.is_set():
             try:
-                if await self._in_thread(leadership.held):
-                    await self._in_thread(self._release_orphans)
+                if await self._holds(leadership):
                     return True
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
             await _sleep_unless(stopping, _STANDBY_SECONDS)
         return False
+
+    async def _holds(self, leadership: Leadership) -> bool:
+        """Whether this process leads. If it has only now begun to, it first takes over what others have left."""
+        try:
+            is_held = await self._in_thread(leadership.held)
+        except StorageError:
+            self._may_have_lost_lead = True
+            raise
+        if not is_held:
+            self._may_have_lost_lead = True
+        elif self._may_have_lost_lead:
+            answered = [one.started for one in self._answered]
+            own = {(one.effect.id, one.number) for one in (*self._in_flight.values(), *answered)}
+            await self._in_thread(lambda: self._release_orphans(own))
+            self._watch = ClockWatch(self._clock)
+            self._may_have_lost_lead = False
+        return is_held
 
     async def _deliver(self, leadership: Leadership, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -94,12 +119,13 @@ class DestinationDelivery:
                 continue
             self._target = target
             self._bucket.set_rate(target.options.requests_per_second)
-            room = min(target.options.concurrency - len(self._in_flight), self._bucket.available())
+            room = min(max(0, self._concurrency(target) - len(self._in_flight)), self._bucket.available())
             try:
-                if not await self._in_thread(leadership.held):
+                if not await self._holds(leadership):
                     await self._rest(_STANDBY_SECONDS)
                     continue
                 done = await self._step(target, room=room)
+                await self._check_credentials(target, done)
                 if len(done.started) >= _MANY:
                     # Under load, answers that come within a moment share the next unit of work.
                     await asyncio.sleep(_GATHER_SECONDS)
@@ -113,7 +139,7 @@ class DestinationDelivery:
         # Made before anything is claimed, so that what is claimed leaves at once.
         client = await self._client_for(target)
         answered, self._answered = self._answered, []
-        busy = frozenset(self._in_flight.values())
+        busy = frozenset(one.effect.lane for one in self._in_flight.values())
         try:
             done = await self._in_thread(
                 lambda: cycle(
@@ -124,6 +150,7 @@ class DestinationDelivery:
                     clock=self._clock,
                     telemetry=self._telemetry,
                     busy=busy,
+                    watch=self._watch,
                 )
             )
         except StorageError:
@@ -132,11 +159,27 @@ class DestinationDelivery:
         self._bucket.take(len(done.started))
         for started in done.started:
             task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
-            self._in_flight[task] = started.effect.lane
+            self._in_flight[task] = started
             task.add_done_callback(self._in_flight.pop)
         return done
 
-    async def _attempt(self, client: PartnerClient, target: Target, started: Started, *, send_before: datetime) -> None:
+    async def _check_credentials(self, target: Target, done: Cycle) -> None:
+        """While credentials are refused: plan the next check, make it when it is due, write down what it has found."""
+        # A disabled destination delivers nothing whatever its credentials are; the plan waits with it.
+        self._check.follow(done.pause if target.enabled else None, target.options)
+        result = self._check.take_result()
+        if result is not None or self._check.needs_plan():
+            ended = await self._in_thread(lambda: self._check.record(self._store, result, target.options))
+            if ended is not None:
+                self._is_probation = True
+                self._telemetry.destination_resumed(by=PauseEnd.CHECK)
+            self._woken.set()  # look at once at what was written
+        else:
+            self._check.begin(await self._client_for(target), done=self._woken)
+
+    async def _attempt(
+        self, client: PartnerClient, target: Target, started: Started, *, send_before: SendBefore
+    ) -> None:
         begun = self._clock.monotonic()
         try:
             answer = await attempt(
@@ -146,6 +189,8 @@ class DestinationDelivery:
             answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
         if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
             self._bucket.slow_down(bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS))
+        if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
+            self._is_probation = False
         self._answered.append(
             Answered(
                 started=started,
@@ -158,6 +203,8 @@ class DestinationDelivery:
 
     async def _client_for(self, target: Target) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
+            self._is_probation = False
+            await self._check.cancel()
             if self._client is not None:
                 # Requests of the old client end first, so that closing it cuts none off.
                 if self._in_flight:
@@ -167,10 +214,13 @@ class DestinationDelivery:
             self._client_fingerprint = target.fingerprint
         return self._client
 
+    def _concurrency(self, target: Target) -> int:
+        return 1 if self._is_probation else target.options.concurrency
+
     async def _seconds_to_rest(self, target: Target, *, room: int, paused: bool) -> float:
         if paused:
-            return _STANDBY_SECONDS
-        if room <= 0 and len(self._in_flight) < target.options.concurrency:
+            return min(_STANDBY_SECONDS, self._check.seconds_until_due())
+        if room <= 0 and len(self._in_flight) < self._concurrency(target):
             return min(self._poll_seconds, self._bucket.seconds_until_one())
         due = await self._in_thread(self._next_due)
         if due is None:
@@ -194,16 +244,15 @@ class DestinationDelivery:
             # The attempts stay without a settlement: the next start reads them back.
             self._telemetry.storage_failed(error=error.message)
 
-    def _release_orphans(self) -> None:
+    def _release_orphans(self, own: Collection[tuple[int, int]]) -> None:
         now = self._clock.now()
-        due_at = None
-        if self._store.is_sqlite:
-            # A file's leader is gone only when its process is dead; one that lost PostgreSQL may still be sending.
-            target = self._current()
-            options = target.options if target else DeliveryOptions()
-            due_at = now + timedelta(seconds=options.unknown_wait_seconds)
+        target = self._current()
+        options = target.options if target else DeliveryOptions()
+        # A file's leader is gone only when its process is dead; one that lost PostgreSQL may still be sending what it
+        # claimed a moment ago. By the clock of this process: that of the other one may have been wrong.
+        wait = options.unknown_wait_seconds if self._store.is_sqlite else lease_seconds(options)
         with self._store.unit_of_work() as work:
-            count = outbox.release_orphans(work, self._slug, now=now, due_at=due_at)
+            count = outbox.release_orphans(work, self._slug, now=now, due_at=now + timedelta(seconds=wait), own=own)
         if count:
             self._telemetry.orphans_released(count=count)
 

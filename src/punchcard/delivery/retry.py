@@ -1,10 +1,15 @@
 """When to try again: exponential waits with jitter, ten tries over about four hours by default."""
 
+from punchcard.destinations.port import DeliveryOptions
+
 # The ninth wait of the default schedule: 30 s, 1, 2, 4 … 64 min, then 90 min instead of 128 (times 0.8 to 1.2).
 _LONGEST_WAIT_IN_BASES = 180.0
 _SPREAD = 0.4
-# A partner may ask for any time; an award is looked at again after a day all the same.
-_RETRY_AFTER_MAX_SECONDS = 86_400.0
+# A partner may ask for any time; an award is looked at again after four hours all the same.
+_RETRY_AFTER_MAX_SECONDS = 4 * 3_600.0
+# A shorter wait than planned is followed so often; a partner that is down for an hour and says "in a second" would
+# otherwise use up all tries of an award within seconds.
+_SHORTER_WAITS_MAX = 3
 
 
 def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_seconds: float | None = None) -> float:
@@ -14,16 +19,45 @@ def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_
         tries: Tries made so far, at least 1.
         base_seconds: The first wait.
         jitter: A random factor in [0, 1); spreads the wait between 0.8 and 1.2 of its length.
-        retry_after_seconds: What the partner asked for; not undercut, followed where it is shorter too, a day at most.
+        retry_after_seconds: What the partner asked for; not undercut, four hours at most. Where it is shorter than
+            planned, it is followed for the first three tries.
 
     Returns:
         Seconds.
     """
-    if retry_after_seconds is not None:
-        # All that were told the same moment would come back at the same moment.
-        return bounded(retry_after_seconds) * (1 + _SPREAD / 2 * jitter)
     planned = base_seconds * min(2.0 ** min(tries - 1, 30), _LONGEST_WAIT_IN_BASES)
+    planned *= 1 - _SPREAD / 2 + _SPREAD * jitter
+    if retry_after_seconds is None:
+        return planned
+    # All that were told the same moment would come back at the same moment.
+    asked = bounded(retry_after_seconds) * (1 + _SPREAD / 2 * jitter)
+    return asked if tries <= _SHORTER_WAITS_MAX else max(asked, planned)
+
+
+def longest_wait_seconds(options: DeliveryOptions) -> float:
+    """What no effect of a destination ever waits longer than: a due time further away was not meant.
+
+    The clock was set forward when such a time was written down, and back since.
+    """
+    planned = options.retry_base_seconds * _LONGEST_WAIT_IN_BASES * (1 + _SPREAD / 2)
+    asked = _RETRY_AFTER_MAX_SECONDS * (1 + _SPREAD / 2)
+    return max(planned, asked, options.unknown_wait_seconds + options.request_timeout_seconds)
+
+
+def check_wait_seconds(checks: int, *, options: DeliveryOptions, jitter: float) -> float:
+    """How long to wait before refused credentials are checked once more.
+
+    Args:
+        checks: How often they were checked in vain.
+        jitter: A random factor in [0, 1); spreads the wait between 0.8 and 1.2 of its length.
+    """
+    planned = min(options.check_base_seconds * 2.0 ** min(checks, 30), options.check_longest_seconds)
     return planned * (1 - _SPREAD / 2 + _SPREAD * jitter)
+
+
+def longest_check_wait_seconds(options: DeliveryOptions) -> float:
+    """What no check of credentials is ever further away than."""
+    return options.check_longest_seconds * (1 + _SPREAD / 2)
 
 
 def bounded(retry_after_seconds: float) -> float:

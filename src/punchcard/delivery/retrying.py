@@ -2,17 +2,22 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from punchcard.delivery.retry import longest_wait_seconds
+from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import audit
 from punchcard.store.by_hand import dismiss, reopen
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.pauses import Pause, pause_of, resume
+from punchcard.store.pauses import Pause, PauseEnd, pause_of, resume
+from punchcard.store.schema import EffectState
+from punchcard.store.waits import UNKNOWN_WAIT, end_waits, overlong_waits
+from punchcard.workspace.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,24 +27,40 @@ class Retryable:
     Attributes:
         effects: Parked and rejected ones.
         pauses: Of the destinations concerned.
+        overlong: Open ones that wait for a time that cannot be meant: the clock was set forward, and back since.
     """
 
     effects: Sequence[StoredEffect]
     pauses: Sequence[Pause]
+    overlong: Sequence[StoredEffect] = ()
+
+    @property
+    def is_nothing(self) -> bool:
+        """True if nothing matches."""
+        return not (self.effects or self.pauses or self.overlong)
+
+
+def options_by_slug(snapshot: Snapshot) -> dict[str, DeliveryOptions]:
+    """How each configured destination delivers; the defaults for one whose settings cannot be used."""
+    return {
+        slug: DeliveryOptions() if one.invalid is not None else one.partner.delivery_options(one.settings)
+        for slug, one in snapshot.destinations.items()
+    }
 
 
 def find_retryable(
     work: Connection,
     *,
-    configured: Collection[str],
+    configured: Mapping[str, DeliveryOptions],
     destination: str | None,
     reason: str | None,
     message_ids: Sequence[str],
+    now: datetime,
 ) -> Retryable:
     """What matches; of everything that nobody has dismissed if nothing is asked for.
 
     Args:
-        configured: Slugs of the destinations that there are.
+        configured: The destinations that there are, by slug.
         message_ids: None of them means all.
     """
     effects = needing_a_person(work, destination=destination, reason=reason, message_ids=message_ids)
@@ -48,7 +69,16 @@ def find_retryable(
         # Nothing needs to be parked for a paused destination to be worth another try.
         concerned |= set(configured) if destination is None else {destination}
     pauses = [pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None]
-    return Retryable(effects=effects, pauses=pauses)
+    overlong = [
+        effect
+        for slug, options in configured.items()
+        if destination in (None, slug)
+        for effect in overlong_waits(
+            work, slug, now=now, longest=timedelta(seconds=longest_wait_seconds(options)), message_ids=message_ids
+        )
+        if reason in (None, effect.reason)
+    ]
+    return Retryable(effects=effects, pauses=pauses, overlong=overlong)
 
 
 def retry(work: Connection, found: Retryable, *, actor: str, now: datetime) -> int:
@@ -58,9 +88,13 @@ def retry(work: Connection, found: Retryable, *, actor: str, now: datetime) -> i
         actor: Who does it, for the audit log.
     """
     reopened = reopen(work, [effect.id for effect in found.effects], now=now)
+    reopened += end_waits(work, [one.id for one in found.overlong if one.state is not EffectState.UNKNOWN], due_at=now)
+    # A lost request may have left a moment before the clock was set back.
+    unknown = [one.id for one in found.overlong if one.state is EffectState.UNKNOWN]
+    reopened += end_waits(work, unknown, due_at=now + UNKNOWN_WAIT)
     for pause in found.pauses:
-        resume(work, pause.destination)
-    counts = Counter(effect.destination for effect in found.effects)
+        resume(work, pause.destination, by=PauseEnd.OPERATOR, now=now)
+    counts = Counter(effect.destination for effect in (*found.effects, *found.overlong))
     paused = {pause.destination: pause.reason for pause in found.pauses}
     for slug in sorted(counts.keys() | paused.keys()):
         said: list[dict[str, object]] = [{"path": "retried", "before": None, "after": counts[slug]}]

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.clock import Clock
+from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import Answer, judge
 from punchcard.delivery.preparation import NotReady, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
@@ -20,7 +22,7 @@ from punchcard.errors import CredentialsError, DeliveryError, InvariantError, Ou
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.pauses import Pause, pause, pause_of, resume
+from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
 from punchcard.store.waiting import wake_waiting
 
@@ -61,6 +63,24 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SendBefore:
+    """When the first byte of a claimed request must have left: by both clocks.
+
+    The one that never goes back cannot be set, but stands still while a machine is suspended.
+
+    Attributes:
+        elapsed: On the clock that never goes back.
+    """
+
+    instant: datetime
+    elapsed: float
+
+    def is_over(self, clock: Clock) -> bool:
+        """True if it is too late to send."""
+        return clock.monotonic() > self.elapsed or clock.now() > self.instant
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cycle:
     """What one unit of work did.
 
@@ -68,13 +88,15 @@ class Cycle:
         started: Attempts that may leave now.
         send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
-        paused: True if the destination stands still for its credentials.
+        paused: True if the destination delivers nothing: it is disabled, or its credentials were refused.
+        pause: The refusal, None if its credentials are good.
     """
 
     started: Sequence[Started]
-    send_before: datetime
+    send_before: SendBefore
     moved: int
     paused: bool
+    pause: Pause | None = None
 
 
 def cycle(
@@ -86,11 +108,13 @@ def cycle(
     clock: Clock,
     telemetry: DeliveryTelemetry,
     busy: Collection[Lane] = (),
+    watch: ClockWatch | None = None,
 ) -> Cycle:
     """Settle what has come back, then claim and prepare up to `room` effects, all in one unit of work.
 
     Args:
         room: How many attempts may be started.
+        watch: Corrects due times if the wall clock was set, before anything is claimed by them.
         busy: Lanes in which the caller has an effect on its way: nothing of them is claimed, however late its answer
             comes.
 
@@ -99,33 +123,48 @@ def cycle(
     """
     with store.unit_of_work() as work:
         settled = settle(work, target, answered, clock=clock)
-        resumed = _resume_if_changed(work, target)
-        paused = not target.enabled or pause_of(work, target.slug) is not None
-        claimed = [] if paused else claim(work, target, room=room, busy=busy, clock=clock)
-        now = clock.now()
-        started = _begin_all(work, target, claimed, clock=clock)
+        # One reading for all that follows: the clock may be set at any time.
+        reading = (watch or ClockWatch(clock)).read()
+        now = reading.now
+        corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
+        resumed = _resume_if_changed(work, target, now=now)
+        refused = pause_of(work, target.slug)
+        paused = not target.enabled or refused is not None
+        claimed = [] if paused else claim(work, target, room=room, busy=busy, now=now)
+        started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry)
+    if watch is not None:
+        watch.done(reading)
     # Said only now: what a failed unit of work has not done is not reported.
+    if corrected:
+        telemetry.waits_corrected(count=corrected)
     if resumed:
-        telemetry.destination_resumed()
+        telemetry.destination_resumed(by=PauseEnd.SETTINGS)
     settled.report(answered, telemetry)
     return Cycle(
         started=started,
-        send_before=now + timedelta(seconds=_LEASE_MARGIN_SECONDS),
+        send_before=SendBefore(
+            instant=now + timedelta(seconds=_LEASE_MARGIN_SECONDS), elapsed=reading.elapsed + _LEASE_MARGIN_SECONDS
+        ),
         moved=len(claimed) - len(started),
         paused=paused,
+        pause=refused,
     )
 
 
-def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect], *, clock: Clock) -> list[Started]:
+def _begin_all(
+    work: Connection,
+    target: Target,
+    claimed: Sequence[StoredEffect],
+    *,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
+) -> list[Started]:
     now = clock.now()
-    options = target.options
-    lease_until = now + timedelta(
-        seconds=options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
-    )
+    lease_until = now + timedelta(seconds=lease_seconds(target.options))
     begun: list[Started] = []
     written = 0
     for effect in claimed:
-        one = begin(work, target, effect, clock=clock)
+        one = _begin_guarded(work, target, effect, clock=clock, telemetry=telemetry)
         if one is None:
             continue
         begun.append(one)
@@ -137,11 +176,39 @@ def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect]
     return begun
 
 
-def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], clock: Clock) -> list[StoredEffect]:
+def _begin_guarded(
+    work: Connection, target: Target, effect: StoredEffect, *, clock: Clock, telemetry: DeliveryTelemetry
+) -> Started | None:
+    """`begin`, but a defect that one effect meets concerns that effect alone: it is parked, and the others go on."""
+    try:
+        return begin(work, target, effect, clock=clock)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
+        telemetry.preparation_failed(effect_key=effect.effect_key, error=error)
+        now = clock.now()
+        outbox.put(
+            work,
+            effect.id,
+            state=EffectState.PARKED,
+            reason="preparation_failed",
+            detail=f"Punchcard failed before it sent anything: {error!r}",
+            due_at=now,
+            now=now,
+        )
+        return None
+
+
+def lease_seconds(options: DeliveryOptions) -> float:
+    """How long after its claim a request may still land, whatever becomes of the process that claimed it."""
+    return options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
+
+
+def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], now: datetime) -> list[StoredEffect]:
     """Effects that are due and first in their customer's lane, so that no order is overtaken by its refund."""
     if room <= 0:
         return []
-    found = outbox.claimable(work, target.slug, now=clock.now(), limit=room + len(busy))
+    found = outbox.claimable(work, target.slug, now=now, limit=room + len(busy))
     return [effect for effect in found if effect.lane not in busy][:room]
 
 
@@ -171,8 +238,11 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             now=now,
         )
         return None
-    # The map may have been corrected since the event was planned; the newest one decides.
-    perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
+    perk = effect.perk
+    if effect.event_settings is None:
+        # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
+        # map of its own was planned by that.
+        perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
     if effect.kind == EffectKind.TRANSACTION and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
     return Started(
@@ -186,10 +256,10 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
 
 
 async def attempt(
-    client: PartnerClient, started: Started, *, send_before: datetime, clock: Clock, telemetry: DeliveryTelemetry
+    client: PartnerClient, started: Started, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
 ) -> Answer:
     """Make the one call of a started attempt; every way it can end is an answer."""
-    if clock.now() > send_before:
+    if send_before.is_over(clock):
         return RetryableError("this process stood still after it had claimed the effect: nothing was sent", code="late")
     effect = Effect(
         kind=EffectKind(started.effect.kind),
@@ -199,6 +269,7 @@ async def attempt(
         perk=started.perk,
         quantity=started.quantity,
         attributes=started.effect.attributes,
+        event_settings=started.effect.event_settings,
     )
     try:
         if started.action is Action.READ_BACK:
@@ -280,8 +351,8 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     )
 
 
-def _resume_if_changed(work: Connection, target: Target) -> bool:
-    standing = pause_of(work, target.slug)
-    if standing is None or standing.settings_fingerprint == target.fingerprint:
+def _resume_if_changed(work: Connection, target: Target, *, now: datetime) -> bool:
+    lasting = pause_of(work, target.slug)
+    if lasting is None or lasting.settings_fingerprint == target.fingerprint:
         return False
-    return resume(work, target.slug)
+    return end_pause(work, lasting, by=PauseEnd.SETTINGS, now=now)

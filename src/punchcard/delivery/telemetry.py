@@ -55,12 +55,20 @@ class DeliveryTelemetry:
             "destination_paused",
             destination=self.destination,
             detail=detail,
-            next_step="paste a valid API key into the destination's settings; delivery then resumes by itself",
+            next_step="if it lasts, paste a valid API key into the destination's settings; delivery resumes by itself",
         )
 
-    def destination_resumed(self) -> None:
-        """The settings have changed, so delivery goes on."""
-        self.log.info("destination_resumed", destination=self.destination)
+    def destination_resumed(self, *, by: str) -> None:
+        """The settings have changed, or the partner accepts the credentials again: delivery goes on."""
+        self.log.info("destination_resumed", destination=self.destination, by=by)
+
+    def credential_check_failed(self, *, error: BaseException) -> None:
+        """Our own defect while the partner was asked about the credentials; it is asked again later."""
+        self.log.error("credential_check_failed", destination=self.destination, exc_info=error)
+
+    def waits_corrected(self, *, count: int) -> None:
+        """The clock was set, or this process has just begun: due times that cannot be meant were corrected."""
+        self.log.warning("waits_corrected", destination=self.destination, count=count)
 
     def orphans_released(self, *, count: int) -> None:
         """Effects that a stopped worker had on its way will be read back."""
@@ -79,3 +87,7 @@ class DeliveryTelemetry:
         self.log.error(
             "attempt_failed_unexpectedly", destination=self.destination, effect_key=effect_key, exc_info=error
         )
+
+    def preparation_failed(self, *, effect_key: str, error: BaseException) -> None:
+        """Our own defect before anything was sent: the effect is parked."""
+        self.log.error("preparation_failed", destination=self.destination, effect_key=effect_key, exc_info=error)

@@ -32,7 +32,7 @@ class Intent:
     """One effect as an event plans it: what is to happen, for whom, under which key.
 
     Holds nothing from the settings that may change before delivery but the perk, which is looked up again when a parked
-    award is retried.
+    award is retried. An event that brought its own settings keeps them: what stands in the configuration is not its.
 
     Attributes:
         kind: A transaction or a user property.
@@ -48,6 +48,7 @@ class Intent:
         attributes: JSON-able user properties to set, snake_cased, None for a transaction.
         on_repeat: How a second event with the same key is judged.
         repeat_reason: Reason code of such a duplicate.
+        event_settings: The settings that came with the event, without maps and secrets; None if none came.
     """
 
     kind: EffectKind
@@ -62,6 +63,7 @@ class Intent:
     attributes: Mapping[str, object] | None = None
     on_repeat: OnRepeat = OnRepeat.COMPARE
     repeat_reason: str = "same_effect"
+    event_settings: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class Effect:
     Attributes:
         perk: The perk to use now.
         quantity: Signed units, never None for a transaction.
+        event_settings: The settings that came with the event, in place of the destination's; None if none came.
     """
 
     kind: EffectKind
@@ -80,6 +83,7 @@ class Effect:
     perk: str | None
     quantity: Decimal | None
     attributes: Mapping[str, object] | None
+    event_settings: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,8 @@ class DeliveryOptions:
         tries_max: Tries before an effect is parked.
         unknown_wait_seconds: How long after an unknown outcome the lost request may still land; then it is read back.
         request_timeout_seconds: When a request without an answer is given up.
+        check_base_seconds: How soon credentials that were refused are checked for the first time.
+        check_longest_seconds: The longest wait between two such checks.
     """
 
     requests_per_second: float = 2
@@ -116,6 +122,8 @@ class DeliveryOptions:
     tries_max: int = 10
     unknown_wait_seconds: float = 10
     request_timeout_seconds: float = 10
+    check_base_seconds: float = 5
+    check_longest_seconds: float = 300
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,6 +199,8 @@ def _wrong_type(path: str, wanted: str, value: object) -> Problem:
 
 def _kind(value: object) -> str:
     match value:
+        case None:
+            return "null"
         case bool():
             return "true or false"
         case str():

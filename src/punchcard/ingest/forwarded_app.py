@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,9 +11,17 @@ import msgspec
 from punchcard.clock import Clock, to_micros
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
-from punchcard.errors import ConfigurationError, CredentialsError, DeliveryError, RejectedError, StorageError
+from punchcard.errors import (
+    ConfigurationError,
+    CredentialsError,
+    DeliveryError,
+    IngestError,
+    RejectedError,
+    StorageError,
+)
 from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, read_deletion, settings_of
 from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
+from punchcard.ingest.admission import Admission, Refusal, TooManyKeysError
 from punchcard.ingest.answers import RETRY_AFTER_SECONDS, Answer, make
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
 from punchcard.ingest.credentials import basic_key
@@ -23,6 +32,7 @@ from punchcard.ingest.forwarding import (
     is_signed,
     read_settings_header,
     record_bodies,
+    require_maps,
 )
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
@@ -43,9 +53,6 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 # Segment's webhooks bring up to 4,000 events at once, and wait five seconds for an answer.
 _WEBHOOK_BYTES_MAX: Final = 4 * 1024 * 1024
 _VERIFY_SECONDS: Final = 4
-# A token that the partner has accepted is not asked about for this long.
-_VERIFIED_SECONDS: Final = 600
-_VERIFIED_MAX: Final = 10_000
 _JSON: Final = (b"content-type", b"application/json")
 _ACCEPTED: Final = make(202, b"")
 _UNSUPPORTED: Final = frozenset({"unsupported_event_type", "unknown_type"})
@@ -85,7 +92,7 @@ class ForwardedApp:
         self._clock = clock
         self._bodies = BodyReader(body_seconds)
         self._telemetry = IngestTelemetry()
-        self._verified: dict[tuple[str, str], float] = {}  # account and token's digest: until when
+        self._admission = Admission(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -102,11 +109,16 @@ class ForwardedApp:
             if is_webhook:
                 answer = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, body)
             else:
-                answer = await self._partner(path, headers, body)
+                address = (scope.get("client") or ("", 0))[0]
+                answer = await self._partner(path, headers, body, address=address)
         except ClientGoneError:
             return
         except _RefusedCallError as refusal:
             answer = refusal.answer
+        except IngestError as error:
+            answer = _told(400, error.message)
+        except TooManyKeysError as error:
+            answer = _told(429, str(error), retry_after_seconds=error.retry_after_seconds)
         except TimeoutError:
             answer = _told(408, "the body did not arrive in time")
         except StorageError as error:
@@ -138,20 +150,20 @@ class ForwardedApp:
         await self._append(write_key, WEBHOOK, record_bodies(events, settings=None, bytes_max=BATCH_BYTES_MAX))
         return make(200, b'{"success":true}', _JSON)
 
-    async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+    async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes, *, address: str) -> Answer:
         definition = definition_of(path)
         if definition is None:
             raise _RefusedCallError(404, f"there is no such destination; known: {', '.join(sorted(CATALOG))}")
         key = basic_key(headers.get(b"authorization", b""))
         if not key:
             raise _RefusedCallError(401, "send the API key by HTTP Basic, as the user's name and without a password")
-        given = read_settings_header(headers.get(b"x-segment-settings", b""), definition)
-        if given is None:
-            raise _RefusedCallError(400, "X-Segment-Settings must be the base64 of a JSON object with the settings")
+        given = read_settings_header(headers.get(b"x-segment-settings"), definition)
         messages = events_of(body)
         if messages is None or len(messages) != 1:
             raise _RefusedCallError(400, "the body is not one event as a JSON object")
-        account, snapshot = await self._admitted(definition, key, given)
+        # A deletion is about a user, whatever earns points.
+        needs_maps = not is_deletion(messages[0])
+        account, snapshot = await self._admitted(definition, key, given, needs_maps=needs_maps, address=address)
         write_key, route = next(
             (key, route) for key, route in snapshot.by_write_key.items() if route.source.slug == account.slug
         )
@@ -169,7 +181,7 @@ class ForwardedApp:
         return _ACCEPTED
 
     async def _admitted(
-        self, definition: Definition, key: str, given: Mapping[str, object]
+        self, definition: Definition, key: str, given: Mapping[str, object], *, needs_maps: bool, address: str
     ) -> tuple[Account, Snapshot]:
         """The caller's account and a snapshot that knows it, once the partner has accepted its token."""
         secret = next(one.key for one in definition.settings if one.secret)
@@ -182,43 +194,23 @@ class ForwardedApp:
             typed = CATALOG[definition.slug].read_settings(settings, options_of(configured, account))
         except ConfigurationError as error:
             raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
+        if needs_maps:
+            require_maps(given, definition)
         if standing is not None and not standing.destination.is_kept:
             raise _RefusedCallError(
                 403, f"the configuration has a {account.slug} of its own, which takes no such calls"
             )
+        digest = account.slug, self._keyring.fingerprint(key.encode())
         if standing is None or (
-            not _is_same(standing.destination.settings.get(secret), key) and not self._is_verified(account, key)
+            not _is_same(standing.destination.settings.get(secret), key) and not self._admission.is_accepted(digest)
         ):
-            await self._verify(definition, account, key, typed)
+            refusal = await self._admission.ask(digest, address=address, question=lambda: _verify(definition, typed))
+            if refusal is not None:
+                raise _RefusedCallError(refusal.status, refusal.message)
             await self._keep(account, settings)
         elif _maps_more(standing.destination, settings):
             await self._keep(account, {**settings, secret: standing.destination.settings.get(secret)})
         return account, self._watch.current()
-
-    def _is_verified(self, account: Account, key: str) -> bool:
-        return self._verified.get(self._digest(account, key), 0) > self._clock.monotonic()
-
-    def _digest(self, account: Account, key: str) -> tuple[str, str]:
-        return account.slug, self._keyring.fingerprint(key.encode())
-
-    async def _verify(self, definition: Definition, account: Account, key: str, settings: object) -> None:
-        """Ask the partner whether the token belongs to the account; nobody else's word counts."""
-        client = CATALOG[definition.slug].client(settings)
-        name = definition.name
-        try:
-            async with asyncio.timeout(_VERIFY_SECONDS):
-                await client.verify()
-        except CredentialsError as error:
-            raise _RefusedCallError(403 if error.status == 403 else 401, error.message) from error
-        except RejectedError as error:
-            raise _RefusedCallError(400, error.message) from error
-        except (DeliveryError, TimeoutError) as error:
-            raise _RefusedCallError(503, f"{name} cannot be asked about this API key at the moment: {error}") from error
-        finally:
-            await client.close()
-        if len(self._verified) >= _VERIFIED_MAX:
-            self._verified.clear()
-        self._verified[self._digest(account, key)] = self._clock.monotonic() + _VERIFIED_SECONDS
 
     async def _keep(self, account: Account, settings: Mapping[str, object]) -> None:
         def keep_now() -> None:
@@ -275,8 +267,28 @@ class ForwardedApp:
 
         pause = await asyncio.to_thread(pause_now)
         if pause is not None:
-            detail = f"{pause.detail}. The event is kept, and goes out once the API key is replaced"
-            raise _RefusedCallError(401, detail)
+            raise _RefusedCallError(
+                401, f"{pause.description}. The event is kept, and goes out once the API key is accepted or replaced"
+            )
+
+
+async def _verify(definition: Definition, settings: object) -> Refusal | None:
+    """Ask the partner whether the API key belongs to the account; nobody else's word counts."""
+    client = CATALOG[definition.slug].client(settings)
+    try:
+        async with asyncio.timeout(_VERIFY_SECONDS):
+            await client.verify()
+    except CredentialsError as error:
+        return Refusal(status=403 if error.status == 403 else 401, message=error.message)
+    except RejectedError as error:
+        return Refusal(status=400, message=error.message)
+    except (DeliveryError, TimeoutError) as error:
+        return Refusal(
+            status=503, message=f"{definition.name} cannot be asked about this API key at the moment: {error}"
+        )
+    finally:
+        await client.close()
+    return None
 
 
 def _is_same(stored: object, given: str) -> bool:
@@ -293,7 +305,9 @@ def _maps_more(standing: Destination, settings: Mapping[str, object]) -> bool:
     return False
 
 
-def _told(status: int, message: str) -> Answer:
+def _told(status: int, message: str, *, retry_after_seconds: float | None = None) -> Answer:
     """An answer that Segment shows to its users."""
     headers = [(b"retry-after", RETRY_AFTER_SECONDS)] if status == 503 else []
+    if retry_after_seconds is not None:
+        headers = [(b"retry-after", str(math.ceil(retry_after_seconds)).encode())]
     return make(status, msgspec.json.encode({"message": message}), _JSON, *headers)

@@ -14,13 +14,14 @@ import msgspec
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType
+from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.forwarded import folded
 from punchcard.events.parse import mended
 
 WEBHOOKS: Final = "/v1/webhooks/segment/"
 PARTNERS: Final = "/partner/"
-_members = msgspec.json.Decoder(dict[str, Any])
+_SETTINGS_HEADER: Final = "X-Segment-Settings"
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
@@ -31,23 +32,55 @@ def handles_forwarded(path: str) -> bool:
     return path.startswith((PARTNERS, WEBHOOKS))
 
 
-def read_settings_header(value: bytes, definition: Definition) -> dict[str, object] | None:
-    """The settings of an `X-Segment-Settings` header under the definition's keys; None if it cannot be read.
+def read_settings_header(value: bytes | None, definition: Definition) -> dict[str, object]:
+    """The settings of an `X-Segment-Settings` header under the definition's keys, without those that are null.
 
     Args:
-        value: Base64 of a JSON object; its keys may be of any casing, and its numbers stand for text.
+        value: Base64 of a JSON object; its keys may be of any casing, and its numbers stand for text. None if there is
+            no such header.
+
+    Raises:
+        IngestError: it is missing, or is not that.
     """
-    try:
-        text = base64.b64decode(value.strip().translate(bytes.maketrans(b"-_", b"+/")) + b"==")
-        given = _members.decode(text)
-    except (binascii.Error, *UNREADABLE):
-        return None
+    given = _header_object(value)
     fields = {folded(field.key): field for field in definition.settings if not field.secret}
     found: dict[str, object] = {}
     for key, content in given.items():
         field = fields.get(folded(key))
-        if field is not None and content is not None:
+        # Of several spellings of one key, the definition's own counts.
+        if field is not None and content is not None and (key == field.key or field.key not in given):
             found[field.key] = _as_field(content, field.type)
+    return found
+
+
+def require_maps(settings: Mapping[str, object], definition: Definition) -> None:
+    """Refuse settings without a map: that of an earlier call must not decide what this event earns.
+
+    Raises:
+        IngestError: a map is missing or null.
+    """
+    for field in definition.settings:
+        if field.type is FieldType.TEXT_MAP and field.key not in settings:
+            raise IngestError(
+                f"{_SETTINGS_HEADER}: settings.{field.key} is missing or null, so the event is not in the {field.label}"
+            )
+
+
+def _header_object(value: bytes | None) -> dict[str, Any]:
+    if value is None or not value.strip():
+        raise IngestError(f"{_SETTINGS_HEADER} is missing: send the base64 of a JSON object with the settings")
+    # Lines may be broken, letters may be those of URLs, and the padding may be left out.
+    text = b"".join(value.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
+    try:
+        content = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise IngestError(f"{_SETTINGS_HEADER} is not base64") from error
+    try:
+        found = msgspec.json.decode(content)
+    except UNREADABLE as error:
+        raise IngestError(f"{_SETTINGS_HEADER} is the base64 of something that is not JSON") from error
+    if not isinstance(found, dict):
+        raise IngestError(f"{_SETTINGS_HEADER} is the base64 of JSON that is not an object")
     return found
 
 

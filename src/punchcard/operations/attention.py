@@ -12,7 +12,7 @@ from punchcard.store.engage import Status, states
 from punchcard.store.fates import FateKind
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
-from punchcard.store.pauses import pause_of
+from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.schema import EffectState, effects
 from punchcard.workspace.snapshot import Snapshot
@@ -25,7 +25,8 @@ _NAMES_MAX = 5
 class Concern(StrEnum):
     """Kinds of things that need a person."""
 
-    PAUSED = "paused"  # a destination that delivers nothing: its credentials were refused
+    PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
+    RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
     INVALID = "invalid"  # a destination whose settings this version cannot use
     PARKED = "parked"  # awards that are not tried any more until somebody says so
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
@@ -46,6 +47,8 @@ class Matter:
         destination: Slug; "" if none is concerned.
         count: How many events or awards; 0 where that says nothing.
         detail: A sentence, "" if all is said.
+        until: When it ended, None while it lasts.
+        next_check_at: When Punchcard looks again by itself, None if it does not.
     """
 
     concern: Concern
@@ -55,6 +58,8 @@ class Matter:
     reason: str = ""
     detail: str = ""
     since: datetime | None = None
+    until: datetime | None = None
+    next_check_at: datetime | None = None
 
 
 def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Matter]:
@@ -65,10 +70,18 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
             matters.append(Matter(concern=Concern.INVALID, subject=slug, destination=slug, detail=destination.invalid))
         if (pause := pause_of(work, slug)) is not None:
             matters.append(
-                Matter(concern=Concern.PAUSED, subject=slug, destination=slug, detail=pause.detail, since=pause.since)
+                Matter(
+                    concern=Concern.PAUSED,
+                    subject=slug,
+                    destination=slug,
+                    detail=pause.detail,
+                    since=pause.since,
+                    next_check_at=pause.next_check_at,
+                )
             )
     matters += _parked(work)
     matters += _storage(work, now - _LATELY)
+    matters += _resumed(work, snapshot, now=now)
     matters += _computations(work)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
@@ -100,6 +113,23 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     """What is in the queue or parked, by destination and state."""
     return backlog(work, list(snapshot.destinations))
+
+
+def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Matter]:
+    """Refusals of credentials that ended by themselves: nobody need act, but somebody should know."""
+    lasts = [last for slug in snapshot.destinations if (last := last_pause_of(work, slug)) is not None]
+    return [
+        Matter(
+            concern=Concern.RESUMED,
+            subject=last.destination,
+            destination=last.destination,
+            detail=last.detail,
+            since=last.since,
+            until=last.ended_at,
+        )
+        for last in lasts
+        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _LATELY
+    ]
 
 
 def _computations(work: Connection) -> list[Matter]:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from punchcard.destinations.definition import FieldType
 from punchcard.destinations.port import Intent
 from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.events.faults import UNREADABLE
@@ -114,10 +115,20 @@ def internal_error(destination: str | None, error: Exception) -> Fate:
 
 
 def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:
-    """The destination as an event sees it that brings its own settings."""
+    """The destination as an event sees it that brings its own settings: of the stored ones, it has the secrets only."""
+    fields = destination.partner.definition.settings
+    stored = destination.destination.settings
     try:
-        wanted = {**destination.destination.settings, **msgspec.json.decode(settings, type=dict[str, Any])}
-        return replace(destination, settings=destination.partner.read_settings(wanted, destination.destination.options))
+        given = msgspec.json.decode(settings, type=dict[str, Any])
+        secrets = {field.key: stored.get(field.key) for field in fields if field.secret}
+        # The partner endpoint takes no call without its maps; a record from before it asked for them had these.
+        maps = {field.key: stored.get(field.key) for field in fields if field.type is FieldType.TEXT_MAP}
+        return replace(
+            destination,
+            settings=destination.partner.read_settings({**maps, **given, **secrets}, destination.destination.options),
+            # What maps say is decided when the event is planned; they may be long.
+            event_settings={key: value for key, value in given.items() if key not in maps},
+        )
     except (ConfigurationError, *UNREADABLE) as error:
         return replace(destination, invalid="; ".join(str(error).splitlines()))
 
@@ -142,9 +153,10 @@ def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: 
             return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
         event = filtered.event
     try:
-        return destination.partner.plan(event, destination.settings, source=source, timezone=zone)
+        intent = destination.partner.plan(event, destination.settings, source=source, timezone=zone)
     except RefusedError as refusal:
         return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+    return intent if destination.event_settings is None else replace(intent, event_settings=destination.event_settings)
 
 
 def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fate | None:

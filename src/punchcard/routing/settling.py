@@ -148,4 +148,5 @@ def _new_effect(claim: Claim) -> NewEffect:
         attributes=intent.attributes,
         order_id=intent.order_id,
         is_refund=intent.is_refund,
+        event_settings=intent.event_settings,
     )

@@ -59,8 +59,8 @@ def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
             Finding(
                 ok=False,
                 subject=slug,
-                message=f"delivery is paused since {paused.since:%Y-%m-%d %H:%M} UTC: "
-                f"{paused.detail}; it resumes when the settings change, or by `punchcard retry`",
+                message=f"delivery is paused, {paused.description}; it resumes by itself once the credentials are "
+                "accepted, when the settings change, or by `punchcard retry`",
             )
         )
     return [

@@ -43,7 +43,7 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
         ),
         Gauge(
             "punchcard_destination_paused",
-            "1 while a destination delivers nothing until an operator acts.",
+            "1 while a destination delivers nothing because its credentials are refused.",
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),

@@ -38,6 +38,7 @@ class NewEffect:
     attributes: Mapping[str, object] | None
     order_id: str | None
     is_refund: bool
+    event_settings: Mapping[str, object] | None = None
 
 
 Lane = tuple[str, str]
@@ -73,6 +74,7 @@ class StoredEffect:
     partner_id: str | None
     created_at: datetime
     settled_at: datetime | None
+    event_settings: Mapping[str, object] | None = None
 
     @property
     def lane(self) -> Lane:
@@ -161,6 +163,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         partner_id=values["partner_id"],
         created_at=values["created_at"],
         settled_at=values["settled_at"],
+        event_settings=None if values["event_settings"] is None else json.loads(values["event_settings"]),
     )
 
 
@@ -174,8 +177,14 @@ def decimal_text(value: Decimal | None) -> str | None:
 
 
 def storable(text: str) -> str:
-    """The text as both engines can keep it: PostgreSQL takes no U+0000, so the replacement character stands in."""
-    return text.replace("\x00", "\ufffd")
+    """The text as both engines can keep it: no U+0000 for PostgreSQL, no half of a surrogate pair for either."""
+    text = text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A header's bytes that are no UTF-8 come as such halves.
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def storable_or_none(text: str | None) -> str | None:

@@ -1,10 +1,10 @@
 """The outbox: effects added by routing, claimed, attempted and settled by delivery. All writes to `effects`."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
@@ -148,6 +148,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
                 "attributes": None if one.attributes is None else json.dumps(dict(one.attributes), sort_keys=True),
                 "order_id": storable_or_none(one.order_id),
                 "is_refund": one.is_refund,
+                "event_settings": None if one.event_settings is None else json.dumps(dict(one.event_settings)),
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "attempts": 0,
@@ -319,35 +320,35 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
     )
 
 
-def release_orphans(work: Connection, destination: str, *, now: datetime, due_at: datetime | None) -> int:
+def release_orphans(
+    work: Connection, destination: str, *, now: datetime, due_at: datetime, own: Collection[tuple[int, int]] = ()
+) -> int:
     """Say of every effect that a stopped worker had on its way that its outcome is unknown; returns how many.
 
     To be called only by the one process that holds the destination's delivery leadership.
 
     Args:
-        due_at: When a request of a worker that is surely dead can no longer land. None if it may only be cut off from
-            the store: then each waits until its lease is over.
+        due_at: When none of their requests can land any more. Not when their leases say: those were written down by
+            another process, perhaps by another clock.
+        own: Ids and attempts of the effects that the caller itself has on their way.
     """
-    orphans = and_(effects.c.destination == destination, effects.c.state == EffectState.SENDING)
-    work.execute(
-        update(delivery_attempts)
-        .where(
-            delivery_attempts.c.outcome.is_(None),
-            delivery_attempts.c.effect_id.in_(select(effects.c.id).where(orphans)),
-        )
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
+    sending = select(effects.c.id, effects.c.attempts).where(
+        effects.c.destination == destination, effects.c.state == EffectState.SENDING
     )
-    released = work.execute(
-        update(effects)
-        .where(orphans)
-        .values(
-            state=EffectState.UNKNOWN,
-            reason="worker_stopped",
-            due_at=effects.c.lease_until if due_at is None else due_at,
-            lease_until=None,
+    orphans = [row.id for row in work.execute(sending).all() if (row.id, row.attempts) not in own]
+    for start_at in range(0, len(orphans), _KEYS_PER_QUERY):
+        chunk = orphans[start_at : start_at + _KEYS_PER_QUERY]
+        work.execute(
+            update(delivery_attempts)
+            .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(chunk))
+            .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
         )
-    )
-    return released.rowcount
+        work.execute(
+            update(effects)
+            .where(effects.c.id.in_(chunk))
+            .values(state=EffectState.UNKNOWN, reason="worker_stopped", due_at=due_at, lease_until=None)
+        )
+    return len(orphans)
 
 
 def next_due(work: Connection, destination: str) -> datetime | None:

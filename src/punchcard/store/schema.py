@@ -168,6 +168,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("partner_id", Text),
     Column("created_at", Instant, nullable=False),
     Column("settled_at", Instant),
+    Column("event_settings", Text),  # JSON of the settings that came with the event, no secrets; null if none came
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -230,7 +231,7 @@ effect_conflicts = Table(  # events whose effect key stands in the ledger with o
     UniqueConstraint("effect_id", "log_position", "event_index"),
 )
 
-destination_pauses = Table(  # one row per destination that delivers nothing until an operator acts
+destination_pauses = Table(  # the last time that a destination's credentials were refused: one row per destination
     "destination_pauses",
     metadata,
     Column("destination", String(128), primary_key=True),
@@ -238,6 +239,10 @@ destination_pauses = Table(  # one row per destination that delivers nothing unt
     Column("detail", Text, nullable=False),
     Column("since", Instant, nullable=False),
     Column("settings_fingerprint", String(64), nullable=False),  # other settings end the pause
+    Column("checks", Integer, nullable=False, server_default=text("0")),  # of the credentials, in vain, since it began
+    Column("next_check_at", Instant),
+    Column("ended_at", Instant),  # null while nothing is delivered
+    Column("ended_by", String(16)),  # check, settings or operator
 )
 
 api_tokens = Table(

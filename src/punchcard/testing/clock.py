@@ -18,6 +18,10 @@ class ManualClock:
         self._now += timedelta(seconds=seconds)
         self._elapsed += seconds
 
+    def set(self, seconds: float) -> None:
+        """Set the wall clock forward, or back by negative seconds; no time passes."""
+        self._now += timedelta(seconds=seconds)
+
     def now(self) -> datetime:
         """The instant the clock stands at."""
         return self._now

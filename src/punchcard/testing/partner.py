@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -108,7 +107,7 @@ class ScriptedPartner:
         self._late_seconds = late_seconds
         self._sends: dict[str, deque[Step]] = {}
         self._reads: dict[str, deque[Step]] = {}
-        self._late: list[tuple[datetime, Effect]] = []
+        self._late: list[tuple[float, Effect]] = []
         self._released = asyncio.Event()
         self._after_hanging = Step.PERFORM
         self.book: list[Booking] = []
@@ -116,6 +115,8 @@ class ScriptedPartner:
         self.tokens = {"good"}
         self.clients: list[ScriptedClient] = []
         self.retry_after_seconds: float | None = None
+        self.checks = 0  # how often somebody asked whether a token is good
+        self.accepts_on_check = False  # True: a check accepts any token, whatever is said to requests
 
     def script(self, effect_key: str, sends: Iterable[Step] = (), *, reads: Iterable[Step] = ()) -> None:
         """What becomes of the next requests for a key, and of the next questions after it."""
@@ -138,7 +139,7 @@ class ScriptedPartner:
 
     def land(self) -> None:
         """Book the late requests whose time has come."""
-        now = self._clock.now()
+        now = self._clock.monotonic()  # how long a request takes to land is no matter of what a clock shows
         due = [effect for at, effect in self._late if at <= now]
         self._late = [(at, effect) for at, effect in self._late if at > now]
         for effect in due:
@@ -222,7 +223,7 @@ class ScriptedPartner:
 
     def delay(self, effect: Effect) -> None:
         """Keep a request that lands later."""
-        self._late.append((self._clock.now() + timedelta(seconds=self._late_seconds), effect))
+        self._late.append((self._clock.monotonic() + self._late_seconds, effect))
 
     async def hang(self) -> Step:
         """Wait for `release`; returns how the request ends then."""
@@ -280,7 +281,15 @@ class ScriptedClient:
         return ()
 
     async def verify(self) -> None:
-        """Every account is known."""
+        """As for requests, unless the partner says yes to every check.
+
+        Raises:
+            CredentialsError: the token is not valid.
+        """
+        await asyncio.sleep(0)
+        self._partner.checks += 1
+        if not self._partner.accepts_on_check:
+            self._fail(Step.PERFORM)
 
     async def offers(self) -> Sequence[Offer]:
         """Nothing to map to."""

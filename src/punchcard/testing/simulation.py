@@ -111,6 +111,10 @@ def come_to_rest(world: World) -> None:
     raise BrokenPromiseError("it does not come to rest")
 
 
+# Seconds: by hand, by a network's time, by a battery that was empty.
+_CLOCK_CHANGES = (-18_000, 18_000, -3_600, 3_600, -40, 40, -7, 7, -(10**8), 10**8)
+
+
 def _light_fuse(world: World, chance: Random) -> None:
     world.fuse.put_out()
     if chance.random() < 0.12:
@@ -138,8 +142,10 @@ def _step(world: World, producer: Producer, chance: Random) -> None:
         world.crash()
     elif number < 978:
         world.revoke_token()
-    elif number < 990:
+    elif number < 988:
         world.renew_token()
+    elif number < 993:
+        world.set_clock(chance.choice(_CLOCK_CHANGES))
     else:
         world.retry()
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from punchcard.clock import to_micros
-from punchcard.delivery.stages import Answered, Target, attempt, cycle
+from punchcard.delivery.clock_watch import ClockWatch
+from punchcard.delivery.stages import Answered, SendBefore, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
 from punchcard.errors import StorageError
@@ -33,7 +34,7 @@ from punchcard.store import by_hand, outbox
 from punchcard.store.effects import Action, Started
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
-from punchcard.store.pauses import resume
+from punchcard.store.pauses import PauseEnd, resume
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
 from punchcard.workspace.model import Destination, Source
@@ -158,7 +159,7 @@ class Sent:
     started: Started
     fingerprint: str
     heard: Answered | None = None
-    send_before: datetime
+    send_before: SendBefore
 
 
 class World:
@@ -243,6 +244,10 @@ class World:
         self.clock.advance(seconds)
         self.partner.land()
 
+    def set_clock(self, seconds: float) -> None:
+        """Somebody sets the wall clock, forward or back; no time passes."""
+        self.clock.set(seconds)
+
     def revoke_token(self) -> None:
         """The partner takes no token any more."""
         self.partner.tokens = set()
@@ -262,7 +267,7 @@ class World:
             nonlocal reopened
             with self.store.unit_of_work() as work:
                 wanted = [one.id for one in needing_a_person(work)]
-                resume(work, SLUG)
+                resume(work, SLUG, by=PauseEnd.OPERATOR, now=self.clock.now())
                 reopened = by_hand.reopen(work, wanted, now=self.clock.now())
 
         self._guarded(put_back)
@@ -336,7 +341,14 @@ class World:
         busy = frozenset(one.started.effect.lane for one in self._sent)
         try:
             done = cycle(
-                self.store, target, answered, room=room, clock=self.clock, telemetry=self._telemetry, busy=busy
+                self.store,
+                target,
+                answered,
+                room=room,
+                clock=self.clock,
+                telemetry=self._telemetry,
+                busy=busy,
+                watch=self._watch,
             )
         except StorageError:
             self._answered = answered + self._answered
@@ -349,7 +361,7 @@ class World:
 
     def _lose_memory(self) -> None:
         for one in self._sent:
-            if one.heard is None and one.started.action is Action.SEND and self.clock.now() <= one.send_before:
+            if one.heard is None and one.started.action is Action.SEND and not one.send_before.is_over(self.clock):
                 self._cut_off(one.started)
         self.restarts += 1
         self._close_parts()
@@ -376,6 +388,7 @@ class World:
     def _open(self) -> None:
         while True:
             self._sent, self._answered = [], []
+            self._watch = ClockWatch(self.clock)
             try:
                 self._open_parts()
             except ProcessEnd:

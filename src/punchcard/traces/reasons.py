@@ -180,6 +180,16 @@ REPEATED: Final = (
 RETRYING: Final = (
     _reason("partner_unavailable", "Perkville answers that it cannot do it now (503, say)", "nothing"),
     _reason(
+        "unreadable_response",
+        "Perkville's response cannot be read: empty, cut off, a page, or not of the expected form",
+        "nothing; if it lasts, see that `apiBaseUrl` leads to Perkville",
+    ),
+    _reason(
+        "redirected",
+        "the API address leads elsewhere; redirects are not followed",
+        "correct `apiBaseUrl`, if it lasts",
+    ),
+    _reason(
         "rate_limited",
         "Perkville asks for fewer requests; no try is counted",
         "nothing, or a lower `requestsPerSecond`",
@@ -211,14 +221,15 @@ RETRYING: Final = (
     _reason("waiting_for_order", "a refund whose order is still on its way", "nothing"),
     _reason(
         "credentials_refused",
-        "Perkville does not accept the token: the destination is paused, everything stays queued",
-        "paste a new token into the settings; delivery resumes by itself",
+        "Perkville does not accept the token: the destination is paused, everything stays queued. Punchcard checks at "
+        "growing intervals whether it is accepted again, and resumes by itself",
+        "nothing, if it lasts for minutes; else paste a new token into the settings",
     ),
 )
 UNKNOWN: Final = (
     _reason(
         "outcome_unknown",
-        "the request was sent and its answer lost, or says that it may have happened",
+        "the request was sent, and its response is lost, cannot be read, or says that it may have happened",
         "nothing: it is read back after `unknownWaitSeconds`",
     ),
     _reason("worker_stopped", "the worker stopped while the request was on its way", "nothing: it is read back"),
@@ -261,7 +272,11 @@ PERSON: Final = (
     ),
     _reason("email_refused", "Perkville does not take this address", "correct it at the source"),
     _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
-    _reason("redirected", "the API address leads elsewhere; redirects are not followed", "correct `apiBaseUrl`"),
+    _reason(
+        "preparation_failed",
+        "a defect of Punchcard met this award before anything was sent; the log has the cause",
+        "report it, then retry",
+    ),
     _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),
 )
 

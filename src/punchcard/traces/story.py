@@ -17,6 +17,7 @@ from punchcard.store.engine import Store
 from punchcard.store.fates import FateKind
 from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
+from punchcard.store.pauses import Pause, pause_of
 from punchcard.store.schema import EffectState
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.tail import Tail
@@ -85,6 +86,7 @@ class EventStory:
     copies: tuple["EventStory", ...] = ()
 
 
+_WAITING = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
 EffectsMet = Mapping[tuple[str, str], StoredEffect]
 """Effects by destination and effect key."""
 
@@ -143,14 +145,23 @@ class Stories:
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_story(connection, copy, IdReader(self._rules()))
+            pauses = {slug: found for slug, _ in met if (found := pause_of(connection, slug)) is not None}
         return EventStory(
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
             event=mask_write_keys(copy.payload),
-            fates=tuple(fate_story(fate, met, attempts) for fate in copy.fates),
+            fates=tuple(_with_pause(fate_story(fate, met, attempts), pauses) for fate in copy.fates),
             profile=profile,
         )
+
+
+def _with_pause(fate: FateStory, pauses: Mapping[str, Pause]) -> FateStory:
+    """The fate, with what its effect waits for if its destination delivers nothing now."""
+    pause = pauses.get(fate.destination or "")
+    if pause is None or fate.fate not in _WAITING:
+        return fate
+    return replace(fate, reason=fate.reason or pause.reason, detail=pause.description)
 
 
 def current_fate(effect: StoredEffect) -> FateKind:
@@ -177,7 +188,8 @@ def attempt_story(attempt: StoredAttempt) -> AttemptStory:
     """One attempt as the API and `trace` show it."""
     duration = None
     if attempt.settled_at is not None:
-        duration = round((attempt.settled_at - attempt.started_at).total_seconds() * 1000)
+        # Not below zero, though the clock may have been set back meanwhile.
+        duration = max(0, round((attempt.settled_at - attempt.started_at).total_seconds() * 1000))
     return AttemptStory(
         number=attempt.number,
         action=attempt.action,

@@ -39,6 +39,7 @@ class RoutedDestination:
         invalid: Why its stored settings cannot be used by this version, else None: then its events end as
             INVALID_SETTINGS and its outbox waits.
         filters: Its filters that are enabled, compiled.
+        event_settings: The settings that came with an event, as its effect keeps them; None but for such an event.
     """
 
     slug: str
@@ -50,6 +51,7 @@ class RoutedDestination:
     destination: Destination
     invalid: str | None = None
     filters: DestinationFilters = field(default_factory=lambda: DestinationFilters(()))
+    event_settings: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

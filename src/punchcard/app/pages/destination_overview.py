@@ -11,7 +11,7 @@ from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
 from punchcard.store.fates import FateKind
-from punchcard.store.pauses import pause_of
+from punchcard.store.pauses import last_pause_of
 from punchcard.store.schema import EffectState
 from punchcard.workspace.editing import destination_of
 
@@ -37,7 +37,7 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
             CountQuestion(begin=period.begin, end=period.end, destination=slug),
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.FATE],
         )
-        pause = pause_of(work, slug)
+        last_pause = last_pause_of(work, slug)
     buckets = period.buckets()
     shown = [fate for fate in (EffectState.DELIVERED, FateKind.REFUSED, EffectState.REJECTED) if fate in series]
     chart = {
@@ -56,7 +56,8 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
         routed=parts.current().destinations[slug],
         time=period.key,
         pipeline=pipeline,
-        pause=pause,
+        pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
+        last_pause=last_pause,
         chart=chart if shown else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
         behind=lambda stage, reason="": _behind(slug, period, stage, reason),

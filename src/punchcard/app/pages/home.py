@@ -163,6 +163,8 @@ def _matter_path(matter: Matter) -> str:
     match matter.concern:
         case Concern.PAUSED | Concern.INVALID:
             return f"{base}/settings"
+        case Concern.RESUMED:
+            return base
         case Concern.PARKED:
             return f"{base}/transactions?state=parked" + (f"&reason={matter.reason}" if matter.reason else "")
         case Concern.CONFLICT:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.lists import Item, item_of
+from punchcard.destinations.perkville.lists import Item, read_object
 from punchcard.destinations.perkville.mapping import is_refund_name
 from punchcard.destinations.perkville.perks import Direction, Perk, Perks
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
-from punchcard.destinations.perkville.wire import id_of, is_one_of, read_one
+from punchcard.destinations.perkville.wire import id_of, is_one_of
 from punchcard.destinations.port import Finding
 from punchcard.errors import CredentialsError, DeliveryError, RejectedError
 
@@ -123,12 +123,11 @@ def _notes(perk: Perk, name: str) -> Iterator[str]:
 
 async def _read(http: PerkvilleHttp, settings: PerkvilleSettings, path: str, item_id: str) -> Item | None:
     try:
-        response = await http.send(read_one(path, item_id), deadline=_deadline(settings))
+        return await read_object(http, settings, path, item_id, deadline=_deadline(settings))
     except RejectedError as error:
         if error.status == 404:
             return None
         raise
-    return item_of(response) or {}
 
 
 def _state(subject: str, item: Item, settings: PerkvilleSettings) -> Finding | None:

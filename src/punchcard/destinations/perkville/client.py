@@ -9,8 +9,8 @@ from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, item_of, read_list
 from punchcard.destinations.perkville.offers import list_offers
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
-from punchcard.destinations.perkville.responses import Response, complains
-from punchcard.destinations.perkville.settings import PerkvilleSettings
+from punchcard.destinations.perkville.responses import Content, Response
+from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
     amount_of,
     amount_text,
@@ -115,7 +115,7 @@ class PerkvilleClient:
     async def _book(self, effect: Effect, deadline: Deadline) -> Performed:
         if effect.perk is None or not effect.quantity:
             raise InvariantError(f"transaction {effect.effect_key} has no perk or no quantity")
-        settings = self._settings
+        settings = with_event_settings(self._settings, effect.event_settings)
         perk = await self._perks.get(effect.perk, deadline=deadline)
         quantity = signed_quantity(effect.quantity, perk, method=settings.refund_method, event_name=effect.event_name)
         request = post_transaction(
@@ -127,17 +127,16 @@ class PerkvilleClient:
             send_email=settings.send_email,
         )
         response = await self._http.send(request, deadline=deadline)
-        answered = _answered_item(response)
-        if answered is None:
-            return Performed(status=response.status, partner_id=None, note=_unread(response))
-        key = answered.get(settings.wire.trans_source_id_key)
-        if key is not None and key != effect.effect_key:
-            raise OutcomeUnknownError(
-                f"Perkville answered with a transaction under {str(key)[:100]!r} instead of {effect.effect_key!r}",
-                status=response.status,
-                request_id=response.request_id,
+        item = item_of(response)
+        key = item.get(settings.wire.trans_source_id_key)
+        performed = self._performed(item, effect.quantity, status=response.status)
+        if key is None and performed.partner_id is None:
+            raise _unconfirmed(response, "with an object that has neither an id nor our key")
+        if key not in (None, effect.effect_key):
+            raise _unconfirmed(
+                response, f"with a transaction under {str(key)[:100]!r} instead of {effect.effect_key!r}"
             )
-        return self._performed(answered, effect.quantity, status=response.status)
+        return performed
 
     async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:
         wire = self._settings.wire
@@ -149,7 +148,7 @@ class PerkvilleClient:
             ):
                 if item.get(wire.trans_source_id_key) == effect.effect_key:
                     return self._performed(item, effect.quantity, status=None)
-                if wire.trans_source_id_key in item:
+                if isinstance(item.get(wire.trans_source_id_key, 0), str | None):
                     shown += 1
                 else:
                     hidden += 1
@@ -170,12 +169,9 @@ class PerkvilleClient:
         connection_id = self._connection_id(connection)
         request = patch_connection(self._settings.wire, connection_id, _attributes(effect))
         response = await self._http.send(request, deadline=deadline)
-        answered = _answered_item(response)
-        return Performed(
-            status=response.status,
-            partner_id=connection_id,
-            note=_unread(response) if answered is None else None,
-        )
+        is_shown = response.content is not Content.EMPTY
+        note = None if is_shown else f"Perkville answered {response.status} without showing what it has set"
+        return Performed(status=response.status, partner_id=connection_id, note=note)
 
     async def _find_property(self, effect: Effect, deadline: Deadline) -> Performed | None:
         connection = await self._connection(effect.email, deadline)
@@ -233,27 +229,12 @@ class PerkvilleClient:
         )
 
 
-def _answered_item(response: Response) -> Item | None:
-    """The object in the answer of a successful write; None if the answer has no body or broke off.
-
-    Raises:
-        OutcomeUnknownError: what was answered is no object, or speaks of errors: reading back decides.
-    """
-    if not (response.body or b"").strip():
-        return None
-    item = item_of(response)
-    if item is None or complains(item):
-        raise OutcomeUnknownError(
-            f"Perkville answered {response.status}, but not with what was stored",
-            status=response.status,
-            request_id=response.request_id,
-        )
-    return item
-
-
-def _unread(response: Response) -> str:
-    broke_off = "the answer broke off" if response.body is None else "the answer was empty"
-    return f"Perkville answered {response.status}, but {broke_off}: its id and quantity were not seen"
+def _unconfirmed(response: Response, words: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        f"Perkville answered {response.status}, but {words}",
+        status=response.status,
+        request_id=response.request_id,
+    )
 
 
 def _attributes(effect: Effect) -> Mapping[str, object]:

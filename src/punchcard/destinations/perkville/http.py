@@ -9,7 +9,7 @@ from yarl import URL
 
 from punchcard import __version__
 from punchcard.clock import Clock
-from punchcard.destinations.perkville.responses import Response, error_of, error_of_exception
+from punchcard.destinations.perkville.responses import Operation, Response, error_of, error_of_exception
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.perkville.wire import Request
 from punchcard.errors import RetryableError
@@ -20,6 +20,7 @@ ANSWER_BYTES_MAX = 8 * 1024 * 1024
 # Below the five seconds after which many servers close an idle connection: a request must not meet its end.
 _KEEP_ALIVE_SECONDS = 4.0
 _CHUNK_BYTES = 65_536
+_OPERATIONS = {"GET": Operation.READ, "POST": Operation.BOOK, "PATCH": Operation.SET}
 
 
 class _Sending:
@@ -67,10 +68,11 @@ class PerkvilleHttp:
         """Send one request and read its answer.
 
         Returns:
-            An answer of success. Its body is None if it broke off: the status has come, so it is performed anyway.
+            A response of success with a JSON object; to a PATCH, it may also be empty.
 
         Raises:
-            RetryableError: surely not performed: never sent, a read that failed, or an answer that says so.
+            RetryableError: surely not performed: never sent, a read that failed or that nobody can read, or a response
+                that says so.
             RejectedError: Perkville says no.
             CredentialsError: Perkville does not accept the token.
             OutcomeUnknownError: a write that may have been performed.
@@ -80,7 +82,7 @@ class PerkvilleHttp:
         error = error_of(
             response,
             self._settings.wire,
-            is_write=request.is_write,
+            operation=_OPERATIONS[request.method],
             now=self._now(),
             secret=self._settings.api_key,
         )
@@ -153,6 +155,6 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
             if len(parts) > ANSWER_BYTES_MAX:
                 return None
     except (aiohttp.ClientError, TimeoutError, OSError):
-        # The status has come and decides; what the rest would have said is lost.
+        # The status has come; what the rest would have said is lost.
         return None
     return bytes(parts)

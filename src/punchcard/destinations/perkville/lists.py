@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Mapping
 
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.responses import Response
+from punchcard.destinations.perkville.responses import Response, unreadable
 from punchcard.destinations.perkville.settings import PerkvilleSettings
-from punchcard.destinations.perkville.wire import list_page
+from punchcard.destinations.perkville.wire import id_of, list_page, read_one
 from punchcard.errors import RetryableError
 
 _PAGES_MAX = 1000
@@ -25,12 +25,16 @@ async def read_list(
     """
     wire = settings.wire
     offset = 0
+    total = 0
     seen: set[str] = set()
     for _ in range(_PAGES_MAX):
         request = list_page(wire, path, business_id=settings.business_id, email=email, offset=offset)
         response = await http.send(request, deadline=deadline)
-        items, limit = _page(response, settings)
+        items, limit, page_total = _page(response, settings)
+        total = max(total, page_total)
         if not items:
+            if offset < total:
+                raise _unclear(f"it ends after {offset} of {total} objects", response)
             return
         if items[0].get(wire.resource_uri_key) is not None:
             uris = {str(item.get(wire.resource_uri_key)) for item in items}
@@ -46,13 +50,33 @@ async def read_list(
     raise RetryableError(f"the list did not end after {_PAGES_MAX} pages", code="read_back_unclear")
 
 
-def item_of(response: Response) -> Item | None:
-    """The one object in an answer; None if it holds none."""
+async def read_object(
+    http: PerkvilleHttp, settings: PerkvilleSettings, path: str, item_id: str, *, deadline: Deadline
+) -> Item:
+    """The object with an id.
+
+    Raises:
+        RejectedError: Perkville says that there is none.
+        RetryableError: it could not be read, code `unreadable_response` if the response is not this object.
+    """
+    response = await http.send(read_one(path, item_id), deadline=deadline)
+    item = item_of(response)
+    if not item:
+        raise unreadable(response, "its body is an empty object")
+    uri = item.get(settings.wire.resource_uri_key)
+    if uri is not None and id_of(uri) != item_id:
+        raise unreadable(response, f"its body is the object {str(id_of(uri))[:100]!r} instead of {item_id!r}")
+    return item
+
+
+def item_of(response: Response) -> Item:
+    """The object in a response of success; an empty one if the response is empty."""
     body = response.json()
-    return body if isinstance(body, dict) else None
+    return body if isinstance(body, dict) else {}
 
 
-def _page(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], int]:
+def _page(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], int, int]:
+    """The objects of a page, how many there can be on it, and how many the whole list has (0: not said)."""
     wire = settings.wire
     body = response.json()
     items = body.get(wire.objects_key) if isinstance(body, dict) else None
@@ -62,10 +86,15 @@ def _page(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], 
         raise _unclear("its list holds something else than objects", response)
     limit = int(wire.page_limit)
     meta = body.get(wire.meta_key)
-    granted = meta.get("limit") if isinstance(meta, dict) else None
-    if isinstance(granted, int) and 0 < granted < limit:
+    granted = _count(meta, "limit")
+    if 0 < granted < limit:
         limit = granted
-    return items, limit
+    return items, limit, _count(meta, "total_count")
+
+
+def _count(meta: object, key: str) -> int:
+    found = meta.get(key) if isinstance(meta, dict) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
 
 
 def _unclear(why: str, response: Response) -> RetryableError:

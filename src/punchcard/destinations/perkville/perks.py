@@ -7,13 +7,14 @@ from enum import Enum
 
 from punchcard.clock import Clock
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.lists import Item, item_of
+from punchcard.destinations.perkville.lists import Item, read_object
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
-from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of, read_one
-from punchcard.errors import RejectedError
+from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of
+from punchcard.errors import RejectedError, RetryableError
 
 REMEMBERED_SECONDS = 600.0
 _NOT_FOUND = 404
+_CLASSIFICATION_CHARACTERS_MAX = 100
 
 
 class Direction(Enum):
@@ -59,7 +60,7 @@ def read_perk(item: Item, perk_id: str, wire: Wire) -> Perk:
         id=perk_id,
         title=title if isinstance(title, str) else "",
         direction=direction,
-        classification=str(classification),
+        classification=str(classification)[:_CLASSIFICATION_CHARACTERS_MAX],
         is_active=is_one_of(status, wire.active_statuses) if isinstance(status, str) else None,
         business_id=id_of(item.get(wire.business_key)),
         points=amount_of(item.get(wire.points_key)),
@@ -101,10 +102,11 @@ class Perks:
 
         Raises:
             RejectedError: `perk_unknown`, there is none.
-            RetryableError: it could not be read.
+            RetryableError: it could not be read, code `unreadable_response` if what came is no perk.
         """
+        wire = self._settings.wire
         try:
-            response = await self._http.send(read_one(self._settings.wire.perks_path, perk_id), deadline=deadline)
+            item = await read_object(self._http, self._settings, wire.perks_path, perk_id, deadline=deadline)
         except RejectedError as exc:
             if exc.status != _NOT_FOUND:
                 raise
@@ -115,7 +117,15 @@ class Perks:
                 status=exc.status,
                 request_id=exc.request_id,
             ) from exc
-        return read_perk(item_of(response) or {}, perk_id, self._settings.wire)
+        classification = item.get(wire.classification_key)
+        if not isinstance(classification, str) or not classification.strip():
+            # Every perk has one. Without it nothing is known of the perk, and nobody has said that it is unusable.
+            raise RetryableError(
+                f'Perkville shows perk {perk_id} without a "{wire.classification_key}", so whether it gives or takes '
+                "points cannot be told",
+                code="unreadable_response",
+            )
+        return read_perk(item, perk_id, wire)
 
     def _recall(self, perk_id: str) -> Perk | None:
         perk, until = self._remembered.get(perk_id, (None, 0.0))

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
-from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
+from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod, with_event_settings
 from punchcard.destinations.perkville.wire import patch_connection, post_transaction
 from punchcard.destinations.port import Effect, EffectKind
 from punchcard.errors import InvariantError
@@ -19,6 +19,7 @@ def preview(effect: Effect, settings: PerkvilleSettings) -> Mapping[str, object]
         {"method": "POST", "url": "https://api.perkville.com/v2/transactions/", "body": {"quantity": "9.99", …}}
     """
     note = None
+    settings = with_event_settings(settings, effect.event_settings)
     if effect.kind is EffectKind.USER_PROPERTY:
         request = patch_connection(settings.wire, "connection", effect.attributes or {})
         note = "`connection` stands for the id of the customer's connection, which is looked up first"

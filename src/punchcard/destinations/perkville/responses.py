@@ -2,19 +2,25 @@
 
 The rule behind the table: an error is *surely not performed* only if the answer can have come from nowhere but in front
 of the place where transactions are booked, or from Perkville saying no. Everything else is unknown, and is read back.
+
+A status alone proves nothing: `200` with an empty body and `404` with a page of a proxy are not from Perkville's API.
+A success is believed with a JSON object, a rejection with a JSON object that names an error. A read that gets anything
+else is tried again; a write that gets anything else is read back.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import cached_property
 
 import aiohttp
 import msgspec
 
+from punchcard.destinations.perkville.complaints import Complaint, complains, read_complaints
 from punchcard.destinations.perkville.wire import Wire, is_one_of
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
 
@@ -22,6 +28,12 @@ WORDS_CHARACTERS_MAX = 500
 RETRY_AFTER_SECONDS_MAX = 4 * 3600.0
 _HTML_START = re.compile(rb"\s*<(?:!doctype|html|head|body|!--)", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_SHOWN_MAX = 4096
+_MASK = "•••"
+_WHOLE_REQUEST = "__all__"  # the field of what is wrong with no field in particular
+_DIGITS_READ_MAX = 20
+_DATE_CHARACTERS_MAX = 100
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _REQUEST_ID_HEADERS = ("X-Request-Id", "CF-Ray")
 
@@ -36,11 +48,30 @@ class Meaning(Enum):
     UNKNOWN = "unknown"  # perhaps done
 
 
+class Content(Enum):
+    """What the body of a response is."""
+
+    OBJECT = "object"  # a JSON object without a word of errors
+    ERROR = "error"  # a JSON object that names an error
+    EMPTY = "empty"  # nothing, or blanks
+    INCOMPLETE = "incomplete"  # broken off, too long, or damaged by its compression
+    PAGE = "page"  # HTML, so not Perkville's API
+    OTHER = "other"  # JSON that is no object, or no JSON
+
+
+class Operation(Enum):
+    """What a request does at Perkville, as far as it matters for a response that cannot be read."""
+
+    READ = "read"  # changes nothing
+    BOOK = "book"  # books a transaction: done twice, points are given twice
+    SET = "set"  # sets a user property: done twice, nothing has changed
+
+
 _MEANINGS: Mapping[int, Meaning] = {
-    # A redirect is not followed, so that no other host sees the token. 302 and 303 may follow upon a performed request.
-    302: Meaning.UNKNOWN,
-    303: Meaning.UNKNOWN,
+    # A redirect is not followed, so that no other host sees the token. These two ask for the same request elsewhere;
+    # the others may follow upon a performed one.
     307: Meaning.RETRYABLE,
+    308: Meaning.RETRYABLE,
     401: Meaning.CREDENTIALS,
     403: Meaning.CREDENTIALS,
     407: Meaning.RETRYABLE,  # a proxy's, not Perkville's
@@ -50,9 +81,9 @@ _MEANINGS: Mapping[int, Meaning] = {
     425: Meaning.RETRYABLE,
     429: Meaning.RETRYABLE,
     499: Meaning.UNKNOWN,  # a proxy saw somebody hang up, after it may have passed the request on
-    501: Meaning.REJECTED,
+    501: Meaning.RETRYABLE,
     503: Meaning.RETRYABLE,
-    505: Meaning.REJECTED,
+    505: Meaning.RETRYABLE,
     511: Meaning.RETRYABLE,  # a network that wants a login in a browser
     # Cloudflare's own, of which these say that it never reached the server behind it.
     521: Meaning.RETRYABLE,
@@ -64,9 +95,20 @@ _MEANINGS: Mapping[int, Meaning] = {
 _MEANINGS_OF_CLASSES: Mapping[int, Meaning] = {
     1: Meaning.UNKNOWN,
     2: Meaning.PERFORMED,
-    3: Meaning.REJECTED,
+    3: Meaning.UNKNOWN,
     4: Meaning.REJECTED,
     5: Meaning.UNKNOWN,
+}
+# With which body a status is believed; other meanings are believed with any.
+_BELIEVED_WITH: Mapping[Meaning, Content] = {
+    Meaning.PERFORMED: Content.OBJECT,
+    Meaning.REJECTED: Content.ERROR,
+}
+# What a status is taken for that is not believed: nothing was asked for that cannot be asked for again, or read back.
+_NOT_BELIEVED: Mapping[Operation, Meaning] = {
+    Operation.READ: Meaning.RETRYABLE,
+    Operation.BOOK: Meaning.UNKNOWN,
+    Operation.SET: Meaning.UNKNOWN,
 }
 # Where Cloudflare turns a caller away with a page of its own; Perkville itself answers JSON.
 _EDGE_STATUSES = frozenset({403, 503})
@@ -89,60 +131,74 @@ class Response:
     headers: Mapping[str, str]
 
     @property
-    def is_html(self) -> bool:
-        """Whether it is a page for people, so not Perkville's API speaking."""
-        return "html" in self.headers.get("Content-Type", "").lower() or bool(_HTML_START.match(self.body or b""))
-
-    @property
     def request_id(self) -> str | None:
         """The id by which Perkville's people can find the request."""
-        return next((self.headers[name][:100] for name in _REQUEST_ID_HEADERS if name in self.headers), None)
+        return next((one_line(self.headers[name])[:100] for name in _REQUEST_ID_HEADERS if name in self.headers), None)
+
+    @cached_property
+    def content(self) -> Content:
+        """What the body is."""
+        if self.body is None:
+            return Content.INCOMPLETE
+        if not self.body.strip():
+            return Content.EMPTY
+        parsed = self.json()
+        if isinstance(parsed, dict):
+            # Many a success has a member `message`; of an error, it is the error.
+            names_error = complains(parsed) if self.status < 300 else any(map(_says, read_complaints(parsed)))
+            return Content.ERROR if names_error else Content.OBJECT
+        if parsed is None and ("html" in self.headers.get("Content-Type", "").lower() or _HTML_START.match(self.body)):
+            return Content.PAGE
+        return Content.OTHER
 
     def json(self) -> object:
         """The body as JSON, numbers with a fraction as Decimals; None if it is none."""
+        return self._parsed
+
+    @cached_property
+    def _parsed(self) -> object:
         try:
-            return _decode(self.body or b"")
+            return _decode((self.body or b"").removeprefix(_BYTE_ORDER_MARK))
         except (ValueError, ArithmeticError, RecursionError):
             return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Complaint:
-    """One thing that Perkville says is wrong.
-
-    Attributes:
-        field: The key it belongs to, "" if none.
-        code: Its code, "" if none.
-    """
-
-    field: str
-    message: str
-    code: str
-
-
-def meaning_of(status: int, *, is_html: bool) -> Meaning:
-    """What a status means for a request that changes something."""
-    if is_html and status in _EDGE_STATUSES:
+def meaning_of(status: int, content: Content, operation: Operation) -> Meaning:
+    """What a response says about a request."""
+    meaning = _meaning_of_status(status)
+    if content is Content.PAGE and status in _EDGE_STATUSES:
         return Meaning.RETRYABLE
-    if is_html and 200 <= status < 300:
-        # A page where JSON was expected: somebody else has answered, and nobody knows for whom.
-        return Meaning.UNKNOWN
+    if meaning is Meaning.UNKNOWN and operation is Operation.READ:
+        return Meaning.RETRYABLE
+    if content is _BELIEVED_WITH.get(meaning, content):
+        return meaning
+    if meaning is Meaning.PERFORMED and content is Content.EMPTY and operation is Operation.SET:
+        # 202 and 204 are usual responses to a PATCH, and no user property is lost that the next event would not set.
+        return meaning
+    if status == _CONFLICT and operation is not Operation.READ:
+        # Our own id may be in the way: a `duplicate_key` is read back, and nothing is sent again meanwhile.
+        return meaning
+    return _NOT_BELIEVED[operation]
+
+
+def _meaning_of_status(status: int) -> Meaning:
     return _MEANINGS.get(status) or _MEANINGS_OF_CLASSES.get(status // 100, Meaning.UNKNOWN)
 
 
-def error_of(response: Response, wire: Wire, *, is_write: bool, now: datetime, secret: str) -> DeliveryError | None:
-    """The error that an answer stands for; None for success.
+def error_of(
+    response: Response, wire: Wire, *, operation: Operation, now: datetime, secret: str
+) -> DeliveryError | None:
+    """The error that a response stands for; None for success.
 
     Args:
-        is_write: Whether the request may have changed something; what a lost read did is never in doubt.
         now: For a `Retry-After` given as a date.
-        secret: The token: should the answer repeat it, it is masked.
+        secret: The token: should the response repeat it, it is masked.
     """
-    meaning = meaning_of(response.status, is_html=response.is_html)
+    meaning = meaning_of(response.status, response.content, operation)
     if meaning is Meaning.PERFORMED:
         return None
-    complaints = list(_complaints(response.json()))
-    message = _message(response, complaints).replace(secret, "•••")
+    complaints = list(read_complaints(response.json()))
+    message = _message(response, complaints, secret)
     status, request_id = response.status, response.request_id
     match meaning:
         case Meaning.CREDENTIALS:
@@ -150,13 +206,27 @@ def error_of(response: Response, wire: Wire, *, is_write: bool, now: datetime, s
         case Meaning.REJECTED:
             code = _rejection_code(status, complaints, wire)
             return RejectedError(message, code=code, status=status, request_id=request_id)
-        case Meaning.UNKNOWN if is_write:
+        case Meaning.UNKNOWN:
             return OutcomeUnknownError(message, status=status, request_id=request_id)
-        case _:
+        case Meaning.RETRYABLE:
             wait = retry_after_seconds(response.headers.get("Retry-After"), now=now)
             return RetryableError(
-                message, code=_retry_code(status), status=status, request_id=request_id, retry_after_seconds=wait
+                message, code=_retry_code(response), status=status, request_id=request_id, retry_after_seconds=wait
             )
+
+
+def unreadable(response: Response, problem: str) -> RetryableError:
+    """The error for a success whose object is not what was asked for.
+
+    Args:
+        problem: What is wrong with it, the rest of a sentence.
+    """
+    return RetryableError(
+        f"Perkville answered {response.status}, but {problem}",
+        code="unreadable_response",
+        status=response.status,
+        request_id=response.request_id,
+    )
 
 
 def error_of_exception(error: Exception, *, is_write: bool, may_be_written: bool) -> DeliveryError:
@@ -167,7 +237,7 @@ def error_of_exception(error: Exception, *, is_write: bool, may_be_written: bool
         may_be_written: Whether a connection stood, so that some of the request may have left.
     """
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    said = said[:WORDS_CHARACTERS_MAX]
+    said = one_line(said[:_SHOWN_MAX])[:WORDS_CHARACTERS_MAX]
     if is_write and may_be_written:
         return OutcomeUnknownError(f"the connection to Perkville failed before its answer came ({said})")
     if isinstance(error, TimeoutError):
@@ -182,19 +252,30 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     if value is None:
         return None
     text = value.strip()
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text):
-        return min(float(text), RETRY_AFTER_SECONDS_MAX)
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
+        # However many digits: beyond the maximum, they say no more than "long".
+        return min(float(text[:_DIGITS_READ_MAX]), RETRY_AFTER_SECONDS_MAX)
     try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
+        moment = parsedate_to_datetime(text[:_DATE_CHARACTERS_MAX])
+        # A date without a zone is in UTC, says the header's specification.
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        seconds = (moment - now).total_seconds()
+    except (ValueError, TypeError, IndexError, ArithmeticError):
+        # The year 0, an offset of a thousand hours, an instant before or behind all calendars.
         return None
-    # A date without a zone is in UTC, says the header's specification.
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), RETRY_AFTER_SECONDS_MAX)
+    return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
 
 
-def _retry_code(status: int) -> str:
-    return "rate_limited" if status == 429 else "partner_unavailable"
+def _retry_code(response: Response) -> str:
+    if response.status == 429:
+        return "rate_limited"
+    if response.status // 100 == 3:
+        return "redirected"
+    return "unreadable_response" if _is_unbelieved(response) else "partner_unavailable"
+
+
+def _is_unbelieved(response: Response) -> bool:
+    return _meaning_of_status(response.status) in _BELIEVED_WITH
 
 
 def _rejection_code(status: int, complaints: list[Complaint], wire: Wire) -> str:
@@ -209,10 +290,10 @@ def _rejection_code(status: int, complaints: list[Complaint], wire: Wire) -> str
             return "business_unknown"
         if any(one.field == wire.email_key for one in complaints):
             return "email_refused"
-    if status == _CONFLICT and not any(one.field not in ("", "__all__") for one in complaints):
+    if status == _CONFLICT and not any(one.field not in ("", _WHOLE_REQUEST) for one in complaints):
         # It may well be our own id that is in the way: reading back decides, whatever the words are.
         return "duplicate_key"
-    return "redirected" if status // 100 == 3 else "rejected"
+    return "rejected"
 
 
 def _is_duplicate(complaint: Complaint, wire: Wire) -> bool:
@@ -223,68 +304,45 @@ def _is_duplicate(complaint: Complaint, wire: Wire) -> bool:
     return about_id and any(word in words for word in ("unique", "duplicate", "already", "exists", "used"))
 
 
-def _message(response: Response, complaints: list[Complaint]) -> str:
-    words = "; ".join(_sentence(one) for one in complaints)
-    if not words and response.is_html:
-        words = _page_title(response.body or b"")
-    if not words and not isinstance(response.json(), dict):
-        words = _one_line((response.body or b"").decode("utf-8", "replace"))
+def _message(response: Response, complaints: list[Complaint], secret: str) -> str:
+    # Masked before anything is cut, so that no part of the secret is left at an end.
+    words = _words(response, complaints, secret).replace(secret, _MASK)[:_SHOWN_MAX]
+    found = f" (request {response.request_id})" if response.request_id else ""
+    return f"Perkville answered {response.status}: {one_line(words)[:WORDS_CHARACTERS_MAX]}{found}"
+
+
+def _words(response: Response, complaints: list[Complaint], secret: str) -> str:
     if response.status // 100 == 3:
         target = response.headers.get("Location", "")
-        words = f"a redirect{f' to {target}' if target else ''}, which is not followed; check the option apiBaseUrl"
-    found = f" (request {response.request_id})" if response.request_id else ""
-    return f"Perkville answered {response.status}: {words[:WORDS_CHARACTERS_MAX] or 'no words'}{found}"
+        return f"a redirect{f' to {target}' if target else ''}, which is not followed; check the option apiBaseUrl"
+    words = "; ".join(_sentence(one) for one in complaints if _says(one))
+    shown = (response.body or b"").replace(secret.encode(), _MASK.encode())[:_SHOWN_MAX].decode("utf-8", "replace")
+    match response.content:
+        case Content.ERROR:
+            return words
+        case Content.OBJECT:
+            return words or "its body names no error"
+        case Content.EMPTY:
+            return "its body is empty"
+        case Content.INCOMPLETE:
+            return "its body broke off, is too long or is damaged"
+        case Content.PAGE:
+            title = _TITLE.search(shown)
+            return f'its body is an HTML page, "{title[1]}"' if title else "its body is an HTML page"
+        case Content.OTHER:
+            return f"its body is not a JSON object: {shown}"
 
 
 def _sentence(complaint: Complaint) -> str:
-    where = "" if complaint.field in ("", "__all__") else f"{complaint.field}: "
+    where = "" if complaint.field in ("", _WHOLE_REQUEST) else f"{complaint.field}: "
     code = f" ({complaint.code})" if complaint.code else ""
-    return f"{where}{_one_line(complaint.message)}{code}"
+    return f"{where}{complaint.message}{code}"
 
 
-def _page_title(body: bytes) -> str:
-    match = _TITLE.search(body.decode("utf-8", "replace"))
-    return f'an HTML page, "{_one_line(match[1])}"' if match else "an HTML page"
+def _says(complaint: Complaint) -> bool:
+    return bool(complaint.message or complaint.code or complaint.field not in ("", _WHOLE_REQUEST))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text without line breaks and what cannot be printed, so that it can be stored and shown."""
     return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
-
-
-def _complaints(body: object) -> Iterator[Complaint]:
-    """What an error body says, in the shapes seen of either version of the API, and in the usual ones of others."""
-    if not isinstance(body, dict):
-        return
-    errors = body.get("errors")
-    codes = body.get("error_codes")
-    if isinstance(errors, dict):
-        for field, listed in errors.items():
-            for one in listed if isinstance(listed, list) else [listed]:
-                yield _complaint(str(field), one)
-    elif isinstance(codes, list) and codes:
-        for one in codes:
-            yield _complaint("", one)
-    elif isinstance(errors, list):
-        for one in errors:
-            yield _complaint("", one)
-    else:
-        for key in ("message", "detail", "error", "error_description", "error_message", "error_type"):
-            if isinstance(body.get(key), str) and body[key]:
-                yield Complaint(field="", message=body[key], code="")
-                return
-
-
-def _complaint(field: str, one: object) -> Complaint:
-    if isinstance(one, dict):
-        message, code = one.get("message"), one.get("code")
-        return Complaint(
-            field=field,
-            message=message if isinstance(message, str) else "",
-            code=str(code) if isinstance(code, str | int) else "",
-        )
-    return Complaint(field=field, message=one if isinstance(one, str) else "", code="")
-
-
-def complains(body: object) -> bool:
-    """Whether a JSON body speaks of errors, whatever its status."""
-    return isinstance(body, dict) and (bool(body.get("errors")) or bool(body.get("error_codes")))

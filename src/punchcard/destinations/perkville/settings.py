@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -70,6 +70,23 @@ def read_settings(settings: Mapping[str, object], options: Mapping[str, object])
     if own is None or ours is None:
         raise InvariantError("settings without a problem could not be read")
     return _typed(own, ours, wire)
+
+
+def with_event_settings(settings: PerkvilleSettings, event_settings: Mapping[str, object] | None) -> PerkvilleSettings:
+    """The settings as an effect has them whose event brought its own: `{"businessId", "locationId", "sendEmail"}`.
+
+    Args:
+        event_settings: Validated when the event was planned; what is left out has its default. None if none came.
+    """
+    if event_settings is None:
+        return settings
+    ids = {key: value for key in ("businessId", "locationId") if isinstance(value := event_settings.get(key), str)}
+    return replace(
+        settings,
+        business_id=ids.get("businessId", settings.business_id).strip(),
+        location_id=ids.get("locationId", settings.location_id).strip(),
+        send_email=event_settings.get("sendEmail") is True,
+    )
 
 
 def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:

@@ -75,6 +75,9 @@ DEFAULT_WIRE = Wire()
 _MAY_BE_EMPTY = frozenset({"location_key", "send_email_key"})
 _CHOICES = {"quantity_form": ("text", "number"), "send_email_inverted": ("false", "true")}
 _PAGE_LIMIT_MAX = 1000
+_ID_CHARACTERS_MAX = 100
+_AMOUNT_CHARACTERS_MAX = 60
+_AMOUNT_DIGITS_MAX = 40
 
 
 def override_names() -> Mapping[str, str]:
@@ -215,18 +218,25 @@ def id_of(value: object) -> str | None:
     """The id in whatever names an object: 41, "41" or "/v2/businesses/41/"; None if there is none."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    return str(value).rstrip("/").rpartition("/")[2] or None
+    if isinstance(value, int):
+        # A number beyond all bounds is no id, and has no text in Python.
+        return str(value) if abs(value) < 10**_ID_CHARACTERS_MAX else None
+    found = value.rstrip("/").rpartition("/")[2]
+    return found if 0 < len(found) <= _ID_CHARACTERS_MAX else None
 
 
 def amount_of(value: object) -> Decimal | None:
-    """An amount in an answer, given as text or number; None if it is neither."""
+    """An amount in an answer, given as text or number; None if it is neither, or nothing that was ever counted."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    if isinstance(value, str) and len(value) > _AMOUNT_CHARACTERS_MAX:
         return None
     try:
         amount = Decimal(value.strip() if isinstance(value, str) else value)
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() else None
+    # Written out, 1e999999999 would fill the memory.
+    return amount if amount.is_finite() and -_AMOUNT_DIGITS_MAX <= amount.adjusted() <= _AMOUNT_DIGITS_MAX else None
 
 
 def is_one_of(value: object, words: str) -> bool:

@@ -1,0 +1,77 @@
+"""Segment's cloud as the caller of the partner endpoint, for tests."""
+
+import base64
+import json
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from punchcard.testing.product import ProductProcess
+from punchcard.testing.sandbox import SandboxProcess
+
+_numbers = count(1)
+SETTINGS = {
+    "businessId": "41",
+    "locationId": "7",
+    "sendEmail": False,
+    "eventToPerkMap": {"Checked In": "123457", "Order Completed": "123456"},
+}
+
+
+def fresh(word: str) -> str:
+    """An id that no other test uses."""
+    return f"{word}-{next(_numbers)}"
+
+
+def event(message_id: str, name: str = "Checked In", **more: Any) -> dict[str, Any]:
+    """An event as Segment's partners see it."""
+    return {
+        "type": "track",
+        "channel": "server",
+        "userId": "ann",
+        "event": name,
+        "messageId": message_id,
+        "properties": {"email": f"{message_id}@example.com"},
+        "context": None,
+        "integrations": None,
+        "projectId": "PROJ",
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "originalTimestamp": "2026-01-01 00:00:00.000000001 +0000 UTC m=+1.5",
+        **more,
+    }
+
+
+def partner(
+    product: ProductProcess,
+    body: object,
+    *,
+    key: str = SandboxProcess.token,
+    settings: object = SETTINGS,
+    headers: Mapping[str, str] | None = None,
+    path: str = "/partner/perkville",
+) -> tuple[int, Any]:
+    """One call of the partner endpoint: status and body of its response."""
+    sent = {
+        "Authorization": f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}",
+        "X-Segment-Settings": base64.b64encode(json.dumps(settings).encode()).decode(),
+        "User-Agent": "Segment.io/1.0",
+        **(headers or {}),
+    }
+    return product.call("POST", path, body=body, headers=sent)
+
+
+def booked(sandbox: SandboxProcess, email: str) -> list[str]:
+    """The quantities that the customer has got."""
+    return [one["quantity"] for one in sandbox.transactions() if one["email"] == email]
+
+
+def message_of(response: tuple[int, Any]) -> str:
+    """The message of a refusal, which holds nothing else.
+
+    Raises:
+        ValueError: it is no refusal.
+    """
+    status, body = response
+    if status < 400 or set(body) != {"message"}:
+        raise ValueError(f"not a refusal: {status} {body}")
+    return str(body["message"])

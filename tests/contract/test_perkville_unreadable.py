@@ -1,0 +1,136 @@
+"""Whatever the bytes are that come instead of a response of Perkville's API, no award is rejected, lost or doubled."""
+
+import asyncio
+import gzip
+from collections.abc import Callable
+
+import pytest
+
+from punchcard.destinations.port import Performed
+from punchcard.errors import DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
+from punchcard.testing.perkville_server import (
+    AWARD,
+    GZIP,
+    HTML,
+    VIP,
+    Asked,
+    Reply,
+    answering,
+    connection,
+    found_by,
+    item,
+    outcome_of,
+    pages,
+    returning,
+    serving,
+)
+
+# No word of Perkville's API, with whatever status it comes.
+UNREADABLE = [
+    pytest.param(b"", {}, 0, id="empty"),
+    pytest.param(b" \r\n", {}, 0, id="blanks"),
+    pytest.param(HTML, {"Content-Type": "text/html"}, 0, id="page"),
+    pytest.param(HTML, {}, 0, id="page-called-json"),
+    pytest.param(b'{"transaction_id": 99, "classification": "EARN", "objects": [', {}, 0, id="truncated"),
+    pytest.param(b'{"transaction_id": 99, "objects": []}', {}, 9, id="broken-off"),
+    pytest.param(b"[]", {}, 0, id="empty-list"),
+    pytest.param(b'[{"transaction_id": 99, "classification": "EARN"}]', {}, 0, id="list"),
+    pytest.param(b"null", {}, 0, id="null"),
+    pytest.param(b"true", {}, 0, id="true"),
+    pytest.param(b"99", {}, 0, id="number"),
+    pytest.param(b'"ok"', {}, 0, id="string"),
+    pytest.param(b"{}", {}, 0, id="empty-object"),
+    pytest.param(b'{"status": "ok"}', {}, 0, id="another-object"),
+    pytest.param(b'{"classification": null, "transaction_id": null, "objects": null}', {}, 0, id="null-members"),
+    pytest.param(b'{"classification": 5, "transaction_id": [], "objects": "x"}', {}, 0, id="members-of-other-types"),
+    pytest.param(b'{"transaction_id": NaN, "classification": "EARN"}', {}, 0, id="nan"),
+    pytest.param(b'{"errors": {"__all__": ["no"]}, "transaction_id": 99}', {}, 0, id="errors"),
+    pytest.param('{"transaction_id": "é"}'.encode("latin-1"), {}, 0, id="latin-1"),
+    pytest.param('{"transaction_id": "9"}'.encode("utf-16"), {}, 0, id="utf-16"),
+    pytest.param(b'{"transaction_id": "\\ud800"}', {}, 0, id="half-a-surrogate-pair"),
+    pytest.param(b"[" * 100_000, {}, 0, id="deep"),
+    pytest.param(b'{"transaction_id": 1%s}' % (b"0" * 5_000), {}, 0, id="a-number-beyond-all-bounds"),
+    pytest.param(b'{"transaction_id": "%s"}' % (b"x" * 9_000_000), {}, 0, id="huge"),
+    pytest.param(b"no gzip", GZIP, 0, id="invalid-gzip"),
+    pytest.param(gzip.compress(b'{"transaction_id": "9"}' * 9)[:-20], GZIP, 0, id="truncated-gzip"),
+    pytest.param(gzip.compress(b" " * 50_000_000), GZIP, 0, id="gzip-that-grows"),
+    pytest.param(b"x", {"Content-Encoding": "br"}, 0, id="unknown-compression"),
+    pytest.param(b"x", {"Content-Length": "abc"}, 0, id="no-length"),
+    pytest.param(b"x", {"X-Request-Id": "\udcff\udcfe"}, 0, id="header-that-is-not-utf-8"),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "cut"), UNREADABLE)
+class TestWhatCannotBeRead:
+    """A read is tried again, a booking is read back: nothing is rejected, called done, or called absent.
+
+    One of the bodies names an error: with a status of 4xx, that is a refusal.
+    """
+
+    def test_of_a_perk_is_tried_again(self, body: bytes, headers: dict[str, str], cut: int) -> None:
+        for status in (200, 400, 404, 410, 501):
+            error, server = outcome_of(returning(Reply(status, body, headers, cut)))
+            assert isinstance(error, RejectedError if is_refusal(status, body) else RetryableError)
+            assert not server.posts
+
+    def test_of_a_booking_is_read_back(self, body: bytes, headers: dict[str, str], cut: int) -> None:
+        for status in (200, 201, 202, 302, 404, 500):
+            error, server = outcome_of(answering(Reply(status, body, headers, cut)))
+            assert type(error) is (RejectedError if is_refusal(status, body) else OutcomeUnknownError)
+            assert len(server.posts) == 1
+
+    def test_of_a_list_is_not_an_empty_list(self, body: bytes, headers: dict[str, str], cut: int) -> None:
+        for effect in (AWARD, VIP):
+            error, _ = found_by(returning(Reply(200, body, headers, cut)), effect)
+            assert isinstance(error, RetryableError)
+
+    def test_of_a_later_page_is_not_the_end_of_the_list(self, body: bytes, headers: dict[str, str], cut: int) -> None:
+        def reply(asked: Asked) -> Reply:
+            return (
+                pages([item(1), item(2)])(asked) if asked.query["offset"] == ["0"] else Reply(200, body, headers, cut)
+            )
+
+        error, _ = found_by(reply)
+        assert isinstance(error, RetryableError)
+
+    def test_of_a_connection_sets_nothing_again(self, body: bytes, headers: dict[str, str], cut: int) -> None:
+        result, server = outcome_of(answering(Reply(200, body, headers, cut), listed=[connection(8)]), VIP)
+        assert isinstance(result, Performed | OutcomeUnknownError)
+        assert len([one for one in server.asked if one.method == "PATCH"]) == 1
+
+    @pytest.mark.parametrize("effort", ["verify", "customer", "offers"])
+    def test_of_an_account_proves_nothing(self, body: bytes, headers: dict[str, str], cut: int, effort: str) -> None:
+        for status in (200, 400, 404):
+            if effort == "verify" and status == 200 and any(part in body for part in (b'ok"}', b"null, ", b"[], ")):
+                continue  # an object without a word of errors: more is not known of how a business looks
+            error = failure_of(returning(Reply(status, body, headers, cut)), effort)
+            assert isinstance(error, RejectedError if is_refusal(status, body) else RetryableError)
+
+    def test_is_a_line_of_the_check(self, body: bytes, headers: dict[str, str], cut: int) -> None:
+        async def run() -> list[bool]:
+            async with serving(returning(Reply(200, body, headers, cut))) as (client, _):
+                return [finding.ok for finding in await client.check()]
+
+        assert not all(asyncio.run(run()))
+
+
+def is_refusal(status: int, body: bytes) -> bool:
+    return status // 100 == 4 and b'"errors": {"' in body
+
+
+def failure_of(reply: Callable[[Asked], Reply], effort: str) -> DeliveryError | None:
+    """What reading the account, a customer or the perks raises."""
+
+    async def run() -> DeliveryError | None:
+        async with serving(reply) as (client, _):
+            try:
+                await {
+                    "verify": client.verify,
+                    "offers": client.offers,
+                    "customer": lambda: client.customer("a@example.com"),
+                }[effort]()
+            except DeliveryError as error:
+                return error
+            return None
+
+    return asyncio.run(run())

@@ -1,0 +1,72 @@
+"""A token that is refused for a while, with real processes: nobody acts, nothing is lost, everybody can see why."""
+
+import json
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+NUMBERS = count(1)
+QUICK = {"retryBaseSeconds": 0.1, "requestTimeoutSeconds": 5, "unknownWaitSeconds": 0.5}
+PATIENCE_SECONDS = 120
+
+
+def check_in(product: ProductProcess) -> str:
+    message_id = f"refused-{next(NUMBERS)}"
+    properties = {"email": f"{message_id}@example.com"}
+    event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": properties}
+    assert product.send("track", event)[0] == 200
+    return message_id
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for has not happened"
+        time.sleep(0.05)
+
+
+def test_a_token_that_is_refused_for_seconds_needs_nobody(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path / "sandbox") as sandbox:
+        content = configuration(perkville_url=sandbox.url, options=QUICK)
+        with ProductProcess(tmp_path / "product", content) as product:
+            product.wait_for_fate(check_in(product), "delivered")
+            sandbox.faults({"status": 401, "rate": 1})
+            sent = [check_in(product) for _ in range(5)]
+            wait_until(lambda: product.logged("destination_paused"))
+            sent += [check_in(product) for _ in range(5)]
+
+            def story() -> str:
+                return str(product.wait_for_fate(sent[-1], "pending")["detail"])
+
+            wait_until(lambda: "credentials refused since" in story() and "next check at 2" in story())
+            assert product.wait_for_fate(sent[-1], "pending")["reason"] == "credentials_refused"
+            shown = command("trace", sent[-1], "--data", str(product.data))
+            assert "next check" in shown.stdout
+            sandbox.faults({})
+            for message_id in sent:
+                fate = product.wait_for_fate(message_id, "delivered", seconds=PATIENCE_SECONDS)
+                assert fate["detail"] is None or "refused" not in fate["detail"]
+            emails = [one["email"] for one in sandbox.transactions()]
+            assert sorted(emails) == sorted(set(emails))
+            assert {f"{message_id}@example.com" for message_id in sent} <= set(emails)
+        assert [one["by"] for one in product.logged("destination_resumed")] == ["check"]
+
+
+def test_a_refused_token_is_checked_by_the_worker_that_comes_after_a_crash(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path / "sandbox") as sandbox:
+        content = configuration(perkville_url=sandbox.url, options=QUICK)
+        with ProductProcess(tmp_path / "product", content) as product:
+            sandbox.faults({"status": 401, "rate": 1})
+            sent = check_in(product)
+            wait_until(lambda: product.logged("destination_paused"))
+            product.kill()
+        sandbox.faults({})
+        with ProductProcess(tmp_path / "product", content) as product:
+            product.wait_for_fate(sent, "delivered", seconds=PATIENCE_SECONDS)
+            shown = json.loads(command("trace", sent, "--data", str(product.data), "--json").stdout)
+            assert "credentials" in json.dumps(shown)  # the attempt that was refused stays on record

@@ -1,0 +1,147 @@
+"""However many keys strangers make up, the partner is asked about few of them, and good callers are not held up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from punchcard.ingest.admission import Admission, Refusal, TooManyKeysError
+from punchcard.testing.clock import ManualClock
+
+NO = Refusal(status=401, message="no")
+DOWN = Refusal(status=503, message="down")
+
+
+class Partner:
+    """Counts what it is asked."""
+
+    def __init__(self, result: Refusal | None) -> None:
+        self.result = result
+        self.questions = 0
+        self.at_once = 0
+        self.at_once_max = 0
+        self.gate: asyncio.Event | None = None
+
+    def __call__(self) -> Awaitable[Refusal | None]:
+        return self._ask()
+
+    async def _ask(self) -> Refusal | None:
+        self.questions += 1
+        self.at_once += 1
+        self.at_once_max = max(self.at_once_max, self.at_once)
+        await (self.gate.wait() if self.gate else asyncio.sleep(0))
+        self.at_once -= 1
+        return self.result
+
+
+def run(story: Callable[[Admission, ManualClock], Awaitable[None]]) -> None:
+    async def told() -> None:
+        clock = ManualClock()
+        await story(Admission(clock), clock)
+
+    asyncio.run(told())
+
+
+async def count_limited(admission: Admission, partner: Partner, addresses: list[str]) -> int:
+    limited: list[float] = []
+    for number, address in enumerate(addresses):
+        try:
+            await admission.ask(("account", f"random-{address}-{number}"), address=address, question=partner)
+        except TooManyKeysError as error:
+            limited.append(error.retry_after_seconds)
+    assert all(seconds > 0 for seconds in limited)
+    return len(limited)
+
+
+def test_random_keys_of_one_address_are_asked_about_only_so_often() -> None:
+    async def story(admission: Admission, clock: ManualClock) -> None:
+        partner = Partner(NO)
+        assert await count_limited(admission, partner, ["192.0.2.1"] * 1_000) == 980
+        assert partner.questions == 20
+        clock.advance(60)
+        assert await count_limited(admission, partner, ["192.0.2.1"] * 100) == 90
+        assert await count_limited(admission, partner, ["192.0.2.2"] * 20) == 0
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "are_one"),
+    [
+        (["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:0:9::"], True),
+        (["::ffff:192.0.2.1", "192.0.2.1"], True),
+        (["fe80::1%eth0", "fe80::2"], True),
+        (["2001:db8::1", "2001:db8:0:1::1"], False),
+        (["192.0.2.1", "192.0.2.2"], False),
+        (["", "no address"], False),
+    ],
+)
+def test_addresses_of_one_network_are_one(addresses: list[str], are_one: bool) -> None:
+    async def story(admission: Admission, clock: ManualClock) -> None:
+        sent = (addresses * 20)[: 20 * len(addresses)]
+        limited = await count_limited(admission, Partner(NO), sent)
+        assert limited == (len(sent) - 20 if are_one else 0)
+
+    run(story)
+
+
+@pytest.mark.parametrize(("result", "seconds"), [(NO, 60), (Refusal(status=400, message="x"), 60), (None, 600)])
+def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: float) -> None:
+    async def story(admission: Admission, clock: ManualClock) -> None:
+        partner = Partner(result)
+        for _ in range(50):
+            assert await admission.ask(("a", "k"), address="x", question=partner) == result
+        assert admission.is_accepted(("a", "k")) is (result is None)
+        assert partner.questions == 1
+        assert await admission.ask(("another account", "k"), address="x", question=partner) == result
+        assert partner.questions == 2
+        clock.advance(seconds + 1)
+        assert not admission.is_accepted(("a", "k"))
+        await admission.ask(("a", "k"), address="x", question=partner)
+        assert partner.questions == 3
+
+    run(story)
+
+
+def test_a_partner_that_cannot_be_asked_is_asked_again() -> None:
+    async def story(admission: Admission, clock: ManualClock) -> None:
+        partner = Partner(DOWN)
+        assert await admission.ask(("a", "k"), address="x", question=partner) == DOWN
+        partner.result = None
+        assert await admission.ask(("a", "k"), address="x", question=partner) is None
+
+    run(story)
+
+
+def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() -> None:
+    async def story(admission: Admission, clock: ManualClock) -> None:
+        partner = Partner(None)
+        partner.gate = asyncio.Event()
+        calls = [asyncio.create_task(admission.ask(("a", "k"), address="x", question=partner)) for _ in range(30)]
+        others = [
+            asyncio.create_task(admission.ask(("a", f"k{n}"), address=f"192.0.2.{n}", question=partner))
+            for n in range(200)
+        ]
+        await asyncio.sleep(0)
+        calls[0].cancel()  # who goes away does not take the answer from the others
+        await asyncio.sleep(0)
+        partner.gate.set()
+        results = await asyncio.gather(*calls[1:], *others, return_exceptions=True)
+        assert results[:29] == [None] * 29
+        limited = [one for one in results if isinstance(one, TooManyKeysError)]
+        assert len(limited) == 101
+        assert partner.questions == 100
+        assert partner.at_once_max == 8
+
+    run(story)
+
+
+def test_memory_is_bounded_whatever_strangers_send() -> None:
+    async def story(admission: Admission, clock: ManualClock) -> None:
+        partner = Partner(NO)
+        for number in range(12_000):
+            await admission.ask(("a", str(number)), address=f"10.{number // 250}.{number % 250}.1", question=partner)
+        assert len(admission._results) <= 10_000
+        assert len(admission._allowances) <= 10_000
+
+    run(story)
