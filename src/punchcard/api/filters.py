@@ -187,7 +187,11 @@ def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer
     """What a filter makes of an event. Nothing is saved and nothing is sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
     try:
-        left = preview(definition, msgspec.json.encode(data.payload))
+        payload = msgspec.json.encode(data.payload)
+    except (OverflowError, ValueError, RecursionError) as error:  # a number beyond all bounds, say
+        raise bad_request(f"the payload cannot be read: {error}", "payload") from error
+    try:
+        left = preview(definition, payload)
     except ConfigurationError as error:
         raise bad_request(error.message, "filter") from error
     result = None if left is None else msgspec.json.decode(left)

@@ -11,7 +11,9 @@ from typing import Final
 import msgspec
 
 from punchcard.errors import ConfigurationError
+from punchcard.filters.syntax import PATH_PARTS_MAX
 
+ACTIONS_MAX: Final = 50
 ACTION_TYPES: Final = ("DROP", "SAMPLE", "DROP_PROPERTIES", "ALLOW_PROPERTIES")
 _KEYS: Final = {
     "DROP": frozenset({"type"}),
@@ -121,7 +123,11 @@ def read_actions(actions: Sequence[Mapping[str, object]]) -> Actions:
     drops = False
     if not actions:
         raise ActionError("at least one action is needed, such as { type = 'DROP' }")
+    if len(actions) > ACTIONS_MAX:
+        raise ActionError(f"a filter has at most {ACTIONS_MAX} actions, this one has {len(actions)}")
     for index, action in enumerate(actions):
+        if not isinstance(action, Mapping):
+            raise ActionError("must be an action such as { type = 'DROP' }", path=(index,))
         kind = action.get("type")
         if not isinstance(kind, str) or kind not in ACTION_TYPES:
             raise ActionError(f"{kind!r} is not an action; known: {', '.join(ACTION_TYPES)}", path=(index, "type"))
@@ -146,7 +152,7 @@ def _sample(action: Mapping[str, object], index: int) -> Sample:
         return Sample(percent, None)
     if not isinstance(path, str):
         raise ActionError("must be a path as text, such as userId", path=(index, "path"))
-    return Sample(percent, tuple(path.split(".")))
+    return Sample(percent, _path(path, index, "path"))
 
 
 def _fields(action: Mapping[str, object], index: int, *, keeps: bool) -> list[Fields]:
@@ -158,6 +164,13 @@ def _fields(action: Mapping[str, object], index: int, *, keeps: bool) -> list[Fi
     for path, keys in fields.items():
         if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
             raise ActionError("must be a list of keys as texts", path=(index, "fields", path))
-        parts = tuple(path.split(".")) if path else ()
+        parts = _path(path, index, "fields", path) if path else ()
         found.append(Fields(parts, frozenset(keys), keeps))
     return found
+
+
+def _path(text: str, *place: str | int) -> tuple[str, ...]:
+    parts = tuple(text.split("."))
+    if len(parts) > PATH_PARTS_MAX:
+        raise ActionError(f"a path has at most {PATH_PARTS_MAX} parts, this one has {len(parts)}", path=place)
+    return parts

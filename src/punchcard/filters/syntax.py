@@ -22,6 +22,7 @@ FUNCTIONS: Final = {
     "string": 1,
     "number": 1,
 }
+PATH_PARTS_MAX: Final = 100
 COMPARISONS: Final = ("=", "!=", ">=", "<=", ">", "<")
 
 

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
 from punchcard.filters.actions import ActionError, read_actions
-from punchcard.filters.destination_filters import FILTERS_MAX, TITLE_CHARACTERS_MAX
+from punchcard.filters.destination_filters import (
+    FILTERS_MAX,
+    TITLE_CHARACTERS_MAX,
+    FilterDefinition,
+    check_filter,
+)
 from punchcard.filters.parser import parse
 from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
@@ -187,11 +192,19 @@ def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Prob
             message=f"must have 1 to {TITLE_CHARACTERS_MAX} characters, has {len(one.title)}",
         )
     # Those that are switched off too: switching on must not be what finds a mistake.
+    problems: list[Problem] = []
     try:
         parse(one.condition)
     except ConditionError as error:
-        yield Problem(path=(*path, "if"), message=error.message)
+        problems.append(Problem(path=(*path, "if"), message=error.message))
     try:
         read_actions(one.actions)
     except ActionError as error:
-        yield Problem(path=(*path, "actions", *error.path), message=error.message)
+        problems.append(Problem(path=(*path, "actions", *error.path), message=error.message))
+    if not problems:
+        # What routing will do with it: a filter that is valid and does not compile would stop its destination.
+        try:
+            check_filter(FilterDefinition(title=one.title, condition=one.condition, actions=one.actions))
+        except ConfigurationError as error:
+            problems.append(Problem(path=(*path, "if"), message=error.message))
+    yield from problems
