@@ -57,7 +57,7 @@ def retry_awards(
 
 def _matching(store: Store, message_ids: Sequence[str], *, destination: str | None, reason: str | None) -> Retryable:
     with store.reading() as work:
-        configured = {one.slug for one in stored.read(work).destinations}
+        configured = {one.slug for one in stored.read(work).workspace.destinations}
         found = find_retryable(
             work, configured=configured, destination=destination, reason=reason, message_ids=message_ids
         )

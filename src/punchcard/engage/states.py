@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 from sqlalchemy import Connection
@@ -15,6 +16,8 @@ from punchcard.store import engage as stored
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.profiles import leave_as_custom
 from punchcard.workspace.computations import ReadyComputation
+
+_DETAIL_CHARACTERS_MAX = 500
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -95,14 +98,25 @@ def told_of(state: ComputationState) -> Told:
 
 
 def follow_configuration(
-    work: Connection, states: States, configured: Mapping[str, ReadyComputation], now: datetime
+    work: Connection,
+    states: States,
+    configured: Mapping[str, ReadyComputation],
+    now: datetime,
+    *,
+    invalid: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone."""
+    """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone.
+
+    Args:
+        invalid: Why a computation cannot be used, by key. It is not gone: its members stay what they were.
+    """
+    for key in invalid.keys() & states.standing.keys():
+        states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
     for key, one in configured.items():
         if key not in states.standing:
             _begin(states, one, now)
         _follow_one(work, states, one, now)
-    for key in [key for key in states.standing if key not in configured]:
+    for key in [key for key in states.standing if key not in configured and key not in invalid]:
         _end(work, states, key, now)
 
 

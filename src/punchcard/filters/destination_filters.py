@@ -189,7 +189,7 @@ def preview(definition: FilterDefinition, payload: bytes) -> bytes | None:
         raise ConfigurationError("the payload must be a JSON object")
     try:
         return _applied(condition, actions, value, payload)
-    except Exception as error:  # noqa: BLE001  # whatever a payload does to a filter, its author is told
+    except Exception as error:  # whatever a payload does to a filter, its author is told
         raise ConfigurationError(f"the filter cannot be applied to this payload: {error}") from error
 
 
@@ -219,7 +219,7 @@ def check_filter(definition: FilterDefinition) -> None:
         DestinationFilters([definition])
     except ConfigurationError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever a compiler can raise must not reach who saves or loads a filter
+    except Exception as error:  # whatever a compiler can raise must not reach who saves or loads a filter
         message = f"this filter cannot be compiled: {type(error).__name__}: {error}"
         raise ConfigurationError(message, code="invalid_filter") from error
 

@@ -1,7 +1,7 @@
 """One run of log records on its way through routing: parsed, planned, and turned into fates and lake rows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from punchcard.clock import from_micros
@@ -12,10 +12,12 @@ from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.holding import behind_held, held_event
 from punchcard.routing.planning import Planner
 from punchcard.routing.settling import Claim
 from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
+from punchcard.store.held import HeldEvent
 from punchcard.workspace.snapshot import Snapshot
 
 Item = Event | IngestFailure
@@ -46,6 +48,7 @@ class Batch:
     fates: list[list[tuple[Fate, ...]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
+    held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
     message_ids: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
 
     def give(self, decided: Sequence[Fate]) -> None:
@@ -71,9 +74,18 @@ class Planners:
 
 
 def plan_batch(
-    records: Sequence[LogRecord], snapshot: Snapshot, *, planners: Mapping[str, Planner], index: MessageIndex
+    records: Sequence[LogRecord],
+    snapshot: Snapshot,
+    *,
+    planners: Mapping[str, Planner],
+    index: MessageIndex,
+    behind: Collection[str] = frozenset(),
 ) -> Batch:
-    """Parse and plan a run of records. Touches no storage and leaves the index as it is."""
+    """Parse and plan a run of records. Touches no storage and leaves the index as it is.
+
+    Args:
+        behind: Destinations whose new events wait until those that are held for them are planned.
+    """
     batch = Batch()
     for number, record in enumerate(records):
         items = read_record(record)
@@ -89,7 +101,7 @@ def plan_batch(
         else:
             if record.call == PARTNER:
                 planner = planner.under(settings_of(uncompressed(record)))
-            _plan_record(batch, number, planner, source=route.source.slug, index=index)
+            _plan_record(batch, number, planner, source=route.source.slug, index=index, behind=behind)
     return batch
 
 
@@ -104,10 +116,13 @@ def read_record(record: LogRecord) -> Sequence[Item]:
     )
 
 
-def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex) -> None:
+def _plan_record(
+    batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex, behind: Collection[str]
+) -> None:
     fates = batch.fates[number]
     seen_now = batch.message_ids
-    position = batch.records[number].position
+    record = batch.records[number]
+    position = record.position
     for event_number, item in enumerate(batch.items[number]):
         if isinstance(item, IngestFailure):
             fates.append((Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail),))
@@ -120,7 +135,13 @@ def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, in
         if seen_before:
             # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
             decided = () if planned else _SEEN_BEFORE
+        elif behind and planned:
+            decided += tuple(behind_held(one.destination.slug) for one in planned if one.destination.slug in behind)
+            planned = [one for one in planned if one.destination.slug not in behind]
         fates.append(decided)
+        for fate in decided:
+            if fate.fate is FateKind.PENDING:
+                batch.held.append(held_event(record, event_number, item, fate, source=source))
         for one in planned:
             batch.claims.append(
                 Claim(

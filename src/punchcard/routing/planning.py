@@ -20,6 +20,12 @@ from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 _SAME_FOR_ALL = frozenset({"not_allowlisted"})
 _REMEMBERED_MAX = 10_000
 _SETTINGS_REMEMBERED_MAX = 100
+ON_HOLD = "destination_on_hold"
+"""The reason of an event that is held because its destination cannot be used as it is configured."""
+
+PLANNING_FAILED = "planning_failed"
+"""The reason of an event that is held because filters or mapping fail on it by a defect."""
+
 # What some senders always put into `integrations`: nothing.
 _EVERYWHERE = b"{}"
 
@@ -49,7 +55,10 @@ class Planner:
         self._stopped = None if stopped is None else (stopped,)
 
     def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
-        """The fates decided so far and the intents whose fate the ledger decides."""
+        """The fates decided so far and the intents whose fate the ledger decides.
+
+        A fate that is pending stands for an event that its destination cannot plan now: it is to be held.
+        """
         if self._stopped is not None:
             return self._stopped, ()
         name = (event.type, event.wire.event)
@@ -90,9 +99,12 @@ class Planner:
 
     def _filters_leave(self, event: Event) -> bool:
         """True if no filter has anything to do with the event, so that it ends as others of its name do."""
-        for filters in self._filters:  # noqa: SIM110  # a generator for each event costs more than the filters
-            if filters.apply(event) is not None:
-                return False
+        try:
+            for filters in self._filters:
+                if filters.apply(event) is not None:
+                    return False
+        except Exception:  # noqa: BLE001  # the event is then planned on its own, which says what is wrong
+            return False
         return True
 
 
@@ -102,7 +114,7 @@ def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDest
         wanted = {**destination.destination.settings, **msgspec.json.decode(settings, type=dict[str, Any])}
         return replace(destination, settings=destination.partner.read_settings(wanted, destination.destination.options))
     except (ConfigurationError, *UNREADABLE) as error:
-        return replace(destination, invalid="; ".join(str(error).splitlines()))
+        return replace(destination, invalid_for_event="; ".join(str(error).splitlines()))
 
 
 def stopped_at_source(route: SourceRoute) -> Fate | None:
@@ -120,24 +132,57 @@ def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: 
     stopped = _stopped_before_filters(event, destination)
     if stopped is not None:
         return stopped
-    if destination.filters and (filtered := destination.filters.apply(event)) is not None:
-        if filtered.event is None:
-            return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
-        event = filtered.event
     try:
+        if destination.invalid is not None:
+            return _refused_in_any_case(event, destination, source, zone) or _on_hold(destination)
+        if destination.filters and (filtered := destination.filters.apply(event)) is not None:
+            if filtered.event is None:
+                return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
+            event = filtered.event
         return destination.partner.plan(event, destination.settings, source=source, timezone=zone)
     except RefusedError as refusal:
         return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+    except Exception as error:  # noqa: BLE001  # a defect met by one event must not stop others, nor lose this one
+        detail = (
+            f"filters or mapping of {destination.slug} failed on this event ({type(error).__name__}: {error}). It is "
+            "held, and planned again when the configuration or the version of Punchcard changes"
+        )
+        return Fate(destination.slug, FateKind.PENDING, PLANNING_FAILED, detail)
+
+
+def _on_hold(destination: RoutedDestination) -> Fate:
+    detail = (
+        f"{destination.slug} cannot be used as it is configured: {destination.invalid}. The event is held, and planned "
+        "when that is corrected"
+    )
+    return Fate(destination.slug, FateKind.PENDING, ON_HOLD, detail)
+
+
+def _refused_in_any_case(event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo) -> Fate | None:
+    """The refusal of an event that earns nothing whatever the filter does that cannot be used; None if it might earn.
+
+    So the many events that no perk is mapped to need not be held.
+    """
+    if destination.settings is None:
+        return None
+    try:
+        destination.partner.plan(event, destination.settings, source=source, timezone=zone)
+    except RefusedError as refusal:
+        if refusal.code in _SAME_FOR_ALL:
+            return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+    return None
 
 
 def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fate | None:
     def filtered(reason: str, detail: str) -> Fate:
         return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, reason, detail)
 
-    if destination.invalid is not None:
-        return filtered("INVALID_SETTINGS", f"the settings of {destination.slug} are not valid: {destination.invalid}")
     if not destination.destination.enabled:
         return filtered("destination_disabled", f"{destination.slug} is switched off: enable it to deliver events")
+    if destination.invalid_for_event is not None:
+        return filtered(
+            "INVALID_SETTINGS", f"the settings that came with the event are not valid: {destination.invalid_for_event}"
+        )
     refused = missing_consent(event.wire.context, destination.destination.consent)
     if refused is not None:
         return filtered("FILTERED_BY_END_USER_CONSENT", f'the end user has not agreed to "{refused}"')

@@ -6,8 +6,17 @@ from collections.abc import Callable, Sequence
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Planners, counts_by_fate, counts_to_keep, fate_batch, lake_rows, plan_batch
+from punchcard.routing.batch import (
+    Planners,
+    counts_by_fate,
+    counts_to_keep,
+    fate_batch,
+    lake_rows,
+    plan_batch,
+    read_record,
+)
 from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.holding import Holding
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.settling import settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
@@ -59,6 +68,7 @@ class Router:
         self._batch_bytes = batch_bytes
         self._planners = Planners()
         self._telemetry = RoutingTelemetry()
+        self._holding = Holding(store, clock, read_items=read_record)
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
 
@@ -68,18 +78,26 @@ class Router:
         return self._position
 
     def step(self) -> int:
-        """Route the next records; returns how many, 0 if there are none.
+        """Route the next records, after some of the events that were held; returns how many, 0 if there are none.
 
         Raises:
             StorageError: nothing of the step happened; call again.
             PositionMovedError: another process routes; make a new Router.
         """
+        replanned = self._replan() if self._holding else 0
         records = self._next_records()
         if not records:
-            return 0
+            return replanned
         snapshot = self._current()
-        batch = plan_batch(records, snapshot, planners=self._planners.under(snapshot), index=self._index)
+        batch = plan_batch(
+            records,
+            snapshot,
+            planners=self._planners.under(snapshot),
+            index=self._index,
+            behind=self._holding.behind(snapshot),
+        )
         now = self._clock.now()
+        newest_held: dict[str, int] = {}
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
@@ -87,8 +105,11 @@ class Router:
             batch.give(decided)
             fates = fate_batch(batch)
             save_fates(work, fates)
+            if batch.held:
+                newest_held = self._holding.hold(work, batch.held, records)
             add_counts(work, counts_to_keep(fates, batch))
         self._position = records[-1].position
+        self._holding.held(newest_held)
         self._index.add_all(batch.message_ids)
         affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}
         if affected:
@@ -99,6 +120,7 @@ class Router:
             first_position=records[0].position,
             last_position=self._position,
         )
+        self._telemetry.events_held(held=Counter(event.destination for event in batch.held))
         by_source: Counter[str] = Counter()
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
@@ -108,6 +130,14 @@ class Router:
             latency_seconds=(self._clock.now() - from_micros(received[-1])).total_seconds(),
         )
         return len(records)
+
+    def _replan(self) -> int:
+        """Plan some of the events that were held and can be planned now; returns how many were tried."""
+        replanned = self._holding.replan(self._current())
+        if replanned.affected:
+            self._on_effects(replanned.affected)
+        self._telemetry.events_released(planned=replanned.planned)
+        return replanned.tried
 
     def _next_records(self) -> Sequence[LogRecord]:
         """The next records of the log; those that the lake holds already never together with others."""

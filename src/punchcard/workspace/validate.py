@@ -155,6 +155,8 @@ def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog
         partner.read_settings(destination.settings, destination.options)
     except ConfigurationError as error:
         yield from _of_partner(path, error)
+    except Exception as error:  # noqa: BLE001  # what is stored may be of any shape; a partner's code checks its values
+        yield Problem(path=path, message=f"these settings cannot be read: {type(error).__name__}: {error}")
 
 
 def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> frozenset[KeyPath]:
