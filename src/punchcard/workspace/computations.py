@@ -49,7 +49,7 @@ def ready(computation: Computation) -> ReadyComputation:
         ConfigurationError: its definition cannot be read or compiled.
     """
     rhythm = rhythm_of(computation.sync)
-    if rhythm is None and computation.sync != REAL_TIME:
+    if not rhythm and computation.sync != REAL_TIME:
         raise ConfigurationError(f'"{computation.sync}" is not a rhythm; expected "{REAL_TIME}" or "every 2 hours"')
     return ReadyComputation(configured=computation, definition=compiled(computation), rhythm=rhythm)
 
