@@ -1,10 +1,9 @@
 """How each audience and computed trait stands, against how it is configured."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 import msgspec
 from sqlalchemy import Connection
@@ -16,6 +15,7 @@ from punchcard.store import engage as stored
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.profiles import leave_as_custom
 from punchcard.workspace.computations import ReadyComputation
+from punchcard.workspace.snapshot import Snapshot
 
 _DETAIL_CHARACTERS_MAX = 500
 
@@ -100,16 +100,14 @@ def told_of(state: ComputationState) -> Told:
 def follow_configuration(
     work: Connection,
     states: States,
-    configured: Mapping[str, ReadyComputation],
+    snapshot: Snapshot,
     now: datetime,
-    *,
-    invalid: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone.
 
-    Args:
-        invalid: Why a computation cannot be used, by key. It is not gone: its members stay what they were.
+    A computation that cannot be used is not gone: its members stay what they were.
     """
+    configured, invalid = snapshot.computations, snapshot.invalid_computations
     for key in invalid.keys() & states.standing.keys():
         states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
     for key, one in configured.items():

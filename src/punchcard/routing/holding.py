@@ -17,7 +17,7 @@ from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
-from punchcard.routing.planning import ON_HOLD, PLANNING_FAILED, Planned, plan_at, with_settings
+from punchcard.routing.planning import Planned, plan_at, with_settings
 from punchcard.routing.settling import Claim, settle_claims
 from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
 from punchcard.store.engine import Store
@@ -35,10 +35,7 @@ from punchcard.store.held import (
 )
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
-BEHIND_HELD = "behind_held_events"
-"""The reason of an event that is held because earlier ones of its destination are not planned yet."""
-
-HELD_REASONS = frozenset({ON_HOLD, PLANNING_FAILED, BEHIND_HELD})
+HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held_events"})
 """The reasons of events that are held."""
 
 _PLANNED_PER_STEP = 500
@@ -47,7 +44,7 @@ _PLANNED_PER_STEP = 500
 def behind_held(slug: str) -> Fate:
     """The fate of an event that could be planned, but not before those that are held."""
     detail = f"earlier events are held for {slug}. They are planned first, and this one after them"
-    return Fate(slug, FateKind.PENDING, BEHIND_HELD, detail)
+    return Fate(slug, FateKind.PENDING, "behind_held_events", detail)
 
 
 def held_event(record: LogRecord, index: int, event: Event, fate: Fate, *, source: str) -> HeldEvent:

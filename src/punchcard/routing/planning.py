@@ -20,12 +20,6 @@ from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 _SAME_FOR_ALL = frozenset({"not_allowlisted"})
 _REMEMBERED_MAX = 10_000
 _SETTINGS_REMEMBERED_MAX = 100
-ON_HOLD = "destination_on_hold"
-"""The reason of an event that is held because its destination cannot be used as it is configured."""
-
-PLANNING_FAILED = "planning_failed"
-"""The reason of an event that is held because filters or mapping fail on it by a defect."""
-
 # What some senders always put into `integrations`: nothing.
 _EVERYWHERE = b"{}"
 
@@ -147,7 +141,7 @@ def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: 
             f"filters or mapping of {destination.slug} failed on this event ({type(error).__name__}: {error}). It is "
             "held, and planned again when the configuration or the version of Punchcard changes"
         )
-        return Fate(destination.slug, FateKind.PENDING, PLANNING_FAILED, detail)
+        return Fate(destination.slug, FateKind.PENDING, "planning_failed", detail)
 
 
 def _on_hold(destination: RoutedDestination) -> Fate:
@@ -155,7 +149,7 @@ def _on_hold(destination: RoutedDestination) -> Fate:
         f"{destination.slug} cannot be used as it is configured: {destination.invalid}. The event is held, and planned "
         "when that is corrected"
     )
-    return Fate(destination.slug, FateKind.PENDING, ON_HOLD, detail)
+    return Fate(destination.slug, FateKind.PENDING, "destination_on_hold", detail)
 
 
 def _refused_in_any_case(event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo) -> Fate | None:
