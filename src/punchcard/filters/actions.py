@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from punchcard.errors import ConfigurationError
+from punchcard.filters.functions import json_text
 from punchcard.filters.syntax import PATH_PARTS_MAX
 
 ACTIONS_MAX: Final = 50
@@ -65,7 +66,7 @@ class Sample:
 
 def share_of(value: object) -> float:
     """Where a value lies in [0, 1), evenly over all values: as Segment's service has it."""
-    text = _encoder.encode(value)
+    text = json_text(value).encode()
     for plain, escaped in _GO_ESCAPES:
         text = text.replace(plain, escaped)
     return int.from_bytes(hashlib.md5(text, usedforsecurity=False).digest()[:8]) / _BITS
