@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -15,6 +16,7 @@ from punchcard.store.engine import Store
 from punchcard.workspace import stored
 from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import with_filter_ids
+from punchcard.workspace.filter_times import with_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.plan import Change, plan
@@ -70,6 +72,7 @@ def apply(
             current = _without_unreadable(current, standing.unreadable, keep=final)
         changes = plan(current, final, catalog=catalog)
         if changes:
+            final = _with_filter_times(work, current, final, clock)
             stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
                 raise InvariantError("the configuration's revision moved under its lock")
@@ -150,8 +153,33 @@ def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -
     )
 
 
+def _with_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:
+    standing = {one.slug: one for one in current.destinations}
+    now = clock.now()
+    return replace(
+        final,
+        destinations=tuple(
+            one
+            if one == standing.get(one.slug)
+            else with_filter_times(
+                one,
+                standing.get(one.slug),
+                now=now,
+                changed_at=partial(configuration.changed_at, work, "destination", one.slug),
+            )
+            for one in final.destinations
+        ),
+    )
+
+
 def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
-    """The wanted workspace with what is kept for the partner endpoint, unless it names that itself."""
+    """The wanted workspace with what no config file holds: the labels, and what is kept for the partner endpoint."""
+    labels = {one.slug: one.labels for one in current.sources}
+    wanted = replace(
+        wanted,
+        labels=wanted.labels or current.labels,
+        sources=tuple(replace(one, labels=one.labels or labels.get(one.slug, ())) for one in wanted.sources),
+    )
     sources = {one.slug for one in wanted.sources}
     destinations = {one.slug for one in wanted.destinations}
     return replace(

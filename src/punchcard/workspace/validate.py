@@ -20,12 +20,14 @@ from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, secret_keys
 from punchcard.workspace.identity import identity_problems
 from punchcard.workspace.keyring import is_masked
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse
 from punchcard.workspace.source_types import SOURCE_TYPES
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NAME_CHARACTERS_MAX = 200
+_LABELS_MAX = 100
+_LABEL_CHARACTERS_MAX = 100
 # A colon would end the user name of HTTP Basic, in which write keys travel.
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,128}")
 
@@ -48,6 +50,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
     yield from identity_problems(workspace.identity)
+    yield from _label_problems(("workspace",), workspace.labels)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
     for path, source in zip(
         entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
@@ -55,6 +58,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
         yield from _slug_problems(path, source.slug, [s.slug for s in workspace.sources])
         yield from _name_problems((*path, "name"), source.name)
         yield from _write_key_problems(path, source, write_key_uses)
+        yield from _label_problems(path, source.labels)
         if source.type not in SOURCE_TYPES:
             known = ", ".join(sorted(SOURCE_TYPES))
             yield Problem(path=(*path, "type"), message=f'there is no source of type "{source.type}"; known: {known}')
@@ -123,6 +127,19 @@ def _write_key_problems(path: KeyPath, source: Source, uses: Counter[str]) -> It
             yield Problem(path=path, message=f'"{key}" is the write key of another source too')
         elif count > 1:
             yield Problem(path=path, message=f'"{key}" is listed twice')
+
+
+def _label_problems(path: KeyPath, labels: Sequence[Label]) -> Iterator[Problem]:
+    if len(labels) > _LABELS_MAX:
+        yield Problem(path=(*path, "labels"), message=f"has {len(labels)} labels, at most {_LABELS_MAX} are allowed")
+    for index, label in enumerate(labels):
+        for name, text in (("key", label.key), ("value", label.value)):
+            if not text.strip() or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
+                message = f"must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash"
+                yield Problem(path=(*path, "labels", index, name), message=message)
+        if len(label.description) > _NAME_CHARACTERS_MAX:
+            message = f"has {len(label.description)} characters, at most {_NAME_CHARACTERS_MAX} are allowed"
+            yield Problem(path=(*path, "labels", index, "description"), message=message)
 
 
 def _connection_problems(path: KeyPath, destination: Destination, known: set[str]) -> Iterator[Problem]:
