@@ -7,7 +7,7 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test fresh browser check format docs screenshots bench soak spark pin clean
+.PHONY: help install demo assets wheel test fresh browser check format docs screenshots bench soak spark terraform pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL
 spark: $(VENV)/.dev ## definitions and lake on Spark (fetches PySpark with Delta, 550 MB; needs Java 17)
 	$(BIN)/python -m pip install -q delta-spark==4.4.0  # brings PySpark 4.2; 4.3 has no Delta yet
 	$(BIN)/pytest -q -m spark --timeout 900 $(TESTS)
+
+terraform: $(VENV)/.dev ## Segment's Terraform provider against Punchcard (Go builds it, and OpenTofu: some minutes)
+	$(BIN)/pytest -q -m terraform --timeout 4000 tests/e2e/test_terraform.py
 
 pin: $(BIN)/python ## resolve the requirement files again (names, versions, hashes)
 	$(BIN)/python -m pip install -q uv

@@ -384,3 +384,37 @@ def test_a_destination_that_is_behind_with_awards_is_told_nothing_else(telling):
         work.exec_driver_sql("UPDATE effects SET is_open = false, state = 'delivered'")
     telling.settle()
     assert telling.told() == [("ann@example.com", True)]
+
+
+BROKEN = {
+    "does not parse": {"definition": "event('Order Completed').within(30 days"},
+    "empty": {"definition": ""},
+    "not a rhythm": {"sync": "every 99999999999999999999 days"},
+    "references itself": {"definition": f"trait('{KEY}') = true"},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_stored_definition_that_cannot_be_used_keeps_its_members_and_tells_nobody(telling, broken):
+    telling.audience(when_removed="false")
+    telling.order("ann")
+    telling.settle()
+    telling.order("bob")
+    telling.world.settle()
+    assert telling.told() == [("ann@example.com", True)]
+    telling.audience(when_removed="false", **broken)
+    for _ in range(3):
+        telling.world.advance(days=20)
+        telling.settle()
+    assert telling.told() == [("ann@example.com", True)]
+    with telling.store.reading() as work:
+        (state,) = stored.states(work)
+        matters = find_matters(work, telling.world.current(), now=telling.world.clock.now())
+    assert state.status == stored.Status.FAILED
+    assert [(one.concern, one.subject) for one in matters] == [("computation", KEY)]
+    assert matters[0].detail
+    telling.audience(when_removed="false")
+    telling.settle()
+    assert telling.told()[-1] == ("ann@example.com", False)  # the thirty days are over by now
+    with telling.store.reading() as work:
+        assert find_matters(work, telling.world.current(), now=telling.world.clock.now()) == []

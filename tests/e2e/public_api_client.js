@@ -4,7 +4,7 @@ const PublicAPI = require('@segment/public-api-sdk-typescript')
 
 const apis = PublicAPI.configureApis(process.env.TOKEN)
 for (const api of Object.values(apis)) api.basePath = `${process.argv[2]}/api`
-const { workspaces, catalog, sources, destinations, destinationFilters } = apis
+const { workspaces, catalog, sources, destinations, destinationFilters, labels, testing } = apis
 // Of all its parts these are not set up with the others.
 const [deliveryOverview, audiences, computedTraits] = ['DeliveryOverviewApi', 'AudiencesApi', 'ComputedTraitsApi'].map((name) => {
   const api = new PublicAPI[name](`${process.argv[2]}/api`)
@@ -68,6 +68,40 @@ async function tellOfComputations() {
   }
 }
 
+async function tellOfLabels() {
+  const label = { key: 'environment', value: 'production' }
+  await tell('labels.create', labels.createLabel({ label: { ...label, description: 'live' } }))
+  await tell('labels.replace', sources.replaceLabelsInSource('shop', { labels: [label, { key: 'team', value: 'a' }] }))
+  await tell('labels.replaceAgain', sources.replaceLabelsInSource('shop', { labels: [label] }))
+  await tell('labels.add', sources.addLabelsToSource('shop', { labels: [{ key: 'brand', value: 'acme' }] }))
+  await tell('labels.replaceBad', sources.replaceLabelsInSource('shop', { labels: [{ key: '', value: 'x' }] }))
+  await tell('labels.replaceUnknown', sources.replaceLabelsInSource('nobody', { labels: [label] }))
+  await tell('labels.source', sources.getSource('shop'))
+  await tell('labels.list', labels.listLabels())
+  await tell('labels.deleteInUse', labels.deleteLabel('environment', 'production'))
+  await tell('labels.clear', sources.replaceLabelsInSource('shop', { labels: [] }))
+  await tell('labels.delete', labels.deleteLabel('environment', 'production'))
+  await tell('labels.deleteUnknown', labels.deleteLabel('environment', 'production'))
+}
+
+async function tellOfWhatIsNotHere(id) {
+  await tell('echo', testing.echo('hello'))
+  await tell('echoError', testing.echo('hello', undefined, true))
+  await tell('echoErrors', testing.echo('hello', undefined, false, true))
+  await tell('echoUnexpected', testing.echo('hello', undefined, false, false, true))
+  await tell('schemaSettings', sources.listSchemaSettingsInSource('shop'))
+  const allowed = { track: { allowUnplannedEvents: true } }
+  await tell('schemaSettingsSame', sources.updateSchemaSettingsInSource('shop', allowed))
+  await tell('schemaSettingsBlock', sources.updateSchemaSettingsInSource('shop', { track: { allowUnplannedEvents: false } }))
+  await tell('warehouses', sources.listConnectedWarehousesFromSource('shop', { count: 10 }))
+  await tell('warehousesUnknown', sources.listConnectedWarehousesFromSource('nobody', { count: 10 }))
+  await tell('subscriptions', destinations.listSubscriptionsFromDestination(id, { count: 10 }))
+  await tell('subscription', destinations.getSubscriptionFromDestination(id, 'none'))
+  await tell('subscriptionCreate', destinations.createDestinationSubscription(id, {
+    name: 'x', actionId: 'a', trigger: "type = 'track'", enabled: true, settings: {}
+  }))
+}
+
 async function main() {
   await tell('workspace', workspaces.getWorkspace())
   await tell('destinationCatalog', catalog.getDestinationsCatalog({ count: 10 }))
@@ -101,6 +135,9 @@ async function main() {
   await tell('createFilter', destinationFilters.createFilterForDestination(id, filter))
   const filterId = told.createFilter.filter.id
   await tell('createFilterBad', destinationFilters.createFilterForDestination(id, { ...filter, if: 'event =' }))
+  await tell('describedFilter', destinationFilters.createFilterForDestination(id, { ...filter, title: 'described', description: 'why' }))
+  await tell('undescribedFilter', destinationFilters.updateFilterForDestination(id, told.describedFilter.filter.id, { description: null }))
+  await tell('removeFilter', destinationFilters.removeFilterFromDestination(id, told.describedFilter.filter.id))
   await tell('updateFilter', destinationFilters.updateFilterForDestination(id, filterId, { title: 'no staff at all', description: 'why' }))
   await tell('getFilter', destinationFilters.getFilterInDestination(id, filterId))
   await tell('listFilters', destinationFilters.listFiltersFromDestination(id, { count: 10 }))
@@ -122,6 +159,8 @@ async function main() {
     'website', 'perkville', begin, end, 'hour', page, ['discardReason']
   ))
   await tell('metrics', destinations.listDeliveryMetricsSummaryFromDestination('perkville', 'website'))
+  await tellOfLabels()
+  await tellOfWhatIsNotHere(id)
   await tellOfComputations()
   console.log(JSON.stringify(told))
 }

@@ -186,3 +186,46 @@ def test_the_rest_of_a_life(told: dict[str, Any], product: ProductProcess) -> No
     assert product.call("DELETE", "/api/sources/shop")[0] == 200
     assert product.call("GET", "/api/sources/shop")[0] == 404
     assert product.call("DELETE", "/api/destinations/perkville-2")[0] == 404
+
+
+def test_a_filter_without_a_description_has_none_and_keeps_its_creation(told: dict[str, Any]) -> None:
+    created = told["createFilter"]["filter"]
+    assert created.get("description") is None
+    assert told["describedFilter"]["filter"]["description"] == "why"
+    assert told["undescribedFilter"]["filter"].get("description") is None
+    updated = told["updateFilter"]["filter"]
+    assert updated["description"] == "why"
+    assert updated["createdAt"] == created["createdAt"] == told["getFilter"]["filter"]["createdAt"]
+    assert updated["updatedAt"] > created["updatedAt"]
+
+
+def test_labels_of_sources_and_of_the_workspace(told: dict[str, Any]) -> None:
+    production = {"key": "environment", "value": "production"}
+    assert told["labels.create"]["label"] == {**production, "description": "live"}
+    assert told["labels.replace"]["labels"] == [production, {"key": "team", "value": "a"}]
+    assert told["labels.replaceAgain"]["labels"] == [production]
+    both = [production, {"key": "brand", "value": "acme"}]
+    assert told["labels.add"]["labels"] == told["labels.source"]["source"]["labels"] == both
+    assert told["labels.list"]["labels"] == [both[1], {**production, "description": "live"}]
+    assert told["labels.replaceBad"]["status"] == told["labels.deleteInUse"]["status"] == 422
+    assert told["labels.replaceUnknown"]["status"] == told["labels.deleteUnknown"]["status"] == 404
+    assert told["labels.clear"] == {"labels": []}
+    assert told["labels.delete"] == {"status": "SUCCESS"}
+
+
+def test_calls_about_what_does_not_exist_here_answer_as_segments_do(told: dict[str, Any]) -> None:
+    assert (told["echo"]["method"], told["echo"]["message"]) == ("get", "hello")
+    assert "authorization" not in told["echo"]["headers"]
+    assert told["echoError"]["status"] == 400
+    assert len(told["echoErrors"]["errors"]) == 2
+    assert told["echoUnexpected"]["status"] == 500
+    settings = told["schemaSettings"]
+    assert settings["sourceId"] == "shop"
+    assert settings["settings"]["track"]["allowUnplannedEvents"] is True
+    assert settings["settings"]["identify"]["commonEventOnViolations"] == "ALLOW"
+    assert told["schemaSettingsSame"] == settings
+    assert told["schemaSettingsBlock"]["status"] == 422
+    assert told["warehouses"]["warehouses"] == told["subscriptions"]["subscriptions"] == []
+    assert told["warehousesUnknown"]["status"] == told["subscription"]["status"] == 404
+    assert told["subscriptionCreate"]["status"] == 422
+    assert "no subscriptions" in told["subscriptionCreate"]["errors"][0]["message"]

@@ -38,6 +38,7 @@ from punchcard.api.filters import (
     preview_filter,
     update_filter,
 )
+from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.parts import NEEDS, ApiParts
 from punchcard.api.regulations import list_regulations
@@ -53,6 +54,7 @@ from punchcard.api.sources import (
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
+from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.parts import Parts
@@ -97,6 +99,12 @@ HANDLERS = (
     create_token_call,
     revoke_token_call,
     list_audit_events,
+    list_labels,
+    create_label,
+    delete_label,
+    add_source_labels,
+    replace_source_labels,
+    *UNAVAILABLE,
     *COMPUTATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)

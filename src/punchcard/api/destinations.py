@@ -17,6 +17,7 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import Parts
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
+from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
 from punchcard.workspace.editing import (
     adding_destination,
@@ -123,7 +124,8 @@ def delete_destination(destination_id: FromPath[str], parts: Parts) -> dict[str,
 
     def queued() -> int:
         with parts.store.reading() as work:
-            return ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
+            waiting = ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
+            return waiting + count_held_for(work, destination_id)
 
     parts.edit(removing_destination(destination_id, queued=queued))
     return {"data": {"status": "SUCCESS"}}

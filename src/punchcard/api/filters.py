@@ -27,7 +27,7 @@ from punchcard.workspace.model import Destination, DestinationFilter
 
 
 class FilterView(msgspec.Struct, rename="camel"):
-    """A filter. Its times are those of its destination's last change."""
+    """A filter; `description` is absent if there is none."""
 
     id: str
     source_id: str
@@ -35,10 +35,10 @@ class FilterView(msgspec.Struct, rename="camel"):
     if_: str = msgspec.field(name="if")
     actions: list[Mapping[str, Any]]
     title: str
-    description: str
     enabled: bool
     created_at: str
     updated_at: str
+    description: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class SavedFilter(msgspec.Struct):
@@ -63,7 +63,7 @@ class NewFilter(msgspec.Struct, rename="camel"):
     title: str
     enabled: bool
     source_id: str = ""
-    description: str = ""
+    description: str | None = None
 
 
 class FilterUpdate(msgspec.Struct):
@@ -126,7 +126,8 @@ def create_filter(destination_id: FromPath[str], data: JSONBody[NewFilter], part
             condition=data.if_,
             enabled=data.enabled,
             actions=tuple(data.actions),
-            description=data.description,
+            description=data.description or "",
+            source=data.source_id,
         )
         return replace(destination, filters=(*destination.filters, fresh))
 
@@ -187,7 +188,11 @@ def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer
     """What a filter makes of an event. Nothing is saved and nothing is sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
     try:
-        left = preview(definition, msgspec.json.encode(data.payload))
+        payload = msgspec.json.encode(data.payload)
+    except (OverflowError, ValueError, RecursionError) as error:  # a number beyond all bounds, say
+        raise bad_request(f"the payload cannot be read: {error}", "payload") from error
+    try:
+        left = preview(definition, payload)
     except ConfigurationError as error:
         raise bad_request(error.message, "filter") from error
     result = None if left is None else msgspec.json.decode(left)
@@ -197,16 +202,23 @@ def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer
 def _view(destination: Destination, one: DestinationFilter, when: datetime) -> FilterView:
     return FilterView(
         id=one.id,
-        source_id=destination.sources[0] if destination.sources else "",
+        source_id=_source_of(destination, one),
         destination_id=destination.slug,
         if_=one.condition,
         actions=list(one.actions),
         title=one.title,
-        description=one.description,
+        description=one.description or msgspec.UNSET,
         enabled=one.enabled,
-        created_at=to_iso(when),
-        updated_at=to_iso(when),
+        created_at=one.created_at or to_iso(when),
+        updated_at=one.updated_at or to_iso(when),
     )
+
+
+def _source_of(destination: Destination, one: DestinationFilter) -> str:
+    """The source that the filter was created for, as long as the destination gets its events; else the first one."""
+    if one.source in destination.sources:
+        return one.source
+    return destination.sources[0] if destination.sources else ""
 
 
 def _saved(

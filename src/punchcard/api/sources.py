@@ -14,6 +14,7 @@ from punchcard.api import bodies
 from punchcard.api.catalog import SourceMetadata, source_metadata
 from punchcard.api.destination_views import ConnectedPage, destination_view
 from punchcard.api.errors import bad_request, unprocessable
+from punchcard.api.labels import LabelView, label_view
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import Parts
 from punchcard.api.workspaces import WORKSPACE_ID
@@ -41,7 +42,7 @@ class SourceView(msgspec.Struct, rename="camel"):
     enabled: bool
     write_keys: list[str]
     settings: dict[str, Any]
-    labels: list[Any]
+    labels: list[LabelView]
 
 
 class NewSource(msgspec.Struct, rename="camel"):
@@ -172,7 +173,7 @@ def source_view(source: Source) -> SourceView:
         enabled=source.enabled,
         write_keys=list(source.write_keys),
         settings={},
-        labels=[],
+        labels=[label_view(one) for one in source.labels],
     )
 
 

@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import Final
 
 from punchcard.errors import ConfigurationError
+from punchcard.filters.generated import paths_of
 from punchcard.filters.parser import parse
 from punchcard.filters.syntax import And, Call, Comparison, Condition, Literal, Not, Or, Path
+from punchcard.filters.tokens import NAME_CHARACTERS
 
 OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -59,6 +61,9 @@ def rows_of(text: str) -> BuilderRows | None:
         parts = tuple(condition.conditions)
     elif isinstance(condition, Or):
         joined, parts = "or", tuple(condition.conditions)
+    # The builder knows no backslashes: a name with a dot in it would become two.
+    if not all(name and set(name) <= NAME_CHARACTERS for path in paths_of(parts) for name in path):
+        return None
     rows = [_row(part) for part in parts]
     return None if None in rows else BuilderRows(joined=joined, rows=[row for row in rows if row is not None])
 

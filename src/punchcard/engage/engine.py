@@ -295,7 +295,7 @@ class Engine:
         if snapshot is self._seen:
             return
         with self._store.unit_of_work() as work:
-            follow_configuration(work, self._states, snapshot.computations, self._clock.now())
+            follow_configuration(work, self._states, snapshot, self._clock.now())
             self._states.write(work)
         self._states.written()
         self._seen = snapshot

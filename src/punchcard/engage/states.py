@@ -1,7 +1,7 @@
 """How each audience and computed trait stands, against how it is configured."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,9 @@ from punchcard.store import engage as stored
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.profiles import leave_as_custom
 from punchcard.workspace.computations import ReadyComputation
+from punchcard.workspace.snapshot import Snapshot
+
+_DETAIL_CHARACTERS_MAX = 500
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -95,14 +98,23 @@ def told_of(state: ComputationState) -> Told:
 
 
 def follow_configuration(
-    work: Connection, states: States, configured: Mapping[str, ReadyComputation], now: datetime
+    work: Connection,
+    states: States,
+    snapshot: Snapshot,
+    now: datetime,
 ) -> None:
-    """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone."""
+    """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone.
+
+    A computation that cannot be used is not gone: its members stay what they were.
+    """
+    configured, invalid = snapshot.computations, snapshot.invalid_computations
+    for key in invalid.keys() & states.standing.keys():
+        states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
     for key, one in configured.items():
         if key not in states.standing:
             _begin(states, one, now)
         _follow_one(work, states, one, now)
-    for key in [key for key in states.standing if key not in configured]:
+    for key in [key for key in states.standing if key not in configured and key not in invalid]:
         _end(work, states, key, now)
 
 

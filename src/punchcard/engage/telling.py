@@ -37,6 +37,7 @@ _OPEN_SECONDS = 5
 _OPEN_MIN = 2
 _OPEN_UNLIMITED = 200
 _AWARDS_WAIT = timedelta(seconds=2)
+_INVALID_WAIT = timedelta(minutes=1)
 _DECIDED_PER_STEP = 200
 _CALLS_PER_RECORD = 100
 _REQUESTS_PER_CALL = 2  # the person's connection is looked up, then changed
@@ -182,6 +183,10 @@ def _on_its_way(work: Connection, slug: str) -> int:
 
 def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: datetime) -> list[dict[str, object]]:
     """The calls about somebody who is due, as rows to keep; what they tell is noted as told."""
+    if one.key in snapshot.invalid_computations:
+        # What it would say is not known, so destinations keep what they have until it is corrected.
+        stored.settle(work, one, due_at=now + _INVALID_WAIT)
+        return []
     ready = snapshot.computations.get(one.key)
     computation = ready.configured if ready is not None else None
     is_told = computation is not None and computation.enabled and one.destination in computation.destinations

@@ -11,7 +11,10 @@ from typing import Final
 import msgspec
 
 from punchcard.errors import ConfigurationError
+from punchcard.filters.functions import json_text
+from punchcard.filters.syntax import PATH_PARTS_MAX
 
+ACTIONS_MAX: Final = 50
 ACTION_TYPES: Final = ("DROP", "SAMPLE", "DROP_PROPERTIES", "ALLOW_PROPERTIES")
 _KEYS: Final = {
     "DROP": frozenset({"type"}),
@@ -63,7 +66,7 @@ class Sample:
 
 def share_of(value: object) -> float:
     """Where a value lies in [0, 1), evenly over all values: as Segment's service has it."""
-    text = _encoder.encode(value)
+    text = json_text(value).encode()
     for plain, escaped in _GO_ESCAPES:
         text = text.replace(plain, escaped)
     return int.from_bytes(hashlib.md5(text, usedforsecurity=False).digest()[:8]) / _BITS
@@ -121,7 +124,11 @@ def read_actions(actions: Sequence[Mapping[str, object]]) -> Actions:
     drops = False
     if not actions:
         raise ActionError("at least one action is needed, such as { type = 'DROP' }")
+    if len(actions) > ACTIONS_MAX:
+        raise ActionError(f"a filter has at most {ACTIONS_MAX} actions, this one has {len(actions)}")
     for index, action in enumerate(actions):
+        if not isinstance(action, Mapping):
+            raise ActionError("must be an action such as { type = 'DROP' }", path=(index,))
         kind = action.get("type")
         if not isinstance(kind, str) or kind not in ACTION_TYPES:
             raise ActionError(f"{kind!r} is not an action; known: {', '.join(ACTION_TYPES)}", path=(index, "type"))
@@ -146,7 +153,7 @@ def _sample(action: Mapping[str, object], index: int) -> Sample:
         return Sample(percent, None)
     if not isinstance(path, str):
         raise ActionError("must be a path as text, such as userId", path=(index, "path"))
-    return Sample(percent, tuple(path.split(".")))
+    return Sample(percent, _path(path, index, "path"))
 
 
 def _fields(action: Mapping[str, object], index: int, *, keeps: bool) -> list[Fields]:
@@ -158,6 +165,13 @@ def _fields(action: Mapping[str, object], index: int, *, keeps: bool) -> list[Fi
     for path, keys in fields.items():
         if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
             raise ActionError("must be a list of keys as texts", path=(index, "fields", path))
-        parts = tuple(path.split(".")) if path else ()
+        parts = _path(path, index, "fields", path) if path else ()
         found.append(Fields(parts, frozenset(keys), keeps))
     return found
+
+
+def _path(text: str, *place: str | int) -> tuple[str, ...]:
+    parts = tuple(text.split("."))
+    if len(parts) > PATH_PARTS_MAX:
+        raise ActionError(f"a path has at most {PATH_PARTS_MAX} parts, this one has {len(parts)}", path=place)
+    return parts

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Final, cast
 
 import msgspec
@@ -161,7 +160,7 @@ class DestinationFilters:
         try:
             matched: bool | None = _matcher(one.condition)(event)
             saw = {".".join(path): _value_of(path)(event) for path in sorted(paths_of([one.condition]))}
-        except _UNREADABLE as error:
+        except Exception as error:  # noqa: BLE001  # an explanation of one event must not fail for whoever reads it
             matched, saw, decision = None, {}, f"cannot be applied: {error}"
         else:
             decision = _decision(one.actions, event) if matched else "does not match: nothing is done"
@@ -177,16 +176,24 @@ def preview(definition: FilterDefinition, payload: bytes) -> bytes | None:
         payload: JSON text of an object.
 
     Raises:
-        ConfigurationError: the filter is not valid, or the payload is no object.
+        ConfigurationError: the filter is not valid, the payload is no object, or the filter cannot be applied to it.
     """
     actions = read_actions(definition.actions)
     condition = parse(definition.condition)
+    check_filter(definition)
     try:
         value = msgspec.json.decode(payload)
     except _UNREADABLE as error:
         raise ConfigurationError(f"the payload cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise ConfigurationError("the payload must be a JSON object")
+    try:
+        return _applied(condition, actions, value, payload)
+    except Exception as error:  # whatever a payload does to a filter, its author is told
+        raise ConfigurationError(f"the filter cannot be applied to this payload: {error}") from error
+
+
+def _applied(condition: Condition, actions: Actions, value: dict[str, object], payload: bytes) -> bytes | None:
     if not payload_matcher(condition)(value):
         return payload
     for sample in actions.samples:
@@ -201,13 +208,20 @@ def preview(definition: FilterDefinition, payload: bytes) -> bytes | None:
 
 
 def check_filter(definition: FilterDefinition) -> None:
-    """See that a filter is valid.
+    """See that a filter is valid and compiles.
 
     Raises:
-        ConditionError: its condition is not.
-        ActionError: its actions are not.
+        ConditionError: its condition is not valid.
+        ActionError: its actions are not valid.
+        ConfigurationError: it does not compile, which is a defect of the compiler.
     """
-    DestinationFilters([definition])
+    try:
+        DestinationFilters([definition])
+    except ConfigurationError:
+        raise
+    except Exception as error:  # whatever a compiler can raise must not reach who saves or loads a filter
+        message = f"this filter cannot be compiled: {type(error).__name__}: {error}"
+        raise ConfigurationError(message, code="invalid_filter") from error
 
 
 def _decision(actions: Actions, event: Event) -> str:
@@ -273,19 +287,9 @@ def _value_of(path: tuple[str, ...]) -> Callable[[Event], object]:
 
 def payload_matcher(condition: Condition) -> Callable[[dict[str, object]], bool]:
     """The condition as a function of a decoded payload, which need not be an event: for the preview."""
-    variables = count()
-
-    def read(path: Path) -> str:
-        first, *rest = path.parts
-        value = f"event.get({first!r})"
-        for part in rest:
-            name = f"v{next(variables)}"
-            value = f"({name}.get({part!r}) if ({name} := {value}).__class__ is dict else None)"
-        return value
-
-    source = Source(read)
+    source = Source(lambda path: f"dig(event, {path.parts!r})")
     text = f"def decide(event):\n    return {source.condition(condition)}\n"
-    return cast("Callable[[dict[str, object]], bool]", _defined(text, source.names))
+    return cast("Callable[[dict[str, object]], bool]", _defined(text, {"dig": dig, **source.names}))
 
 
 def _function(reading: Reading, source: Source, lines: Sequence[str]) -> Callable[[Event], object]:

@@ -5,14 +5,28 @@ Types are strict: a comparison of two types is false, and a function that cannot
 Source: Segment's documentation, "Destination Filters Query Language"; where it is silent, what its open evaluator does.
 """
 
+import operator
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 _GLOBS_REMEMBERED: Final = 1_000
+_FIXED_FROM: Final = 1e-6
+_FIXED_BELOW: Final = 1e21
+_VERSION_PARTS_MAX: Final = 3
+_VERSION_PART: Final = re.compile(r"\s*([+-]?[0-9]+)")
+_VERSION_OPERATORS: Final[dict[str, Callable[[tuple[float, ...], tuple[float, ...]], bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
 _encoder = msgspec.json.Encoder()
 
 
@@ -22,13 +36,18 @@ def is_number(value: object) -> bool:
 
 
 def equal(left: object, right: object) -> bool:
-    """True if both are of one type and the same; of objects and lists, if they are written the same."""
+    """True if both are of one type and the same.
+
+    Lists and objects are the same if they would be written the same: in this order, and a number however it is stated.
+    """
     if is_number(left) and is_number(right):
         return left == right
     if left.__class__ is not right.__class__:
         return False
-    if isinstance(left, dict | list):
-        return _encoder.encode(left) == _encoder.encode(right)
+    if isinstance(left, dict) and isinstance(right, dict):
+        return list(left) == list(right) and all(map(equal, left.values(), right.values()))
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(equal, left, right))
     return left == right
 
 
@@ -50,11 +69,6 @@ def less_or_equal(left: object, right: object) -> bool:
 def is_in(value: object, among: object) -> bool:
     """The list holds the value; false if it is no list."""
     return isinstance(among, list) and any(equal(value, one) for one in among)
-
-
-def negate(value: object) -> bool:
-    """The opposite of true, false or null (which counts as false); of anything else, false."""
-    return value is False or value is None
 
 
 def contains(text: object, part: object) -> bool:
@@ -104,10 +118,55 @@ def to_bool(value: object) -> bool:
 
 
 def to_string(value: object) -> str:
-    """The value as JSON writes it; a text is itself, null is empty."""
+    """The value as JSON writes it; a text is itself, null is empty. A number has one form: `1` for 1 and for 1.0."""
     if isinstance(value, str):
         return value
-    return "" if value is None else _encoder.encode(value).decode()
+    return "" if value is None else json_text(value)
+
+
+def json_text(value: object) -> str:
+    """The JSON text of a value in the one form that Go and JavaScript give it."""
+    return _encoder.encode(_with_number_texts(value)).decode()
+
+
+def _with_number_texts(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _with_number_texts(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_number_texts(item) for item in value]
+    return msgspec.Raw(_number_text(value).encode()) if isinstance(value, float) else value
+
+
+def _number_text(value: float) -> str:
+    """As ECMAScript writes a number: `1`, `0.00001`, `1e-7`, `1e+21`."""
+    if value.is_integer() and abs(value) < _FIXED_BELOW:
+        return str(int(value))
+    if _FIXED_FROM <= abs(value) < _FIXED_BELOW:
+        return f"{Decimal(repr(value)):f}"
+    mantissa, _, exponent = repr(value).partition("e")
+    return f"{mantissa}e{int(exponent):+d}"
+
+
+def semver(version: object, sign: object, other: object) -> bool:
+    """Compare two versions of up to three numbers; false for what is no version, and for another operator.
+
+    As Segment's evaluator reads them: `2` is 2.0.0, and what follows the digits of a part (`3-beta`) does not count.
+    """
+    left, right = _version(version), _version(other)
+    compare = _VERSION_OPERATORS.get(sign) if isinstance(sign, str) else None
+    return left is not None and right is not None and compare is not None and compare(left, right)
+
+
+def _version(value: object) -> tuple[float, ...] | None:
+    if not isinstance(value, str):
+        return None
+    parts = value.split(".")
+    numbers = [_VERSION_PART.match(part) for part in parts]
+    if len(parts) > _VERSION_PARTS_MAX or None in numbers:
+        return None
+    # Compared as the doubles that they are in Segment's evaluator, which also bounds their length.
+    found = [float(number[1]) for number in numbers if number is not None]
+    return tuple(found + [0.0] * (_VERSION_PARTS_MAX - len(found)))
 
 
 def to_number(value: object) -> int | float | None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from punchcard.filters import functions
 from punchcard.filters.syntax import (
+    BOOLEAN_FUNCTIONS,
     And,
     Call,
     Comparison,
@@ -34,6 +35,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
     "bool": functions.to_bool,
     "string": functions.to_string,
     "number": functions.to_number,
+    "semver": functions.semver,
 }
 _OPERATORS: Final = {"<": functions.less, "<=": functions.less_or_equal}
 _WHOLE_DIGITS_MAX: Final = 300  # larger numbers are infinite, in the event too
@@ -52,7 +54,6 @@ class Source:
         self.names: dict[str, object] = {
             "equal": functions.equal,
             "is_in": functions.is_in,
-            "negate": functions.negate,
             "less": functions.less,
             "less_or_equal": functions.less_or_equal,
         }
@@ -64,24 +65,30 @@ class Source:
             case Everything():
                 return "True"
             case And(conditions):
-                return "(" + " and ".join(map(self.condition, conditions)) + ")"
+                return "(" + " and ".join(map(self._operand, conditions)) + ")"
             case Or(conditions):
-                return "(" + " or ".join(map(self.condition, conditions)) + ")"
+                return "(" + " or ".join(map(self._operand, conditions)) + ")"
             case Not(inner):
-                # Of what is surely true or false the opposite; of a value, as `negate` says.
-                if _is_boolean(inner):
-                    return f"(not {self.condition(inner)})"
-                return f"negate({self._value(inner)})"  # type: ignore[arg-type]
+                return f"(not {self._operand(inner)})"
             case Comparison(operator, left, right):
                 return self._comparison(operator, left, right)
             case In(value, among):
                 return self._membership(value, among)
-            case Call(name="contains" | "match" | "bool"):
+            case Call(name) if name in BOOLEAN_FUNCTIONS:
                 return self._value(condition)
             case Literal(value):
                 return repr(value is True)
             case _:
                 return f"({self._value(condition)} is True)"
+
+    def _operand(self, condition: Condition) -> str:
+        """What `!`, `and` and `or` take: a path is true only if its value is, a function by what it gives.
+
+        So `!properties.vip` holds unless the value is true, whatever else it is; `!lowercase( x )`, if that is empty.
+        """
+        if isinstance(condition, Call) and condition.name not in BOOLEAN_FUNCTIONS:
+            return f"bool({self._value(condition)})"
+        return self.condition(condition)
 
     def _value(self, value: Value) -> str:
         match value:
@@ -188,12 +195,6 @@ def paths_of(conditions: Sequence[Condition]) -> set[tuple[str, ...]]:
             case Literal() | Everything():
                 pass
     return found
-
-
-def _is_boolean(condition: Condition) -> bool:
-    if isinstance(condition, Call):
-        return condition.name in ("contains", "match", "bool")
-    return isinstance(condition, And | Or | Not | Comparison | In | Everything)
 
 
 def _is_text(value: Value) -> bool:

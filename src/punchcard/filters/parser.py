@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from punchcard.filters.syntax import (
     COMPARISONS,
     FUNCTIONS,
+    PATH_PARTS_MAX,
     And,
     Call,
     Comparison,
@@ -36,6 +37,8 @@ def parse(text: str) -> Condition:
         ConditionError: with the character that is wrong, and what was expected there.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConditionError("a condition is Unicode text; this one has half a surrogate pair", text=text, position=0)
     if size > CONDITION_BYTES_MAX:
         problem = f"a condition has at most {CONDITION_BYTES_MAX:,} bytes, this one has {size:,}"
         raise ConditionError(problem, text=text, position=0)
@@ -169,6 +172,8 @@ class _Parser:
             if self.next.kind != NAME:
                 raise self.error("a name is expected after the dot")
             parts.append(self._take().value)
+        if len(parts) > PATH_PARTS_MAX:
+            raise self.error(f"a path has at most {PATH_PARTS_MAX} parts, this one has {len(parts)}", at=first)
         return Path(tuple(parts))
 
     def _list(self) -> ListOf:

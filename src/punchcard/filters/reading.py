@@ -1,5 +1,6 @@
 """Decodes of an event only what filters name: one small type per member, made of the paths that are asked for."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -30,6 +31,9 @@ _RAW: Final = {
     "integrations": "wire.integrations",
 }
 _REST: Final = "rest"  # every other member: read from the whole event
+# What a decoder's type can name; and how deep types nest, each of which costs some stack. The rest is looked up.
+_NAMEABLE: Final = re.compile(r"[^\"\\\x00-\x1f]*")
+_TYPED_DEPTH_MAX: Final = 16
 UNREAD: Final = object()
 _anything = msgspec.json.Decoder()
 
@@ -71,13 +75,15 @@ class Reading:
 class _Shape:
     """A type that decodes the paths below one place and skips all else."""
 
-    def __init__(self, paths: set[tuple[str, ...]]) -> None:
+    def __init__(self, paths: set[tuple[str, ...]], *, depth: int = 0) -> None:
         below: dict[str, set[tuple[str, ...]]] = {}
         # Where the whole is asked for, what lies deeper is looked up in it.
-        self.is_whole = () in paths
+        self.is_whole = (
+            () in paths or depth >= _TYPED_DEPTH_MAX or not all(_NAMEABLE.fullmatch(path[0]) for path in paths)
+        )
         for path in paths - {()}:
             below.setdefault(path[0], set()).add(path[1:])
-        self.children = {} if self.is_whole else {part: _Shape(inner) for part, inner in below.items()}
+        self.children = {} if self.is_whole else {part: _Shape(inner, depth=depth + 1) for part, inner in below.items()}
         self.fields = {part: f"f{number}" for number, part in enumerate(self.children)}
         self.type: Any = Any
         self.empty: Any = None

@@ -21,7 +21,12 @@ FUNCTIONS: Final = {
     "bool": 1,
     "string": 1,
     "number": 1,
+    "semver": 3,
 }
+BOOLEAN_FUNCTIONS: Final = frozenset({"contains", "match", "bool", "semver"})
+"""Those that give true or false and nothing else."""
+
+PATH_PARTS_MAX: Final = 100
 COMPARISONS: Final = ("=", "!=", ">=", "<=", ">", "<")
 
 

@@ -35,9 +35,14 @@ class ConditionError(ConfigurationError):
 
     def __init__(self, problem: str, *, text: str, position: int) -> None:
         self.position = position
-        rest = text[position : position + _SNIPPET]
+        rest = "".join(map(_printable, text[position : position + _SNIPPET]))
         place = f'at character {position + 1}, "{rest}"' if rest.strip() else "at the end"
         super().__init__(f"{place}: {problem}", position=position)
+
+
+def _printable(character: str) -> str:
+    """The character, or its escape: a message is one line, and text that any response can hold."""
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 class Token(NamedTuple):

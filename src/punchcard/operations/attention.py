@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
 from punchcard.store.engage import Status, states
 from punchcard.store.fates import FateKind
+from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
@@ -27,7 +28,8 @@ class Concern(StrEnum):
 
     PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
     RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
-    INVALID = "invalid"  # a destination whose settings this version cannot use
+    INVALID = "invalid"  # a part of the configuration that this version cannot use; of a destination, events are held
+    HELD = "held"  # events that a destination could not plan; they wait for a correction
     PARKED = "parked"  # awards that are not tried any more until somebody says so
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
     UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
@@ -64,10 +66,8 @@ class Matter:
 
 def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Matter]:
     """What needs a person now, what stops awards first."""
-    matters: list[Matter] = []
-    for slug, destination in snapshot.destinations.items():
-        if destination.invalid is not None:
-            matters.append(Matter(concern=Concern.INVALID, subject=slug, destination=slug, detail=destination.invalid))
+    matters = _invalid(work, snapshot)
+    for slug in snapshot.destinations:
         if (pause := pause_of(work, slug)) is not None:
             matters.append(
                 Matter(
@@ -82,7 +82,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
     matters += _parked(work)
     matters += _storage(work, now - _LATELY)
     matters += _resumed(work, snapshot, now=now)
-    matters += _computations(work)
+    matters += _computations(work, snapshot)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
         work, CountQuestion(fates=[FateKind.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
@@ -132,12 +132,47 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Mat
     ]
 
 
-def _computations(work: Connection) -> list[Matter]:
+def _invalid(work: Connection, snapshot: Snapshot) -> list[Matter]:
+    """Parts of the configuration that cannot be used, and events that are held for whatever reason."""
+    held = {one.destination: one for one in count_held(work)}
+    matters = []
+    for problem in snapshot.problems():
+        if problem.kind == "computation":
+            continue
+        slug = problem.slug if problem.kind == "destination" else ""
+        waiting = held.pop(slug, None)
+        matters.append(
+            Matter(
+                concern=Concern.INVALID,
+                subject=problem.slug or "The workspace",
+                destination=slug,
+                count=0 if waiting is None else waiting.count,
+                reason=problem.kind,
+                detail=problem.message,
+            )
+        )
+    for waiting in held.values():
+        matters.append(
+            Matter(
+                concern=Concern.HELD,
+                subject=waiting.destination,
+                destination=waiting.destination if waiting.destination in snapshot.destinations else "",
+                count=waiting.count,
+                detail=waiting.detail,
+                since=waiting.oldest_received_at,
+            )
+        )
+    return matters
+
+
+def _computations(work: Connection, snapshot: Snapshot) -> list[Matter]:
     """Audiences and computed traits that do not say what they should."""
-    failed = [
+    invalid = snapshot.invalid_computations
+    failed = [Matter(concern=Concern.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
+    failed += [
         Matter(concern=Concern.COMPUTATION, subject=one.key, detail=one.detail)
         for one in states(work)
-        if one.status is Status.FAILED
+        if one.status is Status.FAILED and one.key not in invalid
     ]
     return failed + [
         Matter(concern=Concern.COMPUTATION, subject=one.key, count=one.differences)

@@ -1,7 +1,7 @@
 """One run of log records on its way through routing: parsed, planned, and turned into fates and lake rows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -12,11 +12,13 @@ from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.holding import behind_held, held_event
 from punchcard.routing.planning import Planned, Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.settling import Claim
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
+from punchcard.store.held import HeldEvent
 from punchcard.workspace.snapshot import Snapshot
 
 _SEEN_BEFORE = (
@@ -47,6 +49,7 @@ class Batch:
     fates: list[list[tuple[Fate, ...]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
+    held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
     message_ids: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
     routed: FateBatch = field(default_factory=lambda: FateBatch([], []))  # all fates, once they are committed
@@ -81,11 +84,13 @@ def plan_batch(
     *,
     planners: Mapping[str, Planner],
     index: MessageIndex,
+    behind: Collection[str] = frozenset(),
     failing: FailingEvents | None = None,
 ) -> Batch:
     """Parse and plan a run of records. Touches no storage and leaves the index as it is.
 
     Args:
+        behind: Destinations whose new events wait until those that are held for them are planned.
         failing: Events that are not planned again; each becomes a failure.
     """
     batch = Batch()
@@ -102,11 +107,13 @@ def plan_batch(
             unknown = _unknown_source(record.write_key)
             fates.extend(_failed(item) if _cannot_be_read(item) else unknown for item in items)
         else:
-            _plan_record(batch, number, planner, source=route.source.slug, index=index)
+            _plan_record(batch, number, planner, source=route.source.slug, index=index, behind=behind)
     return batch
 
 
-def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex) -> None:
+def _plan_record(
+    batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex, behind: Collection[str]
+) -> None:
     record, fates = batch.records[number], batch.fates[number]
     seen_now = batch.message_ids
     for event_number, item in enumerate(batch.items[number]):
@@ -116,7 +123,7 @@ def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, in
         try:
             decided, planned = _plan(planner, record, item)
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
-            fates.append((internal_error(None, error),))
+            fates.append((internal_error(error),))
             continue
         message_id = item.message_id
         seen_before = message_id in seen_now or message_id in index
@@ -125,7 +132,13 @@ def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, in
         if seen_before:
             # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
             decided = () if planned else _SEEN_BEFORE
+        elif behind and planned:
+            decided += tuple(behind_held(one.destination.slug) for one in planned if one.destination.slug in behind)
+            planned = [one for one in planned if one.destination.slug not in behind]
         fates.append(decided)
+        for fate in decided:
+            if fate.fate is FateKind.PENDING:
+                batch.held.append(held_event(record, event_number, item, fate, source=source))
         for one in planned:
             batch.claims.append(
                 Claim(

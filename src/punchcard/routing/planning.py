@@ -51,7 +51,10 @@ class Planner:
         self._stopped = None if stopped is None else (stopped,)
 
     def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
-        """The fates decided so far and the intents whose fate the ledger decides."""
+        """The fates decided so far and the intents whose fate the ledger decides.
+
+        A fate that is pending stands for an event that its destination cannot plan now: it is to be held.
+        """
         if self._stopped is not None:
             return self._stopped, ()
         name = (event.type, event.wire.event)
@@ -63,10 +66,7 @@ class Planner:
         fates: list[Fate] = []
         planned: list[Planned] = []
         for destination in self._route.destinations:
-            try:
-                answer = plan_at(event, destination, source=self._route.source.slug, zone=self._zone)
-            except Exception as error:  # noqa: BLE001  # what one destination makes of an event stops no other
-                answer = internal_error(destination.slug, error)
+            answer = plan_at(event, destination, source=self._route.source.slug, zone=self._zone)
             if isinstance(answer, Fate):
                 fates.append(answer)
             else:
@@ -99,19 +99,14 @@ class Planner:
             for filters in self._filters:
                 if filters.apply(event) is not None:
                     return False
-        except Exception:  # noqa: BLE001  # it comes again where the event is planned at that destination, and is told there
+        except Exception:  # noqa: BLE001  # the event is then planned on its own, which says what is wrong
             return False
         return True
 
 
-def internal_error(destination: str | None, error: Exception) -> Fate:
-    """The result of an event on which Punchcard fails.
-
-    Args:
-        destination: Where it fails; None if that is before any destination.
-    """
-    kind = FateKind.FAILED_ON_INGEST if destination is None else FateKind.REFUSED
-    return Fate(destination, kind, INTERNAL_ERROR, f"Punchcard failed on this event: {describe(error)}.")
+def internal_error(error: Exception) -> Fate:
+    """The result of an event on which Punchcard fails before it comes to any destination."""
+    return Fate(None, FateKind.FAILED_ON_INGEST, INTERNAL_ERROR, f"Punchcard failed on this event: {describe(error)}.")
 
 
 def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:
@@ -130,7 +125,7 @@ def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDest
             event_settings={key: value for key, value in given.items() if key not in maps},
         )
     except (ConfigurationError, *UNREADABLE) as error:
-        return replace(destination, invalid="; ".join(str(error).splitlines()))
+        return replace(destination, invalid_for_event="; ".join(str(error).splitlines()))
 
 
 def stopped_at_source(route: SourceRoute) -> Fate | None:
@@ -145,28 +140,61 @@ def stopped_at_source(route: SourceRoute) -> Fate | None:
 
 def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | Fate:
     """One event at one destination: every gate in Segment's order, then the destination's own mapping."""
-    stopped = _stopped_before_filters(event, destination)
-    if stopped is not None:
-        return stopped
-    if destination.filters and (filtered := destination.filters.apply(event)) is not None:
-        if filtered.event is None:
-            return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
-        event = filtered.event
     try:
+        stopped = _stopped_before_filters(event, destination)
+        if stopped is not None:
+            return stopped
+        if destination.invalid is not None:
+            return _refused_in_any_case(event, destination, source, zone) or _on_hold(destination)
+        if destination.filters and (filtered := destination.filters.apply(event)) is not None:
+            if filtered.event is None:
+                return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
+            event = filtered.event
         intent = destination.partner.plan(event, destination.settings, source=source, timezone=zone)
     except RefusedError as refusal:
         return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+    except Exception as error:  # noqa: BLE001  # a defect met by one event must not stop others, nor lose this one
+        detail = (
+            f"filters or mapping of {destination.slug} failed on this event ({describe(error)}). It is "
+            "held, and planned again when the configuration or the version of Punchcard changes"
+        )
+        return Fate(destination.slug, FateKind.PENDING, "planning_failed", detail)
     return intent if destination.event_settings is None else replace(intent, event_settings=destination.event_settings)
+
+
+def _on_hold(destination: RoutedDestination) -> Fate:
+    detail = (
+        f"{destination.slug} cannot be used as it is configured: {destination.invalid}. The event is held, and planned "
+        "when that is corrected"
+    )
+    return Fate(destination.slug, FateKind.PENDING, "destination_on_hold", detail)
+
+
+def _refused_in_any_case(event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo) -> Fate | None:
+    """The refusal of an event that earns nothing whatever the filter does that cannot be used; None if it might earn.
+
+    So the many events that no perk is mapped to need not be held.
+    """
+    if destination.settings is None:
+        return None
+    try:
+        destination.partner.plan(event, destination.settings, source=source, timezone=zone)
+    except RefusedError as refusal:
+        if refusal.code in _SAME_FOR_ALL:
+            return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+    return None
 
 
 def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fate | None:
     def filtered(reason: str, detail: str) -> Fate:
         return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, reason, detail)
 
-    if destination.invalid is not None:
-        return filtered("INVALID_SETTINGS", f"the settings of {destination.slug} are not valid: {destination.invalid}")
     if not destination.destination.enabled:
         return filtered("destination_disabled", f"{destination.slug} is switched off: enable it to deliver events")
+    if destination.invalid_for_event is not None:
+        return filtered(
+            "INVALID_SETTINGS", f"the settings that came with the event are not valid: {destination.invalid_for_event}"
+        )
     refused = missing_consent(event.wire.context, destination.destination.consent)
     if refused is not None:
         return filtered("FILTERED_BY_END_USER_CONSENT", f'the end user has not agreed to "{refused}"')

@@ -21,9 +21,10 @@ from punchcard.routing.batch import (
 )
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.holding import Holding
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
-from punchcard.routing.records import QUARANTINED, describe
+from punchcard.routing.records import QUARANTINED, describe, read_record
 from punchcard.routing.settling import settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
@@ -77,6 +78,7 @@ class Router:
         self._counted_names = CountedNames()
         self._failures = FailureRun()
         self._telemetry = RoutingTelemetry()
+        self._holding = Holding(store, clock, read_items=read_record)
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
 
@@ -86,7 +88,7 @@ class Router:
         return self._position
 
     def step(self) -> int:
-        """Route the next records; returns how many, 0 if there are none.
+        """Route the next records, after some of the events that were held; returns how many, 0 if there are none.
 
         A record or event on which Punchcard fails is quarantined, and the others go on: see `quarantine`.
 
@@ -94,9 +96,10 @@ class Router:
             StorageError: nothing of the step happened; call again.
             PositionMovedError: another process routes; make a new Router.
         """
+        replanned = self._replan() if self._holding else 0
         records = self._next_records()
         if not records:
-            return 0
+            return replanned
         while True:
             try:
                 batch = self._commit(records)
@@ -119,6 +122,7 @@ class Router:
         batch = self._plan(records, snapshot, failing)
         self._failures.check(batch, something_passes=lambda: self._something_passes(records[-1].position))
         now = self._clock.now()
+        newest_held: dict[str, int] = {}
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
@@ -126,9 +130,12 @@ class Router:
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
+            if batch.held:
+                newest_held = self._holding.hold(work, batch.held, records)
             if any(map(is_quarantined, fates.distinct)):
                 add_quarantined(work, records_to_keep(batch, now=now))
         self._failures.add(batch)
+        self._holding.held(newest_held)
         batch.routed = fates
         return batch
 
@@ -174,7 +181,14 @@ class Router:
 
     def _plan(self, records: Sequence[LogRecord], snapshot: Snapshot, failing: FailingEvents | None) -> Batch:
         planners = self._planners.under(snapshot)
-        return plan_batch(records, snapshot, planners=planners, index=self._index, failing=failing)
+        return plan_batch(
+            records,
+            snapshot,
+            planners=planners,
+            index=self._index,
+            behind=self._holding.behind(snapshot),
+            failing=failing,
+        )
 
     def _publish(self, batch: Batch) -> None:
         """Tell everyone who waits for it what was committed."""
@@ -187,6 +201,7 @@ class Router:
             first_position=batch.records[0].position,
             last_position=self._position,
         )
+        self._telemetry.events_held(held=Counter(event.destination for event in batch.held))
         by_source: Counter[str] = Counter()
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
@@ -201,6 +216,14 @@ class Router:
                 self._telemetry.events_quarantined(
                     first_position=batch.records[0].position, destination=destination, reason=reason, count=count
                 )
+
+    def _replan(self) -> int:
+        """Plan some of the events that were held and can be planned now; returns how many were tried."""
+        replanned = self._holding.replan(self._current())
+        if replanned.affected:
+            self._on_effects(replanned.affected)
+        self._telemetry.events_released(planned=replanned.planned)
+        return replanned.tried
 
     def _next_records(self) -> Sequence[LogRecord]:
         """The next records of the log; those that the lake holds already never together with others."""

@@ -10,6 +10,10 @@ _events = Counter("punchcard_routing_events", "Events routed, by source.", ["sou
 _fates = Counter(
     "punchcard_routing_fates", "Fates decided at routing, by destination and reason.", ["destination", "fate", "reason"]
 )
+_held = Counter(
+    "punchcard_routing_held", "Events that a destination could not plan, so that they wait.", ["destination"]
+)
+_released = Counter("punchcard_routing_released", "Events that were held and are planned.", ["destination"])
 _latency = Histogram(
     "punchcard_routing_latency_seconds",
     "From receipt of the newest event of a batch to the commit of its fates.",
@@ -44,6 +48,18 @@ class RoutingTelemetry:
         for labels, count in by_fate.items():
             _fates.labels(*labels).inc(count)
         _latency.observe(max(0.0, latency_seconds))
+
+    def events_held(self, *, held: Mapping[str, int]) -> None:
+        """A destination could not plan events; they wait for it to be corrected."""
+        for destination, count in held.items():
+            _held.labels(destination).inc(count)
+            self.log.warning("events_held", destination=destination, events=count)
+
+    def events_released(self, *, planned: Mapping[str, int]) -> None:
+        """Events that were held are planned."""
+        for destination, count in planned.items():
+            _released.labels(destination).inc(count)
+            self.log.info("held_events_planned", destination=destination, events=count)
 
     def storage_failed(self, *, error: str) -> None:
         """The store or the log failed; the same batch is tried again."""

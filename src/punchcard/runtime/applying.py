@@ -31,7 +31,7 @@ def apply_with_warnings(
         StorageError: the store is away.
     """
     with store.reading() as work:
-        before = stored.read(work)
+        before = stored.read(work).workspace
     if dry_run:
         changes = preview(store, wanted, keyring=keyring)
     else:

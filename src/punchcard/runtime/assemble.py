@@ -54,7 +54,7 @@ def open_reading(settings: Settings) -> Iterator[Stories]:
     store = open_store(settings)
     try:
         with store.reading() as work:
-            rules = stored.read(work).identity
+            rules = stored.read(work).workspace.identity
         with open_log(settings) as log:
             yield Stories(log=log, lake=LakeReader(settings.lake_location()), store=store, rules=lambda: rules)
     finally:

@@ -13,6 +13,7 @@ from punchcard.operations.asking import check_connection
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
+from punchcard.store.held import count_held
 from punchcard.store.pauses import pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
@@ -38,11 +39,35 @@ def run_check(settings: Settings) -> list[Finding]:
         if snapshot is None:
             return [*findings, read]
         findings.append(_configured(snapshot))
+        findings += _parts(snapshot)
         for destination in snapshot.destinations.values():
             findings += _destination(store, destination)
-        return findings
+        return findings + _held(store)
     finally:
         store.close()
+
+
+def _parts(snapshot: Snapshot) -> list[Finding]:
+    """Parts of the stored configuration that cannot be used, but for destinations, which have lines of their own."""
+    return [
+        Finding(ok=False, subject=f"{problem.kind} {problem.slug}".rstrip(), message=problem.message)
+        for problem in snapshot.problems()
+        if problem.kind != "destination"
+    ]
+
+
+def _held(store: Store) -> list[Finding]:
+    with store.reading() as work:
+        held = count_held(work)
+    return [
+        Finding(
+            ok=False,
+            subject=one.destination,
+            message=f"{one.count:,} {'event is' if one.count == 1 else 'events are'} held since "
+            f"{one.oldest_received_at:%Y-%m-%d %H:%M} UTC, and planned once this is corrected: {one.detail}",
+        )
+        for one in held
+    ]
 
 
 def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from punchcard.clock import SystemClock
 from punchcard.runtime.metrics import Gauge
 from punchcard.store.engine import Store
+from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import backlog
 from punchcard.store.pauses import pause_of
@@ -24,6 +25,7 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
     with store.reading() as connection:
         waiting = backlog(connection, slugs)
         paused = {slug: pause_of(connection, slug) is not None for slug in slugs}
+        held = count_held(connection)
         position = position_of(connection, ROUTING)
         lake_position = position_of(connection, LAKE)
         lake = read_lake_status(connection)
@@ -46,6 +48,12 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
             "1 while a destination delivers nothing because its credentials are refused.",
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
+        ),
+        Gauge(
+            "punchcard_held_events",
+            "Events held because their destination could not plan them.",
+            ["destination"],
+            [([one.destination], float(one.count)) for one in held],
         ),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
         Gauge(

@@ -1,6 +1,7 @@
 """The serving process: Tracking API on the hot path, Public API and pages beside it, one uvicorn server."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import uvicorn
 import uvloop
 
 from punchcard.clock import SystemClock, to_iso
-from punchcard.errors import PunchcardError, StorageError
+from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
@@ -23,13 +24,14 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.metrics import render_metrics
+from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.operators import count_operators
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.tokens import ensure_admin_token
-from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
 Scope = Any  # ASGI's own dictionaries
@@ -73,7 +75,7 @@ class Serving:
             self.watch = SnapshotWatch(
                 self.store, self.keyring, clock=SystemClock(), interval_seconds=settings.config_poll_seconds
             )
-            self.watch.current()
+            self._read_configuration()
             self.log = self._open.enter_context(open_log(settings))
             self._continue_log()
         except BaseException:
@@ -83,6 +85,15 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def _read_configuration(self) -> None:
+        try:
+            self.watch.current()
+        except ConfigurationError as error:
+            if error.code == WRONG_SECRET_KEY:
+                raise  # another key would be used for what is saved from now on
+            # Events are taken all the same: nothing of them is lost while somebody corrects it.
+            structlog.get_logger("punchcard.serve").error("configuration_unusable", detail=error.message)
 
     def _continue_log(self) -> None:
         # Before the first request: a record at a position that was routed already would be acknowledged and never read.
@@ -136,7 +147,7 @@ class Serving:
         )
         tracking = TrackingApp(
             commit,
-            keys=lambda key: key in self.watch.current().by_write_key,
+            keys=self.watch.has_write_key,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
         )
@@ -243,15 +254,17 @@ class _Dispatch:
         except StorageError as error:
             await _answer(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')
         else:
-            await _answer(send, 200, b'{"status":"ready"' + lake + b"}")
+            problems = await asyncio.to_thread(read_problems, self._serving.watch)
+            body = {"status": "ready"} | ({"problems": problems} if problems else {}) | lake
+            await _answer(send, 200, json.dumps(body).encode())
 
-    def _lake_state(self) -> bytes:
+    def _lake_state(self) -> dict[str, object]:
         """A member that says so if the lake cannot be used: events are taken, and awarded, all the same."""
         with self._serving.store.reading() as work:
             status = read_lake_status(work)
         if status.failing_since is None:
-            return b""
-        return b',"lake":{"status":"unavailable","since":"%s"}' % to_iso(status.failing_since).encode()
+            return {}
+        return {"lake": {"status": "unavailable", "since": to_iso(status.failing_since)}}
 
     def _operator_side(self) -> tuple[AsgiApp, AsgiApp, AsgiApp]:
         # Litestar takes half a second and 40 MB to import: paid by the first call, not by every start.

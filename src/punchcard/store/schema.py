@@ -231,6 +231,42 @@ effect_conflicts = Table(  # events whose effect key stands in the ledger with o
     UniqueConstraint("effect_id", "log_position", "event_index"),
 )
 
+held_records = Table(  # log records of events that are held: they outlive the log's retention
+    "held_records",
+    metadata,
+    Column("log_position", BigInteger, primary_key=True, autoincrement=False),
+    Column("received_at", BigInteger, nullable=False),  # this and the rest as in the log
+    Column("write_key", Text, nullable=False),
+    Column("call", String(32), nullable=False),
+    Column("encoding", String(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("ip", Text, nullable=False),
+)
+
+held_events = Table(  # events that one destination could not plan: planned once it can, in the order of the log
+    "held_events",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("destination", String(128), nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("log_position", BigInteger, nullable=False),
+    Column("event_index", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("released_at", Instant),  # null while it waits
+    Column("result", Text),  # JSON of the fate that it got when it was planned
+    UniqueConstraint("log_position", "event_index", "destination"),
+)
+Index(
+    "ix_held_events_waiting",
+    held_events.c.destination,
+    held_events.c.id,
+    sqlite_where=text("released_at IS NULL"),
+    postgresql_where=text("released_at IS NULL"),
+)
+
 destination_pauses = Table(  # the last time that a destination's credentials were refused: one row per destination
     "destination_pauses",
     metadata,

@@ -19,7 +19,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
-from punchcard.workspace.computations import ready
+from punchcard.workspace.computations import ready_ones
 from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
@@ -80,13 +80,15 @@ class EngageWorld:
     def current(self) -> Snapshot:
         """The configuration compiled."""
         if self._snapshot is None:
+            computations, invalid = ready_ones(self.computations.values())
             self._snapshot = Snapshot(
                 revision=1,
                 zone=None,  # type: ignore[arg-type]  # nothing here asks for it
                 by_write_key={},
                 destinations=self.destinations,
                 known_names=frozenset(),
-                computations=MappingProxyType({key: ready(one) for key, one in self.computations.items()}),
+                computations=MappingProxyType(computations),
+                invalid_computations=MappingProxyType(invalid),
                 identity=self.rules,
                 own_write_keys={slug: f"own-{slug}" for slug in self.destinations},
             )

@@ -73,6 +73,7 @@ class ProductProcess:
         port: Where to listen; 0 takes a free port.
         environment: Added to this process's environment.
         serves_only: Run `serve` instead: without a worker, on a configuration that was applied before.
+        applies_file: False runs `up` without the config file, on a configuration that was applied before.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ProductProcess:
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         serves_only: bool = False,
+        applies_file: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -90,7 +92,7 @@ class ProductProcess:
         self.config = folder / "punchcard.toml"
         if content is not None:
             self.write_config(content)
-        half = ["serve"] if serves_only else ["up", "--config", str(self.config)]
+        half = ["serve"] if serves_only else ["up", *(["--config", str(self.config)] if applies_file else [])]
         command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data)]
         self._log = (folder / "up.log").open("a")
         self._process = subprocess.Popen(

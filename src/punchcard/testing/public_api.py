@@ -97,16 +97,7 @@ class PublicApiServer:
             clock=self.clock,
             rows_max=10**6,
         )
-        self._router = Router(
-            log=self.log,
-            store=self.store,
-            clock=self.clock,
-            current=self.watch.newest,
-            index=MessageIndex(1000),
-            feed=self._feed,
-            on_effects=lambda slugs: None,
-            batch_bytes=1 << 20,
-        )
+        self.restart_routing()
         self.partner = ScriptedPartner(clock=self.clock)
         self._facts_path = folder / "engage.duckdb"
         self._lake = lake
@@ -156,6 +147,19 @@ class PublicApiServer:
         """Routing does all that waits for it."""
         while self._router.step():
             continue
+
+    def restart_routing(self) -> None:
+        """Routing begins again from what the store says, as in a process that was started anew."""
+        self._router = Router(
+            log=self.log,
+            store=self.store,
+            clock=self.clock,
+            current=self.watch.newest,
+            index=MessageIndex(1000),
+            feed=self._feed,
+            on_effects=lambda slugs: None,
+            batch_bytes=1 << 20,
+        )
 
     def feed_lake(self) -> None:
         """The lake gets all that is routed, and the store forgets its fates."""

@@ -13,6 +13,7 @@ from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.store.engine import Store
 from punchcard.store.fates import FateKind
+from punchcard.traces.held import with_results_of_held
 from punchcard.traces.story import FateStory, effects_met, fate_story
 from punchcard.traces.tail import Tail
 
@@ -233,6 +234,7 @@ def _is_theirs(event: LakeEvent, person: Person) -> bool:
 
 
 def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
+    events = with_results_of_held(work, events)
     met = effects_met(work, events)
     return [SeenEvent(event=one, fates=tuple(fate_story(fate, met, None) for fate in one.fates)) for one in events]
 

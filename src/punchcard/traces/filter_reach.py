@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import FieldType
-from punchcard.errors import StorageError
+from punchcard.errors import PunchcardError
 from punchcard.events.model import Event
 from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition
@@ -65,8 +65,9 @@ def tell_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: da
     """The same as sentences, for whoever saves filters; a lake that cannot be read is said in one."""
     try:
         return [str(one) for one in find_reach(before, after, lake=lake, now=now)]
-    except StorageError as error:
-        return [f"whether filters would have dropped events of the last week cannot be told: {error.message}"]
+    except Exception as error:  # noqa: BLE001  # a warning beside a change that is saved already must not fail it
+        reason = error.message if isinstance(error, PunchcardError) else f"{type(error).__name__}: {error}"
+        return [f"whether filters would have dropped events of the last week cannot be told: {reason}"]
 
 
 def _reach(

@@ -98,6 +98,22 @@ WAITING: Final = (
         "the event is durable, and its turn has not come",
         "nothing: a moment. If it lasts, see that the worker runs",
     ),
+    _reason(
+        "destination_on_hold",
+        "this version cannot use the destination as it is stored (settings, or a filter); the sentence says why. The "
+        "event is held",
+        "correct the settings or the filter: the event is then planned by itself, in its order",
+    ),
+    _reason(
+        "planning_failed",
+        "filters or mapping failed on this event, which is a defect; the sentence says how. The event is held",
+        "report it. The event is planned again when the configuration or the version of Punchcard changes",
+    ),
+    _reason(
+        "behind_held_events",
+        "earlier events of the destination are held and planned first; this one is planned after them",
+        "nothing: a moment",
+    ),
     _reason("retried", "a person has put it back in the queue", "nothing"),
     _reason(
         "not_in_ledger",
@@ -129,8 +145,8 @@ DESTINATION: Final = (
     ),
     _reason(
         "INVALID_SETTINGS",
-        "this version cannot use the destination's stored settings; the sentence says why",
-        "correct the settings; what is queued waits",
+        "the settings that came with the event (partner endpoint) cannot be used; the sentence says why",
+        "correct the settings at the sender",
     ),
 )
 REFUSED: Final = (

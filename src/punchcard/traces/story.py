@@ -19,6 +19,7 @@ from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
 from punchcard.store.pauses import Pause, pause_of
 from punchcard.store.schema import EffectState
+from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.tail import Tail
 from punchcard.traces.whose import ProfileStory, profile_story
@@ -142,6 +143,7 @@ class Stories:
 
     def _told(self, message_id: str, copy: LakeEvent) -> EventStory:
         with self._store.reading() as connection:
+            (copy,) = with_results_of_held(connection, [copy])
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_story(connection, copy, IdReader(self._rules()))

@@ -1,8 +1,10 @@
 """Making a workspace the running one: one unit of work, one revision, every entrance the same way."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -14,10 +16,12 @@ from punchcard.store.engine import Store
 from punchcard.workspace import stored
 from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import with_filter_ids
+from punchcard.workspace.filter_times import with_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.plan import Change, plan
 from punchcard.workspace.problems import Problem, refuse, render_path
+from punchcard.workspace.stored import PartKey
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
 
@@ -59,10 +63,16 @@ def apply(
                 code="configuration_changed",
                 revision=revision,
             )
-        current = _readable(stored.read(work), keyring)
+        standing = stored.read(work)
+        current = _readable(standing.workspace, keyring)
         final = _completed(wanted if is_whole else _with_kept(wanted, current), current, catalog)
+        if is_whole:
+            _refuse_partial_change(current, final, standing.unreadable)
+        else:
+            current = _without_unreadable(current, standing.unreadable, keep=final)
         changes = plan(current, final, catalog=catalog)
         if changes:
+            final = _with_filter_times(work, current, final, clock)
             stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
                 raise InvariantError("the configuration's revision moved under its lock")
@@ -81,8 +91,10 @@ def preview(store: Store, wanted: Workspace, *, keyring: Keyring, catalog: Catal
         StorageError: the store is away.
     """
     with store.reading() as work:
-        current = _readable(stored.read(work), keyring)
-    return plan(current, _completed(_with_kept(wanted, current), current, catalog), catalog=catalog)
+        standing = stored.read(work)
+        current = _readable(standing.workspace, keyring)
+    final = _completed(_with_kept(wanted, current), current, catalog)
+    return plan(_without_unreadable(current, standing.unreadable, keep=final), final, catalog=catalog)
 
 
 def edit(
@@ -141,8 +153,33 @@ def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -
     )
 
 
+def _with_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:
+    standing = {one.slug: one for one in current.destinations}
+    now = clock.now()
+    return replace(
+        final,
+        destinations=tuple(
+            one
+            if one == standing.get(one.slug)
+            else with_filter_times(
+                one,
+                standing.get(one.slug),
+                now=now,
+                changed_at=partial(configuration.changed_at, work, "destination", one.slug),
+            )
+            for one in final.destinations
+        ),
+    )
+
+
 def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
-    """The wanted workspace with what is kept for the partner endpoint, unless it names that itself."""
+    """The wanted workspace with what no config file holds: the labels, and what is kept for the partner endpoint."""
+    labels = {one.slug: one.labels for one in current.sources}
+    wanted = replace(
+        wanted,
+        labels=wanted.labels or current.labels,
+        sources=tuple(replace(one, labels=one.labels or labels.get(one.slug, ())) for one in wanted.sources),
+    )
     sources = {one.slug for one in wanted.sources}
     destinations = {one.slug for one in wanted.destinations}
     return replace(
@@ -165,7 +202,11 @@ def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:
 
 
 def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
-    """The wanted workspace with masked secrets replaced by the stored ones, found valid."""
+    """The wanted workspace with masked secrets replaced by the stored ones, and no problem that was not there before.
+
+    What an older version has stored and this one refuses disables its own part. It must not keep an operator from
+    changing anything else, least of all from correcting it.
+    """
     problems: list[Problem] = []
     standing = {one.slug: one for one in current.destinations}
     completed = stored.in_order(
@@ -179,8 +220,46 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
             ),
         )
     )
-    refuse([*problems, *find_problems(completed, catalog=catalog)])
+    before = Counter(map(_kind_of, find_problems(current, catalog=catalog)))
+    for problem in find_problems(completed, catalog=catalog):
+        if before[_kind_of(problem)]:
+            before[_kind_of(problem)] -= 1
+        else:
+            problems.append(problem)
+    refuse(problems)
     return completed
+
+
+def _kind_of(problem: Problem) -> tuple[object, ...]:
+    """What a problem is, wherever its part stands in the list."""
+    return (*(part for part in problem.path if not isinstance(part, int)), problem.message)
+
+
+def _refuse_partial_change(current: Workspace, final: Workspace, unreadable: Mapping[PartKey, str]) -> None:
+    """Refuse to change a part of which only a remainder is known: saving it would make that remainder the truth."""
+    before, after = stored.parts_of(current), stored.parts_of(final)
+    problems = [
+        Problem(
+            path=(f"{kind}s", slug) if slug else (kind,),
+            message=f"{reason}. It cannot be changed piece by piece: delete it and add it again, or apply a config "
+            "file that holds it",
+        )
+        for (kind, slug), reason in unreadable.items()
+        if (kind, slug) in after and before[kind, slug] != after[kind, slug]
+    ]
+    refuse(problems)
+
+
+def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:
+    """The current workspace without the unreadable parts that are replaced: those are written anew, equal or not."""
+    replaced = unreadable.keys() & stored.parts_of(keep).keys()
+    return replace(
+        current,
+        name="" if ("workspace", "") in replaced else current.name,  # no workspace has this name
+        sources=tuple(one for one in current.sources if ("source", one.slug) not in replaced),
+        destinations=tuple(one for one in current.destinations if ("destination", one.slug) not in replaced),
+        computations=tuple(one for one in current.computations if (one.kind, one.key) not in replaced),
+    )
 
 
 def _with_kept_secrets(

@@ -1,23 +1,25 @@
 """Audiences and computed traits as configured: what they may say, and the form in which they are computed and told."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
-from punchcard.computations.errors import DefinitionError
 from punchcard.computations.keys import KEY, KEY_CHARACTERS_MAX
 from punchcard.computations.model import Definition, trait_keys
 from punchcard.computations.parser import parse_audience, parse_trait
+from punchcard.computations.sql import Question, statement
+from punchcard.errors import ConfigurationError
 from punchcard.workspace.model import Computation, Workspace
-from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.problems import KeyPath, Problem, message_of
 
 OWN_SOURCES: Final = "engage-"
 """How the slugs of sources begin by which audiences and computed traits are told; the destination's slug follows."""
 
+COMPUTATION_KINDS: Final = ("audience", "computed_trait")
 REAL_TIME: Final = "real-time"
 _NAME_CHARACTERS_MAX = 73  # Segment's
 _COMPUTATIONS_MAX = 500
@@ -44,11 +46,56 @@ def ready(computation: Computation) -> ReadyComputation:
     """The computation in the form that Engage uses.
 
     Raises:
-        ConfigurationError: its definition cannot be read.
+        ConfigurationError: its definition cannot be read or compiled.
     """
-    return ReadyComputation(
-        configured=computation, definition=read_definition(computation), rhythm=rhythm_of(computation.sync)
-    )
+    rhythm = rhythm_of(computation.sync)
+    if not rhythm and computation.sync != REAL_TIME:
+        raise ConfigurationError(f'"{computation.sync}" is not a rhythm; expected "{REAL_TIME}" or "every 2 hours"')
+    return ReadyComputation(configured=computation, definition=compiled(computation), rhythm=rhythm)
+
+
+def ready_ones(
+    computations: Iterable[Computation],
+) -> tuple[dict[str, ReadyComputation], dict[str, str]]:
+    """Return the computations that can be used, by key, and why each of the others cannot.
+
+    Whatever is wrong with one concerns that one alone, and those that it forms a cycle with.
+    """
+    usable: dict[str, ReadyComputation] = {}
+    invalid: dict[str, str] = {}
+    for computation in computations:
+        try:
+            usable[computation.key] = ready(computation)
+        except Exception as error:  # noqa: BLE001  # one broken computation must not stop the others, nor any award
+            invalid[computation.key] = message_of(error)
+    while (cycle := _find_cycle({key: one.definition for key, one in usable.items()})) is not None:
+        for key in cycle:
+            usable.pop(key, None)
+            invalid[key] = _cycle_message(cycle)
+    return usable, invalid
+
+
+def compiled(computation: Computation) -> Definition:
+    """Return the definition of a computation that parses and that Engage can compile.
+
+    Raises:
+        DefinitionError: it cannot be read.
+        ConfigurationError: it cannot be compiled, which is a defect of the compiler.
+    """
+    try:
+        definition = read_definition(computation)
+        _compile(definition)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # whatever a compiler can raise must not reach who saves or loads it
+        message = f"this definition cannot be compiled: {type(error).__name__}: {error}"
+        raise ConfigurationError(message, code="invalid_definition") from error
+    return definition
+
+
+@lru_cache(maxsize=2_000)
+def _compile(definition: Definition) -> None:
+    statement([Question(definition=definition)], now=0)
 
 
 @lru_cache(maxsize=2_000)
@@ -71,9 +118,12 @@ def read_definition(computation: Computation) -> Definition:
 
 
 def rhythm_of(sync: str) -> timedelta | None:
-    """How often a destination is told; None for at once."""
+    """How often a destination is told; None for at once, and for what is not a rhythm."""
     found = _RHYTHM.fullmatch(sync.strip())
-    return None if found is None else int(found[1] or 1) * _UNITS[found[2]]
+    try:
+        return None if found is None else int(found[1] or 1) * _UNITS[found[2]]
+    except (OverflowError, ValueError):  # longer than there is time
+        return None
 
 
 def computation_problems(workspace: Workspace) -> Iterator[Problem]:
@@ -91,8 +141,8 @@ def computation_problems(workspace: Workspace) -> Iterator[Problem]:
         yield from _name_problems(path, one, keys)
         yield from _telling_problems(path, one, destinations)
         try:
-            definitions[one.key] = read_definition(one)
-        except DefinitionError as error:
+            definitions[one.key] = compiled(one)
+        except ConfigurationError as error:
             yield Problem(path=(*path, "definition"), message=error.message)
     yield from _cycle_problems(workspace, definitions)
 
@@ -129,15 +179,26 @@ def _telling_problems(path: KeyPath, one: Computation, destinations: set[str]) -
 
 
 def _cycle_problems(workspace: Workspace, definitions: Mapping[str, Definition]) -> Iterator[Problem]:
+    cycle = _find_cycle(definitions)
+    if cycle is None:
+        return
+    numbers: dict[str, int] = {"audience": 0, "computed_trait": 0}
+    for one in workspace.computations:
+        if one.key == cycle[0]:
+            path: KeyPath = (f"{one.kind}s", numbers[one.kind], "definition")
+            yield Problem(path=path, message=_cycle_message(cycle))
+        numbers[one.kind] += 1
+
+
+def _find_cycle(definitions: Mapping[str, Definition]) -> list[str] | None:
+    """Keys of computations that reference each other in a circle, the first one again at the end; None if none do."""
     graph = {key: trait_keys(one) & definitions.keys() for key, one in definitions.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        cycle: list[str] = list(reversed(error.args[1]))
-        numbers: dict[str, int] = {"audience": 0, "computed_trait": 0}
-        for one in workspace.computations:
-            if one.key == cycle[0]:
-                shown = " → ".join(cycle)
-                message = f"would create a cycle by referencing another one: {shown}"
-                yield Problem(path=(f"{one.kind}s", numbers[one.kind], "definition"), message=message)
-            numbers[one.kind] += 1
+        return list(reversed(error.args[1]))
+    return None
+
+
+def _cycle_message(cycle: Sequence[str]) -> str:
+    return f"would create a cycle by referencing another one: {' → '.join(cycle)}"

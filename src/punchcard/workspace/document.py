@@ -64,6 +64,12 @@ def sealed_token(value: object) -> str | None:
     return None
 
 
+def has_sealed(destination: Destination) -> bool:
+    """True if a value of the destination is sealed."""
+    values = [*destination.settings.values(), *destination.options.values()]
+    return any(sealed_token(value) is not None for value in values)
+
+
 def secret_keys(destination: Destination, *, catalog: Catalog = CATALOG) -> frozenset[tuple[str, str]]:
     """Where secrets stand, as pairs of `settings` or `options` and a key."""
     partner = catalog.get(destination.type)

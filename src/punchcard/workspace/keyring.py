@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from punchcard.errors import ConfigurationError
 
 MASK = "••••"
+WRONG_SECRET_KEY = "wrong_secret_key"
+"""The code of the error for secrets that another key has encrypted."""
+
 _SHOWN_CHARACTERS = 4
 # A shorter secret would lose too much of itself to the mask.
 _SHOWN_FROM_LENGTH = 12
@@ -51,7 +54,7 @@ class Keyring:
                 "the stored secrets were encrypted with another key: set PUNCHCARD_SECRET_KEY to the one used before "
                 "(or put the old `secret-key` file back into the data folder), "
                 "or `punchcard apply` a file that holds every secret in plain text",
-                code="wrong_secret_key",
+                code=WRONG_SECRET_KEY,
             ) from error
 
     def fingerprint(self, content: bytes) -> str:

@@ -8,6 +8,15 @@ from punchcard.profiles.rules import IdentityRules
 
 
 @dataclass(frozen=True, kw_only=True)
+class Label:
+    """A word for people on a source, such as `environment:production`. Nothing acts on it."""
+
+    key: str
+    value: str
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Where events come from.
 
@@ -18,6 +27,7 @@ class Source:
         type: What sends, as a word of the catalog of sources; it chooses the snippets that people are shown.
         enabled: False refuses its events (`source_disabled`).
         is_kept: Punchcard has made it for callers of the partner endpoint: a config file neither holds nor removes it.
+        labels: As the Public API has set them; a config file neither holds nor removes them.
     """
 
     slug: str
@@ -26,6 +36,7 @@ class Source:
     type: str = "http-api"
     enabled: bool = True
     is_kept: bool = False
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,9 @@ class DestinationFilter:
         actions: The actions as data, e.g. `{"type": "DROP"}`.
         description: What it is for.
         id: Given when it is applied; it outlives changes as long as the title stays, or the API changes it by its id.
+        source: Slug of the source that the Public API was given with it; a filter is asked for events of every source.
+        created_at: ISO text, given when it is applied and never changed; "" for one of a version that kept none.
+        updated_at: ISO text of its last change; "" likewise.
     """
 
     title: str
@@ -47,6 +61,9 @@ class DestinationFilter:
     actions: tuple[Mapping[str, object], ...] = ()
     description: str = ""
     id: str = ""
+    source: str = ""
+    created_at: str = ""
+    updated_at: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +136,12 @@ class Workspace:
         name: The business's name.
         timezone: IANA name; decides what "a day" is.
         identity: How profiles are told apart.
+        labels: Those that sources may have, beside those that they do.
     """
 
     name: str = "My workspace"
     timezone: str = "UTC"
+    labels: tuple[Label, ...] = ()
     identity: IdentityRules = field(default_factory=IdentityRules)
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()

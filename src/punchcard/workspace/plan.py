@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
@@ -11,6 +11,7 @@ from punchcard.workspace.model import Workspace
 from punchcard.workspace.problems import KeyPath, render_path
 
 _ABSENT = "(none)"
+_GIVEN_BY_NOBODY = ("id", "source", "created_at", "updated_at")  # of a filter
 
 
 class ChangeKind(StrEnum):
@@ -83,6 +84,8 @@ _PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
     about: dict[KeyPath, object] = {("name",): workspace.name, ("timezone",): workspace.timezone}
     about.update(_leaves(("identity",), vars(workspace.identity)))
+    if workspace.labels:
+        about["labels",] = [asdict(label) for label in workspace.labels]
     sides = {(0, ""): _Side(about, about)}
     for source in workspace.sources:
         values = dict(_values(to_plain(source)))
@@ -109,8 +112,10 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
     elif path[0] == "filters" and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
-    elif value == "" or (path[0] == "filters" and path[-1] == "id"):
-        return  # left out, or given by nobody
+    elif value == "" or (path == ("labels",) and not value):
+        return  # left out
+    elif path[0] == "filters" and path[-1] in _GIVEN_BY_NOBODY:
+        return
     else:
         yield path, value
 

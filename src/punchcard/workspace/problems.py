@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from punchcard.errors import ConfigurationError
+from punchcard.errors import ConfigurationError, PunchcardError
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: `("destinations", "perkville", "settings", "apiKey")`. An entry of a list is named by its
@@ -40,6 +40,12 @@ def render_path(path: KeyPath) -> str:
         shown = part if _BARE_KEY.fullmatch(part) else '"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"'
         text += f".{shown}" if text else shown
     return text
+
+
+def message_of(error: Exception) -> str:
+    """What an error says, on one line; of one that is not Punchcard's own, its type too."""
+    text = str(error) if isinstance(error, PunchcardError) else f"{type(error).__name__}: {error}"
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def refuse(problems: Sequence[Problem]) -> None:

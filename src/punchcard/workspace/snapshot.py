@@ -1,8 +1,7 @@
 """The configuration compiled for the loops, and a watch that keeps it fresh without asking the store each time."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -11,18 +10,19 @@ from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, Partner, PartnerClient
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.events.model import Event, EventType
-from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition
+from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition, check_filter
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
-from punchcard.workspace.computations import OWN_SOURCES, ReadyComputation, ready
+from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, ready_ones
 from punchcard.workspace.document import Catalog, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Computation, Destination, Source
-from punchcard.workspace.stored import Stored
+from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.problems import message_of
+from punchcard.workspace.stored import PartKey, Stored
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 
@@ -32,13 +32,14 @@ class RoutedDestination:
 
     Attributes:
         name: Its key in the `integrations` object.
-        settings: The partner's typed settings, None if they are invalid.
+        settings: The partner's typed settings, None if they cannot be known.
         supported: The calls it takes.
         fingerprint: Changes whenever settings, secrets or options do.
         destination: As configured; disabled ones are here too.
-        invalid: Why its stored settings cannot be used by this version, else None: then its events end as
-            INVALID_SETTINGS and its outbox waits.
-        filters: Its filters that are enabled, compiled.
+        invalid: Why this version cannot use it as it is stored (its document, settings or a filter), else None. Then
+            its events are held until it is corrected, and its outbox waits.
+        invalid_for_event: Why the settings that came with an event cannot be used, None if they can or none came.
+        filters: Its filters that are enabled, compiled; none if it is invalid.
         event_settings: The settings that came with an event, as its effect keeps them; None but for such an event.
     """
 
@@ -50,6 +51,7 @@ class RoutedDestination:
     fingerprint: str
     destination: Destination
     invalid: str | None = None
+    invalid_for_event: str | None = None
     filters: DestinationFilters = field(default_factory=lambda: DestinationFilters(()))
     event_settings: Mapping[str, object] | None = None
 
@@ -60,6 +62,21 @@ class SourceRoute:
 
     source: Source
     destinations: tuple[RoutedDestination, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartProblem:
+    """A part of the stored configuration that this version cannot use.
+
+    Attributes:
+        kind: `workspace`, `source`, `destination` or `computation`.
+        slug: Which one; "" for the workspace's own fields.
+        message: Why.
+    """
+
+    kind: str
+    slug: str
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +91,8 @@ class Snapshot:
         computations: Audiences and computed traits by key, those that are switched off too.
         identity: How profiles are told apart.
         own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
+        invalid_computations: Why a computation cannot be used, by key: it keeps its members and tells nobody.
+        unreadable: Parts whose stored document cannot be read whole, by kind and slug: why.
     """
 
     revision: int
@@ -85,12 +104,32 @@ class Snapshot:
     computations: Mapping[str, ReadyComputation] = field(default_factory=dict)
     own_write_keys: Mapping[str, str] = field(default_factory=dict)
     identity: IdentityRules = field(default_factory=IdentityRules)
+    invalid_computations: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[PartKey, str] = field(default_factory=dict)
+
+    def problems(self) -> list[PartProblem]:
+        """What this version cannot use of the stored configuration; empty if all is well."""
+        found = dict(self.unreadable)
+        for slug, destination in self.destinations.items():
+            if destination.invalid is not None:
+                found["destination", slug] = destination.invalid
+        for key, message in self.invalid_computations.items():
+            found.setdefault(("computation", key), message)
+        return [
+            PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
+            for (kind, slug), message in sorted(found.items())
+            if kind in ("workspace", "source", "destination", "computation")
+        ]
 
 
 def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
-    """The configuration in the form that the loops use."""
-    workspace = standing.workspace
-    destinations = {one.slug: _routed(one, keyring, catalog) for one in workspace.destinations}
+    """The configuration in the form that the loops use. What is wrong with one part stops that part alone."""
+    workspace, unreadable = standing.workspace, standing.unreadable
+    zone, broken_workspace = _zone_of(workspace, unreadable)
+    destinations = {
+        one.slug: _routed(one, keyring, catalog, broken=unreadable.get(("destination", one.slug)) or broken_workspace)
+        for one in workspace.destinations
+    }
     routes = [
         SourceRoute(
             source=source,
@@ -99,17 +138,30 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         for source in workspace.sources
     ]
     own = {one.slug: _own_route(one, keyring) for one in destinations.values()}
+    broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
+    computations, invalid = ready_ones(one for one in workspace.computations if one.key not in broken)
     return Snapshot(
         revision=standing.revision,
-        zone=workspace.zone(),
+        zone=zone,
         identity=workspace.identity,
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),
         known_names=frozenset(partner.definition.name for partner in catalog.values()),
-        computations=MappingProxyType(dict(_ready(workspace.computations))),
+        computations=MappingProxyType(computations),
         own_write_keys=MappingProxyType({slug: route.source.write_keys[0] for slug, route in own.items()}),
+        invalid_computations=MappingProxyType({**invalid, **broken}),
+        unreadable=unreadable,
     )
+
+
+def _zone_of(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:
+    """The workspace's time zone; if it is not known, UTC and why: nothing may be awarded by the wrong days."""
+    problem = unreadable.get(("workspace", ""))
+    try:
+        return workspace.zone(), problem
+    except Exception as error:  # noqa: BLE001  # a name that is stored may be anything, and the files of zones be away
+        return ZoneInfo("UTC"), problem or f"the workspace's time zone cannot be used: {message_of(error)}"
 
 
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
@@ -119,13 +171,6 @@ def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
     write_key = f"{OWN_SOURCES}{keyring.fingerprint(slug.encode())}"
     source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=(write_key,))
     return SourceRoute(source=source, destinations=(destination,))
-
-
-def _ready(computations: Iterable[Computation]) -> Iterator[tuple[str, ReadyComputation]]:
-    for one in computations:
-        # What an older version took and this one cannot read is left out; `check` and its page say why.
-        with suppress(ConfigurationError):
-            yield one.key, ready(one)
 
 
 class SnapshotWatch:
@@ -153,8 +198,9 @@ class SnapshotWatch:
         self._refreshing = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._due_at = 0.0
+        self._write_keys: frozenset[str] = frozenset()
         self._complaint: str | None = None
-        self._invalid: Mapping[str, str] = {}
+        self._problems: frozenset[PartProblem] = frozenset()
 
     def current(self) -> Snapshot:
         """The newest snapshot that could be read; nearly free while no question to the store is due.
@@ -173,6 +219,20 @@ class SnapshotWatch:
             return self._kept_fresh(self._snapshot or snapshot)
         finally:
             self._refreshing.release()
+
+    def has_write_key(self, key: str) -> bool:
+        """True if a source has this write key, whether or not the rest of the configuration can be used.
+
+        The Tracking API asks this of every request, so it never raises.
+        """
+        if self._snapshot is not None or self._clock.monotonic() >= self._due_at:
+            try:
+                self.current()
+            except PunchcardError as error:
+                # Without a snapshot each request would ask the store.
+                self._due_at = self._clock.monotonic() + self._interval_seconds
+                self._complain(error)
+        return key in self._write_keys
 
     def newest(self) -> Snapshot:
         """The snapshot of what stands in the store now, the last good one while that cannot be read.
@@ -201,9 +261,7 @@ class SnapshotWatch:
             snapshot = self._refresh(last_good)
         except (ConfigurationError, StorageError) as error:
             self._due_at = self._clock.monotonic() + self._interval_seconds
-            if self._complaint is None:
-                self._telemetry.configuration_reload_failed(reason=error.message)
-            self._complaint = error.message
+            self._complain(error)
             return last_good
         if self._complaint is not None:
             self._complaint = None
@@ -214,48 +272,94 @@ class SnapshotWatch:
         with self._store.reading() as work:
             revision = configuration.revision_of(work)
         if last is None or revision != last.revision:
-            last = compile_snapshot(
-                stored.load(self._store, self._keyring), keyring=self._keyring, catalog=self._catalog
-            )
-            self._tell_invalid(last.destinations.values())
+            # First what the Tracking API needs: it does not depend on whether the rest can be compiled.
+            self._write_keys = stored.load_write_keys(self._store)
+            last = self._compile()
+            self._report_problems(last.problems())
         self._snapshot = last
         self._due_at = self._clock.monotonic() + self._interval_seconds
         return last
 
-    def _tell_invalid(self, destinations: Iterable[RoutedDestination]) -> None:
-        invalid = {one.slug: one.invalid for one in destinations if one.invalid is not None}
-        for slug, detail in invalid.items():
-            if self._invalid.get(slug) != detail:
-                self._telemetry.destination_invalidated(destination=slug, detail=detail)
-        self._invalid = invalid
+    def _compile(self) -> Snapshot:
+        try:
+            return compile_snapshot(
+                stored.load(self._store, self._keyring), keyring=self._keyring, catalog=self._catalog
+            )
+        except PunchcardError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"the stored configuration cannot be compiled: {message_of(error)}", code="unusable_configuration"
+            ) from error
+
+    def _complain(self, error: PunchcardError) -> None:
+        if self._complaint is None:
+            self._telemetry.configuration_reload_failed(reason=error.message)
+        self._complaint = error.message
+
+    def _report_problems(self, problems: Iterable[PartProblem]) -> None:
+        found = frozenset(problems)
+        for problem in sorted(found - self._problems, key=lambda one: (one.kind, one.slug)):
+            if problem.kind == "destination":
+                self._telemetry.destination_invalidated(destination=problem.slug, detail=problem.message)
+            else:
+                self._telemetry.part_invalidated(kind=problem.kind, slug=problem.slug, detail=problem.message)
+        self._problems = found
 
 
-def _routed(destination: Destination, keyring: Keyring, catalog: Catalog) -> RoutedDestination:
+def _routed(destination: Destination, keyring: Keyring, catalog: Catalog, *, broken: str | None) -> RoutedDestination:
+    """The destination ready for use, or why it is not.
+
+    Args:
+        broken: Why it must not be used whatever its settings are, else None.
+    """
     partner = catalog.get(destination.type) or _MissingPartner(destination.type)
-    settings, invalid = None, None
+    settings, invalid, fingerprint = None, broken, ""
     filters = DestinationFilters(())
     try:
         settings = partner.read_settings(destination.settings, destination.options)
-        filters = DestinationFilters(
-            [
-                FilterDefinition(title=one.title, condition=one.condition, actions=one.actions)
-                for one in destination.filters
-                if one.enabled
-            ]
-        )
-    except ConfigurationError as error:
-        invalid = "; ".join(error.message.splitlines())
+        partner.delivery_options(settings)
+        filters = _compiled_filters(destination.filters)
+        fingerprint = settings_fingerprint(destination, keyring)
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with one destination must not stop the others
+        invalid = invalid or message_of(error)
+    if broken is not None:
+        settings = None
+    if invalid is not None:
+        filters = DestinationFilters(())
     return RoutedDestination(
         slug=destination.slug,
         name=partner.definition.name,
         partner=partner,
         settings=settings,
         supported=partner.definition.supported,
-        fingerprint=settings_fingerprint(destination, keyring),
+        fingerprint=fingerprint,
         destination=destination,
         invalid=invalid,
         filters=filters,
     )
+
+
+def _compiled_filters(filters: Iterable[DestinationFilter]) -> DestinationFilters:
+    """The enabled ones as one function.
+
+    Raises:
+        ConfigurationError: naming the filter that cannot be used.
+    """
+    definitions = [
+        FilterDefinition(title=one.title, condition=one.condition, actions=one.actions)
+        for one in filters
+        if one.enabled
+    ]
+    try:
+        return DestinationFilters(definitions)
+    except Exception:
+        for one in definitions:
+            try:
+                check_filter(one)
+            except ConfigurationError as error:
+                raise ConfigurationError(f'filter "{one.title}": {error.message}', code=error.code) from error
+        raise
 
 
 class _MissingPartner:

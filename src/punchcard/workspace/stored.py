@@ -1,8 +1,7 @@
 """The workspace in the store: read whole, write what changed, secrets encrypted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from sqlalchemy import Connection
@@ -13,60 +12,96 @@ from punchcard.errors import ConfigurationError
 from punchcard.store import configuration
 from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
-from punchcard.workspace.document import Catalog, seal, unseal
+from punchcard.workspace.document import Catalog, has_sealed, seal, unseal
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Computation, Destination, Source, Workspace
+from punchcard.workspace.salvage import Part, read_part
 
-_Part = TypeVar("_Part", Workspace, Source, Destination, Computation)
+PartKey = tuple[str, str]
+"""Kind and slug of a part: `("destination", "perkville")`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """The configuration at one revision."""
+    """The configuration at one revision.
+
+    Attributes:
+        unreadable: Parts that could not be read whole, by kind and slug: why. What could be read of them is in
+            `workspace`, for people to see; nothing else may act on it.
+    """
 
     revision: int
     workspace: Workspace
+    unreadable: Mapping[PartKey, str] = field(default_factory=dict)
 
 
 def load(store: Store, keyring: Keyring) -> Stored:
     """The configuration as it stands, secrets in plain text; parts are in order of their slugs.
 
     Raises:
-        ConfigurationError: the secrets were encrypted with another key, or a document cannot be read.
+        ConfigurationError: all secrets were encrypted with another key. (Of one destination among others, that
+            destination is unreadable.)
         StorageError: the store is away.
     """
     with store.reading() as work:
         while True:
             revision = configuration.revision_of(work)
-            workspace = read(work)
+            found = read(work)
             # PostgreSQL shows each statement what was committed before it: a change may fall between the two.
             if configuration.revision_of(work) == revision:
                 break
-    return Stored(revision=revision, workspace=unsealed(workspace, keyring))
+    workspace, sealed = _unsealed_where_possible(found.workspace, keyring)
+    return Stored(revision=revision, workspace=workspace, unreadable={**sealed, **found.unreadable})
 
 
-def read(work: Connection) -> Workspace:
-    """The configuration as it stands, secrets still sealed.
+def load_write_keys(store: Store) -> frozenset[str]:
+    """Every write key that a source has, disabled ones too, as far as the rows of sources can be read.
 
     Raises:
-        ConfigurationError: a document cannot be read.
+        StorageError: the store is away.
     """
+    with store.reading() as work:
+        documents = configuration.read_documents(work)
+    sources = [read_part(document, Source).part for document in documents if document.kind == "source"]
+    return frozenset(key for source in sources for key in source.write_keys)
+
+
+def read(work: Connection) -> Stored:
+    """The configuration as it stands, secrets still sealed. Whatever a document holds, the others are read."""
     about = Workspace()
     sources: list[Source] = []
     destinations: list[Destination] = []
     computations: list[Computation] = []
+    unreadable: dict[PartKey, str] = {}
+    connected_to_unknown: set[str] = set()
+
+    def part_of(document: StoredDocument, type_: type[Part]) -> Part:
+        found = read_part(document, type_)
+        if found.problem is not None:
+            unreadable[document.kind, document.slug] = found.problem
+            if "sources" in found.lost:
+                connected_to_unknown.add(document.slug)
+        return found.part
+
     for document in configuration.read_documents(work):
         match document.kind:
             case "workspace":
-                about = _decoded(document, Workspace)
+                about = part_of(document, Workspace)
             case "source":
-                sources.append(_decoded(document, Source))
+                sources.append(part_of(document, Source))
             case "destination":
-                destinations.append(_decoded(document, Destination))
+                destinations.append(part_of(document, Destination))
             case "audience" | "computed_trait":
-                computations.append(_decoded(document, Computation))
-    return in_order(
-        replace(about, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations))
+                computations.append(part_of(document, Computation))
+    # A destination whose sources cannot be read may be any source's: events are held for it rather than lost to it.
+    every = tuple(source.slug for source in sources)
+    destinations = [replace(one, sources=every) if one.slug in connected_to_unknown else one for one in destinations]
+    return Stored(
+        revision=configuration.revision_of(work),
+        workspace=in_order(
+            replace(about, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations))
+        ),
+        unreadable=unreadable,
     )
 
 
@@ -80,7 +115,7 @@ def write(
     catalog: Catalog = CATALOG,
 ) -> None:
     """Store every part of `wanted` that differs from `current`, and forget the parts that it lacks."""
-    old, new = _parts(current), _parts(wanted)
+    old, new = parts_of(current), parts_of(wanted)
     changed = [(key, part) for key, part in new.items() if old.get(key) != part]
     configuration.save_documents(
         work,
@@ -99,13 +134,24 @@ def write(
     configuration.remove_documents(work, old.keys() - new.keys())
 
 
-def unsealed(workspace: Workspace, keyring: Keyring) -> Workspace:
-    """The workspace with its secrets in plain text.
-
-    Raises:
-        ConfigurationError: they were encrypted with another key.
-    """
-    return replace(workspace, destinations=tuple(unseal(one, keyring) for one in workspace.destinations))
+def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
+    """The workspace with its secrets in plain text; those of an unreadable destination stay sealed."""
+    destinations: list[Destination] = []
+    problems: dict[PartKey, str] = {}
+    errors: list[ConfigurationError] = []
+    with_secrets = 0
+    for one in workspace.destinations:
+        try:
+            plain = unseal(one, keyring)
+        except ConfigurationError as error:
+            errors.append(error)
+            problems["destination", one.slug] = error.message
+            plain = one
+        with_secrets += has_sealed(one)
+        destinations.append(plain)
+    if errors and len(errors) == with_secrets:
+        raise errors[0]  # not one is readable: it is the key that is wrong
+    return replace(workspace, destinations=tuple(destinations)), problems
 
 
 def in_order(workspace: Workspace) -> Workspace:
@@ -118,20 +164,12 @@ def in_order(workspace: Workspace) -> Workspace:
     )
 
 
-def _parts(workspace: Workspace) -> Mapping[tuple[str, str], Workspace | Source | Destination | Computation]:
-    parts: dict[tuple[str, str], Workspace | Source | Destination | Computation] = {
+def parts_of(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
+    """Every part by its kind and slug; the workspace's own fields are one part without a slug."""
+    parts: dict[PartKey, Workspace | Source | Destination | Computation] = {
         ("workspace", ""): replace(workspace, sources=(), destinations=(), computations=())
     }
     parts.update({("source", source.slug): source for source in workspace.sources})
     parts.update({("destination", destination.slug): destination for destination in workspace.destinations})
     parts.update({(one.kind, one.key): one for one in workspace.computations})
     return parts
-
-
-def _decoded(document: StoredDocument, type_: type[_Part]) -> _Part:
-    try:
-        return msgspec.json.decode(document.body, type=type_)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ConfigurationError(
-            f"the stored {document.kind} {document.slug} cannot be read: {error}", code="unreadable_configuration"
-        ) from error

@@ -42,7 +42,14 @@ class WorkspaceTelemetry:
         self.log.info("configuration_reload_recovered", revision=revision)
 
     def destination_invalidated(self, *, destination: str, detail: str) -> None:
-        """A stored destination is not valid for this version: its events end as INVALID_SETTINGS."""
+        """A stored destination cannot be used by this version: its events are held until it is corrected."""
         self.log.error(
-            "destination_invalidated", destination=destination, detail=detail, next_step="correct its settings"
+            "destination_invalidated",
+            destination=destination,
+            detail=detail,
+            next_step="correct its settings or filters; the events that are held for it are planned then",
         )
+
+    def part_invalidated(self, *, kind: str, slug: str, detail: str) -> None:
+        """Another stored part cannot be used by this version."""
+        self.log.error("configuration_part_invalidated", kind=kind, slug=slug, detail=detail, next_step="correct it")

@@ -8,19 +8,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
 from punchcard.filters.actions import ActionError, read_actions
-from punchcard.filters.destination_filters import FILTERS_MAX, TITLE_CHARACTERS_MAX
+from punchcard.filters.destination_filters import (
+    FILTERS_MAX,
+    TITLE_CHARACTERS_MAX,
+    FilterDefinition,
+    check_filter,
+)
 from punchcard.filters.parser import parse
 from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, secret_keys
 from punchcard.workspace.identity import identity_problems
 from punchcard.workspace.keyring import is_masked
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse
 from punchcard.workspace.source_types import SOURCE_TYPES
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NAME_CHARACTERS_MAX = 200
+_LABELS_MAX = 100
+_LABEL_CHARACTERS_MAX = 100
 # A colon would end the user name of HTTP Basic, in which write keys travel.
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,128}")
 
@@ -43,6 +50,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
     yield from identity_problems(workspace.identity)
+    yield from _label_problems(("workspace",), workspace.labels)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
     for path, source in zip(
         entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
@@ -50,6 +58,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
         yield from _slug_problems(path, source.slug, [s.slug for s in workspace.sources])
         yield from _name_problems((*path, "name"), source.name)
         yield from _write_key_problems(path, source, write_key_uses)
+        yield from _label_problems(path, source.labels)
         if source.type not in SOURCE_TYPES:
             known = ", ".join(sorted(SOURCE_TYPES))
             yield Problem(path=(*path, "type"), message=f'there is no source of type "{source.type}"; known: {known}')
@@ -120,6 +129,19 @@ def _write_key_problems(path: KeyPath, source: Source, uses: Counter[str]) -> It
             yield Problem(path=path, message=f'"{key}" is listed twice')
 
 
+def _label_problems(path: KeyPath, labels: Sequence[Label]) -> Iterator[Problem]:
+    if len(labels) > _LABELS_MAX:
+        yield Problem(path=(*path, "labels"), message=f"has {len(labels)} labels, at most {_LABELS_MAX} are allowed")
+    for index, label in enumerate(labels):
+        for name, text in (("key", label.key), ("value", label.value)):
+            if not text.strip() or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
+                message = f"must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash"
+                yield Problem(path=(*path, "labels", index, name), message=message)
+        if len(label.description) > _NAME_CHARACTERS_MAX:
+            message = f"has {len(label.description)} characters, at most {_NAME_CHARACTERS_MAX} are allowed"
+            yield Problem(path=(*path, "labels", index, "description"), message=message)
+
+
 def _connection_problems(path: KeyPath, destination: Destination, known: set[str]) -> Iterator[Problem]:
     for source, count in Counter(destination.sources).items():
         if source not in known:
@@ -150,6 +172,8 @@ def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog
         partner.read_settings(destination.settings, destination.options)
     except ConfigurationError as error:
         yield from _of_partner(path, error)
+    except Exception as error:  # noqa: BLE001  # what is stored may be of any shape; a partner's code checks its values
+        yield Problem(path=path, message=f"these settings cannot be read: {type(error).__name__}: {error}")
 
 
 def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> frozenset[KeyPath]:
@@ -187,11 +211,19 @@ def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Prob
             message=f"must have 1 to {TITLE_CHARACTERS_MAX} characters, has {len(one.title)}",
         )
     # Those that are switched off too: switching on must not be what finds a mistake.
+    problems: list[Problem] = []
     try:
         parse(one.condition)
     except ConditionError as error:
-        yield Problem(path=(*path, "if"), message=error.message)
+        problems.append(Problem(path=(*path, "if"), message=error.message))
     try:
         read_actions(one.actions)
     except ActionError as error:
-        yield Problem(path=(*path, "actions", *error.path), message=error.message)
+        problems.append(Problem(path=(*path, "actions", *error.path), message=error.message))
+    if not problems:
+        # What routing will do with it: a filter that is valid and does not compile would stop its destination.
+        try:
+            check_filter(FilterDefinition(title=one.title, condition=one.condition, actions=one.actions))
+        except ConfigurationError as error:
+            problems.append(Problem(path=(*path, "if"), message=error.message))
+    yield from problems

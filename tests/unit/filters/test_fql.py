@@ -113,7 +113,7 @@ MEANINGS = [
     ("properties.text", False),
     ("!properties.no", True),
     ("!properties.missing", True),
-    ("!properties.text", False),
+    ("!properties.text", True),  # only true is true, as in Segment's evaluator
     ("!!properties.yes", True),
     ("properties.missing = null", True),
     ("properties.null = null", True),

@@ -11,6 +11,7 @@ from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
 from punchcard.store.fates import FateKind
+from punchcard.store.held import count_held_for
 from punchcard.store.pauses import last_pause_of
 from punchcard.store.schema import EffectState
 from punchcard.workspace.editing import destination_of
@@ -38,6 +39,7 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.FATE],
         )
         last_pause = last_pause_of(work, slug)
+        held = count_held_for(work, slug)
     buckets = period.buckets()
     shown = [fate for fate in (EffectState.DELIVERED, FateKind.REFUSED, EffectState.REJECTED) if fate in series]
     chart = {
@@ -58,6 +60,7 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
+        held=held,
         chart=chart if shown else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
         behind=lambda stage, reason="": _behind(slug, period, stage, reason),

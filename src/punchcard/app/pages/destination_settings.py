@@ -17,6 +17,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.asking import check_connection
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
+from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
 from punchcard.workspace.apply import with_stored_secrets
 from punchcard.workspace.document import masked
@@ -91,7 +92,8 @@ def remove(visit: Visiting, slug: FromPath[str]) -> Page:
 
     def queued() -> int:
         with visit.parts.store.reading() as work:
-            return ledger.count(work, ledger.LedgerQuestion(destination=slug, states=_QUEUED))
+            waiting = ledger.count(work, ledger.LedgerQuestion(destination=slug, states=_QUEUED))
+            return waiting + count_held_for(work, slug)
 
     visit.edit(removing_destination(slug, queued=queued))
     return visit.redirect("/destinations", notices=[f"{slug} was removed. Its ledger stays on record."])

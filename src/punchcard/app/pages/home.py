@@ -161,6 +161,12 @@ def _matter_path(matter: Matter) -> str:
     """Where the operator can do something about it, "" if that is not in the App."""
     base = f"/destinations/{matter.destination}"
     match matter.concern:
+        case Concern.INVALID | Concern.HELD if not matter.destination:
+            return "/sources" if matter.reason == "source" else "/destinations"
+        case Concern.HELD:
+            return base
+        case Concern.INVALID if matter.detail.startswith("filter "):
+            return f"{base}/filters"
         case Concern.PAUSED | Concern.INVALID:
             return f"{base}/settings"
         case Concern.RESUMED:

@@ -143,6 +143,7 @@ def _address_problems(address: str) -> Iterator[Problem]:
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # as every request will
     except ValueError:
         yield Problem(path=path, message="is no web address")
         return

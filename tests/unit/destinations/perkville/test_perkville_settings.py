@@ -81,6 +81,8 @@ def test_the_token_is_not_in_the_repr() -> None:
         pytest.param({}, {"apiBaseUrl": "api.perkville.com"}, "options.apiBaseUrl", id="address-without-scheme"),
         pytest.param({}, {"apiBaseUrl": "https://u:p@x.example"}, "options.apiBaseUrl", id="address-with-password"),
         pytest.param({}, {"apiBaseUrl": "http://[::1"}, "options.apiBaseUrl", id="address-broken"),
+        pytest.param({}, {"apiBaseUrl": "http://a..b"}, "options.apiBaseUrl", id="host-with-empty-label"),
+        pytest.param({}, {"apiBaseUrl": f"http://{'a' * 64}.example"}, "options.apiBaseUrl", id="host-with-long-label"),
         pytest.param({}, {"apiBaseUrl": "http://api.perkville.com"}, "options.apiBaseUrl", id="token-in-the-clear"),
         pytest.param({}, {"oncePerDay": ["Checked in"]}, "options.oncePerDay", id="once-a-day-unmapped"),
         pytest.param({}, {"refundMethod": "void"}, "options.refundMethod", id="no-such-refund-method"),

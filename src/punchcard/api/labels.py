@@ -1,0 +1,118 @@
+"""Labels of sources, and those that the workspace knows.
+
+Source: Segment's Public API, "Labels" and "Sources".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.params import FromPath, JSONBody
+
+from punchcard.api.errors import unprocessable
+from punchcard.api.parts import Parts
+from punchcard.operations.threads import in_thread
+from punchcard.workspace.editing import NotThereError, changing_source, source_of
+from punchcard.workspace.model import Label, Source, Workspace
+
+
+class LabelView(msgspec.Struct, omit_defaults=True):
+    """A label; `description` is absent if there is none."""
+
+    key: str
+    value: str
+    description: str = ""
+
+
+class NewLabel(msgspec.Struct):
+    """A label to create."""
+
+    label: LabelView
+
+
+class LabelList(msgspec.Struct):
+    """Labels."""
+
+    labels: list[LabelView]
+
+
+@get("/labels", summary="All labels")
+@in_thread
+def list_labels(parts: Parts) -> dict[str, LabelList]:
+    """Every label of the workspace, those that sources have among them."""
+    return {"data": LabelList(labels=[label_view(one) for one in _known(parts.workspace())])}
+
+
+@post("/labels", status_code=200, summary="Create a label")
+@in_thread
+def create_label(data: JSONBody[NewLabel], parts: Parts) -> dict[str, dict[str, LabelView]]:
+    """A label that sources can have. One that is there gets the description."""
+    label = _label(data.label)
+    parts.edit(
+        lambda workspace: replace(
+            workspace, labels=(*(one for one in workspace.labels if _name(one) != _name(label)), label)
+        )
+    )
+    return {"data": {"label": label_view(label)}}
+
+
+@delete("/labels/{key:str}/{value:str}", status_code=200, summary="Delete a label")
+@in_thread
+def delete_label(key: FromPath[str], value: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+    """Only one that no source has."""
+
+    def without(workspace: Workspace) -> Workspace:
+        users = [one.slug for one in workspace.sources if (key, value) in map(_name, one.labels)]
+        if users:
+            raise unprocessable(f"{', '.join(users)} has this label: take it away there first", "key")
+        if (key, value) not in map(_name, workspace.labels):
+            raise NotThereError(f"there is no label {key}:{value}")
+        return replace(workspace, labels=tuple(one for one in workspace.labels if _name(one) != (key, value)))
+
+    parts.edit(without)
+    return {"data": {"status": "SUCCESS"}}
+
+
+@post("/sources/{source_id:str}/labels", status_code=200, summary="Add labels to a source")
+@in_thread
+def add_source_labels(source_id: FromPath[str], data: JSONBody[LabelList], parts: Parts) -> dict[str, LabelList]:
+    """The labels beside those that it has."""
+    return _set(source_id, parts, lambda source: _merged([*source.labels, *map(_label, data.labels)]))
+
+
+@put("/sources/{source_id:str}/labels", status_code=200, summary="Replace the labels of a source")
+@in_thread
+def replace_source_labels(source_id: FromPath[str], data: JSONBody[LabelList], parts: Parts) -> dict[str, LabelList]:
+    """The labels in the place of those that it has."""
+    return _set(source_id, parts, lambda _: _merged([*map(_label, data.labels)]))
+
+
+def label_view(label: Label) -> LabelView:
+    """A label as the API shows it."""
+    return LabelView(key=label.key, value=label.value, description=label.description)
+
+
+def _set(source_id: str, parts: Parts, labels_of: Callable[[Source], tuple[Label, ...]]) -> dict[str, LabelList]:
+    parts.edit(changing_source(source_id, lambda source: replace(source, labels=labels_of(source))))
+    source = source_of(parts.workspace(), source_id)
+    return {"data": LabelList(labels=[label_view(one) for one in source.labels])}
+
+
+def _label(view: LabelView) -> Label:
+    return Label(key=view.key, value=view.value, description=view.description)
+
+
+def _name(label: Label) -> tuple[str, str]:
+    return label.key, label.value
+
+
+def _merged(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """Each label once, with its last description, in the order in which they were given."""
+    return tuple({_name(one): one for one in labels}.values())
+
+
+def _known(workspace: Workspace) -> list[Label]:
+    found = {_name(one): one for source in workspace.sources for one in source.labels}
+    found |= {_name(one): one for one in workspace.labels}
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,197 @@
+"""Calls of Segment's Public API about what does not exist here: lists are empty, changes are refused with the reason.
+
+Source: Segment's Public API, "Sources", "Destinations" and "Testing".
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from punchcard.api import bodies
+from punchcard.api.errors import bad_request, unprocessable
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
+from punchcard.api.parts import NEEDS, Parts
+from punchcard.operations.threads import in_thread
+from punchcard.store.tokens import Role
+from punchcard.workspace.editing import NotThereError, destination_of, source_of
+
+_ALLOW = "ALLOW"
+# Without a tracking plan nothing is blocked, in Segment's words.
+_TRACK = {
+    "allowUnplannedEvents": True,
+    "allowUnplannedEventProperties": True,
+    "allowEventOnViolations": True,
+    "allowPropertiesOnViolations": True,
+    "commonEventOnViolations": _ALLOW,
+}
+_TRAITS = {"allowUnplannedTraits": True, "allowTraitsOnViolations": True, "commonEventOnViolations": _ALLOW}
+_SETTINGS: dict[str, dict[str, Any]] = {"track": _TRACK, "identify": _TRAITS, "group": _TRAITS}
+_NO_SUBSCRIPTIONS = "destinations have no actions here, so they have no subscriptions: events are mapped by settings"
+_NOT_SENT = frozenset({"authorization", "cookie"})
+
+
+class SchemaSettings(msgspec.Struct, rename="camel"):
+    """What happens to events that a tracking plan does not know: here, nothing."""
+
+    source_id: str
+    settings: dict[str, Any]
+
+
+class WarehousePage(msgspec.Struct):
+    """A page of warehouses; always empty."""
+
+    warehouses: list[dict[str, Any]]
+    pagination: bodies.Pagination
+
+
+class SubscriptionPage(msgspec.Struct):
+    """A page of subscriptions; always empty."""
+
+    subscriptions: list[dict[str, Any]]
+    pagination: bodies.Pagination
+
+
+class Echo(msgspec.Struct):
+    """What came."""
+
+    method: str
+    message: str
+    headers: dict[str, str]
+
+
+@get("/sources/{source_id:str}/settings", summary="A source's schema settings")
+@in_thread
+def get_schema_settings(source_id: FromPath[str], parts: Parts) -> dict[str, SchemaSettings]:
+    """Everything is allowed: there are no tracking plans."""
+    source_of(parts.workspace(), source_id)
+    return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
+
+
+@patch("/sources/{source_id:str}/settings", summary="Change a source's schema settings")
+@in_thread
+def update_schema_settings(
+    source_id: FromPath[str], data: JSONBody[dict[str, Any]], parts: Parts
+) -> dict[str, SchemaSettings]:
+    """Only to what they are: nothing can be blocked without a tracking plan."""
+    source_of(parts.workspace(), source_id)
+    for section, values in data.items():
+        standing = _SETTINGS.get(section)
+        if standing is None or not isinstance(values, dict):
+            raise unprocessable(f"{section} cannot be set: there are no tracking plans here", section)
+        for key, value in values.items():
+            if key not in standing or standing[key] != value:
+                message = f"{key} cannot be set to {value!r}: there are no tracking plans here, so nothing is blocked"
+                raise unprocessable(message, f"{section}.{key}")
+    return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
+
+
+@get("/sources/{source_id:str}/connected-warehouses", summary="Warehouses of a source")
+@in_thread
+def list_connected_warehouses(
+    source_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, WarehousePage]:
+    """None: every event is in the data lake."""
+    source_of(parts.workspace(), source_id)
+    _, pagination = page([], key=str, count=count, cursor=cursor)
+    return {"data": WarehousePage(warehouses=[], pagination=pagination)}
+
+
+@get("/destinations/{destination_id:str}/subscriptions", summary="A destination's subscriptions")
+@in_thread
+def list_subscriptions(
+    destination_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, SubscriptionPage]:
+    """None: what reaches a destination is said by its settings and filters."""
+    destination_of(parts.workspace(), destination_id)
+    _, pagination = page([], key=str, count=count, cursor=cursor)
+    return {"data": SubscriptionPage(subscriptions=[], pagination=pagination)}
+
+
+@post("/destinations/{destination_id:str}/subscriptions", status_code=200, summary="Create a subscription")
+@in_thread
+def create_subscription(
+    destination_id: FromPath[str], data: JSONBody[dict[str, Any]], parts: Parts
+) -> dict[str, dict[str, str]]:
+    """Always refused."""
+    destination_of(parts.workspace(), destination_id)
+    raise unprocessable(_NO_SUBSCRIPTIONS)
+
+
+@get("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="One subscription")
+@in_thread
+def get_subscription(
+    destination_id: FromPath[str], subscription_id: FromPath[str], parts: Parts
+) -> dict[str, dict[str, str]]:
+    """There is none."""
+    raise _no_subscription(destination_id, subscription_id, parts)
+
+
+@patch("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="Change a subscription")
+@in_thread
+def update_subscription(
+    destination_id: FromPath[str], subscription_id: FromPath[str], data: JSONBody[dict[str, Any]], parts: Parts
+) -> dict[str, dict[str, str]]:
+    """There is none."""
+    raise _no_subscription(destination_id, subscription_id, parts)
+
+
+@delete(
+    "/destinations/{destination_id:str}/subscriptions/{subscription_id:str}",
+    status_code=200,
+    summary="Delete a subscription",
+)
+@in_thread
+def delete_subscription(
+    destination_id: FromPath[str], subscription_id: FromPath[str], parts: Parts
+) -> dict[str, dict[str, str]]:
+    """There is none."""
+    raise _no_subscription(destination_id, subscription_id, parts)
+
+
+@get("/echo", summary="Echo", opt={NEEDS: Role.READ_ONLY}, include_in_schema=False, sync_to_thread=False)
+def echo(
+    request: Request[Any, Any, Any],
+    message: Annotated[str | None, QueryParameter(name="message")] = None,
+    trigger_error: Annotated[bool, QueryParameter(name="triggerError")] = False,
+    trigger_multiple_errors: Annotated[bool, QueryParameter(name="triggerMultipleErrors")] = False,
+    trigger_unexpected_error: Annotated[bool, QueryParameter(name="triggerUnexpectedError")] = False,
+    status_code: Annotated[int, QueryParameter(name="statusCode", ge=200, le=599)] = 200,
+) -> Response[Any]:
+    """The message, for who tries a client. On request it fails, as Segment's does; `delay` is not waited for."""
+    if message is None:
+        raise bad_request("message is required", "message")
+    if trigger_unexpected_error:
+        return _errors(500, "the unexpected error that was asked for")
+    if trigger_multiple_errors:
+        return _errors(400, "the first error that was asked for", "the second error that was asked for")
+    if trigger_error:
+        return _errors(400, "the error that was asked for")
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
+    body = {"data": Echo(method=request.method.lower(), message=message, headers=headers)}
+    return Response(body, status_code=status_code, media_type="application/json")
+
+
+def _errors(status: int, *messages: str) -> Response[Any]:
+    type_ = "internal-error" if status == 500 else "bad-request"
+    errors = [{"type": type_, "message": message, "field": None, "status": status} for message in messages]
+    return Response({"errors": errors}, status_code=status, media_type="application/json")
+
+
+def _no_subscription(destination_id: str, subscription_id: str, parts: Parts) -> NotThereError:
+    destination_of(parts.workspace(), destination_id)
+    return NotThereError(f"{destination_id} has no subscription {subscription_id}: {_NO_SUBSCRIPTIONS}")
+
+
+UNAVAILABLE = (
+    get_schema_settings,
+    update_schema_settings,
+    list_connected_warehouses,
+    list_subscriptions,
+    create_subscription,
+    get_subscription,
+    update_subscription,
+    delete_subscription,
+    echo,
+)

@@ -1,0 +1,285 @@
+"""Holds the events that a destination cannot plan now, and plans them once it can, in the order in which they came.
+
+A destination may be unusable (a stored filter that does not compile, settings that this version refuses), or filters
+and mapping may fail on one event. Such an event must neither pass a filter that might have dropped it nor be lost. It
+is kept with the record that it stands in, so that it is read again as it was, whatever the log has forgotten by then.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock, to_micros
+from punchcard.errors import StorageError
+from punchcard.events.forwarded import PARTNER, settings_of
+from punchcard.events.model import Event
+from punchcard.log.port import LogRecord
+from punchcard.log.sqlite import uncompressed
+from punchcard.routing.planning import Planned, plan_at, with_settings
+from punchcard.routing.records import describe
+from punchcard.routing.settling import Claim, settle_claims
+from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.engine import Store
+from punchcard.store.fates import Fate, FateKind
+from punchcard.store.held import (
+    HeldEvent,
+    HeldRecord,
+    hold,
+    hold_again,
+    newest_waiting,
+    read_records,
+    read_waiting,
+    release,
+    waiting_destinations,
+)
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+
+HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held_events"})
+"""The reasons of events that are held."""
+
+_PLANNED_PER_STEP = 500
+
+
+def behind_held(slug: str) -> Fate:
+    """The fate of an event that could be planned, but not before those that are held."""
+    detail = f"earlier events are held for {slug}. They are planned first, and this one after them"
+    return Fate(slug, FateKind.PENDING, "behind_held_events", detail)
+
+
+def held_event(record: LogRecord, index: int, event: Event, fate: Fate, *, source: str) -> HeldEvent:
+    """The event of a record in the form in which it is held."""
+    return HeldEvent(
+        destination=fate.destination or "",
+        source=source,
+        message_id=event.message_id,
+        log_position=record.position,
+        event_index=index,
+        received_at=event.received_at,
+        reason=fate.reason or "",
+        detail=fate.detail or "",
+    )
+
+
+@dataclass
+class Replanned:
+    """What one step has done about events that were held.
+
+    Attributes:
+        tried: How many were looked at.
+        planned: How many of them are held no more, by destination.
+        affected: Destinations that got new effects.
+    """
+
+    tried: int = 0
+    planned: Counter[str] = field(default_factory=Counter)
+    affected: set[str] = field(default_factory=set)
+
+
+class Holding:
+    """The events that are held, as routing sees them. For the one thread that routes.
+
+    Each event that is held is tried once under each revision of the configuration, and once after a start: what has
+    failed then fails again until something changes, and must not keep later events waiting.
+
+    Args:
+        read_items: Reads the events of a record, the same every time.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, read_items: Callable[[LogRecord], Sequence[object]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._read_items = read_items
+        self._revision: int | None = None
+        self._tried: dict[str, int] = {}  # by destination, the id through which events were tried
+        with store.reading() as work:
+            slugs = waiting_destinations(work)
+            self._newest = {slug: newest_waiting(work, slug) for slug in slugs}  # by destination, the newest id
+
+    def __bool__(self) -> bool:
+        """True if events may be held."""
+        return bool(self._newest)
+
+    def behind(self, snapshot: Snapshot) -> frozenset[str]:
+        """Destinations that can plan, and have events that are to be planned before any new one."""
+        if snapshot.revision != self._revision:
+            self._revision, self._tried = snapshot.revision, {}
+        return frozenset(
+            slug
+            for slug, newest in self._newest.items()
+            if self._tried.get(slug, 0) < newest and _can_plan(snapshot.destinations.get(slug))
+        )
+
+    def hold(self, work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> dict[str, int]:
+        """Keep events in the unit of work that routes them; returns what `held` is to be told after the commit."""
+        positions = {event.log_position for event in events}
+        hold(work, events, [_kept(record) for record in records if record.position in positions])
+        return {slug: newest_waiting(work, slug) for slug in {event.destination for event in events}}
+
+    def held(self, newest: dict[str, int]) -> None:
+        """Take note of events whose unit of work is committed."""
+        self._newest.update(newest)
+
+    def replan(self, snapshot: Snapshot) -> Replanned:
+        """Plan the next events of one destination that can plan again.
+
+        Raises:
+            StorageError: nothing of it happened; call again.
+        """
+        for slug in sorted(self.behind(snapshot)):
+            after = self._tried.get(slug, 0)
+            events, done = self._replan_at(slug, snapshot, after=after)
+            if events:
+                self._tried[slug] = events[-1].id
+                return done
+            if after == 0:
+                del self._newest[slug]
+            else:
+                self._tried[slug] = self._newest[slug]
+        return Replanned()
+
+    def _replan_at(self, slug: str, snapshot: Snapshot, *, after: int) -> tuple[Sequence[HeldEvent], Replanned]:
+        """Plan the next events of a destination; an event whose result cannot be written stays held, alone."""
+        limit = _PLANNED_PER_STEP
+        while True:
+            events: Sequence[HeldEvent] = ()
+            try:
+                with self._store.unit_of_work() as work:
+                    events = read_waiting(work, slug, after=after, limit=limit)
+                    if not events:
+                        return events, Replanned()
+                    return events, self._plan(work, events, snapshot.destinations[slug], snapshot, self._clock.now())
+            except StorageError:
+                raise
+            except Exception as error:  # one event's doing: the halves show which
+                if len(events) > 1:
+                    limit = len(events) // 2
+                    continue
+                if not events:
+                    raise
+                with self._store.unit_of_work() as work:
+                    detail = f"Punchcard failed on this event: {describe(error)}. It stays held."
+                    hold_again(work, events[0].id, reason="planning_failed", detail=detail)
+                return events, Replanned(tried=1)
+
+    def _plan(
+        self,
+        work: Connection,
+        events: Sequence[HeldEvent],
+        destination: RoutedDestination,
+        snapshot: Snapshot,
+        now: datetime,
+    ) -> Replanned:
+        records = read_records(work, {event.log_position for event in events})
+        results: dict[int, Fate] = {}
+        claims: list[Claim] = []
+        claimed: list[HeldEvent] = []
+        found: dict[int, Event] = {}
+        for held in events:
+            event, under = self._read(held, records.get(held.log_position), destination)
+            if event is None:
+                continue  # what is said of it stays: nobody can read it here
+            found[held.id] = event
+            answer = plan_at(event, under, source=held.source, zone=snapshot.zone)
+            if isinstance(answer, Fate):
+                results[held.id] = answer
+                continue
+            claimed.append(held)
+            claims.append(
+                Claim(
+                    planned=Planned(under, answer),
+                    event=event,
+                    source=held.source,
+                    position=held.log_position,
+                    index=held.event_index,
+                    seen_before=False,
+                )
+            )
+        decided = settle_claims(work, claims, now=now)
+        results |= {held.id: fate for held, fate in zip(claimed, decided, strict=True)}
+        return self._write(work, [held for held in events if held.id in results], found, results, now)
+
+    def _read(
+        self, held: HeldEvent, record: HeldRecord | None, destination: RoutedDestination
+    ) -> tuple[Event | None, RoutedDestination]:
+        if record is None:
+            return None, destination
+        read = LogRecord(
+            position=record.log_position,
+            received_at=record.received_at,
+            write_key=record.write_key,
+            call=record.call,
+            encoding=record.encoding,
+            body=record.body,
+            ip=record.ip,
+        )
+        try:
+            item = self._read_items(read)[held.event_index]
+            if record.call == PARTNER:
+                destination = with_settings(destination, settings_of(uncompressed(read)))
+        except Exception:  # noqa: BLE001  # it was read when it was held; by another version, perhaps
+            return None, destination
+        return (item if isinstance(item, Event) else None), destination
+
+    def _write(
+        self,
+        work: Connection,
+        events: Sequence[HeldEvent],
+        found: dict[int, Event],
+        results: dict[int, Fate],
+        now: datetime,
+    ) -> Replanned:
+        done = Replanned(tried=len(events))
+        counts: Counter[CountKey] = Counter()
+        released: dict[int, Fate] = {}
+        for held in events:
+            result = results[held.id]
+            before = _count_key(held, found[held.id], FateKind.PENDING, held.reason)
+            counts[before] -= 1
+            counts[before._replace(fate=result.fate.value, reason=result.reason or "")] += 1
+            if _is_held(result):
+                hold_again(work, held.id, reason=result.reason or "", detail=result.detail or "")
+                continue
+            released[held.id] = result
+            done.planned[held.destination] += 1
+            if result.fate is FateKind.PENDING:
+                done.affected.add(held.destination)
+        release(work, released, now=now)
+        add_counts(work, counts)
+        return done
+
+
+def _is_held(fate: Fate) -> bool:
+    """True for the fate of an event that is not planned; a planned one has an effect."""
+    return fate.fate is FateKind.PENDING and fate.effect_key is None
+
+
+def _can_plan(destination: RoutedDestination | None) -> bool:
+    return destination is not None and destination.invalid is None and destination.destination.enabled
+
+
+def _count_key(held: HeldEvent, event: Event, fate: FateKind, reason: str) -> CountKey:
+    received = to_micros(held.received_at)
+    return CountKey(
+        bucket=received - received % MINUTE_MICROS,
+        source=held.source,
+        destination=held.destination,
+        event_type=str(event.type),
+        event_name=event.wire.event or "",
+        fate=fate.value,
+        reason=reason,
+    )
+
+
+def _kept(record: LogRecord) -> HeldRecord:
+    return HeldRecord(
+        log_position=record.position,
+        received_at=record.received_at,
+        write_key=record.write_key,
+        call=record.call,
+        encoding=record.encoding,
+        body=record.body,
+        ip=record.ip,
+    )

@@ -1,0 +1,54 @@
+"""What is saved of audiences and computed traits compiles; what cannot be used is told, alone."""
+
+import pytest
+
+from punchcard.workspace.computations import ready_ones
+from punchcard.workspace.model import Computation, Workspace
+from punchcard.workspace.validate import find_problems
+
+GOOD = "event('Order Completed').count() >= 1"
+
+
+def audience(key: str, definition: str = GOOD, **more: str) -> Computation:
+    return Computation(kind="audience", key=key, name=key, definition=definition, **more)
+
+
+@pytest.mark.parametrize(
+    ("computation", "message"),
+    [
+        (audience("a", sync="every 99999999999999999999 days"), "is no rhythm"),
+        (audience("a", sync="every " + "9" * 5_000 + " hours"), "is no rhythm"),
+        (audience("a", sync="every 0 hours"), "is no rhythm"),
+        (audience("a", "("), ""),
+        (audience("a", "(" * 5_000 + GOOD + ")" * 5_000), ""),
+        (audience("a", f"not {GOOD} and " * 3_000 + GOOD), ""),
+    ],
+)
+def test_what_cannot_be_used_is_a_problem_and_no_exception(computation: Computation, message: str) -> None:
+    problems = list(find_problems(Workspace(computations=(computation,))))
+    assert problems
+    assert message in problems[0].message
+    usable, invalid = ready_ones([computation, audience("b")])
+    assert set(usable) == {"b"}
+    assert set(invalid) == {"a"}
+
+
+def test_a_definition_that_the_compiler_fails_on_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise ValueError("a defect of the compiler")
+
+    monkeypatch.setattr("punchcard.workspace.computations.statement", fail)
+    (problem,) = find_problems(Workspace(computations=(audience("a", "event('Only here').count() >= 1"),)))
+    assert problem.message == "this definition cannot be compiled: ValueError: a defect of the compiler"
+    assert problem.path == ("audiences", 0, "definition")
+
+
+def test_only_those_of_a_circle_cannot_be_used() -> None:
+    circle = [
+        audience("a", "trait('b') = true"),
+        audience("b", "trait('c') = true"),
+        audience("c", "trait('a') = true"),
+    ]
+    usable, invalid = ready_ones([*circle, audience("d", "trait('a') = true"), audience("e")])
+    assert set(usable) == {"d", "e"}
+    assert set(invalid) == {"a", "b", "c"}
