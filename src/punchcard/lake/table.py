@@ -77,7 +77,8 @@ class LakeTable:
             return False
         except (OSError, DeltaError) as error:
             self._delta = None
-            raise LakeError(f"the data lake at {self.place.url} cannot be read: {error}") from error
+            cause = str(error).partition("\n")[0]  # behind it deltalake lists its own calls
+            raise LakeError(f"the data lake at {self.place.url} cannot be read: {cause}") from error
         self._opened = self._delta.version()
         return True
 

@@ -80,7 +80,7 @@ def read_items(record: LogRecord, count: int) -> Sequence[Item]:
 
 def internal_failure(item: Item, detail: str) -> IngestFailure:
     """What stands in the place of an event on which Punchcard fails."""
-    return IngestFailure(INTERNAL_ERROR, detail, item.message_id, item.raw)
+    return IngestFailure("internal_error", detail, item.message_id, item.raw)
 
 
 def describe(error: Exception) -> str:
