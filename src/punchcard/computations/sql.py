@@ -36,7 +36,8 @@ from punchcard.computations.model import (
 )
 
 # What comes first: by time, then by the log. One number is compared faster than two; Spark has none that wide.
-_ORDER: Final = "CAST({0}happened AS HUGEINT) * 4503599627370496 + {0}seq"
+# The factor is 2^62: every `seq` is below it, and microseconds times it still fit.
+_ORDER: Final = "CAST({0}happened AS HUGEINT) * 4611686018427387904 + {0}seq"
 # Spark gives a list's entries as one text.
 _ENTRIES_IN_SPARK: Final = re.compile(r"GET_JSON_OBJECT\(([^,()]+), '((?:[^']|\\')*)\[\*\]'\)")
 _ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"

@@ -93,13 +93,22 @@ class EngageWorld:
         return self._snapshot
 
     def receive(
-        self, events: Sequence[Mapping[str, Any]], *, source: str = "web", repeated: Sequence[bool] | None = None
+        self,
+        events: Sequence[Mapping[str, Any]],
+        *,
+        source: str = "web",
+        repeated: Sequence[bool] | None = None,
+        call: str = "batch",
     ) -> None:
-        """Let events reach the lake as one log record, as routing brings them there."""
+        """Let events reach the lake as one log record, as routing brings them there.
+
+        Args:
+            call: `webhook` for a batch that Segment's cloud forwards, which may hold any number of events.
+        """
         self.position += 1
         received = self.clock.now()
         body = json.dumps({"batch": list(events)}).encode()
-        items = read_request(body, call="batch", received_at=received, position=self.position, ip="")
+        items = read_request(body, call=call, received_at=received, position=self.position, ip="")
         rows = LakeRows()
         again = repeated or [False] * len(items)
         rows.add_record(
