@@ -59,6 +59,10 @@ class SyncView(msgspec.Struct, rename="camel"):
     destination: str
     queued: int
     without_email: int
+    too_large: int
+    invalid: int
+    cut_lists: int
+    warnings: list[str]
     seconds: float | None
     paused_since: str | None
 

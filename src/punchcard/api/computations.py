@@ -336,6 +336,10 @@ def _view(one: Standing, authorship: Authorship) -> ComputationView:
                 destination=waiting.destination,
                 queued=waiting.queued,
                 without_email=waiting.without_email,
+                too_large=waiting.too_large,
+                invalid=waiting.invalid,
+                cut_lists=waiting.cut_lists,
+                warnings=waiting.warnings,
                 seconds=waiting.seconds,
                 paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
             )

@@ -45,6 +45,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 POSITION = "engage"
 STAMP = "engage_stamp"
+_CLOCK_SLACK_MICROS = 60_000_000  # a clock is set back by less than this without anything being computed anew
 _CHANGES_PER_COMMIT = 5_000  # of a full computation: awards must not wait for all of it to be written
 
 
@@ -137,7 +138,7 @@ class Engine:
         self._follow_configuration()
         events = self._lake.after(self._position, limit=self._settings.events_max)
         reading = read_events(events, self._ids)
-        now = to_micros(self._clock.now())
+        now = self._now()
         through = reading.through or self._position
         has_more = len(events) >= self._settings.events_max // 2 and self._lake.last_position() > through
         changes = self._people(reading)
@@ -168,6 +169,17 @@ class Engine:
             with self._facts.unit_of_work():
                 self._stand(self._position, self._stamp, now)
         return bool(events or due or worked)
+
+    def _now(self) -> int:
+        """The moment to compute for, microseconds since 1970."""
+        now = to_micros(self._clock.now())
+        if now >= self._computed_at:
+            return now
+        if now >= self._computed_at - _CLOCK_SLACK_MICROS:
+            return self._computed_at
+        # Answers were of a time that has not come: no single event tells which of them hold no longer.
+        self._is_behind = True
+        return now
 
     def check(self) -> int:
         """Compute everything for everybody and put right what differs; returns how many values did, each a defect."""

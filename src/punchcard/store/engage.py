@@ -6,12 +6,25 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.bulk import execute_many
 from punchcard.store.profiles import chunks
 from punchcard.store.schema_engage import (
+    IS_CUT,
     computation_sizes,
     computation_states,
     engage_requests,
@@ -30,6 +43,9 @@ UNTOLD = ""
 """What stands for the value of a call that did not arrive."""
 
 HOUR_MICROS = 3_600_000_000
+
+# Of rows whose value cannot be sent, see `engage.call_size`. Without parameters, for `execute_many`.
+_IS_REFUSED: ColumnElement[bool] = literal_column("sync_queue.waits_for IN ('too_large', 'invalid')", Boolean)
 
 
 class Status(StrEnum):
@@ -82,7 +98,14 @@ class Due:
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """What a destination was told last of one email and key."""
+    """What a destination was told last of one email and key.
+
+    Attributes:
+        changes: JSON of the changes of the last minute, "" for none; see `engage.debounce`.
+        tracked: The value that a track call has brought of the person, at this or another email; "" for none.
+        track_sequence: The sequence of the last track call to this email, 0 for none.
+        entries_cut: How many entries of a list were left out of the value so that the call is not too large.
+    """
 
     destination: str
     key: str
@@ -91,6 +114,10 @@ class Synced:
     value: str
     sequence: int
     sent_at: datetime
+    changes: str = ""
+    tracked: str = ""
+    track_sequence: int = 0
+    entries_cut: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +172,26 @@ def forget_state(work: Connection, key: str) -> None:
 
 
 def enqueue(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`; whoever waits already keeps waiting."""
-    execute_many(work, _insert(work)(sync_queue).on_conflict_do_nothing(), rows)
+    """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`, perhaps `waits_for`.
+
+    Whoever waits already keeps waiting, but no longer than the new row would, and not for another value: this is one.
+    """
+    added = _insert(work)(sync_queue)
+    waits = sync_queue.c.waits_for
+    execute_many(
+        work,
+        added.on_conflict_do_update(
+            index_elements=["destination", "key", "profile_id"],
+            set_={
+                "due_at": case(
+                    (added.excluded.due_at < sync_queue.c.due_at, added.excluded.due_at), else_=sync_queue.c.due_at
+                ),
+                "waits_for": case((_IS_REFUSED, added.excluded.waits_for), else_=waits),
+            },
+            where=(added.excluded.due_at < sync_queue.c.due_at) | _IS_REFUSED,
+        ),
+        rows,
+    )
 
 
 def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datetime, is_resync: bool = False) -> int:
@@ -163,7 +208,11 @@ def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datet
     added = _insert(work)(sync_queue).from_select(columns, everybody)
     work.execute(
         added.on_conflict_do_update(
-            index_elements=["destination", "key", "profile_id"], set_={"is_resync": added.excluded.is_resync}
+            index_elements=["destination", "key", "profile_id"],
+            set_={
+                "is_resync": added.excluded.is_resync,
+                "waits_for": case((_IS_REFUSED, literal_column("''")), else_=sync_queue.c.waits_for),
+            },
         )
         if is_resync
         else added.on_conflict_do_nothing()
@@ -186,6 +235,16 @@ def enqueue_told(work: Connection, *, destination: str, key: str, at: datetime) 
     )
     added = _insert(work)(sync_queue).from_select(["destination", "key", "profile_id", "queued_at", "due_at"], told)
     work.execute(added.on_conflict_do_nothing())
+
+
+def cut_lists(work: Connection) -> dict[tuple[str, str], int]:
+    """How many emails have a list that was cut, by destination and key."""
+    rows = work.execute(
+        select(synced.c.destination, synced.c.key, func.count())
+        .where(IS_CUT)
+        .group_by(synced.c.destination, synced.c.key)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 def queued(work: Connection, *, destination: str, key: str | None = None) -> int:
@@ -221,6 +280,31 @@ def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list
         )
         for row in work.execute(wanted)
     ]
+
+
+def advance_due(
+    work: Connection, *, destination: str, keys: Collection[str], is_excluding: bool, beyond: datetime, at: datetime
+) -> int:
+    """Let rows be due at `at` that are due `beyond` what they can wait: their time is of a clock that was wrong.
+
+    Args:
+        keys: The only computations that are looked at; with `is_excluding`, all others are.
+
+    Returns:
+        How many there were.
+    """
+    chosen = sync_queue.c.key.not_in(keys) if is_excluding else sync_queue.c.key.in_(keys)
+    advanced = (
+        update(sync_queue)
+        .where(
+            sync_queue.c.waits_for == "",
+            sync_queue.c.destination == destination,
+            sync_queue.c.due_at > beyond,
+            chosen,
+        )
+        .values(due_at=at)
+    )
+    return work.execute(advanced).rowcount
 
 
 def settle(work: Connection, one: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
@@ -270,12 +354,19 @@ def remember_told(work: Connection, one: Synced) -> None:
     work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
 
 
-def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int) -> int | None:
+def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
     """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
     told = told_email(work, destination=destination, key=key, email=email)
-    if told is None or told.sequence != sequence:
+    if told is None or sequence != (told.track_sequence if call == "track" else told.sequence):
         return None
-    remember_told(work, replace(told, value=UNTOLD))
+    if call == "track":
+        # At none of the person's emails: else it would seem that another one has brought it.
+        not_tracked = update(synced).where(
+            synced.c.profile_id == told.profile_id, synced.c.destination == destination, synced.c.key == key
+        )
+        work.execute(not_tracked.values(tracked=UNTOLD))
+    else:
+        remember_told(work, replace(told, value=UNTOLD))
     return told.profile_id
 
 
