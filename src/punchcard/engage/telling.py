@@ -22,11 +22,12 @@ from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.parse import BATCH_BYTES_MAX
 from punchcard.log.port import EventLog, NewRecord
 from punchcard.store import engage as stored
-from punchcard.store.engage import NOBODY, Due, Synced
+from punchcard.store.engage import NOBODY, Due
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.profiles import traits_of
 from punchcard.store.schema import EffectState, effects
+from punchcard.store.synced import Synced, forget_told, remember_told, told_email, told_of
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
@@ -228,7 +229,7 @@ def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: 
     computation = ready.configured if ready is not None else None
     is_told = computation is not None and computation.enabled and one.destination in computation.destinations
     wanted = _value(work, one) if is_told else "false"
-    standing = stored.told_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
+    standing = told_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
     told = {row.email: row for row in standing}
     newest = stored.newest_email(work, one.profile_id)
     if newest is None and not told and wanted not in NOBODY:
@@ -301,19 +302,17 @@ class _Sync:
             is_tracked = owes_track and email == tracked_email
             if not is_sent and not is_tracked:
                 if row is not None and row.profile_id != self.due.profile_id:
-                    stored.remember_told(self.work, replace(row, profile_id=self.due.profile_id))
+                    remember_told(self.work, replace(row, profile_id=self.due.profile_id))
                 continue
             fresh = self._fresh(email, row, fitted[email], is_tracked=is_tracked)
-            stored.remember_told(self.work, fresh)
+            remember_told(self.work, fresh)
             wanted = {"identify": is_sent, "track": is_tracked}
             rows += self.calls.rows(fresh, [call for call in self.calls.send if wanted[call]])
         return rows
 
     def _before(self, email: str) -> Synced | None:
         due = self.due
-        return self.told.get(email) or stored.told_email(
-            self.work, destination=due.destination, key=due.key, email=email
-        )
+        return self.told.get(email) or told_email(self.work, destination=due.destination, key=due.key, email=email)
 
     def _owes_track(
         self, before: Mapping[str, Synced | None], fitted: Mapping[str, FittedValue], *, is_member: bool
@@ -349,7 +348,7 @@ class _Sync:
 def send_again(work: Connection, untold: Sequence[Untold], now: datetime) -> None:
     """Queue those anew of whom a call did not reach its destination: it is sent once the destination takes calls."""
     for one in untold:
-        profile_id = stored.forget_told(
+        profile_id = forget_told(
             work, destination=one.destination, key=one.key, email=one.email, sequence=one.sequence, call=one.call
         )
         if profile_id is not None:

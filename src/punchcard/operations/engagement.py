@@ -14,6 +14,7 @@ from punchcard.store import audit, engage, engage_reading, profile_reading
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
+from punchcard.store.synced import cut_lists
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotThereError
 from punchcard.workspace.model import Computation, Workspace
@@ -121,7 +122,7 @@ def standing_of(
         states = {one.key: one for one in engage.states(work)}
         queues = engage.queue_sizes(work)
         pauses = engage.pauses(work)
-        cut_lists = engage.cut_lists(work)
+        cuts = cut_lists(work)
     found = []
     for one in sorted(workspace.computations, key=lambda one: one.name.lower()):
         if kind is not None and one.kind != kind:
@@ -137,7 +138,7 @@ def standing_of(
                     without_email=queues.get((slug, one.key, "email"), 0),
                     too_large=queues.get((slug, one.key, TOO_LARGE), 0),
                     invalid=queues.get((slug, one.key, INVALID), 0),
-                    cut_lists=cut_lists.get((slug, one.key), 0),
+                    cut_lists=cuts.get((slug, one.key), 0),
                     seconds=queued * _REQUESTS_PER_CALL * len(one.send) / rate if rate else None,
                     paused_since=pauses.get(slug),
                 )

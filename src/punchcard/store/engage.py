@@ -1,7 +1,7 @@
 """Audiences and computed traits in the store: their state, their members, and what destinations are to be told."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -24,7 +24,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from punchcard.store.bulk import execute_many
 from punchcard.store.profiles import chunks
 from punchcard.store.schema_engage import (
-    IS_CUT,
     computation_sizes,
     computation_states,
     engage_requests,
@@ -38,9 +37,6 @@ from punchcard.store.schema_engage import (
 
 NOBODY = ("false", "null")
 """The values of those who are no members, or have no value any more."""
-
-UNTOLD = ""
-"""What stands for the value of a call that did not arrive."""
 
 HOUR_MICROS = 3_600_000_000
 
@@ -94,30 +90,6 @@ class Due:
     profile_id: int
     queued_at: datetime
     is_resync: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Synced:
-    """What a destination was told last of one email and key.
-
-    Attributes:
-        changes: JSON of the changes of the last minute, "" for none; see `engage.debounce`.
-        tracked: The value that a track call has brought of the person, at this or another email; "" for none.
-        track_sequence: The sequence of the last track call to this email, 0 for none.
-        entries_cut: How many entries of a list were left out of the value so that the call is not too large.
-    """
-
-    destination: str
-    key: str
-    email: str
-    profile_id: int
-    value: str
-    sequence: int
-    sent_at: datetime
-    changes: str = ""
-    tracked: str = ""
-    track_sequence: int = 0
-    entries_cut: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,16 +209,6 @@ def enqueue_told(work: Connection, *, destination: str, key: str, at: datetime) 
     work.execute(added.on_conflict_do_nothing())
 
 
-def cut_lists(work: Connection) -> dict[tuple[str, str], int]:
-    """How many emails have a list that was cut, by destination and key."""
-    rows = work.execute(
-        select(synced.c.destination, synced.c.key, func.count())
-        .where(IS_CUT)
-        .group_by(synced.c.destination, synced.c.key)
-    )
-    return {(row[0], row[1]): row[2] for row in rows}
-
-
 def queued(work: Connection, *, destination: str, key: str | None = None) -> int:
     """How many people wait to be told of at a destination."""
     wanted = select(func.count()).where(sync_queue.c.destination == destination, sync_queue.c.waits_for == "")
@@ -330,44 +292,6 @@ def wake(work: Connection, profile_ids: Collection[int], *, waits_for: str) -> N
             .where(sync_queue.c.profile_id.in_(some), sync_queue.c.waits_for == waits_for)
             .values(waits_for="")
         )
-
-
-def told_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
-    """What a destination was told last of somebody, by email."""
-    wanted = select(synced).where(
-        synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
-    )
-    return [Synced(**dict(row._mapping)) for row in work.execute(wanted)]
-
-
-def told_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
-    """What a destination was told last of an email, whoever it belonged to."""
-    wanted = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
-    row = work.execute(wanted).first()
-    return None if row is None else Synced(**dict(row._mapping))
-
-
-def remember_told(work: Connection, one: Synced) -> None:
-    """Note what a destination is told, in the place of what it was told before."""
-    values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
-    added = _insert(work)(synced).values(**values)
-    work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
-
-
-def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
-    """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
-    told = told_email(work, destination=destination, key=key, email=email)
-    if told is None or sequence != (told.track_sequence if call == "track" else told.sequence):
-        return None
-    if call == "track":
-        # At none of the person's emails: else it would seem that another one has brought it.
-        not_tracked = update(synced).where(
-            synced.c.profile_id == told.profile_id, synced.c.destination == destination, synced.c.key == key
-        )
-        work.execute(not_tracked.values(tracked=UNTOLD))
-    else:
-        remember_told(work, replace(told, value=UNTOLD))
-    return told.profile_id
 
 
 def newest_email(work: Connection, profile_id: int) -> str | None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from punchcard.clock import to_micros
 from punchcard.computations.printer import to_text
@@ -37,11 +38,13 @@ class EngageWorld:
         folder: Empty.
         store: Of the engine that is tested.
         begin: What time it is at first.
+        zone: In which days begin and end.
     """
 
     folder: Path
     store: Store
     begin: datetime
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     rules: IdentityRules = field(default_factory=IdentityRules)
     events_max: int = 20_000
     changes_max: int = 20_000
@@ -60,6 +63,11 @@ class EngageWorld:
     def configure(self, *computations: Computation) -> None:
         """Let these be the computations."""
         self.computations = {one.key: one for one in computations}
+        self._snapshot = None
+
+    def move_to(self, zone: str) -> None:
+        """Let days begin and end in this zone from now on."""
+        self.zone = ZoneInfo(zone)
         self._snapshot = None
 
     def identify_by(self, rules: IdentityRules) -> None:
@@ -82,7 +90,8 @@ class EngageWorld:
         if self._snapshot is None:
             self._snapshot = Snapshot(
                 revision=1,
-                zone=None,  # type: ignore[arg-type]  # nothing here asks for it
+                zone=self.zone,
+                day_zone=self.zone,
                 by_write_key={},
                 destinations=self.destinations,
                 known_names=frozenset(),

@@ -84,11 +84,12 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
 def _read(root: TableReader) -> Workspace:
     root.only("workspace", "identity", "sources", "destinations", "audiences", "computed_traits")
     about = root.table("workspace")
-    about.only("name", "timezone")
+    about.only("name", "timezone", "day_borders")
     standard = Workspace()
     return Workspace(
         name=about.text("name", default=standard.name),
         timezone=about.text("timezone", default=standard.timezone),
+        day_borders=about.text("day_borders", default=standard.day_borders),
         identity=_identity(root.table("identity")),
         sources=tuple(_source(table) for table in root.tables("sources")),
         destinations=tuple(_destination(table) for table in root.tables("destinations")),

@@ -118,11 +118,13 @@ class Workspace:
     Attributes:
         name: The business's name.
         timezone: IANA name; decides what "a day" is.
+        day_borders: Where days begin and end for audiences and computed traits: `timezone`, or `utc`.
         identity: How profiles are told apart.
     """
 
     name: str = "My workspace"
     timezone: str = "UTC"
+    day_borders: str = "timezone"
     identity: IdentityRules = field(default_factory=IdentityRules)
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
@@ -131,3 +133,7 @@ class Workspace:
     def zone(self) -> ZoneInfo:
         """The time zone as a value."""
         return ZoneInfo(self.timezone)
+
+    def day_zone(self) -> ZoneInfo:
+        """The zone in which days begin and end for audiences and computed traits."""
+        return ZoneInfo("UTC") if self.day_borders == "utc" else self.zone()

@@ -81,7 +81,7 @@ _PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
-    about: dict[KeyPath, object] = {("name",): workspace.name, ("timezone",): workspace.timezone}
+    about: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in ("name", "timezone", "day_borders")}
     about.update(_leaves(("identity",), vars(workspace.identity)))
     sides = {(0, ""): _Side(about, about)}
     for source in workspace.sources:
