@@ -96,6 +96,20 @@ class ComputationView(msgspec.Struct, rename="camel"):
     syncs: list[SyncView]
 
 
+class SavedAudience(msgspec.Struct):
+    """An audience that was saved. `warnings` say which events, properties and traits in its definition nobody has."""
+
+    audience: ComputationView
+    warnings: list[str]
+
+
+class SavedTrait(msgspec.Struct, rename="camel"):
+    """A computed trait that was saved, with the same warnings."""
+
+    computed_trait: ComputationView
+    warnings: list[str]
+
+
 class NewComputation(msgspec.Struct, rename="camel"):
     """A computation to create; a key is made of the name if none is given, and never changes."""
 

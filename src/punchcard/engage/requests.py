@@ -14,7 +14,7 @@ from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
-from punchcard.engage.warnings import find_warnings
+from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.store import engage as stored
 from punchcard.store.engage import Request
@@ -139,7 +139,7 @@ def preview(store: Store, facts: Facts, body: str, *, clock: Clock, zone: ZoneIn
         value = value_json(definition, "c0")
         count = int(facts.rows("SELECT count(*) FROM tried")[0][0])
         people = int(facts.rows("SELECT count(*) FROM people")[0][0])
-        warnings = tuple(find_warnings(facts, definition))
+        warnings = tuple(find_warnings(FactNames(facts), definition))
         rows = facts.rows(f"SELECT profile, {value} FROM tried ORDER BY profile DESC LIMIT {SAMPLES}")
     except StorageError:
         raise

@@ -14,7 +14,7 @@ from punchcard.store import audit, engage, engage_reading, profile_reading
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
-from punchcard.store.synced import cut_lists
+from punchcard.store.synced import count_cut_lists
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotThereError
 from punchcard.workspace.model import Computation, Workspace
@@ -122,7 +122,12 @@ def standing_of(
         states = {one.key: one for one in engage.states(work)}
         queues = engage.queue_sizes(work)
         pauses = engage.pauses(work)
-        cuts = cut_lists(work)
+        cuts = {
+            (slug, one.key): count_cut_lists(work, destination=slug, key=one.key)
+            for one in workspace.computations
+            if kind in (None, one.kind)
+            for slug in one.destinations
+        }
     found = []
     for one in sorted(workspace.computations, key=lambda one: one.name.lower()):
         if kind is not None and one.kind != kind:

@@ -34,7 +34,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: the file is wrong, the port is taken, or storage cannot be opened.
     """
     _prepare(settings, fresh_counters=True)
-    from punchcard.runtime.applying import apply_and_log
+    from punchcard.runtime.applying import apply_and_log, refuse_unconfirmed
     from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
     from punchcard.workspace.file_watch import FileWatch
@@ -47,6 +47,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
                 config,
                 lambda wanted: apply_and_log(serving.store, wanted, settings=settings, keyring=serving.keyring),
                 environment=os.environ,
+                confirm=lambda wanted, derived_keys: refuse_unconfirmed(serving.store, wanted, derived_keys),
             )
             watch.apply_now()
             serving.watch.refresh()

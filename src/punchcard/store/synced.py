@@ -75,14 +75,10 @@ def forget_told(work: Connection, *, destination: str, key: str, email: str, seq
     return told.profile_id
 
 
-def cut_lists(work: Connection) -> dict[tuple[str, str], int]:
-    """How many emails have a list that was cut, by destination and key."""
-    rows = work.execute(
-        select(synced.c.destination, synced.c.key, func.count())
-        .where(IS_CUT)
-        .group_by(synced.c.destination, synced.c.key)
-    )
-    return {(row[0], row[1]): row[2] for row in rows}
+def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:
+    """How many emails have a list of a computation that was cut."""
+    wanted = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
+    return int(work.scalar(wanted) or 0)
 
 
 def _insert(work: Connection) -> Any:
