@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from punchcard.store import engage
 from punchcard.store.schema import EffectState
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.people import add_person, call_about, give, keep_computation, tell
@@ -320,6 +321,36 @@ def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -
     )
     assert 'name="l0_then_event" id="l0_then_event" value="Order Refunded"' in page
     assert "says more than lines can show" not in page
+
+
+def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_is_warned_about(
+    world: PublicApiServer, editor: FormBrowser
+) -> None:
+    with world.store.unit_of_work() as work:
+        traits = {"address": {"city": "Austin"}, "dotted.name": 1}
+        add_person(work, ("user_id", "ann"), at=world.clock.now(), traits=traits)
+    page = editor.get("/audiences-new").text
+    assert '<option value="dotted\\.name">' in page, "as a definition writes it"
+    line = {"kind": "audience", "line": "0", "l0_kind": "trait", "l0_operator-0": "=", "definition": "", "rendered": ""}
+    more = {"send": "identify", "history": "all"}
+    for name, path, warnings in (("In Austin", "address.city", 0), ("Misspelt", "adress.city", 1)):
+        asked = {"l0_path": path, "l0_operator": "=", "l0_value": "Austin"}
+        saved = editor.post("/audiences-new", name=name, **line, **asked, **more)
+        assert saved.status == 303, words(saved.text)
+        said = words(editor.get(saved.headers["location"]).text)
+        assert said.count('nobody has a trait "adress" yet; did you mean "address"?'.replace('"', "&#34;")) == warnings
+    assert definition(editor.get("/audiences/in_austin/edit").text) == "trait('address.city') = 'Austin'"
+
+
+def test_a_value_that_is_not_sent_is_seen_on_the_page(world: PublicApiServer, viewer: FormBrowser) -> None:
+    now = world.clock.now()
+    row = {"destination": "perkville", "key": "regulars", "queued_at": now, "due_at": now}
+    with world.store.unit_of_work() as work:
+        engage.enqueue(work, [{**row, "profile_id": 1, "waits_for": "too_large"}])
+        engage.enqueue(work, [{**row, "profile_id": 2, "waits_for": "invalid"}])
+    page = words(viewer.get("/audiences/regulars").text)
+    assert "1 person has a value that is too large: a call has at most 32 KB." in page
+    assert "1 person has a value that cannot be written as JSON" in page
 
 
 def test_an_audience_is_not_offered_as_part_of_itself(editor: FormBrowser) -> None:

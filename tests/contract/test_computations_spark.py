@@ -2,6 +2,7 @@
 
 import json
 import random
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -30,6 +31,12 @@ AUDIENCES = [
     "event('A').where( property('items.$.sku') = 'b' AND property('items.$.n') >= 1 ).count() >= 1",
     "event('A').where( NOT ( property('items.$.sku') = 'b' ) OR property('items.$.n').absent() ).count() >= 2",
     "event('A').where( property('tags.$').contains('x') OR property('tags.$') = 2 ).count() >= 1",
+    "event('A').where( event('B').between(parent: 6 hours, 2 days).unique(property('items.$.sku')).count() >= 1 )"
+    ".count() >= 1",
+    "trait('address.city') = 'Austin' AND NOT trait('orders.$.sku') = 'b'",
+    "trait('orders.$.n') > 1 OR trait('tags.$').contains('x') OR trait('a\\\\.b').exists()",
+    "trait('seen').within_last(36 hours) OR trait('seen').after_date(2026-03-08T09:30:00Z)",
+    "trait('seen').before_date('2026-03-08') OR trait('seen').before_last(2 days)",
 ]
 TRAITS = [
     "event('A').count()",
@@ -43,6 +50,14 @@ TRAITS = [
     "event('A').unique(property('sku'))",
     "event('A').unique(property('sku')).count()",
     "event('B').expires_after(1 day).sum(property('revenue'))",
+    "event('A').unique(property('items.$.sku'))",
+    "event('A').unique(property('items.$.sku')).count()",
+    "event('A').sum(property('items.$.n'))",
+    "event('A').max(property('tags.$'))",
+    "event('A').mode(property('items.$.sku'))",
+    "event('A').first(property('items.$.sku'))",
+    "event('A').last(property('tags.$'))",
+    "event('B').expires_after(1 day).unique(property('items.$.sku'))",
 ]
 
 
@@ -68,9 +83,12 @@ def both(spark, tmp_path_factory):
         rows.contexts.append(b"{}")
     facts.add_facts(rows)
     facts.add_people([(one, one % 7 != 0) for one in range(1, 33)])
-    seen = ["2026-03-08T01:30:00-08:00", "2026-02-05T00:00:00Z", "never"]
+    seen = ["2026-03-08T01:30:00-08:00", "2026-02-05T00:00:00Z", "never", "2026-03-08", "2026-03-09T06:59:59Z"]
     for profile in range(1, 30):
-        values = {"vip": profile % 2 == 0, "age": profile, "seen": seen[profile % 3]}
+        values = {"vip": profile % 2 == 0, "age": profile, "seen": seen[profile % 5]}
+        values["address"] = [{"city": "Austin"}, {"city": None}, "Austin"][profile % 3]
+        values["orders"] = [[{"sku": "a", "n": 2}, {"sku": "b"}], [{"sku": "a"}], {"sku": "a"}, []][profile % 4]
+        values |= {"tags": ["x", 1] if profile % 2 else "x", "a.b": 1} if profile > 9 else {}
         facts.set_traits([(profile, name, json.dumps(value), "") for name, value in values.items()])
     for table in ("facts", "traits", "people"):
         path = tmp_path_factory.mktemp("parquet") / f"{table}.parquet"
@@ -92,12 +110,13 @@ def plain(value: object) -> object:
     return value
 
 
+@pytest.mark.parametrize("zone", [ZoneInfo("UTC"), ZoneInfo("America/Los_Angeles")], ids=str)
 @pytest.mark.parametrize("text", [*AUDIENCES, *TRAITS])
-def test_spark_answers_as_duckdb_does(spark, both, text):
+def test_spark_answers_as_duckdb_does(spark, both, text, zone):
     definition = parse_trait(text) if text in TRAITS else parse_audience(text)
     assert isinstance(definition, Events) is (text in TRAITS)
     questions = [Question(definition=definition)]
-    ours = {profile: plain(value) for profile, value in both.rows(statement(questions, now=NOW))}
-    rows = spark.sql(spark_statement(questions, now=NOW)).collect()
+    ours = {profile: plain(value) for profile, value in both.rows(statement(questions, now=NOW, zone=zone))}
+    rows = spark.sql(spark_statement(questions, now=NOW, zone=zone)).collect()
     assert {row[0]: plain(row[1]) for row in rows} == ours
     assert ours, "a definition that holds for nobody proves nothing"

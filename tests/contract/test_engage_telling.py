@@ -1,97 +1,26 @@
 """What destinations are told of people: every change once, nothing that was taken back, whatever crashes in between."""
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from punchcard.destinations.port import EffectKind
-from punchcard.engage.telling import Teller
-from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.attention import find_matters
 from punchcard.store import engage as stored
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.store.schema_engage import sync_calls, synced
 from punchcard.testing.engage_world import EngageWorld
-from punchcard.workspace.apply import apply
-from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Destination, Source, Workspace
-from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import load
-
-BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-KEY = "order_completed_last_30days"
-DEFINITION = "event('Order Completed').within(30 days).count() >= 1"
-SETTINGS = {"apiKey": "k", "businessId": "41", "locationId": "7", "sendEmail": False, "eventToPerkMap": {}}
-
-
-class Telling:
-    """A world with one destination, and what enters the log on its behalf."""
-
-    def __init__(self, folder: Path, store: Store) -> None:
-        keyring = Keyring("a secret")
-        self.store = store
-        self.world = EngageWorld(folder, store, BEGIN)
-        workspace = Workspace(
-            sources=(Source(slug="web", name="Web", write_keys=("wk",)),),
-            destinations=(Destination(slug="perkville", type="perkville", sources=("web",), settings=SETTINGS),),
-        )
-        apply(store, workspace, clock=self.world.clock, keyring=keyring, actor="test")
-        self.world.destinations = compile_snapshot(load(store, keyring), keyring=keyring).destinations
-        self.log = SqliteEventLog(folder / "log.db")
-        self.teller = Teller(store=store, log=self.log, clock=self.world.clock)
-        self.number = 0
-
-    def audience(self, **more) -> None:
-        more = {"destinations": ("perkville",), **more}
-        self.world.configure(self.world.audience(KEY, more.pop("definition", DEFINITION), **more))
-
-    def order(self, who: str, **ids: str) -> None:
-        self.number += 1
-        call = {"type": "track", "event": "Order Completed", "userId": who, "messageId": f"m{self.number}"}
-        self.world.receive([{**call, "properties": {"email": f"{who}@example.com"}, **ids}])
-
-    def settle(self) -> None:
-        self.world.settle()
-        while self.teller.step(self.world.current()):
-            self._routed()
-
-    def _routed(self) -> None:
-        with self.store.unit_of_work() as work:
-            advance(work, ROUTING, expected=position_of(work, ROUTING), to=max(1, self.log.last_position()))
-
-    def calls(self) -> list[dict]:
-        """Everything that has entered the log, each message id once, as routing takes it."""
-        found = {}
-        for record in self.log.read(0, records_max=1_000, bytes_max=1_000_000_000):
-            assert record.write_key == "own-perkville"
-            body = record.body
-            if record.encoding == "zstd":
-                import zstandard
-
-                body = zstandard.ZstdDecompressor().decompress(body)
-            for event in json.loads(body)["batch"]:
-                found.setdefault(event["messageId"], event)
-        return list(found.values())
-
-    def told(self) -> list[tuple[str, object]]:
-        return [(one["traits"]["email"], one["traits"][KEY]) for one in self.calls() if one["type"] == "identify"]
-
-    def queue(self) -> dict:
-        with self.store.reading() as work:
-            return stored.queue_sizes(work)
+from punchcard.testing.sync_world import BEGIN, DEFINITION, KEY, SyncWorld
 
 
 @pytest.fixture
 def telling(tmp_path, store_url):
     store = Store(store_url)
-    made = Telling(tmp_path, store)
+    made = SyncWorld(tmp_path, store)
     made.audience()
     yield made
     made.world.crash()

@@ -109,13 +109,13 @@ def test_after_the_clock_was_set_and_set_back_nothing_waits_for_it(
         with world.store.unit_of_work() as work:
             outbox.put(work, world.effect(key).id, state=EffectState.PENDING, reason=None, detail=None,
                        due_at=world.clock.now(), now=world.clock.now())  # fmt: skip
-    world.clock.set(change)
+    world.clock.set_wall_clock(by=change)
     for key in keys[:8]:
         world.put_off(key, state=EffectState.RETRYING, seconds=30)
     world.add("new")
     world.clock.advance(1)
     world.claimed(room=0)  # delivery looks several times a second
-    world.clock.set(-change)
+    world.clock.set_wall_clock(by=-change)
     if restarts:
         world.restart()
     due = world.claimed()
@@ -140,7 +140,7 @@ def test_what_is_unknown_is_not_read_back_before_its_request_can_have_landed(wor
             due_at=world.clock.now() + timedelta(seconds=OPTIONS.unknown_wait_seconds),
         )
     world.clock.advance(1)
-    world.clock.set(change)
+    world.clock.set_wall_clock(by=change)
     for _ in range(3):
         assert world.claimed() == []  # the clock says that it is time, or that it will not be for years
         world.clock.advance(OPTIONS.unknown_wait_seconds / 4)
@@ -154,7 +154,7 @@ def test_an_effect_on_its_way_is_not_claimed_by_its_own_process_however_the_cloc
 ) -> None:
     world.add("a")
     assert world.claimed() == ["a"]
-    world.clock.set(change)
+    world.clock.set_wall_clock(by=change)
     lane = world.effect("a").lane
     settings = ScriptedSettings(options=OPTIONS)
     target = Target(
@@ -218,7 +218,7 @@ def test_a_refund_that_was_put_off_by_another_clock_is_looked_at_again(small_wor
     world = small_world
     world.add("refund")
     world.claimed()
-    world.clock.set(HOUR)
+    world.clock.set_wall_clock(by=HOUR)
     world.claimed(room=0)
     with world.store.unit_of_work() as work:
         now = world.clock.now()
@@ -231,7 +231,7 @@ def test_a_refund_that_was_put_off_by_another_clock_is_looked_at_again(small_wor
             due_at=now + timedelta(seconds=2),
             now=now,
         )
-    world.clock.set(-HOUR)
+    world.clock.set_wall_clock(by=-HOUR)
     assert world.claimed() == ["refund"]
 
 
@@ -240,10 +240,10 @@ def test_a_person_can_list_and_free_what_waits_for_a_time_that_was_never_meant(w
     world.add("a", "b", "c")
     assert len(world.claimed()) == 3
     world.put_off("c", state=EffectState.RETRYING, seconds=30)
-    world.clock.set(seconds)
+    world.clock.set_wall_clock(by=seconds)
     world.put_off("a", state=EffectState.RETRYING, seconds=30)
     world.put_off("b", state=EffectState.UNKNOWN, seconds=30)
-    world.clock.set(-seconds)
+    world.clock.set_wall_clock(by=-seconds)
     found = world.retryable()
     assert [one.effect_key for one in found.overlong] == ["a", "b"]
     assert not found.is_nothing
@@ -262,11 +262,11 @@ def test_a_claimed_request_is_late_by_whichever_clock_says_so() -> None:
     clock = ManualClock()
     before = SendBefore(instant=clock.now() + timedelta(seconds=5), elapsed=clock.monotonic() + 5)
     assert not before.is_over(clock)
-    clock.set(-HOUR)
+    clock.set_wall_clock(by=-HOUR)
     clock.advance(6)  # the process was frozen, and the clock set back meanwhile
     assert before.is_over(clock)
     clock = ManualClock()
-    clock.set(HOUR)  # the machine was suspended: only the wall clock went on
+    clock.set_wall_clock(by=HOUR)  # the machine was suspended: only the wall clock went on
     assert before.is_over(clock)
 
 
@@ -274,7 +274,7 @@ def test_a_change_is_dealt_with_again_if_the_unit_of_work_failed(small_world: Wo
     world = small_world
     world.claimed()
     assert not world.watch.read().was_set
-    world.clock.set(HOUR)
+    world.clock.set_wall_clock(by=HOUR)
     assert world.watch.read().was_set
     reading = world.watch.read()
     assert reading.was_set

@@ -39,7 +39,17 @@ def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -
             "name": "Lifetime Spend",
             "definition": "event('Order Completed').sum(property('revenue'))",
             "destinations": ["perkville"],
-        }
+        },
+        {
+            "name": "Bought Skus",
+            "definition": "event('Stocked Up').unique(property('products.$.sku'))",
+            "destinations": ["perkville"],
+        },
+        {
+            "name": "Last Note",
+            "definition": "event('Noted').last(property('note'))",
+            "destinations": ["perkville"],
+        },
     ]
     with ProductProcess(tmp_path_factory.mktemp("audiences"), content) as running:
         yield running
@@ -95,6 +105,65 @@ def test_an_order_makes_a_member_at_perkville_and_entering_earns_points_once(pro
     until(lambda: [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")])
     entered = [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")]
     assert len(entered) == 1
+
+
+def test_a_new_value_is_at_perkville_at_once_however_new_the_last_one_is(product, sandbox):
+    order(product, "hal", 10)
+    until(lambda: attributes(sandbox, "hal@example.com").get("lifetime_spend") == 10)
+    order(product, "hal", 5)
+    until(
+        lambda: attributes(sandbox, "hal@example.com").get("lifetime_spend") == 15
+    )  # a minute is over later than that
+
+
+def test_a_value_that_does_not_fit_into_a_call_is_seen_on_its_page(product):
+    skus = [f"sku-{number:04}-{'x' * 50}" for number in range(800)]
+    properties = {"email": "ida@example.com"}
+    for part in range(2):
+        products = [{"sku": sku} for sku in skus[part * 400 : part * 400 + 400]]
+        call = {"type": "track", "event": "Stocked Up", "userId": "ida", "messageId": f"ida-{part}"}
+        body = {**call, "properties": {**properties, "products": products}}
+        assert product.send("track", json.dumps(body).encode())[0] == 200
+    noted = {"type": "track", "event": "Noted", "userId": "ida", "messageId": "ida-note"}
+    body = {**noted, "properties": {**properties, "note": "x" * 32_450}}
+    assert product.send("track", json.dumps(body).encode())[0] == 200
+    sync = until(lambda: (one := sync_of(product, "bought_skus"))["cutLists"] == 1 and one)
+    assert sync["warnings"] == ["1 list is sent without its last entries, because a call has at most 32 KB."]
+    sync = until(lambda: (one := sync_of(product, "last_note"))["tooLarge"] == 1 and one)
+    assert "is too large: a call has at most 32 KB" in sync["warnings"][0]
+    assert profile(product, "user_id:ida/traits?include=bought_skus")[1]["traits"]["bought_skus"] == skus
+
+
+def sync_of(product: ProductProcess, key: str) -> dict[str, Any]:
+    """What Perkville is still to be told of a computed trait."""
+    (sync,) = product.call("GET", f"/api/spaces/any/computed-traits/{key}")[1]["data"]["computedTrait"]["syncs"]
+    return sync
+
+
+def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_when_it_is_saved(product):
+    for who, city in (("jon", "Austin"), ("kim", "Dallas")):
+        traits = {"email": f"{who}@example.com", "address": {"city": city}}
+        call = {"type": "identify", "userId": who, "messageId": f"{who}-address", "traits": traits}
+        assert product.send("identify", json.dumps(call).encode())[0] == 200
+    until(lambda: profile(product, "user_id:kim/traits?include=address")[1].get("traits"))
+    path = "/api/spaces/punchcard/audiences"
+    texans = {"name": "Texans", "definition": {"query": "trait('address.city') = 'Austin'"}}
+    status, made = product.call("POST", path, body=texans)
+    assert (status, made["data"]["warnings"]) == (200, [])
+    until(lambda: product.call("GET", f"{path}/texans")[1]["data"]["audience"]["size"]["count"] == 1)
+    until(lambda: profile(product, "user_id:jon/traits?include=texans")[1].get("traits", {}).get("texans"))
+    misspelt = {"query": "trait('adress.city') = 'Austin' OR event('Order Complete').count() >= 1"}
+    status, made = product.call("POST", path, body={"name": "Misspelt", "definition": misspelt})
+    assert status == 200
+    warnings = made["data"]["warnings"]
+    assert 'misspelt: nobody has a trait "adress" yet; did you mean "address"?' in warnings
+    assert any('no event "Order Complete" has come yet; did you mean "Order Completed"' in one for one in warnings)
+    status, changed = product.call("PATCH", f"{path}/misspelt", body={"definition": {"query": "trait('cty') = 1"}})
+    assert (status, len(changed["data"]["warnings"])) == (200, 1)
+
+
+def test_app_and_apis_are_loaded_before_anybody_calls_them(product):
+    until(lambda: product.logged("operator_side_loaded"))
 
 
 def test_the_profile_api_answers_by_any_id(product):

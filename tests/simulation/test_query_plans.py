@@ -14,8 +14,10 @@ from sqlalchemy.engine import Engine
 
 from punchcard.operations.trends import trends
 from punchcard.store import profile_search
+from punchcard.store.engage import advance_due
 from punchcard.store.engage_reading import outcome_of
 from punchcard.store.engine import Store
+from punchcard.store.synced import count_cut_lists
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.simulation import simulate
 
@@ -84,6 +86,11 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
             profile_search.newest(work, limit=50, before=7)
             profile_search.with_trait(work, "plan", values=['"gold"'], limit=50, before=7)
             profile_search.names_of_traits(work, limit=50)
+            profile_search.values_of_trait(work, "plan", limit=50)
+            count_cut_lists(work, destination="perkville", key="plan")
+        with store.unit_of_work() as work:
+            at = ManualClock().now()
+            advance_due(work, destination="perkville", keys=["regulars"], is_excluding=True, beyond=at, at=at)
     store.close()
     scan = re.compile(rf"SCAN (?:{'|'.join((*GROWING, *OF_PEOPLE))})\b")
     slow = {

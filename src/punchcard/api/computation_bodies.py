@@ -59,6 +59,10 @@ class SyncView(msgspec.Struct, rename="camel"):
     destination: str
     queued: int
     without_email: int
+    too_large: int
+    invalid: int
+    cut_lists: int
+    warnings: list[str]
     seconds: float | None
     paused_since: str | None
 
@@ -90,6 +94,20 @@ class ComputationView(msgspec.Struct, rename="camel"):
     sync: str
     when_removed: str
     syncs: list[SyncView]
+
+
+class SavedAudience(msgspec.Struct):
+    """An audience that was saved. `warnings` say which events, properties and traits in its definition nobody has."""
+
+    audience: ComputationView
+    warnings: list[str]
+
+
+class SavedTrait(msgspec.Struct, rename="camel"):
+    """A computed trait that was saved, with the same warnings."""
+
+    computed_trait: ComputationView
+    warnings: list[str]
 
 
 class NewComputation(msgspec.Struct, rename="camel"):

@@ -26,6 +26,8 @@ from punchcard.api.computation_bodies import (
     PreviewSample,
     PreviewView,
     ResyncOrder,
+    SavedAudience,
+    SavedTrait,
     Size,
     SyncView,
     TraitPage,
@@ -63,11 +65,9 @@ def list_audiences(
 
 @post("/spaces/{space_id:str}/audiences", status_code=200, summary="Create an audience")
 @in_thread
-def create_audience(
-    space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts
-) -> dict[str, dict[str, ComputationView]]:
+def create_audience(space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts) -> dict[str, SavedAudience]:
     """A new audience; it is live within seconds."""
-    return {"data": {"audience": _create(parts, "audience", data)}}
+    return {"data": SavedAudience(*_create(parts, "audience", data))}
 
 
 @get("/spaces/{space_id:str}/audiences/{id:str}", summary="One audience")
@@ -81,9 +81,9 @@ def get_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> di
 @in_thread
 def update_audience(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], parts: Parts
-) -> dict[str, dict[str, ComputationView]]:
+) -> dict[str, SavedAudience]:
     """Anything but its key."""
-    return {"data": {"audience": _update(parts, "audience", id, data)}}
+    return {"data": SavedAudience(*_update(parts, "audience", id, data))}
 
 
 @delete("/spaces/{space_id:str}/audiences/{id:str}", status_code=200, summary="Delete an audience")
@@ -133,9 +133,9 @@ def list_computed_traits(
 @in_thread
 def create_computed_trait(
     space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts
-) -> dict[str, dict[str, ComputationView]]:
+) -> dict[str, SavedTrait]:
     """A new computed trait; it is live within seconds."""
-    return {"data": {"computedTrait": _create(parts, "computed_trait", data)}}
+    return {"data": SavedTrait(*_create(parts, "computed_trait", data))}
 
 
 @post(
@@ -165,9 +165,9 @@ def get_computed_trait(
 @in_thread
 def update_computed_trait(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], parts: Parts
-) -> dict[str, dict[str, ComputationView]]:
+) -> dict[str, SavedTrait]:
     """Anything but its key."""
-    return {"data": {"computedTrait": _update(parts, "computed_trait", id, data)}}
+    return {"data": SavedTrait(*_update(parts, "computed_trait", id, data))}
 
 
 @delete("/spaces/{space_id:str}/computed-traits/{id:str}", status_code=200, summary="Delete a computed trait")
@@ -213,7 +213,7 @@ def _one(parts: Parts, kind: Kind | None, id: str) -> Standing:
     raise NotThereError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
 
 
-def _create(parts: Parts, kind: Kind, data: NewComputation) -> ComputationView:
+def _create(parts: Parts, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
     computation = Computation(
         kind=kind,
         key=key_of(data.name) if data.key is None else data.key,
@@ -228,11 +228,11 @@ def _create(parts: Parts, kind: Kind, data: NewComputation) -> ComputationView:
         include_history=data.options.include_historical_data,
         when_removed=data.when_removed,
     )
-    parts.edit(engagement.adding(computation))
-    return _view_of(parts, _one(parts, kind, computation.key))
+    warnings = parts.edit(engagement.adding(computation))
+    return _view_of(parts, _one(parts, kind, computation.key)), list(warnings)
 
 
-def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> ComputationView:
+def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> tuple[ComputationView, list[str]]:
     key = _one(parts, kind, id).computation.key
     definition = None if data.definition is None else _text(kind, data.definition)
     options = data.options or OptionsUpdate()
@@ -252,8 +252,8 @@ def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> Compu
         }
         return replace(one, **{name: value for name, value in given.items() if value is not None})
 
-    parts.edit(engagement.changing(key, changed))
-    return _view_of(parts, _one(parts, kind, key))
+    warnings = parts.edit(engagement.changing(key, changed))
+    return _view_of(parts, _one(parts, kind, key)), list(warnings)
 
 
 def _refuse_what_stays(one: Computation, data: ComputationUpdate) -> None:
@@ -336,6 +336,10 @@ def _view(one: Standing, authorship: Authorship) -> ComputationView:
                 destination=waiting.destination,
                 queued=waiting.queued,
                 without_email=waiting.without_email,
+                too_large=waiting.too_large,
+                invalid=waiting.invalid,
+                cut_lists=waiting.cut_lists,
+                warnings=waiting.warnings,
                 seconds=waiting.seconds,
                 paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
             )

@@ -135,12 +135,16 @@ def sandbox(
 def apply(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; what it lacks is removed.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also where a name gives a new key.")] = False,
     data: Data = None,
-) -> None:
-    """Make a config file the running configuration, showing what changes."""
+) -> int:
+    """Make a config file the running configuration, showing what changes.
+
+    It asks before an audience or computed trait gets a new key because its name was changed.
+    """
     from punchcard.cli.configuring import apply_file
 
-    apply_file(file, settings_of(data=data), dry_run=dry_run)
+    return apply_file(file, settings_of(data=data), dry_run=dry_run, sure=yes)
 
 
 @app.command(

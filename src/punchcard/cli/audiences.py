@@ -41,7 +41,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
         cells = (
             one.computation.key,
             engagement.KINDS[one.computation.kind],
-            one.status + (f": {one.state.detail}" if one.state is not None and one.state.detail else ""),
+            _status(one),
             f"{0 if one.state is None else one.state.size:,}",
             ", ".join(one.computation.destinations) or "nobody",
             ", ".join(f"{waiting.queued:,}" for waiting in one.waiting) or "",
@@ -49,6 +49,12 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
         )
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
     _console().print(table)
+
+
+def _status(one: engagement.Standing) -> str:
+    detail = [one.state.detail] if one.state is not None and one.state.detail else []
+    sentences = detail + [warning for waiting in one.waiting for warning in waiting.warnings]
+    return f"{one.status}: {' '.join(sentences)}" if sentences else one.status
 
 
 def preview_definition(settings: Settings, definition: str, *, is_trait: bool, anonymous: bool) -> int:

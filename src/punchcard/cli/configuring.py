@@ -17,34 +17,63 @@ from punchcard.runtime.settings import Settings
 from punchcard.workspace import stored
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
-from punchcard.workspace.file import read_file
+from punchcard.workspace.file import derived_keys, read_bytes, read_content, read_file
 from punchcard.workspace.keyring import Keyring, is_masked
 from punchcard.workspace.plan import render
+from punchcard.workspace.renames import find_renames, removal_notes
 from punchcard.workspace.snapshot import compile_snapshot
 from punchcard.workspace.stored import Stored
 
 
-def apply_file(file: Path, settings: Settings, *, dry_run: bool) -> None:
+def apply_file(file: Path, settings: Settings, *, dry_run: bool, sure: bool) -> int:
     """Make a config file the configuration and print what changed, or only what would.
 
+    Args:
+        sure: True to rename audiences and computed traits without asking.
+
+    Returns:
+        0 if it was done, 1 if the person said no.
+
     Raises:
-        ConfigurationError: the file is not valid; nothing was changed.
+        ConfigurationError: the file is not valid, or it has to be confirmed and nobody is there to ask; nothing was
+            changed.
         StorageError: the store is away.
     """
     quiet_logs(settings)
-    wanted = read_file(file, os.environ)
+    content = read_bytes(file)
+    wanted = read_content(content, str(file), environment=os.environ)
     store = open_store(settings)
     try:
+        with store.reading() as work:
+            before = stored.read(work).workspace
+        renames = find_renames(before, wanted, derived_keys=derived_keys(content, environment=os.environ))
+        for rename in renames:
+            print(f"warning: {rename}", file=sys.stderr)
+        if renames and not dry_run and not sure and not _confirmed(len(renames)):
+            print("nothing was changed", file=sys.stderr)
+            return 1
         changes, warnings = apply_with_warnings(
             store, wanted, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
         )
     finally:
         store.close()
     print(render(changes))
-    for warning in warnings:
+    for note in removal_notes(before, wanted):
+        print(f"note: {note}")
+    for warning in warnings.all():
         print(f"warning: {warning}", file=sys.stderr)
     if changes:
         print("nothing was changed: this was a dry run" if dry_run else "applied; running processes take it up at once")
+    return 0
+
+
+def _confirmed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "there is nobody to ask whether this is meant: give each of them a `key` in the file, or add --yes"
+        )
+    what = "it is a new one" if count == 1 else "they are new ones"
+    return input(f"Apply as it is, so that {what}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def print_configuration(settings: Settings) -> None:

@@ -1,8 +1,8 @@
 """What a comparison can never mean, whatever is in the events."""
 
-from datetime import date
 from typing import Final
 
+from punchcard.computations.dates import read_date
 from punchcard.computations.model import (
     BY_DATE,
     BY_DAYS,
@@ -15,7 +15,10 @@ from punchcard.computations.model import (
     Events,
     LiteralValue,
     Operator,
+    Property,
     Reducer,
+    Span,
+    Trait,
 )
 
 
@@ -35,9 +38,11 @@ def comparison_problem(one: Comparison) -> str | None:
     if operator in OF_TEXT and any(not isinstance(item.value, str) for item in literals):
         return f"`{operator}` compares texts: put the value in quotes"
     if operator in BY_DATE and any(not _is_date(item) for item in literals):
-        return "a date is expected: '2026-01-31'"
-    if operator in BY_DAYS and not all(item.is_number and float(item.value) > 0 for item in literals):
-        return "days are expected: within_last(7 days)"
+        return "a date is expected, such as 2026-01-31, or a time, such as 2026-01-31T18:50:00Z"
+    if operator in BY_DAYS:
+        return None if _is_length(right[0]) else "a length of time is expected: within_last(7 days)"
+    if any(isinstance(item, Span) for item in right):
+        return "a length of time stands in .within_last(…), .within_next(…), .before_last(…) and .after_next(…)"
     if len(literals) < len(right) and operator not in ORDERING | _EQUALITY:
         return f"`{operator}` compares with texts or numbers, not with a property or trait"
     return None
@@ -56,7 +61,10 @@ def _count_problem(operator: Operator, count: int) -> str | None:
 
 
 def _is_date(item: LiteralValue) -> bool:
-    try:
-        return isinstance(item.value, str) and bool(date.fromisoformat(item.value[:10])) and len(item.value) == 10
-    except ValueError:
-        return False
+    return isinstance(item.value, str) and read_date(item.value) is not None
+
+
+def _is_length(item: LiteralValue | Span | Property | Trait) -> bool:
+    if isinstance(item, Span):
+        return item.amount > 0
+    return isinstance(item, LiteralValue) and isinstance(item.value, int) and item.is_number and item.value > 0

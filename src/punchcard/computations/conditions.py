@@ -1,14 +1,11 @@
 """One comparison as SQL that is true or false, never null."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, tzinfo
 from typing import Final
 
 from punchcard.computations.model import (
-    BY_DATE,
-    BY_DAYS,
-    DAY_MICROS,
     OF_NUMBERS,
     ORDERING,
     SIGNS,
@@ -19,14 +16,16 @@ from punchcard.computations.model import (
     Operator,
     Property,
     Reducer,
+    Span,
     Trait,
     parts_of,
 )
+from punchcard.computations.times import compared_in_time
 
 NUMBER_TEXT: Final = r"^[+-]?[0-9]{1,29}([.][0-9]+)?([eE][+-]?[0-9]{1,2})?$"
 """Texts that are numbers; numbers themselves are such texts too."""
-ZONED_TEXT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
-"""Texts that are instants: ISO 8601 with a zone."""
+NUMBER_TYPE: Final = "DECIMAL(29, 9)"
+"""What holds one number. A sum holds nine digits more: no billion events overflow it, however large their numbers."""
 ENTRY: Final = "entry"
 """What the entry of a list is called while a comparison looks at it."""
 HOT: Final = frozenset({"revenue", "value", "total"})
@@ -41,24 +40,33 @@ class Scope:
 
     Attributes:
         events: The column of reduced events.
-        trait: The column of a trait's text.
+        trait: The column of a trait's text; for the entries of a list, of the trait's JSON.
+        now: Microseconds since 1970.
+        zone: In which a day begins and ends.
         table: Prefix of the event's own columns.
         parent: Prefix of the parent event's, in a funnel.
     """
 
     events: Callable[[Events], str]
-    trait: Callable[[str], str]
+    trait: Callable[[Trait], str]
+    now: int
+    zone: tzinfo = UTC
     table: str = ""
     parent: str = ""
 
 
-def comparison_of(one: Comparison, scope: Scope, *, now: int) -> str:
+def comparison_of(one: Comparison, scope: Scope) -> str:
     """The comparison as SQL."""
-    found = f"COALESCE({_compared(one, scope, now)}, FALSE)"
-    if not isinstance(one.left, Property | Context) or (list_path := one.left.list_path) is None:
-        return found
-    table = scope.parent if isinstance(one.left, Property) and one.left.of_parent else scope.table
-    entries = f"JSON_EXTRACT({_column(one.left, table)}, {text_of(_json_path(list_path) + '[*]')})"
+    found = f"COALESCE({_compared(one, scope)}, FALSE)"
+    match one.left:
+        case Events():
+            return found
+        case Trait() as trait if trait.list_path is not None:
+            entries = _entries(scope.trait(trait), trait.inner)
+        case (Property() | Context()) as member if member.list_path is not None:
+            entries = entries_of(member, scope.parent if _is_of_parent(member) else scope.table)
+        case _:
+            return found
     return f"COALESCE(ARRAY_LENGTH(LIST_FILTER({entries}, lambda {ENTRY}: {found})) > 0, FALSE)"
 
 
@@ -70,13 +78,35 @@ def text_of(value: str) -> str:
 def path_of(of: Property | Context, table: str) -> str:
     """A property's text: a string's content, else its JSON. Of a list's entries: the one that is looked at."""
     if of.list_path is not None:
-        return f"JSON_EXTRACT_STRING({ENTRY}, {text_of(_json_path(of.path_in_entry))})"
-    return f"JSON_EXTRACT_STRING({_column(of, table)}, {text_of(_json_path(of.path))})"
+        return f"JSON_EXTRACT_STRING({ENTRY}, {_json_path(parts_of(of.path_in_entry))})"
+    return f"JSON_EXTRACT_STRING({_column(of, table)}, {_json_path(parts_of(of.path))})"
 
 
 def json_text(of: Property | Context, table: str) -> str:
     """A property as JSON."""
-    return f"JSON_EXTRACT({_column(of, table)}, {text_of(_json_path(of.path))})"
+    return f"JSON_EXTRACT({_column(of, table)}, {_json_path(parts_of(of.path))})"
+
+
+def entries_of(of: Property | Context, table: str) -> str:
+    """The entries of a property's list, as a list of JSON; empty if it is none."""
+    return _entries(_column(of, table), parts_of(of.list_path or ""))
+
+
+def member_of_json(column: str, names: Sequence[str]) -> str:
+    """The text of a member inside a column of JSON."""
+    return f"JSON_EXTRACT_STRING({column}, {_json_path(names)})"
+
+
+def values_in_list(of: Property | Context, table: str) -> str:
+    """What the entries of a property's list hold, as a list of JSON, without those that hold nothing."""
+    entry = f"JSON_EXTRACT({ENTRY}, {_json_path(parts_of(of.path_in_entry))})"
+    values = f"LIST_TRANSFORM({entries_of(of, table)}, lambda {ENTRY}: {entry})"
+    return f"LIST_FILTER({values}, lambda {ENTRY}: CAST({ENTRY} AS VARCHAR) <> 'null')"
+
+
+def array_text(of: Property | Context, table: str) -> str:
+    """What the entries of a property's list hold as one text of JSON, null if that is nothing."""
+    return f"NULLIF(CAST(TO_JSON({values_in_list(of, table)}) AS VARCHAR), '[]')"
 
 
 def number_of(of: Property | Context, table: str) -> str:
@@ -88,18 +118,28 @@ def number_of(of: Property | Context, table: str) -> str:
 
 def as_number(text: str) -> str:
     """A text's number; null if it is none."""
-    return f"TRY_CAST(CASE WHEN REGEXP_MATCHES({text}, '{NUMBER_TEXT}') THEN {text} END AS DECIMAL(38, 9))"
+    return f"TRY_CAST(CASE WHEN REGEXP_MATCHES({text}, '{NUMBER_TEXT}') THEN {text} END AS {NUMBER_TYPE})"
 
 
 def _column(of: Property | Context, table: str) -> str:
     return f"{table}{'properties' if isinstance(of, Property) else 'context'}"
 
 
-def _json_path(path: str) -> str:
-    return "$" + "".join(f'."{part}"' for part in parts_of(path))
+def _is_of_parent(of: Property | Context) -> bool:
+    return isinstance(of, Property) and of.of_parent
 
 
-def _compared(one: Comparison, scope: Scope, now: int) -> str:
+def _entries(column: str, names: Sequence[str]) -> str:
+    return f"JSON_EXTRACT({column}, {_json_path(names, '[*]')})"
+
+
+def _json_path(names: Sequence[str], end: str = "") -> str:
+    """The path through these members as an SQL literal."""
+    quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    return text_of("$" + "".join(f'."{name}"' for name in quoted) + end)
+
+
+def _compared(one: Comparison, scope: Scope) -> str:
     text, number = _text_and_number(one.left, scope)
     literals = [item for item in one.right if isinstance(item, LiteralValue)]
     match one.operator:
@@ -122,33 +162,11 @@ def _compared(one: Comparison, scope: Scope, now: int) -> str:
             return f"RIGHT({text}, {len(literals[0].text())}) = {text_of(literals[0].text())}"
     if one.operator in ORDERING:
         item = one.right[0]
+        if isinstance(item, Span):
+            raise ValueError(f"{one.operator} compares numbers")
         other = f"{item.decimal():f}" if isinstance(item, LiteralValue) else _text_and_number(item, scope)[1]
         return f"{number} {_SIGN_OF[one.operator]} {other}"
-    return _by_day(one.operator, _day_of(text), literals[0], now)
-
-
-def _by_day(operator: Operator, day: str, item: LiteralValue, now: int) -> str:
-    today = now // DAY_MICROS
-    if operator in BY_DATE:
-        wanted = (date.fromisoformat(str(item.value)) - date(1970, 1, 1)).days
-        return f"{day} {'<=' if operator is Operator.BEFORE_DATE else '>='} {wanted}"
-    if operator not in BY_DAYS:
-        raise ValueError(f"{operator} compares no days")
-    days = int(item.value)
-    match operator:
-        case Operator.WITHIN_LAST:
-            return f"{day} BETWEEN {today - days} AND {today}"
-        case Operator.WITHIN_NEXT:
-            return f"{day} BETWEEN {today} AND {today + days}"
-        case Operator.BEFORE_LAST:
-            return f"{day} <= {today - days}"
-        case _:
-            return f"{day} >= {today + days}"
-
-
-def _day_of(text: str) -> str:
-    instant = f"TRY_CAST(CASE WHEN REGEXP_MATCHES({text}, '{ZONED_TEXT}') THEN {text} END AS TIMESTAMPTZ)"
-    return f"FLOOR(EPOCH_US({instant}) / {DAY_MICROS})"
+    return compared_in_time(one, text, now=scope.now, zone=scope.zone)
 
 
 def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -> tuple[str, str]:
@@ -162,7 +180,9 @@ def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -
             text = column if value.as_text or value.reducer is Reducer.MODE else f"JSON_EXTRACT_STRING({column}, '$')"
             return text, as_number(text)
         case Trait():
-            text = scope.trait(value.key)
+            text = scope.trait(value)
+            if value.list_path is not None:
+                text = member_of_json(ENTRY, parts_of(value.path_in_entry))
             return text, as_number(text)
         case Property(of_parent=True):
             return path_of(value, scope.parent), number_of(value, scope.parent)
@@ -170,7 +190,9 @@ def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -
             return path_of(value, scope.table), number_of(value, scope.table)
 
 
-def _equals(text: str, number: str, item: LiteralValue | Property | Trait, scope: Scope) -> str:
+def _equals(text: str, number: str, item: LiteralValue | Span | Property | Trait, scope: Scope) -> str:
+    if isinstance(item, Span):
+        raise ValueError("a length of time is compared with instants")
     if not isinstance(item, LiteralValue):
         return f"{text} = {_text_and_number(item, scope)[0]}"
     return f"{number} = {item.decimal():f}" if item.is_number else f"{text} = {text_of(item.text())}"

@@ -51,6 +51,7 @@ class Operator(StrEnum):
 
 
 SIGNS: Final = {
+    "==": Operator.EQUALS,
     "=": Operator.EQUALS,
     "!=": Operator.DIFFERS,
     ">=": Operator.AT_LEAST,
@@ -126,6 +127,18 @@ class LiteralValue(_Part, frozen=True, tag="literal"):
         return ("true" if self.value else "false") if isinstance(self.value, bool) else str(self.value)
 
 
+class Span(_Part, frozen=True, tag="duration"):
+    """A length of time that a comparison is about, other than of whole days: those are a literal's number."""
+
+    amount: int
+    unit: Literal["second", "minute", "hour"]
+
+    @property
+    def micros(self) -> int:
+        """Microseconds."""
+        return self.amount * MICROS[self.unit]
+
+
 class _Member(_Part, frozen=True):
     """A member of what an event brought: `a.b` for one inside another, `a.$.b` for the `b` of any entry of a list."""
 
@@ -134,14 +147,12 @@ class _Member(_Part, frozen=True):
     @property
     def list_path(self) -> str | None:
         """The path of the list whose entries are looked at, None if it is none's."""
-        found = _ENTRIES.search(self.path)
-        return None if found is None else self.path[: found.start()]
+        return _list_path(self.path)
 
     @property
     def path_in_entry(self) -> str:
         """The path inside an entry, "" for the entry itself."""
-        found = _ENTRIES.search(self.path)
-        return self.path if found is None else self.path[found.end() :]
+        return _path_in_entry(self.path)
 
 
 class Property(_Member, frozen=True, tag="property"):
@@ -155,9 +166,34 @@ class Context(_Member, frozen=True, tag="context"):
 
 
 class Trait(_Part, frozen=True, tag="trait"):
-    """A trait of the person: custom or computed; an audience's key is true for its members."""
+    """A trait of the person: custom or computed; an audience's key is true for its members.
+
+    Attributes:
+        key: Its name, or a path into it as of a property: `address.city`, `orders.$.sku`.
+    """
 
     key: str
+
+    @property
+    def name(self) -> str:
+        """The trait itself."""
+        return parts_of(self.key)[0]
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """The names that lead from the trait to what is asked for, or to the list whose entries are."""
+        path = self.key if self.list_path is None else self.list_path
+        return tuple(parts_of(path)[1:])
+
+    @property
+    def list_path(self) -> str | None:
+        """The path of the list whose entries are looked at, None if it is none's."""
+        return _list_path(self.key)
+
+    @property
+    def path_in_entry(self) -> str:
+        """The path inside an entry, "" for the entry itself."""
+        return _path_in_entry(self.key)
 
 
 class Events(_Part, frozen=True, tag="events"):
@@ -168,10 +204,12 @@ class Events(_Part, frozen=True, tag="events"):
         where: Which of them; inside a parent's `where` this is a funnel's child.
         window: Their age.
         within_parent: For a child: how long behind the parent at most.
+        after_parent: For a child: how long behind the parent at least.
         session: Only the latest run of events, each less than this behind the one before, none longer ago.
         of: What is reduced; none for `count`.
         min_frequency: For `mode`: how often a value must occur.
         as_text: For `min` and `max`: by alphabet.
+        as_array: For `mode` of the entries of a list: the whole list is one value.
         sources: Slugs of the only sources, or of those left out.
         since: Earlier events do not count, microseconds since 1970. Not part of the language: see `beginning_at`.
     """
@@ -182,9 +220,11 @@ class Events(_Part, frozen=True, tag="events"):
     where: "Condition | None" = None
     window: Window | None = None
     within_parent: Duration | None = None
+    after_parent: Duration | None = None
     session: Duration | None = None
     min_frequency: int = 2
     as_text: bool = False
+    as_array: bool = False
     sources: tuple[str, ...] = ()
     sources_left_out: bool = False
     since: int = 0
@@ -195,7 +235,7 @@ class Comparison(_Part, frozen=True, tag="comparison"):
 
     left: Events | Trait | Property | Context
     operator: Operator
-    right: tuple[LiteralValue | Property | Trait, ...] = ()
+    right: tuple[LiteralValue | Span | Property | Trait, ...] = ()
 
 
 class Not(_Part, frozen=True, tag="not"):
@@ -219,6 +259,16 @@ class Or(_Part, frozen=True, tag="or"):
 Condition = Comparison | Not | And | Or
 Definition = Comparison | Not | And | Or | Events
 """A condition for an audience, events reduced to a value for a computed trait."""
+
+
+def _list_path(path: str) -> str | None:
+    found = _ENTRIES.search(path)
+    return None if found is None else path[: found.start()]
+
+
+def _path_in_entry(path: str) -> str:
+    found = _ENTRIES.search(path)
+    return path if found is None else path[found.end() :]
 
 
 def parts_of(path: str) -> list[str]:
@@ -261,10 +311,15 @@ def comparisons(part: Definition) -> Iterator[Comparison]:
 
 
 def trait_keys(part: Definition) -> set[str]:
-    """The traits that a definition asks for."""
-    found: set[str] = set()
+    """The names of the traits that a definition asks for."""
+    return {one.name for one in traits_of(part)}
+
+
+def traits_of(part: Definition) -> set[Trait]:
+    """The traits that a definition asks for, and what inside them."""
+    found: set[Trait] = set()
     for one in comparisons(part):
-        found.update(side.key for side in (one.left, *one.right) if isinstance(side, Trait))
+        found.update(side for side in (one.left, *one.right) if isinstance(side, Trait))
     return found
 
 
@@ -274,8 +329,18 @@ def funnel_children(events: Events) -> list[Events]:
 
 
 def depends_on_day(part: Definition) -> bool:
-    """True if the answer may change at midnight UTC though nothing happens."""
+    """True if the answer may change at midnight though nothing happens."""
     return any(one.operator in BY_DAYS for one in comparisons(part))
+
+
+def depends_on_moment(part: Definition) -> bool:
+    """True if the answer may change at any moment though nothing happens: `within_last(12 hours)`."""
+    return any(isinstance(item, Span) for one in comparisons(part) for item in one.right)
+
+
+def depends_on_zone(part: Definition) -> bool:
+    """True if the answer may be another one in another time zone."""
+    return any(one.operator in BY_DATE | BY_DAYS for one in comparisons(part))
 
 
 def time_limits(part: Definition) -> set[tuple[str, int]]:

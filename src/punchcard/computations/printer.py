@@ -14,6 +14,7 @@ from punchcard.computations.model import (
     Or,
     Property,
     Reducer,
+    Span,
     Trait,
 )
 from punchcard.computations.tokens import quoted
@@ -53,7 +54,9 @@ def _events(one: Events) -> str:
         end = _duration(one.window.end)
         begin = one.window.begin
         text += f".within({end})" if begin is None else f".between({_duration(begin)}, {end})"
-    if one.within_parent is not None:
+    if one.within_parent is not None and one.after_parent is not None:
+        text += f".between(parent: {_duration(one.after_parent)}, {_duration(one.within_parent)})"
+    elif one.within_parent is not None:
         text += f".within(parent: {_duration(one.within_parent)})"
     if one.session is not None:
         text += f".expires_after({_duration(one.session)})"
@@ -62,6 +65,8 @@ def _events(one: Events) -> str:
 
 def _reducer(one: Events) -> str:
     of = "" if one.of is None else _value(one.of)
+    if one.as_array:
+        of += " as array"
     if one.reducer is Reducer.UNIQUE_COUNT:
         return f".unique({of}).count()"
     if one.reducer is Reducer.MODE and one.min_frequency != 2:  # the language's default
@@ -76,13 +81,14 @@ def _comparison(one: Comparison) -> str:
     if one.operator in _SIGN_OF:
         return f"{left} {_SIGN_OF[one.operator]} {_value(one.right[0])}"
     if one.operator in BY_DAYS:
-        days = one.right[0]
-        amount = days.value if isinstance(days, LiteralValue) else 0
-        return f"{left}.{one.operator}({_duration(Duration(int(amount), 'day'))})"
+        length = one.right[0]
+        if isinstance(length, LiteralValue):
+            return f"{left}.{one.operator}({_duration(Duration(int(length.value), 'day'))})"
+        return f"{left}.{one.operator}({_value(length)})"
     return f"{left}.{one.operator}({', '.join(map(_value, one.right))})"
 
 
-def _value(one: Events | Trait | Property | Context | LiteralValue) -> str:
+def _value(one: Events | Trait | Property | Context | LiteralValue | Span) -> str:
     match one:
         case Events():
             return _events(one)
@@ -94,7 +100,9 @@ def _value(one: Events | Trait | Property | Context | LiteralValue) -> str:
             return f"context({quoted(one.path)})"
         case LiteralValue():
             return quoted(one.value) if isinstance(one.value, str) else one.text()
+        case Span():
+            return _duration(one)
 
 
-def _duration(one: Duration) -> str:
+def _duration(one: Duration | Span) -> str:
     return f"{one.amount} {one.unit}{'' if one.amount == 1 else 's'}"

@@ -10,6 +10,9 @@ from punchcard.computations.tokens import END, NAME, NUMBER, TEXT, Token, tokens
 
 DEFINITION_BYTES_MAX: Final = 16 * 1024
 _UNITS: Final = ("second", "minute", "hour", "day")
+_DAYS_PER_WEEK: Final = 7
+# Of months and years nobody knows how long they are: say so, and what to write.
+_UNFIXED_UNITS: Final = {"month": "30 days", "quarter": "90 days", "year": "365 days"}
 _WINDOW_MICROS_MAX: Final = 3 * 366 * 86_400_000_000
 
 
@@ -26,6 +29,10 @@ class TokenReader:
         if size > DEFINITION_BYTES_MAX:
             problem = f"a definition has at most {DEFINITION_BYTES_MAX:,} bytes, this one has {size:,}"
             raise DefinitionError(problem, text=text, position=0)
+        if "\x00" in text:
+            raise DefinitionError(
+                "this character cannot be part of a definition", text=text, position=text.index("\x00")
+            )
         self._tokens = tokens_of(text)
         self._at = 0
 
@@ -43,9 +50,13 @@ class TokenReader:
         at = self.next
         amount = self.whole_number(1)
         unit = self.take()
-        name = unit.value.removesuffix("s")
+        name = unit.value.lower().removesuffix("s")
+        if name in _UNFIXED_UNITS:
+            raise self.error(f"a {name} has no fixed length: write days, such as {_UNFIXED_UNITS[name]}", at=unit)
+        if name == "week":
+            amount, name = amount * _DAYS_PER_WEEK, "day"
         if unit.kind != NAME or name not in _UNITS:
-            raise self.error("a time is a number and a unit: 7 days, 12 hours, 30 minutes", at=unit)
+            raise self.error("a time is a number and a unit: 2 weeks, 7 days, 12 hours, 30 minutes", at=unit)
         duration = Duration(amount, name)  # type: ignore[arg-type]  # looked up above
         if duration.micros > _WINDOW_MICROS_MAX:
             raise self.error("a time is at most three years (1098 days)", at=at)
@@ -64,13 +75,15 @@ class TokenReader:
             raise self.error("a text in quotes is expected")
         return self.take().value
 
-    def path(self) -> str:
-        """Read the path of a property, in quotes."""
+    def path(self, kind: str = "property") -> str:
+        """Read the path of a property or trait, in quotes."""
         at = self.next
         path = self.text_value()
-        if not path or path.startswith(".") or path.endswith(".") or ".." in path:
-            raise self.error("the name of a property is expected, `a.b` for a member inside", at=at)
         names = parts_of(path)
+        if not all(names) or not names:
+            raise self.error(f"the name of a {kind} is expected, `a.b` for a member inside", at=at)
+        if "*" in names:
+            raise self.error(f"the name of a {kind} is expected; any entry of a list is `$`: products.$.sku", at=at)
         if names[0] == "$" or names.count("$") > 1:
             raise self.error("`$` is any entry of one list, behind the list's name: products.$.sku", at=at)
         return path

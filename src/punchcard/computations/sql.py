@@ -4,7 +4,7 @@ The tables it asks, each one row a …:
 
 * `facts` event of a person: `profile`, `happened` (microseconds since 1970), `seq` (rises with the log, unique),
   `event`, `source`, `properties` and `context` (JSON), and `revenue`, `value`, `total` as decimals read from there;
-* `traits` trait of a person: `profile`, `name`, `text`;
+* `traits` trait of a person: `profile`, `name`, `text`, `json`;
 * `people` person: `profile`, `known` (more than an anonymous id leads to them);
 * `touched`, if asked so: `profile` of those whose answer is wanted.
 
@@ -15,28 +15,41 @@ The answer has a row for each person for whom some definition holds or has a val
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Final
 
 from punchcard.computations.absence import is_empty_without_events
-from punchcard.computations.conditions import ENTRY, Scope, comparison_of, json_text, number_of, path_of, text_of
+from punchcard.computations.conditions import (
+    ENTRY,
+    Scope,
+    array_text,
+    comparison_of,
+    entries_of,
+    member_of_json,
+    path_of,
+    text_of,
+)
 from punchcard.computations.model import (
     COUNTING,
     And,
     Comparison,
     Condition,
-    Context,
     Definition,
     Events,
     Not,
     Or,
-    Property,
     Reducer,
+    Trait,
+    all_events,
     funnel_children,
     trait_keys,
+    traits_of,
 )
+from punchcard.computations.reducers import aggregate_of, reduced_member, reduces_entries
 
 # What comes first: by time, then by the log. One number is compared faster than two; Spark has none that wide.
-_ORDER: Final = "CAST({0}happened AS HUGEINT) * 4503599627370496 + {0}seq"
+# The factor is 2^62: every `seq` is below it, and microseconds times it still fit.
+_ORDER: Final = "CAST({0}happened AS HUGEINT) * 4611686018427387904 + {0}seq"
 # Spark gives a list's entries as one text.
 _ENTRIES_IN_SPARK: Final = re.compile(r"GET_JSON_OBJECT\(([^,()]+), '((?:[^']|\\')*)\[\*\]'\)")
 _ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"
@@ -55,27 +68,35 @@ class Question:
     includes_anonymous: bool = False
 
 
-def statement(questions: Sequence[Question], *, now: int, only_touched: bool = False) -> str:
+def statement(questions: Sequence[Question], *, now: int, zone: tzinfo = UTC, only_touched: bool = False) -> str:
     """The questions as one statement in DuckDB's SQL.
 
     Args:
         questions: At least one.
         now: The moment for which it is asked, microseconds since 1970.
+        zone: In which a day begins and ends.
         only_touched: True to ask for the people in `touched` only.
     """
-    return _Compiler(now, only_touched=only_touched, order=_ORDER).statement(questions)
+    return _Compiler(now, zone, only_touched=only_touched, order=_ORDER).statement(questions)
 
 
-def spark_statement(questions: Sequence[Question], *, now: int) -> str:
-    """The same statement in Spark's SQL."""
+def spark_statement(questions: Sequence[Question], *, now: int, zone: tzinfo = UTC) -> str:
+    """The same statement in Spark's SQL.
+
+    Raises:
+        ValueError: one asks for what Spark's SQL has no words for: `as array`.
+    """
     import sqlglot
 
-    written = _Compiler(now, only_touched=False, order=_ORDER_OF_SPARK).statement(questions)
+    if any(events.as_array for one in questions for events in all_events(one.definition)):
+        raise ValueError("`as array` is not written for Spark, which gives a list's values as texts only")
+    written = _Compiler(now, zone, only_touched=False, order=_ORDER_OF_SPARK).statement(questions)
     found = sqlglot.transpile(written, read="duckdb", write="spark")[0]
     found = _ENTRIES_IN_SPARK.sub(r"FROM_JSON(GET_JSON_OBJECT(\1, '\2'), 'ARRAY<STRING>')", found)
     return (
         found.replace(f"GET_JSON_OBJECT({ENTRY}, '$')", ENTRY)
         .replace("EPOCH_US(", "UNIX_MICROS(")
+        .replace("LIST_EXTRACT(", "TRY_ELEMENT_AT(")
         .replace("TIMESTAMPTZ", "TIMESTAMP")
     )
 
@@ -100,18 +121,19 @@ def value_json(definition: Definition, column: str) -> str:
 @dataclass
 class _Compiler:
     now: int
+    zone: tzinfo
     only_touched: bool
     order: str
     shared: dict[Events, str] = field(default_factory=dict)  # aggregates of one pass over the facts, by alias
     tables: dict[str, str] = field(default_factory=dict)  # other CTEs by name, in order
     joined: dict[Events, str] = field(default_factory=dict)  # events with a CTE of their own, by its name
-    keys: set[str] = field(default_factory=set)
+    traits: dict[Trait, str] = field(default_factory=dict)  # each with its column
 
     def statement(self, questions: Sequence[Question]) -> str:
-        for one in questions:
-            self.keys |= trait_keys(one.definition)
+        asked = {trait for one in questions for trait in traits_of(one.definition)}
+        self.traits = {trait: f"t{number}" for number, trait in enumerate(sorted(asked, key=lambda one: one.key))}
         answers = [self._answer(one.definition) for one in questions]
-        if self.keys:
+        if self.traits:
             self.tables = {"t": self._traits(), **self.tables}
         if self.shared:
             self.tables["e"] = self._one_pass()
@@ -148,7 +170,7 @@ class _Compiler:
                 column = self._column(part)
                 return f"NULLIF({column}, 0)" if part.reducer in COUNTING else column
             case Comparison():
-                return comparison_of(part, self._outer(), now=self.now)
+                return comparison_of(part, self._outer())
             case Not():
                 return f"NOT ({self._answer(part.condition)})"
             case And():
@@ -158,14 +180,19 @@ class _Compiler:
 
     def _outer(self) -> Scope:
         """What a comparison of people finds: their reduced events and their traits."""
-        return Scope(events=self._result, trait=lambda key: f"t.{self._trait_column(key)}")
+        return Scope(events=self._result, trait=self._trait, now=self.now, zone=self.zone)
 
     def _result(self, events: Events) -> str:
         column = self._column(events)
         return f"COALESCE({column}, 0)" if events.reducer in COUNTING else column
 
     def _column(self, events: Events) -> str:
-        if events.reducer is Reducer.MODE or events.session is not None or funnel_children(events):
+        if (
+            events.reducer is Reducer.MODE
+            or events.session is not None
+            or funnel_children(events)
+            or reduces_entries(events)
+        ):
             if events not in self.joined:
                 self.joined[events] = f"x{len(self.joined)}"
                 self.tables[self.joined[events]] = self._own_pass(events)
@@ -173,14 +200,15 @@ class _Compiler:
         alias = self.shared.setdefault(events, f"a{len(self.shared)}")
         return f"e.{alias}"
 
-    def _trait_column(self, key: str) -> str:
-        return f"t{sorted(self.keys).index(key)}"
+    def _trait(self, trait: Trait) -> str:
+        return f"t.{self.traits[trait]}"
 
     def _traits(self) -> str:
         columns = ", ".join(
-            f"MAX(text) FILTER (WHERE name = {text_of(key)}) AS {self._trait_column(key)}" for key in sorted(self.keys)
+            f"MAX({_trait_value(trait)}) FILTER (WHERE name = {text_of(trait.name)}) AS {column}"
+            for trait, column in self.traits.items()
         )
-        names = ", ".join(text_of(key) for key in sorted(self.keys))
+        names = ", ".join(sorted({text_of(trait.name) for trait in self.traits}))
         return f"SELECT profile, {columns} FROM traits WHERE name IN ({names}){self._restriction()} GROUP BY profile"
 
     def _restriction(self, table: str = "") -> str:
@@ -220,13 +248,16 @@ class _Compiler:
             )
         where = " AND ".join(self._condition(events)) + self._restriction("f.")
         if events.session is not None:
-            return self._session(events, source, where)
+            source, where = self._session(events, source, where), "TRUE"
+        if reduces_entries(events):
+            entries = entries_of(reduced_member(events), "f.")
+            source, where = f"(SELECT f.*, UNNEST({entries}) AS {ENTRY} FROM {source} WHERE {where}) AS f", "TRUE"
         if events.reducer is Reducer.MODE:
             return self._most_frequent(events, source, where)
         return f"SELECT f.profile, {self._aggregate(events, None)} AS v FROM {source} WHERE {where} GROUP BY f.profile"
 
     def _most_frequent(self, events: Events, source: str, where: str) -> str:
-        text = path_of(_of(events), "f.")
+        text = array_text(reduced_member(events), "f.") if events.as_array else path_of(reduced_member(events), "f.")
         return (
             "SELECT profile, ARG_MIN(x, STRUCT_PACK(a := -n, b := x)) AS v FROM (SELECT f.profile AS profile,"
             f" {text} AS x, COUNT(*) AS n FROM {source} WHERE {where} AND {text} IS NOT NULL"
@@ -234,6 +265,7 @@ class _Compiler:
         )
 
     def _session(self, events: Events, source: str, where: str) -> str:
+        """The events of the latest session, as `f`."""
         length = events.session.micros if events.session else 0
         before = "LAG(f.happened) OVER (PARTITION BY f.profile ORDER BY f.happened, f.seq)"
         begins = f"CASE WHEN {before} IS NULL OR f.happened - {before} >= {length} THEN f.happened END"
@@ -242,10 +274,7 @@ class _Compiler:
             "SELECT *, MAX(begins) OVER (PARTITION BY profile) AS begun,"
             f" MAX(happened) OVER (PARTITION BY profile) AS newest FROM ({marked}) AS marked"
         )
-        inside = f"SELECT * FROM ({ranged}) AS ranged WHERE happened >= begun AND newest > {self.now - length}"
-        if events.reducer is Reducer.MODE:
-            return self._most_frequent(events, f"({inside}) AS f", "TRUE")
-        return f"SELECT f.profile, {self._aggregate(events, None)} AS v FROM ({inside}) AS f GROUP BY f.profile"
+        return f"(SELECT * FROM ({ranged}) AS ranged WHERE happened >= begun AND newest > {self.now - length}) AS f"
 
     def _child_name(self, parent: Events, number: int) -> str:
         return f"k{list(self.joined).index(parent)}_{number}"
@@ -257,16 +286,24 @@ class _Compiler:
         follows.append("(c.happened > f.happened OR (c.happened = f.happened AND c.seq > f.seq))")
         if child.within_parent is not None:
             follows.append(f"c.happened < f.happened + {child.within_parent.micros}")
+        if child.after_parent is not None:
+            follows.append(f"c.happened >= f.happened + {child.after_parent.micros}")
         follows += self._window(child, "c.")
         if child.where is not None:
             follows.append(self._where(child.where, "c.", parent="f."))
         traits = " LEFT JOIN t ON t.profile = f.profile" if child.where is not None and trait_keys(child.where) else ""
         parents = [f"f.event = {text_of(parent.name)}", f"f.happened <= {self.now}", *self._window(parent, "f.")]
-        self.tables[name] = (
-            f"SELECT f.seq AS seq, {_aggregate_of(child, 'c.', None, self.order)} AS v"
-            f" FROM facts AS f JOIN facts AS c ON c.profile = f.profile{traits}"
-            f" WHERE {' AND '.join([*parents, *follows])}{self._restriction('f.')} GROUP BY f.seq"
+        source = (
+            f"facts AS f JOIN facts AS c ON c.profile = f.profile{traits}"
+            f" WHERE {' AND '.join([*parents, *follows])}{self._restriction('f.')}"
         )
+        value = aggregate_of(child, "c.", None, self.order)
+        if reduces_entries(child):
+            entries = entries_of(reduced_member(child), "c.")
+            source = f"(SELECT f.seq AS parent_seq, UNNEST({entries}) AS {ENTRY} FROM {source}) AS c"
+            self.tables[name] = f"SELECT parent_seq AS seq, {value} AS v FROM {source} GROUP BY parent_seq"
+        else:
+            self.tables[name] = f"SELECT f.seq AS seq, {value} AS v FROM {source} GROUP BY f.seq"
         return name
 
     def _condition(self, events: Events) -> list[str]:
@@ -311,47 +348,19 @@ class _Compiler:
             case Comparison():
                 scope = Scope(
                     events=lambda one: (children or {})[one],
-                    trait=lambda key: f"t.{self._trait_column(key)}",
+                    trait=self._trait,
+                    now=self.now,
+                    zone=self.zone,
                     table=table,
                     parent=parent,
                 )
-                return comparison_of(condition, scope, now=self.now)
+                return comparison_of(condition, scope)
 
     def _aggregate(self, events: Events, conditions: list[str] | None) -> str:
-        return _aggregate_of(events, "f.", conditions, self.order)
+        return aggregate_of(events, "f.", conditions, self.order)
 
 
-def _aggregate_of(events: Events, table: str, conditions: list[str] | None, order: str) -> str:
-    """What events become; only of those that meet the conditions."""
-    conditions = list(conditions or ())
-    if events.reducer is Reducer.COUNT:
-        return "COUNT(*)" + _filter(conditions)
-    of = _of(events)
-    number, text = number_of(of, table), path_of(of, table)
-    match events.reducer:
-        case Reducer.SUM:
-            return f"SUM({number}){_filter(conditions)}"
-        case Reducer.AVG:
-            total = f"CAST(SUM({number}){_filter(conditions)} AS DOUBLE)"
-            return f"CAST(ROUND({total} / NULLIF(COUNT({number}){_filter(conditions)}, 0), 6) AS DECIMAL(38, 9))"
-        case Reducer.MIN | Reducer.MAX:
-            return f"{events.reducer.upper()}({text if events.as_text else number}){_filter(conditions)}"
-        case Reducer.UNIQUE_COUNT:
-            return f"COUNT(DISTINCT {text}){_filter(conditions)}"
-        case Reducer.UNIQUE:
-            return f"LIST_SORT(ARRAY_AGG(DISTINCT {text}){_filter([*conditions, f'{text} IS NOT NULL'])})"
-        case _:
-            name = "ARG_MIN" if events.reducer is Reducer.FIRST else "ARG_MAX"
-            value = json_text(of, table)
-            present = f"CAST({value} AS VARCHAR) <> 'null'"  # which a value that is not there is not either
-            return f"{name}({value}, {order.format(table)}){_filter([*conditions, present])}"
-
-
-def _filter(conditions: Sequence[str]) -> str:
-    return f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
-
-
-def _of(events: Events) -> Property | Context:
-    if events.of is None:
-        raise ValueError(f"{events.reducer} reduces a property")
-    return events.of
+def _trait_value(trait: Trait) -> str:
+    if trait.list_path is not None:
+        return "json"
+    return member_of_json("json", trait.inner) if trait.inner else "text"

@@ -8,18 +8,34 @@ from punchcard.computations.errors import DefinitionError
 NAME = "name"
 TEXT = "text"
 NUMBER = "number"
+DATE = "date"
 SIGN = "sign"
 END = "end"
 
 _TOKEN: Final = re.compile(
-    r"""\s*(?:
+    r"""(?:
         (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+      | (?P<date>\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}[\d:.]*(?:[ ]?(?:[Zz]|[+-]\d{2}(?::?\d{2})?))?)?(?![\w:.-]))
       | (?P<number>[+-]?\d+(?:\.\d+)?(?![\w.]))
       | (?P<name>[A-Za-z_]\w*)
-      | (?P<sign>>=|<=|!=|=|>|<|\(|\)|\{|\}|,|\.|:)
+      | (?P<sign>>=|<=|!=|==|=|>|<|\(|\)|\{|\}|,|\.|:)
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_BLANK: Final = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+"""Between two tokens: blanks, new lines and comments as SQL has them."""
+_INSTEAD: Final = {
+    "&": "write `AND`",
+    "|": "write `OR`",
+    "!": "write `NOT ( … )`, or `!=` for another value",
+    "‘": "write straight quotes: 'Order Completed'",
+    "’": "write straight quotes: 'Order Completed'",
+    "“": "write straight quotes: 'Order Completed'",
+    "”": "write straight quotes: 'Order Completed'",
+    "`": "write straight quotes: 'Order Completed'",
+    "/": "a comment is /* like this */, or -- to the end of its line",
+    "$": "`$` stands inside the quotes of a property: property('products.$.sku')",
+}
 _ESCAPED: Final = re.compile(r"\\([\\'\"])")
 
 
@@ -27,7 +43,7 @@ class Token(NamedTuple):
     """One token.
 
     Attributes:
-        kind: `name`, `text`, `number`, `sign` or `end`.
+        kind: `name`, `text`, `number`, `date`, `sign` or `end`.
         value: A text without its quotes; else as it is written.
         position: Where it begins, from 0.
     """
@@ -44,18 +60,22 @@ def tokens_of(text: str) -> list[Token]:
         DefinitionError: a character stands where none like it can.
     """
     found: list[Token] = []
-    position = 0
-    end = len(text.rstrip())
-    while position < end:
+    position = _blank_end(text, 0)
+    while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
             raise _unreadable(text, position)
         written = match[match.lastgroup]
         value = _ESCAPED.sub(r"\1", written[1:-1]) if match.lastgroup == TEXT else written
         found.append(Token(match.lastgroup, value, match.start(match.lastgroup)))
-        position = match.end()
+        position = _blank_end(text, match.end())
     found.append(Token(END, "", len(text)))
     return found
+
+
+def _blank_end(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return position if match is None else match.end()
 
 
 def quoted(value: str) -> str:
@@ -63,10 +83,12 @@ def quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _unreadable(text: str, position: int) -> DefinitionError:
-    at = position + len(text[position:]) - len(text[position:].lstrip())
+def _unreadable(text: str, at: int) -> DefinitionError:
     if text[at] in "'\"":
         return DefinitionError(f"this text needs its closing {text[at]}", text=text, position=at)
+    if text.startswith("/*", at):
+        return DefinitionError("this comment needs its closing */", text=text, position=at)
     if text[at].isdigit():
         return DefinitionError("a number is digits, perhaps with a decimal point", text=text, position=at)
-    return DefinitionError(f"`{text[at]}` has no meaning here", text=text, position=at)
+    hint = f": {_INSTEAD[text[at]]}" if text[at] in _INSTEAD else ""
+    return DefinitionError(f"`{text[at]}` has no meaning here{hint}", text=text, position=at)

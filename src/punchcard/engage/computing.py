@@ -3,14 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from punchcard.computations.model import Definition, beginning_at, depends_on_day, time_limits, trait_keys
+from punchcard.computations.dates import local_day
+from punchcard.computations.model import (
+    Definition,
+    beginning_at,
+    depends_on_day,
+    depends_on_moment,
+    time_limits,
+    trait_keys,
+)
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
 from punchcard.errors import PunchcardError, StorageError
 
+UTC_ZONE = ZoneInfo("UTC")
+_MINUTE_MICROS = 60_000_000
+_CLOCK_SLACK_MICROS = 60_000_000
 COMPUTED = ("audience", "computed_trait")
 """What a trait says of where it is from; a custom one says nothing."""
 
@@ -24,6 +36,7 @@ class Asked:
         definition: What it asks, as configured.
         includes_anonymous: True to count people to whom nothing but an anonymous id leads.
         since: Microseconds since 1970 before which no event counts, 0 for all of history.
+        zone: In which a day begins and ends.
     """
 
     key: str
@@ -31,6 +44,7 @@ class Asked:
     definition: Definition
     includes_anonymous: bool = False
     since: int = 0
+    zone: ZoneInfo = UTC_ZONE
 
     def question(self) -> Question:
         """It as the compiler asks it."""
@@ -105,12 +119,28 @@ def touched_by_time(facts: Facts, computations: Sequence[Asked], *, begin: int, 
     return {row[0] for row in facts.rows(" UNION ".join(parts), *values)}
 
 
-def day_has_changed(computations: Sequence[Asked], *, begin: int, end: int) -> list[Asked]:
-    """Those whose answers may have changed because it is another day (UTC) now."""
-    micros = 86_400_000_000
-    if begin // micros == end // micros:
-        return []
-    return [one for one in computations if depends_on_day(one.definition)]
+def changed_by_date(computations: Sequence[Asked], *, begin: int, end: int) -> list[Asked]:
+    """Those whose answers may have changed because it is another day now, or for lengths of time another minute."""
+    return [
+        one
+        for one in computations
+        if (depends_on_day(one.definition) and local_day(begin, one.zone) != local_day(end, one.zone))
+        or (depends_on_moment(one.definition) and begin // _MINUTE_MICROS != end // _MINUTE_MICROS)
+    ]
+
+
+def next_moment(now: int, *, last: int) -> tuple[int, bool]:
+    """The moment to compute for, and whether the clock was set back so far that every answer may be wrong.
+
+    A clock that is set back a little stands still here until it has caught up.
+
+    Args:
+        now: What the clock says, microseconds since 1970.
+        last: The moment for which was computed last.
+    """
+    if now >= last:
+        return now, False
+    return (last, False) if now >= last - _CLOCK_SLACK_MICROS else (now, True)
 
 
 def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: bool) -> list[Change]:
@@ -129,7 +159,8 @@ def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: boo
     questions = [one.question() for one in level]
     changes: list[Change] = []
     try:
-        facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + statement(questions, now=now, only_touched=only_touched))
+        sql = statement(questions, now=now, zone=level[0].zone, only_touched=only_touched)
+        facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + sql)
         for number, one in enumerate(level):
             changes += _differences(facts, one, number, only_touched=only_touched)
     except StorageError:

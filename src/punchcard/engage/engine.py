@@ -18,9 +18,10 @@ from punchcard.engage.computing import (
     Change,
     ComputingError,
     apply,
+    changed_by_date,
     compute,
-    day_has_changed,
     in_levels,
+    next_moment,
     size_of,
     touched_by_time,
 )
@@ -102,8 +103,7 @@ class Engine:
             self._position = position_of(work, POSITION)
             self._stamp = position_of(work, STAMP)
             self._states = States.load(work)
-        meta = facts.meta()
-        self._computed_at = meta.computed_at
+        self._computed_at = (meta := facts.meta()).computed_at
         if (meta.stamp, meta.position) != (self._stamp, self._position):
             restore(facts, store, lake, self._ids, position=self._position, stamp=self._stamp, clock=clock)
             self._computed_at = 0
@@ -137,7 +137,8 @@ class Engine:
         self._follow_configuration()
         events = self._lake.after(self._position, limit=self._settings.events_max)
         reading = read_events(events, self._ids)
-        now = to_micros(self._clock.now())
+        now, is_set_back = next_moment(to_micros(self._clock.now()), last=self._computed_at)
+        self._is_behind = self._is_behind or is_set_back
         through = reading.through or self._position
         has_more = len(events) >= self._settings.events_max // 2 and self._lake.last_position() > through
         changes = self._people(reading)
@@ -303,7 +304,7 @@ class Engine:
             self._rules = snapshot.identity
             self._ids = IdReader(self._rules)
         self._asked = {
-            key: asked(one, self._states.standing[key])
+            key: asked(one, self._states.standing[key], zone=snapshot.day_zone)
             for key, one in snapshot.computations.items()
             if one.configured.enabled
         }
@@ -318,7 +319,7 @@ class Engine:
             fresh = set(everything)
         else:
             fresh = everything.keys() - {one.key for one in self._live()}
-            fresh |= {one.key for one in day_has_changed(live, begin=self._computed_at, end=now)}
+            fresh |= {one.key for one in changed_by_date(live, begin=self._computed_at, end=now)}
         self._is_behind = False
         self._pending.add(fresh, among=everything)
         was_pending = bool(self._pending)

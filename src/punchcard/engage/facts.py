@@ -25,7 +25,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "preserve_insertion_order": False,
 }
-_VERSION = 1  # of the tables below; another one means that the file is made again
+_VERSION = 2  # of the tables below and of what is in them; another one means that the file is made again
 _TABLES = """
 CREATE TABLE facts (
     profile BIGINT, happened BIGINT, seq BIGINT, event VARCHAR, source VARCHAR, properties VARCHAR, context VARCHAR,
@@ -274,6 +274,10 @@ class Facts:
             path.unlink(missing_ok=True)
 
 
+EVENTS_PER_RECORD_MAX = 1 << 20
+"""More than a log record can hold: it has at most 500 KB, and an event at least the two bytes of `{}`."""
+
+
 def seq_of(position: int, index: int) -> int:
-    """The place of an event in the log as one number: rises with the log."""
-    return position * 4096 + index
+    """The place of an event in the log as one number: rises with the log, and no other event has it."""
+    return position * EVENTS_PER_RECORD_MAX + index

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from punchcard.clock import to_micros
+from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.facts import FactRows, seq_of
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
@@ -22,7 +23,7 @@ TRAITS_MAX = 300
 """An identify call with as many traits is taken as a mistake; Segment refuses it too."""
 
 _TRAIT_NAME_CHARACTERS_MAX = 256
-_OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-\w+")  # see `telling`
+_OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
 _NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # by no choice about this call: it is sent again
 _VIEWED = {EventType.PAGE: (PAGE_VIEWED, "page_name"), EventType.SCREEN: (SCREEN_VIEWED, "screen_name")}
 
@@ -82,12 +83,16 @@ class Untold:
 
     Attributes:
         sequence: Which one of those about this email and key.
+        call: `identify` or `track`.
+        waits_for: What must change before it is sent again; "" if nothing must.
     """
 
     destination: str
     key: str
     email: str
     sequence: int
+    call: str
+    waits_for: str = ""
 
 
 @dataclass
@@ -126,8 +131,14 @@ def read_events(events: Sequence[LakeEvent], reader: IdReader) -> Reading:
 
 def _read_own(event: LakeEvent, reading: Reading) -> None:
     named = _OWN_MESSAGE_ID.fullmatch(event.message_id)
-    if named is None or not any(fate.reason in _NOT_REACHED for fate in event.fates):
+    if named is None:
         return
+    has_failed = any(fate.fate == "failed_on_ingest" for fate in event.fates)
+    if not has_failed and not any(fate.reason in _NOT_REACHED for fate in event.fates):
+        return
+    waits_for = ""
+    if has_failed:  # the same call would fail again
+        waits_for = TOO_LARGE if any(fate.reason == "event_too_large" for fate in event.fates) else INVALID
     try:
         call = _own_call.decode(event.payload)
     except UNREADABLE:
@@ -138,6 +149,8 @@ def _read_own(event: LakeEvent, reading: Reading) -> None:
             key=call.context.personas.computation_key,
             email=call.traits.email or call.context.traits.email,
             sequence=int(named[1]),
+            call=named[2],
+            waits_for=waits_for,
         )
     )
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -13,7 +14,7 @@ from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, statement, value_json
 from punchcard.engage.facts import Facts
-from punchcard.engage.warnings import find_warnings
+from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.store import engage as stored
 from punchcard.store.engage import Request
@@ -106,8 +107,11 @@ def ask_preview(
     )
 
 
-def answer_requests(store: Store, facts: Facts, *, clock: Clock) -> int:
+def answer_requests(store: Store, facts: Facts, *, clock: Clock, zone: ZoneInfo) -> int:
     """Answer what is asked; returns how much it was.
+
+    Args:
+        zone: In which a day begins and ends.
 
     Raises:
         StorageError: store or facts failed.
@@ -115,14 +119,14 @@ def answer_requests(store: Store, facts: Facts, *, clock: Clock) -> int:
     with store.reading() as work:
         waiting = stored.open_requests(work)
     for one in waiting:
-        answer = preview(store, facts, one.body, clock=clock)
+        answer = preview(store, facts, one.body, clock=clock, zone=zone)
         with store.unit_of_work() as work:
             stored.answer(work, one.id, msgspec.json.encode(answer).decode())
             stored.forget_requests(work, before=clock.now() - _KEPT)
     return len(waiting)
 
 
-def preview(store: Store, facts: Facts, body: str, *, clock: Clock) -> Preview:
+def preview(store: Store, facts: Facts, body: str, *, clock: Clock, zone: ZoneInfo) -> Preview:
     """Try a definition on the facts."""
     begun = clock.monotonic()
     try:
@@ -130,12 +134,12 @@ def preview(store: Store, facts: Facts, body: str, *, clock: Clock) -> Preview:
         read = parse_audience if request.kind == "audience" else parse_trait
         definition: Any = read(request.definition)
         question = Question(definition=definition, includes_anonymous=request.include_anonymous)
-        answers = statement([question], now=to_micros(clock.now()))
+        answers = statement([question], now=to_micros(clock.now()), zone=zone)
         facts.run("CREATE OR REPLACE TEMP TABLE tried AS " + answers)
         value = value_json(definition, "c0")
         count = int(facts.rows("SELECT count(*) FROM tried")[0][0])
         people = int(facts.rows("SELECT count(*) FROM people")[0][0])
-        warnings = tuple(find_warnings(facts, definition))
+        warnings = tuple(find_warnings(FactNames(facts), definition))
         rows = facts.rows(f"SELECT profile, {value} FROM tried ORDER BY profile DESC LIMIT {SAMPLES}")
     except StorageError:
         raise

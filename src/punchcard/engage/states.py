@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy import Connection
 
 from punchcard.clock import to_micros
-from punchcard.computations.model import trait_keys
+from punchcard.computations.model import depends_on_zone, trait_keys
 from punchcard.engage.computing import Asked
 from punchcard.store import engage as stored
 from punchcard.store.engage import ComputationState, Status
@@ -74,8 +75,12 @@ class States:
         self.changed.clear()
 
 
-def asked(ready: ReadyComputation, state: ComputationState) -> Asked:
-    """A computation in the form in which it is computed."""
+def asked(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -> Asked:
+    """A computation in the form in which it is computed.
+
+    Args:
+        zone: In which a day begins and ends.
+    """
     one = ready.configured
     return Asked(
         key=one.key,
@@ -83,12 +88,16 @@ def asked(ready: ReadyComputation, state: ComputationState) -> Asked:
         definition=ready.definition,
         includes_anonymous=one.include_anonymous,
         since=0 if one.include_history else to_micros(state.created_at),
+        zone=zone,
     )
 
 
 def fingerprint(one: Asked) -> str:
     """Changes whenever the answers may."""
-    said = msgspec.json.encode([one.kind, one.definition, one.includes_anonymous, one.since])
+    parts = [one.kind, one.definition, one.includes_anonymous, one.since]
+    if depends_on_zone(one.definition) and one.zone.key != "UTC":
+        parts.append(one.zone.key)
+    said = msgspec.json.encode(parts)
     return hashlib.sha256(said).hexdigest()
 
 

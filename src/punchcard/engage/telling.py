@@ -3,34 +3,33 @@
 A call is decided in one unit of work with what the destination has been told by it. From there it is in the store until
 the log has it; a crash in between appends it again under the same message id, and routing takes that for what it is.
 
-Source: Segment's documentation, "Using Engage data", for the shapes of the calls.
+The calls themselves are made by `sync_calls`; `debounce` says which change waits.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import msgspec
 from sqlalchemy import Connection, func, select
 
 from punchcard.clock import Clock, to_micros
 from punchcard.destinations.port import EffectKind
+from punchcard.engage.call_size import FittedValue
+from punchcard.engage.debounce import DEBOUNCE, delayed_until, read_changes, with_change
 from punchcard.engage.reading import Untold
+from punchcard.engage.sync_calls import SyncCalls
 from punchcard.engage.telemetry import EngageTelemetry
+from punchcard.events.parse import BATCH_BYTES_MAX
 from punchcard.log.port import EventLog, NewRecord
 from punchcard.store import engage as stored
-from punchcard.store.engage import NOBODY, Due, Synced
+from punchcard.store.engage import NOBODY, Due
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.profiles import ids_of, traits_of
+from punchcard.store.profiles import traits_of
 from punchcard.store.schema import EffectState, effects
+from punchcard.store.synced import Synced, forget_told, remember_told, told_email, told_of
 from punchcard.workspace.computations import OWN_SOURCES
-from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import Snapshot
-
-FLICKER = timedelta(minutes=1)
-"""Somebody who was told of less than this ago is told of again only then, and not at all if nothing differs by then."""
 
 # What may be on its way at once: what the destination does in some seconds, so that an award waits no longer.
 _OPEN_SECONDS = 5
@@ -40,6 +39,9 @@ _AWARDS_WAIT = timedelta(seconds=2)
 _INVALID_WAIT = timedelta(minutes=1)
 _DECIDED_PER_STEP = 200
 _CALLS_PER_RECORD = 100
+_BATCH_BYTES_MAX = BATCH_BYTES_MAX - len('{"batch":[]}')
+_LOOK_AT_DUE_TIMES_SECONDS = 30.0
+_DUE_TIME_SLACK = timedelta(seconds=1)
 _REQUESTS_PER_CALL = 2  # the person's connection is looked up, then changed
 
 
@@ -73,6 +75,7 @@ class Teller:
         self._telemetry = EngageTelemetry()
         self._appended = 0
         self._write_keys: Mapping[str, str] = {}
+        self._look_at_due_times_at = 0.0
 
     def step(self, snapshot: Snapshot) -> int:
         """Send some of what is due; returns how many calls.
@@ -86,10 +89,37 @@ class Teller:
             paused = stored.pauses(work)
             if position_of(work, ROUTING) < self._appended:
                 return sent  # not all of what was sent last is known to the outbox yet
+        self._advance_wrong_due_times(snapshot)
         for target in targets(snapshot):
             if target.slug not in paused:
                 self._decide(target, snapshot)
         return sent + self._append()
+
+    def _advance_wrong_due_times(self, snapshot: Snapshot) -> None:
+        """Let nothing wait for a time that was set while the machine's clock was ahead."""
+        if self._clock.monotonic() < self._look_at_due_times_at:
+            return
+        self._look_at_due_times_at = self._clock.monotonic() + _LOOK_AT_DUE_TIMES_SECONDS
+        rhythms: dict[timedelta, list[str]] = {}
+        for key, one in snapshot.computations.items():
+            if one.rhythm is not None and one.rhythm > DEBOUNCE:
+                rhythms.setdefault(one.rhythm, []).append(key)
+        scheduled = [key for keys in rhythms.values() for key in keys]
+        at = self._clock.now()
+        with self._store.unit_of_work() as work:
+            for slug in snapshot.destinations:
+                for longest, keys, is_excluding in (
+                    (DEBOUNCE, scheduled, True),
+                    *((rhythm, keys, False) for rhythm, keys in rhythms.items()),
+                ):
+                    stored.advance_due(
+                        work,
+                        destination=slug,
+                        keys=keys,
+                        is_excluding=is_excluding,
+                        beyond=at + longest + _DUE_TIME_SLACK,
+                        at=at,
+                    )
 
     def _decide(self, target: Target, snapshot: Snapshot) -> None:
         now = self._clock.now()
@@ -120,8 +150,7 @@ class Teller:
             write_key = self._write_keys.get(destination)
             if write_key is None:
                 continue  # the destination is gone: nobody is left to be told
-            for begin in range(0, len(bodies), _CALLS_PER_RECORD):
-                batch = ",".join(bodies[begin : begin + _CALLS_PER_RECORD])
+            for batch in _batches(bodies):
                 records.append(
                     NewRecord(received_at, write_key, "batch", "identity", f'{{"batch":[{batch}]}}'.encode(), "")
                 )
@@ -132,6 +161,20 @@ class Teller:
         for destination, bodies in by_destination.items():
             self._telemetry.calls_sent(destination, len(bodies))
         return len(calls)
+
+
+def _batches(bodies: Sequence[str]) -> Iterator[str]:
+    """The calls joined to batches that are no larger than one that a sender may send."""
+    batch: list[str] = []
+    size = 0
+    for body in bodies:
+        if batch and (len(batch) >= _CALLS_PER_RECORD or size + len(body.encode()) > _BATCH_BYTES_MAX):
+            yield ",".join(batch)
+            batch, size = [], 0
+        batch.append(body)
+        size += len(body.encode()) + len(",")
+    if batch:
+        yield ",".join(batch)
 
 
 def targets(snapshot: Snapshot) -> list[Target]:
@@ -191,39 +234,36 @@ def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: 
     computation = ready.configured if ready is not None else None
     is_told = computation is not None and computation.enabled and one.destination in computation.destinations
     wanted = _value(work, one) if is_told else "false"
-    standing = stored.told_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
+    standing = told_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
     told = {row.email: row for row in standing}
-    if any(row.value != wanted and now - row.sent_at < FLICKER for row in told.values()) and not one.is_resync:
-        stored.settle(work, one, due_at=max(row.sent_at for row in told.values()) + FLICKER)
-        return []
     newest = stored.newest_email(work, one.profile_id)
     if newest is None and not told and wanted not in NOBODY:
         stored.settle(work, one, waits_for="email")
         return []
+    calls = SyncCalls(
+        work,
+        destination=one.destination,
+        destination_name=target.name,
+        key=one.key,
+        profile_id=one.profile_id,
+        computation=computation,
+    )
+    fitted = {email: calls.fit(wanted, email) for email in sorted({*told, *([newest] if newest else [])})}
+    if refusal := next((each.refusal for each in fitted.values() if each.refusal), ""):
+        stored.settle(work, one, waits_for=refusal)  # the destination keeps what it has
+        return []
+    if not one.is_resync and (due_at := _delayed_until(told.values(), fitted, now)) is not None:
+        stored.settle(work, one, due_at=due_at)
+        return []
     stored.settle(work, one)
-    rows: list[dict[str, object]] = []
-    for email in sorted({*told, *([newest] if newest else [])}):
-        before = told.get(email) or stored.told_email(work, destination=one.destination, key=one.key, email=email)
-        if before is None and wanted in NOBODY:
-            continue  # it was never said that they were
-        if before is not None and before.value == wanted and not one.is_resync:
-            if before.profile_id != one.profile_id:
-                stored.remember_told(work, replace(before, profile_id=one.profile_id))
-            continue
-        sequence = 1 if before is None else before.sequence + 1
-        fresh = Synced(
-            destination=one.destination,
-            key=one.key,
-            email=email,
-            profile_id=one.profile_id,
-            value=wanted,
-            sequence=sequence,
-            sent_at=now,
-        )
-        stored.remember_told(work, fresh)
-        calls = _Calls(work, fresh, target, computation, entered=before is None or before.value != wanted)
-        rows += calls.rows(is_newest=email == newest or newest is None)
-    return rows
+    return _Sync(work, one, calls, told, newest, now).rows(fitted, is_member=wanted not in NOBODY)
+
+
+def _delayed_until(told: Collection[Synced], fitted: Mapping[str, FittedValue], now: datetime) -> datetime | None:
+    """When what differs may be sent, None for now."""
+    changes = [change for row in told for change in read_changes(row.changes)]
+    differing = {value for row in told if (value := fitted[row.email].value) is not None and value != row.value}
+    return max(filter(None, (delayed_until(value, changes, now) for value in differing)), default=None)
 
 
 def _value(work: Connection, one: Due) -> str:
@@ -233,99 +273,89 @@ def _value(work: Connection, one: Due) -> str:
     return "false"
 
 
-class _Calls:
-    """The calls that tell one email one value."""
+@dataclass(frozen=True)
+class _Sync:
+    """Brings the emails of one person to a value.
 
-    def __init__(
-        self, work: Connection, fresh: Synced, target: Target, computation: Computation | None, *, entered: bool
-    ) -> None:
-        self._fresh = fresh
-        self._target = target
-        self._kind = computation.kind if computation is not None else "audience"
-        self._send: Sequence[str] = computation.send if computation is not None else ("identify",)
-        self._entered = entered
-        ids = ids_of(work, [fresh.profile_id])[fresh.profile_id]
-        user_ids = sorted(value for type_, value in ids if type_ == "user_id")
-        self._user: dict[str, str] = (
-            {"userId": user_ids[0]} if user_ids else {"anonymousId": f"profile-{fresh.profile_id}"}
-        )
+    Attributes:
+        told: What the destination has, by email.
+        newest: The email that came last.
+    """
 
-    def rows(self, *, is_newest: bool) -> list[dict[str, object]]:
-        """As rows to keep. A track call goes to one email of a person only: what it awards is awarded once."""
-        fresh = self._fresh
-        told: list[dict[str, object]] = []
-        for call in self._send:
-            if call == "track" and not (is_newest and self._entered):
+    work: Connection
+    due: Due
+    calls: SyncCalls
+    told: Mapping[str, Synced]
+    newest: str | None
+    now: datetime
+
+    def rows(self, fitted: Mapping[str, FittedValue], *, is_member: bool) -> list[dict[str, object]]:
+        """The calls as rows to keep; what they bring is noted.
+
+        A track call goes to one email of a person only: what it awards is awarded once.
+        """
+        before = {email: self._before(email) for email in fitted}
+        # Of who was never in it, nobody has to know that they are not.
+        known = [email for email in fitted if is_member or before[email] is not None]
+        tracked_email = self.newest if self.newest in known else min(known, default=None)
+        rows: list[dict[str, object]] = []
+        owes_track = self._owes_track(before, fitted, is_member=is_member)
+        for email in known:
+            row, value = before[email], fitted[email].value or ""
+            is_changed = row is None or row.value != value
+            is_sent = is_changed or self.due.is_resync
+            is_tracked = owes_track and email == tracked_email
+            if not is_sent and not is_tracked:
+                if row is not None and row.profile_id != self.due.profile_id:
+                    remember_told(self.work, replace(row, profile_id=self.due.profile_id))
                 continue
-            message_id = _message_id(fresh, call)
-            body = self._identify() if call == "identify" else self._track()
-            body |= self._common(message_id)
-            told.append(
-                {
-                    "message_id": message_id,
-                    "destination": fresh.destination,
-                    "body": msgspec.json.encode(body).decode(),
-                    "created_at": fresh.sent_at,
-                }
-            )
-        return told
+            fresh = self._fresh(email, row, fitted[email], is_tracked=is_tracked)
+            remember_told(self.work, fresh)
+            wanted = {"identify": is_sent, "track": is_tracked}
+            rows += self.calls.rows(fresh, [call for call in self.calls.send if wanted[call]])
+        return rows
 
-    def _common(self, message_id: str) -> dict[str, object]:
-        at = self._fresh.sent_at.isoformat().replace("+00:00", "Z")
-        return {
-            **self._user,
-            "messageId": message_id,
-            "timestamp": at,
-            "integrations": {"All": False, self._target.name: True},
-        }
+    def _before(self, email: str) -> Synced | None:
+        due = self.due
+        return self.told.get(email) or told_email(self.work, destination=due.destination, key=due.key, email=email)
 
-    def _personas(self) -> dict[str, object]:
-        key = self._fresh.key
-        is_audience = self._kind == "audience"
-        return {
-            "computation_class": "audience" if is_audience else "trait",
-            "computation_id": computation_id(self._kind, key),
-            "computation_key": key,
-            "namespace": SPACE_ID,
-            "space_id": SPACE_ID,
-        }
+    def _owes_track(
+        self, before: Mapping[str, Synced | None], fitted: Mapping[str, FittedValue], *, is_member: bool
+    ) -> bool:
+        """Whether no track call has brought this value of the person yet, at whatever email."""
+        tracked = {(row.tracked, fitted[email].value) for email, row in before.items() if row is not None}
+        if is_member:
+            return all(had != value for had, value in tracked)
+        return any(had not in ("", value) for had, value in tracked)
 
-    def _identify(self) -> dict[str, object]:
-        traits = {"email": self._fresh.email, self._fresh.key: msgspec.Raw(self._fresh.value.encode())}
-        return {"type": "identify", "traits": traits, "context": {"personas": self._personas()}}
-
-    def _track(self) -> dict[str, object]:
-        key, value = self._fresh.key, msgspec.Raw(self._fresh.value.encode())
-        if self._kind == "audience":
-            event = "Audience Entered" if self._fresh.value == "true" else "Audience Exited"
-            properties: dict[str, object] = {"audience_key": key, key: value}
-        else:
-            event, properties = "Trait Computed", {"trait_key": key, key: value}
-        context = {"personas": self._personas(), "traits": {"email": self._fresh.email}}
-        return {"type": "track", "event": event, "properties": properties, "context": context}
-
-
-SPACE_ID = "spa_punchcard"
-"""The one space that a workspace has."""
-
-
-def computation_id(kind: str, key: str) -> str:
-    """The id of a computation: `aud_…` or `tra_…`, the same for ever."""
-    digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()
-    return f"{'aud' if kind == 'audience' else 'tra'}_{digest[:24]}"
+    def _fresh(self, email: str, row: Synced | None, fitted: FittedValue, *, is_tracked: bool) -> Synced:
+        value = fitted.value or ""
+        changes = "" if row is None else row.changes
+        if row is None or row.value != value:
+            replaced = "false" if row is None else row.value
+            changes = with_change(read_changes(changes), replaced=replaced, now=self.now)
+        sequence = 1 if row is None else row.sequence + 1
+        return Synced(
+            destination=self.due.destination,
+            key=self.due.key,
+            email=email,
+            profile_id=self.due.profile_id,
+            value=value,
+            sequence=sequence,
+            sent_at=self.now,
+            changes=changes,
+            tracked=value,
+            track_sequence=sequence if is_tracked else 0 if row is None else row.track_sequence,
+            entries_cut=fitted.entries_cut,
+        )
 
 
 def send_again(work: Connection, untold: Sequence[Untold], now: datetime) -> None:
     """Queue those anew of whom a call did not reach its destination: it is sent once the destination takes calls."""
     for one in untold:
-        profile_id = stored.forget_told(
-            work, destination=one.destination, key=one.key, email=one.email, sequence=one.sequence
+        profile_id = forget_told(
+            work, destination=one.destination, key=one.key, email=one.email, sequence=one.sequence, call=one.call
         )
         if profile_id is not None:
             row = {"destination": one.destination, "key": one.key, "profile_id": profile_id}
-            stored.enqueue(work, [{**row, "queued_at": now, "due_at": now}])
-
-
-def _message_id(fresh: Synced, call: str) -> str:
-    about = hashlib.sha256(f"{fresh.destination}\0{fresh.key}\0{fresh.email}".encode()).hexdigest()[:24]
-    return f"engage-{about}-{fresh.sequence}-{call}"
+            stored.enqueue(work, [{**row, "queued_at": now, "due_at": now, "waits_for": one.waits_for}])

@@ -1,7 +1,10 @@
 """What in a definition may be a mistake: events that never came, properties that they never had, unknown traits."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Final, Protocol
+
+import msgspec
 
 from punchcard.computations.model import (
     Comparison,
@@ -10,33 +13,135 @@ from punchcard.computations.model import (
     Events,
     Not,
     Property,
+    Trait,
     all_events,
     parts_of,
-    trait_keys,
+    traits_of,
 )
 from punchcard.engage.facts import Facts
+from punchcard.events.faults import UNREADABLE
 
-_SAMPLE = 2_000
+SAMPLE: Final = 2_000
+"""Of so many of the newest events, or people, it is said what they never have."""
+
 _NEAR_MAX = 3
+_any = msgspec.json.Decoder()
 
 
-def find_warnings(facts: Facts, definition: Definition) -> Iterator[str]:
+class KnownNames(Protocol):
+    """What there is to be asked for."""
+
+    def events(self) -> Collection[str]:
+        """The names of all events that have come."""
+
+    def properties(self, event: str) -> Sequence[Mapping[str, object]]:
+        """The properties of some of the newest events of a name."""
+
+    def traits(self) -> Collection[str]:
+        """The names of all traits that somebody has."""
+
+    def trait_values(self, name: str) -> Sequence[object]:
+        """The values that some people have of a trait."""
+
+
+class FactNames:
+    """What Engage's facts know."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def events(self) -> Collection[str]:
+        """The names of all events that have come."""
+        return {row[0] for row in self._facts.rows("SELECT DISTINCT event FROM facts")}
+
+    def properties(self, event: str) -> Sequence[Mapping[str, object]]:
+        """The properties of some of the newest events of a name."""
+        sql = f"SELECT properties FROM facts WHERE event = ? ORDER BY seq DESC LIMIT {SAMPLE}"
+        return objects_in(row[0] for row in self._facts.rows(sql, event))
+
+    def traits(self) -> Collection[str]:
+        """The names of all traits that somebody has."""
+        return {row[0] for row in self._facts.rows("SELECT DISTINCT name FROM traits WHERE text IS NOT NULL")}
+
+    def trait_values(self, name: str) -> Sequence[object]:
+        """The values that some people have of a trait."""
+        sql = f"SELECT json FROM traits WHERE name = ? AND text IS NOT NULL LIMIT {SAMPLE}"
+        return values_in(row[0] for row in self._facts.rows(sql, name))
+
+
+def find_warnings(known: KnownNames, definition: Definition) -> Iterator[str]:
     """One sentence for each thing that nobody has, with what it may have meant."""
-    known = {row[0] for row in facts.rows("SELECT DISTINCT event FROM facts")}
+    names = known.events()
     asked: set[tuple[str, str]] = set()
     for events in all_events(definition):
-        if events.name not in known:
-            yield f'no event "{events.name}" has come yet{_near(events.name, known)}'
+        if events.name not in names:
+            yield f'no event "{events.name}" has come yet{_near(events.name, names)}'
             continue
         asked.update((events.name, path) for path in _paths(events))
     for name, path in sorted(asked):
-        keys = _keys(facts, name)
-        first = parts_of(path)[0]
-        if first not in keys:
-            yield f'no "{name}" of late has a property "{first}"{_near(first, keys)}'
-    traits = {row[0] for row in facts.rows("SELECT DISTINCT name FROM traits WHERE text IS NOT NULL")}
-    for key in sorted(trait_keys(definition) - traits):
-        yield f'nobody has a trait "{key}" yet{_near(key, traits)}'
+        yield from _property_warnings(name, path, known.properties(name))
+    traits = known.traits()
+    for trait in sorted(traits_of(definition), key=lambda one: one.key):
+        if trait.name not in traits:
+            escaped = {name.replace(".", "\\."): name for name in traits}
+            yield f'nobody has a trait "{trait.name}" yet{_near(trait.key, escaped) or _near(trait.name, escaped)}'
+        elif len(parts_of(trait.key)) > 1:
+            yield from _inner_trait_warnings(trait, known.trait_values(trait.name))
+
+
+def objects_in(texts: Iterator[str | bytes | None]) -> list[Mapping[str, object]]:
+    """The values of JSON texts as objects; one that is none has no members."""
+    return [value if isinstance(value, dict) else {} for value in values_in(texts)]
+
+
+def values_in(texts: Iterator[str | bytes | None]) -> list[object]:
+    """The values of JSON texts, as far as they can be read."""
+    found: list[object] = []
+    for text in texts:
+        try:
+            found.append(_any.decode(text or "null"))
+        except UNREADABLE:
+            continue
+    return found
+
+
+def _property_warnings(event: str, path: str, sample: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    names = parts_of(path)
+    if not sample:
+        return
+    keys = {key for properties in sample for key in properties}
+    if names[0] not in keys:
+        yield f'no "{event}" of late has a property "{names[0]}"{_near(names[0], keys)}'
+    elif not any(_has(properties, names) for properties in sample):
+        inside = {key for properties in sample for key in _keys_before(properties, names)}
+        yield f'no "{event}" of late has a property "{path}"{_near(names[-1], inside)}'
+
+
+def _inner_trait_warnings(trait: Trait, sample: Sequence[object]) -> Iterator[str]:
+    names = parts_of(trait.key)[1:]
+    if not any(_has(value, names) for value in sample):
+        inside = {key for value in sample for key in _keys_before(value, names)}
+        yield f'nobody has a trait "{trait.key}" yet{_near(names[-1], inside)}'
+
+
+def _has(value: object, names: Sequence[str]) -> bool:
+    return bool(_inside(value, names))
+
+
+def _keys_before(value: object, names: Sequence[str]) -> set[str]:
+    """The keys that stand where the last name was looked for."""
+    return {key for one in _inside(value, names[:-1]) if isinstance(one, dict) for key in one}
+
+
+def _inside(value: object, names: Sequence[str]) -> list[object]:
+    """What is at the end of a path; of a list's entries, of each."""
+    found = [value]
+    for name in names:
+        if name == "$":
+            found = [entry for one in found if isinstance(one, list) for entry in one]
+        else:
+            found = [one[name] for one in found if isinstance(one, dict) and name in one]
+    return found
 
 
 def _paths(events: Events) -> set[str]:
@@ -56,19 +161,6 @@ def _paths_of(condition: Condition) -> set[str]:
             return {one.path for one in sides if isinstance(one, Property) and not one.of_parent}
         case _:
             return set().union(*map(_paths_of, condition.conditions))
-
-
-def _keys(facts: Facts, name: str) -> set[str]:
-    rows = facts.rows(
-        f"""
-        SELECT DISTINCT unnest(json_keys(properties)) FROM (
-            SELECT properties FROM facts WHERE event = ? AND json_type(properties) = 'OBJECT'
-            ORDER BY seq DESC LIMIT {_SAMPLE}
-        )
-        """,
-        name,
-    )
-    return {row[0] for row in rows}
 
 
 def _near(word: str, known: Collection[str]) -> str:

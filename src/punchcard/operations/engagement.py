@@ -6,13 +6,15 @@ from datetime import datetime, timedelta
 
 from punchcard.clock import Clock
 from punchcard.computations.errors import DefinitionError
+from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
-from punchcard.engage.telling import computation_id
+from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
 from punchcard.store import audit, engage, engage_reading, profile_reading
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
+from punchcard.store.synced import count_cut_lists
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotThereError
 from punchcard.workspace.model import Computation, Workspace
@@ -35,6 +37,9 @@ class Waiting:
     Attributes:
         queued: People whose turn will come.
         without_email: People who are told of once an email leads to them.
+        too_large: People whose value does not fit into a call of 32 KB; the destination keeps what it has.
+        invalid: People whose value cannot be sent as JSON; likewise.
+        cut_lists: Emails whose list was cut so that the call has at most 32 KB.
         seconds: How long the queued ones take at the destination's rate, None if it has none.
         paused_since: When somebody paused it.
         outcome: How it took what it was told; only by `with_outcomes`.
@@ -43,9 +48,37 @@ class Waiting:
     destination: str
     queued: int
     without_email: int
+    too_large: int
+    invalid: int
+    cut_lists: int
     seconds: float | None
     paused_since: datetime | None
     outcome: engage_reading.Outcome | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the values is not sent, or not whole, as sentences."""
+        sentences = []
+        if self.too_large:
+            people = "1 person has" if self.too_large == 1 else f"{self.too_large:,} people have"
+            sentences.append(
+                f"{people} a value that is too large: a call has at most 32 KB. It is not sent; "
+                f"{self.destination} keeps the value before it."
+            )
+        if self.invalid:
+            people = "1 person has" if self.invalid == 1 else f"{self.invalid:,} people have"
+            sentences.append(
+                f"{people} a value that cannot be written as JSON, such as a number beyond every range. It is not "
+                f"sent; {self.destination} keeps the value before it."
+            )
+        if self.cut_lists:
+            lists = (
+                "1 list is sent without its"
+                if self.cut_lists == 1
+                else f"{self.cut_lists:,} lists are sent without their"
+            )
+            sentences.append(f"{lists} last entries, because a call has at most 32 KB.")
+        return sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +122,12 @@ def standing_of(
         states = {one.key: one for one in engage.states(work)}
         queues = engage.queue_sizes(work)
         pauses = engage.pauses(work)
+        cuts = {
+            (slug, one.key): count_cut_lists(work, destination=slug, key=one.key)
+            for one in workspace.computations
+            if kind in (None, one.kind)
+            for slug in one.destinations
+        }
     found = []
     for one in sorted(workspace.computations, key=lambda one: one.name.lower()):
         if kind is not None and one.kind != kind:
@@ -102,6 +141,9 @@ def standing_of(
                     destination=slug,
                     queued=queued,
                     without_email=queues.get((slug, one.key, "email"), 0),
+                    too_large=queues.get((slug, one.key, TOO_LARGE), 0),
+                    invalid=queues.get((slug, one.key, INVALID), 0),
+                    cut_lists=cuts.get((slug, one.key), 0),
                     seconds=queued * _REQUESTS_PER_CALL * len(one.send) / rate if rate else None,
                     paused_since=pauses.get(slug),
                 )

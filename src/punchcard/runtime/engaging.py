@@ -94,7 +94,8 @@ class Engaging:
                 if self._clock.monotonic() >= check_at:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
-                answer_requests(self._store, facts, clock=self._clock)
+                zone = self._watch.newest().day_zone
+                answer_requests(self._store, facts, clock=self._clock, zone=zone)
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Wires App and Public API to this process's storage. Imported by their first request only: Litestar is large."""
+"""Wires App and Public API to this process's storage. Imported once requests are taken: Litestar is large."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,10 +15,10 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.parts import Parts
+from punchcard.runtime.applying import find_save_warnings
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
-from punchcard.traces.filter_reach import tell_reach
 from punchcard.traces.story import Stories
 from punchcard.traces.tail import Tail
 from punchcard.workspace import stored
@@ -45,7 +45,8 @@ def build_operator_side(
         before = stored.load(store, keyring).workspace
         edit(store, change, clock=SystemClock(), keyring=keyring, actor=actor)
         watch.refresh()
-        return tell_reach(before, stored.load(store, keyring).workspace, lake=lake, now=SystemClock().now())
+        after = stored.load(store, keyring).workspace
+        return find_save_warnings(before, after, store=store, lake=lake).all()
 
     browser = EventBrowser(log=log, lake=lake, store=store)
     parts = Parts(

@@ -35,19 +35,19 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: the file is wrong, the port is taken, or storage cannot be opened.
     """
     _prepare(settings, fresh_counters=True)
-    from punchcard.runtime.applying import apply_and_log
+    from punchcard.runtime.applying import apply_and_log, refuse_unconfirmed
     from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
     from punchcard.workspace.file_watch import FileWatch
 
     with Serving(settings, config_file="" if config is None else str(config)) as serving:
         watch = None
-
         if config is not None:
             watch = FileWatch(
                 config,
                 lambda wanted: apply_and_log(serving.store, wanted, settings=settings, keyring=serving.keyring),
                 environment=os.environ,
+                confirm=lambda wanted, derived_keys: refuse_unconfirmed(serving.store, wanted, derived_keys),
             )
             watch.apply_now()
             serving.watch.refresh()

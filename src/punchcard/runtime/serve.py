@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -160,6 +161,11 @@ class Serving:
             body_seconds=settings.request_body_seconds,
         )
         app = _Dispatch(tracking, forwarded, self, commit)
+
+        def ready() -> None:
+            on_ready()
+            threading.Thread(target=app.load, name="operator-side", daemon=True).start()
+
         server = _Server(
             uvicorn.Config(
                 app,
@@ -173,7 +179,7 @@ class Serving:
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
             ),
-            on_ready,
+            ready,
             on_stop,
         )
         try:
@@ -266,8 +272,18 @@ class _Dispatch:
             return {}
         return {"lake": {"status": "unavailable", "since": to_iso(status.failing_since)}}
 
+    def load(self) -> None:
+        """Import and build App, Public API and Profile API, so that no caller's first request waits for it."""
+        begun = time.monotonic()
+        try:
+            self._operator_side()
+        except PunchcardError as error:  # whoever calls first tries again, and is told
+            structlog.get_logger("punchcard.serve").warning("operator_side_postponed", reason=error.message)
+            return
+        structlog.get_logger("punchcard.serve").info("operator_side_loaded", seconds=time.monotonic() - begun)
+
     def _operator_side(self) -> tuple[AsgiApp, AsgiApp, AsgiApp]:
-        # Litestar takes half a second and 40 MB to import: paid by the first call, not by every start.
+        # Litestar takes half a second to import: not before the Tracking API is ready.
         with self._operator_side_lock:
             if self._built is None:
                 from punchcard.runtime.operator_side import build_operator_side

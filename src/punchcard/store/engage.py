@@ -1,12 +1,24 @@
 """Audiences and computed traits in the store: their state, their members, and what destinations are to be told."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.bulk import execute_many
@@ -26,10 +38,10 @@ from punchcard.store.schema_engage import (
 NOBODY = ("false", "null")
 """The values of those who are no members, or have no value any more."""
 
-UNTOLD = ""
-"""What stands for the value of a call that did not arrive."""
-
 HOUR_MICROS = 3_600_000_000
+
+# Of rows whose value cannot be sent, see `engage.call_size`. Without parameters, for `execute_many`.
+_IS_REFUSED: ColumnElement[bool] = literal_column("sync_queue.waits_for IN ('too_large', 'invalid')", Boolean)
 
 
 class Status(StrEnum):
@@ -78,19 +90,6 @@ class Due:
     profile_id: int
     queued_at: datetime
     is_resync: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Synced:
-    """What a destination was told last of one email and key."""
-
-    destination: str
-    key: str
-    email: str
-    profile_id: int
-    value: str
-    sequence: int
-    sent_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +144,26 @@ def forget_state(work: Connection, key: str) -> None:
 
 
 def enqueue(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`; whoever waits already keeps waiting."""
-    execute_many(work, _insert(work)(sync_queue).on_conflict_do_nothing(), rows)
+    """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`, perhaps `waits_for`.
+
+    Whoever waits already keeps waiting, but no longer than the new row would, and not for another value: this is one.
+    """
+    added = _insert(work)(sync_queue)
+    waits = sync_queue.c.waits_for
+    execute_many(
+        work,
+        added.on_conflict_do_update(
+            index_elements=["destination", "key", "profile_id"],
+            set_={
+                "due_at": case(
+                    (added.excluded.due_at < sync_queue.c.due_at, added.excluded.due_at), else_=sync_queue.c.due_at
+                ),
+                "waits_for": case((_IS_REFUSED, added.excluded.waits_for), else_=waits),
+            },
+            where=(added.excluded.due_at < sync_queue.c.due_at) | _IS_REFUSED,
+        ),
+        rows,
+    )
 
 
 def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datetime, is_resync: bool = False) -> int:
@@ -163,7 +180,11 @@ def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datet
     added = _insert(work)(sync_queue).from_select(columns, everybody)
     work.execute(
         added.on_conflict_do_update(
-            index_elements=["destination", "key", "profile_id"], set_={"is_resync": added.excluded.is_resync}
+            index_elements=["destination", "key", "profile_id"],
+            set_={
+                "is_resync": added.excluded.is_resync,
+                "waits_for": case((_IS_REFUSED, literal_column("''")), else_=sync_queue.c.waits_for),
+            },
         )
         if is_resync
         else added.on_conflict_do_nothing()
@@ -223,6 +244,31 @@ def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list
     ]
 
 
+def advance_due(
+    work: Connection, *, destination: str, keys: Collection[str], is_excluding: bool, beyond: datetime, at: datetime
+) -> int:
+    """Let rows be due at `at` that are due `beyond` what they can wait: their time is of a clock that was wrong.
+
+    Args:
+        keys: The only computations that are looked at; with `is_excluding`, all others are.
+
+    Returns:
+        How many there were.
+    """
+    chosen = sync_queue.c.key.not_in(keys) if is_excluding else sync_queue.c.key.in_(keys)
+    advanced = (
+        update(sync_queue)
+        .where(
+            sync_queue.c.waits_for == "",
+            sync_queue.c.destination == destination,
+            sync_queue.c.due_at > beyond,
+            chosen,
+        )
+        .values(due_at=at)
+    )
+    return work.execute(advanced).rowcount
+
+
 def settle(work: Connection, one: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
     """Take somebody from the queue, or let them wait for something or longer."""
     where = (
@@ -246,37 +292,6 @@ def wake(work: Connection, profile_ids: Collection[int], *, waits_for: str) -> N
             .where(sync_queue.c.profile_id.in_(some), sync_queue.c.waits_for == waits_for)
             .values(waits_for="")
         )
-
-
-def told_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
-    """What a destination was told last of somebody, by email."""
-    wanted = select(synced).where(
-        synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
-    )
-    return [Synced(**dict(row._mapping)) for row in work.execute(wanted)]
-
-
-def told_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
-    """What a destination was told last of an email, whoever it belonged to."""
-    wanted = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
-    row = work.execute(wanted).first()
-    return None if row is None else Synced(**dict(row._mapping))
-
-
-def remember_told(work: Connection, one: Synced) -> None:
-    """Note what a destination is told, in the place of what it was told before."""
-    values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
-    added = _insert(work)(synced).values(**values)
-    work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
-
-
-def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int) -> int | None:
-    """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
-    told = told_email(work, destination=destination, key=key, email=email)
-    if told is None or told.sequence != sequence:
-        return None
-    remember_told(work, replace(told, value=UNTOLD))
-    return told.profile_id
 
 
 def newest_email(work: Connection, profile_id: int) -> str | None:

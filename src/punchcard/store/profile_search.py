@@ -72,6 +72,12 @@ def names_of_traits(work: Connection, *, limit: int) -> list[str]:
     return _distinct(work, profile_traits.c.name, limit=limit)
 
 
+def values_of_trait(work: Connection, name: str, *, limit: int) -> list[str]:
+    """The values, as JSON text, that some people have of a trait."""
+    wanted = select(profile_traits.c.value).where(profile_traits.c.name == name, profile_traits.c.value != "null")
+    return list(work.scalars(wanted.limit(limit)))
+
+
 def newest(work: Connection, *, limit: int, before: int | None = None) -> list[FoundPerson]:
     """The profiles that were made last.
 

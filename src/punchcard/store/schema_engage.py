@@ -125,7 +125,7 @@ sync_queue = Table(  # people of whom a destination may have to be told somethin
     Column("profile_id", BigInteger, primary_key=True, autoincrement=False),
     Column("queued_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
-    Column("waits_for", String(16), nullable=False, server_default=""),  # "email": there is nobody to tell it of yet
+    Column("waits_for", String(16), nullable=False, server_default=""),  # email, too_large, invalid: see `decide`
     Column("is_resync", Boolean, nullable=False, server_default=text("false")),  # told again though nothing changed
 )
 Index("ix_sync_queue_due", sync_queue.c.waits_for, sync_queue.c.destination, sync_queue.c.due_at)
@@ -141,6 +141,10 @@ synced = Table(  # what each destination was told last
     Column("value", Text, nullable=False),  # JSON
     Column("sequence", Integer, nullable=False),  # of the calls about this email and key
     Column("sent_at", Instant, nullable=False),
+    Column("changes", Text, nullable=False, server_default=""),  # JSON: the changes of the last minute
+    Column("tracked", Text, nullable=False, server_default=""),  # the person's value that a track call has brought
+    Column("track_sequence", Integer, nullable=False, server_default=text("0")),  # of the last track call
+    Column("entries_cut", Integer, nullable=False, server_default=text("0")),  # of a list, so that the call fits
 )
 Index("ix_synced_profile", synced.c.profile_id)
 IS_TOLD = text("value NOT IN ('false', 'null', '')")  # a condition that asks for the index below holds it word by word
@@ -153,6 +157,11 @@ Index(
     sqlite_where=IS_TOLD,
     postgresql_where=IS_TOLD,
 )
+
+IS_CUT = text("entries_cut > 0")  # word by word as in the index, as above
+Index(
+    "ix_synced_cut", synced.c.destination, synced.c.key, sqlite_where=IS_CUT, postgresql_where=IS_CUT
+)  # few: only lists that do not fit into a call
 
 sync_calls = Table(  # calls decided on, until they are in the event log
     "sync_calls",

@@ -18,9 +18,9 @@ class ManualClock:
         self._now += timedelta(seconds=seconds)
         self._elapsed += seconds
 
-    def set(self, seconds: float) -> None:
-        """Set the wall clock forward, or back by negative seconds; no time passes."""
-        self._now += timedelta(seconds=seconds)
+    def set_wall_clock(self, *, by: float) -> None:
+        """Set the wall clock forward, or back if `by` is below 0, by seconds; none of them pass."""
+        self._now += timedelta(seconds=by)
 
     def now(self) -> datetime:
         """The instant the clock stands at."""

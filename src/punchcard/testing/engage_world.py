@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from punchcard.clock import to_micros
 from punchcard.computations.printer import to_text
@@ -37,11 +38,13 @@ class EngageWorld:
         folder: Empty.
         store: Of the engine that is tested.
         begin: What time it is at first.
+        zone: In which days begin and end.
     """
 
     folder: Path
     store: Store
     begin: datetime
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     rules: IdentityRules = field(default_factory=IdentityRules)
     events_max: int = 20_000
     changes_max: int = 20_000
@@ -60,6 +63,11 @@ class EngageWorld:
     def configure(self, *computations: Computation) -> None:
         """Let these be the computations."""
         self.computations = {one.key: one for one in computations}
+        self._snapshot = None
+
+    def move_to(self, zone: str) -> None:
+        """Let days begin and end in this zone from now on."""
+        self.zone = ZoneInfo(zone)
         self._snapshot = None
 
     def identify_by(self, rules: IdentityRules) -> None:
@@ -83,7 +91,8 @@ class EngageWorld:
             computations, invalid = ready_ones(self.computations.values())
             self._snapshot = Snapshot(
                 revision=1,
-                zone=None,  # type: ignore[arg-type]  # nothing here asks for it
+                zone=self.zone,
+                day_zone=self.zone,
                 by_write_key={},
                 destinations=self.destinations,
                 known_names=frozenset(),
@@ -95,13 +104,22 @@ class EngageWorld:
         return self._snapshot
 
     def receive(
-        self, events: Sequence[Mapping[str, Any]], *, source: str = "web", repeated: Sequence[bool] | None = None
+        self,
+        events: Sequence[Mapping[str, Any]],
+        *,
+        source: str = "web",
+        repeated: Sequence[bool] | None = None,
+        call: str = "batch",
     ) -> None:
-        """Let events reach the lake as one log record, as routing brings them there."""
+        """Let events reach the lake as one log record, as routing brings them there.
+
+        Args:
+            call: `webhook` for a batch that Segment's cloud forwards, which may hold any number of events.
+        """
         self.position += 1
         received = self.clock.now()
         body = json.dumps({"batch": list(events)}).encode()
-        items = read_request(body, call="batch", received_at=received, position=self.position, ip="")
+        items = read_request(body, call=call, received_at=received, position=self.position, ip="")
         rows = LakeRows()
         again = repeated or [False] * len(items)
         rows.add_record(

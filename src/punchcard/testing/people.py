@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from punchcard.store import engage, outbox
-from punchcard.store.engage import ComputationState, Status, Synced
+from punchcard.store.engage import ComputationState, Status
 from punchcard.store.profiles import StoredTrait, add_history, add_ids, add_profiles, keep_traits, next_profile_id
 from punchcard.store.schema import EffectState
+from punchcard.store.synced import Synced, remember_told
 from punchcard.testing.effects import new_effect, standing
 
 _AUDIENCE = "audience"
@@ -103,7 +104,7 @@ def tell(
 ) -> None:
     """Note that a destination was told a value of somebody."""
     told = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
-    engage.remember_told(work, told)
+    remember_told(work, told)
 
 
 def call_about(

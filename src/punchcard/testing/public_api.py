@@ -28,6 +28,7 @@ from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.parts import Parts
+from punchcard.operations.unknown_names import tell_unknown_names
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -127,8 +128,11 @@ class PublicApiServer:
         apply(self.store, wanted, clock=self.clock, keyring=self._keyring, actor="config file")
 
     def _edit(self, change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
+        before = stored.load(self.store, self._keyring).workspace
         edit(self.store, change, clock=self.clock, keyring=self._keyring, actor=actor)
-        return ()
+        after = stored.load(self.store, self._keyring).workspace
+        lake = LakeReader(self._lake)
+        return tell_unknown_names(before, after, store=self.store, lake=lake, now=self.clock.now())
 
     # --- what happens behind the API ---
 

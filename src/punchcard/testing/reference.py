@@ -8,8 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,12 +27,27 @@ from punchcard.computations.model import (
     Or,
     Property,
     Reducer,
+    Span,
     Trait,
 )
 
-_DAY = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,29}([.][0-9]+)?([eE][+-]?[0-9]{1,2})?")
 _ZONED = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d:?\d\d)")
+_PLAIN = re.compile(r"\d{4}-\d\d-\d\d")
+_Time = TypeVar("_Time", date, datetime)
+
+
+class Moment(NamedTuple):
+    """When is asked, and where.
+
+    Attributes:
+        now: Microseconds since 1970.
+        zone: In which a day begins and ends.
+    """
+
+    now: int
+    zone: tzinfo
 
 
 @dataclass(frozen=True)
@@ -59,15 +75,23 @@ class Person:
     traits: Mapping[str, object]
 
 
-def answer(definition: Definition, person: Person, now: int) -> object:
-    """True or false for a condition, the value for events reduced to one (None if there is none)."""
+def answer(definition: Definition, person: Person, at: int, zone: tzinfo = UTC) -> object:
+    """True or false for a condition, the value for events reduced to one (None if there is none).
+
+    Args:
+        at: The moment for which it is asked, microseconds since 1970.
+        zone: In which a day begins and ends.
+    """
+    now = Moment(at, zone)
     if isinstance(definition, Events):
         value = _reduced(definition, person, now, parent=None)
         return None if definition.reducer in (Reducer.COUNT, Reducer.UNIQUE_COUNT) and value == 0 else value
     return _holds(definition, person, now, event=None, parent=None)
 
 
-def _holds(condition: Condition, person: Person, now: int, *, event: Happened | None, parent: Happened | None) -> bool:
+def _holds(
+    condition: Condition, person: Person, now: Moment, *, event: Happened | None, parent: Happened | None
+) -> bool:
     match condition:
         case Not():
             return not _holds(condition.condition, person, now, event=event, parent=parent)
@@ -79,21 +103,29 @@ def _holds(condition: Condition, person: Person, now: int, *, event: Happened | 
             return _compares(condition, person, now, event, parent)
 
 
-def _compares(one: Comparison, person: Person, now: int, event: Happened | None, parent: Happened | None) -> bool:
-    right = [_value(item, person, now, event, parent) for item in one.right]
-    if isinstance(one.left, Property | Context) and "$" in (names := one.left.path.split(".")):
-        place = names.index("$")
-        of_list = msgspec.structs.replace(one.left, path=".".join(names[:place]))
-        entries = _value(of_list, person, now, event, parent)
-        if not isinstance(entries, list):
-            return False
-        inside = ".".join(names[place + 1 :])
-        found = [_inside(entry, inside) if inside else entry for entry in entries]
+def _compares(one: Comparison, person: Person, now: Moment, event: Happened | None, parent: Happened | None) -> bool:
+    right = [item if isinstance(item, Span) else _value(item, person, now, event, parent) for item in one.right]
+    if not isinstance(one.left, Events) and (list_path := one.left.list_path) is not None:
+        inside = one.left.path_in_entry
+        entries = _value(_at_path(one.left, list_path), person, now, event, parent)
+        found = _inside_entries(entries, inside)
         return any(_compares_value(one, left, right, now) for left in found)
     return _compares_value(one, _value(one.left, person, now, event, parent), right, now)
 
 
-def _compares_value(one: Comparison, left: object, right: Sequence[object], now: int) -> bool:
+def _at_path(of: Trait | Property | Context, path: str) -> Trait | Property | Context:
+    """The same of another path."""
+    return msgspec.structs.replace(of, **{"key" if isinstance(of, Trait) else "path": path})
+
+
+def _inside_entries(entries: object, path: str) -> list[object]:
+    """What each entry of a list has under a path; nothing if it is no list."""
+    if not isinstance(entries, list):
+        return []
+    return [_inside(entry, path) if path else entry for entry in entries]
+
+
+def _compares_value(one: Comparison, left: object, right: Sequence[object], now: Moment) -> bool:
     text = _text(left)
     match one.operator:
         case Operator.EXISTS:
@@ -117,8 +149,10 @@ def _compares_value(one: Comparison, left: object, right: Sequence[object], now:
             return text.endswith(_text(right[0]) or "")
         case Operator.GREATER_THAN | Operator.AT_LEAST | Operator.LESS_THAN | Operator.AT_MOST:
             return _ordered(one.operator, _number(left), _number(right[0]))
+        case Operator.BEFORE_DATE | Operator.AFTER_DATE:
+            return _by_date(one.operator, text, str(right[0]), now.zone)
         case _:
-            return _on_day(one.operator, text, str(_text(right[0])), now)
+            return _by_length(one.operator, text, right[0], now)
 
 
 def _ordered(operator: Operator, left: Decimal | None, right: Decimal | None) -> bool:
@@ -135,31 +169,67 @@ def _ordered(operator: Operator, left: Decimal | None, right: Decimal | None) ->
             return left <= right
 
 
-def _on_day(operator: Operator, text: str, wanted: str, now: int) -> bool:
-    if not _ZONED.fullmatch(text):
+def _by_date(operator: Operator, text: str, wanted: str, zone: tzinfo) -> bool:
+    """Days are compared if one of both is a day, else instants; a time without a zone is in the zone."""
+    border: date | datetime
+    if _PLAIN.fullmatch(wanted):
+        border = date.fromisoformat(wanted)
+    else:
+        border = datetime.fromisoformat(wanted)
+        if border.tzinfo is None:
+            border = border.replace(tzinfo=zone)
+    found = _date_or_instant(text)
+    if found is None:
         return False
-    try:
-        instant = datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    if isinstance(found, datetime) and isinstance(border, datetime):
+        return found <= border if operator is Operator.BEFORE_DATE else found >= border
+    day, border = _day(found, zone), _day(border, zone)
+    return day <= border if operator is Operator.BEFORE_DATE else day >= border
+
+
+def _by_length(operator: Operator, text: str, length: object, at: Moment) -> bool:
+    """Against the moment that is so long ago, or ahead; of whole days, against that day."""
+    found = _date_or_instant(text)
+    if found is None:
         return False
-    day = (instant.date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
-    today = now // _DAY
+    now = _EPOCH + timedelta(microseconds=at.now)
+    if isinstance(length, Span) and isinstance(found, datetime):
+        distance = timedelta(microseconds=length.micros)
+        return _is_within(operator, found, now, now - distance, now + distance)
+    day, today = _day(found, at.zone), _day(now, at.zone)
+    if isinstance(length, Span):
+        distance = timedelta(microseconds=length.micros)
+        return _is_within(operator, day, today, _day(now - distance, at.zone), _day(now + distance, at.zone))
+    days = timedelta(days=int(str(length)))
+    return _is_within(operator, day, today, today - days, today + days)
+
+
+def _is_within(operator: Operator, value: _Time, now: _Time, before: _Time, after: _Time) -> bool:
     match operator:
-        case Operator.BEFORE_DATE:
-            return instant.date().isoformat() <= wanted
-        case Operator.AFTER_DATE:
-            return instant.date().isoformat() >= wanted
         case Operator.WITHIN_LAST:
-            return today - int(wanted) <= day <= today
+            return before <= value <= now
         case Operator.WITHIN_NEXT:
-            return today <= day <= today + int(wanted)
+            return now <= value <= after
         case Operator.BEFORE_LAST:
-            return day <= today - int(wanted)
+            return value <= before
         case _:
-            return day >= today + int(wanted)
+            return value >= after
 
 
-def _equal(left: object, item: LiteralValue | Property | Trait, right: object) -> bool:
+def _date_or_instant(text: str) -> date | datetime | None:
+    try:
+        if _PLAIN.fullmatch(text):
+            return date.fromisoformat(text)
+        return datetime.fromisoformat(text) if _ZONED.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def _day(found: date | datetime, zone: tzinfo) -> date:
+    return found.astimezone(zone).date() if isinstance(found, datetime) else found
+
+
+def _equal(left: object, item: LiteralValue | Span | Property | Trait, right: object) -> bool:
     if isinstance(item, LiteralValue) and item.is_number:
         return _number(left) is not None and _number(left) == _number(right)
     return _text(left) is not None and _text(left) == _text(right)
@@ -168,7 +238,7 @@ def _equal(left: object, item: LiteralValue | Property | Trait, right: object) -
 def _value(
     value: Events | Trait | Property | Context | LiteralValue,
     person: Person,
-    now: int,
+    now: Moment,
     event: Happened | None,
     parent: Happened | None,
 ) -> object:
@@ -176,7 +246,7 @@ def _value(
         case LiteralValue():
             return value.decimal() if value.is_number else value.value
         case Trait():
-            return person.traits.get(value.key)
+            return _inside(person.traits, value.key)
         case Property(of_parent=True):
             return _inside(parent.properties, value.path) if parent is not None else None
         case Property():
@@ -188,14 +258,14 @@ def _value(
             return "\n".join(found) or None if isinstance(found, list) else found
 
 
-def _reduced(events: Events, person: Person, now: int, *, parent: Happened | None) -> object:
+def _reduced(events: Events, person: Person, now: Moment, *, parent: Happened | None) -> object:
     found = [one for one in person.events if _counts(events, one, person, now, parent)]
     found.sort(key=lambda one: (one.at, one.seq))
     if events.session is not None:
-        found = _last_session(found, events.session.micros, now)
+        found = _last_session(found, events.session.micros, now.now)
     if events.of is None:
         return len(found)
-    values = [_value(events.of, person, now, one, parent) for one in found]
+    values = [value for one in found for value in _values(events, one, person, now, parent)]
     numbers = [number for number in map(_number, values) if number is not None]
     texts = [text for text in map(_text, values) if text is not None]
     present = [value for value in values if _text(value) is not None]
@@ -223,11 +293,24 @@ def _reduced(events: Events, person: Person, now: int, *, parent: Happened | Non
             return min(often)[1] if often else None
 
 
-def _counts(events: Events, one: Happened, person: Person, now: int, parent: Happened | None) -> bool:
+def _values(events: Events, one: Happened, person: Person, now: Moment, parent: Happened | None) -> list[object]:
+    """What one event brings: a value, or those of the entries of a list."""
+    if events.of is None:
+        return []
+    if (list_path := events.of.list_path) is None:
+        return [_value(events.of, person, now, one, parent)]
+    entries = _value(_at_path(events.of, list_path), person, now, one, parent)
+    values = [value for value in _inside_entries(entries, events.of.path_in_entry) if value is not None]
+    if events.as_array:
+        return [values] if values else []
+    return values
+
+
+def _counts(events: Events, one: Happened, person: Person, now: Moment, parent: Happened | None) -> bool:
     begin = events.window.begin.micros if events.window and events.window.begin else 0
-    if one.name != events.name or one.at > now - begin:
+    if one.name != events.name or one.at > now.now - begin:
         return False
-    if events.window is not None and one.at <= now - events.window.end.micros:
+    if events.window is not None and one.at <= now.now - events.window.end.micros:
         return False
     if events.sources and (one.source in events.sources) == events.sources_left_out:
         return False
@@ -235,6 +318,8 @@ def _counts(events: Events, one: Happened, person: Person, now: int, parent: Hap
         if (one.at, one.seq) <= (parent.at, parent.seq):
             return False
         if events.within_parent is not None and one.at >= parent.at + events.within_parent.micros:
+            return False
+        if events.after_parent is not None and one.at < parent.at + events.after_parent.micros:
             return False
     return events.where is None or _holds(events.where, person, now, event=one, parent=parent)
 
@@ -272,4 +357,4 @@ def _number(value: object) -> Decimal | None:
     if text is None or not _NUMBER.fullmatch(text):
         return None
     number = Decimal(text)
-    return number if abs(number) < Decimal(10) ** 29 else None
+    return number if abs(number) < Decimal(10) ** 20 else None

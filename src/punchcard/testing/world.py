@@ -246,7 +246,7 @@ class World:
 
     def set_clock(self, seconds: float) -> None:
         """Somebody sets the wall clock, forward or back; no time passes."""
-        self.clock.set(seconds)
+        self.clock.set_wall_clock(by=seconds)
 
     def revoke_token(self) -> None:
         """The partner takes no token any more."""

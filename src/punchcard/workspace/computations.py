@@ -153,7 +153,10 @@ def _name_problems(path: KeyPath, one: Computation, keys: list[str]) -> Iterator
     elif len(one.name) > _NAME_CHARACTERS_MAX:
         message = f"has {len(one.name)} characters, at most {_NAME_CHARACTERS_MAX} are allowed"
         yield Problem(path=(*path, "name"), message=message)
-    if not KEY.fullmatch(one.key) or len(one.key) > KEY_CHARACTERS_MAX:
+    if not one.key:
+        message = "the name has no Latin letter and no digit to make a key of: give a key, such as big_spenders"
+        yield Problem(path=(*path, "key"), message=message)
+    elif not KEY.fullmatch(one.key) or len(one.key) > KEY_CHARACTERS_MAX:
         message = f'"{one.key}" is not a key; expected lower-case letters and digits with single underscores between'
         yield Problem(path=(*path, "key"), message=message)
     elif keys.count(one.key) > 1:

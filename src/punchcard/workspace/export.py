@@ -19,10 +19,10 @@ _HEADING = """\
 
 def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
     """The workspace as the text of a config file."""
-    blocks = [
-        _HEADING,
-        tomli_w.dumps({"workspace": _literal({"name": workspace.name, "timezone": workspace.timezone})}),
-    ]
+    about = {"name": workspace.name, "timezone": workspace.timezone}
+    if workspace.day_borders != Workspace.day_borders:
+        about["day_borders"] = workspace.day_borders
+    blocks = [_HEADING, tomli_w.dumps({"workspace": _literal(about)})]
     blocks += _identity(workspace.identity)
     blocks += ["[[sources]]\n" + tomli_w.dumps(_source(one)) for one in workspace.sources if not one.is_kept]
     for destination in workspace.destinations:

@@ -81,14 +81,26 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
     return workspace
 
 
+def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset[str]:
+    """The keys of audiences and computed traits that a config file makes of their names, because it gives none.
+
+    Args:
+        content: What `read_content` has read without an error.
+    """
+    document = TableReader((), tomllib.loads(content.decode()), environment=environment, problems=[])
+    tables = (table for kind in ("audiences", "computed_traits") for table in document.tables(kind))
+    return frozenset(key_of(table.text("name")) for table in tables if not table.has("key"))
+
+
 def _read(root: TableReader) -> Workspace:
     root.only("workspace", "identity", "sources", "destinations", "audiences", "computed_traits")
     about = root.table("workspace")
-    about.only("name", "timezone")
+    about.only("name", "timezone", "day_borders")
     standard = Workspace()
     return Workspace(
         name=about.text("name", default=standard.name),
         timezone=about.text("timezone", default=standard.timezone),
+        day_borders=about.text("day_borders", default=standard.day_borders),
         identity=_identity(root.table("identity")),
         sources=tuple(_source(table) for table in root.tables("sources")),
         destinations=tuple(_destination(table) for table in root.tables("destinations")),

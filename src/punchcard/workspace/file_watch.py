@@ -1,12 +1,12 @@
 """Hot reload: a changed config file becomes the running configuration without a restart."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.workspace.document import Catalog
-from punchcard.workspace.file import read_bytes, read_content
+from punchcard.workspace.file import derived_keys, read_bytes, read_content
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.plan import Change
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -19,6 +19,8 @@ class FileWatch:
         path: The config file.
         apply: Makes a workspace the running one.
         environment: Values for `${ENV_NAME}` in the file.
+        confirm: Called with a workspace and the keys in it that are made of names, before it is applied. It raises a
+            ConfigurationError for what nobody is there to confirm: the file then waits until it is changed.
     """
 
     def __init__(
@@ -28,8 +30,10 @@ class FileWatch:
         *,
         environment: Mapping[str, str],
         catalog: Catalog = CATALOG,
+        confirm: Callable[[Workspace, Collection[str]], None] | None = None,
     ) -> None:
         self._path = path
+        self._confirm = confirm
         self._apply = apply
         self._environment = environment
         self._catalog = catalog
@@ -40,12 +44,15 @@ class FileWatch:
     def apply_now(self) -> Sequence[Change]:
         """Apply the file as it is, for a start that shall fail if the file is wrong.
 
+        A file that has to be confirmed changes nothing: awards go on by the configuration before it.
+
         Raises:
             ConfigurationError: the file is not valid.
             StorageError: the store cannot be written.
         """
         content = read_bytes(self._path)
-        changes = self._apply(self._workspace(content))
+        workspace = self._workspace(content)
+        changes = self._apply(workspace) if self._is_confirmed(workspace, content) else ()
         self._handled = self._seen = content
         return changes
 
@@ -64,7 +71,8 @@ class FileWatch:
         if not settled or content == self._handled:
             return ()
         try:
-            changes = self._apply(self._workspace(content))
+            workspace = self._workspace(content)
+            changes = self._apply(workspace) if self._is_confirmed(workspace, content) else ()
         except ConfigurationError as error:
             self._telemetry.config_file_refused(path=str(self._path), reason=error.message)
             changes = ()
@@ -73,6 +81,16 @@ class FileWatch:
             return ()
         self._handled = content
         return changes
+
+    def _is_confirmed(self, workspace: Workspace, content: bytes | str) -> bool:
+        if self._confirm is None or isinstance(content, str):
+            return True
+        try:
+            self._confirm(workspace, derived_keys(content, environment=self._environment))
+        except ConfigurationError as error:
+            self._telemetry.config_file_unconfirmed(path=str(self._path), reason=error.message)
+            return False
+        return True
 
     def _workspace(self, content: bytes | str) -> Workspace:
         if isinstance(content, str):

@@ -135,12 +135,14 @@ class Workspace:
     Attributes:
         name: The business's name.
         timezone: IANA name; decides what "a day" is.
+        day_borders: Where days begin and end for audiences and computed traits: `timezone`, or `utc`.
         identity: How profiles are told apart.
         labels: Those that sources may have, beside those that they do.
     """
 
     name: str = "My workspace"
     timezone: str = "UTC"
+    day_borders: str = "timezone"
     labels: tuple[Label, ...] = ()
     identity: IdentityRules = field(default_factory=IdentityRules)
     sources: tuple[Source, ...] = ()
@@ -150,3 +152,11 @@ class Workspace:
     def zone(self) -> ZoneInfo:
         """The time zone as a value."""
         return ZoneInfo(self.timezone)
+
+    def day_zone(self, zone: ZoneInfo) -> ZoneInfo:
+        """The zone in which days begin and end for audiences and computed traits.
+
+        Args:
+            zone: The time zone as a value.
+        """
+        return ZoneInfo("UTC") if self.day_borders == "utc" else zone

@@ -82,7 +82,7 @@ _PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
-    about: dict[KeyPath, object] = {("name",): workspace.name, ("timezone",): workspace.timezone}
+    about: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in ("name", "timezone", "day_borders")}
     about.update(_leaves(("identity",), vars(workspace.identity)))
     if workspace.labels:
         about["labels",] = [asdict(label) for label in workspace.labels]

@@ -90,6 +90,7 @@ class Snapshot:
         routes: As `by_write_key`, with the ways by which audiences and computed traits are told among them.
         computations: Audiences and computed traits by key, those that are switched off too.
         identity: How profiles are told apart.
+        day_zone: In which days begin and end for audiences and computed traits.
         own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
         invalid_computations: Why a computation cannot be used, by key: it keeps its members and tells nobody.
         unreadable: Parts whose stored document cannot be read whole, by kind and slug: why.
@@ -104,6 +105,7 @@ class Snapshot:
     computations: Mapping[str, ReadyComputation] = field(default_factory=dict)
     own_write_keys: Mapping[str, str] = field(default_factory=dict)
     identity: IdentityRules = field(default_factory=IdentityRules)
+    day_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     invalid_computations: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
 
@@ -143,6 +145,7 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
     return Snapshot(
         revision=standing.revision,
         zone=zone,
+        day_zone=workspace.day_zone(zone),
         identity=workspace.identity,
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),

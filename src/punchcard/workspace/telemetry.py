@@ -23,10 +23,23 @@ class WorkspaceTelemetry:
         """A new filter would have dropped events that earn points."""
         self.log.warning("filter_drops_mapped_events", detail=warning, next_step="nothing, if that is what it is for")
 
+    def definition_warned(self, *, warning: str) -> None:
+        """A new definition asks for an event, a property or a trait that nobody has."""
+        self.log.warning("definition_names_unknown", detail=warning, next_step="nothing, if it is still to come")
+
     def config_file_refused(self, *, path: str, reason: str) -> None:
         """A changed config file is not valid: the running configuration stays."""
         self.log.error(
             "config_file_refused", path=path, reason=reason, next_step="correct the file; it is then applied by itself"
+        )
+
+    def config_file_unconfirmed(self, *, path: str, reason: str) -> None:
+        """A config file seems to rename an audience or computed trait: the running configuration stays."""
+        self.log.error(
+            "config_file_unconfirmed",
+            path=path,
+            reason=reason,
+            next_step="give each of them a `key` in the file, or run `punchcard apply` with --yes",
         )
 
     def config_file_postponed(self, *, path: str, reason: str) -> None:

@@ -24,6 +24,7 @@ from punchcard.workspace.model import Destination, DestinationFilter, Label, Sou
 from punchcard.workspace.problems import KeyPath, Problem, refuse
 from punchcard.workspace.source_types import SOURCE_TYPES
 
+DAY_BORDERS = ("timezone", "utc")
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NAME_CHARACTERS_MAX = 200
 _LABELS_MAX = 100
@@ -49,6 +50,10 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
     """
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
+    if workspace.day_borders not in DAY_BORDERS:
+        expected = " or ".join(f'"{known}"' for known in DAY_BORDERS)
+        message = f'"{workspace.day_borders}" is not known; expected {expected}'
+        yield Problem(path=("workspace", "day_borders"), message=message)
     yield from identity_problems(workspace.identity)
     yield from _label_problems(("workspace",), workspace.labels)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))

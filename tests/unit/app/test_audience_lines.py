@@ -47,6 +47,18 @@ from punchcard.errors import ConfigurationError
             "trait('name').contains('an')",
         ),
         (Lines(lines=[Line(kind="trait", asks=[Ask(path="email", operator="exists")])]), "trait('email').exists()"),
+        (
+            Lines(lines=[Line(kind="trait", asks=[Ask(path="address.city", value="Austin")])]),
+            "trait('address.city') = 'Austin'",
+        ),
+        (
+            Lines(lines=[Line(kind="trait", asks=[Ask(path="orders.$.sku", operator="one_of", value="a, b")])]),
+            "trait('orders.$.sku').one_of('a', 'b')",
+        ),
+        (
+            Lines(lines=[Line(kind="trait", asks=[Ask(path="seen", operator="before_date", value="2026-01-31")])]),
+            "trait('seen').before_date('2026-01-31')",
+        ),
     ],
 )
 def test_lines_say_a_definition_and_a_definition_says_the_lines(lines, text):

@@ -22,6 +22,9 @@ from punchcard.computations.printer import to_text
         "trait('seen').within_last(7 days) OR trait('seen').before_date('2026-01-31')",
         "event('A').where( property('a\\\\.b').one_of('x', 'y') ).count() < 3",
         "event('A').where( NOT ( property('products.$.sku') = 'tea' ) AND property('tags.$').exists() ).count() < 3",
+        "trait('address.city') = 'Austin' AND trait('orders.$.sku').one_of('a', 'b') AND trait('a\\\\.b').exists()",
+        "event('A').where( event('B').between(parent: 1 day, 3 days).unique(property('x.$')).exists() ).count() = 1",
+        "trait('seen').within_last(12 hours) OR trait('seen').before_last(45 minutes)",
     ],
 )
 def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
@@ -42,13 +45,42 @@ def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
         ("event('A').where( property('x') > 'y' ).count() >= 1", 32, "compare numbers"),
         ("event('A').count() >= 1 AND", 27, "is expected"),
         ("event('A", 6, "closing '"),
-        ("event('A').within(3 weeks).count() = 1", 20, "7 days"),
+        ("event('A').within(3 fortnights).count() = 1", 20, "7 days"),
+        ("event('A').within(1 month).count() = 1", 20, "a month has no fixed length: write days, such as 30 days"),
+        ("event('A').within(2 years).count() = 1", 20, "365 days"),
+        ("trait('x').within_last(1 quarter)", 25, "90 days"),
         ("event('A').between(10 days, 7 days).count() = 1", 11, "the nearer border comes first"),
         ("event('A').within(parent: 1 day).count() = 1", 18, "`parent:` stands in the where of another event"),
-        ("event('A').sum(property('products.$.price')) > 1", 15, "left of a comparison"),
         ("event('A').where( property('a') = property('b.$') ).count() > 1", 34, "left of a comparison"),
         ("event('A').where( property('a.$.b.$') = 1 ).count() > 1", 27, "any entry of one list"),
         ("trait('x').before_date('soon')", 11, "a date is expected"),
+        ("trait('x').before_date('2026-02-30')", 11, "a date is expected"),
+        ("trait('x').before_date('2026-01-31T25:00:00Z')", 11, "a date is expected"),
+        ("trait('x').after_date(7)", 11, "a date is expected"),
+        ("trait('x') = 2026-01-31", 13, ".before_date(…)"),
+        ("trait('x').within_last(7)", 24, "a number and a unit"),
+        ("trait('x') = 1 and trait('y') = 1", 15, "write `AND` in capital letters"),
+        ("( trait('x') = 1 Or trait('y') = 1 )", 17, "write `OR` in capital letters"),
+        ("event('A').where( property('x') = 1 and property('y') = 1 ).count() = 1", 36, "write `AND`"),
+        ("not trait('x') = 1", 0, "write `NOT` in capital letters"),
+        ("trait('x') = 1 && trait('y') = 1", 15, "write `AND`"),
+        ("trait('x') = 1 || trait('y') = 1", 15, "write `OR`"),
+        ("!trait('x') = 1", 0, "write `NOT"),
+        ("event(‘A’).count() = 1", 6, "straight quotes"),
+        ("trait('x') = 1 /* why", 15, "this comment needs its closing */"),
+        ("trait('x') = 1 // why", 15, "a comment is /* like this */"),
+        ("trait('') = 1", 6, "the name of a trait is expected"),
+        ("trait('a..b') = 1", 6, "the name of a trait is expected"),
+        ("trait('$.b') = 1", 6, "any entry of one list"),
+        ("trait('a') = trait('b.$')", 13, "left of a comparison"),
+        ("event('A').where( property('a.*') = 1 ).count() = 1", 27, "any entry of a list is `$`"),
+        ("event('A').count( ) = '\x00'", 23, "this character cannot be part"),
+        ("event('A').sum(property('x') as string) > 1", 29, "`as` stands in min(…), max(…) and mode(…)"),
+        ("event('A').max(property('x') as array) > 1", 32, "`as number` or `as string` is expected"),
+        ("event('A').mode(property('x') as list).exists()", 33, "`as string` or `as number` or `as array`"),
+        ("event('A').where( event('B').mode(property('x')).exists() ).count() = 1", 11, "takes no mode(…)"),
+        ("event('A').between(parent: 1 day, 2 days).count() = 1", 19, "`parent:` stands in the where"),
+        ("ALL NOT event('A').count() >= 1", 0, "accounts are not part"),
         ("entity('x') = 1", 0, "linked entities"),
         ("trait('x') = 1 trait('y') = 1", 15, "`AND`, `OR`"),
         ("(" * 40 + "trait('x') = 1" + ")" * 40, 20, "nested more than"),
@@ -59,6 +91,61 @@ def test_what_cannot_be_meant_is_refused_with_its_place(text, position, said):
         parse_audience(text)
     assert said in caught.value.message
     assert caught.value.position == position
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("trait('x') == 5", "trait('x') = 5"),
+        ("NOT trait('x') = 1", "NOT ( trait('x') = 1 )"),
+        ("NOT NOT trait('x') = 1", "NOT ( NOT ( trait('x') = 1 ) )"),
+        ("NOT trait('x') = 1 AND trait('y') = 2", "NOT ( trait('x') = 1 ) AND trait('y') = 2"),
+        ("NOT (trait('x')) = (1)", "NOT ( trait('x') = 1 )"),
+        ("( event('A').count() ) >= 1", "event('A').count() >= 1"),
+        ("(trait('x')).exists() OR (((trait('y')))) != 2", "trait('x').exists() OR trait('y') != 2"),
+        ("trait('x').before_date(2026-01-31)", "trait('x').before_date('2026-01-31')"),
+        ("trait('x').after_date(2023-12-07T18:50:00Z)", "trait('x').after_date('2023-12-07T18:50:00Z')"),
+        (
+            "trait('x').after_date(2023-12-07T18:50:00.25-08:00)",
+            "trait('x').after_date('2023-12-07T18:50:00.25-08:00')",
+        ),
+        ("trait('x').before_date( 2023-12-07 18:50 )", "trait('x').before_date('2023-12-07 18:50')"),
+        ("trait('x').before_date(literal('2026-01-31'))", "trait('x').before_date('2026-01-31')"),
+        ("trait('x').within_last(2 weeks)", "trait('x').within_last(14 days)"),
+        ("trait('x').within_last(12 HOURS)", "trait('x').within_last(12 hours)"),
+        ("trait('x').after_next(90 minutes)", "trait('x').after_next(90 minutes)"),
+        ("event('A').within(3 weeks).count() = 1", "event('A').within(21 days).count() = 1"),
+        ("event('A').max(property('x') as number) > 1", "event('A').max(property('x')) > 1"),
+        ("event('A').mode(property('x') as string).exists()", "event('A').mode(property('x')).exists()"),
+        ("event('A').mode(property('x') as number, 3).exists()", "event('A').mode(property('x'), 3).exists()"),
+        ("event('A').mode(property('x') as array, 3).exists()", "event('A').mode(property('x'), 3).exists()"),
+        ("event('A').where({property('x') > 100}).count() = 1", "event('A').where( property('x') > 100 ).count() = 1"),
+        ("-- who bought\nevent('A') /* all\nof it */ .count()\n\t>= 1 -- once", "event('A').count() >= 1"),
+        ("\u00a0trait('x')\r\n= 1 ", "trait('x') = 1"),
+        ("trait('it''s')".replace("''", "\\'") + " = '-- no comment'", "trait('it\\'s') = '-- no comment'"),
+        ("trait('x').equals(literal(100))", "trait('x') = 100"),
+        ("trait('x').greater_than(1) AND trait('x').at_most(9)", "trait('x') > 1 AND trait('x') <= 9"),
+    ],
+)
+def test_what_means_the_same_is_the_same_definition(text, same):
+    assert to_text(parse_audience(text)) == same
+    assert parse_audience(same) == parse_audience(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event('A').unique(property('products.$.category'))",
+        "event('A').unique(property('tags.$')).count()",
+        "event('A').sum(property('products.$.price'))",
+        "event('A').mode(property('products.$.category') as array, 3)",
+        "event('A').last(context('screens.$.name'))",
+        "event('A').within(30 days).where( property('products.$.sku') = 'a' ).max(property('products.$.price'))",
+    ],
+)
+def test_a_computed_trait_reduces_the_entries_of_a_list(text):
+    definition = parse_trait(text)
+    assert parse_trait(to_text(definition)) == definition
 
 
 def test_a_trait_is_no_condition():

@@ -65,10 +65,12 @@ def create(visit: Visiting) -> Page:
     fresh = _read(visit, Computation(kind=kind, key="", name="", definition=""))
     fresh = replace(fresh, key=visit.field("key") or key_of(fresh.name))
     try:
-        visit.edit(engagement.adding(fresh))
+        warnings = visit.edit(engagement.adding(fresh))
     except ConfigurationError as error:
         return _editor(visit, fresh, wrong_of(error), is_new=True, status=422)
-    return visit.redirect(f"/audiences/{fresh.key}", notices=[f"“{fresh.name}” was saved: it is live in a moment."])
+    return visit.redirect(
+        f"/audiences/{fresh.key}", notices=[f"“{fresh.name}” was saved: it is live in a moment.", *warnings]
+    )
 
 
 @get("/audiences/{key:str}")
@@ -102,10 +104,10 @@ def change(visit: Visiting, key: FromPath[str]) -> Page:
     """Save a changed one; its key stays."""
     fresh = _read(visit, _one(visit, key).computation)
     try:
-        visit.edit(engagement.changing(key, lambda _: fresh))
+        warnings = visit.edit(engagement.changing(key, lambda _: fresh))
     except ConfigurationError as error:
         return _editor(visit, fresh, wrong_of(error), is_new=False, status=422)
-    return visit.redirect(f"/audiences/{key}", notices=[f"“{fresh.name}” was saved."])
+    return visit.redirect(f"/audiences/{key}", notices=[f"“{fresh.name}” was saved.", *warnings])
 
 
 @post("/audiences/{key:str}/remove", status_code=200)
@@ -234,7 +236,8 @@ def _builder_values(
             sources=[one.slug for one in workspace.sources],
             since=visit.parts.clock.now().replace(year=visit.parts.clock.now().year - 1, day=1),
         )
-        traits = names_of_traits(work, limit=_NAMES)
+        # As a definition writes them: a dot would lead inside.
+        traits = [name.replace(".", "\\.") for name in names_of_traits(work, limit=_NAMES)]
     return {
         "kind": kind,
         "definition": text,

@@ -1,0 +1,93 @@
+"""Comparisons with days and instants as SQL.
+
+Days are compared if one side is a day: a plain date in what an event brought, a plain date or whole days in the
+definition. Instants are compared if both sides are instants. A day begins and ends in the zone that is asked in.
+"""
+
+from datetime import datetime, tzinfo
+
+from punchcard.clock import to_micros
+from punchcard.computations.dates import PLAIN_DATE, ZONED_TIME, day_number, instant_of, local_day, read_date
+from punchcard.computations.model import BY_DATE, DAY_MICROS, Comparison, LiteralValue, Operator, Span
+
+_MICROS = "EPOCH_US"
+
+
+def compared_in_time(one: Comparison, text: str, *, now: int, zone: tzinfo) -> str:
+    """A comparison by date or by days, true, false or null.
+
+    Args:
+        text: The expression that is compared.
+        now: Microseconds since 1970.
+    """
+    day = _day_of(text, zone)
+    item = one.right[0]
+    if one.operator in BY_DATE:
+        return _by_date(one.operator, text, day, item, zone)
+    if isinstance(item, LiteralValue):
+        today = local_day(now, zone)
+        return _within(one.operator, day, today, int(item.value))
+    if not isinstance(item, Span):
+        raise ValueError(f"{one.operator} compares with a length of time")
+    by_day = _within_days(one.operator, day, now, item, zone)
+    by_instant = _within(one.operator, _instant_of(text), now, item.micros)
+    return f"CASE WHEN {_is_plain(text)} THEN {by_day} ELSE {by_instant} END"
+
+
+def _by_date(operator: Operator, text: str, day: str, item: object, zone: tzinfo) -> str:
+    found = read_date(item.value) if isinstance(item, LiteralValue) and isinstance(item.value, str) else None
+    if found is None:
+        raise ValueError(f"{operator} compares with a date")
+    sign = "<=" if operator is Operator.BEFORE_DATE else ">="
+    if not isinstance(found, datetime):
+        return f"{day} {sign} {day_number(found)}"
+    instant = to_micros(instant_of(found, zone))
+    by_day = f"{day} {sign} {local_day(instant, zone)}"
+    return f"CASE WHEN {_is_plain(text)} THEN {by_day} ELSE {_instant_of(text)} {sign} {instant} END"
+
+
+def _within(operator: Operator, value: str, now: int, length: int) -> str:
+    match operator:
+        case Operator.WITHIN_LAST:
+            return f"{value} BETWEEN {now - length} AND {now}"
+        case Operator.WITHIN_NEXT:
+            return f"{value} BETWEEN {now} AND {now + length}"
+        case Operator.BEFORE_LAST:
+            return f"{value} <= {now - length}"
+        case _:
+            return f"{value} >= {now + length}"
+
+
+def _within_days(operator: Operator, day: str, now: int, length: Span, zone: tzinfo) -> str:
+    """Of a plain date: its day against the days on which the length begins and ends."""
+    today = local_day(now, zone)
+    before, after = local_day(now - length.micros, zone), local_day(now + length.micros, zone)
+    match operator:
+        case Operator.WITHIN_LAST:
+            return f"{day} BETWEEN {before} AND {today}"
+        case Operator.WITHIN_NEXT:
+            return f"{day} BETWEEN {today} AND {after}"
+        case Operator.BEFORE_LAST:
+            return f"{day} <= {before}"
+        case _:
+            return f"{day} >= {after}"
+
+
+def _is_plain(text: str) -> str:
+    return f"REGEXP_MATCHES({text}, '{PLAIN_DATE}')"
+
+
+def _instant_of(text: str) -> str:
+    return f"{_MICROS}({_timestamp_of(text)})"
+
+
+def _timestamp_of(text: str) -> str:
+    return f"TRY_CAST(CASE WHEN REGEXP_MATCHES({text}, '{ZONED_TIME}') THEN {text} END AS TIMESTAMPTZ)"
+
+
+def _day_of(text: str, zone: tzinfo) -> str:
+    date = f"DATE_DIFF('day', DATE '1970-01-01', TRY_CAST({text} AS DATE))"
+    instant = _timestamp_of(text)
+    if (name := str(zone)) != "UTC":
+        instant = f"{instant} AT TIME ZONE '{name}'"
+    return f"CASE WHEN {_is_plain(text)} THEN {date} ELSE FLOOR({_MICROS}({instant}) / {DAY_MICROS}) END"

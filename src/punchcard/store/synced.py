@@ -1,0 +1,85 @@
+"""What each destination has of each email and computation, as far as it was sent."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from punchcard.store.schema_engage import IS_CUT, synced
+
+UNTOLD = ""
+"""What stands for the value of a call that did not arrive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What a destination was told last of one email and key.
+
+    Attributes:
+        changes: JSON of the changes of the last minute, "" for none; see `engage.debounce`.
+        tracked: The value that a track call has brought of the person, at this or another email; "" for none.
+        track_sequence: The sequence of the last track call to this email, 0 for none.
+        entries_cut: How many entries of a list were left out of the value so that the call is not too large.
+    """
+
+    destination: str
+    key: str
+    email: str
+    profile_id: int
+    value: str
+    sequence: int
+    sent_at: datetime
+    changes: str = ""
+    tracked: str = ""
+    track_sequence: int = 0
+    entries_cut: int = 0
+
+
+def told_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
+    """What a destination was told last of somebody, by email."""
+    wanted = select(synced).where(
+        synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
+    )
+    return [Synced(**dict(row._mapping)) for row in work.execute(wanted)]
+
+
+def told_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
+    """What a destination was told last of an email, whoever it belonged to."""
+    wanted = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
+    row = work.execute(wanted).first()
+    return None if row is None else Synced(**dict(row._mapping))
+
+
+def remember_told(work: Connection, one: Synced) -> None:
+    """Note what a destination is told, in the place of what it was told before."""
+    values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
+    added = _insert(work)(synced).values(**values)
+    work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
+
+
+def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
+    """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
+    told = told_email(work, destination=destination, key=key, email=email)
+    if told is None or sequence != (told.track_sequence if call == "track" else told.sequence):
+        return None
+    if call == "track":
+        # At none of the person's emails: else it would seem that another one has brought it.
+        not_tracked = update(synced).where(
+            synced.c.profile_id == told.profile_id, synced.c.destination == destination, synced.c.key == key
+        )
+        work.execute(not_tracked.values(tracked=UNTOLD))
+    else:
+        remember_told(work, replace(told, value=UNTOLD))
+    return told.profile_id
+
+
+def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:
+    """How many emails have a list of a computation that was cut."""
+    wanted = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
+    return int(work.scalar(wanted) or 0)
+
+
+def _insert(work: Connection) -> Any:
+    return sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
