@@ -11,8 +11,8 @@ from punchcard.store.positions import ROUTING, position_of
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
-    """What the store holds now.
+def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequence[Gauge]:
+    """What the store holds now, and the open connections of this process.
 
     Raises:
         StorageError: the store is away.
@@ -42,5 +42,6 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),
+        Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
     ]

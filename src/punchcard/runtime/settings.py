@@ -1,6 +1,7 @@
 """Settings of a process: read once from `default.toml`, the environment and the command line, then plain values."""
 
 import difflib
+import ipaddress
 import math
 import re
 import tomllib
@@ -17,6 +18,7 @@ ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
 Port = NewType("Port", int)
 Days = NewType("Days", int)
+Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 
 
@@ -73,7 +75,16 @@ class Settings:
     log_format: LogFormat
     host: str
     port: Port
+    trusted_proxies: Networks
+    request_head_seconds: float
     request_body_seconds: float
+    request_line_bytes_max: int
+    request_headers_bytes_max: int
+    request_headers_max: int
+    request_bodies_bytes_max: int
+    keep_alive_seconds: float
+    connections_max: int
+    connections_per_address_max: int
     group_commit_records_max: int
     group_commit_bytes_max: int
     ingest_queue_bytes_max: int
@@ -245,6 +256,15 @@ def _days(value: object) -> Days:
     return Days(number)
 
 
+def _networks(value: object) -> Networks:
+    for part in filter(None, (part.strip() for part in _text(value).split(","))):
+        try:
+            ipaddress.ip_network(part, strict=False)
+        except ValueError:
+            raise ValueError(f"expected addresses or networks separated by commas, not {part!r}") from None
+    return Networks(_text(value))
+
+
 def _as_int(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
@@ -285,6 +305,7 @@ _READERS = {
     int: _whole,
     Port: _port,
     Days: _days,
+    Networks: _networks,
     float: _number,
     LogLevel: _level,
     LogFormat: _format,

@@ -73,6 +73,7 @@ class ProductProcess:
         port: Where to listen; 0 takes a free port.
         environment: Added to this process's environment.
         serves_only: Run `serve` instead: without a worker, on a configuration that was applied before.
+        descriptors_max: How many files the process may have open; None leaves this process's own limit.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ProductProcess:
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         serves_only: bool = False,
+        descriptors_max: int | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -92,6 +94,8 @@ class ProductProcess:
             self.write_config(content)
         half = ["serve"] if serves_only else ["up", "--config", str(self.config)]
         command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data)]
+        if descriptors_max is not None:
+            command = ["sh", "-c", f'ulimit -n {descriptors_max}; exec "$0" "$@"', *command]
         self._log = (folder / "up.log").open("a")
         self._process = subprocess.Popen(
             [*command, "--port", str(port)],
@@ -242,7 +246,7 @@ class ProductProcess:
         timer.start()
         try:
             for line in self._process.stdout:
-                if found := re.search(r"Punchcard (?:is up:|listens on) (http://[\w.:]+)", line):
+                if found := re.search(r"Punchcard (?:is up:|listens on) (https?://[\w.:\[\]]+)", line):
                     return found[1]
         finally:
             timer.cancel()
