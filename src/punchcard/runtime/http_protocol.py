@@ -50,6 +50,7 @@ OVERLOADED: Final = _raw(
         "There are too many connections; send again later.",
         _CLOSE,
         (b"retry-after", answers.RETRY_AFTER_SECONDS),
+        answers.EXPOSE_RETRY_AFTER,
         code="overloaded",
     )
 )

@@ -14,7 +14,7 @@ import uvloop
 
 from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError, StorageError
-from punchcard.ingest.app import TrackingApp, handles
+from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.log.group_commit import GroupCommit
@@ -178,6 +178,8 @@ class _Dispatch:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
+        if path.startswith("//"):
+            path = self._without_doubled_slashes(scope)
         if handles(path):
             await self._tracking(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
@@ -203,6 +205,13 @@ class _Dispatch:
         else:
             app, _, _ = await asyncio.to_thread(self._operator_side)
             await app(scope, receive, send)
+
+    def _without_doubled_slashes(self, scope: Scope) -> str:
+        """The path of the request: one that a sender's library put together is read as it was meant."""
+        path = without_doubled_slashes(scope["path"])
+        if handles(path) or handles_forwarded(path):
+            scope["path"] = path
+        return str(scope["path"])
 
     async def _ready(self, send: Send) -> None:
         try:
