@@ -23,6 +23,7 @@ _ACCEPTED_AT_ONCE: Final = 64  # then other work of the loop gets its turn
 _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHORTAGE_PAUSE_SECONDS: Final = 0.1
 _CLOSE_CONNECTIONS_SECONDS: Final = 3
+_TLS_SHUTDOWN_SECONDS: Final = 2.0  # a client that does not answer the end of TLS is closed without it
 
 
 class HttpServer(uvicorn.Server):
@@ -108,6 +109,7 @@ class HttpServer(uvicorn.Server):
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else self.connections.limits.head_seconds,
+                ssl_shutdown_timeout=None if context is None else _TLS_SHUTDOWN_SECONDS,
             )
         except (OSError, TimeoutError) as error:  # SSLError is an OSError
             self.connections.telemetry.handshake_failed(error=str(error))

@@ -24,6 +24,7 @@ from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.http_server import HttpServer
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.tls import open_tls
 from punchcard.store.engine import Store
 from punchcard.store.operators import count_operators
 from punchcard.store.positions import ROUTING, position_of
@@ -65,6 +66,7 @@ class Serving:
     def __enter__(self) -> "Serving":
         settings = self.settings
         try:
+            self._tls = open_tls(settings, clock=SystemClock())
             self._socket = self._open.enter_context(_listen(settings.host, settings.port))
             self.store: Store = open_store(settings)
             self._open.callback(self.store.close)
@@ -96,7 +98,8 @@ class Serving:
     def url(self) -> str:
         """Where this process listens."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def first_token(self) -> str | None:
         """A first token of the Public API, if there is none yet; None if there is.
@@ -151,6 +154,7 @@ class Serving:
         server = HttpServer(
             app,
             limits=_limits(settings),
+            tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,
             on_ready=on_ready,
             on_stop=on_stop,

@@ -39,6 +39,13 @@ class LogFormat(StrEnum):
     AUTO = "auto"  # console on a terminal, else JSON
 
 
+class TlsMode(StrEnum):
+    """Where the certificate comes from if no file holds one."""
+
+    NONE = ""  # nowhere: plain HTTP
+    SELF_SIGNED = "self-signed"  # made by this process and kept in the data folder
+
+
 class Secret:
     """A text that does not show itself in logs and tracebacks."""
 
@@ -75,6 +82,9 @@ class Settings:
     log_format: LogFormat
     host: str
     port: Port
+    tls_cert: str
+    tls_key: str
+    tls: TlsMode
     trusted_proxies: Networks
     request_head_seconds: float
     request_body_seconds: float
@@ -292,6 +302,12 @@ def _format(value: object) -> LogFormat:
     return LogFormat(_choice(value, tuple(LogFormat)))
 
 
+def _tls(value: object) -> TlsMode:
+    if value not in tuple(TlsMode):
+        raise ValueError(f"expected {TlsMode.SELF_SIGNED} or nothing, not {value!r}")
+    return TlsMode(str(value))
+
+
 def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value.lower() in choices:
         return value.lower()
@@ -309,4 +325,5 @@ _READERS = {
     float: _number,
     LogLevel: _level,
     LogFormat: _format,
+    TlsMode: _tls,
 }

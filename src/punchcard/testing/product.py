@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +73,7 @@ class ProductProcess:
         port: Where to listen; 0 takes a free port.
         environment: Added to this process's environment.
         serves_only: Run `serve` instead: without a worker, on a configuration that was applied before.
+        arguments: Further options of the command.
         descriptors_max: How many files the process may have open; None leaves this process's own limit.
     """
 
@@ -85,6 +86,7 @@ class ProductProcess:
         environment: Mapping[str, str] | None = None,
         serves_only: bool = False,
         descriptors_max: int | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -93,7 +95,7 @@ class ProductProcess:
         if content is not None:
             self.write_config(content)
         half = ["serve"] if serves_only else ["up", "--config", str(self.config)]
-        command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data)]
+        command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data), *arguments]
         if descriptors_max is not None:
             command = ["sh", "-c", f'ulimit -n {descriptors_max}; exec "$0" "$@"', *command]
         self._log = (folder / "up.log").open("a")
