@@ -16,9 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from browser_library import build_library, render_snippet
+
 HERE = Path(__file__).parent
 APP = HERE.parent / "src" / "punchcard" / "app"
 BUILT = APP / "built"
+LIBRARY = APP.parent / "ingest" / "built"  # what websites load
 MODULES = HERE / "node_modules"
 # By the name under which templates ask for it: the files that it is made of, in order.
 BUNDLES = {
@@ -40,19 +43,22 @@ def main() -> int:
     """Build, if anything has changed."""
     stamp = _stamp()
     manifest = BUILT / "manifest.json"
-    if manifest.exists() and json.loads(manifest.read_text()).get("stamp") == stamp:
+    is_there = manifest.exists() and (LIBRARY / "library.json").exists()
+    if is_there and json.loads(manifest.read_text()).get("stamp") == stamp:
         return 0
     _install()
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir()
     files = {name: _write(name, b"\n".join(map(_read, parts))) for name, parts in BUNDLES.items()}
+    build_library(MODULES, LIBRARY)
+    (BUILT / "snippet.js").write_bytes(render_snippet(MODULES))
     files["icons.svg"] = _write("icons.svg", _sprite())
     manifest.write_text(json.dumps({"stamp": stamp, "files": files}, indent=2) + "\n")
     return 0
 
 
 def _stamp() -> str:
-    sources = [HERE / "package-lock.json", Path(__file__), APP / "navigation.py"]
+    sources = [HERE / "package-lock.json", Path(__file__), HERE / "browser_library.py", APP / "navigation.py"]
     sources += [*sorted((APP / "static").iterdir()), *_templates()]
     digest = hashlib.sha256()
     for one in sources:

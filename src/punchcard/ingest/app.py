@@ -56,9 +56,19 @@ class TrackingApp:
         commit: Makes bodies durable.
         keys: True for a write key that a source has.
         body_seconds: How long a client may take to send its body.
+        public_url: `https://points.example.com`, as senders reach this process; "" goes by their requests.
     """
 
-    def __init__(self, commit: GroupCommit, *, keys: Callable[[str], bool], clock: Clock, body_seconds: float) -> None:
+    def __init__(
+        self,
+        commit: GroupCommit,
+        *,
+        keys: Callable[[str], bool],
+        clock: Clock,
+        body_seconds: float,
+        public_url: str = "",
+    ) -> None:
+        self._public_url = public_url
         self._commit = commit
         self._keys = keys
         self._clock = clock
@@ -193,15 +203,15 @@ class TrackingApp:
     def _settings(self, scope: Scope, write_key: str) -> Answer:
         """What Segment's browser and mobile libraries ask for before they send."""
         if not self._keys(write_key):
-            return answers.fault(404, "no source has this write key", code="not_found")
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
+            return answers.UNKNOWN_SOURCE
+        protocol, _, host = (self._public_url or url_of(scope)).partition("://")
         return answers.document(
             {
                 "integrations": {
                     "Segment.io": {
                         "apiKey": write_key,
                         "apiHost": f"{host}/v1",
-                        "protocol": scope.get("scheme", "http"),
+                        "protocol": protocol,
                         "retryQueue": True,
                         "unbundledIntegrations": [],
                         "addBundledMetadata": True,
@@ -222,6 +232,12 @@ class TrackingApp:
                 "remotePlugins": [],
             }
         )
+
+
+def url_of(scope: Scope) -> str:
+    """The URL that a request was sent to, without its path."""
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
+    return f"{scope.get('scheme', 'http')}://{host}"
 
 
 def _client_ip(scope: Scope) -> str:

@@ -58,5 +58,6 @@ def build_operator_side(
         edit_as=edit_now,
         append=commit.submit,
         config_file=config_file,
+        public_url=settings.public_url,
     )
     return build_app(parts), build_api(parts), build_profile_app(parts)

@@ -41,7 +41,6 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
 
     with Serving(settings, config_file="" if config is None else str(config)) as serving:
         watch = None
-
         if config is not None:
             watch = FileWatch(
                 config,

@@ -15,6 +15,7 @@ import uvloop
 from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
+from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.log.group_commit import GroupCommit
@@ -141,7 +142,9 @@ class Serving:
             keys=lambda key: key in self.watch.current().by_write_key,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
+            public_url=settings.public_url,
         )
+        library = BrowserLibraryApp(keys=lambda key: key in self.watch.current().by_write_key)
         forwarded = ForwardedApp(
             commit,
             watch=self.watch,
@@ -150,7 +153,7 @@ class Serving:
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
         )
-        app = _Dispatch(tracking, forwarded, self, commit)
+        app = _Dispatch(tracking, forwarded, library, self, commit)
         server = HttpServer(
             app,
             limits=_limits(settings),
@@ -169,8 +172,16 @@ class Serving:
 class _Dispatch:
     """Sends a request to the app of its path. The hot path is asked first and costs one comparison."""
 
-    def __init__(self, tracking: TrackingApp, forwarded: ForwardedApp, serving: Serving, commit: GroupCommit) -> None:
+    def __init__(
+        self,
+        tracking: TrackingApp,
+        forwarded: ForwardedApp,
+        library: BrowserLibraryApp,
+        serving: Serving,
+        commit: GroupCommit,
+    ) -> None:
         self._tracking = tracking
+        self._library = library
         self._forwarded = forwarded
         self._serving = serving
         self._commit = commit
@@ -194,6 +205,8 @@ class _Dispatch:
             await profiles(scope, receive, send)
         elif handles_forwarded(path):
             await self._forwarded(scope, receive, send)
+        elif handles_library(path):
+            await self._library(scope, receive, send)
         elif path == "/health/live":
             await _answer(send, 200, b'{"status":"live"}')
         elif path == "/health/ready":
@@ -213,7 +226,7 @@ class _Dispatch:
     def _without_doubled_slashes(self, scope: Scope) -> str:
         """The path of the request: one that a sender's library put together is read as it was meant."""
         path = without_doubled_slashes(scope["path"])
-        if handles(path) or handles_forwarded(path):
+        if handles(path) or handles_forwarded(path) or handles_library(path):
             scope["path"] = path
         return str(scope["path"])
 

@@ -18,6 +18,7 @@ ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
 Port = NewType("Port", int)
 Days = NewType("Days", int)
+PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if none is given
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 
@@ -82,6 +83,7 @@ class Settings:
     log_format: LogFormat
     host: str
     port: Port
+    public_url: PublicUrl
     tls_cert: str
     tls_key: str
     tls: TlsMode
@@ -266,6 +268,13 @@ def _days(value: object) -> Days:
     return Days(number)
 
 
+def _public_url(value: object) -> PublicUrl:
+    text = _text(value).strip().rstrip("/")
+    if text and not re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII):
+        raise ValueError(f"expected a URL such as https://points.example.com, not {value!r}")
+    return PublicUrl(text)
+
+
 def _networks(value: object) -> Networks:
     for part in filter(None, (part.strip() for part in _text(value).split(","))):
         try:
@@ -321,6 +330,7 @@ _READERS = {
     int: _whole,
     Port: _port,
     Days: _days,
+    PublicUrl: _public_url,
     Networks: _networks,
     float: _number,
     LogLevel: _level,
