@@ -390,20 +390,34 @@ def test_silent_connections_beyond_the_descriptors_do_not_keep_senders_out(tmp_p
         assert len(product.logged("http_connections_exhausted")) == 1
 
 
-def test_what_trickles_in_on_every_connection_makes_way_too(tmp_path: Path) -> None:
-    environment = {"PUNCHCARD_CONNECTIONS_MAX": "50"}
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(b"POST /v1/track HTTP/1.1\r\nHost: x\r\n", id="headers"),
+        pytest.param(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", id="bodies"),
+    ],
+)
+def test_what_trickles_in_on_every_connection_makes_way_too(tmp_path: Path, begin: bytes) -> None:
+    environment = {
+        "PUNCHCARD_CONNECTIONS_MAX": "50",
+        "PUNCHCARD_REQUEST_HEAD_SECONDS": "300",
+        "PUNCHCARD_REQUEST_BODY_SECONDS": "300",
+    }
     with (
         ProductProcess(tmp_path, serves_only=True, environment=environment) as product,
         contextlib.ExitStack() as stack,
     ):
-        slow = [stack.enter_context(connect(product)) for _ in range(25)]
-        for connection in slow:
-            connection.sendall(b"POST /v1/track HTTP/1.1\r\nHost: x\r\n")
-        more = [stack.enter_context(connect(product)) for _ in range(25)]
-        for connection in more:
-            connection.sendall(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        slow: list[socket.socket] = []
+
+        def open_slow() -> None:
+            slow.append(stack.enter_context(connect(product)))
+            slow[-1].sendall(begin)
+
+        for _ in range(49):
+            open_slow()
         wait_until(lambda: open_connections(product) >= 50, "they were not accepted")
-        for _ in range(30):
+        for _ in range(10):
+            open_slow()
             assert product.track("Checked In", {}) == 200
         # What was given up was told, and can be sent again.
         given_up = [text for text in map(_what_came, slow) if text]

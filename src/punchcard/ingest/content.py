@@ -66,7 +66,7 @@ def read_content(received: bytes, encodings: Sequence[str], *, bytes_max: int) -
             raise UnreadableBodyError(f"The body is packed with gzip more than {_LAYERS_MAX} times.")
         text, members = _unpack(text, bytes_max)
         layers += 1
-    if not layers:
+    if encodings and not layers:
         _expect_plain(text, encodings)
     is_gzip = layers == 1 and members == 1
     if text[:1] in _FIRST_BYTES_OF_MARKS:
@@ -82,8 +82,7 @@ def _expect_plain(text: bytes, encodings: Sequence[str]) -> None:
     packed = [name for name in encodings if name not in _SAME]
     if len(packed) > 1 or not _GZIP.issuperset(packed):
         raise UnsupportedEncodingError
-    is_json = text.lstrip()[:1] in (b"{", b"[") or text[:1] in _FIRST_BYTES_OF_MARKS
-    if packed and not is_json:
+    if packed and text.lstrip()[:1] not in (b"{", b"[") and text[:1] not in _FIRST_BYTES_OF_MARKS:
         raise UnreadableBodyError("Content-Encoding says gzip, but the body is not gzip.")
 
 

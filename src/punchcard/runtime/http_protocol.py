@@ -28,6 +28,11 @@ _UNREAD_SECONDS: Final = 2.0
 _BODY_TIME_FACTOR: Final = 1.5
 _HOP_BY_HOP: Final = (b"connection", b"upgrade", b"http2-settings")
 
+# A member of an enumeration is looked up slowly, and these are for every request.
+_IDLE: Final = Activity.IDLE
+_HEAD: Final = Activity.HEAD
+_BODY: Final = Activity.BODY
+
 _CLOSE: Final = (b"connection", b"close")
 
 
@@ -85,13 +90,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits = connections.limits
         self._accepted: socket.socket | None = accepted
         self._has_sent = False
-        self._message = Activity.IDLE  # what the parser is in: IDLE between messages, HEAD or BODY
-        self._timed = Activity.IDLE  # what `deadline` was set for
+        self._message = _IDLE  # what the parser is in: IDLE between messages, HEAD or BODY
+        self._timed = _IDLE  # what `deadline` was set for
         self._reason: Reason | None = None  # why the parser was stopped by one of our limits
         self._is_refusing = False  # what comes in is thrown away, and the connection closes after the last answer
         self._is_lingering = False  # all is written, and the client is given time to read it
         self._is_upgrade = False
         self._has_progressed = False
+        self._received_bytes = 0  # of what is being parsed
         self._bytes_without_progress = 0
         self._body_bytes = 0
         self._unread_bytes = 0
@@ -108,7 +114,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
         self._table.remove(self)
 
     def abandon(self) -> None:
@@ -119,11 +124,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """What the connection is doing."""
         if self._is_refusing or (self.transport is not None and self.transport.is_closing()):
             return Activity.BUSY  # it ends by itself
-        if self._message is not Activity.IDLE:
+        if self._message is not _IDLE:
             return self._message
         if self._is_answering():
             return Activity.BUSY
-        return Activity.IDLE if self._has_sent else Activity.SILENT
+        return _IDLE if self._has_sent else Activity.SILENT
 
     def expire(self, now: float) -> None:
         """The client takes too long, or does not let itself be closed."""
@@ -137,12 +142,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self.flow.read_paused:
             self.deadline = now + self._limits.head_seconds  # we do not read: it is not the client who is slow
-        elif self._message is Activity.BODY:
+        elif self._message is _BODY:
             self._refuse(Reason.SLOW_BODY)
-        elif self._has_sent:
+        elif self._message is _HEAD:
             self._refuse(Reason.SLOW_HEAD)
         else:
-            self._count(Reason.SLOW_HEAD)
+            if self.cycle is None:  # it has not sent a request yet
+                self._count(Reason.SLOW_HEAD)
+            self.deadline = now + _UNREAD_SECONDS
             self.transport.close()
 
     def close_for(self, reason: Reason) -> None:
@@ -151,16 +158,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self.deadline = self.loop.time() + _UNREAD_SECONDS
         if self.transport is None:
             self._drop_socket()
-        elif self._message is Activity.IDLE:
+        elif self._message is _IDLE:
             self.transport.close()
         elif self._begin_refusal():
             self.transport.write(OVERLOADED)
-            self.transport.close()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, also one whose client does not take its last response."""
-        if not self.transport.is_closing():
-            self.deadline = self.loop.time() + _UNREAD_SECONDS
             self.transport.close()
 
     def pause_writing(self) -> None:
@@ -173,7 +174,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self.transport.is_closing():
             return
-        if self._message is Activity.IDLE:
+        if self._message is _IDLE and self._is_answering():
             self.deadline = math.inf
         else:
             self.deadline = self.loop.time() + self._limits.body_seconds
@@ -187,12 +188,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and see that it stays within the limits."""
-        self._unset_keepalive_if_required()
         if self._is_refusing:
             self._throw_away(len(data))
             return
         self._has_sent = True
         self._has_progressed = False
+        self._received_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -202,24 +203,25 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(self._reason or Reason.MALFORMED)
             return
         if self._has_progressed:
-            self._bytes_without_progress = 0
+            self._bytes_without_progress = len(data) if self._message is _HEAD else 0
         else:
-            # One endless header, trailer or chunk extension, or empty lines: the parser says nothing until they end.
+            # An endless URL, header, trailer or chunk extension, or empty lines: no step of a request is done.
             self._bytes_without_progress += len(data)
-            if self._bytes_without_progress > self._limits.headers_bytes_max:
+            if self._message is _HEAD and len(self.url) > self._limits.line_bytes_max:
+                self._refuse(Reason.URI_TOO_LONG)
+                return
+            if self._bytes_without_progress > self._limits.line_bytes_max + self._limits.headers_bytes_max:
                 self._refuse(Reason.HEADERS_TOO_LARGE)
                 return
-            if self.deadline == math.inf and not self._is_answering():
-                self.deadline = self.loop.time() + self._limits.head_seconds
         if self._message is not self._timed:
             self._begin_timing()
-        if self._message is Activity.BODY:
+        if self._message is _BODY:
             self._watch_body()
 
     def _begin_timing(self) -> None:
         self._timed = self._message
         self.since = self.loop.time()
-        if self._message is Activity.HEAD:
+        if self._message is _HEAD:
             self.deadline = self.since + self._limits.head_seconds
         else:
             self.deadline = self.since + self._limits.body_seconds * _BODY_TIME_FACTOR
@@ -234,28 +236,22 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request line begins."""
         super().on_message_begin()
-        self._has_progressed = True
-        self._message = Activity.HEAD
+        self._message = _HEAD
         self._is_upgrade = False
         self._body_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the target."""
-        super().on_url(url)
-        self._has_progressed = True
-        if len(self.url) > self._limits.line_bytes_max:
-            self._stop_parsing(Reason.URI_TOO_LONG)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer of a body in chunks."""
-        super().on_header(name, value)
-        if len(self.headers) > self._limits.headers_max:
-            self._stop_parsing(Reason.HEADERS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """The application may begin."""
         self._has_progressed = True
-        if sum(len(name) + len(value) for name, value in self.headers) > self._limits.headers_bytes_max:
+        limits = self._limits
+        if len(self.url) > limits.line_bytes_max:
+            self._stop_parsing(Reason.URI_TOO_LONG)
+        if len(self.headers) > limits.headers_max:
+            self._stop_parsing(Reason.HEADERS_TOO_LARGE)
+        # Nearly no head is looked through: all that has come since it began is smaller than a head may be.
+        if self._bytes_without_progress + self._received_bytes > limits.headers_bytes_max and (
+            sum(len(name) + len(value) for name, value in self.headers) > limits.headers_bytes_max
+        ):
             self._stop_parsing(Reason.HEADERS_TOO_LARGE)
         if self.parser.should_upgrade():
             self._is_upgrade = True
@@ -265,7 +261,7 @@ class LimitedProtocol(HttpToolsProtocol):
         earlier_cycle = self.cycle
         super().on_headers_complete()
         self._earlier_cycle = earlier_cycle
-        self._message = Activity.BODY
+        self._message = _BODY
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -278,27 +274,37 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_upgrade:
             return
         self._has_progressed = True
-        self._message = Activity.IDLE
-        if self._timed is Activity.BODY:
+        self._message = _IDLE
+        if self._timed is _BODY:
             self._table.release_body(self)
-        self._timed = Activity.IDLE
+        self._timed = _IDLE
         if not self.flow.write_paused:
-            self.deadline = math.inf
+            has_response = self.cycle.response_complete
+            self.deadline = self.loop.time() + self._limits.keep_alive_seconds if has_response else math.inf
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A response has been handed over to the connection."""
+        """A response has been handed over to the connection: begin the next, or wait for the next request.
+
+        Does what uvicorn's does, but the table's one timer takes the place of one for every response.
+        """
+        self.server_state.total_requests += 1
         self.since = self.loop.time()
-        if self._message is Activity.BODY and self.cycle.response_complete:
+        if self._message is _BODY and self.cycle.response_complete:
             self._table.release_body(self)
             if self.expect_100_continue and not self._body_bytes:
                 self.transport.close()  # the client was not told to send its body, and may send another request instead
-        super().on_response_complete()
         if self._is_refusing and not self._is_answering():
             self.transport.close()
         if self.transport.is_closing():
-            self._unset_keepalive_if_required()
             self.deadline = self.since + self._limits.body_seconds
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._message is _IDLE:
+            self.deadline = self.since + self._limits.keep_alive_seconds
 
     def _stop_parsing(self, reason: Reason) -> None:
         self._reason = reason
@@ -336,12 +342,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_refusing = True
         self._table.release_body(self)
         if not self._is_answering():
-            if self._message is Activity.BODY:  # answered before its body was whole
+            if self._message is _BODY:  # answered before its body was whole
                 self.transport.close()
                 return False
             return True
         cycle = self.cycle
-        if self._message is not Activity.BODY:
+        if self._message is not _BODY:
             # The newest request is whole: it gets its answer, and the connection ends behind it.
             cycle.keep_alive = False
             self.deadline = math.inf

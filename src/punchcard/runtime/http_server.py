@@ -57,7 +57,6 @@ class HttpServer(uvicorn.Server):
             log_config=None,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=limits.keep_alive_seconds,  # type: ignore[arg-type]  # a number of any kind does
             timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
             forwarded_allow_ips=forwarded_by,
         )
