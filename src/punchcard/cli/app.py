@@ -13,6 +13,9 @@ from punchcard.cli.options import (
     Data,
     Host,
     Port,
+    Tls,
+    TlsCert,
+    TlsKey,
     Url,
     WriteKey,
     example,
@@ -76,22 +79,38 @@ def demo(
     short_help="Run the product: Tracking API, Public API and worker.",
     epilog=example("punchcard up --config punchcard.toml --data ./data --port 8080"),
 )
-def up(config: ConfigFile = None, data: Data = None, host: Host = None, port: Port = None) -> int:
+def up(
+    config: ConfigFile = None,
+    data: Data = None,
+    host: Host = None,
+    port: Port = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls: Tls = None,
+) -> int:
     """Run the whole product on this machine: Tracking API, Public API and worker on embedded storage."""
     from punchcard.runtime.processes import run_up
 
-    return run_up(settings_of(data=data, host=host, port=port), config=config)
+    settings = settings_of(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
+    return run_up(settings, config=config)
 
 
 @app.command(
     short_help="Run the serving half of `up`.",
     epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --port 8080"),
 )
-def serve(data: Data = None, host: Host = None, port: Port = None) -> int:
+def serve(
+    data: Data = None,
+    host: Host = None,
+    port: Port = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls: Tls = None,
+) -> int:
     """Run the serving half of `up`: Tracking API and Public API."""
     from punchcard.runtime.processes import run_serve
 
-    return run_serve(settings_of(data=data, host=host, port=port))
+    return run_serve(settings_of(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
 
 
 @app.command(

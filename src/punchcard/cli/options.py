@@ -26,12 +26,34 @@ Port = Annotated[
         min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free one (PUNCHCARD_PORT; default 8080)."
     ),
 ]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Certificate to speak TLS with, a PEM file (PUNCHCARD_TLS_CERT)."),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Its private key, if it is not in the same file (PUNCHCARD_TLS_KEY)."),
+]
+Tls = Annotated[
+    str | None,
+    typer.Option(
+        metavar="self-signed", help="Speak TLS with a certificate made for trying things out (PUNCHCARD_TLS)."
+    ),
+]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Config file with sources and destinations.")]
 WriteKey = Annotated[str, typer.Option(metavar="KEY", help="Write key of the source that the events come from.")]
 Url = Annotated[str, typer.Option(metavar="URL", help="Where Punchcard, or any Tracking API, listens.")]
 
 
-def settings_of(*, data: Path | None = None, host: str | None = None, port: int | None = None) -> "Settings":
+def settings_of(
+    *,
+    data: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    tls: str | None = None,
+) -> "Settings":
     """The settings of this process with what the command line says; None stands for "not given".
 
     Raises:
@@ -39,7 +61,9 @@ def settings_of(*, data: Path | None = None, host: str | None = None, port: int 
     """
     from punchcard.runtime.settings import read_settings
 
-    return read_settings(os.environ, {"data": data, "host": host, "port": port})
+    overrides: dict[str, object] = {"data": data, "host": host, "port": port, "tls": tls}
+    overrides |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
+    return read_settings(os.environ, overrides)
 
 
 def standing_settings(*, data: Path | None = None) -> "Settings":

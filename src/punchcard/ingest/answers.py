@@ -10,6 +10,8 @@ Answer = tuple[int, Message, Message]  # status, start, body
 _CORS: Final = [(b"access-control-allow-origin", b"*")]
 _JSON: Final = (b"content-type", b"application/json")
 RETRY_AFTER_SECONDS: Final = b"1"
+# Without it a browser does not show the header to the library that sends.
+EXPOSE_RETRY_AFTER: Final = (b"access-control-expose-headers", b"retry-after")
 
 # A transparent GIF of one pixel, as every pixel service answers.
 _GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
@@ -40,7 +42,7 @@ def bad_request(message: str) -> Answer:
 
 def unavailable(message: str, code: str) -> Answer:
     """503: nothing is durable, the sender shall come again."""
-    return fault(503, message, (b"retry-after", RETRY_AFTER_SECONDS), code=code)
+    return fault(503, message, (b"retry-after", RETRY_AFTER_SECONDS), EXPOSE_RETRY_AFTER, code=code)
 
 
 def document(content: object) -> Answer:
@@ -50,22 +52,20 @@ def document(content: object) -> Answer:
 
 SUCCESS: Final = make(200, b'{"success":true}', _JSON)
 PIXEL: Final = make(200, _GIF, (b"content-type", b"image/gif"), (b"cache-control", b"no-store"))
-PREFLIGHT: Final = make(
-    204,
-    b"",
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-    (
-        b"access-control-allow-headers",
-        b"authorization, content-type, content-encoding, x-retry-count, x-punchcard-strict",
-    ),
-    (b"access-control-max-age", b"86400"),
-)
 MALFORMED: Final = bad_request("malformed JSON")
 NO_WRITE_KEY: Final = bad_request("no write key: send it by HTTP Basic, or as `writeKey` in the body")
 UNKNOWN_KEY: Final = fault(401, "no source has this write key", code="unknown_source")
 TOO_SLOW: Final = fault(408, "the body did not arrive in time", (b"connection", b"close"), code="request_timeout")
+UNKNOWN_SOURCE: Final = fault(404, "no source has this write key", code="not_found")
 NOT_FOUND: Final = fault(404, "there is no such call in the Tracking API", code="not_found")
-WRONG_METHOD: Final = fault(405, "this call takes another HTTP method", code="method_not_allowed")
+ONLY_POST: Final = fault(405, "This call takes POST.", (b"allow", b"POST, OPTIONS"), code="method_not_allowed")
+ONLY_GET: Final = fault(405, "This call takes GET.", (b"allow", b"GET, HEAD, OPTIONS"), code="method_not_allowed")
+UNSUPPORTED_ENCODING: Final = fault(
+    415,
+    "Content-Encoding may be gzip or identity: this one cannot be read.",
+    (b"accept-encoding", b"gzip, identity"),
+    code="unsupported_encoding",
+)
 EVENT_TOO_LARGE: Final = bad_request("one event has at most 32 KB")
 BATCH_TOO_LARGE: Final = bad_request("a batch has at most 500 KB")
 FAILED: Final = unavailable("the request could not be taken in", "internal")

@@ -3,7 +3,7 @@
 Source: Segment's "HTTP Tracking API" and "Pixel Tracking API", and what its published libraries send.
 """
 
-import zlib
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -13,12 +13,13 @@ from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, Inge
 from punchcard.ingest import answers
 from punchcard.ingest.answers import Answer
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
+from punchcard.ingest.content import TooLargeError, UnreadableBodyError, UnsupportedEncodingError, read_content
+from punchcard.ingest.cors import preflight
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.pixel import pixel_body
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import gunzip
 
 Scope = dict[str, Any]  # ASGI's own
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -34,7 +35,13 @@ _CLIENT_CALLS: Final = {**{f"/v1/{call[0]}": call for call in _SINGLE}, "/v1/b":
 _METRICS: Final = "/v1/m"
 _PIXEL: Final = "/v1/pixel/"
 _SETTINGS: Final = ("/v1/projects/", "/settings")
+_SLASHES: Final = re.compile("/{2,}")
 _WRITE_KEY_LENGTH_MAX: Final = 256
+
+
+def without_doubled_slashes(path: str) -> str:
+    """The path with one slash for several: libraries put a path behind a host that ends with one."""
+    return _SLASHES.sub("/", path) if "//" in path else path
 
 
 def handles(path: str) -> bool:
@@ -49,9 +56,19 @@ class TrackingApp:
         commit: Makes bodies durable.
         keys: True for a write key that a source has.
         body_seconds: How long a client may take to send its body.
+        public_url: `https://points.example.com`, as senders reach this process; "" goes by their requests.
     """
 
-    def __init__(self, commit: GroupCommit, *, keys: Callable[[str], bool], clock: Clock, body_seconds: float) -> None:
+    def __init__(
+        self,
+        commit: GroupCommit,
+        *,
+        keys: Callable[[str], bool],
+        clock: Clock,
+        body_seconds: float,
+        public_url: str = "",
+    ) -> None:
+        self._public_url = public_url
         self._commit = commit
         self._keys = keys
         self._clock = clock
@@ -88,15 +105,16 @@ class TrackingApp:
     async def _other(self, scope: Scope, receive: Receive, path: str) -> tuple[str, Answer]:
         """Everything but the server libraries' calls."""
         method = scope["method"]
+        path = without_doubled_slashes(path)
         if len(path) > 1 and path.endswith("/"):
             path = path[:-1]
         if method == "OPTIONS":
-            return "preflight", answers.PREFLIGHT
+            return "preflight", preflight(scope["headers"])
         if method == "HEAD":
             method = "GET"
         if path in _CALLS or path in _CLIENT_CALLS or path == _METRICS:
             if method != "POST":
-                return "other", answers.WRONG_METHOD
+                return "other", answers.ONLY_POST
             if path == _METRICS:
                 await self._bodies.read(receive, bytes_max=BATCH_BYTES_MAX)
                 return "metrics", answers.SUCCESS
@@ -105,23 +123,24 @@ class TrackingApp:
             return call, await self._take(scope, receive, call, ip=ip)
         if path.startswith(_PIXEL) and path[len(_PIXEL) :] in _SINGLE:
             if method != "GET":
-                return "other", answers.WRONG_METHOD
+                return "other", answers.ONLY_GET
             return "pixel", await self._take_pixel(scope, path[len(_PIXEL) :])
         if path.startswith(_SETTINGS[0]) and path.endswith(_SETTINGS[1]):
             if method != "GET":
-                return "other", answers.WRONG_METHOD
+                return "other", answers.ONLY_GET
             return "settings", self._settings(scope, path[len(_SETTINGS[0]) : -len(_SETTINGS[1])])
         return "other", answers.NOT_FOUND
 
     async def _take(self, scope: Scope, receive: Receive, call: str, *, ip: str) -> Answer:
         """One request with events in its body."""
-        authorization = encoding = b""
+        authorization = b""
+        encodings: list[str] = []
         is_strict = False
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
             elif name == b"content-encoding":
-                encoding = value.strip().lower()
+                encodings += [part.strip() for part in value.decode("latin-1").lower().split(",")]
             elif name == b"x-punchcard-strict":
                 is_strict = value.strip() == b"1"
         bytes_max = BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX
@@ -129,16 +148,14 @@ class TrackingApp:
         received = await self._bodies.read(receive, bytes_max=bytes_max)
         if received is None:
             return too_large
-        body = received
-        if encoding == b"gzip":
-            try:
-                body = gunzip(received, bytes_max=bytes_max)
-            except ValueError:
-                return too_large
-            except zlib.error:
-                return answers.MALFORMED
-        elif encoding not in (b"", b"identity"):
-            return answers.fault(415, "the body may be gzip or plain, nothing else", code="unsupported_encoding")
+        try:
+            body, is_gzip = read_content(received, encodings, bytes_max=bytes_max)
+        except TooLargeError:
+            return too_large
+        except UnsupportedEncodingError:
+            return answers.UNSUPPORTED_ENCODING
+        except UnreadableBodyError as error:
+            return answers.bad_request(str(error))
         opened = open_request(body)
         if opened is None:
             return answers.MALFORMED
@@ -152,7 +169,7 @@ class TrackingApp:
         if is_strict and (refusal := self._strict_refusal(opened.body, call)) is not None:
             return refusal
         # Kept as received: gzip stays gzip, unless the text had to be mended.
-        as_received = encoding == b"gzip" and opened.body is body
+        as_received = is_gzip and opened.body is body
         await self._append(
             write_key,
             call,
@@ -186,15 +203,15 @@ class TrackingApp:
     def _settings(self, scope: Scope, write_key: str) -> Answer:
         """What Segment's browser and mobile libraries ask for before they send."""
         if not self._keys(write_key):
-            return answers.fault(404, "no source has this write key", code="not_found")
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
+            return answers.UNKNOWN_SOURCE
+        protocol, _, host = (self._public_url or url_of(scope)).partition("://")
         return answers.document(
             {
                 "integrations": {
                     "Segment.io": {
                         "apiKey": write_key,
                         "apiHost": f"{host}/v1",
-                        "protocol": scope.get("scheme", "http"),
+                        "protocol": protocol,
                         "retryQueue": True,
                         "unbundledIntegrations": [],
                         "addBundledMetadata": True,
@@ -215,6 +232,12 @@ class TrackingApp:
                 "remotePlugins": [],
             }
         )
+
+
+def url_of(scope: Scope) -> str:
+    """The URL that a request was sent to, without its path."""
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
+    return f"{scope.get('scheme', 'http')}://{host}"
 
 
 def _client_ip(scope: Scope) -> str:

@@ -22,6 +22,7 @@ class Parts:
         workspace: The same to look at and to edit, secrets in plain text.
         edit_as: Changes it by a function of it, in somebody's name; returns what whoever saves it should know.
         config_file: The file that the configuration is applied from again, "" if none is.
+        public_url: As senders and browsers reach this process, "" if only their requests say it.
         append: Makes one request durable in the log, as the Tracking API does.
     """
 
@@ -35,3 +36,4 @@ class Parts:
     edit_as: Callable[[Callable[[Workspace], Workspace], str], Sequence[str]]
     append: Callable[[NewRecord], Awaitable[int]]
     config_file: str = ""
+    public_url: str = ""

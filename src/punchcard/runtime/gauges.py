@@ -14,8 +14,8 @@ from punchcard.store.quarantine import count_quarantined
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
-    """What the store holds now.
+def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequence[Gauge]:
+    """What the store holds now, and the open connections of this process.
 
     Raises:
         StorageError: the store is away.
@@ -55,6 +55,7 @@ def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
             ["destination"],
             [([one.destination], float(one.count)) for one in held],
         ),
+        Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
         Gauge(
             "punchcard_routing_quarantined_records",

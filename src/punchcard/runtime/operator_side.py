@@ -60,6 +60,7 @@ def build_operator_side(
         edit_as=edit_now,
         append=commit.submit,
         config_file=config_file,
+        public_url=settings.public_url,
     )
-    hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host)
+    hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host, public_url=settings.public_url)
     return build_app(parts, hosts=hosts), build_api(parts), build_profile_app(parts)

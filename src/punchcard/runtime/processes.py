@@ -17,7 +17,7 @@ from punchcard.errors import PunchcardError
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
-from punchcard.runtime.settings import Settings, read_settings
+from punchcard.runtime.settings import Settings, TlsMode, read_settings
 
 if TYPE_CHECKING:
     from punchcard.runtime.serve import Serving
@@ -64,6 +64,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
 
         def ready() -> None:
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
+            _show_certificate(settings)
             _show_token(token, settings)
             _show_app(serving)
 
@@ -99,6 +100,7 @@ def run_serve(settings: Settings) -> int:
 
         def ready() -> None:
             print(f"Punchcard listens on {serving.url}", flush=True)
+            _show_certificate(settings)
             _show_token(token, settings)
 
         serving.run(on_ready=ready)
@@ -124,6 +126,14 @@ def _prepare(settings: Settings, *, fresh_counters: bool) -> None:
     configure_logs(level=settings.log_level, format=settings.log_format)
     prepare_data_folder(settings.data)
     prepare_metrics(settings.data, fresh=fresh_counters)
+
+
+def _show_certificate(settings: Settings) -> None:
+    """Print which certificate clients must trust; nothing if it is not self-signed."""
+    if settings.tls is TlsMode.SELF_SIGNED:
+        from punchcard.runtime.tls import self_signed_certificate
+
+        print(f"Its certificate is self-signed: let clients trust {self_signed_certificate(settings.data)}", flush=True)
 
 
 def _show_token(token: str | None, settings: Settings) -> None:

@@ -3,30 +3,32 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
-from punchcard.ingest.app import TrackingApp, handles
+from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
+from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.connections import HttpLimits, parse_networks
 from punchcard.runtime.gauges import read_gauges
+from punchcard.runtime.http_server import HttpServer
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.tls import open_tls
 from punchcard.store.engine import Store
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.operators import count_operators
@@ -40,11 +42,11 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_BACKLOG = 2048
 # How long the event loop may keep the interpreter from the thread that commits. Python's own 5 ms are longer than a
 # commit takes: on a busy machine that thread, back from its sync, would keep its whole group waiting.
 _THREAD_SWITCH_SECONDS = 0.0005
-_CLOSE_CONNECTIONS_SECONDS = 3
+_LINE_BYTES_MAX = 65_535  # of the parser
+_LOOPBACK = "127.0.0.0/8, ::1/128"
 
 
 def _nothing() -> None:
@@ -69,6 +71,7 @@ class Serving:
     def __enter__(self) -> "Serving":
         settings = self.settings
         try:
+            self._tls = open_tls(settings, clock=SystemClock())
             self._socket = self._open.enter_context(_listen(settings.host, settings.port))
             self.store: Store = open_store(settings)
             self._open.callback(self.store.close)
@@ -109,7 +112,8 @@ class Serving:
     def url(self) -> str:
         """Where this process listens."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def first_token(self) -> str | None:
         """A first token of the Public API, if there is none yet; None if there is.
@@ -151,7 +155,9 @@ class Serving:
             keys=self.watch.has_write_key,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
+            public_url=settings.public_url,
         )
+        library = BrowserLibraryApp(keys=self.watch.has_write_key)
         forwarded = ForwardedApp(
             commit,
             watch=self.watch,
@@ -160,68 +166,44 @@ class Serving:
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
         )
-        app = _Dispatch(tracking, forwarded, self, commit)
+        app = _Dispatch(tracking, forwarded, library, self, commit)
 
         def ready() -> None:
             on_ready()
             threading.Thread(target=app.load, name="operator-side", daemon=True).start()
 
-        server = _Server(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                loop="none",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                date_header=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
-            ),
-            ready,
-            on_stop,
+        server = HttpServer(
+            app,
+            limits=_limits(settings),
+            tls=None if self._tls is None else self._tls.context,
+            forwarded_by=settings.trusted_proxies,
+            on_ready=ready,
+            on_stop=on_stop,
         )
+        app.count_connections = lambda: len(server.connections)
         try:
             await server.serve(sockets=[self._socket])
         finally:
             await asyncio.to_thread(commit.stop)
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens, and stops on a signal without passing the signal on to itself afterwards."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-        self._on_stop = on_stop
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets=sockets)
-        self._on_ready()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT; the caller still has things to close, so the signal goes no further."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        yield
-
-    def _stop(self, number: int) -> None:
-        self._on_stop()
-        self.handle_exit(number, None)
-
-
 class _Dispatch:
     """Sends a request to the app of its path. The hot path is asked first and costs one comparison."""
 
-    def __init__(self, tracking: TrackingApp, forwarded: ForwardedApp, serving: Serving, commit: GroupCommit) -> None:
+    def __init__(
+        self,
+        tracking: TrackingApp,
+        forwarded: ForwardedApp,
+        library: BrowserLibraryApp,
+        serving: Serving,
+        commit: GroupCommit,
+    ) -> None:
         self._tracking = tracking
+        self._library = library
         self._forwarded = forwarded
         self._serving = serving
         self._commit = commit
+        self.count_connections: Callable[[], int] = lambda: 0
         self._built: tuple[AsgiApp, AsgiApp, AsgiApp] | None = None
         self._operator_side_lock = threading.Lock()
 
@@ -229,6 +211,8 @@ class _Dispatch:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
+        if path.startswith("//"):
+            path = self._without_doubled_slashes(scope)
         if handles(path):
             await self._tracking(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
@@ -239,19 +223,30 @@ class _Dispatch:
             await profiles(scope, receive, send)
         elif handles_forwarded(path):
             await self._forwarded(scope, receive, send)
+        elif handles_library(path):
+            await self._library(scope, receive, send)
         elif path == "/health/live":
             await _answer(send, 200, b'{"status":"live"}')
         elif path == "/health/ready":
             await self._ready(send)
         elif path == "/metrics":
             self._tracking.publish_counts()
+            connections = self.count_connections()
             body = await asyncio.to_thread(
-                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch)
+                render_metrics,
+                lambda: read_gauges(self._serving.store, self._serving.watch, connections=connections),
             )
             await _answer(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
             app, _, _ = await asyncio.to_thread(self._operator_side)
             await app(scope, receive, send)
+
+    def _without_doubled_slashes(self, scope: Scope) -> str:
+        """The path of the request: one that a sender's library put together is read as it was meant."""
+        path = without_doubled_slashes(scope["path"])
+        if handles(path) or handles_forwarded(path) or handles_library(path):
+            scope["path"] = path
+        return str(scope["path"])
 
     async def _ready(self, send: Send) -> None:
         try:
@@ -298,6 +293,21 @@ class _Dispatch:
                     config_file=self._serving.config_file,
                 )
             return self._built
+
+
+def _limits(settings: Settings) -> HttpLimits:
+    return HttpLimits(
+        line_bytes_max=min(settings.request_line_bytes_max, _LINE_BYTES_MAX),
+        headers_bytes_max=settings.request_headers_bytes_max,
+        headers_max=settings.request_headers_max,
+        head_seconds=settings.request_head_seconds,
+        body_seconds=settings.request_body_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        connections_max=settings.connections_max,
+        per_address_max=settings.connections_per_address_max,
+        bodies_bytes_max=settings.request_bodies_bytes_max,
+        exempt=parse_networks(f"{_LOOPBACK}, {settings.trusted_proxies}"),
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

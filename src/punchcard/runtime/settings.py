@@ -1,6 +1,7 @@
 """Settings of a process: read once from `default.toml`, the environment and the command line, then plain values."""
 
 import difflib
+import ipaddress
 import math
 import re
 import tomllib
@@ -17,6 +18,8 @@ ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
 Port = NewType("Port", int)
 Days = NewType("Days", int)
+PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if none is given
+Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 
 
@@ -35,6 +38,13 @@ class LogFormat(StrEnum):
     CONSOLE = "console"  # for people
     JSON = "json"  # for machines
     AUTO = "auto"  # console on a terminal, else JSON
+
+
+class TlsMode(StrEnum):
+    """Where the certificate comes from if no file holds one."""
+
+    NONE = ""  # nowhere: plain HTTP
+    SELF_SIGNED = "self-signed"  # made by this process and kept in the data folder
 
 
 class Secret:
@@ -74,7 +84,20 @@ class Settings:
     host: str
     port: Port
     allowed_hosts: str
+    public_url: PublicUrl
+    tls_cert: str
+    tls_key: str
+    tls: TlsMode
+    trusted_proxies: Networks
+    request_head_seconds: float
     request_body_seconds: float
+    request_line_bytes_max: int
+    request_headers_bytes_max: int
+    request_headers_max: int
+    request_bodies_bytes_max: int
+    keep_alive_seconds: float
+    connections_max: int
+    connections_per_address_max: int
     group_commit_records_max: int
     group_commit_bytes_max: int
     ingest_queue_bytes_max: int
@@ -246,6 +269,22 @@ def _days(value: object) -> Days:
     return Days(number)
 
 
+def _public_url(value: object) -> PublicUrl:
+    text = _text(value).strip().rstrip("/")
+    if text and not re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII):
+        raise ValueError(f"expected a URL such as https://points.example.com, not {value!r}")
+    return PublicUrl(text)
+
+
+def _networks(value: object) -> Networks:
+    for part in filter(None, (part.strip() for part in _text(value).split(","))):
+        try:
+            ipaddress.ip_network(part, strict=False)
+        except ValueError:
+            raise ValueError(f"expected addresses or networks separated by commas, not {part!r}") from None
+    return Networks(_text(value))
+
+
 def _as_int(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
@@ -273,6 +312,12 @@ def _format(value: object) -> LogFormat:
     return LogFormat(_choice(value, tuple(LogFormat)))
 
 
+def _tls(value: object) -> TlsMode:
+    if value not in tuple(TlsMode):
+        raise ValueError(f"expected {TlsMode.SELF_SIGNED} or nothing, not {value!r}")
+    return TlsMode(str(value))
+
+
 def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value.lower() in choices:
         return value.lower()
@@ -286,7 +331,10 @@ _READERS = {
     int: _whole,
     Port: _port,
     Days: _days,
+    PublicUrl: _public_url,
+    Networks: _networks,
     float: _number,
     LogLevel: _level,
     LogFormat: _format,
+    TlsMode: _tls,
 }

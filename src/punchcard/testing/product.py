@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +74,8 @@ class ProductProcess:
         environment: Added to this process's environment.
         serves_only: Run `serve` instead: without a worker, on a configuration that was applied before.
         applies_file: False runs `up` without the config file, on a configuration that was applied before.
+        arguments: Further options of the command.
+        descriptors_max: How many files the process may have open; None leaves this process's own limit.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class ProductProcess:
         environment: Mapping[str, str] | None = None,
         serves_only: bool = False,
         applies_file: bool = True,
+        descriptors_max: int | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -93,7 +97,9 @@ class ProductProcess:
         if content is not None:
             self.write_config(content)
         half = ["serve"] if serves_only else ["up", *(["--config", str(self.config)] if applies_file else [])]
-        command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data)]
+        command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data), *arguments]
+        if descriptors_max is not None:
+            command = ["sh", "-c", f'ulimit -n {descriptors_max}; exec "$0" "$@"', *command]
         self._log = (folder / "up.log").open("a")
         self._process = subprocess.Popen(
             [*command, "--port", str(port)],
@@ -244,7 +250,7 @@ class ProductProcess:
         timer.start()
         try:
             for line in self._process.stdout:
-                if found := re.search(r"Punchcard (?:is up:|listens on) (http://[\w.:]+)", line):
+                if found := re.search(r"Punchcard (?:is up:|listens on) (https?://[\w.:\[\]]+)", line):
                     return found[1]
         finally:
             timer.cancel()

@@ -83,5 +83,11 @@ def test_a_server_on_one_address_answers_to_it() -> None:
     assert not hosts.allows("192.0.2.8:8080")
 
 
+def test_the_public_url_is_allowed() -> None:
+    hosts = AllowedHosts.read("", listening="127.0.0.1", public_url="https://points.acme.example:8443/app/")
+    assert hosts.allows("points.acme.example:8443")
+    assert not hosts.allows("acme.example")
+
+
 def test_the_check_can_be_switched_off() -> None:
     assert AllowedHosts.read("*", listening="127.0.0.1").allows("anything.example")

@@ -98,3 +98,36 @@ def test_secrets_do_not_show_themselves() -> None:
     assert "battery" not in repr(settings)
     assert settings.secret_key.reveal() == "correct horse"
     assert settings.secret_key == Secret("correct horse")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://points.example.com", "https://points.example.com"),
+        (" https://points.example.com/ ", "https://points.example.com"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("https://example.com/points/", "https://example.com/points"),
+        ("", ""),
+    ],
+)
+def test_a_public_url_is_without_its_last_slash(text: str, expected: str) -> None:
+    assert read_settings({"PUNCHCARD_PUBLIC_URL": text}).public_url == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["points.example.com", "ftp://x", "https://", "https://x?y", 'https://x"', "https://a b"]
+)
+def test_a_public_url_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="PUNCHCARD_PUBLIC_URL: expected a URL"):
+        read_settings({"PUNCHCARD_PUBLIC_URL": text})
+
+
+@pytest.mark.parametrize("text", ["", "10.0.0.1", "10.0.0.0/8, ::1", " 192.0.2.7/24 "])
+def test_trusted_proxies_are_addresses_and_networks(text: str) -> None:
+    assert read_settings({"PUNCHCARD_TRUSTED_PROXIES": text}).trusted_proxies == text
+
+
+@pytest.mark.parametrize("text", ["*", "localhost", "10.0.0.0/40", "10.0.0.1 10.0.0.2"])
+def test_trusted_proxies_that_are_no_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="addresses or networks"):
+        read_settings({"PUNCHCARD_TRUSTED_PROXIES": text})

@@ -143,7 +143,7 @@ def _new(visit: Visit, typed: Mapping[str, str], wrong: Wrong, *, status: int) -
 
 def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
     connected = [one for one in visit.parts.workspace().destinations if source.slug in one.sources]
-    host = str(visit.request.base_url).rstrip("/")
+    host = visit.parts.public_url or str(visit.request.base_url).rstrip("/")
     return visit.page(
         "source.html",
         status=status,

@@ -1,0 +1,383 @@
+"""uvicorn's HTTP protocol within limits: of bytes, of time, and of what one client may have under way.
+
+uvicorn alone takes headers without end, waits for them for ever, and loses the body of a request that offers an
+upgrade.
+"""
+
+import asyncio
+import math
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from punchcard.ingest import answers
+from punchcard.ingest.answers import Answer
+from punchcard.runtime.connections import Activity, Connections, Reason
+
+# Requests that a client may send ahead of their answers; what it sends beyond them is not answered.
+_PIPELINED_MAX: Final = 100
+# The rest of a body that was answered early is read and thrown away, so that the client gets to read the answer.
+_UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
+_UNREAD_SECONDS: Final = 2.0
+# The Tracking API answers a late body itself, at the latest after a quarter more than the time; this is for the others.
+_BODY_TIME_FACTOR: Final = 1.5
+_HOP_BY_HOP: Final = (b"connection", b"upgrade", b"http2-settings")
+
+# A member of an enumeration is looked up slowly, and these are for every request.
+_IDLE: Final = Activity.IDLE
+_HEAD: Final = Activity.HEAD
+_BODY: Final = Activity.BODY
+
+_CLOSE: Final = (b"connection", b"close")
+
+
+def _raw(answer: Answer) -> bytes:
+    status, start, body = answer
+    head = b"".join(b"%s: %s\r\n" % header for header in start["headers"])
+    return bytes(STATUS_LINE[status] + head + b"\r\n" + body["body"])
+
+
+_RESPONSES: Final = {
+    Reason.MALFORMED: _raw(answers.fault(400, "This is not an HTTP request.", _CLOSE, code="invalid_request")),
+    Reason.URI_TOO_LONG: _raw(answers.fault(414, "The URL is too long.", _CLOSE, code="uri_too_long")),
+    Reason.HEADERS_TOO_LARGE: _raw(answers.fault(431, "The headers are too large.", _CLOSE, code="headers_too_large")),
+    Reason.SLOW_HEAD: _raw(answers.fault(408, "The request did not arrive in time.", _CLOSE, code="request_timeout")),
+    Reason.SLOW_BODY: _raw(answers.fault(408, "The body did not arrive in time.", _CLOSE, code="request_timeout")),
+}
+OVERLOADED: Final = _raw(
+    answers.fault(
+        503,
+        "There are too many connections; send again later.",
+        _CLOSE,
+        (b"retry-after", answers.RETRY_AFTER_SECONDS),
+        answers.EXPOSE_RETRY_AFTER,
+        code="overloaded",
+    )
+)
+"""The answer to requests that there is no room for."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection within the limits of its table.
+
+    Args:
+        accepted: The accepted socket, which must be closed by hand until there is a transport.
+
+    Attributes:
+        since: When what it is doing began, by the event loop's clock.
+        deadline: When it will have taken too long.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        *,
+        connections: Connections,
+        address: str,
+        accepted: socket.socket,
+    ) -> None:
+        super().__init__(config, server_state, {}, _loop=asyncio.get_running_loop())
+        self.address = address
+        self.since = self.loop.time()
+        self.deadline = self.since + connections.limits.head_seconds
+        self._table = connections
+        self._limits = connections.limits
+        self._accepted: socket.socket | None = accepted
+        self._has_sent = False
+        self._message = _IDLE  # what the parser is in: IDLE between messages, HEAD or BODY
+        self._timed = _IDLE  # what `deadline` was set for
+        self._reason: Reason | None = None  # why the parser was stopped by one of our limits
+        self._is_refusing = False  # what comes in is thrown away, and the connection closes after the last answer
+        self._is_lingering = False  # all is written, and the client is given time to read it
+        self._is_upgrade = False
+        self._has_progressed = False
+        self._received_bytes = 0  # of what is being parsed
+        self._bytes_without_progress = 0
+        self._body_bytes = 0
+        self._unread_bytes = 0
+        self._earlier_cycle: Any = None  # of the request before the newest
+        connections.add(self)
+
+    # --- the connection ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Begin."""
+        super().connection_made(transport)
+        self._accepted = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self._table.remove(self)
+
+    def abandon(self) -> None:
+        """There will be no transport: the handshake failed."""
+        self._table.remove(self)
+
+    def activity(self) -> Activity:
+        """What the connection is doing."""
+        if self._is_refusing or (self.transport is not None and self.transport.is_closing()):
+            return Activity.BUSY  # it ends by itself
+        if self._message is not _IDLE:
+            return self._message
+        if self._is_answering():
+            return Activity.BUSY
+        return _IDLE if self._has_sent else Activity.SILENT
+
+    def expire(self, now: float) -> None:
+        """The client takes too long, or does not let itself be closed."""
+        if self.transport is None:
+            self._count(Reason.SLOW_HANDSHAKE)
+            self._drop_socket()
+        elif self.flow.write_paused:
+            self._count(Reason.SLOW_READER)
+            self.transport.abort()
+        elif self._is_refusing or self.transport.is_closing():
+            self.transport.abort()
+        elif self.flow.read_paused:
+            self.deadline = now + self._limits.head_seconds  # we do not read: it is not the client who is slow
+        elif self._message is _BODY:
+            self._refuse(Reason.SLOW_BODY)
+        elif self._message is _HEAD:
+            self._refuse(Reason.SLOW_HEAD)
+        else:
+            if self.cycle is None:  # it has not sent a request yet
+                self._count(Reason.SLOW_HEAD)
+            self.deadline = now + _UNREAD_SECONDS
+            self.transport.close()
+
+    def close_for(self, reason: Reason) -> None:
+        """Close the connection because there are too many, with 503 where a request is under way."""
+        self._table.telemetry.connections_exhausted(reason, open_connections=len(self._table))
+        self.deadline = self.loop.time() + _UNREAD_SECONDS
+        if self.transport is None:
+            self._drop_socket()
+        elif self._message is _IDLE:
+            self.transport.close()
+        elif self._begin_refusal():
+            self.transport.write(OVERLOADED)
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client takes its response more slowly than it is made."""
+        super().pause_writing()
+        self.deadline = self.loop.time() + self._limits.body_seconds
+
+    def resume_writing(self) -> None:
+        """The client has taken what was waiting."""
+        super().resume_writing()
+        if self.transport.is_closing():
+            return
+        if self._message is _IDLE and self._is_answering():
+            self.deadline = math.inf
+        else:
+            self.deadline = self.loop.time() + self._limits.body_seconds
+
+    def _drop_socket(self) -> None:
+        if self._accepted is not None:
+            with suppress(OSError):  # the client was quicker
+                self._accepted.shutdown(socket.SHUT_RDWR)  # ends the handshake, which closes it
+
+    # --- what comes in ---
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and see that it stays within the limits."""
+        if self._is_refusing:
+            self._throw_away(len(data))
+            return
+        self._has_sent = True
+        self._has_progressed = False
+        self._received_bytes = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse(self._reason or Reason.MALFORMED)
+            return
+        if self._has_progressed:
+            self._bytes_without_progress = len(data) if self._message is _HEAD else 0
+        else:
+            # An endless URL, header, trailer or chunk extension, or empty lines: no step of a request is done.
+            self._bytes_without_progress += len(data)
+            if self._message is _HEAD and len(self.url) > self._limits.line_bytes_max:
+                self._refuse(Reason.URI_TOO_LONG)
+                return
+            if self._bytes_without_progress > self._limits.line_bytes_max + self._limits.headers_bytes_max:
+                self._refuse(Reason.HEADERS_TOO_LARGE)
+                return
+        if self._message is not self._timed:
+            self._begin_timing()
+        if self._message is _BODY:
+            self._watch_body()
+
+    def _begin_timing(self) -> None:
+        self._timed = self._message
+        self.since = self.loop.time()
+        if self._message is _HEAD:
+            self.deadline = self.since + self._limits.head_seconds
+        else:
+            self.deadline = self.since + self._limits.body_seconds * _BODY_TIME_FACTOR
+
+    def _watch_body(self) -> None:
+        if self._is_answering():
+            self._table.hold_body(self, self._body_bytes)
+        elif self._body_bytes > _UNREAD_BYTES_MAX:
+            self._count(Reason.UNREAD_BODY)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        super().on_message_begin()
+        self._message = _HEAD
+        self._is_upgrade = False
+        self._body_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """The application may begin."""
+        self._has_progressed = True
+        limits = self._limits
+        if len(self.url) > limits.line_bytes_max:
+            self._stop_parsing(Reason.URI_TOO_LONG)
+        if len(self.headers) > limits.headers_max:
+            self._stop_parsing(Reason.HEADERS_TOO_LARGE)
+        # Nearly no head is looked through: all that has come since it began is smaller than a head may be.
+        if self._bytes_without_progress + self._received_bytes > limits.headers_bytes_max and (
+            sum(len(name) + len(value) for name, value in self.headers) > limits.headers_bytes_max
+        ):
+            self._stop_parsing(Reason.HEADERS_TOO_LARGE)
+        if self.parser.should_upgrade():
+            self._is_upgrade = True
+            return
+        if len(self.pipeline) >= _PIPELINED_MAX:
+            self._stop_parsing(Reason.TOO_MANY_PIPELINED)
+        earlier_cycle = self.cycle
+        super().on_headers_complete()
+        self._earlier_cycle = earlier_cycle
+        self._message = _BODY
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._has_progressed = True
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._is_upgrade:
+            return
+        self._has_progressed = True
+        self._message = _IDLE
+        if self._timed is _BODY:
+            self._table.release_body(self)
+        self._timed = _IDLE
+        if not self.flow.write_paused:
+            has_response = self.cycle.response_complete
+            self.deadline = self.loop.time() + self._limits.keep_alive_seconds if has_response else math.inf
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A response has been handed over to the connection: begin the next, or wait for the next request.
+
+        Does what uvicorn's does, but the table's one timer takes the place of one for every response.
+        """
+        self.server_state.total_requests += 1
+        self.since = self.loop.time()
+        if self._message is _BODY and self.cycle.response_complete:
+            self._table.release_body(self)
+            if self.expect_100_continue and not self._body_bytes:
+                self.transport.close()  # the client was not told to send its body, and may send another request instead
+        if self._is_refusing and not self._is_answering():
+            self.transport.close()
+        if self.transport.is_closing():
+            self.deadline = self.since + self._limits.body_seconds
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._message is _IDLE:
+            self.deadline = self.since + self._limits.keep_alive_seconds
+
+    def _stop_parsing(self, reason: Reason) -> None:
+        self._reason = reason
+        raise ValueError(reason)  # the parser turns it into its own error, which `data_received` gets
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as if it did not: a server may decline (RFC 9110, 7.8)."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(Reason.MALFORMED)
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [method + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name not in _HOP_BY_HOP]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    # --- the end ---
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _count(self, reason: Reason) -> None:
+        self._table.telemetry.request_refused(reason)
+
+    def _refuse(self, reason: Reason) -> None:
+        """Answer the request that breaks a limit once those before it are answered, and close."""
+        self._count(reason)
+        if self._begin_refusal():
+            self.transport.write(_RESPONSES.get(reason, _RESPONSES[Reason.MALFORMED]))
+            self._close_politely()
+
+    def _begin_refusal(self) -> bool:
+        """Take nothing more in; True if the refusal may be written now, False if earlier requests come first."""
+        self._is_refusing = True
+        self._table.release_body(self)
+        if not self._is_answering():
+            if self._message is _BODY:  # answered before its body was whole
+                self.transport.close()
+                return False
+            return True
+        cycle = self.cycle
+        if self._message is not _BODY:
+            # The newest request is whole: it gets its answer, and the connection ends behind it.
+            cycle.keep_alive = False
+            self.deadline = math.inf
+            return False
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()  # it has not begun, and others are before it
+            self.cycle = self._earlier_cycle
+            self.deadline = math.inf
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.response_started:
+            self.transport.close()
+            return False
+        return True
+
+    def _close_politely(self) -> None:
+        # Closed with bytes unread, a connection is reset, and the answer may be lost on its way.
+        self._is_lingering = True
+        self.deadline = self.loop.time() + _UNREAD_SECONDS
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _throw_away(self, size_bytes: int) -> None:
+        self._unread_bytes += size_bytes
+        if self._unread_bytes <= _UNREAD_BYTES_MAX:
+            return
+        if self._is_lingering:
+            self.transport.abort()
+        else:
+            self.flow.pause_reading()
