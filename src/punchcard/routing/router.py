@@ -109,7 +109,7 @@ class Router:
                 newest_held = self._holding.hold(work, batch.held, records)
             add_counts(work, counts_to_keep(fates, batch))
         self._position = records[-1].position
-        self._holding.held(newest_held)
+        self._holding.note_committed(newest_held)
         self._index.add_all(batch.message_ids)
         affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}
         if affected:

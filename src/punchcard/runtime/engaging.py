@@ -44,7 +44,7 @@ class Engaging:
         with closing(self._store), self._store.leadership("engage") as leadership:
             while not self._stopping.is_set():
                 try:
-                    if leadership.held():
+                    if leadership.held() and self._can_work():
                         self._lead()
                     else:
                         self._stopping.wait(_RETRY_SECONDS)
@@ -53,8 +53,12 @@ class Engaging:
                     self._stopping.wait(_RETRY_SECONDS)
         return 0
 
+    def _can_work(self) -> bool:
+        """False while the rules by which people are told apart cannot be read: merging by others cannot be undone."""
+        return ("workspace", "") not in self._watch.newest().unreadable
+
     def _lead(self) -> None:
-        """Work until stopped or until storage fails."""
+        """Work until stopped, until storage fails, or until the workspace cannot be read."""
         from punchcard.engage.engine import Engine, EngineSettings
         from punchcard.engage.facts import Facts
         from punchcard.engage.requests import answer_requests
@@ -75,7 +79,7 @@ class Engaging:
             )
             teller = Teller(store=self._store, log=log, clock=self._clock)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and self._can_work():
                 busy = False
                 if self._clock.monotonic() >= step_at:
                     busy = engine.step()
