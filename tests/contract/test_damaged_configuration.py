@@ -4,8 +4,10 @@ Promise: the events of such a destination are held. They pass no filter unseen, 
 is corrected, and everything else goes on meanwhile.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -13,7 +15,7 @@ from sqlalchemy import select
 from punchcard.operations.attention import Concern, find_matters
 from punchcard.runtime.readiness import read_problems
 from punchcard.store.held import count_held, count_held_for
-from punchcard.store.schema import held_records
+from punchcard.store.schema import configuration_documents, held_records
 from punchcard.testing.damage import (
     CONFIG,
     Damage,
@@ -221,3 +223,24 @@ def test_a_workspace_that_cannot_be_used_is_shown_and_corrected_by_a_config_file
     world.route()
     assert read_problems(world.watch) == []
     assert awarded(world, "perkville") == ["m1"]
+
+
+def test_a_part_that_cannot_be_read_does_not_keep_others_from_being_changed(sqlite_world: PublicApiServer) -> None:
+    world = sqlite_world
+
+    def change(content: dict[str, Any]) -> None:
+        content["consent"] = "ads"
+        for one in content["filters"]:
+            del one["id"]  # completing it would give one, and save what is left of the rest
+
+    damage(world, change)
+    with world.store.reading() as work:
+        columns = configuration_documents.c
+        chosen = select(columns.body).where(columns.kind == "destination", columns.slug == "perkville")
+        before = work.scalar(chosen)
+        renamed = world.request("PATCH", "/api/sources/pos", json.dumps({"name": "Register"}).encode())
+    assert renamed.status == 200, renamed.body
+    with world.store.reading() as work:
+        assert work.scalar(chosen) == before
+    assert world.request("DELETE", "/api/destinations/perkville").status == 200
+    assert read_problems(world.watch) == []

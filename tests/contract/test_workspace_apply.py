@@ -35,7 +35,13 @@ DESTINATION = Destination(
     options={"requestsPerSecond": 5},
     filters=(
         DestinationFilter(
-            title="t", condition="a", enabled=False, actions=({"type": "SAMPLE", "percent": 0.1},), id="flt_1"
+            title="t",
+            condition="a",
+            enabled=False,
+            actions=({"type": "SAMPLE", "percent": 0.1},),
+            id="flt_1",
+            created_at="2025-01-01T00:00:00.000Z",
+            updated_at="2025-01-02T00:00:00.000Z",
         ),
     ),
 )

@@ -113,12 +113,12 @@ class Holding:
         )
 
     def hold(self, work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> dict[str, int]:
-        """Keep events in the unit of work that routes them; returns what `held` is to be told after the commit."""
+        """Keep events in the unit of work that routes them; returns what `note_committed` takes after the commit."""
         positions = {event.log_position for event in events}
-        hold(work, events, [_kept(record) for record in records if record.position in positions])
+        hold(work, events, [_held_record(record) for record in records if record.position in positions])
         return {slug: newest_waiting(work, slug) for slug in {event.destination for event in events}}
 
-    def held(self, newest: dict[str, int]) -> None:
+    def note_committed(self, newest: dict[str, int]) -> None:
         """Take note of events whose unit of work is committed."""
         self._newest.update(newest)
 
@@ -273,7 +273,7 @@ def _count_key(held: HeldEvent, event: Event, fate: FateKind, reason: str) -> Co
     )
 
 
-def _kept(record: LogRecord) -> HeldRecord:
+def _held_record(record: LogRecord) -> HeldRecord:
     return HeldRecord(
         log_position=record.position,
         received_at=record.received_at,

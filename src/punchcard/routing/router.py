@@ -135,7 +135,7 @@ class Router:
             if any(map(is_quarantined, fates.distinct)):
                 add_quarantined(work, records_to_keep(batch, now=now))
         self._failures.add(batch)
-        self._holding.held(newest_held)
+        self._holding.note_committed(newest_held)
         batch.routed = fates
         return batch
 

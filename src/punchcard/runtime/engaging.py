@@ -49,7 +49,7 @@ class Engaging:
         with closing(self._store), self._store.leadership("engage") as leadership:
             while not self._stopping.is_set():
                 try:
-                    if leadership.held():
+                    if leadership.held() and self._can_work():
                         self._lead(leadership)
                     else:
                         self._stopping.wait(_RETRY_SECONDS)
@@ -58,8 +58,12 @@ class Engaging:
                     self._stopping.wait(_RETRY_SECONDS)
         return 0
 
+    def _can_work(self) -> bool:
+        """False while the rules by which people are told apart cannot be read: merging by others cannot be undone."""
+        return ("workspace", "") not in self._watch.newest().unreadable
+
     def _lead(self, leadership: "Leadership") -> None:
-        """Work until stopped, until another process leads, or until storage fails."""
+        """Work until stopped, until another process leads, until storage fails or the workspace cannot be read."""
         from punchcard.engage.engine import Engine, EngineSettings
         from punchcard.engage.facts import Facts
         from punchcard.engage.requests import answer_requests
@@ -81,7 +85,7 @@ class Engaging:
             teller = Teller(store=self._store, log=log, clock=self._clock)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and self._can_work():
                 if self._clock.monotonic() >= look_at:
                     look_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
                     if not leadership.held():

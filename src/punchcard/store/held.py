@@ -40,7 +40,7 @@ class HeldEvent:
     """An event that one destination could not plan.
 
     Attributes:
-        id: Rises in the order in which events were held; None before it is stored.
+        id: Rises in the order in which events were held; 0 before it is stored.
         reason: Stable code.
         detail: Why, in a sentence.
     """

@@ -20,7 +20,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
-from punchcard.workspace.computations import ready_ones
+from punchcard.workspace.computations import compile_computations
 from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
@@ -88,7 +88,7 @@ class EngageWorld:
     def current(self) -> Snapshot:
         """The configuration compiled."""
         if self._snapshot is None:
-            computations, invalid = ready_ones(self.computations.values())
+            computations, invalid = compile_computations(self.computations.values())
             self._snapshot = Snapshot(
                 revision=1,
                 zone=self.zone,

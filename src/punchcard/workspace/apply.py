@@ -67,7 +67,8 @@ def apply(
         current = _readable(standing.workspace, keyring)
         final = _completed(wanted if is_whole else _with_kept(wanted, current), current, catalog)
         if is_whole:
-            _refuse_partial_change(current, final, standing.unreadable)
+            _refuse_partial_change(current, wanted, standing.unreadable)
+            final = _with_unreadable_as_stored(final, current, standing.unreadable)
         else:
             current = _without_unreadable(current, standing.unreadable, keep=final)
         changes = plan(current, final, catalog=catalog)
@@ -220,24 +221,24 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
             ),
         )
     )
-    before = Counter(map(_kind_of, find_problems(current, catalog=catalog)))
+    before = Counter(map(_signature, find_problems(current, catalog=catalog)))
     for problem in find_problems(completed, catalog=catalog):
-        if before[_kind_of(problem)]:
-            before[_kind_of(problem)] -= 1
+        if before[_signature(problem)]:
+            before[_signature(problem)] -= 1
         else:
             problems.append(problem)
     refuse(problems)
     return completed
 
 
-def _kind_of(problem: Problem) -> tuple[object, ...]:
+def _signature(problem: Problem) -> tuple[object, ...]:
     """What a problem is, wherever its part stands in the list."""
     return (*(part for part in problem.path if not isinstance(part, int)), problem.message)
 
 
-def _refuse_partial_change(current: Workspace, final: Workspace, unreadable: Mapping[PartKey, str]) -> None:
+def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Mapping[PartKey, str]) -> None:
     """Refuse to change a part of which only a remainder is known: saving it would make that remainder the truth."""
-    before, after = stored.parts_of(current), stored.parts_of(final)
+    before, after = stored.parts_of(current), stored.parts_of(wanted)
     problems = [
         Problem(
             path=(f"{kind}s", slug) if slug else (kind,),
@@ -248,6 +249,12 @@ def _refuse_partial_change(current: Workspace, final: Workspace, unreadable: Map
         if (kind, slug) in after and before[kind, slug] != after[kind, slug]
     ]
     refuse(problems)
+
+
+def _with_unreadable_as_stored(final: Workspace, current: Workspace, unreadable: Mapping[PartKey, str]) -> Workspace:
+    """The final workspace without what completing it has added to parts that nobody has changed."""
+    stands = {one.slug: one for one in current.destinations if ("destination", one.slug) in unreadable}
+    return replace(final, destinations=tuple(stands.get(one.slug, one) for one in final.destinations))
 
 
 def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:

@@ -54,7 +54,7 @@ def ready(computation: Computation) -> ReadyComputation:
     return ReadyComputation(configured=computation, definition=compiled(computation), rhythm=rhythm)
 
 
-def ready_ones(
+def compile_computations(
     computations: Iterable[Computation],
 ) -> tuple[dict[str, ReadyComputation], dict[str, str]]:
     """Return the computations that can be used, by key, and why each of the others cannot.

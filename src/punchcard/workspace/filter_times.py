@@ -29,7 +29,7 @@ def _stamped(
     changed_at: Callable[[], datetime | None],
 ) -> DestinationFilter:
     if standing is None:
-        return replace(wanted, created_at=to_iso(now), updated_at=to_iso(now))
+        return replace(wanted, created_at=wanted.created_at or to_iso(now), updated_at=wanted.updated_at or to_iso(now))
     before = standing.created_at or to_iso(changed_at() or now)
     carried = replace(
         wanted,

@@ -17,7 +17,7 @@ from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
-from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, ready_ones
+from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
 from punchcard.workspace.document import Catalog, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
@@ -141,7 +141,7 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
     ]
     own = {one.slug: _own_route(one, keyring) for one in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
-    computations, invalid = ready_ones(one for one in workspace.computations if one.key not in broken)
+    computations, invalid = compile_computations(one for one in workspace.computations if one.key not in broken)
     return Snapshot(
         revision=standing.revision,
         zone=zone,

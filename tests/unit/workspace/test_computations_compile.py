@@ -2,7 +2,7 @@
 
 import pytest
 
-from punchcard.workspace.computations import ready_ones
+from punchcard.workspace.computations import compile_computations
 from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.validate import find_problems
 
@@ -28,7 +28,7 @@ def test_what_cannot_be_used_is_a_problem_and_no_exception(computation: Computat
     problems = list(find_problems(Workspace(computations=(computation,))))
     assert problems
     assert message in problems[0].message
-    usable, invalid = ready_ones([computation, audience("b")])
+    usable, invalid = compile_computations([computation, audience("b")])
     assert set(usable) == {"b"}
     assert set(invalid) == {"a"}
 
@@ -49,6 +49,6 @@ def test_only_those_of_a_circle_cannot_be_used() -> None:
         audience("b", "trait('c') = true"),
         audience("c", "trait('a') = true"),
     ]
-    usable, invalid = ready_ones([*circle, audience("d", "trait('a') = true"), audience("e")])
+    usable, invalid = compile_computations([*circle, audience("d", "trait('a') = true"), audience("e")])
     assert set(usable) == {"d", "e"}
     assert set(invalid) == {"a", "b", "c"}
