@@ -33,7 +33,7 @@ from punchcard.testing.clock import ManualClock
 from punchcard.testing.sandbox import SandboxProcess
 
 TOKEN = "sandbox-token"
-KEY = EffectKey("SEG:website:ORDER:o1:order-completed")
+KEY = EffectKey("SEG:perkville:ORDER:o1:order-completed")
 AWARD = Effect(
     kind=EffectKind.TRANSACTION,
     effect_key=KEY,

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
-from punchcard.delivery import stages
+from punchcard.delivery import refunds, stages
 from punchcard.delivery.judgement import Answer
 from punchcard.delivery.judgement import judge as real_judge
 from punchcard.errors import InvariantError
@@ -27,6 +28,7 @@ from punchcard.store.positions import ROUTING, advance
 from punchcard.store.schema import EffectState
 from punchcard.testing.judge import BrokenPromiseError
 from punchcard.testing.simulation import simulate
+from punchcard.testing.world import World
 
 STEPS = 300
 
@@ -92,7 +94,35 @@ def forget_answers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stages, "judge", hopeful)
 
 
-@pytest.mark.parametrize("sabotage", [resend_blindly, read_back_too_early, commit_the_position_first, forget_answers])
+def believe_every_source(patch: pytest.MonkeyPatch) -> None:
+    """A refund that two sources track is taken for each of them."""
+    patch.setattr(refunds, "_original_of", lambda *_arguments: None)
+
+
+def forget_earlier_refunds(patch: pytest.MonkeyPatch) -> None:
+    """A refund looks at what its order earned, and not at what was taken back before."""
+    patch.setattr(refunds, "_removed", lambda *_arguments: Decimal(0))
+
+
+def park_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A refund that comes before its order does not wait, and does not follow it."""
+    patch.setattr(refunds, "_deadline", lambda refund, _options: refund.created_at)
+    patch.setattr(stages, "wake_refunds", lambda *_arguments, **_options: 0)
+    patch.setattr(World, "retry", lambda _self: 0)
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        resend_blindly,
+        read_back_too_early,
+        commit_the_position_first,
+        forget_answers,
+        believe_every_source,
+        forget_earlier_refunds,
+        park_at_once,
+    ],
+)
 def test_the_simulation_notices_what_would_double_or_lose_an_award(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sabotage: Callable[[pytest.MonkeyPatch], None]
 ) -> None:

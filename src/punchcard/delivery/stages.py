@@ -20,6 +20,7 @@ from punchcard.errors import CredentialsError, DeliveryError, InvariantError, Ou
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.orders import wake_refunds
 from punchcard.store.pauses import Pause, pause, pause_of, resume
 from punchcard.store.schema import EffectState
 from punchcard.store.waiting import wake_waiting
@@ -123,12 +124,16 @@ def _begin_all(work: Connection, target: Target, claimed: Sequence[StoredEffect]
         seconds=options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
     )
     begun: list[Started] = []
+    lanes: set[Lane] = set()
     written = 0
     for effect in claimed:
+        if effect.lane in lanes:
+            continue  # a refund that has waited for its order, and the first of its lane: one of them at a time
         one = begin(work, target, effect, clock=clock)
         if one is None:
             continue
         begun.append(one)
+        lanes.add(effect.lane)
         if effect.is_refund:
             # The next refund of the same order must find this one in the ledger.
             outbox.start(work, begun[written:], now=now, lease_until=lease_until)
@@ -158,8 +163,8 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             quantity=effect.quantity,
             detail=effect.detail,
         )
-    ready = prepare(work, effect)
     now = clock.now()
+    ready = prepare(work, effect, options=target.options, now=now)
     if isinstance(ready, NotReady):
         outbox.put(
             work,
@@ -256,6 +261,7 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     }
     if known:
         wake_waiting(work, target.slug, known, now=clock.now())
+    _wake_refunds(work, target, answered, settlements, clock=clock)
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (
@@ -278,6 +284,20 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     return Settled(
         settlements=settlements, ignored=len(settlements) - moved, paused_by=refusal if newly_paused else None
     )
+
+
+def _wake_refunds(
+    work: Connection, target: Target, answered: Sequence[Answered], settlements: Sequence[Settlement], *, clock: Clock
+) -> None:
+    """Let refunds look again at the orders whose awards have ended."""
+    ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
+    for one, settlement in zip(answered, settlements, strict=True):
+        effect = one.started.effect
+        if effect.order_id is not None and not effect.is_refund and settlement.state in ends:
+            ends[settlement.state].add(effect.order_id)
+    delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
+    if delivered or rejected:
+        wake_refunds(work, target.slug, delivered=delivered, ended=rejected, now=clock.now())
 
 
 def _resume_if_changed(work: Connection, target: Target) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 from punchcard.clock import to_micros
 from punchcard.engage.facts import FactRows, seq_of
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.members import exact_properties
 from punchcard.events.model import EventType
 from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
@@ -166,7 +167,8 @@ def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:
 
 
 def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: Reading) -> None:
-    name, properties = event.event or "", bytes(said.properties) or None
+    # Computations find an amount or order id under its exact name, whatever its sender writes, as points rules do.
+    name, properties = event.event or "", exact_properties(said.properties) or None
     if kind in _VIEWED:
         name, key = _VIEWED[kind]
         properties = _with_name(properties, key, said.name)

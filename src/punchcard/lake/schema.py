@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from punchcard.clock import EPOCH
 from punchcard.events.commerce import NOTHING, commerce_of
-from punchcard.events.model import Event
+from punchcard.events.model import Event, message_key
 from punchcard.events.people import email_of
 
 if TYPE_CHECKING:
@@ -202,12 +202,12 @@ class LakeRows:
         """The log positions of the first and the last row; there must be one."""
         return self._positions[0], self._positions[-1]
 
-    def known_message_ids(self) -> list[str]:
-        """The message ids that count as received: those of all rows that did not fail on ingest."""
+    def known_message_keys(self) -> list[str]:
+        """The `message_key`s that count as received: those of all rows that did not fail on ingest."""
         received = {fates: FAILED_ON_INGEST not in fates for fates in set(self._fates)}
         return [
-            message_id
-            for message_id, fates in zip(self._message_ids, self._fates, strict=True)
+            message_key(source, message_id)
+            for source, message_id, fates in zip(self._sources, self._message_ids, self._fates, strict=True)
             if received[fates] and message_id is not None
         ]
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 
 from punchcard.clock import from_micros
 from punchcard.events.forwarded import PARTNER, settings_of
-from punchcard.events.model import Event
+from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.planning import Planner
+from punchcard.routing.planning import Plan, Planner
 from punchcard.routing.settling import Claim
 from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
+from punchcard.store.orders import RefusedOrder
 from punchcard.workspace.snapshot import Snapshot
 
 Item = Event | IngestFailure
@@ -46,7 +47,8 @@ class Batch:
     fates: list[list[tuple[Fate, ...]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
-    message_ids: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
+    message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
+    refused_orders: list[RefusedOrder] = field(default_factory=list)
 
     def give(self, decided: Sequence[Fate]) -> None:
         """Add what the ledger has said of each claim."""
@@ -106,22 +108,25 @@ def read_record(record: LogRecord) -> Sequence[Item]:
 
 def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex) -> None:
     fates = batch.fates[number]
-    seen_now = batch.message_ids
+    seen_now = batch.message_keys
     position = batch.records[number].position
     for event_number, item in enumerate(batch.items[number]):
         if isinstance(item, IngestFailure):
             fates.append((Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail),))
             continue
-        message_id = item.message_id
-        seen_before = message_id in seen_now or message_id in index
+        key = message_key(source, item.message_id)
+        seen_before = key in seen_now or key in index
         if not seen_before:
-            seen_now.add(message_id)
-        decided, planned = planner.plan(item)
+            seen_now.add(key)
+        plan = planner.plan(item)
+        decided = plan.decided
         if seen_before:
             # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
-            decided = () if planned else _SEEN_BEFORE
+            decided = () if plan.planned else _SEEN_BEFORE
+        elif plan.refused_orders:
+            batch.refused_orders += _refused_orders(plan, item, source)
         fates.append(decided)
-        for one in planned:
+        for one in plan.planned:
             batch.claims.append(
                 Claim(
                     planned=one,
@@ -133,6 +138,20 @@ def _plan_record(batch: Batch, number: int, planner: Planner, *, source: str, in
                 )
             )
             batch.places.append((number, event_number))
+
+
+def _refused_orders(plan: Plan, event: Event, source: str) -> list[RefusedOrder]:
+    return [
+        RefusedOrder(
+            destination=destination,
+            order_id=order_id,
+            source=source,
+            reason=reason,
+            message_id=event.message_id,
+            received_at=event.received_at,
+        )
+        for destination, order_id, reason in plan.refused_orders
+    ]
 
 
 def fate_batch(batch: Batch) -> FateBatch:

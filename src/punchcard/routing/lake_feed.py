@@ -105,7 +105,7 @@ class LakeFeed:
         return len(rows)
 
     def recover(self) -> list[str]:
-        """Bring to the lake what was routed before the last stop; returns the message ids of these events.
+        """Bring to the lake what was routed before the last stop; returns the `message_key`s of these events.
 
         Raises:
             StorageError: the lake, the store or the log failed; call again.
@@ -121,7 +121,7 @@ class LakeFeed:
                 rows.extend(self._rows_again(batch))
             last = batches[-1].records[-1].position
             self._lake.append(rows, first_position=batches[0].records[0].position, last_position=last)
-            recovered.extend(rows.known_message_ids())
+            recovered.extend(rows.known_message_keys())
         self._known_through = self._lake.last_position()
         with self._store.unit_of_work() as work:
             forget_fates(work, self._known_through)

@@ -9,7 +9,7 @@ from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import Planners, counts_by_fate, counts_to_keep, fate_batch, lake_rows, plan_batch
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
-from punchcard.routing.settling import settle_claims
+from punchcard.routing.settling import record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store
@@ -85,11 +85,12 @@ class Router:
                 raise PositionMovedError(f"the log position is no longer {self._position}")
             decided = settle_claims(work, batch.claims, now=now)
             batch.give(decided)
+            record_refusals(work, batch.refused_orders, now=now)
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, counts_to_keep(fates, batch))
         self._position = records[-1].position
-        self._index.add_all(batch.message_ids)
+        self._index.add_all(batch.message_keys)
         affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}
         if affected:
             self._on_effects(affected)

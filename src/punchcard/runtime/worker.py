@@ -168,7 +168,7 @@ class Worker:
             begun = self._clock.monotonic()
             recovered = feed.recover()
             ids = len(recovered)
-            for some in LakeReader(settings.lake_location()).recent_message_ids(settings.dedupe_ids_min):
+            for some in LakeReader(settings.lake_location()).recent_message_keys(settings.dedupe_ids_min):
                 index.add_all(some)
                 ids += len(some)
             index.add_all(recovered)

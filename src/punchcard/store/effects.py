@@ -14,6 +14,8 @@ from punchcard.store.schema import EffectState
 
 # Reasons of a parked effect that may stand at the partner all the same.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+# Why a refund that has not been sent yet lets the customer's other transactions go first.
+WAITING_FOR_ORDER = "waiting_for_order"
 # Why an effect that a person has put aside is not sent.
 DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
@@ -38,6 +40,7 @@ class NewEffect:
     attributes: Mapping[str, object] | None
     order_id: str | None
     is_refund: bool
+    refund_id: str | None = None
 
 
 Lane = tuple[str, str]
@@ -73,6 +76,7 @@ class StoredEffect:
     partner_id: str | None
     created_at: datetime
     settled_at: datetime | None
+    refund_id: str | None = None
 
     @property
     def lane(self) -> Lane:
@@ -161,6 +165,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         partner_id=values["partner_id"],
         created_at=values["created_at"],
         settled_at=values["settled_at"],
+        refund_id=values["refund_id"],
     )
 
 
