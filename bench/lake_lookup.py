@@ -115,7 +115,7 @@ def _look_up(folder: Path, sample: list[str], chance: random.Random) -> None:
         times = [_timed(lambda one: connection.execute(bare, [files, one]).fetchall(), one) for one in sample[:50]]
     _print_times("  ceiling      ", times, note="bare DuckDB point query on the same files")
     begun = time.perf_counter()
-    count = sum(len(some) for some in reader.recent_message_ids(1_000_000))
+    count = sum(len(some) for some in reader.recent_message_keys(1_000_000))
     print(f"recent ids     {(time.perf_counter() - begun) * 1e6 / count:6.2f} µs an id")
 
 

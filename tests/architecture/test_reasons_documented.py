@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,31 @@ NO_REASONS = {
     "routing_halted",
 }
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
-NAMES = {"code", "reason", "repeat_reason"}
+NAMES = {"code", "reason", "repeat_reason", "note_code"}
+# Where codes that several modules share stand as constants.
+CONSTANTS_OF = ("destinations/port.py", "store/effects.py", "store/orders.py")
 # Functions that take a reason by position.
 TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "Fate": 2, "filtered": 0, "_repeat": 1}
+
+
+@cache
+def constants() -> dict[str, str]:
+    """The texts of the modules' constants by name."""
+    return {
+        name: text
+        for path in CONSTANTS_OF
+        for node in ast.parse((SOURCE / path).read_text()).body
+        for name, text in _constant_of(node)
+    }
+
+
+def _constant_of(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    match node:
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text)))
+            | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(text)))
+        ):
+            yield name, text
 
 
 def _texts(node: ast.AST | None) -> Iterator[str]:
@@ -54,6 +77,8 @@ def _texts(node: ast.AST | None) -> Iterator[str]:
     match node:
         case ast.Constant(value=str(text)):
             yield text
+        case ast.Name(id=name) if name in constants():
+            yield constants()[name]
         case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
             yield f"{text}*"
         case ast.IfExp(body=one, orelse=other):

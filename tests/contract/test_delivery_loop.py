@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import Target
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, RefundFollows
 from punchcard.errors import StorageError
 from punchcard.store import ledger, outbox
 from punchcard.store.effects import Action, StoredEffect
@@ -378,6 +378,9 @@ async def test_only_one_of_two_deliveries_of_a_destination_sends(rig: Rig) -> No
 
 async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was_awarded(small_rig: Rig) -> None:
     rig = small_rig
+    # As Segment's page says: of whomever the event names.
+    options = replace(rig.settings.options, refund_follows=RefundFollows.EVENT)
+    rig.settings = replace(rig.settings, options=options)
     now = SystemClock().now()
     with rig.store.unit_of_work() as work:
         outbox.add(work, [new_effect("award", quantity="10", order_id="o")], now=now)

@@ -59,14 +59,16 @@ def event(name: str = "Checked In", **content: Any) -> Event:
 
 
 def fate_of(planned: Planner, given: Event) -> Fate:
-    (fates, intents) = planned.plan(given)
+    plan = planned.plan(given)
+    fates, intents = plan.decided, plan.planned
     assert not intents
     (fate,) = fates
     return fate
 
 
 def intent_of(planned: Planner, given: Event) -> Intent:
-    (fates, intents) = planned.plan(given)
+    plan = planned.plan(given)
+    fates, intents = plan.decided, plan.planned
     assert fates == ()
     (found,) = intents
     return found.intent
@@ -144,9 +146,9 @@ def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
     kept = {}
     for number in range(400):
         given = event(userId=f"user-{number}")
-        kept[number] = bool(planned.plan(given)[1])
-        assert bool(planned.plan(given)[1]) is kept[number]
-        assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}"))[1]) is kept[number]
+        kept[number] = bool(planned.plan(given).planned)
+        assert bool(planned.plan(given).planned) is kept[number]
+        assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}")).planned) is kept[number]
     assert 0.2 < sum(kept.values()) / len(kept) < 0.4
     out = next(number for number, stays in kept.items() if not stays)
     assert fate_of(planned, event(userId=f"user-{out}")).detail == (
@@ -161,7 +163,7 @@ SHARES = [("user-1", False), ("user-2", False), ("user-3", False), ("user-4", Fa
 @pytest.mark.parametrize(("user", "stays"), SHARES)
 def test_sampling_stays_what_it_is_over_processes_and_versions(user: str, stays: bool) -> None:
     planned = planner(flt("all", {"type": "SAMPLE", "percent": 0.5, "path": "userId"}))
-    assert bool(planned.plan(event(userId=user))[1]) is stays
+    assert bool(planned.plan(event(userId=user)).planned) is stays
 
 
 def test_samples_come_before_drops_and_drops_before_changes() -> None:

@@ -55,7 +55,7 @@ def test_a_writer_killed_at_any_moment_leaves_no_gap_and_no_double(tmp_path: Pat
         assert LakeWriter(url).last_position() >= acknowledged
     last = LakeWriter(url).last_position()
     assert acknowledged <= last
-    found = sorted(one for some in LakeReader(url).recent_message_ids(10_000_000) for one in some)
+    found = sorted(one for some in LakeReader(url).recent_message_keys(10_000_000) for one in some)
     assert found == [
-        f"{position:05}-{index:02}" for position in range(1, last + 1) for index in range(_EVENTS_PER_POSITION)
+        f"s {position:05}-{index:02}" for position in range(1, last + 1) for index in range(_EVENTS_PER_POSITION)
     ]

@@ -69,7 +69,9 @@ def append(writer: LakeWriter, position: int, *message_ids: str) -> None:
 
 
 def all_ids(url: str) -> list[str]:
-    return sorted(one for some in LakeReader(url).recent_message_ids(10_000_000) for one in some)
+    return sorted(
+        one.removeprefix("website ") for some in LakeReader(url).recent_message_keys(10_000_000) for one in some
+    )
 
 
 def data_files(url: str) -> list[Path]:
@@ -144,7 +146,7 @@ def test_all_copies_of_a_message_id_are_found_oldest_first(url: str) -> None:
 
 def test_a_lake_that_is_not_there_holds_nothing(url: str) -> None:
     assert LakeReader(url).find("m-1") == []
-    assert list(LakeReader(url).recent_message_ids(10)) == []
+    assert list(LakeReader(url).recent_message_keys(10)) == []
     assert LakeWriter(url).last_position() == 0
     assert not Path(url).exists()
 
@@ -162,8 +164,8 @@ def test_the_newest_message_ids_come_first_and_without_failures(url: str) -> Non
     for position in range(1, 5):
         append(writer, position, f"a-{position}", f"b-{position}")
     writer.append(rows_at(5, Failed("no event", b"?"), fates=FAILED), first_position=5, last_position=5)
-    newest = [one for some in LakeReader(url).recent_message_ids(3) for one in some]
-    assert newest == ["b-4", "a-4", "b-3"]
+    newest = [one for some in LakeReader(url).recent_message_keys(3) for one in some]
+    assert newest == ["website b-4", "website a-4", "website b-3"]
 
 
 @pytest.mark.parametrize(
@@ -308,8 +310,8 @@ def test_merging_keeps_rows_order_and_the_position(url: str) -> None:
     assert writer.compact() == 39
     assert writer.compact() == 0
     assert writer.last_position() == LakeWriter(url).last_position() == 40
-    newest = [one for some in LakeReader(url).recent_message_ids(3) for one in some]
-    assert newest == ["n-40", "m-40", "n-39"]
+    newest = [one for some in LakeReader(url).recent_message_keys(3) for one in some]
+    assert newest == ["website n-40", "website m-40", "website n-39"]
     assert len(all_ids(url)) == 80
     append(writer, 41, "m-41")
     assert [one.log_position for one in LakeReader(url).find("m-07")] == [7]

@@ -245,7 +245,9 @@ def test_metrics_and_pipeline_of_a_destination(world: PublicApiServer) -> None:
 
 def test_parked_transactions_are_put_aside_by_api_and_come_back_when_asked_for(world: PublicApiServer) -> None:
     refund = {"order_id": "never-seen"}
-    world.configure(CONFIG.replace('"Order Completed" = ', '"Order Refunded" = "123456", "Order Completed" = '))
+    mapped = CONFIG.replace('"Order Completed" = ', '"Order Refunded" = "123456", "Order Completed" = ')
+    no_wait = "[destinations.options]\nrefundWaitHours = 0\n[[destinations.filters]]"
+    world.configure(mapped.replace("[[destinations.filters]]", no_wait))
     world.send(event(1, event="Order Refunded", properties=refund))
     world.route()
     world.deliver(rounds=2)

@@ -80,7 +80,7 @@ def test_an_awarded_event_is_told_with_its_transaction_and_attempt(api: PublicAp
     (fate,) = data(api, "/api/events/m1")["fates"]
     assert (fate["destination"], fate["fate"]) == ("perkville", "delivered")
     transaction = fate["transaction"]
-    assert transaction["effectKey"] == "SEG:website:ORDER:1001:order-completed"
+    assert transaction["effectKey"] == "SEG:perkville:ORDER:1001:order-completed"
     assert (transaction["quantity"], transaction["perk"], transaction["email"]) == (
         "9.99",
         "123456",
@@ -239,7 +239,7 @@ def test_parked_ones_are_tried_again_and_that_is_written_down(api: PublicApiServ
     api.send(order(), order("m2", number="2"))
     api.route()
     for number in ("1001", "2"):
-        api.partner.script(f"SEG:website:ORDER:{number}:order-completed", [Step.REJECT])
+        api.partner.script(f"SEG:perkville:ORDER:{number}:order-completed", [Step.REJECT])
     api.deliver(rounds=2)
     assert ledger(api, "?state=rejected")["pagination"]["totalEntries"] == 2
     assert retry(api, {"messageIds": ["none"]}) == {"reopened": 0, "resumed": False}

@@ -359,7 +359,7 @@ def test_the_next_due_moment_is_that_of_the_open_effects(store: Store, clock: Ma
 def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(store: Store, clock: ManualClock) -> None:
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a", message_id="m\x00", order_id="o\x00")], now=clock.now())
-        assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {"m\ufffd"}
+        assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {("website", "m\ufffd")}
         outbox.add_conflict(work, standing(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
     settle(store, settlement(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected"))

@@ -201,8 +201,7 @@ def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None
     assert keys(begin=start + 2 * hour, end=start + 4 * hour) == ["t3", "t2"]
     assert keys(begin=start + 99 * hour) == []
     assert keys(begin=start, states=[EffectState.PENDING, EffectState.RETRYING])[0] == "t5"
-    assert keys(order_id="o4", sources=["website"]) == ["t4"]
-    assert keys(order_id="o4", sources=["till"]) == []
+    assert keys(order_id="o4") == ["t4"]
     assert keys(reason="perk_unknown") == []
     assert len(keys(event_name="Order Completed")) == 6
     with store.reading() as work:

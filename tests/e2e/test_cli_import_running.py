@@ -26,7 +26,7 @@ def write_orders(file: Path) -> dict[str, Decimal]:
             name = "Order Completed" if number % _EARNING_EVERY == 0 else "Product Viewed"
             lines.write(f"{name},u{number},2020-01-02T03:04:05Z,{number:06},{amount},u{number % 50}@example.com\n")
             if name == "Order Completed" and amount:
-                expected[f"SEG:website:ORDER:{number:06}:order-completed"] = amount
+                expected[f"SEG:perkville:ORDER:{number:06}:order-completed"] = amount
     return expected
 
 

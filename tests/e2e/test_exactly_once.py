@@ -52,7 +52,7 @@ def _events(awards: int, seed: int) -> Iterator[tuple[str, str, dict[str, object
         if draw < 0.15 and orders:
             customer, order, amount = orders.pop(chance.randrange(len(orders)))
             properties: dict[str, object] = {"email": customer, "order_id": order, "total": float(amount)}
-            key = f"SEG:website:REFUND:{order}:{message_id}"
+            key = f"SEG:perkville:REFUND:{order}:{message_id}"
             yield message_id, "Order Refunded", properties, customer, key, -amount
         elif draw < 0.55:
             order = f"order-{seed}-{number}"
@@ -64,7 +64,7 @@ def _events(awards: int, seed: int) -> Iterator[tuple[str, str, dict[str, object
                 "Order Completed",
                 properties,
                 customer,
-                f"SEG:website:ORDER:{order}:order-completed",
+                f"SEG:perkville:ORDER:{order}:order-completed",
                 amount,
             )
         else:

@@ -14,7 +14,7 @@ from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProce
 from punchcard.testing.sandbox import SandboxProcess
 
 PAGE_EXAMPLE = {"order_id": "o283h08fh2390f923uofu23", "revenue": 9.99, "email": "example@example.com"}
-PAGE_EXAMPLE_KEY = "SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed"
+PAGE_EXAMPLE_KEY = "SEG:perkville:ORDER:o283h08fh2390f923uofu23:order-completed"
 NUMBERS = count(1)
 
 
@@ -164,19 +164,18 @@ def test_a_refund_on_a_perk_that_redeems_has_a_positive_quantity(
     ]
 
 
-def test_a_refund_without_amount_of_an_order_never_seen_waits_for_a_person(
+def test_a_refund_that_comes_before_its_order_waits_for_it(
     email: str, product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     order = {"order_id": fresh_id(), "email": email}
     refund = track(product, "Order Refunded", order)
-    assert product.wait_for_fate(refund, "parked")["reason"] == "refund_unknown_order"
+    waiting = product.wait_for_fate(refund, "retrying")
+    assert waiting["reason"] == "waiting_for_order"
+    assert f"Waiting for order {order['order_id']} until" in waiting["detail"]
+    product.wait_for_fate(track(product, "Checked In", {"email": email}), "delivered")
     product.wait_for_fate(track(product, "Order Completed", {**order, "revenue": 12.5}), "delivered")
-    assert quantities(sandbox, email) == ["12.5"]
-
-    done = command("retry", refund, "--yes", "--data", str(product.data))
-    assert (done.returncode, done.stderr) == (0, "")
     product.wait_for_fate(refund, "delivered")
-    assert quantities(sandbox, email) == ["12.5", "-12.5"]
+    assert quantities(sandbox, email) == ["1", "12.5", "-12.5"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from punchcard.testing.sandbox import SandboxProcess
 
 ANN = {"email": "ann@example.com"}
 ORDER = {"email": "ann@example.com", "order_id": "1001", "revenue": 9.99}
-ORDER_KEY = "SEG:website:ORDER:1001:order-completed"
+ORDER_KEY = "SEG:perkville:ORDER:1001:order-completed"
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from punchcard.errors import StorageError
 from punchcard.testing.judge import Judge
 from punchcard.testing.simulation import come_to_rest
-from punchcard.testing.world import ProcessEnd, World, batch_of, track
+from punchcard.testing.world import OTHER_SOURCE, SOURCE, ProcessEnd, World, batch_of, track
 
 NUMBERS = st.integers(0, 7)
+SOURCES = st.sampled_from([SOURCE, OTHER_SOURCE])
 EMAILS = st.sampled_from(["ann@example.com", "bob@example.com"])
 
 
@@ -22,30 +23,43 @@ class AnyStory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self._sent: list[bytes] = []
+        self._sent: list[tuple[bytes, str]] = []
 
     @initialize(seed=st.integers(0, 99), refuses_used_keys=st.booleans())
     def begin(self, seed: int, refuses_used_keys: bool) -> None:
         self.world = World(Path(self._folder.name), seed=seed, refuses_used_keys=refuses_used_keys)
         self.judge = Judge(self.world)
 
-    @rule(email=EMAILS, order=NUMBERS, cents=st.integers(1, 99_999))
-    def order(self, email: str, order: int, cents: int) -> None:
-        self._send(track(self._id(), email=email, order_id=f"o{order}", quantity=f"{cents / 100:.2f}"))
+    @rule(source=SOURCES, email=EMAILS, order=NUMBERS, cents=st.integers(1, 99_999))
+    def order(self, source: str, email: str, order: int, cents: int) -> None:
+        self._send(track(self._id(), email=email, order_id=f"o{order}", quantity=f"{cents / 100:.2f}"), source)
 
-    @rule(email=EMAILS, order=NUMBERS, cents=st.none() | st.integers(1, 99_999))
-    def refund(self, email: str, order: int, cents: int | None) -> None:
+    @rule(
+        source=SOURCES,
+        email=EMAILS,
+        order=NUMBERS,
+        cents=st.none() | st.sampled_from([500, 1_000]) | st.integers(1, 99_999),
+        refund_id=st.none() | st.sampled_from(["r1", "r2"]),
+    )
+    def refund(self, source: str, email: str, order: int, cents: int | None, refund_id: str | None) -> None:
         asked = None if cents is None else f"{cents / 100:.2f}"
-        self._send(track(self._id(), email=email, order_id=f"o{order}", quantity=asked, refund=True))
+        event = track(self._id(), email=email, order_id=f"o{order}", quantity=asked, refund=True, refund_id=refund_id)
+        self._send(event, source)
 
-    @rule(email=EMAILS)
-    def visit(self, email: str) -> None:
-        self._send(track(self._id(), email=email, quantity="1"))
+    @rule(source=SOURCES, email=EMAILS)
+    def visit(self, source: str, email: str) -> None:
+        self._send(track(self._id(), email=email, quantity="1"), source)
 
     @rule(number=NUMBERS)
     def replay(self, number: int) -> None:
         if self._sent:
-            self.world.send(self._sent[number % len(self._sent)])
+            body, source = self._sent[number % len(self._sent)]
+            self.world.send(body, source=source)
+
+    @rule(number=NUMBERS, source=SOURCES)
+    def track_in_another_place(self, number: int, source: str) -> None:
+        if self._sent:
+            self.world.send(self._sent[number % len(self._sent)][0], source=source)
 
     @rule()
     def route(self) -> None:
@@ -114,10 +128,10 @@ class AnyStory(RuleBasedStateMachine):
     def _id(self) -> str:
         return f"m{len(self._sent)}"
 
-    def _send(self, event: dict[str, object]) -> None:
+    def _send(self, event: dict[str, object], source: str) -> None:
         body = batch_of(event)
-        self._sent.append(body)
-        self.world.send(body)
+        self._sent.append((body, source))
+        self.world.send(body, source=source)
 
 
 TestAnyStory = AnyStory.TestCase

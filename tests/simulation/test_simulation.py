@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
-from punchcard.delivery import stages
+from punchcard.delivery import refunds, stages
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import Answer
 from punchcard.delivery.judgement import judge as real_judge
@@ -28,6 +29,7 @@ from punchcard.store.positions import ROUTING, advance
 from punchcard.store.schema import EffectState
 from punchcard.testing.judge import BrokenPromiseError
 from punchcard.testing.simulation import simulate
+from punchcard.testing.world import World
 
 STEPS = 300
 
@@ -99,16 +101,44 @@ def forget_answers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stages, "judge", hopeful)
 
 
+def believe_every_source(patch: pytest.MonkeyPatch) -> None:
+    """A refund that two sources track is taken for each of them."""
+    patch.setattr(refunds, "_original_of", lambda *_arguments: None)
+
+
+def forget_earlier_refunds(patch: pytest.MonkeyPatch) -> None:
+    """A refund looks at what its order earned, and not at what was taken back before."""
+    patch.setattr(refunds, "_removed", lambda *_arguments: Decimal(0))
+
+
+def park_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A refund that comes before its order does not wait, and does not follow it."""
+    patch.setattr(refunds, "_deadline", lambda refund, _options: refund.created_at)
+    patch.setattr(stages, "wake_refunds", lambda *_arguments, **_options: 0)
+    patch.setattr(World, "retry", lambda _self: 0)
+
+
+# Each with a seed from which on it soon shows: a request must be cut off while it may still land, say.
 @pytest.mark.parametrize(
-    "sabotage", [resend_blindly, read_back_too_early, commit_the_position_first, forget_answers, trust_the_clock]
+    ("sabotage", "first_seed"),
+    [
+        (resend_blindly, 0),
+        (read_back_too_early, 58),
+        (commit_the_position_first, 0),
+        (forget_answers, 0),
+        (trust_the_clock, 0),
+        (believe_every_source, 0),
+        (forget_earlier_refunds, 0),
+        (park_at_once, 0),
+    ],
 )
 def test_the_simulation_notices_what_would_double_or_lose_an_award(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sabotage: Callable[[pytest.MonkeyPatch], None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sabotage: Callable[[pytest.MonkeyPatch], None], first_seed: int
 ) -> None:
     sabotage(monkeypatch)
 
     def tell_stories() -> None:
-        for seed in range(60):
+        for seed in range(first_seed, first_seed + 60):
             simulate(tmp_path / str(seed), seed=seed, steps=STEPS)
 
     # The judge says it, or the store's own last line of defence does.

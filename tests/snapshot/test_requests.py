@@ -91,7 +91,13 @@ def outcome(case: Case) -> Mapping[str, object]:
     partner = CATALOG[case.destination]
     settings = partner.read_settings({**PERKVILLE, **case.settings}, case.options)
     try:
-        intent = partner.plan(read(case.event), settings, source="website", timezone=ZoneInfo("America/Los_Angeles"))
+        intent = partner.plan(
+            read(case.event),
+            settings,
+            source="website",
+            destination="perkville",
+            timezone=ZoneInfo("America/Los_Angeles"),
+        )
     except RefusedError as error:
         return {"refused": error.code, "message": error.message}
     effect = Effect(

@@ -73,8 +73,11 @@ class EventProfile(_Body):
     audiences: list[str]
 
 
-class EventTrace(_Body):
-    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet."""
+class EventTrace(_Body, omit_defaults=True):
+    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
+
+    `others` are events of other sources with the same message id, each with all that became of it; absent if none are.
+    """
 
     event: msgspec.Raw
     message_id: str
@@ -83,6 +86,7 @@ class EventTrace(_Body):
     profile: EventProfile | None
     fates: list[EventFate]
     copies: list[EventCopy]
+    others: list["EventTrace"] = []
 
 
 class Conflict(_Body):
@@ -206,6 +210,7 @@ def event_trace(story: EventStory) -> EventTrace:
             EventCopy(received_at=to_iso(copy.received_at), fates=[_fate(one) for one in copy.fates])
             for copy in story.copies
         ],
+        others=[event_trace(one) for one in story.others],
     )
 
 

@@ -8,12 +8,16 @@ from punchcard.api import bodies
 from punchcard.api.catalog import DestinationMetadata, destination_metadata
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
+from punchcard.destinations.event_names import find_map_warnings, mapped_names
 from punchcard.workspace.document import masked
 from punchcard.workspace.model import Destination
 
 
 class DestinationView(msgspec.Struct, rename="camel"):
-    """A destination. `sourceId` is the first of its sources; `sourceIds` and `options` are Punchcard's own."""
+    """A destination. `sourceId` is the first of its sources; `sourceIds`, `options` and `warnings` are Punchcard's own.
+
+    `warnings` are sentences about its event map: what of it may surprise.
+    """
 
     id: str
     name: str
@@ -23,6 +27,7 @@ class DestinationView(msgspec.Struct, rename="camel"):
     source_ids: list[str]
     settings: dict[str, Any]
     options: dict[str, Any]
+    warnings: list[str]
 
 
 class ConnectedPage(msgspec.Struct):
@@ -46,6 +51,7 @@ def destination_view(destination: Destination) -> DestinationView:
         source_ids=list(destination.sources),
         settings=dict(shown.settings),
         options=dict(shown.options),
+        warnings=[one.message for one in find_map_warnings(mapped_names(definition, destination.settings))],
     )
 
 

@@ -22,14 +22,20 @@ _TEST_BYTES_MAX = 32 * 1024
 
 @get("/events/{message_id:path}", summary="One event's whole story")
 @in_thread
-def get_event(request: Request[Any, Any, Any], message_id: FromPath[str], parts: Parts) -> dict[str, bodies.EventTrace]:
-    """What became of an event, destination by destination, with every attempt."""
+def get_event(
+    request: Request[Any, Any, Any], message_id: FromPath[str], parts: Parts, source: FromQuery[str | None] = None
+) -> dict[str, bodies.EventTrace]:
+    """What became of an event, destination by destination, with every attempt.
+
+    Two sources may use the same message id: then it is the event of `source`, else the one received first.
+    """
     # As it was sent: a path that the framework has read has lost doubled slashes.
     message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
-    story = parts.stories.story(message_id)
+    story = parts.stories.story(message_id, source=source)
     if story is None:
         raise HTTPException(
-            f"no event with message id {message_id} was ever received; one sent a moment ago is found at once",
+            f"no event with message id {message_id} was ever received{_from(source)}; one sent a moment ago is found "
+            "at once",
             status_code=404,
         )
     return {"data": bodies.event_trace(story)}
@@ -55,6 +61,10 @@ async def run_event_tester(
     if send and tested.message_id is not None:
         await parts.append(tested.record(parts.clock))
     return {"data": bodies.tested_event(tested, sent=send and tested.message_id is not None)}
+
+
+def _from(source: str | None) -> str:
+    return "" if source is None else f" from source {source}"
 
 
 def _source_of(snapshot: Snapshot, slug: str | None, body: bytes) -> SourceRoute:

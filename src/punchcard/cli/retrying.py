@@ -86,12 +86,13 @@ def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
     if effects:
-        table = Table("message id", "destination", "event", "email", "quantity", "reason", "detail", box=None)
+        table = Table("message id", "source", "destination", "event", "email", "quantity", "reason", "detail", box=None)
         table.columns[0].no_wrap = True
         for effect in effects[:_ROWS_SHOWN]:
             quantity = effect.quantity if effect.quantity is not None else effect.requested_quantity
             cells = (
                 effect.message_id,
+                effect.source,
                 effect.destination,
                 effect.event_name,
                 effect.email,

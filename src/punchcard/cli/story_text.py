@@ -26,7 +26,7 @@ _IDS_SHOWN = 6
 
 
 def print_text(story: EventStory, console: Console) -> None:
-    """Print the whole story: the event, then its fate at each destination, then its later copies."""
+    """Print the whole story: the event, its fate at each destination, its later copies, events of other sources."""
     console.print(Text(f"{_title(story.event)}  ", style="bold") + Text(_clean(story.message_id)))
     _line(console, "received", f"{_instant(story.received_at)} from {_source(story)}")
     if story.profile is not None:
@@ -41,6 +41,9 @@ def print_text(story: EventStory, console: Console) -> None:
     for copy in story.copies:
         fates = ", ".join(sorted({_fate_words(fate) for fate in copy.fates}))
         console.print(Text(f"\nThe same message id came again {_instant(copy.received_at)}: {fates}"))
+    for other in story.others:
+        console.print(Text(f"\nAnother event with the same message id, from {_source(other)}:\n", style="bold"))
+        print_text(other, console)
 
 
 def printable(text: str) -> str:

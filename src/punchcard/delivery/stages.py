@@ -22,6 +22,7 @@ from punchcard.errors import CredentialsError, DeliveryError, InvariantError, Ou
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.orders import wake_refunds
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
 from punchcard.store.waiting import wake_waiting
@@ -162,12 +163,16 @@ def _begin_all(
     now = clock.now()
     lease_until = now + timedelta(seconds=lease_seconds(target.options))
     begun: list[Started] = []
+    lanes: set[Lane] = set()
     written = 0
     for effect in claimed:
+        if effect.lane in lanes:
+            continue  # a refund that has waited for its order, and the first of its lane: one of them at a time
         one = _begin_guarded(work, target, effect, clock=clock, telemetry=telemetry)
         if one is None:
             continue
         begun.append(one)
+        lanes.add(effect.lane)
         if effect.is_refund:
             # The next refund of the same order must find this one in the ledger.
             outbox.start(work, begun[written:], now=now, lease_until=lease_until)
@@ -225,8 +230,8 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             quantity=effect.quantity,
             detail=effect.detail,
         )
-    ready = prepare(work, effect)
     now = clock.now()
+    ready = prepare(work, effect, options=target.options, now=now)
     if isinstance(ready, NotReady):
         outbox.put(
             work,
@@ -327,6 +332,7 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     }
     if known:
         wake_waiting(work, target.slug, known, now=clock.now())
+    _wake_refunds(work, target, answered, settlements, clock=clock)
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (
@@ -349,6 +355,20 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     return Settled(
         settlements=settlements, ignored=len(settlements) - moved, paused_by=refusal if newly_paused else None
     )
+
+
+def _wake_refunds(
+    work: Connection, target: Target, answered: Sequence[Answered], settlements: Sequence[Settlement], *, clock: Clock
+) -> None:
+    """Let refunds look again at the orders whose awards have ended."""
+    ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
+    for one, settlement in zip(answered, settlements, strict=True):
+        effect = one.started.effect
+        if effect.order_id is not None and not effect.is_refund and settlement.state in ends:
+            ends[settlement.state].add(effect.order_id)
+    delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
+    if delivered or rejected:
+        wake_refunds(work, target.slug, delivered=delivered, ended=rejected, now=clock.now())
 
 
 def _resume_if_changed(work: Connection, target: Target, *, now: datetime) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 from zoneinfo import ZoneInfo
 
 from punchcard.destinations.definition import Definition
@@ -20,11 +20,36 @@ class EffectKind(StrEnum):
     USER_PROPERTY = "user_property"  # a computed trait or audience membership set at the customer
 
 
+LOOKS_LIKE_ORDER: Final = "looks_like_order"
+"""The `note_code` of an intent that earns one unit although its event looks like an order."""
+
+
+class KeyScope(StrEnum):
+    """Within what an order is one order, so that its effect key is unique."""
+
+    DESTINATION = "destination"  # whichever of its sources tracks it
+    SOURCE = "source"  # each source counts its own orders
+
+
+class ScopedKey(Protocol):
+    """An effect key whose scope is left open, so that it can be compared with keys of another scope."""
+
+    def within(self, scope: str) -> EffectKey:
+        """Return the key within the scope of that slug."""
+
+
 class OnRepeat(StrEnum):
     """What a second event with the same effect key is."""
 
     COMPARE = "compare"  # a duplicate if its content is the same, else a conflict
     DUPLICATE = "duplicate"  # a duplicate whatever it holds (once a day)
+
+
+class RefundFollows(StrEnum):
+    """What a refund goes by where the event and the ledger differ."""
+
+    ORDER = "order"  # takes points only of the order's customer, and only for an order that the ledger knows
+    EVENT = "event"  # takes them of the customer that the event names, as Segment's page of the destination says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +70,15 @@ class Intent:
             away. None for a refund that carries no amount: the ledger's award for the order decides.
         order_id: The order that is paid for or refunded, None for anything else.
         is_refund: True if points are to be removed.
+        refund_id: The sender's own id of a refund; None if it gave none, or for anything else.
         attributes: JSON-able user properties to set, snake_cased, None for a transaction.
+        scoped_key: The key with its scope left open; None if the scope is always the source.
+        scope: Within what `scoped_key` is unique.
         on_repeat: How a second event with the same key is judged.
         repeat_reason: Reason code of such a duplicate.
         event_settings: The settings that came with the event, without maps and secrets; None if none came.
+        note: A sentence for the event's trace where a person may have expected something else.
+        note_code: Reason code that counts such events.
     """
 
     kind: EffectKind
@@ -60,10 +90,15 @@ class Intent:
     quantity: Decimal | None = None
     order_id: str | None = None
     is_refund: bool = False
+    refund_id: str | None = None
     attributes: Mapping[str, object] | None = None
+    scoped_key: ScopedKey | None = None
+    scope: KeyScope = KeyScope.DESTINATION
     on_repeat: OnRepeat = OnRepeat.COMPARE
     repeat_reason: str = "same_effect"
     event_settings: Mapping[str, object] | None = None
+    note: str | None = None
+    note_code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +149,9 @@ class DeliveryOptions:
         request_timeout_seconds: When a request without an answer is given up.
         check_base_seconds: How soon credentials that were refused are checked for the first time.
         check_longest_seconds: The longest wait between two such checks.
+        order_scope: Within what an order id names one order.
+        refund_wait_seconds: How long a refund waits for its order.
+        refund_follows: What a refund goes by where the event and its order differ.
     """
 
     requests_per_second: float = 2
@@ -124,6 +162,9 @@ class DeliveryOptions:
     request_timeout_seconds: float = 10
     check_base_seconds: float = 5
     check_longest_seconds: float = 300
+    order_scope: KeyScope = KeyScope.DESTINATION
+    refund_wait_seconds: float = 86_400
+    refund_follows: RefundFollows = RefundFollows.ORDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +264,13 @@ class Partner(Protocol):
             ConfigurationError: with the key path in the message.
         """
 
-    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+    def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
         """The effect that the event earns under these settings. Pure.
+
+        Args:
+            source: Slug of the event's source.
+            destination: Slug of the configured destination.
+            timezone: Of the workspace.
 
         Raises:
             RefusedError: the event earns nothing; code and message say why.

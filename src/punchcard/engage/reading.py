@@ -12,6 +12,7 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.facts import FactRows, seq_of
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.members import exact_properties
 from punchcard.events.model import EventType
 from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
@@ -183,7 +184,8 @@ def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:
 
 
 def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: Reading) -> None:
-    name, properties = event.event or "", bytes(said.properties) or None
+    # Computations find an amount or order id under its exact name, whatever its sender writes, as points rules do.
+    name, properties = event.event or "", exact_properties(said.properties) or None
     if kind in _VIEWED:
         name, key = _VIEWED[kind]
         properties = _with_name(properties, key, said.name)

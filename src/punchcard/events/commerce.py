@@ -1,6 +1,6 @@
 """What a track call says of an order, as the lake keeps it beside the JSON: typed, null where it is missing. Pure.
 
-Source: Segment's e-commerce spec.
+Names are read in every spelling, as points rules read them: see `members`. Source: Segment's e-commerce spec.
 """
 
 import re
@@ -10,14 +10,16 @@ from typing import NamedTuple
 import msgspec
 
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.members import PROPERTIES, exact_members, exact_products, folded_text
 from punchcard.events.model import Event, EventType
 
 _WHOLE_DIGITS_MAX = 29
 _EXPONENT_MIN = -9
 _PLACES = Decimal("1e-9")
 _TEXT_CHARACTERS_MAX = 1_000
-# Asked of the bytes first: most events have none of these, and are not decoded.
-_NAMED = re.compile(rb'"(?:order_id|revenue|value|total|currency|product_id|products)"')
+ID_DIGITS_MAX = 255
+# Asked of the folded bytes first: most events have none of these, and are not decoded.
+_NAMED = re.compile(rb'"(?:orderid|revenue|value|total|currency|productid|products)"')
 
 
 class Commerce(NamedTuple):
@@ -69,20 +71,26 @@ _properties = msgspec.json.Decoder(_Properties | None)
 _products = msgspec.json.Decoder(list[msgspec.Raw])
 _product = msgspec.json.Decoder(_Product)
 _amount = msgspec.json.Decoder(Decimal)
-_word = msgspec.json.Decoder(str | int)
+_number_or_text = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder()
 
 
 def commerce_of(event: Event) -> Commerce:
     """What the event says of an order; `NOTHING` for any call but track."""
     raw = event.wire.properties
-    if event.type is not EventType.TRACK or _NAMED.search(raw) is None:
+    if event.type is not EventType.TRACK or _NAMED.search(folded_text(raw)) is None:
         return NOTHING
+    members = exact_members(raw, PROPERTIES)
+    if members is not None:
+        return _one_by_one(msgspec.Raw(_encoder.encode(members)))
     try:
         usual = _usual.decode(raw)
     except UNREADABLE:
         return _one_by_one(raw)
     order_id, one = usual.order_id, usual.product_id
     ids = [str(product.product_id) for product in usual.products or () if product.product_id is not None]
+    if usual.products and not ids:
+        return _one_by_one(raw)  # they may have their ids under other spellings
     return Commerce(
         None if order_id is None or order_id == "" else str(order_id)[:_TEXT_CHARACTERS_MAX],
         _rounded(usual.revenue),
@@ -115,8 +123,31 @@ def _text(raw: msgspec.Raw) -> str | None:
     if not bytes(raw):
         return None
     try:
-        return str(_word.decode(raw))[:_TEXT_CHARACTERS_MAX] or None
-    except UNREADABLE:
+        value = _number_or_text.decode(raw)
+    except (*UNREADABLE, ArithmeticError):
+        return None
+    text = id_text(value)
+    return None if text is None else text[:_TEXT_CHARACTERS_MAX] or None
+
+
+def id_text(value: object) -> str | None:
+    """Return the text of an id that came as text or as a whole number (`1001.0` is 1001); None for anything else.
+
+    Args:
+        value: A JSON value with its floats read as decimals.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    if isinstance(value, Decimal):
+        # The bound first: 1e999999 is a whole number too.
+        if not value.is_finite() or value.adjusted() >= ID_DIGITS_MAX or value != value.to_integral_value():
+            return None
+        value = int(value)
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python writes
         return None
 
 
@@ -140,7 +171,7 @@ def _rounded(amount: Decimal | None) -> Decimal | None:
 def _product_ids(found: _Properties) -> list[str] | None:
     if bytes(found.products):
         try:
-            listed = _products.decode(found.products)
+            listed = _products.decode(exact_products(found.products) or found.products)
         except UNREADABLE:
             listed = []
         ids = [one for one in map(_product_id, listed) if one is not None]

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.members import folded
 
 PARTNER: Final = "partner"
 WEBHOOK: Final = "webhook"
@@ -26,11 +27,6 @@ _encoder = msgspec.json.Encoder()
 
 def _by_folded(*names: str) -> dict[str, str]:
     return {folded(name): name for name in names}
-
-
-def folded(name: str) -> str:
-    """A key without what differs between casings: `orderId`, `order_id` and `ORDER-ID` are one."""
-    return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 
 _EVENT: Final = _by_folded(

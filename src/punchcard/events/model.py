@@ -67,3 +67,8 @@ class Event(msgspec.Struct, gc=False):
     received_at: datetime
     wire: WireEvent
     raw: bytes
+
+
+def message_key(source: str | None, message_id: str) -> str:
+    """Return the text by which an event is known as received: a message id is unique within its source only."""
+    return f"{source or ''} {message_id}"  # a slug has no blanks, so no two pairs have the same text

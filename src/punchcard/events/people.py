@@ -3,10 +3,11 @@
 import msgspec
 
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.members import EMAIL, exact_members
 from punchcard.events.model import Event
 
 _EMAIL_CHARACTERS_MAX = 254
-_NAMED = b"email"
+_NAMED = b"mail"  # of "email" in every spelling that is lower-cased: "E-mail", "e_mail"
 
 
 class _Mailed(msgspec.Struct):
@@ -14,7 +15,7 @@ class _Mailed(msgspec.Struct):
 
 
 class _Context(msgspec.Struct):
-    traits: _Mailed | None = None
+    traits: msgspec.Raw = msgspec.Raw()
 
 
 _mailed = msgspec.json.Decoder(_Mailed | None)
@@ -26,26 +27,33 @@ def email_of(event: Event) -> str | None:
     """The email that the event carries, trimmed and lower-cased; None if it carries none.
 
     Looked for as destinations do: `email`, `properties.email`, `context.traits.email`; and in the traits of an identify
-    call. It need not be one that a destination accepts: an event with a mistyped one is found by what was typed.
+    call; last in another spelling beside `properties`. It need not be one that a destination accepts: an event with a
+    mistyped one is found by what was typed.
     """
     wire = event.wire
     if wire.email and (found := _read(wire.email)):
         return found
+    # Most events have none: asking their bytes costs less than decoding them.
+    if _NAMED not in event.raw.lower():
+        return None
     for raw in (wire.properties, wire.context, wire.traits):
-        # Most members have none: asking their bytes costs less than decoding them.
-        if _NAMED not in bytes(raw):
-            continue
-        try:
-            if raw is wire.context:
-                context = _context.decode(raw)
-                held = context.traits if context else None
-            else:
-                held = _mailed.decode(raw)
-        except UNREADABLE:
-            continue
-        if held is not None and held.email and (found := _read(held.email)):
+        if _NAMED in bytes(raw).lower() and (found := _email_in(raw, is_context=raw is wire.context)):
             return found
-    return None
+    return _email_in(event.raw)
+
+
+def _email_in(raw: bytes | msgspec.Raw, *, is_context: bool = False) -> str | None:
+    try:
+        if is_context:
+            context = _context.decode(raw)
+            return _email_in(context.traits) if context and context.traits else None
+        mailed = _mailed.decode(raw)
+        if mailed is not None and mailed.email and (found := _read(mailed.email)):
+            return found
+        members = exact_members(raw, EMAIL)
+    except UNREADABLE:
+        return None
+    return None if members is None else _read(members["email"])
 
 
 def _read(raw: msgspec.Raw) -> str | None:

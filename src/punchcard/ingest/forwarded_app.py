@@ -254,7 +254,7 @@ class ForwardedApp:
         (item,) = read_request(record, call=PARTNER, received_at=self._clock.now(), position=0)
         if isinstance(item, IngestFailure):
             raise _RefusedCallError(501 if item.reason in _UNSUPPORTED else 400, item.detail)
-        for fate in planner.plan(item)[0]:
+        for fate in planner.plan(item).decided:
             if fate.reason in _UNSUPPORTED:
                 raise _RefusedCallError(501, fate.detail or "")
             if fate.fate is FateKind.REFUSED:

@@ -16,7 +16,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType
 from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
-from punchcard.events.forwarded import folded
+from punchcard.events.members import folded
 from punchcard.events.parse import mended
 
 WEBHOOKS: Final = "/v1/webhooks/segment/"

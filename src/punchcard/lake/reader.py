@@ -43,7 +43,7 @@ _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "512MB",
     "autoinstall_known_extensions": False,
 }
-_IDS_PER_LIST = 50_000
+_KEYS_PER_LIST = 50_000
 _LOG_POSITION = 9  # its place among the columns of `_EVENTS`
 _EVENTS_PER_RECORD_MAX = 100_000  # far above what one request body may hold
 
@@ -58,8 +58,8 @@ _FIND = f"""
     WHERE message_id = ?
     ORDER BY log_position, event_index
 """
-_KNOWN_IDS = f"""
-    SELECT message_id FROM read_parquet(?, hive_partitioning = false)
+_KNOWN_KEYS = f"""
+    SELECT coalesce(source, '') || ' ' || message_id FROM read_parquet(?, hive_partitioning = false)
     WHERE message_id IS NOT NULL AND NOT contains(fates, '{FAILED_ON_INGEST}')
     ORDER BY log_position DESC, event_index DESC
     LIMIT ?
@@ -150,10 +150,10 @@ class LakeReader:
             rows = self._query(_FIND, self._files(), message_id)
         return [_event(row) for row in rows]
 
-    def recent_message_ids(
+    def recent_message_keys(
         self, limit: int, *, on_damage: Callable[[LakeError], None] | None = None
     ) -> Iterator[list[str]]:
-        """The newest `limit` message ids of events that did not fail on ingest, roughly newest first.
+        """The newest `limit` `message_key`s of events that did not fail on ingest, roughly newest first.
 
         Args:
             on_damage: Called for each file that cannot be read, which is passed over; None raises instead.
@@ -166,15 +166,15 @@ class LakeReader:
             if wanted <= 0:
                 return
             try:
-                ids = [row[0] for row in self._query(_KNOWN_IDS, [file], wanted)]
+                keys = [row[0] for row in self._query(_KNOWN_KEYS, [file], wanted)]
             except LakeError as error:
                 if on_damage is None:
                     raise
                 on_damage(error)
                 continue
-            wanted -= len(ids)
-            for begin in range(0, len(ids), _IDS_PER_LIST):
-                yield ids[begin : begin + _IDS_PER_LIST]
+            wanted -= len(keys)
+            for begin in range(0, len(keys), _KEYS_PER_LIST):
+                yield keys[begin : begin + _KEYS_PER_LIST]
 
     def recent_events(
         self, *, names: Sequence[str], sources: Sequence[str], since: datetime, limit: int

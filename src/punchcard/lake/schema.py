@@ -9,7 +9,7 @@ import structlog
 
 from punchcard.clock import EPOCH
 from punchcard.events.commerce import NOTHING, commerce_of
-from punchcard.events.model import Event
+from punchcard.events.model import Event, message_key
 from punchcard.events.people import email_of
 from punchcard.lake import arrays
 
@@ -211,12 +211,12 @@ class LakeRows:
         """How many rows have a log position in one of the ranges, which include both their ends."""
         return sum(any(first <= one <= last for first, last in ranges) for one in self._positions)
 
-    def known_message_ids(self) -> list[str]:
-        """The message ids that count as received: those of all rows that did not fail on ingest."""
+    def known_message_keys(self) -> list[str]:
+        """The `message_key`s that count as received: those of all rows that did not fail on ingest."""
         received = {fates: FAILED_ON_INGEST not in fates for fates in set(self._fates)}
         return [
-            message_id
-            for message_id, fates in zip(self._message_ids, self._fates, strict=True)
+            message_key(source, message_id)
+            for source, message_id, fates in zip(self._sources, self._message_ids, self._fates, strict=True)
             if received[fates] and message_id is not None
         ]
 

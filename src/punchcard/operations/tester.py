@@ -115,7 +115,8 @@ def _try_intent(
         return TestedDestination(
             destination=slug, fate=fate.fate, reason=fate.reason, detail=fate.detail, transaction=shown, request=None
         )
-    ready = prepare(work, stored)
+    options = planned.destination.partner.delivery_options(planned.destination.settings)
+    ready = prepare(work, stored, options=options, now=clock.now())
     transaction = transaction_story(stored)
     if isinstance(ready, NotReady):
         return TestedDestination(
@@ -139,8 +140,8 @@ def _try_intent(
     return TestedDestination(
         destination=slug,
         fate=fate.fate,
-        reason=None,
-        detail=ready.detail,
+        reason=fate.reason,
+        detail=ready.detail or fate.detail,
         transaction=replace(transaction, quantity=quantity),
         request=dict(planned.destination.partner.preview(effect, planned.destination.settings)),
     )

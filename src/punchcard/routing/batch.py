@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from punchcard.events.forwarded import PARTNER, settings_of
-from punchcard.events.model import Event
+from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
-from punchcard.routing.planning import Planned, Planner, internal_error
+from punchcard.routing.planning import Plan, Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
-from punchcard.routing.settling import Claim
+from punchcard.routing.settling import Claim, refused_orders
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
 from punchcard.store.held import HeldEvent
+from punchcard.store.orders import RefusedOrder
 from punchcard.workspace.snapshot import Snapshot
 
 _SEEN_BEFORE = (
@@ -50,7 +51,8 @@ class Batch:
     claims: list[Claim] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
     held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
-    message_ids: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
+    message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
+    refused_orders: list[RefusedOrder] = field(default_factory=list)
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
     routed: FateBatch = field(default_factory=lambda: FateBatch([], []))  # all fates, once they are committed
 
@@ -115,26 +117,30 @@ def _plan_record(
     batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex, behind: Collection[str]
 ) -> None:
     record, fates = batch.records[number], batch.fates[number]
-    seen_now = batch.message_ids
+    seen_now = batch.message_keys
     for event_number, item in enumerate(batch.items[number]):
         if isinstance(item, IngestFailure):
             fates.append(_failed(item))
             continue
         try:
-            decided, planned = _plan(planner, record, item)
+            plan = _plan(planner, record, item)
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
             fates.append((internal_error(error),))
             continue
-        message_id = item.message_id
-        seen_before = message_id in seen_now or message_id in index
+        key = message_key(source, item.message_id)
+        seen_before = key in seen_now or key in index
         if not seen_before:
-            seen_now.add(message_id)
+            seen_now.add(key)
+        decided, planned = plan.decided, plan.planned
         if seen_before:
             # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
             decided = () if planned else _SEEN_BEFORE
-        elif behind and planned:
-            decided += tuple(behind_held(one.destination.slug) for one in planned if one.destination.slug in behind)
-            planned = [one for one in planned if one.destination.slug not in behind]
+        else:
+            if plan.refused_orders:
+                batch.refused_orders += refused_orders(plan.refused_orders, item, source)
+            if behind and planned:
+                decided += tuple(behind_held(one.destination.slug) for one in planned if one.destination.slug in behind)
+                planned = [one for one in planned if one.destination.slug not in behind]
         fates.append(decided)
         for fate in decided:
             if fate.fate is FateKind.PENDING:
@@ -162,7 +168,7 @@ def _without(items: Sequence[Item], number: int, failing: FailingEvents) -> list
     return found
 
 
-def _plan(planner: Planner, record: LogRecord, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
+def _plan(planner: Planner, record: LogRecord, event: Event) -> Plan:
     if record.call == PARTNER:
         planner = planner.under(settings_of(uncompressed(record)))
     return planner.plan(event)

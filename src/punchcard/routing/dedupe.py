@@ -1,5 +1,7 @@
 """Which message ids were seen lately: exact over a stated number of ids, in memory of a fixed size.
 
+An id is the `message_key` of source and message id: two sources may number their events alike.
+
 Two generations of an open-addressing table. The younger takes new ids until it holds `ids_min`; then the older is
 emptied and they change places, so at least the last `ids_min` and at most twice as many ids are known. An id is kept
 as 128 bits of keyed hash (Python's own SipHash of the id and of the id with a suffix): at ten million ids a false

@@ -13,14 +13,14 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_micros
-from punchcard.errors import StorageError
+from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
-from punchcard.routing.planning import Planned, plan_at, with_settings
+from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
-from punchcard.routing.settling import Claim, settle_claims
+from punchcard.routing.settling import Claim, record_refusals, refused_orders, settle_claims
 from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
@@ -35,6 +35,7 @@ from punchcard.store.held import (
     release,
     waiting_destinations,
 )
+from punchcard.store.orders import RefusedOrder
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held_events"})
@@ -176,13 +177,18 @@ class Holding:
         results: dict[int, Fate] = {}
         claims: list[Claim] = []
         claimed: list[HeldEvent] = []
+        refused: list[RefusedOrder] = []
         found: dict[int, Event] = {}
         for held in events:
             event, under = self._read(held, records.get(held.log_position), destination)
             if event is None:
                 continue  # what is said of it stays: nobody can read it here
             found[held.id] = event
-            answer = plan_at(event, under, source=held.source, zone=snapshot.zone)
+            answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
+            if isinstance(answer, RefusedError):
+                if isinstance(order_id := answer.context.get("order_id"), str):
+                    refused += refused_orders([(held.destination, order_id, answer.code)], event, held.source)
+                answer = refusal_of(under, answer)
             if isinstance(answer, Fate):
                 results[held.id] = answer
                 continue
@@ -198,6 +204,7 @@ class Holding:
                 )
             )
         decided = settle_claims(work, claims, now=now)
+        record_refusals(work, refused, now=now)
         results |= {held.id: fate for held, fate in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], found, results, now)
 

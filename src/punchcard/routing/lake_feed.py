@@ -148,18 +148,18 @@ class LakeFeed:
         self._note("files", "")
 
     def recover(self) -> list[str]:
-        """Append all that the lake lacks; returns the message ids of these events.
+        """Append all that the lake lacks; returns the `message_key`s of these events.
 
         Raises:
             StorageError: the lake, the store or the log failed; call again.
         """
-        message_ids = [one for some in self.waiting_message_ids() for one in some]
+        message_keys = [key for keys in self.waiting_message_keys() for key in keys]
         while self._behind:
             self.flush()
-        return message_ids
+        return message_keys
 
-    def waiting_message_ids(self) -> Iterator[list[str]]:
-        """The message ids of the events that were routed and may not be in the lake yet, oldest first.
+    def waiting_message_keys(self) -> Iterator[list[str]]:
+        """The `message_key`s of the events that were routed and may not be in the lake yet, oldest first.
 
         Raises:
             StorageError: the store or the log failed.
@@ -167,7 +167,7 @@ class LakeFeed:
         with self._store.reading() as connection:
             position = position_of(connection, LAKE)
         for rows, _ in self._rows_after(position):
-            yield rows.known_message_ids()
+            yield rows.known_message_keys()
 
     def _append_waiting(self) -> int:
         """Append the rows in memory in one commit."""

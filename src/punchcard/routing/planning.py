@@ -34,6 +34,21 @@ class Planned:
     intent: Intent
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of one event.
+
+    Attributes:
+        decided: The fates decided so far.
+        planned: The intents whose fate the ledger decides.
+        refused_orders: Destination, order id and reason where an award for an order was refused.
+    """
+
+    decided: tuple[Fate, ...]
+    planned: Sequence[Planned] = ()
+    refused_orders: Sequence[tuple[str, str, str]] = ()
+
+
 class Planner:
     """Plans events of one source under one configuration.
 
@@ -45,38 +60,44 @@ class Planner:
         self._zone = zone
         self._filters = tuple(one.filters for one in route.destinations if one.filters)
         self._asks_consent = any(one.destination.consent for one in route.destinations)
-        self._shared: dict[tuple[EventType, str | None], tuple[Fate, ...]] = {}
+        self._shared: dict[tuple[EventType, str | None], Plan] = {}
         self._under: dict[bytes, Planner] = {}
         stopped = stopped_at_source(route)
-        self._stopped = None if stopped is None else (stopped,)
+        self._stopped = None if stopped is None else Plan((stopped,))
 
-    def plan(self, event: Event) -> tuple[tuple[Fate, ...], Sequence[Planned]]:
-        """The fates decided so far and the intents whose fate the ledger decides.
+    def plan(self, event: Event) -> Plan:
+        """Return what becomes of the event at each destination.
 
         A fate that is pending stands for an event that its destination cannot plan now: it is to be held.
         """
         if self._stopped is not None:
-            return self._stopped, ()
+            return self._stopped
         name = (event.type, event.wire.event)
         plain = not event.wire.integrations or bytes(event.wire.integrations) == _EVERYWHERE
         if self._asks_consent and is_stated(event.wire.context):
             plain = False
         if plain and (shared := self._shared.get(name)) is not None and self._filters_leave(event):
-            return shared, ()
+            return shared
         fates: list[Fate] = []
         planned: list[Planned] = []
+        refused: list[tuple[str, str, str]] = []
         for destination in self._route.destinations:
-            answer = plan_at(event, destination, source=self._route.source.slug, zone=self._zone)
-            if isinstance(answer, Fate):
-                fates.append(answer)
+            result = try_plan(event, destination, source=self._route.source.slug, zone=self._zone)
+            if isinstance(result, RefusedError):
+                if isinstance(order_id := result.context.get("order_id"), str):
+                    refused.append((destination.slug, order_id, result.code))
+                result = refusal_of(destination, result)
+            if isinstance(result, Fate):
+                fates.append(result)
             else:
-                planned.append(Planned(destination, answer))
+                planned.append(Planned(destination, result))
         decided = tuple(fates)
+        plan = Plan(decided, planned, refused)
         if plain and not planned and all(map(_is_same_for_all, decided)) and self._filters_leave(event):
             if len(self._shared) >= _REMEMBERED_MAX:
                 self._shared.clear()
-            self._shared[name] = decided
-        return decided, planned
+            self._shared[name] = plan
+        return plan
 
     def under(self, settings: bytes) -> "Planner":
         """The planner of the same source under settings that came with the events.
@@ -140,6 +161,19 @@ def stopped_at_source(route: SourceRoute) -> Fate | None:
 
 def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | Fate:
     """One event at one destination: every gate in Segment's order, then the destination's own mapping."""
+    result = try_plan(event, destination, source=source, zone=zone)
+    return refusal_of(destination, result) if isinstance(result, RefusedError) else result
+
+
+def refusal_of(destination: RoutedDestination, error: RefusedError) -> Fate:
+    """The fate of an event that the destination's mapping has refused."""
+    return Fate(destination.slug, FateKind.REFUSED, error.code, error.message)
+
+
+def try_plan(
+    event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo
+) -> Intent | Fate | RefusedError:
+    """The same as `plan_at`, with a refusal as the error that says which order it is of."""
     try:
         stopped = _stopped_before_filters(event, destination)
         if stopped is not None:
@@ -150,9 +184,11 @@ def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: 
             if filtered.event is None:
                 return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
             event = filtered.event
-        intent = destination.partner.plan(event, destination.settings, source=source, timezone=zone)
+        intent = destination.partner.plan(
+            event, destination.settings, source=source, destination=destination.slug, timezone=zone
+        )
     except RefusedError as refusal:
-        return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+        return refusal
     except Exception as error:  # noqa: BLE001  # a defect met by one event must not stop others, nor lose this one
         detail = (
             f"filters or mapping of {destination.slug} failed on this event ({describe(error)}). It is "
@@ -178,10 +214,12 @@ def _refused_in_any_case(event: Event, destination: RoutedDestination, source: s
     if destination.settings is None:
         return None
     try:
-        destination.partner.plan(event, destination.settings, source=source, timezone=zone)
+        destination.partner.plan(
+            event, destination.settings, source=source, destination=destination.slug, timezone=zone
+        )
     except RefusedError as refusal:
         if refusal.code in _SAME_FOR_ALL:
-            return Fate(destination.slug, FateKind.REFUSED, refusal.code, refusal.message)
+            return refusal_of(destination, refusal)
     return None
 
 

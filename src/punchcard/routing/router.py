@@ -25,7 +25,7 @@ from punchcard.routing.holding import Holding
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
 from punchcard.routing.records import QUARANTINED, describe, read_record
-from punchcard.routing.settling import settle_claims
+from punchcard.routing.settling import record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
@@ -112,7 +112,7 @@ class Router:
                 batch = self._commit_apart(records, error)
             break
         self._position = records[-1].position
-        self._index.add_all(batch.message_ids)
+        self._index.add_all(batch.message_keys)
         self._publish(batch)
         return len(records)
 
@@ -127,6 +127,7 @@ class Router:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
             batch.give(settle_claims(work, batch.claims, now=now))
+            record_refusals(work, batch.refused_orders, now=now)
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))

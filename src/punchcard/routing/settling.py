@@ -1,18 +1,24 @@
-"""Turns intents into outbox entries within the unit of work: new, duplicate or conflict, as the ledger says."""
+"""Turns intents into outbox entries within the unit of work: new, duplicate or conflict, as the ledger says.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+An order is the same order under every key that its destination has given it: within the destination, or within one of
+its sources, as earlier versions and the option `orderIdScope` have it. So a claim is compared with its order's rows.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from punchcard.destinations.port import OnRepeat
+from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.fates import Fate, FateKind
+from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_refunds
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,60 +37,159 @@ class Claim:
     seen_before: bool
 
 
+_Row = StoredEffect | NewEffect
+
+
 @dataclass
-class _Destination:
+class _Ledger:
     """What one unit of work knows of one destination's ledger: what is stored, and what it adds itself."""
 
-    by_key: dict[str, StoredEffect | NewEffect]
-    by_message: dict[str, StoredEffect | NewEffect]
+    destination: str
+    by_key: dict[str, _Row]
+    by_message: dict[tuple[str, str], _Row]
+    by_order: defaultdict[str, list[_Row]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, new: NewEffect) -> None:
+        """Add an effect that is not stored yet."""
+        self.by_key[new.effect_key] = new
+        self.by_message.setdefault((new.source, new.message_id), new)
+        if new.order_id is not None:
+            self.by_order[storable(new.order_id)].append(new)
 
 
 def settle_claims(work: Connection, claims: Sequence[Claim], *, now: datetime) -> list[Fate]:
     """Add the effects that are new and say of every claim what became of it, in order."""
     ledgers = {slug: _load(work, slug, claims) for slug in {claim.planned.destination.slug for claim in claims}}
     new: list[NewEffect] = []
-    conflicts: list[NewEffect] = []
+    conflicts: list[tuple[_Row, NewEffect]] = []
     fates = []
     for claim in claims:
         wanted = _new_effect(claim)
         ledger = ledgers[wanted.destination]
-        fate = _decide(claim, wanted, ledger)
+        existing = _existing(claim, wanted, ledger)
+        fate = _decide(claim, wanted, existing, ledger)
         fates.append(fate)
         if fate.fate is FateKind.PENDING:
             new.append(wanted)
-            ledger.by_key[wanted.effect_key] = wanted
-            ledger.by_message.setdefault(wanted.message_id, wanted)
-        elif fate.fate is FateKind.CONFLICT:
-            conflicts.append(wanted)
+            ledger.add(wanted)
+        elif fate.fate is FateKind.CONFLICT and existing is not None:
+            conflicts.append((existing, wanted))
     outbox.add(work, new, now=now)
-    _keep_conflicts(work, conflicts, ledgers)
+    _keep_conflicts(work, conflicts)
     return fates
 
 
-def _load(work: Connection, slug: str, claims: Sequence[Claim]) -> _Destination:
+def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source: str) -> list[RefusedOrder]:
+    """The orders of an event for which an award was refused.
+
+    Args:
+        refused: Destination, order id and reason of each.
+    """
+    return [
+        RefusedOrder(
+            destination=destination,
+            order_id=order_id,
+            source=source,
+            reason=reason,
+            message_id=event.message_id,
+            received_at=event.received_at,
+        )
+        for destination, order_id, reason in refused
+    ]
+
+
+def record_refusals(work: Connection, refused: Sequence[RefusedOrder], *, now: datetime) -> None:
+    """Keep which orders earned nothing, and let refunds that wait for them know."""
+    record_refused_orders(work, refused)
+    for slug in sorted({one.destination for one in refused}):
+        wake_refunds(work, slug, ended={one.order_id for one in refused if one.destination == slug}, now=now)
+
+
+def _load(work: Connection, slug: str, claims: Sequence[Claim]) -> _Ledger:
     own = [claim for claim in claims if claim.planned.destination.slug == slug]
-    return _Destination(
-        by_key=dict(outbox.effects_by_key(work, slug, {claim.planned.intent.effect_key for claim in own})),
+    keys = {key for claim in own for key in _keys_to_load(claim)}
+    order_ids = {intent.order_id for intent in (claim.planned.intent for claim in own) if intent.order_id is not None}
+    ledger = _Ledger(
+        destination=slug,
+        by_key=dict(outbox.effects_by_key(work, slug, keys)),
         by_message=dict(outbox.effects_by_message(work, slug, {claim.event.message_id for claim in own})),
+    )
+    for order_id, rows in effects_by_order(work, slug, order_ids).items():
+        ledger.by_order[order_id] += rows
+    return ledger
+
+
+def _keys_to_load(claim: Claim) -> Iterator[str]:
+    intent = claim.planned.intent
+    yield intent.effect_key
+    if intent.scoped_key is not None and intent.on_repeat is OnRepeat.DUPLICATE:
+        # A perk of a day is found by its key alone; it may stand under that of any of the sources.
+        yield from (intent.scoped_key.within(scope) for scope in _scopes(claim))
+
+
+def _scopes(claim: Claim) -> list[str]:
+    destination = claim.planned.destination
+    return [destination.slug, *destination.destination.sources, claim.source]
+
+
+def _existing(claim: Claim, wanted: NewEffect, ledger: _Ledger) -> _Row | None:
+    """The effect that the claim would make once more, None if there is none."""
+    candidates = _candidates(claim, ledger)
+    exact = ledger.by_key.get(wanted.effect_key)
+    if exact is not None:
+        candidates.insert(0, exact)
+    # Under several keys an order may stand with several contents: what agrees with one of them is nothing new.
+    return next((row for row in candidates if _same_content(row, wanted)), candidates[0] if candidates else None)
+
+
+def _candidates(claim: Claim, ledger: _Ledger) -> list[_Row]:
+    intent = claim.planned.intent
+    if intent.scoped_key is None:
+        return []
+    if intent.on_repeat is OnRepeat.DUPLICATE:
+        keys = dict.fromkeys(intent.scoped_key.within(scope) for scope in _scopes(claim))
+        rows = [ledger.by_key[key] for key in keys if key in ledger.by_key]
+        return [row for row in rows if _in_scope(row, claim)]
+    if intent.order_id is None:
+        return []
+    return [
+        row
+        for row in ledger.by_order.get(storable(intent.order_id), ())
+        if _in_scope(row, claim) and _is_key_of(row, intent, intent.scoped_key, ledger)
+    ]
+
+
+def _in_scope(row: _Row, claim: Claim) -> bool:
+    return claim.planned.intent.scope is KeyScope.DESTINATION or row.source == claim.source
+
+
+def _is_key_of(row: _Row, intent: Intent, key: ScopedKey, ledger: _Ledger) -> bool:
+    return row.effect_key == intent.effect_key or row.effect_key in (
+        key.within(ledger.destination),
+        key.within(row.source),
     )
 
 
-def _decide(claim: Claim, wanted: NewEffect, ledger: _Destination) -> Fate:
+def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Ledger) -> Fate:
     intent = claim.planned.intent
-    standing = ledger.by_key.get(wanted.effect_key)
-    if standing is not None:
-        if intent.on_repeat is OnRepeat.DUPLICATE or _same_content(standing, wanted):
-            reason = "duplicate_message_id" if standing.message_id == wanted.message_id else intent.repeat_reason
-            return _repeat(wanted, reason, f"{wanted.effect_key} stands in the ledger already, with the same content")
+    if existing is not None:
+        is_same_message = (existing.source, existing.message_id) == (wanted.source, wanted.message_id)
+        if intent.on_repeat is OnRepeat.DUPLICATE or _same_content(existing, wanted):
+            return _repeat(
+                wanted,
+                "duplicate_message_id" if is_same_message else intent.repeat_reason,
+                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, wanted)}",
+                existing.effect_key,
+            )
         return Fate(
             wanted.destination,
             FateKind.CONFLICT,
             "same_key_other_content",
-            f"{wanted.effect_key} stands in the ledger with other content: {_content(standing)} from message "
-            f"{standing.message_id}, now {_content(wanted)}; nothing was sent",
-            wanted.effect_key,
+            f"{existing.effect_key} stands in the ledger with other content: {_content(existing)} from message "
+            f"{existing.message_id}{_from(existing, wanted)}, now {_content(wanted)}; nothing was sent",
+            existing.effect_key,
         )
-    earlier = ledger.by_message.get(wanted.message_id)
+    earlier = ledger.by_message.get((wanted.source, wanted.message_id))
     if earlier is not None:
         return _repeat(
             wanted, "duplicate_message_id", f"message {wanted.message_id} has made {earlier.effect_key} before"
@@ -93,11 +198,15 @@ def _decide(claim: Claim, wanted: NewEffect, ledger: _Destination) -> Fate:
         return _repeat(
             wanted, "duplicate_message_id", f"message {wanted.message_id} was received before and made no effect then"
         )
-    return Fate(wanted.destination, FateKind.PENDING, effect_key=wanted.effect_key)
+    return Fate(wanted.destination, FateKind.PENDING, intent.note_code, intent.note, wanted.effect_key)
 
 
-def _repeat(wanted: NewEffect, reason: str, detail: str) -> Fate:
-    return Fate(wanted.destination, FateKind.DUPLICATE, reason, detail, wanted.effect_key)
+def _from(existing: _Row, wanted: NewEffect) -> str:
+    return "" if existing.source == wanted.source else f" (from source {existing.source})"
+
+
+def _repeat(wanted: NewEffect, reason: str, detail: str, effect_key: str | None = None) -> Fate:
+    return Fate(wanted.destination, FateKind.DUPLICATE, reason, detail, effect_key or wanted.effect_key)
 
 
 def _same_content(standing: StoredEffect | NewEffect, wanted: NewEffect) -> bool:
@@ -116,14 +225,13 @@ def _content(effect: StoredEffect | NewEffect) -> str:
     return f"{amount} for {effect.customer}"
 
 
-def _keep_conflicts(work: Connection, conflicts: Sequence[NewEffect], ledgers: dict[str, _Destination]) -> None:
-    for wanted in conflicts:
-        standing = ledgers[wanted.destination].by_key[wanted.effect_key]
-        if isinstance(standing, NewEffect):
+def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[_Row, NewEffect]]) -> None:
+    for existing, wanted in conflicts:
+        if isinstance(existing, NewEffect):
             # Added in this very unit of work: its id is known only now.
-            stored = outbox.effects_by_key(work, wanted.destination, [wanted.effect_key])[wanted.effect_key]
+            stored = outbox.effects_by_key(work, wanted.destination, [existing.effect_key])[existing.effect_key]
         else:
-            stored = standing
+            stored = existing
         outbox.add_conflict(work, stored.id, wanted)
 
 
@@ -149,4 +257,5 @@ def _new_effect(claim: Claim) -> NewEffect:
         order_id=intent.order_id,
         is_refund=intent.is_refund,
         event_settings=intent.event_settings,
+        refund_id=intent.refund_id,
     )

@@ -192,14 +192,14 @@ class Worker:
         ids = 0
         reader = LakeReader(settings.lake_location())
         try:
-            for some in reader.recent_message_ids(
+            for some in reader.recent_message_keys(
                 settings.dedupe_ids_min, on_damage=lambda error: telemetry.lake_failed(error=error.message)
             ):
                 index.add_all(some)
                 ids += len(some)
         except LakeError as error:
             telemetry.lake_failed(error=error.message)
-        for some in feed.waiting_message_ids():
+        for some in feed.waiting_message_keys():
             index.add_all(some)
             ids += len(some)
         telemetry.index_filled(ids=ids, seconds=self._clock.monotonic() - begun)

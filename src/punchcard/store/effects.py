@@ -14,6 +14,8 @@ from punchcard.store.schema import EffectState
 
 # Reasons of a parked effect that may stand at the partner all the same.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+# Why a refund that has not been sent yet lets the customer's other transactions go first.
+WAITING_FOR_ORDER = "waiting_for_order"
 # Why an effect that a person has put aside is not sent.
 DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
@@ -39,6 +41,7 @@ class NewEffect:
     order_id: str | None
     is_refund: bool
     event_settings: Mapping[str, object] | None = None
+    refund_id: str | None = None
 
 
 Lane = tuple[str, str]
@@ -75,6 +78,7 @@ class StoredEffect:
     created_at: datetime
     settled_at: datetime | None
     event_settings: Mapping[str, object] | None = None
+    refund_id: str | None = None
 
     @property
     def lane(self) -> Lane:
@@ -164,6 +168,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         created_at=values["created_at"],
         settled_at=values["settled_at"],
         event_settings=None if values["event_settings"] is None else json.loads(values["event_settings"]),
+        refund_id=values["refund_id"],
     )
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +21,7 @@ from sqlalchemy import (
 )
 
 from punchcard.clock import to_micros
-from punchcard.store.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, StoredEffect, effect_of
+from punchcard.store.effects import DISMISSED_REASONS, StoredEffect, effect_of
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _OVERTAKING_MAX = 10_000
@@ -54,54 +53,8 @@ class StoredConflict:
     content: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class OrderStanding:
-    """What the ledger knows of one order, apart from the refund that asks.
-
-    Attributes:
-        known: True if an award for the order came before the refund.
-        awarded: Units delivered for it.
-        removed: Units taken back for it so far (positive), counting removals that may have happened.
-        waiting: Awards of it that are still in the outbox before the refund.
-        parked: Awards of it that need a person.
-    """
-
-    known: bool
-    awarded: Decimal
-    removed: Decimal
-    waiting: int
-    parked: int
-
-
-def order_standing(work: Connection, refund: StoredEffect) -> OrderStanding:
-    """What stands against the refund's order at its destination, from the same source."""
-    awarded = removed = Decimal(0)
-    waiting = parked = 0
-    known = False
-    statement = select(effects).where(
-        effects.c.destination == refund.destination,
-        effects.c.source == refund.source,
-        effects.c.order_id == refund.order_id,
-        effects.c.id != refund.id,
-    )
-    for one in map(effect_of, work.execute(statement)):
-        may_stand = one.state is EffectState.DELIVERED or (one.state.is_open and one.attempts > 0)
-        if one.is_refund:
-            if may_stand or one.reason in UNCERTAIN_REASONS:
-                removed += -(one.quantity or Decimal(0))
-        elif one.state is EffectState.DELIVERED:
-            known = True
-            awarded += one.quantity or Decimal(0)
-        elif one.id < refund.id:
-            # An award that came later than the refund waits behind it in the lane, so the refund must not wait for it.
-            known = True
-            waiting += one.state.is_open
-            parked += one.state is EffectState.PARKED
-    return OrderStanding(known=known, awarded=awarded, removed=removed, waiting=waiting, parked=parked)
-
-
 def effects_of_message(work: Connection, message_id: str) -> list[StoredEffect]:
-    """Every effect that a message made, one per destination at most for ever."""
+    """Every effect that events with this message id made: at most one a source and destination for ever."""
     return [
         effect_of(row)
         for row in work.execute(select(effects).where(effects.c.message_id == message_id).order_by(effects.c.id))
@@ -155,7 +108,6 @@ class LedgerQuestion:
 
     Attributes:
         customer: An email in any case.
-        sources: Slugs; with them an order is found by its index.
         begin: Of events received from here on.
         end: And before this.
         without_reason: All but those with this reason.
@@ -172,7 +124,6 @@ class LedgerQuestion:
     source: str | None = None
     event_name: str | None = None
     order_id: str | None = None
-    sources: Sequence[str] = ()
     begin: datetime | None = None
     end: datetime | None = None
 
@@ -303,8 +254,6 @@ def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Sel
         statement = statement.where(columns.state.in_(list(question.states)))
     if question.order_id is not None:
         statement = statement.where(columns.order_id == question.order_id)
-        if question.sources:
-            statement = statement.where(columns.source.in_(list(question.sources)))
     for column, value in ((columns.reason, question.reason), (columns.event_name, question.event_name)):
         if value is not None:
             statement = statement.where(column == value)

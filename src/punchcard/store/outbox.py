@@ -4,7 +4,18 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
@@ -20,6 +31,7 @@ from punchcard.store.effects import (
     storable,
     storable_or_none,
 )
+from punchcard.store.orders import waits_for_order
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _NO_ANSWER = "the worker stopped before the answer came"
@@ -37,15 +49,19 @@ _CLAIMABLE = (
         effects.c.due_at <= bindparam("b_now"),
         or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < bindparam("b_now")),
         # A scalar, not an EXISTS: PostgreSQL would join that, and with old statistics through the whole ledger.
-        effects.c.id
-        == select(func.min(_lane.c.id))
-        .where(
-            _lane.c.destination == effects.c.destination,
-            _lane.c.customer == effects.c.customer,
-            _lane.c.kind == effects.c.kind,
-            _lane.c.is_open == true(),
-        )
-        .scalar_subquery(),
+        or_(
+            waits_for_order(effects),
+            effects.c.id
+            == select(func.min(_lane.c.id))
+            .where(
+                _lane.c.destination == effects.c.destination,
+                _lane.c.customer == effects.c.customer,
+                _lane.c.kind == effects.c.kind,
+                _lane.c.is_open == true(),
+                not_(waits_for_order(_lane)),
+            )
+            .scalar_subquery(),
+        ),
         tuple_(effects.c.customer, effects.c.kind).not_in(
             select(_flying.c.customer, _flying.c.kind).where(
                 _flying.c.destination == bindparam("b_destination"),
@@ -106,10 +122,15 @@ def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> d
     return {effect.effect_key: effect for effect in _chosen(work, destination, effects.c.effect_key, keys)}
 
 
-def effects_by_message(work: Connection, destination: str, message_ids: Iterable[str]) -> dict[str, StoredEffect]:
-    """The effects that these messages have made already, for ever."""
+def effects_by_message(
+    work: Connection, destination: str, message_ids: Iterable[str]
+) -> dict[tuple[str, str], StoredEffect]:
+    """The effects that these messages have made already, for ever, by source and message id."""
     stored = {storable(one) for one in message_ids}
-    return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, stored)}
+    return {
+        (effect.source, effect.message_id): effect
+        for effect in _chosen(work, destination, effects.c.message_id, stored)
+    }
 
 
 def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
@@ -149,6 +170,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
                 "order_id": storable_or_none(one.order_id),
                 "is_refund": one.is_refund,
                 "event_settings": None if one.event_settings is None else json.dumps(dict(one.event_settings)),
+                "refund_id": storable_or_none(one.refund_id),
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "attempts": 0,
@@ -168,6 +190,7 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
         InvariantError: the very event is kept already: its log record was routed before.
     """
     content = {
+        "source": new.source,
         "email": new.email,
         "quantity": decimal_text(new.requested_quantity),
         "event": new.event_name,
@@ -189,6 +212,9 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
     """Effects that are due and first in their lane, oldest due first. The caller starts or settles each.
+
+    A refund that waits for its order stands in nobody's way, and may be due beside the first of its lane: the caller
+    starts one of a lane at most.
 
     A customer's transactions are one lane and their user properties another: a property may wait for a customer whom
     the partner does not know yet, and whom the first transaction makes known. A lane is also closed while anything of

@@ -169,6 +169,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("created_at", Instant, nullable=False),
     Column("settled_at", Instant),
     Column("event_settings", Text),  # JSON of the settings that came with the event, no secrets; null if none came
+    Column("refund_id", Text),  # the sender's own; null if it gave none, or for a row of before it was kept
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -199,10 +200,20 @@ Index("ix_effects_state", effects.c.state, effects.c.destination, effects.c.id)
 Index(
     "ix_effects_order",
     effects.c.destination,
-    effects.c.source,
     effects.c.order_id,
     sqlite_where=text("order_id IS NOT NULL"),
     postgresql_where=text("order_id IS NOT NULL"),
+)
+
+refused_orders = Table(  # orders that earned nothing as their event was refused: what a refund of them goes by
+    "refused_orders",
+    metadata,
+    Column("destination", String(128), primary_key=True),
+    Column("order_id", String(255), primary_key=True),
+    Column("source", String(128), primary_key=True),
+    Column("reason", String(64), nullable=False),  # of the newest refusal
+    Column("message_id", String(128), nullable=False),
+    Column("received_at", Instant, nullable=False),
 )
 
 delivery_attempts = Table(

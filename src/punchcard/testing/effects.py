@@ -29,13 +29,15 @@ def new_effect(
     received_at: datetime = _RECEIVED_AT,
     attributes: Mapping[str, object] | None = None,
     log_position: int = 1,
+    source: str = "website",
+    refund_id: str | None = None,
 ) -> NewEffect:
     """One transaction effect, or a user property if it has attributes."""
     return NewEffect(
         destination=destination,
         effect_key=key,
         kind="transaction" if attributes is None else "user_property",
-        source="website",
+        source=source,
         message_id=message_id or f"message of {key}",
         event_name="Order Completed",
         log_position=log_position,
@@ -48,6 +50,7 @@ def new_effect(
         attributes=attributes,
         order_id=order_id,
         is_refund=is_refund,
+        refund_id=refund_id,
     )
 
 

@@ -40,9 +40,9 @@ class FailingPartner(ScriptedPartner):
         super().__init__(clock=clock)
         self.faults: dict[str, Exception | Callable[[Intent], Intent]] = {}
 
-    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+    def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
         """As every scripted partner, but for the faults."""
-        intent = super().plan(event, settings, source=source, timezone=timezone)
+        intent = super().plan(event, settings, source=source, destination=destination, timezone=timezone)
         fault = json.loads(bytes(event.wire.properties)).get("fault")
         if fault is None:
             return intent

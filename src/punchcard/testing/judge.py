@@ -11,10 +11,15 @@ from punchcard.store import ledger
 from punchcard.store.effects import StoredEffect
 from punchcard.store.positions import LAKE, fates_after, position_of
 from punchcard.store.schema import EffectState, delivery_attempts
-from punchcard.testing.world import SLUG, SOURCE, World
+from punchcard.testing.world import SLUG, WRITE_KEYS, World
 
 # Ends that no retry changes: the ledger itself says that there is nothing to do.
-_SETTLED_FOR_GOOD = frozenset({"refund_nothing_left", "refund_unknown_order"})
+_NOTHING_LEFT = "refund_nothing_left"
+_UNKNOWN_ORDER = "refund_unknown_order"
+_OTHER_CUSTOMER = "refund_other_customer"
+_TRACKED_TWICE = "refund_tracked_twice"
+_SETTLED_FOR_GOOD = frozenset({_NOTHING_LEFT, _UNKNOWN_ORDER, _OTHER_CUSTOMER, _TRACKED_TWICE})
+_SAME_REFUND_MICROS = 24 * 3600 * 1_000_000
 
 
 class BrokenPromiseError(AssertionError):
@@ -31,6 +36,9 @@ class Due:
     order_id: str | None
     is_refund: bool
     place: int
+    source: str
+    refund_id: str | None
+    received_at: int
 
 
 class Judge:
@@ -39,7 +47,7 @@ class Judge:
     def __init__(self, world: World) -> None:
         self._world = world
         self._read_through = 0
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._events = 0
         self.due: dict[str, Due] = {}
 
@@ -57,6 +65,7 @@ class Judge:
             if due is not None and not due.is_refund:
                 got = booking.effect.quantity
                 _require(got == due.quantity, f"{due.key}: {got} performed, {due.quantity} due")
+        self._judge_removals()
 
     def when_idle(self) -> None:
         """What must hold besides once nothing is left to do."""
@@ -95,23 +104,47 @@ class Judge:
         _require(due.is_refund and effect.reason in _SETTLED_FOR_GOOD, f"{due.key} ended as {effect}")
         _require(booking is None, f"{due.key} was performed; the ledger says {effect.state}")
 
+    def _judge_removals(self) -> None:
+        """At no moment is more taken back for an order than was given for it."""
+        balance: Counter[str] = Counter()
+        for booking in self._world.partner.book:
+            due = self.due.get(booking.effect.effect_key)
+            if due is not None and due.order_id is not None:
+                balance[due.order_id] += int((booking.effect.quantity or Decimal(0)) * 100)
+        short = [order_id for order_id, hundredths in balance.items() if hundredths < 0]
+        _require(not short, f"more was removed than awarded for {short}")
+
     def _judge_order(self, order_id: str, effects: dict[str, StoredEffect]) -> None:
         own = [due for due in self.due.values() if due.order_id == order_id]
         awards = [due for due in own if not due.is_refund]
-        refunds = [due for due in own if due.is_refund]
+        refunds = sorted((due for due in own if due.is_refund), key=lambda due: due.place)
         removed = -sum((_booked(effects[due.key]) for due in refunds), Decimal(0))
-        if not awards or min(due.place for due in awards) > min((due.place for due in refunds), default=10**9):
-            return  # a refund that came first removes what it asks
         awarded = sum((due.quantity or Decimal(0) for due in awards), Decimal(0))
-        if any(due.quantity is None for due in refunds):
+        customers = {due.customer for due in awards}
+        asked: list[Decimal | None] = []
+        for due in refunds:
+            reasons: set[str | None]
+            if _is_tracked_twice(due, refunds):
+                reasons = {_TRACKED_TWICE}
+            elif not awards:
+                reasons = {_UNKNOWN_ORDER}
+            elif due.customer not in customers:
+                reasons = {_OTHER_CUSTOMER}
+            else:
+                reasons = {None, _NOTHING_LEFT}
+                asked.append(due.quantity)
+            effect = effects[due.key]
+            reason = None if effect.state is EffectState.DELIVERED else effect.reason
+            _require(reason in reasons, f"{due.key} ended as {effect}, {reasons} was due")
+        if None in asked:
             wanted = awarded
         else:
-            wanted = min(awarded, -sum((due.quantity or Decimal(0) for due in refunds), Decimal(0)))
+            wanted = min(awarded, -sum((one or Decimal(0) for one in asked), Decimal(0)))
         _require(removed == wanted, f"order {order_id}: {removed} removed of {awarded}, {wanted} was due")
 
     def _judge_lake(self) -> None:
         lake = self._world.lake()
-        seen = Counter(one for some in lake.recent_message_ids(10**6) for one in some)
+        seen = Counter(one for some in lake.recent_message_keys(10**6) for one in some)
         _require(seen.total() == self._events, f"{seen.total()} of {self._events} events are in the lake")
 
     def _read_on(self) -> None:
@@ -122,20 +155,24 @@ class Judge:
                 import zstandard
 
                 body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
+            source = next(slug for slug, key in WRITE_KEYS.items() if key == record.write_key)
             for index, event in enumerate(json.loads(body)["batch"]):
                 self._events += 1
-                self._oblige(event, place=record.position * 1_000 + index)
+                self._oblige(
+                    event, source=source, place=record.position * 1_000 + index, received_at=record.received_at
+                )
 
-    def _oblige(self, event: dict[str, object], *, place: int) -> None:
+    def _oblige(self, event: dict[str, object], *, source: str, place: int, received_at: int) -> None:
         message_id, properties = str(event["messageId"]), event["properties"]
-        if message_id in self._seen or not isinstance(properties, dict) or "email" not in properties:
+        if (source, message_id) in self._seen or not isinstance(properties, dict) or "email" not in properties:
             return
-        self._seen.add(message_id)
+        self._seen.add((source, message_id))
         order_id, refund, quantity = properties.get("order_id"), properties["refund"], properties.get("quantity")
+        refund_id = properties.get("refund_id")
         if refund:
-            key = f"SEG:{SOURCE}:REFUND:{order_id}:{message_id}"
+            key = f"SEG:{SLUG}:REFUND:{order_id}:{refund_id or message_id}"
         else:
-            key = f"SEG:{SOURCE}:ORDER:{order_id}" if order_id else f"SEG:{SOURCE}:EVENT:{message_id}"
+            key = f"SEG:{SLUG}:ORDER:{order_id}" if order_id else f"SEG:{source}:EVENT:{message_id}"
         amount = None if quantity is None else Decimal(quantity) * (-1 if refund else 1)
         # The first event of a key is the one that counts; others are duplicates or conflicts.
         self.due.setdefault(
@@ -147,8 +184,31 @@ class Judge:
                 order_id=order_id,
                 is_refund=refund,
                 place=place,
+                source=source,
+                refund_id=refund_id,
+                received_at=received_at,
             ),
         )
+
+
+def _is_tracked_twice(due: Due, refunds: list[Due]) -> bool:
+    """Whether the other source has told of the same refund before.
+
+    Args:
+        refunds: All refunds of the order, in the order of the log.
+    """
+    alike = [one for one in refunds if (one.customer, one.quantity) == (due.customer, due.quantity)]
+    own = [one for one in alike if one.source == due.source]
+    theirs = [one for one in alike if one.source != due.source]
+    number = own.index(due)
+    if number >= len(theirs):
+        return False
+    pair = theirs[number]
+    return (
+        pair.place < due.place
+        and due.received_at - pair.received_at <= _SAME_REFUND_MICROS
+        and None in (pair.refund_id, due.refund_id)
+    )
 
 
 def _booked(effect: StoredEffect) -> Decimal:

@@ -20,6 +20,7 @@ from punchcard.destinations.port import (
     EffectKind,
     Finding,
     Intent,
+    KeyScope,
     Offer,
     PartnerClient,
     Performed,
@@ -78,6 +79,19 @@ class _Properties(msgspec.Struct):
     quantity: Decimal | None = None
     order_id: str | None = None
     refund: bool = False
+    refund_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Key:
+    """`SEG:<scope>:<kind>:<rest>`, as Perkville's keys."""
+
+    kind: str
+    rest: str
+
+    def within(self, scope: str) -> EffectKey:
+        """Return the key within a scope."""
+        return EffectKey(f"SEG:{scope}:{self.kind}:{self.rest}")
 
 
 class ScriptedPartner:
@@ -160,7 +174,7 @@ class ScriptedPartner:
         """The defaults: this partner is configured in code."""
         return ScriptedSettings()
 
-    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+    def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
         """An award of `quantity` for `email`, or its removal if `refund` is true; keys as Perkville's.
 
         Raises:
@@ -170,16 +184,22 @@ class ScriptedPartner:
             read = msgspec.json.decode(bytes(event.wire.properties) or b"{}", type=_Properties)
         except msgspec.DecodeError as error:
             raise RefusedError(str(error), code="invalid_properties") from error
+        scope = _settings(settings).options.order_scope
+        scoped = None
         if read.refund:
-            key = f"SEG:{source}:REFUND:{read.order_id}:{event.message_id}"
+            scoped = _Key("REFUND", f"{read.order_id}:{read.refund_id or event.message_id}")
         elif read.order_id:
-            key = f"SEG:{source}:ORDER:{read.order_id}"
+            scoped = _Key("ORDER", read.order_id)
+        if scoped is None:
+            key = EffectKey(f"SEG:{source}:EVENT:{event.message_id}")
         else:
-            key = f"SEG:{source}:EVENT:{event.message_id}"
+            key = scoped.within(destination if scope is KeyScope.DESTINATION else source)
         sign = -1 if read.refund else 1
         return Intent(
             kind=EffectKind.TRANSACTION,
-            effect_key=EffectKey(key),
+            effect_key=key,
+            scoped_key=scoped,
+            scope=scope,
             customer=read.email.lower(),
             email=read.email,
             event_name=event.wire.event or "",
@@ -187,6 +207,7 @@ class ScriptedPartner:
             quantity=None if read.quantity is None else sign * read.quantity,
             order_id=read.order_id,
             is_refund=read.refund,
+            refund_id=read.refund_id,
         )
 
     def remap(self, event_name: str, settings: object) -> str | None:

@@ -18,7 +18,7 @@ from punchcard.errors import DeliveryError
 from punchcard.testing.clock import ManualClock
 
 TOKEN = "sandbox-token"
-KEY = EffectKey("SEG:website:ORDER:o1:order-completed")
+KEY = EffectKey("SEG:perkville:ORDER:o1:order-completed")
 AWARD = Effect(
     kind=EffectKind.TRANSACTION,
     effect_key=KEY,

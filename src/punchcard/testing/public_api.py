@@ -8,6 +8,7 @@ import asyncio
 import http.client
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -18,7 +19,6 @@ from punchcard.app.app import build_app
 from punchcard.clock import to_micros
 from punchcard.delivery.stages import Answered, Target, attempt, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.port import DeliveryOptions
 from punchcard.engage.engine import Engine
 from punchcard.engage.facts import Facts
 from punchcard.lake.reader import LakeReader
@@ -206,11 +206,12 @@ class PublicApiServer:
 
     def _target(self, slug: str) -> Target:
         routed = self.watch.current().destinations[slug]
+        options = routed.partner.delivery_options(routed.settings)
         return Target(
             slug=slug,
             partner=routed.partner,
             settings=routed.settings,
-            options=DeliveryOptions(requests_per_second=0, tries_max=3),
+            options=replace(options, requests_per_second=0, tries_max=3),
             fingerprint=routed.fingerprint,
         )
 

@@ -7,7 +7,7 @@ from punchcard.errors import StorageError
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 from punchcard.testing.judge import BrokenPromiseError, Judge
-from punchcard.testing.world import SLUG, ProcessEnd, World, batch_of, track
+from punchcard.testing.world import OTHER_SOURCE, SLUG, SOURCE, ProcessEnd, World, batch_of, track
 
 _CUSTOMERS = ("Ann@example.com", "bob@example.com", "cid@example.com", "ann@EXAMPLE.com")
 _PAUSES = (0.1, 1.0, 4.0, 6.0, 11.0, 30.0, 600.0)
@@ -15,12 +15,16 @@ _REST_STEPS_MAX = 3_000
 
 
 class Producer:
-    """Makes events of every kind that matters: orders, refunds, copies, contradictions, visits, nonsense."""
+    """Makes events of every kind that matters: orders, refunds, copies, contradictions, visits, nonsense.
+
+    A shop tracks in its browser and on its server; refunds also of orders that come later, or never.
+    """
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._made: list[dict[str, object]] = []
         self._orders: list[tuple[str, str]] = []
+        self._refunds: list[dict[str, object]] = []
 
     def body(self) -> bytes:
         """The next request."""
@@ -46,12 +50,21 @@ class Producer:
             # The same order once more, perhaps with another amount: a duplicate or a conflict.
             order_id, email = chance.choice(self._orders)
             event = track(message_id, email=email, quantity=quantity, order_id=order_id)
+        elif kind < 0.76 and self._refunds:
+            # The other place where the shop tracks tells of the same refund, or a second one just like it is made.
+            event = {**chance.choice(self._refunds), "messageId": message_id}
         else:
             order_id, email = chance.choice(self._orders)
+            if chance.random() < 0.15:
+                order_id = f"o{len(self._orders)}"
+                if chance.random() < 0.5:
+                    self._orders.append((order_id, email))
             if chance.random() < 0.2:
                 email = chance.choice(_CUSTOMERS)
             asked = None if chance.random() < 0.3 else quantity
-            event = track(message_id, email=email, quantity=asked, order_id=order_id, refund=True)
+            refund_id = f"r{chance.randint(1, 3)}" if chance.random() < 0.2 else None
+            event = track(message_id, email=email, quantity=asked, order_id=order_id, refund=True, refund_id=refund_id)
+            self._refunds.append(event)
         self._made.append(event)
         return event
 
@@ -125,7 +138,7 @@ def _light_fuse(world: World, chance: Random) -> None:
 def _step(world: World, producer: Producer, chance: Random) -> None:
     number = chance.randrange(1_000)
     if number < 120:
-        world.send(producer.body())
+        world.send(producer.body(), source=chance.choice((SOURCE, OTHER_SOURCE)))
     elif number < 270:
         world.route()
     elif number < 310:

@@ -41,8 +41,9 @@ from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
 
 SLUG = "partner"
-SOURCE = "website"
-OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6)
+SOURCE, OTHER_SOURCE = "website", "server"
+WRITE_KEYS = {SOURCE: "wk", OTHER_SOURCE: "wk2"}
+OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6, refund_wait_seconds=300)
 _LATE_SECONDS = 5.0  # below the wait after an unknown outcome, as that wait promises
 _IDS_MIN = 12  # so few that the ledger must remember what this index forgets
 _BAD_SENDS = [step for step in Step if step not in (Step.PERFORM, Step.HANG, Step.REFUSE_TOKEN)]
@@ -188,14 +189,15 @@ class World:
         self._telemetry = DeliveryTelemetry(SLUG)
         self._sent: list[Sent] = []
         self._answered: list[Answered] = []
-        self._unsaid: list[bytes] = []  # bodies that their sender got no answer for, so it sends them again
+        # Sources and bodies that their sender got no answer for, so it sends them again.
+        self._unsaid: list[tuple[str, bytes]] = []
         self._open()
 
     # --- what happens ---
 
-    def send(self, *bodies: bytes) -> None:
+    def send(self, *bodies: bytes, source: str = SOURCE) -> None:
         """A client sends requests, and sends them again until it is told that they are durable."""
-        self._unsaid.extend(bodies)
+        self._unsaid.extend((source, body) for body in bodies)
         self._guarded(self._append_all)
 
     def route(self) -> None:
@@ -309,14 +311,9 @@ class World:
 
     def _append_all(self) -> None:
         while self._unsaid:
-            record = NewRecord(
-                received_at=to_micros(self.clock.now()),
-                write_key="wk",
-                call="batch",
-                encoding="identity",
-                body=self._unsaid[0],
-                ip="",
-            )
+            source, body = self._unsaid[0]
+            received_at = to_micros(self.clock.now())
+            record = NewRecord(received_at, WRITE_KEYS[source], "batch", "identity", body, "")
             self.log.append([record])
             self._unsaid.pop(0)
 
@@ -415,7 +412,7 @@ class World:
         self.feed = LakeFeed(lake=lake, log=self.log, store=self.store, clock=self.clock, rows_max=10**6)
         index = MessageIndex(_IDS_MIN)
         recovered = self.feed.recover()
-        for some in self.lake().recent_message_ids(_IDS_MIN):
+        for some in self.lake().recent_message_keys(_IDS_MIN):
             index.add_all(some)
         index.add_all(recovered)
         snapshot = self._snapshot()
@@ -431,7 +428,6 @@ class World:
         )
 
     def _snapshot(self) -> Snapshot:
-        source = Source(slug=SOURCE, name="Website", write_keys=("wk",))
         routed = RoutedDestination(
             slug=SLUG,
             name=self.partner.definition.name,
@@ -439,14 +435,17 @@ class World:
             settings=self._settings,
             supported=self.partner.definition.supported,
             fingerprint=self._settings.token,
-            destination=Destination(slug=SLUG, type="scripted", sources=(SOURCE,)),
+            destination=Destination(slug=SLUG, type="scripted", sources=(SOURCE, OTHER_SOURCE)),
         )
-        route = SourceRoute(source=source, destinations=(routed,))
+        routes = {
+            key: SourceRoute(source=Source(slug=slug, name=slug, write_keys=(key,)), destinations=(routed,))
+            for slug, key in WRITE_KEYS.items()
+        }
         return Snapshot(
             revision=1,
             zone=ZoneInfo("UTC"),
-            by_write_key={"wk": route},
-            routes={"wk": route},
+            by_write_key=routes,
+            routes=routes,
             destinations={SLUG: routed},
             known_names=frozenset({routed.name}),
         )
@@ -469,13 +468,12 @@ def track(
     quantity: str | None = None,
     order_id: str | None = None,
     refund: bool = False,
+    refund_id: str | None = None,
 ) -> dict[str, object]:
     """A track event as the scripted partner plans it."""
+    optional = {"quantity": quantity, "order_id": order_id, "refund_id": refund_id}
     properties: dict[str, object] = {"email": email, "refund": refund}
-    if quantity is not None:
-        properties["quantity"] = quantity
-    if order_id is not None:
-        properties["order_id"] = order_id
+    properties |= {name: value for name, value in optional.items() if value is not None}
     return {
         "type": "track",
         "event": "Order Refunded" if refund else "Order Completed",

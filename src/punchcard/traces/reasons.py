@@ -116,6 +116,12 @@ WAITING: Final = (
     ),
     _reason("retried", "a person has put it back in the queue", "nothing"),
     _reason(
+        "looks_like_order",
+        "the event has an amount or the number of an order, but no `order_id`, so it earns 1 and not its amount; its "
+        "trace names the member",
+        "send the order's id as `properties.order_id`",
+    ),
+    _reason(
         "not_in_ledger",
         "the event was planned, but the database has since been put back from a copy that is older",
         "see [restore](../how-to/operate.md#restore)",
@@ -234,7 +240,12 @@ RETRYING: Final = (
         "that is read back keeps the reason under `unknown`)",
         "nothing; if it lasts, Perkville's API is not as assumed: see the option `wire`",
     ),
-    _reason("waiting_for_order", "a refund whose order is still on its way", "nothing"),
+    _reason(
+        "waiting_for_order",
+        "a refund whose order is not delivered yet, or has not arrived yet; the sentence says until when it waits. The "
+        "customer's other transactions go on",
+        "nothing: it is done as soon as the order is delivered",
+    ),
     _reason(
         "credentials_refused",
         "Perkville does not accept the token: the destination is paused, everything stays queued. Punchcard checks at "
@@ -268,11 +279,31 @@ PERSON: Final = (
     ),
     _reason(
         "refund_unknown_order",
-        "a refund without an amount, for an order that the ledger does not know",
-        "find out the amount, send a refund event that carries it",
+        "a refund of an order that has not arrived within `refundWaitHours`; nothing was taken",
+        "nothing, if the order still comes: the refund follows by itself. To take points for an order that Punchcard "
+        'never saw, `refundFollows = "event"`, then `punchcard retry`',
     ),
     _reason(
-        "order_not_delivered", "a refund whose order is parked itself", "settle the order first, then retry the refund"
+        "order_not_delivered",
+        "a refund whose order was still parked after `refundWaitHours`",
+        "retry or dismiss the order; once it is delivered, the refund follows by itself",
+    ),
+    _reason(
+        "order_earned_nothing",
+        "a refund of an order that was refused or rejected: there is nothing to take back",
+        "nothing; if the order is delivered after all, the refund follows by itself",
+    ),
+    _reason(
+        "refund_other_customer",
+        "a refund for another customer than the one whom the order was awarded to; the sentence has both addresses",
+        'dismiss it; or `refundFollows = "event"`, then `punchcard retry`, to take the points from the customer of the '
+        "refund",
+    ),
+    _reason(
+        "refund_tracked_twice",
+        "another source tracked a refund of the same order, customer and amount within a day, and not both carry a "
+        "`refund_id`: it is the same refund",
+        "nothing; if it is a second refund, send each with its own `refund_id`",
     ),
     _reason("refund_nothing_left", "all that was awarded for the order has been removed before", "nothing"),
     _reason("perk_unknown", "Perkville does not have this perk, or it belongs to another business", "correct the map"),

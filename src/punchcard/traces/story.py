@@ -75,7 +75,8 @@ class EventStory:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
         profile: Whose it is, None if nobody is known by its ids (yet).
-        copies: Other events with the same message id, which came later and did nothing.
+        copies: Other events with the same message id from the same source, which came later and did nothing.
+        others: Events of other sources with the same message id: events of their own, with their own copies.
     """
 
     message_id: str
@@ -85,6 +86,7 @@ class EventStory:
     fates: tuple[FateStory, ...]
     profile: ProfileStory | None = None
     copies: tuple["EventStory", ...] = ()
+    others: tuple["EventStory", ...] = ()
 
 
 _WAITING = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
@@ -107,8 +109,12 @@ class Stories:
         self._store = store
         self._rules = rules
 
-    def story(self, message_id: str) -> EventStory | None:
+    def story(self, message_id: str, *, source: str | None = None) -> EventStory | None:
         """The story of the first event with this id, None if none was ever received.
+
+        Args:
+            source: Slug of the source whose event is meant, where several sources use the same id. None for the event
+                that was received first.
 
         Raises:
             LakeError: the lake cannot be read, and the log does not have the event (any more).
@@ -117,11 +123,19 @@ class Stories:
         # The log first: an event that moves to the lake in between is then found there, never in neither.
         found = {(one.log_position, one.event_index): one for one in self._in_log(message_id)}
         found |= {(one.log_position, one.event_index): one for one in self._in_lake(message_id)}
-        copies = [self._told(message_id, found[place]) for place in sorted(found)]
-        if not copies:
+        by_source: dict[str | None, list[EventStory]] = {}
+        for place in sorted(found):
+            event = self._told(message_id, found[place])
+            by_source.setdefault(event.source, []).append(event)
+        if source is not None and source not in by_source:
             return None
-        first = next((copy for copy in copies if not _did_nothing(copy)), copies[0])
-        return replace(first, copies=tuple(copy for copy in copies if copy is not first))
+        # What no source is known of is no event, or waits for routing: whatever has a source says more.
+        known_first = sorted(by_source, key=lambda slug: slug is None)
+        stories = [_with_copies(by_source[slug]) for slug in known_first]
+        if not stories:
+            return None
+        chosen = next(one for one in stories if source in (None, one.source))
+        return replace(chosen, others=tuple(one for one in stories if one is not chosen))
 
     def _in_lake(self, message_id: str) -> list[LakeEvent]:
         """The events that the lake holds; of one that cannot be read, those that the log still has."""
@@ -247,15 +261,26 @@ def fate_story(fate: LakeFate, met: EffectsMet, attempts: Mapping[int, Sequence[
         destination=fate.destination,
         fate=current_fate(effect) if planned else FateKind(fate.fate),
         reason=effect.reason if planned else fate.reason,
-        detail=effect.detail if planned else fate.detail,
+        detail=_joined(effect.detail, fate.detail) if planned else fate.detail,
         transaction=transaction_story(effect),
         attempts=tuple(attempt_story(one) for one in attempts[effect.id]) if planned and attempts else (),
     )
 
 
+def _joined(detail: str | None, note: str | None) -> str | None:
+    """What delivery says of an effect, and the note that routing made on its event."""
+    return f"{detail}. {note}" if detail and note else detail or note
+
+
 def _may_hold(body: bytes, message_id: bytes) -> bool:
     """False if no event of the body can have this id: it is not there, and nothing stands there by an escape."""
     return message_id in body or b"\\" in body
+
+
+def _with_copies(copies: Sequence[EventStory]) -> EventStory:
+    """The event of several with one id and source that did something, with the others beside it."""
+    first = next((copy for copy in copies if not _did_nothing(copy)), copies[0])
+    return replace(first, copies=tuple(copy for copy in copies if copy is not first))
 
 
 def _did_nothing(copy: EventStory) -> bool:

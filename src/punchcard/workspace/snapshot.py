@@ -385,7 +385,7 @@ class _MissingPartner:
     def read_settings(self, settings: Mapping[str, object], options: Mapping[str, object]) -> object:
         raise ConfigurationError(self._reason)
 
-    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+    def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
         raise ConfigurationError(self._reason)
 
     def remap(self, event_name: str, settings: object) -> str | None:

@@ -18,7 +18,7 @@ DELIVERED = FateStory(
     reason=None,
     detail=None,
     transaction=TransactionStory(
-        effect_key="SEG:website:ORDER:1:order-completed",
+        effect_key="SEG:perkville:ORDER:1:order-completed",
         perk="123456",
         email="ann@example.com",
         quantity="9.99",
@@ -72,7 +72,7 @@ def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
     for line in (
         "perkville: delivered",
         "transaction 9.99 × perk 123456 for ann@example.com",
-        "effect key SEG:website:ORDER:1:order-completed",
+        "effect key SEG:perkville:ORDER:1:order-completed",
         "partner's id 17",
         "attempt 1 2026-01-02 03:04:05.678 UTC · send · unknown · 10000 ms · no answer in 10 s",
         "attempt 2 2026-01-02 03:04:25.678 UTC · read back · HTTP 200 · delivered · 12 ms",

@@ -1,73 +1,27 @@
 """What a refund removes, decided against a real ledger."""
 
 from collections.abc import Iterator
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from punchcard.delivery.preparation import NotReady, Ready, prepare
+from punchcard.destinations.port import KeyScope, RefundFollows
 from punchcard.store import outbox
-from punchcard.store.effects import Outcome
+from punchcard.store.by_hand import dismiss
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
-from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import new_effect, settlement, standing, started
+from punchcard.testing.effects import new_effect, standing
+from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
-AWARD, REFUND, OTHER_REFUND = "award", "refund", "other refund"
-
-
-class Ledger:
-    """One order's effects, brought into any state in few words. Each is in a lane of its own."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.clock = ManualClock()
-
-    def add(self, key: str, quantity: str | None, *, source_order: str = "o-1") -> None:
-        effect = new_effect(
-            key,
-            quantity=quantity,
-            order_id=source_order,
-            is_refund=key not in (AWARD, "second award"),
-            customer=f"{key}@example.com",
-        )
-        with self.store.unit_of_work() as work:
-            outbox.add(work, [effect], now=self.clock.now())
-
-    def start(self, key: str, quantity: str | None = None) -> None:
-        with self.store.unit_of_work() as work:
-            effect = standing(work, key)
-            one = started(effect, quantity=None if quantity is None else Decimal(quantity))
-            outbox.start(work, [one], now=self.clock.now(), lease_until=self.clock.now() + timedelta(seconds=25))
-
-    def settle(self, key: str, state: EffectState, *, reason: str | None = None) -> None:
-        with self.store.unit_of_work() as work:
-            effect = standing(work, key)
-            end = settlement(
-                effect,
-                clock=self.clock,
-                state=state,
-                outcome=Outcome.DELIVERED if state is EffectState.DELIVERED else Outcome.UNKNOWN,
-                reason=reason,
-                number=effect.attempts,
-            )
-            assert outbox.settle(work, [end]) == 1
-
-    def deliver(self, key: str, quantity: str | None = None) -> None:
-        self.start(key, quantity)
-        self.settle(key, EffectState.DELIVERED)
-
-    def prepare(self, key: str = REFUND) -> Ready | NotReady:
-        with self.store.unit_of_work() as work:
-            return prepare(work, standing(work, key))
+WAITING = (EffectState.RETRYING, "waiting_for_order")
+NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    yield Ledger(store)
+    yield OrderLedger(store)
     store.close()
 
 
@@ -81,12 +35,18 @@ def refusal_of(answer: Ready | NotReady) -> tuple[EffectState, str]:
     return answer.state, answer.reason
 
 
-def test_an_award_and_a_user_property_need_no_ledger(ledger: Ledger) -> None:
+def detail_of(answer: Ready | NotReady) -> str:
+    assert answer.detail is not None
+    return answer.detail
+
+
+def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "9.99")
     assert quantity_of(ledger.prepare(AWARD)) == "9.99"
     with ledger.store.unit_of_work() as work:
         outbox.add(work, [new_effect("trait", quantity=None, attributes={"vip": True})], now=ledger.clock.now())
-        assert prepare(work, standing(work, "trait")) == Ready(quantity=None)
+        trait = standing(work, "trait")
+        assert prepare(work, trait, options=ledger.options, now=ledger.clock.now()) == Ready(quantity=None)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +59,7 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: Ledger) -> None:
     ],
 )
 def test_a_refund_removes_what_it_asks_but_not_more_than_was_awarded(
-    ledger: Ledger, awarded: str, asked: str | None, removed: str, words: str | None
+    ledger: OrderLedger, awarded: str, asked: str | None, removed: str, words: str | None
 ) -> None:
     ledger.add(AWARD, awarded)
     ledger.deliver(AWARD)
@@ -110,49 +70,117 @@ def test_a_refund_removes_what_it_asks_but_not_more_than_was_awarded(
     assert (ready.detail is None) if words is None else words in (ready.detail or "")
 
 
-def test_a_refund_of_an_order_the_ledger_does_not_know_removes_what_it_asks(ledger: Ledger) -> None:
+@pytest.mark.parametrize("asked", ["-12.50", None], ids=["an amount", "no amount"])
+def test_a_refund_of_an_unknown_order_waits_for_it_and_is_parked_then(ledger: OrderLedger, asked: str | None) -> None:
     ledger.add(AWARD, "5", source_order="another")
     ledger.deliver(AWARD)
-    ledger.add(REFUND, "-12.50")
-    assert quantity_of(ledger.prepare()) == "-12.50"
+    ledger.add(REFUND, asked)
+    answer = ledger.prepare()
+    assert refusal_of(answer) == WAITING
+    assert "order o-1 until 2026-01-03 03:04 UTC" in detail_of(answer)
+    ledger.clock.advance(24 * 3600 - 1)
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.clock.advance(1)
+    answer = ledger.prepare()
+    assert refusal_of(answer) == (EffectState.PARKED, "refund_unknown_order")
+    assert "o-1" in detail_of(answer)
 
 
-def test_a_refund_of_an_unknown_order_without_an_amount_is_parked(ledger: Ledger) -> None:
-    ledger.add(REFUND, None)
+def test_how_long_a_refund_waits_is_an_option(ledger: OrderLedger) -> None:
+    ledger.add(REFUND, "-5")
+    ledger.set(refund_wait_seconds=0)
     assert refusal_of(ledger.prepare()) == (EffectState.PARKED, "refund_unknown_order")
+    ledger.set(refund_wait_seconds=60)
+    answer = ledger.prepare()
+    assert isinstance(answer, NotReady)
+    assert 0 < answer.wait_seconds <= 60
 
 
-def test_a_refund_waits_while_its_award_is_on_the_way(ledger: Ledger) -> None:
+def test_a_waiting_refund_looks_again_long_before_its_wait_is_over(ledger: OrderLedger) -> None:
+    ledger.add(REFUND, "-5")
+    answer = ledger.prepare()
+    assert isinstance(answer, NotReady)
+    assert 0 < answer.wait_seconds <= 300
+
+
+def test_a_refund_that_follows_the_event_takes_what_it_asks_for_an_unknown_order(ledger: OrderLedger) -> None:
+    ledger.set(refund_follows=RefundFollows.EVENT)
+    ledger.add(REFUND, "-12.50")
+    ledger.add(OTHER_REFUND, None)
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.clock.advance(24 * 3600)
+    assert quantity_of(ledger.prepare()) == "-12.50"
+    assert refusal_of(ledger.prepare(OTHER_REFUND)) == (EffectState.PARKED, "refund_unknown_order")
+
+
+def test_a_refund_waits_while_its_award_is_on_the_way(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.add(REFUND, "-5")
-    waiting = (EffectState.RETRYING, "waiting_for_order")
-    assert refusal_of(ledger.prepare()) == waiting
+    assert refusal_of(ledger.prepare()) == WAITING
     ledger.start(AWARD)
-    assert refusal_of(ledger.prepare()) == waiting
+    assert refusal_of(ledger.prepare()) == WAITING
     ledger.settle(AWARD, EffectState.UNKNOWN)
+    ledger.clock.advance(48 * 3600)  # an award that is tried again for days is still to come
     answer = ledger.prepare()
-    assert refusal_of(answer) == waiting
+    assert refusal_of(answer) == WAITING
     assert isinstance(answer, NotReady)
     assert answer.wait_seconds > 0
 
 
-def test_a_refund_of_a_parked_award_is_parked_itself(ledger: Ledger) -> None:
+def test_a_refund_of_a_parked_award_waits_and_is_parked_itself(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
     ledger.settle(AWARD, EffectState.PARKED, reason="outcome_unknown")
     ledger.add(REFUND, "-5")
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.clock.advance(24 * 3600)
     assert refusal_of(ledger.prepare()) == (EffectState.PARKED, "order_not_delivered")
 
 
-def test_nothing_is_removed_for_an_award_that_was_rejected(ledger: Ledger) -> None:
+def test_a_dismissed_award_earned_nothing(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "5")
+    ledger.start(AWARD)
+    ledger.settle(AWARD, EffectState.PARKED, reason="partner_unavailable")
+    ledger.add(REFUND, "-5")
+    with ledger.store.unit_of_work() as work:
+        assert dismiss(work, [standing(work, AWARD).id], detail="by hand", now=ledger.clock.now()) == 1
+    answer = ledger.prepare()
+    assert refusal_of(answer) == NOTHING_EARNED
+    assert "dismissed" in detail_of(answer)
+
+
+@pytest.mark.parametrize("asked", ["-5", None], ids=["an amount", "no amount"])
+def test_nothing_is_removed_for_an_award_that_was_rejected(ledger: OrderLedger, asked: str | None) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
     ledger.settle(AWARD, EffectState.REJECTED, reason="perk_unknown")
+    ledger.add(REFUND, asked)
+    answer = ledger.prepare()
+    assert refusal_of(answer) == NOTHING_EARNED
+    assert "perk_unknown" in detail_of(answer)
+
+
+@pytest.mark.parametrize("asked", ["-5", None], ids=["an amount", "no amount"])
+def test_nothing_is_removed_for_an_order_that_was_refused(ledger: OrderLedger, asked: str | None) -> None:
+    ledger.add(REFUND, asked)
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.refuse("missing_email")
+    ledger.refuse("zero_amount")  # the same order again: the newest reason counts
+    answer = ledger.prepare()
+    assert refusal_of(answer) == NOTHING_EARNED
+    assert "zero_amount" in detail_of(answer)
+
+
+def test_an_order_that_was_refused_first_and_awarded_later_is_refunded(ledger: OrderLedger) -> None:
+    ledger.refuse("missing_email")
+    ledger.add(AWARD, "5")
     ledger.add(REFUND, "-5")
-    assert refusal_of(ledger.prepare()) == (EffectState.REJECTED, "refund_nothing_left")
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.deliver(AWARD)
+    assert quantity_of(ledger.prepare()) == "-5"
 
 
-def test_several_refunds_together_remove_no_more_than_was_awarded(ledger: Ledger) -> None:
+def test_several_refunds_together_remove_no_more_than_was_awarded(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "10")
     ledger.deliver(AWARD)
     ledger.add("refund 1", "-4")
@@ -180,7 +208,7 @@ def test_several_refunds_together_remove_no_more_than_was_awarded(ledger: Ledger
     ],
 )
 def test_another_refund_counts_as_removed_where_it_may_have_happened(
-    ledger: Ledger, state: EffectState | None, reason: str | None, left: str
+    ledger: OrderLedger, state: EffectState | None, reason: str | None, left: str
 ) -> None:
     ledger.add(AWARD, "10")
     ledger.deliver(AWARD)
@@ -192,22 +220,17 @@ def test_another_refund_counts_as_removed_where_it_may_have_happened(
     assert quantity_of(ledger.prepare()) == left
 
 
-def test_a_refund_that_came_before_its_award_does_not_wait_for_it(ledger: Ledger) -> None:
-    ledger.add(REFUND, "-5")
-    ledger.add(AWARD, "9")
-    assert quantity_of(ledger.prepare()) == "-5"
-    ledger.start(AWARD)
-    assert quantity_of(ledger.prepare()) == "-5"
-
-
-def test_a_refund_that_is_tried_again_knows_an_award_that_came_later(ledger: Ledger) -> None:
+def test_a_refund_that_came_before_its_award_waits_for_it(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
     ledger.add(AWARD, "3")
-    ledger.deliver(AWARD)
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.start(AWARD)
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.settle(AWARD, EffectState.DELIVERED)
     assert quantity_of(ledger.prepare()) == "-3"
 
 
-def test_its_own_earlier_try_does_not_count_against_a_refund(ledger: Ledger) -> None:
+def test_its_own_earlier_try_does_not_count_against_a_refund(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.deliver(AWARD)
     ledger.add(REFUND, "-5")
@@ -216,10 +239,60 @@ def test_its_own_earlier_try_does_not_count_against_a_refund(ledger: Ledger) -> 
     assert quantity_of(ledger.prepare()) == "-5"
 
 
-def test_two_awards_of_one_order_are_refunded_together(ledger: Ledger) -> None:
+def test_two_awards_of_one_order_are_refunded_together(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.deliver(AWARD)
     ledger.add("second award", "2.50")
     ledger.deliver("second award")
     ledger.add(REFUND, None)
     assert quantity_of(ledger.prepare()) == "-7.50"
+
+
+def test_a_refund_for_another_customer_is_parked_with_both_addresses(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "10")
+    ledger.deliver(AWARD)
+    ledger.add(REFUND, "-4", customer=BOB)
+    answer = ledger.prepare()
+    assert refusal_of(answer) == (EffectState.PARKED, "refund_other_customer")
+    assert ANN in detail_of(answer)
+    assert BOB in detail_of(answer)
+
+
+def test_a_refund_that_follows_the_event_takes_from_the_customer_it_names_and_no_more(ledger: OrderLedger) -> None:
+    ledger.set(refund_follows=RefundFollows.EVENT)
+    ledger.add(AWARD, "10")
+    ledger.deliver(AWARD)
+    ledger.add(REFUND, "-14", customer=BOB)
+    assert quantity_of(ledger.prepare()) == "-10"
+    ledger.deliver(REFUND, "-10")
+    ledger.add(OTHER_REFUND, "-4")
+    assert refusal_of(ledger.prepare(OTHER_REFUND)) == (EffectState.REJECTED, "refund_nothing_left")
+
+
+def test_customers_with_awards_under_one_order_id_take_back_their_own(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "10")
+    ledger.deliver(AWARD)
+    ledger.add("second award", "3", customer=BOB, source="register")
+    ledger.deliver("second award")
+    ledger.add(REFUND, None, customer=BOB)
+    assert quantity_of(ledger.prepare()) == "-3"
+    ledger.deliver(REFUND, "-3")
+    ledger.add(OTHER_REFUND, "-12")
+    assert quantity_of(ledger.prepare(OTHER_REFUND)) == "-10"
+
+
+def test_an_order_is_found_whichever_source_told_of_it(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "10", source="server")
+    ledger.deliver(AWARD)
+    ledger.add(REFUND, None, source="website")
+    assert quantity_of(ledger.prepare()) == "-10"
+    ledger.set(order_scope=KeyScope.SOURCE)
+    assert refusal_of(ledger.prepare()) == WAITING
+
+
+def test_refusals_have_the_scope_of_orders(ledger: OrderLedger) -> None:
+    ledger.add(REFUND, "-5")
+    ledger.refuse("zero_amount", source="server")
+    assert refusal_of(ledger.prepare()) == NOTHING_EARNED
+    ledger.set(order_scope=KeyScope.SOURCE)
+    assert refusal_of(ledger.prepare()) == WAITING

@@ -104,19 +104,19 @@ def test_timestamps_are_exact(instants: list[datetime.datetime]) -> None:
 
 @pytest.mark.parametrize(
     ("fates", "known"),
-    [("[]", ["m-1"]), (FAILED, []), (QUOTED, ["m-1"])],
+    [("[]", ["website m-1"]), (FAILED, []), (QUOTED, ["website m-1"])],
     ids=["planned", "failed on ingest", "only says so in a detail"],
 )
 def test_only_what_did_not_fail_on_ingest_is_known(fates: str, known: list[str]) -> None:
-    assert rows_of(an_event("m-1"), fates=fates).known_message_ids() == known
+    assert rows_of(an_event("m-1"), fates=fates).known_message_keys() == known
 
 
 def test_rows_around_midnight_fall_into_two_days() -> None:
     midnight = 1_767_312_000_000_000
     rows = rows_of(an_event("before"), received_at=midnight - 1)
     rows.extend(rows_of(an_event("after"), received_at=midnight))
-    days = {day.isoformat(): part.known_message_ids() for day, part in rows.by_day().items()}
-    assert days == {"2026-01-01": ["before"], "2026-01-02": ["after"]}
+    days = {day.isoformat(): part.known_message_keys() for day, part in rows.by_day().items()}
+    assert days == {"2026-01-01": ["website before"], "2026-01-02": ["website after"]}
     assert LakeRows().by_day() == {}
 
 

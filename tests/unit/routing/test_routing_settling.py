@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from punchcard.destinations.port import EffectKey, EffectKind, Intent, OnRepeat
+from punchcard.destinations.perkville.keys import DayKey, OrderKey, RefundKey
+from punchcard.destinations.port import EffectKey, EffectKind, Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.planning import Planned
-from punchcard.routing.settling import Claim, settle_claims
+from punchcard.routing.settling import Claim, record_refusals, settle_claims
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
 from punchcard.store.ledger import LedgerQuestion, conflicts_of, effect_by_key, page
+from punchcard.store.orders import RefusedOrder, refusal_of_order
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
@@ -44,7 +47,7 @@ def destination(slug: str = "perkville") -> RoutedDestination:
         settings=ScriptedSettings(),
         supported=frozenset(EventType),
         fingerprint="f",
-        destination=Destination(slug=slug, type="scripted", sources=("website",)),
+        destination=Destination(slug=slug, type="scripted", sources=("website", "server")),
     )
 
 
@@ -58,6 +61,7 @@ def claim(
     seen_before: bool = False,
     position: int = 1,
     index: int = 0,
+    source: str = "website",
     **changes: Any,
 ) -> Claim:
     event = Event(
@@ -71,7 +75,7 @@ def claim(
     return Claim(
         planned=Planned(at, replace(INTENT, **changes)),
         event=event,
-        source="website",
+        source=source,
         position=position,
         index=index,
         seen_before=seen_before,
@@ -237,6 +241,141 @@ def test_the_fates_stand_in_the_order_of_the_claims(store: Store) -> None:
 def test_a_key_that_could_not_be_kept_stops_routing(store: Store, key: str) -> None:
     with pytest.raises(InvariantError):
         settle(store, claim(effect_key=EffectKey(key)))
+
+
+def scoped(
+    key: ScopedKey, message_id: str, source: str, *, scope: KeyScope = KeyScope.DESTINATION, **changes: Any
+) -> Claim:
+    """A claim of an order, refund or day as this version makes it."""
+    slug = "perkville" if scope is KeyScope.DESTINATION else source
+    return claim(message_id, source=source, effect_key=key.within(slug), scoped_key=key, scope=scope, **changes)
+
+
+ORDER = OrderKey("o1", "Order Completed")
+REFUND = RefundKey("o1", "r1")
+DAY = DayKey("123457", "ann@example.com", date(2026, 1, 31))
+TAKEN = {"is_refund": True, "quantity": Decimal(-5), "refund_id": "r1"}
+ONCE = {"on_repeat": OnRepeat.DUPLICATE, "repeat_reason": "once_per_day", "order_id": None}
+ONCE_PER_DAY = (FateKind.DUPLICATE, "once_per_day")
+DESTINATION, SOURCE = KeyScope.DESTINATION, KeyScope.SOURCE
+SCOPED = [pytest.param(ORDER, {}, SAME_EFFECT, id="order"), pytest.param(REFUND, TAKEN, SAME_EFFECT, id="refund")]
+SCOPED_AND_DAY = [*SCOPED, pytest.param(DAY, ONCE, ONCE_PER_DAY, id="day")]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one unit of work", "in another"])
+@pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
+def test_what_two_sources_tell_of_is_one_effect_unless_each_counts_its_own(
+    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[FateKind, str], together: bool
+) -> None:
+    for scope, expected in ((DESTINATION, repeated), (SOURCE, NEW)):
+        at = PERKVILLE if scope is DESTINATION else SECOND
+        claims = [scoped(key, "m", one, scope=scope, at=at, **changes) for one in ("website", "server")]
+        fates = settle(store, *claims) if together else [fate for one in claims for fate in settle(store, one)]
+        assert kinds(fates) == [NEW, expected]
+
+
+@pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
+@pytest.mark.parametrize("old_source", ["website", "server"])
+def test_keys_of_before_count_from_every_source(
+    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[FateKind, str], old_source: str
+) -> None:
+    old = claim("old", source=old_source, effect_key=key.within(old_source), **changes)
+    assert kinds(settle(store, old)) == [NEW]
+    (fate,) = settle(store, scoped(key, "new", "website", **changes))
+    assert (fate.fate, fate.reason) == repeated
+    assert fate.effect_key == key.within(old_source)
+
+
+@pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED)
+def test_an_order_of_a_source_that_is_gone_is_found(
+    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[FateKind, str]
+) -> None:
+    settle(store, claim("old", source="removed", effect_key=key.within("removed"), **changes))
+    assert kinds(settle(store, scoped(key, "new", "website", **changes))) == [repeated]
+
+
+@pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
+@pytest.mark.parametrize(
+    ("first", "then"), [(DESTINATION, SOURCE), (SOURCE, DESTINATION)], ids=["to source", "to destination"]
+)
+def test_nothing_is_awarded_twice_when_the_scope_is_changed_and_changed_back(
+    store: Store,
+    key: ScopedKey,
+    changes: Mapping[str, Any],
+    repeated: tuple[FateKind, str],
+    first: KeyScope,
+    then: KeyScope,
+) -> None:
+    assert kinds(settle(store, scoped(key, "m1", "website", scope=first, **changes))) == [NEW]
+    for number, scope in enumerate((then, first, then)):
+        again = scoped(key, f"again {number}", "website", scope=scope, **changes)
+        assert kinds(settle(store, again)) == [repeated]
+
+
+def test_after_each_source_counted_its_own_the_same_content_is_nothing_new(store: Store) -> None:
+    first = scoped(ORDER, "m1", "website", scope=SOURCE)
+    second = scoped(ORDER, "m2", "server", scope=SOURCE, quantity=Decimal(7))
+    assert kinds(settle(store, first, second)) == [NEW, NEW]
+    for amount, expected in (("9.99", SAME_EFFECT), ("7", SAME_EFFECT), ("8", CONFLICT)):
+        again = scoped(ORDER, f"m{amount}", "server", quantity=Decimal(amount), position=9)
+        assert kinds(settle(store, again)) == [expected]
+
+
+def test_another_event_of_an_order_is_another_award(store: Store) -> None:
+    updated = scoped(OrderKey("o1", "Order Updated"), "m2", "server")
+    assert kinds(settle(store, scoped(ORDER, "m1", "website"), updated)) == [NEW, NEW]
+
+
+def test_a_refund_is_no_award_of_its_order(store: Store) -> None:
+    assert kinds(settle(store, scoped(ORDER, "m1", "website"), scoped(REFUND, "m2", "server", **TAKEN))) == [NEW, NEW]
+
+
+def test_a_conflict_of_two_sources_is_kept_with_both(store: Store) -> None:
+    settle(store, claim("old", source="server", effect_key=ORDER.within("server")))
+    (fate,) = settle(store, scoped(ORDER, "new", "website", position=2, quantity=Decimal(10)))
+    assert (fate.fate, fate.effect_key) == (FateKind.CONFLICT, "SEG:server:ORDER:o1:order-completed")
+    assert "from source server" in (fate.detail or "")
+    with store.reading() as connection:
+        effect = effect_by_key(connection, "perkville", "SEG:server:ORDER:o1:order-completed")
+        assert effect is not None
+        (conflict,) = conflicts_of(connection, [effect.id])[effect.id]
+    assert msgspec.json.decode(conflict.content)["source"] == "website"
+
+
+def test_two_sources_may_number_their_events_alike(store: Store) -> None:
+    def visit(source: str, message_id: str) -> Claim:
+        key = EffectKey(f"SEG:{source}:EVENT:{message_id}")
+        return claim(message_id, source=source, effect_key=key, order_id=None, quantity=Decimal(1))
+
+    fates = settle(store, *(visit(source, number) for source in ("website", "server") for number in ("1", "2")))
+    assert kinds(fates) == [NEW] * 4
+    assert kinds(settle(store, visit("server", "1"), visit("website", "2"))) == [SAME_MESSAGE] * 2
+
+
+def test_a_note_stays_with_the_event(store: Store) -> None:
+    (fate,) = settle(store, claim(note="It looks like an order.", note_code="looks_like_order"))
+    assert (fate.fate, fate.reason, fate.detail) == (
+        FateKind.PENDING,
+        "looks_like_order",
+        "It looks like an order.",
+    )
+
+
+def test_a_refused_order_is_kept_and_wakes_its_refunds(store: Store) -> None:
+    settle(store, scoped(REFUND, "m1", "website", **TAKEN))
+    refused = RefusedOrder(
+        destination="perkville",
+        order_id="o1",
+        source="server",
+        reason="zero_amount",
+        message_id="m2",
+        received_at=CLOCK.now(),
+    )
+    with store.unit_of_work() as work:
+        record_refusals(work, [refused, refused], now=CLOCK.now())
+        assert refusal_of_order(work, "perkville", "o1", source=None) == "zero_amount"
+        assert refusal_of_order(work, "perkville", "o1", source="website") is None
+        assert refusal_of_order(work, "second", "o1", source=None) is None
 
 
 def test_no_claims_are_no_fates(store: Store) -> None:

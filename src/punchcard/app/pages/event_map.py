@@ -13,14 +13,17 @@ from punchcard.app.setting_forms import read_map
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import FieldType, SettingField
-from punchcard.destinations.port import Offer
+from punchcard.destinations.event_names import find_map_warnings, near_names
+from punchcard.destinations.port import LOOKS_LIKE_ORDER, Offer
 from punchcard.errors import ConfigurationError
 from punchcard.operations.threads import in_thread
-from punchcard.store.counts import seen_names
+from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
+from punchcard.store.fates import FateKind
 from punchcard.workspace.editing import changing_destination, destination_of, merged
 from punchcard.workspace.model import Destination
 
 _LATELY = timedelta(days=30)
+_CLOCKS_DIFFER = timedelta(minutes=5)  # of the process that counted, and of this one
 _UNMAPPED_SHOWN = 30
 
 
@@ -30,12 +33,14 @@ class Row:
 
     Attributes:
         seen: How many such events came in the last 30 days.
+        order_like: How many of them look like orders and earned 1.
     """
 
     name: str
     value: str
     seen: int
     warning: str = ""
+    order_like: int = 0
 
 
 @get("/destinations/{slug:str}/map")
@@ -81,12 +86,19 @@ async def _shown(
     snapshot = await asyncio.to_thread(visit.parts.current)
     routed = snapshot.destinations[destination.slug]
     offers, problem = await visit.offers.read(routed, fresh="refresh" in visit.request.query_params)
-    seen = await _seen(visit, destination)
+    seen, order_like = await _seen(visit, destination)
     values = {str(name): str(value) for name, value in standing.items()}
     known = {one.value: one for one in offers}
+    near = near_names(list(values), seen)
     unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])
     rows = [
-        Row(name=name, value=value, seen=seen.get(name, 0), warning=_warning(name, value, seen, known))
+        Row(
+            name=name,
+            value=value,
+            seen=seen.get(name, 0),
+            warning=_warning(name, value, seen, near[name], known),
+            order_like=order_like.get(name, 0),
+        )
         for name, value in values.items()
     ]
     return await asyncio.to_thread(
@@ -97,6 +109,7 @@ async def _shown(
         routed=routed,
         field=_map_field(destination),
         rows=rows,
+        warnings=find_map_warnings(list(values)),
         offers=offers,
         problem=problem,
         unmapped=unmapped[:_UNMAPPED_SHOWN],
@@ -107,13 +120,24 @@ async def _shown(
 
 
 @in_thread
-def _seen(visit: Visit, destination: Destination) -> dict[str, int]:
-    since = visit.parts.clock.now() - _LATELY
+def _seen(visit: Visit, destination: Destination) -> tuple[dict[str, int], dict[str, int]]:
+    """How many events of each name came in lately, and how many of those look like orders and earned 1."""
+    now = visit.parts.clock.now()
+    since = now - _LATELY
+    looks_like_order = CountQuestion(
+        begin=since,
+        end=now + _CLOCKS_DIFFER,
+        destination=destination.slug,
+        fates=[FateKind.PENDING],
+        reasons=[LOOKS_LIKE_ORDER],
+    )
     with visit.parts.store.reading() as work:
-        return seen_names(work, sources=destination.sources, since=since)
+        seen = seen_names(work, sources=destination.sources, since=since)
+        counts = read_counts(work, looks_like_order, by=[Dimension.EVENT_NAME])
+    return seen, {str(name): count for (name,), count in counts.items()}
 
 
-def _warning(name: str, value: str, seen: Mapping[str, int], known: Mapping[str, Offer]) -> str:
+def _warning(name: str, value: str, seen: Mapping[str, int], near: Sequence[str], known: Mapping[str, Offer]) -> str:
     """What the operator should know of a line, "" if nothing."""
     said = []
     if known and value not in known:
@@ -121,12 +145,9 @@ def _warning(name: str, value: str, seen: Mapping[str, int], known: Mapping[str,
     elif (offer := known.get(value)) is not None and offer.note and not _fits(name, offer):
         said.append(offer.note)
     if not seen.get(name):
-        near = next((other for other in seen if other.lower().strip() == name.lower().strip()), None)
-        said.append(
-            f"never seen in 30 days; “{near}” was: names must be the same to the letter"
-            if near
-            else "never seen in 30 days"
-        )
+        said.append("never seen in 30 days")
+    if near:
+        said.append(f"“{near[0]}” was seen and is not mapped: names must be the same to the letter")
     if "refund" in name.lower():
         said.append("takes points away only with an order_id")
     return "; ".join(said)

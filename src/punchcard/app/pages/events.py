@@ -73,7 +73,7 @@ def show_event(visit: Visiting, message_id: FromPath[str]) -> Page:
     """One event's whole story."""
     # As it was sent: a path that the framework has read has lost doubled slashes.
     message_id = unquote(visit.request.scope["raw_path"].partition(b"/events/")[2])
-    story = visit.parts.stories.story(message_id)
+    story = visit.parts.stories.story(message_id, source=visit.query("source") or None)
     if story is None:
         raise NotThereError(f"no event with the message id {message_id} was ever received")
     return visit.page("event.html", story=story)

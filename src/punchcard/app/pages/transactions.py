@@ -146,7 +146,6 @@ def _question(visit: Visit, destination: Destination) -> tuple[ledger.LedgerQues
     return (
         ledger.LedgerQuestion(
             destination=destination.slug,
-            sources=destination.sources,
             states=_STATES.get(asked["state"], ()),
             **values,
         ),

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import groupby
 
+from punchcard.destinations.event_names import find_map_warnings, is_refund_name
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, read_object
-from punchcard.destinations.perkville.mapping import is_refund_name
 from punchcard.destinations.perkville.perks import Direction, Perk, Perks
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
 from punchcard.destinations.perkville.wire import id_of, is_one_of
@@ -32,6 +32,10 @@ async def find_findings(http: PerkvilleHttp, perks: Perks, settings: PerkvilleSe
         findings.append(_bad("Perkville", error.message))
     if not settings.event_to_perk_map:
         findings.append(_bad("eventToPerkMap", "no event is mapped to a perk, so every event ends with an error"))
+    # Such a map may be meant, so it is no failure.
+    findings += [
+        _good("eventToPerkMap", f"warning: {one.message}") for one in find_map_warnings(settings.event_to_perk_map)
+    ]
     return findings
 
 

@@ -130,6 +130,41 @@ OPTIONS = (
         choices=("auto", "negative", "redeem"),
     ),
     SettingField(
+        key="orderIdScope",
+        label="An order id is unique within",
+        description=(
+            "destination: the same order id from any source of this destination is the same order, awarded once. "
+            "source: each source counts its own orders, as registers do that each begin with 1."
+        ),
+        type=FieldType.SELECT,
+        default="destination",
+        choices=("destination", "source"),
+    ),
+    SettingField(
+        key="refundWaitHours",
+        label="Wait for the order of a refund",
+        description=(
+            "A refund that arrives before its order waits this many hours for it. Then it is parked for a person; 0 "
+            "does not wait."
+        ),
+        type=FieldType.NUMBER,
+        default=24,
+        minimum=0,
+        maximum=2160,
+    ),
+    SettingField(
+        key="refundFollows",
+        label="A refund follows",
+        description=(
+            "order: points are taken only from the customer whom the order was awarded to; a refund for another "
+            "customer or for an unknown order is parked. event: they are taken from the customer whom the refund "
+            "event names, for an unknown order too if the event has an amount."
+        ),
+        type=FieldType.SELECT,
+        default="order",
+        choices=("order", "event"),
+    ),
+    SettingField(
         key="oncePerDay",
         label="Once a day",
         description="Event names that are awarded at most once per customer and local day.",

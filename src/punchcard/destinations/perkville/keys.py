@@ -1,9 +1,12 @@
 """Effect keys, which are Perkville's `trans_source_id`: derived from the event, never random, so always the same.
 
-A key is `SEG:<source>:<kind>:<part>…`, at most 100 characters of `A-Z a-z 0-9 : _ . -`. A part stands as it is if it
-has only these characters but the colon, and does not begin with `sha-`. Any other part, and the longest parts of a key
-that would be too long, stand as `sha-` and 24 hexadecimal digits of their SHA-256. So no part can look like another
-one's hash, no part can run into the next, and different events get different keys.
+A key is `SEG:<scope>:<kind>:<part>…`. The scope is the slug of the destination for orders, refunds and once-a-day perks
+(of the source, with the option `orderIdScope = "source"`), and the slug of the source for everything else.
+
+A key has at most 100 characters of `A-Z a-z 0-9 : _ . -`. A part stands as it is if it has only these characters but
+the colon, and does not begin with `sha-`. Any other part, and the longest parts of a key that would be too long, stand
+as `sha-` and 24 hexadecimal digits of their SHA-256. So no part can look like another one's hash, no part can run into
+the next, and different events get different keys.
 
 Case is kept: `A1` and `a1` are two orders. Should Perkville not tell their keys apart, it refuses the second as used,
 and delivery parks it for a person: nothing is lost in silence.
@@ -11,6 +14,7 @@ and delivery parks it for a person: nothing is lost in silence.
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import date
 
 from punchcard.destinations.port import EffectKey
@@ -21,32 +25,63 @@ _HASHED = "sha-"
 _PLAIN_PART = re.compile(r"(?!sha-)[A-Za-z0-9_.-]+")
 _SLUGGABLE_NAME = re.compile(r"[A-Za-z0-9 _-]*[A-Za-z0-9][A-Za-z0-9 _-]*")
 _BETWEEN_WORDS = re.compile(r"[ _-]+")
-# 96 bits: among a billion orders of one source, two alike have a chance of one in 10^11, and would end as a conflict.
+# 96 bits: among a billion orders of one scope, two alike have a chance of one in 10^11, and would end as a conflict.
 _DIGEST_CHARACTERS = 24
 _EMAIL_DIGEST_CHARACTERS = 20
 
 
-def order_key(source: str, *, order_id: str, event_name: str) -> EffectKey:
+@dataclass(frozen=True)
+class OrderKey:
     """The key of an award for an order: one per order and event name.
 
-    `SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed`
+    `SEG:perkville:ORDER:o283h08fh2390f923uofu23:order-completed`
     """
-    return _join(source, "ORDER", _part(order_id), name_slug(event_name))
+
+    order_id: str
+    event_name: str
+
+    def within(self, scope: str) -> EffectKey:
+        """Return the key within a scope."""
+        return _join(scope, "ORDER", _part(self.order_id), name_slug(self.event_name))
 
 
-def refund_key(source: str, *, order_id: str, refund_id: str) -> EffectKey:
-    """The key of a refund: `SEG:website:REFUND:1001:r1`."""
-    return _join(source, "REFUND", _part(order_id), _part(refund_id))
+@dataclass(frozen=True)
+class RefundKey:
+    """The key of a refund: `SEG:perkville:REFUND:1001:r1`.
+
+    Attributes:
+        refund_id: The event's message id, if the sender gives no id of the refund.
+    """
+
+    order_id: str
+    refund_id: str
+
+    def within(self, scope: str) -> EffectKey:
+        """Return the key within a scope."""
+        return _join(scope, "REFUND", _part(self.order_id), _part(self.refund_id))
+
+
+@dataclass(frozen=True)
+class DayKey:
+    """The key of a perk awarded once a day: `SEG:perkville:DAY:123457:<digest of the customer>:2026-01-31`.
+
+    Attributes:
+        customer: The lower-cased email.
+    """
+
+    perk: str
+    customer: str
+    day: date
+
+    def within(self, scope: str) -> EffectKey:
+        """Return the key within a scope."""
+        digest = _digest(self.customer)[:_EMAIL_DIGEST_CHARACTERS]
+        return _join(scope, "DAY", _part(self.perk), digest, self.day.isoformat())
 
 
 def event_key(source: str, *, message_id: str) -> EffectKey:
     """The key of any other effect: `SEG:website:EVENT:0f3c…`."""
     return _join(source, "EVENT", _part(message_id))
-
-
-def day_key(source: str, *, perk: str, customer: str, day: date) -> EffectKey:
-    """The key of a perk awarded once a day: `SEG:website:DAY:123457:<digest of the lower-cased email>:2026-01-31`."""
-    return _join(source, "DAY", _part(perk), _digest(customer)[:_EMAIL_DIGEST_CHARACTERS], day.isoformat())
 
 
 def name_slug(event_name: str) -> str:
@@ -60,8 +95,8 @@ def name_slug(event_name: str) -> str:
     return _hashed(event_name)
 
 
-def _join(source: str, kind: str, *safe_parts: str) -> EffectKey:
-    parts = [_part(source), *safe_parts]
+def _join(scope: str, kind: str, *safe_parts: str) -> EffectKey:
+    parts = [_part(scope), *safe_parts]
     while len(key := ":".join((_SYSTEM, parts[0], kind, *parts[1:]))) > KEY_CHARACTERS_MAX:
         # With every part hashed a key of each kind fits, so there is one that is longer than its hash.
         longest = max((part for part in parts if not part.startswith(_HASHED)), key=len)

@@ -9,15 +9,19 @@ from dataclasses import replace
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from punchcard.destinations.event_names import folded_event_name, is_refund_name
 from punchcard.destinations.perkville import keys
 from punchcard.destinations.perkville.readings import (
     OrderMembers,
     Place,
     context_members,
+    countable,
+    email_beside,
     find_email,
     json_value,
     order_members,
     personas,
+    product_sum,
     read_amount,
     read_email,
     read_id,
@@ -26,9 +30,10 @@ from punchcard.destinations.perkville.readings import (
     traits,
 )
 from punchcard.destinations.perkville.settings import PerkvilleSettings
-from punchcard.destinations.port import EffectKind, Intent, OnRepeat
+from punchcard.destinations.port import LOOKS_LIKE_ORDER, EffectKind, Intent, KeyScope, OnRepeat
 from punchcard.errors import RefusedError
 from punchcard.events.model import Event, EventType
+from punchcard.events.order_hints import find_order_hint
 
 IDENTIFY_NAME = "identify"
 ONE = Decimal(1)
@@ -37,11 +42,12 @@ _NOT_IN_WORD = re.compile(r"[\W_]+")
 _WORD_BORDERS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def plan(event: Event, settings: PerkvilleSettings, *, source: str, timezone: ZoneInfo) -> Intent:
+def plan(event: Event, settings: PerkvilleSettings, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
     """The effect that an event earns.
 
     Args:
-        source: Slug of the event's source, a part of the effect key.
+        source: Slug of the event's source, the scope of its effect key unless it is about an order.
+        destination: Slug of the destination, the scope of the effect keys of orders.
         timezone: Whose midnight counts for perks awarded once a day.
 
     Returns:
@@ -50,10 +56,11 @@ def plan(event: Event, settings: PerkvilleSettings, *, source: str, timezone: Zo
     Raises:
         RefusedError: the event earns nothing. `not_allowlisted`, `missing_email`, `invalid_email`, `missing_amount`,
             `invalid_amount`, `zero_amount`, `invalid_order_id`, `invalid_refund_id`, `no_computed_trait`,
-            `invalid_trait`, `invalid_timestamp`, `unreadable_value` or `unsupported_event_type`.
+            `invalid_trait`, `invalid_timestamp`, `unreadable_value` or `unsupported_event_type`. Of an award for an
+            order, `context["order_id"]` is that order.
     """
     if event.type is EventType.TRACK:
-        return _plan_track(event, settings, source=source, timezone=timezone)
+        return _plan_track(event, settings, source=source, destination=destination, timezone=timezone)
     if event.type is EventType.IDENTIFY:
         return _plan_identify(event, source=source)
     raise RefusedError(
@@ -66,62 +73,119 @@ def remap(event_name: str, settings: PerkvilleSettings) -> str | None:
     return settings.event_to_perk_map.get(event_name)
 
 
-def is_refund_name(event_name: str) -> bool:
-    """Whether points are removed if such an event comes with an order id."""
-    return "refund" in event_name.casefold()
-
-
 def snake_case(name: str) -> str:
     """The name as a user property's key: `Order Completed Last 30days` → `order_completed_last_30days`."""
     return _NOT_IN_WORD.sub("_", _WORD_BORDERS.sub("_", name).lower()).strip("_")
 
 
-def _plan_track(event: Event, settings: PerkvilleSettings, *, source: str, timezone: ZoneInfo) -> Intent:
+def _plan_track(
+    event: Event, settings: PerkvilleSettings, *, source: str, destination: str, timezone: ZoneInfo
+) -> Intent:
     name = event.wire.event
     perk = None if name is None else settings.event_to_perk_map.get(name)
     if name is None or perk is None:
         raise _not_allowlisted(name, settings)
+    key_scope = settings.delivery.order_scope
+    scope = destination if key_scope is KeyScope.DESTINATION else source
     properties = order_members(event)
-    email = _track_email(event, properties)
     order_id = read_id(Place("properties.order_id", properties.order_id))
-    if order_id is not None and is_refund_name(name):
-        return _refund(event, properties, source=source, name=name, perk=perk, email=email, order_id=order_id)
-    intent = Intent(
-        kind=EffectKind.TRANSACTION,
-        effect_key=(
-            keys.event_key(source, message_id=event.message_id)
-            if order_id is None
-            else keys.order_key(source, order_id=order_id, event_name=name)
-        ),
-        customer=email.lower(),
-        email=email,
-        event_name=name,
-        perk=perk,
-        quantity=ONE if order_id is None else _spent(properties, order_id),
-        order_id=order_id,
-    )
+    if order_id is None:
+        intent = _other(event, properties, source=source, name=name, perk=perk)
+    elif is_refund_name(name):
+        key = keys.RefundKey(order_id, read_id(Place("properties.refund_id", properties.refund_id)) or event.message_id)
+        return _refund(event, properties, key, scope=scope, key_scope=key_scope, name=name, perk=perk)
+    else:
+        order_key = keys.OrderKey(order_id, name)
+        intent = _order(event, properties, order_key, scope=scope, key_scope=key_scope, perk=perk)
     if name in settings.once_per_day:
-        return _once_a_day(event, intent, perk=perk, source=source, timezone=timezone)
+        return _once_a_day(event, intent, scope=scope, key_scope=key_scope, perk=perk, timezone=timezone)
     return intent
 
 
-def _refund(
-    event: Event, properties: OrderMembers, *, source: str, name: str, perk: str, email: str, order_id: str
+def _order(
+    event: Event, properties: OrderMembers, key: keys.OrderKey, *, scope: str, key_scope: KeyScope, perk: str
 ) -> Intent:
-    refund_id = read_id(Place("properties.refund_id", properties.refund_id)) or event.message_id
-    amount = read_amount(_amount_places(properties))
+    try:
+        email = _track_email(event, properties)
+        quantity = _spent(properties, key.order_id)
+    except RefusedError as refusal:
+        refusal.context["order_id"] = key.order_id
+        raise
     return Intent(
         kind=EffectKind.TRANSACTION,
-        effect_key=keys.refund_key(source, order_id=order_id, refund_id=refund_id),
+        effect_key=key.within(scope),
+        scoped_key=key,
+        scope=key_scope,
+        customer=email.lower(),
+        email=email,
+        event_name=key.event_name,
+        perk=perk,
+        quantity=quantity,
+        order_id=key.order_id,
+    )
+
+
+def _refund(
+    event: Event,
+    properties: OrderMembers,
+    key: keys.RefundKey,
+    *,
+    scope: str,
+    key_scope: KeyScope,
+    name: str,
+    perk: str,
+) -> Intent:
+    email = _track_email(event, properties)
+    amount = _refunded(properties)
+    return Intent(
+        kind=EffectKind.TRANSACTION,
+        effect_key=key.within(scope),
+        scoped_key=key,
+        scope=key_scope,
         customer=email.lower(),
         email=email,
         event_name=name,
         perk=perk,
         # Without an amount the ledger decides: it knows what was awarded for the order.
         quantity=None if amount is None else -amount,
-        order_id=order_id,
+        order_id=key.order_id,
         is_refund=True,
+        refund_id=read_id(Place("properties.refund_id", properties.refund_id)),
     )
+
+
+def _other(event: Event, properties: OrderMembers, *, source: str, name: str, perk: str) -> Intent:
+    email = _track_email(event, properties)
+    hint = find_order_hint(event)
+    return Intent(
+        kind=EffectKind.TRANSACTION,
+        effect_key=keys.event_key(source, message_id=event.message_id),
+        customer=email.lower(),
+        email=email,
+        event_name=name,
+        perk=perk,
+        quantity=ONE,
+        note=None if hint is None else _order_note(name, hint),
+        note_code=None if hint is None else LOOKS_LIKE_ORDER,
+    )
+
+
+def _order_note(name: str, hint: str) -> str:
+    counts = "takes nothing away and awards 1" if is_refund_name(name) else "awards 1 and not its amount"
+    return (
+        f"It looks like an order, as it has {shown(hint)}, but has no properties.order_id, so it {counts}: "
+        "send the order's id as properties.order_id."
+    )
+
+
+def _refunded(properties: OrderMembers) -> Decimal | None:
+    """The amount that a refund asks to take back, None if that is left to the ledger."""
+    amount = read_amount(_amount_places(properties), may_be_negative=True)
+    if amount is not None:
+        return amount
+    products = Place("properties.products", properties.products)
+    total = product_sum(products)
+    return None if total is None else countable(f"the sum of {products.name}", total.copy_abs())
 
 
 def _spent(properties: OrderMembers, order_id: str) -> Decimal:
@@ -133,16 +197,23 @@ def _spent(properties: OrderMembers, order_id: str) -> Decimal:
     return amount
 
 
-def _once_a_day(event: Event, intent: Intent, *, perk: str, source: str, timezone: ZoneInfo) -> Intent:
+def _once_a_day(
+    event: Event, intent: Intent, *, scope: str, key_scope: KeyScope, perk: str, timezone: ZoneInfo
+) -> Intent:
     try:
         day = event.timestamp.astimezone(timezone).date()
     except (OverflowError, ValueError) as exc:
         raise RefusedError(
-            f"the event's timestamp {event.timestamp.isoformat()} is on no calendar day", code="invalid_timestamp"
+            f"the event's timestamp {event.timestamp.isoformat()} is on no calendar day",
+            code="invalid_timestamp",
+            order_id=intent.order_id,
         ) from exc
+    key = keys.DayKey(perk, intent.customer, day)
     return replace(
         intent,
-        effect_key=keys.day_key(source, perk=perk, customer=intent.customer, day=day),
+        effect_key=key.within(scope),
+        scoped_key=key,
+        scope=key_scope,
         on_repeat=OnRepeat.DUPLICATE,
         repeat_reason="once_per_day",
     )
@@ -203,7 +274,8 @@ def _track_email(event: Event, properties: OrderMembers) -> str:
     email = find_email(first)
     if email is not None:
         return email
-    return read_email((*first, trait_email(context_members(event).traits, "context.traits")))
+    last = trait_email(context_members(event).traits, "context.traits")
+    return find_email((last, email_beside(event))) or read_email((*first, last))
 
 
 def _amount_places(properties: OrderMembers) -> tuple[Place, ...]:
@@ -222,8 +294,8 @@ def _text(place: Place) -> str | None:
 def _not_allowlisted(name: str | None, settings: PerkvilleSettings) -> RefusedError:
     if name is None:
         return RefusedError("the track call has no event name, so no perk is mapped to it", code="not_allowlisted")
-    alike = settings.names_by_folded.get(name.strip().casefold())
-    hint = f"; {shown(alike)} is, and names must be the same to the letter" if alike is not None else ""
+    alike = settings.names_by_folded.get(folded_event_name(name))
+    hint = f"; {shown(alike)} is mapped, and names must be the same to the letter" if alike is not None else ""
     return RefusedError(
         f"{shown(name)} is not in the Event to Perk Map of this destination{hint}: to award it, add it there with the "
         "id of a perk",

@@ -26,13 +26,13 @@ class PerkvillePartner:
         """
         return read_settings(settings, options)
 
-    def plan(self, event: Event, settings: object, *, source: str, timezone: ZoneInfo) -> Intent:
+    def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
         """The effect that the event earns. Pure.
 
         Raises:
             RefusedError: the event earns nothing; code and message say why.
         """
-        return mapping.plan(event, _own(settings), source=source, timezone=timezone)
+        return mapping.plan(event, _own(settings), source=source, destination=destination, timezone=timezone)
 
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk that the settings map the event name to now, None if none."""

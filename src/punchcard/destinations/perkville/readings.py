@@ -8,13 +8,16 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from punchcard.errors import RefusedError
+from punchcard.events.commerce import ID_DIGITS_MAX, id_text
+from punchcard.events.members import EMAIL, PROPERTIES, exact_members, exact_products, has_value
 from punchcard.events.model import Event
 
 # All that Decimal and msgspec raise on text that is JSON by its outside only: lone surrogates, bytes that are no
 # UTF-8, exponents beyond all bounds, nesting beyond the stack.
 _UNREADABLE = (ValueError, ArithmeticError, RecursionError)
 
-ORDER_ID_CHARACTERS_MAX = 255
+ORDER_ID_CHARACTERS_MAX = ID_DIGITS_MAX
+_LONGEST_ID = Decimal(f"1E{ID_DIGITS_MAX}")
 EMAIL_CHARACTERS_MAX = 254
 AMOUNT_MAX = Decimal("999999999999.99")
 _CENT = Decimal("0.01")
@@ -31,7 +34,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class OrderMembers(msgspec.Struct):
-    """The members of `properties` that matter here; all others are passed over unread."""
+    """The members of `properties` that matter here, in whatever spelling; all others are passed over unread."""
 
     order_id: msgspec.Raw = msgspec.Raw()
     refund_id: msgspec.Raw = msgspec.Raw()
@@ -39,6 +42,14 @@ class OrderMembers(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw()
     total: msgspec.Raw = msgspec.Raw()
     email: msgspec.Raw = msgspec.Raw()
+    products: msgspec.Raw = msgspec.Raw()
+
+
+class ProductMembers(msgspec.Struct):
+    """The members of a product that a refund's amount is made of."""
+
+    price: msgspec.Raw = msgspec.Raw()
+    quantity: msgspec.Raw = msgspec.Raw()
 
 
 class Personas(msgspec.Struct):
@@ -69,6 +80,8 @@ class Place(NamedTuple):
 
 
 _order_members = msgspec.json.Decoder(OrderMembers).decode
+_product_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_product_members = msgspec.json.Decoder(ProductMembers).decode
 _personas = msgspec.json.Decoder(Personas).decode
 _context_members = msgspec.json.Decoder(ContextMembers).decode
 _trait_members = msgspec.json.Decoder(TraitMembers).decode
@@ -78,10 +91,52 @@ _any_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def order_members(event: Event) -> OrderMembers:
     """The event's properties."""
     raw = event.wire.properties
+    if not _is_object(raw):
+        return OrderMembers()
     try:
-        return _order_members(raw) if _is_object(raw) else OrderMembers()
+        found = _order_members(raw)
     except _UNREADABLE as exc:
         raise _unreadable("properties", exc) from exc
+    if has_value(found.order_id) and has_value(found.revenue) and has_value(found.email):
+        return found  # nothing that another spelling could add
+    members = exact_members(raw, PROPERTIES)
+    if members is None:
+        return found
+    return OrderMembers(**{name: members[name] for name in OrderMembers.__struct_fields__ if name in members})
+
+
+def product_sum(place: "Place") -> Decimal | None:
+    """The sum of price times quantity over a list of products, exactly; None if there is no list or it is empty.
+
+    A product without a quantity counts once. The sum may be negative or zero.
+
+    Raises:
+        RefusedError: `missing_amount` if a product has no price; `invalid_amount` if it is no list of products, or a
+            price or quantity is no number.
+    """
+    if not has_value(place.raw):
+        return None
+    try:
+        items = _product_items(exact_products(place.raw) or place.raw)
+    except _UNREADABLE as exc:
+        raise RefusedError(f"{place.name} is not a list of products", code="invalid_amount") from exc
+    total = Decimal(0)
+    for index, item in enumerate(items):
+        name = f"{place.name}[{index}]"
+        try:
+            product = _product_members(item)
+        except _UNREADABLE as exc:
+            raise RefusedError(f"{name} is not a product with a price", code="invalid_amount") from exc
+        if not has_value(product.price):
+            raise RefusedError(
+                f"{name} has no price and the refund has no amount, so how much of the order is refunded is not known: "
+                "send properties.total, or a price for each product",
+                code="missing_amount",
+            )
+        price = _factor(Place(f"{name}.price", product.price))
+        quantity = _factor(Place(f"{name}.quantity", product.quantity)) if has_value(product.quantity) else Decimal(1)
+        total = _EXACT.add(total, _EXACT.multiply(price, quantity))
+    return total if items else None
 
 
 def context_members(event: Event) -> ContextMembers:
@@ -102,12 +157,23 @@ def personas(context: ContextMembers) -> Personas:
 
 
 def trait_email(raw: msgspec.Raw, name: str) -> Place:
-    """The email within the traits in `raw`."""
+    """The email within the traits in `raw`, in whatever spelling."""
     try:
         members = _trait_members(raw) if _is_object(raw) else TraitMembers()
     except _UNREADABLE as exc:
         raise _unreadable(name, exc) from exc
-    return Place(f"{name}.email", members.email)
+    if has_value(members.email):
+        return Place(f"{name}.email", members.email)
+    others = exact_members(raw, EMAIL)
+    return Place(f"{name}.email", members.email if others is None else others["email"])
+
+
+def email_beside(event: Event) -> Place:
+    """The event's own email where its sender does not spell it `email`: the last place that is looked at."""
+    if b"mail" not in event.raw.lower():
+        return Place("event.email", msgspec.Raw())
+    others = exact_members(event.raw, EMAIL)
+    return Place("event.email", msgspec.Raw() if others is None else others["email"])
 
 
 def traits(event: Event) -> dict[str, msgspec.Raw]:
@@ -186,12 +252,13 @@ def read_id(place: Place) -> str | None:
     if value is None:
         return None
     code = f"invalid_{place.name.rpartition('.')[2]}"
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RefusedError(f"{place.name} is {_kind(value)}, not text or a whole number", code=code)
-    try:
-        text = str(value).strip()
-    except ValueError as exc:
-        raise RefusedError(f"{place.name} is a number of too many digits", code=code) from exc
+    text = id_text(value)
+    if text is None:
+        kind = f"{_kind(value)}, not text or a whole number"
+        if isinstance(value, int | Decimal) and not isinstance(value, bool) and value >= _LONGEST_ID:
+            kind = "a number of too many digits"
+        raise RefusedError(f"{place.name} is {kind}", code=code)
+    text = text.strip()
     if len(text) > ORDER_ID_CHARACTERS_MAX:
         raise RefusedError(
             f"{place.name} has {len(text)} characters, at most {ORDER_ID_CHARACTERS_MAX} are taken", code=code
@@ -201,38 +268,34 @@ def read_id(place: Place) -> str | None:
     return text or None
 
 
-def read_amount(places: Sequence[Place]) -> Decimal | None:
+def read_amount(places: Sequence[Place], *, may_be_negative: bool = False) -> Decimal | None:
     """The first amount that is present, rounded half up to cents; None if there is none.
 
-    Never zero and never a float: `30.000000000000004` is 30, `"9.99"` is 9.99, 19.995 is 20.
+    Never zero and never a float: `30.000000000000004` is 30, `"9.99"` is 9.99, 19.995 is 20. Null and blank text are
+    absent.
+
+    Args:
+        may_be_negative: True where a negative amount is the same amount taken back; it is returned without its sign.
 
     Raises:
         RefusedError: `invalid_amount` if the first one present cannot be counted, `zero_amount` if it is zero.
     """
     for place in places:
-        value = _value(place)
-        if value is not None:
-            return _amount(place.name, value)
+        if has_value(place.raw):
+            amount = _number(place.name, _value(place))
+            return countable(place.name, amount.copy_abs() if may_be_negative else amount)
     return None
 
 
-def _amount(name: str, value: object) -> Decimal:
-    if isinstance(value, str):
-        text = value.strip()
-        if not _NUMBER.fullmatch(text):
-            raise RefusedError(
-                f'{name} is {shown(value)}, not an amount: send it as a number such as 9.99, or as text such as "9.99"',
-                code="invalid_amount",
-            )
-        amount = Decimal(text)
-    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
-        amount = Decimal(value)
-    else:
-        raise RefusedError(f"{name} is {_kind(value)}, not an amount", code="invalid_amount")
+def countable(name: str, amount: Decimal) -> Decimal:
+    """An amount as it is counted: rounded half up to cents, in its shortest form.
+
+    Raises:
+        RefusedError: `invalid_amount` if it is negative or larger than any amount, `zero_amount` if it is zero.
+    """
     if amount < 0:
         raise RefusedError(
-            f"{name} is negative: {shown(amount)}; a refund is an event whose name includes Refund, with a positive "
-            "amount",
+            f"{name} is negative: {shown(amount)}; a refund is an event whose name includes Refund",
             code="invalid_amount",
         )
     if amount > AMOUNT_MAX:
@@ -242,6 +305,27 @@ def _amount(name: str, value: object) -> Decimal:
         rounded = "" if not amount else f" (rounded from {shown(amount)})"
         raise RefusedError(f"{name} is zero{rounded}: recorded, no points to give or take", code="zero_amount")
     return _shortest(cents)
+
+
+def _factor(place: Place) -> Decimal:
+    number = _number(place.name, _value(place))
+    if number.copy_abs() > AMOUNT_MAX:
+        raise RefusedError(f"{place.name} is larger than any amount: {shown(number)}", code="invalid_amount")
+    return number
+
+
+def _number(name: str, value: object) -> Decimal:
+    if isinstance(value, str):
+        text = value.strip()
+        if not _NUMBER.fullmatch(text):
+            raise RefusedError(
+                f'{name} is {shown(value)}, not an amount: send it as a number such as 9.99, or as text such as "9.99"',
+                code="invalid_amount",
+            )
+        return Decimal(text)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return Decimal(value)
+    raise RefusedError(f"{name} is {_kind(value)}, not an amount", code="invalid_amount")
 
 
 def _shortest(amount: Decimal) -> Decimal:

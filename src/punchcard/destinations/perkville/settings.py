@@ -7,9 +7,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from punchcard.destinations.event_names import folded_event_name
 from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE, Wire, read_wire
-from punchcard.destinations.port import DeliveryOptions
+from punchcard.destinations.port import DeliveryOptions, KeyScope, RefundFollows
 from punchcard.destinations.settings import Problem, Values, read_section, refuse
 from punchcard.errors import InvariantError
 
@@ -34,7 +35,7 @@ class PerkvilleSettings:
     Attributes:
         api_key: The bearer token; left out of the repr.
         event_to_perk_map: Event name to perk id: the allowlist.
-        names_by_folded: Mapped names by their case-folded form, for a hint when only the case differs.
+        names_by_folded: Mapped names by their folded form, for a hint when only their spelling differs.
         once_per_day: Mapped event names awarded at most once per customer and local day.
         wire: How Perkville's API names things.
     """
@@ -97,7 +98,7 @@ def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
         location_id=own.text("locationId").strip(),
         send_email=own.flag("sendEmail"),
         event_to_perk_map=MappingProxyType(perks),
-        names_by_folded=MappingProxyType({name.strip().casefold(): name for name in perks}),
+        names_by_folded=MappingProxyType({folded_event_name(name): name for name in perks}),
         api_base_url=ours.text("apiBaseUrl").strip().rstrip("/"),
         refund_method=RefundMethod(ours.text("refundMethod")),
         once_per_day=frozenset(ours.texts("oncePerDay")),
@@ -108,6 +109,9 @@ def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
             tries_max=int(ours.number("retryAttemptsMax")),
             unknown_wait_seconds=ours.number("unknownWaitSeconds"),
             request_timeout_seconds=ours.number("requestTimeoutSeconds"),
+            order_scope=KeyScope(ours.text("orderIdScope")),
+            refund_wait_seconds=ours.number("refundWaitHours") * 3600,
+            refund_follows=RefundFollows(ours.text("refundFollows")),
         ),
         wire=wire,
     )

@@ -156,7 +156,7 @@ def post_transaction(
         POST /v2/transactions/
         {"business": "/v2/businesses/41/", "location": "/v2/locations/7/", "perk": "/v2/perks/123456/",
          "email": "example@example.com", "quantity": "9.99", "send_email": false,
-         "trans_source_id": "SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed"}
+         "trans_source_id": "SEG:perkville:ORDER:o283h08fh2390f923uofu23:order-completed"}
 
     Args:
         quantity: What to send, its sign already as Perkville wants it.

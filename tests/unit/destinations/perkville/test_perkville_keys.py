@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from punchcard.destinations.perkville.keys import day_key, event_key, name_slug, order_key, refund_key
+from punchcard.destinations.perkville.keys import DayKey, OrderKey, RefundKey, event_key, name_slug
 
 KEY = re.compile(r"SEG(:[A-Za-z0-9_.-]+){3,5}")
 # Both texts that stand as they are and texts made to be taken for something else.
@@ -19,24 +19,24 @@ parts = st.one_of(
 
 
 def test_the_contracts_example() -> None:
-    key = order_key("website", order_id="o283h08fh2390f923uofu23", event_name="Order Completed")
-    assert key == "SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed"
+    key = OrderKey("o283h08fh2390f923uofu23", "Order Completed").within("perkville")
+    assert key == "SEG:perkville:ORDER:o283h08fh2390f923uofu23:order-completed"
 
 
 def test_the_forms_of_the_design() -> None:
-    assert refund_key("pos", order_id="1001", refund_id="r-1") == "SEG:pos:REFUND:1001:r-1"
+    assert RefundKey("1001", "r-1").within("pos") == "SEG:pos:REFUND:1001:r-1"
     assert event_key("pos", message_id="m1") == "SEG:pos:EVENT:m1"
-    key = day_key("pos", perk="123457", customer="ann@example.com", day=date(2026, 1, 31))
+    key = DayKey("123457", "ann@example.com", date(2026, 1, 31)).within("pos")
     assert re.fullmatch(r"SEG:pos:DAY:123457:[0-9a-f]{20}:2026-01-31", key)
 
 
 @given(source=parts, order_id=parts, name=parts, refund_id=parts, perk=parts)
 def test_every_key_is_safe_and_short(source: str, order_id: str, name: str, refund_id: str, perk: str) -> None:
     keys = [
-        order_key(source, order_id=order_id, event_name=name),
-        refund_key(source, order_id=order_id, refund_id=refund_id),
+        OrderKey(order_id, name).within(source),
+        RefundKey(order_id, refund_id).within(source),
         event_key(source, message_id=order_id),
-        day_key(source, perk=perk, customer=name, day=date(2026, 12, 31)),
+        DayKey(perk, name, date(2026, 12, 31)).within(source),
     ]
     for key in keys:
         assert len(key) <= 100
@@ -46,7 +46,7 @@ def test_every_key_is_safe_and_short(source: str, order_id: str, name: str, refu
 
 @given(one=st.tuples(parts, parts, parts), other=st.tuples(parts, parts, parts))
 def test_different_refunds_have_different_keys(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
-    keys = [refund_key(source, order_id=order, refund_id=refund) for source, order, refund in (one, other)]
+    keys = [RefundKey(order, refund).within(scope) for scope, order, refund in (one, other)]
     assert (keys[0] == keys[1]) == (one == other)
 
 
@@ -60,13 +60,13 @@ def test_different_refunds_have_different_keys(one: tuple[str, str, str], other:
     ],
 )
 def test_orders_that_look_alike_stay_apart(one: tuple[str, str], other: tuple[str, str]) -> None:
-    assert refund_key("s", order_id=one[0], refund_id=one[1]) != refund_key("s", order_id=other[0], refund_id=other[1])
+    assert RefundKey(*one).within("s") != RefundKey(*other).within("s")
 
 
 def test_a_hash_is_no_literal() -> None:
-    hashed = refund_key("s", order_id="ü", refund_id="r").split(":")[3]
+    hashed = RefundKey("ü", "r").within("s").split(":")[3]
     assert hashed.startswith("sha-")
-    assert refund_key("s", order_id=hashed, refund_id="r") != refund_key("s", order_id="ü", refund_id="r")
+    assert RefundKey(hashed, "r").within("s") != RefundKey("ü", "r").within("s")
 
 
 @pytest.mark.parametrize(

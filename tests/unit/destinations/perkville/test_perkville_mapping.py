@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from punchcard.destinations.perkville.keys import OrderKey
 from punchcard.destinations.perkville.mapping import plan, remap, snake_case
 from punchcard.destinations.perkville.readings import is_email
 from punchcard.destinations.perkville.settings import read_settings
@@ -49,7 +50,7 @@ def event(body: Mapping[str, Any] | bytes, *, at: datetime = datetime(2026, 1, 3
 
 
 def planned(one: Event) -> Intent:
-    return plan(one, SETTINGS, source="website", timezone=LOS_ANGELES)
+    return plan(one, SETTINGS, source="website", destination="perkville", timezone=LOS_ANGELES)
 
 
 def order(properties: Mapping[str, Any], *, name: str = "Order Completed", **members: Any) -> Event:
@@ -81,8 +82,9 @@ def test_the_pages_own_example() -> None:
         perk="123456",
         quantity=Decimal("9.99"),
         order_id="o283h08fh2390f923uofu23",
+        scoped_key=OrderKey("o283h08fh2390f923uofu23", "Order Completed"),
     )
-    assert intent.effect_key == "SEG:website:ORDER:o283h08fh2390f923uofu23:order-completed"
+    assert intent.effect_key == "SEG:perkville:ORDER:o283h08fh2390f923uofu23:order-completed"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,8 @@ def test_the_pages_own_example() -> None:
         pytest.param(b'"value":1,"total":2', "1", id="then-value"),
         pytest.param(b'"total":2', "2", id="then-total"),
         pytest.param(b'"revenue":null,"total":2', "2", id="null-is-absent"),
+        pytest.param(b'"revenue":"","total":2', "2", id="empty-text-is-absent"),
+        pytest.param(b'"revenue":"  ","total":2', "2", id="blank-text-is-absent"),
         pytest.param(b'"revenue":"9.99"', "9.99", id="text"),
         pytest.param(b'"revenue":" 9.99 "', "9.99", id="text-with-blanks"),
         pytest.param(b'"revenue":".5"', "0.5", id="text-without-leading-zero"),
@@ -123,7 +127,6 @@ def test_an_order_awards_its_first_amount(amounts: bytes, quantity: str) -> None
     [
         pytest.param(b'"x":1', "missing_amount", "o1", id="none"),
         pytest.param(b'"revenue":null,"value":null', "missing_amount", "o1", id="only-nulls"),
-        pytest.param(b'"revenue":"","total":2', "invalid_amount", "revenue", id="empty-text-does-not-fall-through"),
         pytest.param(b'"revenue":"free","total":2', "invalid_amount", '"free"', id="words"),
         pytest.param(b'"revenue":true', "invalid_amount", "revenue is true", id="true"),
         pytest.param(b'"revenue":{}', "invalid_amount", "an object", id="object"),
@@ -164,6 +167,8 @@ def test_an_amount_that_cannot_be_counted_is_refused(amounts: bytes, code: str, 
         pytest.param("o1", "o1", id="text"),
         pytest.param(" o1 ", "o1", id="trimmed"),
         pytest.param(1001, "1001", id="number"),
+        pytest.param(1001.0, "1001", id="whole-float"),
+        pytest.param(msgspec.Raw(b"1.001e3"), "1001", id="whole-number-with-exponent"),
         pytest.param("", None, id="empty-is-absent"),
         pytest.param("  ", None, id="blank-is-absent"),
         pytest.param(None, None, id="null-is-absent"),
@@ -175,11 +180,11 @@ def test_an_order_id_makes_a_spend_and_anything_without_is_one_unit(order_id: ob
     assert intent.order_id == read
     assert intent.quantity == (Decimal(1) if read is None else Decimal("9.99"))
     assert intent.effect_key == (
-        "SEG:website:EVENT:m1" if read is None else f"SEG:website:ORDER:{read}:order-completed"
+        "SEG:website:EVENT:m1" if read is None else f"SEG:perkville:ORDER:{read}:order-completed"
     )
 
 
-@pytest.mark.parametrize("order_id", [1.5, True, [], {}, "a\x00b", "x" * 256])
+@pytest.mark.parametrize("order_id", [1.5, True, [], {}, "a\x00b", "x" * 256, msgspec.Raw(b"1e400")])
 def test_an_order_id_that_is_none_is_refused(order_id: object) -> None:
     assert refusal(order({"order_id": order_id, "revenue": 1})).code == "invalid_order_id"
 
@@ -251,11 +256,11 @@ def test_an_email_address(text: str, usable: bool) -> None:
 @pytest.mark.parametrize(
     ("properties", "quantity", "key"),
     [
-        pytest.param({"total": 9.99}, "-9.99", "SEG:website:REFUND:o1:m1", id="amount"),
-        pytest.param({"total": "9.99", "refund_id": "r7"}, "-9.99", "SEG:website:REFUND:o1:r7", id="refund-id"),
-        pytest.param({"total": 1, "refund_id": 7}, "-1", "SEG:website:REFUND:o1:7", id="refund-id-number"),
-        pytest.param({"total": 1, "refund_id": ""}, "-1", "SEG:website:REFUND:o1:m1", id="refund-id-empty"),
-        pytest.param({}, None, "SEG:website:REFUND:o1:m1", id="the-ledger-knows-the-amount"),
+        pytest.param({"total": 9.99}, "-9.99", "SEG:perkville:REFUND:o1:m1", id="amount"),
+        pytest.param({"total": "9.99", "refund_id": "r7"}, "-9.99", "SEG:perkville:REFUND:o1:r7", id="refund-id"),
+        pytest.param({"total": 1, "refund_id": 7}, "-1", "SEG:perkville:REFUND:o1:7", id="refund-id-number"),
+        pytest.param({"total": 1, "refund_id": ""}, "-1", "SEG:perkville:REFUND:o1:m1", id="refund-id-empty"),
+        pytest.param({}, None, "SEG:perkville:REFUND:o1:m1", id="the-ledger-knows-the-amount"),
     ],
 )
 def test_a_refund_removes_points(properties: Mapping[str, Any], quantity: str | None, key: str) -> None:
@@ -272,14 +277,13 @@ def test_a_refund_in_any_case_removes_points() -> None:
         {"apiKey": "k", "businessId": "41", "locationId": "7", "eventToPerkMap": {"order REFUNDED": "1"}}, {}
     )
     one = order({"total": 5}, name="order REFUNDED")
-    assert plan(one, lower, source="s", timezone=LOS_ANGELES).quantity == Decimal(-5)
+    assert plan(one, lower, source="s", destination="d", timezone=LOS_ANGELES).quantity == Decimal(-5)
 
 
 @pytest.mark.parametrize(
     ("properties", "code"),
     [
         pytest.param({"total": 0}, "zero_amount", id="zero"),
-        pytest.param({"total": -5}, "invalid_amount", id="negative"),
         pytest.param({"total": 5, "refund_id": []}, "invalid_refund_id", id="refund-id"),
     ],
 )
@@ -320,7 +324,7 @@ def test_an_event_that_is_not_mapped_is_an_error_with_its_name(body: Mapping[str
 def test_once_a_day_the_local_date_is_in_the_key(at: datetime, day: str) -> None:
     body = {"type": "track", "event": "Checked In", "email": "Ann@example.com"}
     intent = planned(event(body, at=at))
-    assert intent.effect_key.startswith("SEG:website:DAY:123457:")
+    assert intent.effect_key.startswith("SEG:perkville:DAY:123457:")
     assert intent.effect_key.endswith(f":{day}")
     assert (intent.on_repeat, intent.repeat_reason) == (OnRepeat.DUPLICATE, "once_per_day")
     other_case = planned(event({**body, "email": "ann@EXAMPLE.com", "messageId": "m2"}, at=at))
@@ -424,7 +428,10 @@ json_values = st.recursive(
     max_leaves=8,
 )
 interesting = st.sampled_from(
-    ["email", "order_id", "refund_id", "revenue", "value", "total", "traits", "personas", "computation_key", "vip"]
+    [
+        *("email", "order_id", "refund_id", "revenue", "value", "total", "traits", "personas", "computation_key"),
+        *("vip", "orderId", "Order ID", "REVENUE", "E-mail", "products", "Products", "price", "Quantity", "cart_id"),
+    ]
 )
 objects = st.dictionaries(interesting, json_values | st.dictionaries(interesting, json_values, max_size=4), max_size=7)
 
@@ -461,7 +468,7 @@ def test_any_json_ends_as_an_intent_or_a_refusal_and_always_the_same(
 
     def outcome() -> Intent | tuple[str, str]:
         try:
-            return plan(one, SETTINGS, source=source, timezone=LOS_ANGELES)
+            return plan(one, SETTINGS, source="website", destination=source, timezone=LOS_ANGELES)
         except RefusedError as error:
             return error.code, error.message
 
@@ -489,12 +496,3 @@ def test_what_cannot_be_read_is_refused(properties: bytes) -> None:
     one = event({"type": "track", "event": "Checked In", "email": "a@x.co"})
     one.wire.properties = msgspec.Raw(properties)
     assert refusal(one).code == "unreadable_value"
-
-
-@given(amount=st.decimals(min_value="0.01", max_value="999999999", places=2))
-def test_an_amount_is_awarded_to_the_cent(amount: Decimal) -> None:
-    body = b'{"type":"track","event":"Order Completed","email":"a@x.co","properties":{"order_id":"o","revenue":%s}}'
-    assert planned(event(body % f"{amount:f}".encode())).quantity == amount
-    assert planned(event(body % f'"{amount:f}"'.encode())).quantity == amount
-    # And as a sender that computes in binary floats writes it.
-    assert planned(event(body % repr(float(amount)).encode())).quantity == amount

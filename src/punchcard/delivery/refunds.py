@@ -1,0 +1,226 @@
+"""How much a refund takes back, decided from the order's rows in the ledger. Pure.
+
+A refund takes what its event asks for, or all that is left of the order if it asks for no amount; never more than was
+awarded to its customer for the order, less what was taken back before. Until the order's award is settled it waits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from punchcard.destinations.port import DeliveryOptions, RefundFollows
+from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER, StoredEffect
+from punchcard.store.orders import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER
+from punchcard.store.schema import EffectState
+
+# A waiting refund is woken when its order is settled; it looks by itself as well, in case that was missed.
+_LOOK_AGAIN_SECONDS: Final = 300.0
+# How far apart two sources may track the same refund. The slower one may send in batches, or catch up after an outage.
+_SAME_REFUND: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The effect can be sent.
+
+    Attributes:
+        quantity: Signed units to send, None for a user property.
+        detail: What was cut and why, None if nothing was.
+    """
+
+    quantity: Decimal | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotReady:
+    """The effect is not sent now.
+
+    Attributes:
+        state: Where it goes instead.
+        wait_seconds: When to look again, for an open state.
+    """
+
+    state: EffectState
+    reason: str
+    detail: str
+    wait_seconds: float = 0.0
+
+
+def decide_refund(
+    refund: StoredEffect,
+    others: Sequence[StoredEffect],
+    *,
+    refusal: str | None,
+    options: DeliveryOptions,
+    now: datetime,
+) -> Ready | NotReady:
+    """Decide what to do with a refund.
+
+    Args:
+        others: All other effects of its order.
+        refusal: Why the order's event was refused, None if it was not.
+    """
+    original = _original_of(refund, others)
+    if original is not None:
+        return NotReady(
+            state=EffectState.REJECTED,
+            reason="refund_tracked_twice",
+            detail=f"Source {original.source} tracked the same refund of order {refund.order_id} as message "
+            f"{original.message_id}: the same customer and amount within a day. To take points twice, send each refund "
+            "with its own refund_id.",
+        )
+    awards = [one for one in others if not one.is_refund]
+    if any(one.state.is_open for one in awards):
+        return _waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
+    if any(one.state is EffectState.PARKED for one in awards):
+        return _wait_for_parked(refund, options, now)
+    delivered = [one for one in awards if one.state is EffectState.DELIVERED]
+    if not delivered:
+        return _without_award(refund, awards, refusal=refusal, options=options, now=now)
+    own = [one for one in delivered if one.customer == refund.customer]
+    if not own and options.refund_follows is RefundFollows.ORDER:
+        customers = ", ".join(dict.fromkeys(one.email for one in delivered))
+        return NotReady(
+            state=EffectState.PARKED,
+            reason="refund_other_customer",
+            detail=f"The refund is for {refund.email}, but order {refund.order_id} was awarded to {customers}: nothing "
+            'was taken from either. Dismiss it, or set refundFollows = "event" and retry it to take the points from '
+            f"{refund.email}.",
+        )
+    return _from_balance(refund, own or delivered, delivered, [one for one in others if one.is_refund])
+
+
+def _original_of(refund: StoredEffect, others: Sequence[StoredEffect]) -> StoredEffect | None:
+    """The refund that another source tracked first and that is the same as this one, None if there is none.
+
+    The n-th refund of one customer and amount from one source is the n-th such refund from another, unless both carry
+    ids, which then differ. So a shop that tracks every refund in two places is right also for two equal refunds.
+    """
+    alike = [
+        one
+        for one in others
+        if one.is_refund and one.customer == refund.customer and one.requested_quantity == refund.requested_quantity
+    ]
+    number = sum(one.source == refund.source and one.id < refund.id for one in alike)
+    for source in sorted({one.source for one in alike} - {refund.source}):
+        theirs = sorted((one for one in alike if one.source == source), key=lambda one: one.id)
+        if len(theirs) <= number:
+            continue
+        pair = theirs[number]
+        both_named = refund.refund_id is not None and pair.refund_id is not None
+        if pair.id < refund.id and not both_named and refund.received_at - pair.received_at <= _SAME_REFUND:
+            return pair
+    return None
+
+
+def _wait_for_parked(refund: StoredEffect, options: DeliveryOptions, now: datetime) -> NotReady:
+    parked = f"The award for order {refund.order_id} is parked"
+    until = _deadline(refund, options)
+    if now < until:
+        return _waiting(f"{parked}; waiting for it until {_shown(until)}.", (until - now).total_seconds())
+    return NotReady(
+        state=EffectState.PARKED,
+        reason=ORDER_NOT_DELIVERED,
+        detail=f"{parked} itself: retry or dismiss that first. Once it is delivered, this refund follows by itself.",
+    )
+
+
+def _without_award(
+    refund: StoredEffect,
+    awards: Sequence[StoredEffect],
+    *,
+    refusal: str | None,
+    options: DeliveryOptions,
+    now: datetime,
+) -> Ready | NotReady:
+    cause = awards[-1].reason if awards else refusal
+    if cause is not None or awards:
+        return NotReady(
+            state=EffectState.REJECTED,
+            reason=ORDER_EARNED_NOTHING,
+            detail=f"Order {refund.order_id} earned nothing ({cause or 'rejected'}), so there is nothing to take back.",
+        )
+    until = _deadline(refund, options)
+    if now < until:
+        return _waiting(
+            f"Waiting for order {refund.order_id} until {_shown(until)}: no award for it is on record yet.",
+            (until - now).total_seconds(),
+        )
+    if options.refund_follows is RefundFollows.EVENT and refund.requested_quantity is not None:
+        return Ready(
+            quantity=refund.requested_quantity,
+            detail=f"No award for order {refund.order_id} is on record; taken as the event asks.",
+        )
+    return NotReady(
+        state=EffectState.PARKED,
+        reason=REFUND_UNKNOWN_ORDER,
+        detail=f"No award for order {refund.order_id} is on record: nothing was taken. It follows by itself if the "
+        'order still arrives. To take points for an unknown order, set refundFollows = "event" and retry it'
+        + (", with an amount in the event." if refund.requested_quantity is None else "."),
+    )
+
+
+def _from_balance(
+    refund: StoredEffect,
+    own: Sequence[StoredEffect],
+    awards: Sequence[StoredEffect],
+    refunds: Sequence[StoredEffect],
+) -> Ready | NotReady:
+    awarded = _units(own)
+    removed = _removed(refunds)
+    if len(own) < len(awards):
+        # Several customers have awards under this order id: each takes back their own, and all together no more.
+        mine = _removed([one for one in refunds if one.customer == refund.customer])
+        removed = max(mine, awarded - (_units(awards) - removed))
+    left = awarded - removed
+    asked = None if refund.requested_quantity is None else -refund.requested_quantity
+    balance = f"{awarded:f} awarded for order {refund.order_id}, {removed:f} removed before"
+    if left <= 0:
+        return NotReady(
+            state=EffectState.REJECTED,
+            reason="refund_nothing_left",
+            detail=f"nothing is left to remove: {balance}",
+        )
+    if asked is None:
+        return Ready(quantity=-left, detail=f"no amount in the refund: {left:f} taken from the ledger ({balance})")
+    if asked > left:
+        return Ready(quantity=-left, detail=f"cut from {asked:f} to {left:f}: {balance}")
+    return Ready(quantity=-asked)
+
+
+def _units(effects: Sequence[StoredEffect]) -> Decimal:
+    return sum((one.quantity or Decimal(0) for one in effects), Decimal(0))
+
+
+def _removed(refunds: Sequence[StoredEffect]) -> Decimal:
+    """What was taken back, positive, counting what may have been."""
+    return -_units([one for one in refunds if _may_be_performed(one)])
+
+
+def _may_be_performed(refund: StoredEffect) -> bool:
+    return (
+        refund.state is EffectState.DELIVERED
+        or (refund.state.is_open and refund.attempts > 0)
+        or refund.reason in UNCERTAIN_REASONS
+    )
+
+
+def _waiting(detail: str, seconds: float) -> NotReady:
+    return NotReady(
+        state=EffectState.RETRYING,
+        reason=WAITING_FOR_ORDER,
+        detail=detail,
+        wait_seconds=min(seconds, _LOOK_AGAIN_SECONDS),
+    )
+
+
+def _deadline(refund: StoredEffect, options: DeliveryOptions) -> datetime:
+    # From when it was planned, not received: what has waited in the log has not waited for its order.
+    return refund.created_at + timedelta(seconds=options.refund_wait_seconds)
+
+
+def _shown(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,130 @@
+"""The members of an event that count, under their exact names whatever spelling their sender uses. Pure.
+
+`orderId`, `Order ID` and `ORDER-ID` are `order_id`. The exact spelling wins if it has a value; of several others, the
+one that comes first by code points and has a value.
+
+Source: Segment's own destinations read members without regard to case, underscores and blanks (its library
+`obj-case`); its Go and Android libraries write `orderId`.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Final
+
+import msgspec
+
+from punchcard.events.faults import UNREADABLE
+
+_NAMES_REMEMBERED_MAX: Final = 10_000
+_LOWER_CASE: Final = bytes(range(256)).lower()
+_SEPARATORS: Final = b" _-"
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_encoder = msgspec.json.Encoder()
+
+
+def folded(name: str) -> str:
+    """Return the name without what differs between spellings: case, underscores, hyphens and blanks."""
+    return name.replace("_", "").replace("-", "").replace(" ", "").lower()
+
+
+class Spellings:
+    """Finds the exact names behind the spellings of a set of members.
+
+    Args:
+        names: The exact names.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._by_folded = {folded(name): name for name in names}
+        # Names that are no other spelling of an exact one. Senders use few distinct names, and comparing sets costs a
+        # fraction of folding each name.
+        self._plain = set(names)
+
+    def add_exact(self, members: MutableMapping[str, msgspec.Raw]) -> bool:
+        """Add the value of each other spelling under the exact name where that has no value.
+
+        Returns:
+            False if nothing was added: every member that counts has its exact name.
+        """
+        if members.keys() <= self._plain:
+            return False
+        others = sorted(members.keys() - self._plain)
+        added = False
+        for name in others:
+            exact = self._by_folded.get(folded(name))
+            if exact is None:
+                if len(self._plain) < _NAMES_REMEMBERED_MAX:
+                    self._plain.add(name)
+            elif has_value(members[name]) and not has_value(members.get(exact)):
+                members[exact] = members[name]
+                added = True
+        return added
+
+
+PROPERTIES: Final = Spellings(
+    "order_id",
+    "refund_id",
+    "revenue",
+    "value",
+    "total",
+    "currency",
+    "email",
+    "products",
+    "product_id",
+)
+"""Members of `properties` that points rules and the lake's columns read."""
+
+PRODUCT: Final = Spellings("product_id", "price", "quantity")
+"""Members of one of `properties.products` that they read."""
+
+EMAIL: Final = Spellings("email")
+"""The member of an event and of traits that names the customer."""
+
+
+def has_value(raw: msgspec.Raw | None) -> bool:
+    """Return False for a member that is absent, null or blank text."""
+    text = b"" if raw is None else bytes(raw)
+    return text not in (b"", b"null") and not (text[:1] == b'"' and not text[1:-1].strip())
+
+
+def exact_members(raw: bytes | msgspec.Raw, spellings: Spellings) -> Mapping[str, msgspec.Raw] | None:
+    """Return the members of an object with the exact names added; None if it is not an object or needs none added."""
+    try:
+        members = _object.decode(raw)
+    except UNREADABLE:
+        return None
+    return members if spellings.add_exact(members) else None
+
+
+def exact_properties(raw: bytes | msgspec.Raw) -> bytes:
+    """Return the JSON text of `properties` with the exact names added, at its products too; most often the same text.
+
+    All other members stay as they were sent.
+    """
+    text = bytes(raw)
+    try:
+        members = _object.decode(text)
+    except UNREADABLE:
+        return text
+    changed = PROPERTIES.add_exact(members)
+    if "products" in members and (products := exact_products(members["products"])) is not None:
+        members["products"] = products
+        changed = True
+    return _encoder.encode(members) if changed else text
+
+
+def exact_products(raw: msgspec.Raw) -> msgspec.Raw | None:
+    """Return the JSON text of a list of products with the exact names added; None if it needs none added."""
+    try:
+        items = _items.decode(raw)
+    except UNREADABLE:
+        return None
+    exact = [exact_members(item, PRODUCT) for item in items]
+    if not any(exact):
+        return None
+    return msgspec.Raw(_encoder.encode([item if new is None else new for item, new in zip(items, exact, strict=True)]))
+
+
+def folded_text(raw: bytes | msgspec.Raw) -> bytes:
+    """Return JSON text folded like its names, to search it for folded names: much cheaper than decoding it."""
+    return bytes(raw).translate(_LOWER_CASE, _SEPARATORS)

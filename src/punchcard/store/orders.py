@@ -1,0 +1,137 @@
+"""What the store knows of orders: their awards and refunds, orders that earned nothing, refunds that wait for them."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from punchcard.store.by_hand import reopen
+from punchcard.store.effects import WAITING_FOR_ORDER, StoredEffect, effect_of, storable
+from punchcard.store.schema import EffectState, effects, refused_orders
+
+ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
+ORDER_NOT_DELIVERED: Final = "order_not_delivered"
+REFUND_UNKNOWN_ORDER: Final = "refund_unknown_order"
+
+# Why a refund has ended for want of an award, and so is looked at again once there is one.
+_WITHOUT_AWARD: Final = (ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER)
+_ORDERS_PER_QUERY: Final = 400  # below SQLite's limit of bound variables, also on old builds
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedOrder:
+    """An order that a destination's rules refused, so that it earned nothing.
+
+    Attributes:
+        reason: Code of the refusal.
+    """
+
+    destination: str
+    order_id: str
+    source: str
+    reason: str
+    message_id: str
+    received_at: datetime
+
+
+def waits_for_order(table: FromClause) -> ColumnElement[bool]:
+    """That a row is a refund which leaves its lane to others until its order is settled."""
+    return and_(table.c.state == EffectState.RETRYING, func.coalesce(table.c.reason, "") == WAITING_FOR_ORDER)
+
+
+def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str]) -> dict[str, list[StoredEffect]]:
+    """The awards and refunds of these orders, from whatever source, oldest first."""
+    found: dict[str, list[StoredEffect]] = {}
+    wanted = sorted({storable(one) for one in order_ids})
+    for begin in range(0, len(wanted), _ORDERS_PER_QUERY):
+        chunk = wanted[begin : begin + _ORDERS_PER_QUERY]
+        chosen = select(effects).where(effects.c.destination == destination, effects.c.order_id.in_(chunk))
+        for row in work.execute(chosen.order_by(effects.c.id)):
+            found.setdefault(row.order_id, []).append(effect_of(row))
+    return found
+
+
+def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> None:
+    """Keep that these orders earned nothing, by the newest refusal of each."""
+    newest = {(one.destination, one.order_id, one.source): one for one in refused}
+    if not newest:
+        return
+    insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
+    adding = insert(refused_orders)
+    keys = [column.name for column in refused_orders.primary_key]
+    changed = {name: adding.excluded[name] for name in ("reason", "message_id", "received_at")}
+    work.execute(
+        adding.on_conflict_do_update(index_elements=keys, set_=changed),
+        [
+            {
+                "destination": one.destination,
+                "order_id": storable(one.order_id),
+                "source": one.source,
+                "reason": one.reason,
+                "message_id": storable(one.message_id),
+                "received_at": one.received_at,
+            }
+            # In one order everywhere: two processes that write the same rows must not wait for each other.
+            for _, one in sorted(newest.items())
+        ],
+    )
+
+
+def refusal_of_order(work: Connection, destination: str, order_id: str, *, source: str | None) -> str | None:
+    """The reason for which the order was refused, None if it was not.
+
+    Args:
+        source: Only if it came from this source; None for any.
+    """
+    columns = refused_orders.c
+    statement = select(columns.reason).where(columns.destination == destination, columns.order_id == storable(order_id))
+    if source is not None:
+        statement = statement.where(columns.source == source)
+    reason: str | None = work.scalar(statement.order_by(columns.received_at.desc()).limit(1))
+    return reason
+
+
+def wake_refunds(
+    work: Connection,
+    destination: str,
+    *,
+    delivered: Collection[str] = (),
+    ended: Collection[str] = (),
+    now: datetime,
+) -> int:
+    """Let refunds look at their order again now; returns how many.
+
+    Those that wait for it are due. Those that ended because there was no award are put back in the queue.
+
+    Args:
+        delivered: Ids of orders of which an award was delivered just now.
+        ended: Ids of orders of which an award has ended otherwise, or was refused.
+    """
+    woken = 0
+    order_ids = sorted({storable(one) for one in (*delivered, *ended)})
+    awarded = {storable(one) for one in delivered}
+    columns = effects.c
+    for begin in range(0, len(order_ids), _ORDERS_PER_QUERY):
+        chunk = order_ids[begin : begin + _ORDERS_PER_QUERY]
+        rows = work.execute(
+            select(columns.id, columns.order_id, columns.state, columns.reason).where(
+                columns.destination == destination,
+                columns.order_id.in_(chunk),
+                columns.is_refund.is_(True),
+                columns.reason.in_((WAITING_FOR_ORDER, ORDER_EARNED_NOTHING, *_WITHOUT_AWARD)),
+            )
+        ).all()
+        waiting = [row.id for row in rows if row.state == EffectState.RETRYING]
+        if waiting:
+            work.execute(update(effects).where(columns.id.in_(waiting)).values(due_at=now))
+        again = [
+            row.id
+            for row in rows
+            if (row.state == EffectState.PARKED and row.reason in _WITHOUT_AWARD)
+            or (row.state == EffectState.REJECTED and row.order_id in awarded)
+        ]
+        woken += len(waiting) + reopen(work, again, now=now)
+    return woken

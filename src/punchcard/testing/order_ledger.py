@@ -1,0 +1,101 @@
+"""One order's effects for tests of refunds, brought into any state in few words, in a real store."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from punchcard.delivery.preparation import NotReady, Ready, prepare
+from punchcard.destinations.port import DeliveryOptions
+from punchcard.store import outbox
+from punchcard.store.effects import Outcome
+from punchcard.store.engine import Store
+from punchcard.store.orders import RefusedOrder, record_refused_orders
+from punchcard.store.schema import EffectState
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.effects import new_effect, settlement, standing, started
+
+AWARD, REFUND, OTHER_REFUND = "award", "refund", "other refund"
+ANN, BOB = "ann@example.com", "bob@example.com"
+
+
+class OrderLedger:
+    """One order's effects, brought into any state in few words."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = ManualClock()
+        self.options = DeliveryOptions()
+
+    def add(
+        self,
+        key: str,
+        quantity: str | None,
+        *,
+        source_order: str = "o-1",
+        customer: str = ANN,
+        source: str = "website",
+        refund_id: str | None = None,
+    ) -> None:
+        """Add an award (`AWARD`, "second award") or, under any other key, a refund."""
+        effect = new_effect(
+            key,
+            quantity=quantity,
+            order_id=source_order,
+            is_refund=key not in (AWARD, "second award"),
+            customer=customer,
+            source=source,
+            refund_id=refund_id,
+            received_at=self.clock.now(),
+        )
+        with self.store.unit_of_work() as work:
+            outbox.add(work, [effect], now=self.clock.now())
+
+    def start(self, key: str, quantity: str | None = None) -> None:
+        """Begin an attempt."""
+        with self.store.unit_of_work() as work:
+            effect = standing(work, key)
+            one = started(effect, quantity=None if quantity is None else Decimal(quantity))
+            outbox.start(work, [one], now=self.clock.now(), lease_until=self.clock.now() + timedelta(seconds=25))
+
+    def settle(self, key: str, state: EffectState, *, reason: str | None = None) -> None:
+        """End the attempt so that the effect has this state."""
+        with self.store.unit_of_work() as work:
+            effect = standing(work, key)
+            end = settlement(
+                effect,
+                clock=self.clock,
+                state=state,
+                outcome=Outcome.DELIVERED if state is EffectState.DELIVERED else Outcome.UNKNOWN,
+                reason=reason,
+                number=effect.attempts,
+            )
+            if outbox.settle(work, [end]) != 1:
+                raise LookupError(f"{key} has no attempt to settle")
+
+    def deliver(self, key: str, quantity: str | None = None) -> None:
+        """Begin an attempt and end it as delivered."""
+        self.start(key, quantity)
+        self.settle(key, EffectState.DELIVERED)
+
+    def prepare(self, key: str = REFUND) -> Ready | NotReady:
+        """Return what is to be done with an effect now."""
+        with self.store.unit_of_work() as work:
+            return prepare(work, standing(work, key), options=self.options, now=self.clock.now())
+
+    def refuse(self, reason: str, *, source: str = "website") -> None:
+        """Record that the order was refused."""
+        refused = RefusedOrder(
+            destination="perkville",
+            order_id="o-1",
+            source=source,
+            reason=reason,
+            message_id="m",
+            received_at=self.clock.now(),
+        )
+        with self.store.unit_of_work() as work:
+            record_refused_orders(work, [refused])
+
+    def set(self, **options: Any) -> None:
+        """Change options of the destination."""
+        self.options = replace(self.options, **options)

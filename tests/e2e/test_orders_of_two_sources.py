@@ -1,0 +1,101 @@
+"""One shop tracks in its browser and on its server, through the running product, kills and upgrades included."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+NUMBERS = count(1)
+KEYS = {"website": "wk_website", "server": "wk_server"}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("orders-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture
+def email() -> str:
+    """A customer of this test's own."""
+    return f"orders{next(NUMBERS)}@example.com"
+
+
+def content(sandbox: SandboxProcess, **options: object) -> dict[str, Any]:
+    found: dict[str, Any] = configuration(perkville_url=sandbox.url, options=options)
+    found["sources"].append({"slug": "server", "write_key": KEYS["server"]})
+    (destination,) = found["destinations"]
+    del destination["source"]
+    destination["sources"] = list(KEYS)
+    return found
+
+
+def track(product: ProductProcess, source: str, event: str, message_id: str = "", **properties: object) -> str:
+    message_id = message_id or f"two-sources-{next(NUMBERS)}"
+    body = {"event": event, "userId": "ann", "messageId": message_id, "writeKey": KEYS[source]}
+    status, _ = product.send("track", json.dumps({**body, "properties": properties}).encode(), write_key=KEYS[source])
+    assert status == 200
+    return message_id
+
+
+def quantities(sandbox: SandboxProcess, email: str) -> list[str]:
+    return [one["quantity"] for one in sandbox.transactions() if one["email"] == email]
+
+
+def test_orders_and_refunds_of_two_sources_survive_kills(email: str, sandbox: SandboxProcess, tmp_path: Path) -> None:
+    order_id = f"o-{email}"
+    with ProductProcess(tmp_path, content(sandbox)) as product:
+        early = track(product, "server", "Order Refunded", orderId=order_id, Total="-20", email=email)
+        assert product.wait_for_fate(early, "retrying")["reason"] == "waiting_for_order"
+        product.kill()
+    with ProductProcess(tmp_path) as product:
+        track(product, "website", "Order Completed", order_id=order_id, revenue=50, email=email)
+        product.wait_for_fate(early, "delivered")
+        product.kill()
+    with ProductProcess(tmp_path) as product:
+        again = track(product, "server", "Order Completed", orderId=order_id, Revenue="50.00", Email=email)
+        assert product.wait_for_fate(again, "duplicate")["reason"] == "same_effect"
+        copy = track(product, "website", "Order Refunded", order_id=order_id, total=20, email=email)
+        assert product.wait_for_fate(copy, "rejected")["reason"] == "refund_tracked_twice"
+        stranger = track(product, "website", "Order Refunded", order_id=order_id, email=f"x{email}")
+        parked = product.wait_for_fate(stranger, "parked")
+        assert parked["reason"] == "refund_other_customer"
+        assert email in parked["detail"]
+        assert f"x{email}" in parked["detail"]
+        rest = track(product, "website", "Order Refunded", order_id=order_id, email=email)
+        product.wait_for_fate(rest, "delivered")
+        for source in KEYS:
+            track(product, source, "Checked In", "1", email=email)
+        last = track(product, "server", "Checked In", email=email)
+        product.wait_for_fate(last, "delivered")
+    assert quantities(sandbox, email) == ["50", "-20", "-30", "1", "1", "1"]
+
+
+def test_a_ledger_of_before_is_one_with_the_new_keys(email: str, sandbox: SandboxProcess, tmp_path: Path) -> None:
+    order_id = f"o-{email}"
+    with ProductProcess(tmp_path, content(sandbox)) as product:
+        first = track(product, "website", "Order Completed", order_id=order_id, revenue=50, email=email)
+        product.wait_for_fate(first, "delivered")
+        product.stop()
+    with sqlite3.connect(tmp_path / "data" / "punchcard.db") as store:
+        # As the version before has written it.
+        changed = store.execute("UPDATE effects SET effect_key = replace(effect_key, 'SEG:perkville:', 'SEG:website:')")
+        assert changed.rowcount == 1
+    store.close()
+    for scope in ("destination", "source", "destination"):
+        with ProductProcess(tmp_path, content(sandbox, orderIdScope=scope)) as product:
+            again = track(product, "website", "Order Completed", order_id=order_id, revenue=50, email=email)
+            assert product.wait_for_fate(again, "duplicate")["reason"] == "same_effect"
+    with ProductProcess(tmp_path) as product:
+        other = track(product, "server", "Order Completed", order_id=order_id, revenue="50.0", email=email)
+        product.wait_for_fate(other, "duplicate")
+        refund = track(product, "server", "Order Refunded", order_id=order_id, email=email)
+        product.wait_for_fate(refund, "delivered")
+    assert quantities(sandbox, email) == ["50", "-50"]

@@ -1,0 +1,173 @@
+"""Refunds that two sources track, and refunds that come back once their order is there."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from punchcard.delivery.preparation import NotReady, Ready
+from punchcard.destinations.port import RefundFollows
+from punchcard.store import outbox
+from punchcard.store.by_hand import dismiss, reopen
+from punchcard.store.engine import Store
+from punchcard.store.orders import wake_refunds
+from punchcard.store.schema import EffectState
+from punchcard.testing.effects import standing
+from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+
+WAITING = (EffectState.RETRYING, "waiting_for_order")
+NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    yield OrderLedger(store)
+    store.close()
+
+
+def quantity_of(ready: Ready | NotReady) -> str:
+    assert isinstance(ready, Ready), ready
+    return str(ready.quantity)
+
+
+def refusal_of(answer: Ready | NotReady) -> tuple[EffectState, str]:
+    assert isinstance(answer, NotReady), answer
+    return answer.state, answer.reason
+
+
+def detail_of(answer: Ready | NotReady) -> str:
+    assert answer.detail is not None
+    return answer.detail
+
+
+TRACKED_TWICE = (EffectState.REJECTED, "refund_tracked_twice")
+
+
+# What the two sources tell of, in order (source, amount, refund id, customer), and which of it is the same refund.
+PAIRS: list[tuple[str, list[tuple[str, str | None, str | None, str]], list[int]]] = [
+    ("both without ids", [("a", "-20", None, ANN), ("b", "-20", None, ANN)], [1]),
+    ("both without amounts", [("a", None, None, ANN), ("b", None, None, ANN)], [1]),
+    ("only the first has an id", [("a", "-20", "r1", ANN), ("b", "-20", None, ANN)], [1]),
+    ("only the second has an id", [("a", "-20", None, ANN), ("b", "-20", "r1", ANN)], [1]),
+    ("both have ids, which differ", [("a", "-20", "r1", ANN), ("b", "-20", "r2", ANN)], []),
+    ("one source, twice", [("a", "-20", None, ANN), ("a", "-20", None, ANN)], []),
+    ("another amount", [("a", "-20", None, ANN), ("b", "-10", None, ANN)], []),
+    ("another customer", [("a", "-20", None, ANN), ("b", "-20", None, BOB)], []),
+    (
+        "two equal refunds, each tracked twice",
+        [("a", "-20", None, ANN), ("b", "-20", None, ANN), ("a", "-20", None, ANN), ("b", "-20", None, ANN)],
+        [1, 3],
+    ),
+    (
+        "two equal refunds, one source late",
+        [("a", "-20", None, ANN), ("a", "-20", None, ANN), ("b", "-20", None, ANN), ("b", "-20", None, ANN)],
+        [2, 3],
+    ),
+    (
+        "the second source knows one more",
+        [("a", "-20", None, ANN), ("b", "-20", None, ANN), ("b", "-20", None, ANN)],
+        [1],
+    ),
+    ("three sources", [("a", "-20", None, ANN), ("b", "-20", None, ANN), ("c", "-20", None, ANN)], [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("told", "copies"), [pytest.param(*case[1:], id=case[0]) for case in PAIRS])
+def test_a_refund_that_two_sources_track_is_taken_once(
+    ledger: OrderLedger, told: list[tuple[str, str | None, str | None, str]], copies: list[int]
+) -> None:
+    ledger.set(refund_follows=RefundFollows.EVENT)
+    ledger.add(AWARD, "1000")
+    ledger.deliver(AWARD)
+    for number, (source, amount, refund_id, customer) in enumerate(told):
+        ledger.add(f"r{number}", amount, source=source, refund_id=refund_id, customer=customer)
+        ledger.clock.advance(60)
+    answers = [ledger.prepare(f"r{number}") for number in range(len(told))]
+    assert [number for number, one in enumerate(answers) if isinstance(one, NotReady)] == copies
+    assert all(refusal_of(answers[number]) == TRACKED_TWICE for number in copies)
+
+
+def test_refunds_from_two_sources_that_lie_a_day_apart_are_two(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "100")
+    ledger.deliver(AWARD)
+    ledger.add(OTHER_REFUND, "-20", source="server")
+    ledger.deliver(OTHER_REFUND, "-20")
+    ledger.clock.advance(24 * 3600 + 1)
+    ledger.add(REFUND, "-20")
+    assert quantity_of(ledger.prepare()) == "-20"
+
+
+def put_aside(ledger: OrderLedger, key: str) -> None:
+    """Do with a refund what preparing it says."""
+    answer = ledger.prepare(key)
+    assert isinstance(answer, NotReady)
+    with ledger.store.unit_of_work() as work:
+        now = ledger.clock.now()
+        outbox.put(
+            work,
+            standing(work, key).id,
+            state=answer.state,
+            reason=answer.reason,
+            detail=answer.detail,
+            due_at=now + timedelta(seconds=answer.wait_seconds),
+            now=now,
+        )
+
+
+def state_of(ledger: OrderLedger, key: str) -> tuple[EffectState, str | None]:
+    with ledger.store.reading() as work:
+        found = standing(work, key)
+    return found.state, found.reason
+
+
+def wake(ledger: OrderLedger, **orders: set[str]) -> int:
+    with ledger.store.unit_of_work() as work:
+        return wake_refunds(work, "perkville", now=ledger.clock.now(), **orders)
+
+
+def test_a_waiting_refund_is_due_when_its_order_has_ended(ledger: OrderLedger) -> None:
+    ledger.add(REFUND, "-5")
+    put_aside(ledger, REFUND)
+    assert wake(ledger, delivered={"another"}) == 0
+    assert wake(ledger, delivered={"o-1"}) == 1
+    with ledger.store.reading() as work:
+        assert standing(work, REFUND).due_at == ledger.clock.now()
+
+
+def test_a_parked_refund_comes_back_once_its_order_is_delivered(ledger: OrderLedger) -> None:
+    ledger.add(REFUND, "-5")
+    ledger.set(refund_wait_seconds=0)
+    put_aside(ledger, REFUND)
+    assert state_of(ledger, REFUND) == (EffectState.PARKED, "refund_unknown_order")
+    ledger.add(AWARD, "9")
+    ledger.deliver(AWARD)
+    assert wake(ledger, delivered={"o-1"}) == 1
+    assert state_of(ledger, REFUND)[0] is EffectState.PENDING
+    assert quantity_of(ledger.prepare()) == "-5"
+
+
+def test_a_refund_of_an_order_that_earned_nothing_comes_back_once_that_is_delivered(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "5")
+    ledger.start(AWARD)
+    ledger.settle(AWARD, EffectState.REJECTED, reason="perk_unknown")
+    ledger.add(REFUND, None)
+    put_aside(ledger, REFUND)
+    assert wake(ledger, ended={"o-1"}) == 0
+    assert state_of(ledger, REFUND) == NOTHING_EARNED
+    with ledger.store.unit_of_work() as work:
+        assert reopen(work, [standing(work, AWARD).id], now=ledger.clock.now()) == 1
+    ledger.deliver(AWARD)
+    assert wake(ledger, delivered={"o-1"}) == 1
+    assert quantity_of(ledger.prepare()) == "-5"
+
+
+def test_a_refund_that_a_person_has_dismissed_does_not_come_back(ledger: OrderLedger) -> None:
+    ledger.add(REFUND, "-5")
+    ledger.set(refund_wait_seconds=0)
+    put_aside(ledger, REFUND)
+    with ledger.store.unit_of_work() as work:
+        dismiss(work, [standing(work, REFUND).id], detail="by hand", now=ledger.clock.now())
+    assert wake(ledger, delivered={"o-1"}) == 0
+    assert state_of(ledger, REFUND) == (EffectState.REJECTED, "dismissed")
