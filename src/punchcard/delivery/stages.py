@@ -8,12 +8,13 @@ that has no settlement is never repeated before the partner was asked.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.delivery.judgement import Answer, judge
-from punchcard.delivery.preparation import NotReady, prepare
+from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
 from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
@@ -155,7 +156,7 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             number=effect.attempts + 1,
             action=Action.READ_BACK,
             perk=effect.perk,
-            quantity=effect.quantity,
+            quantity=effect.quantity if effect.quantity is not None else _estimate(work, effect),
             detail=effect.detail,
         )
     ready = prepare(work, effect)
@@ -183,6 +184,12 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
         quantity=ready.quantity,
         detail=ready.detail,
     )
+
+
+def _estimate(work: Connection, effect: StoredEffect) -> Decimal | None:
+    """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
+    ready = prepare(work, effect)
+    return ready.quantity if isinstance(ready, Ready) else None
 
 
 async def attempt(

@@ -90,11 +90,13 @@ class Performed:
         status: HTTP status of the answer, None if it was found by reading back.
         partner_id: The partner's id of what it stored, None if it did not say.
         note: A sentence where the partner's answer differs from what was asked (another quantity, say), else None.
+        units: How many units the partner shows for it, without a sign; None if it does not say.
     """
 
     status: int | None
     partner_id: str | None
     note: str | None = None
+    units: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

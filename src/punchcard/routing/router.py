@@ -13,8 +13,9 @@ from punchcard.routing.settling import settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store
-from punchcard.store.fates import FateKind
+from punchcard.store.fates import Fate, FateKind
 from punchcard.store.positions import ROUTING, advance, position_of, save_fates
+from punchcard.store.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000
@@ -61,6 +62,7 @@ class Router:
         self._telemetry = RoutingTelemetry()
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
+            self._recovery = newest_recovery(connection)
 
     @property
     def position(self) -> int:
@@ -75,6 +77,9 @@ class Router:
             PositionMovedError: another process routes; make a new Router.
         """
         records = self._next_records()
+        recovery = self._recovery
+        if recovery is not None and (not records or self._position >= recovery.through_position):
+            self._end_recovery(recovery)
         if not records:
             return 0
         snapshot = self._current()
@@ -83,8 +88,10 @@ class Router:
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
-            decided = settle_claims(work, batch.claims, now=now)
+            decided = settle_claims(work, batch.claims, now=now, recovery=self._recovery)
             batch.give(decided)
+            if self._recovery is not None and self._recovery.routed_at is None:
+                add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, counts_to_keep(fates, batch))
@@ -109,8 +116,23 @@ class Router:
         )
         return len(records)
 
+    def _end_recovery(self, recovery: Recovery) -> None:
+        """Note once that all is routed again that a run may have routed which the store knows nothing of."""
+        if recovery.routed_at is not None:
+            return
+        with self._store.unit_of_work() as work:
+            mark_routed(work, recovery.id, now=self._clock.now())
+            self._recovery = newest_recovery(work)
+            in_doubt = count_in_doubt(work)
+        if self._recovery is not None:
+            self._telemetry.recovery_routed(self._recovery, in_doubt=in_doubt)
+
     def _next_records(self) -> Sequence[LogRecord]:
         """The next records of the log; those that the lake holds already never together with others."""
         records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
         known = [record for record in records if record.position <= self._feed.known_through]
         return known or records
+
+
+def _count_planned(decided: Sequence[Fate]) -> int:
+    return sum(fate.fate is FateKind.PENDING for fate in decided)

@@ -13,6 +13,7 @@ from punchcard.routing.planning import Planned
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.fates import Fate, FateKind
+from punchcard.store.recoveries import Recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,14 @@ class _Destination:
     by_message: dict[str, StoredEffect | NewEffect]
 
 
-def settle_claims(work: Connection, claims: Sequence[Claim], *, now: datetime) -> list[Fate]:
-    """Add the effects that are new and say of every claim what became of it, in order."""
+def settle_claims(
+    work: Connection, claims: Sequence[Claim], *, now: datetime, recovery: Recovery | None = None
+) -> list[Fate]:
+    """Add the effects that are new and say of every claim what became of it, in order.
+
+    Args:
+        recovery: The last time that the store was put back from an older copy.
+    """
     ledgers = {slug: _load(work, slug, claims) for slug in {claim.planned.destination.slug for claim in claims}}
     new: list[NewEffect] = []
     conflicts: list[NewEffect] = []
@@ -56,7 +63,7 @@ def settle_claims(work: Connection, claims: Sequence[Claim], *, now: datetime) -
             ledger.by_message.setdefault(wanted.message_id, wanted)
         elif fate.fate is FateKind.CONFLICT:
             conflicts.append(wanted)
-    outbox.add(work, new, now=now)
+    outbox.add(work, new, now=now, recovery=recovery)
     _keep_conflicts(work, conflicts, ledgers)
     return fates
 

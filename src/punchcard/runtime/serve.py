@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import structlog
+import msgspec
 import uvicorn
 import uvloop
 
@@ -20,13 +20,13 @@ from punchcard.ingest.app import TrackingApp, handles
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.log.group_commit import GroupCommit
-from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_store
 from punchcard.runtime.gauges import read_gauges
+from punchcard.runtime.guarding import keep_guard
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.operators import count_operators
-from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.tokens import ensure_admin_token
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
@@ -73,8 +73,10 @@ class Serving:
                 self.store, self.keyring, clock=SystemClock(), interval_seconds=settings.config_poll_seconds
             )
             self.watch.current()
-            self.log = self._open.enter_context(open_log(settings))
-            self._continue_log()
+            self.log, self.guard = self._open.enter_context(
+                open_guarded_log(settings, self.store, current=self.watch.current)
+            )
+            self._open.enter_context(keep_guard(self.guard))
         except BaseException:
             self._open.close()
             raise
@@ -82,15 +84,6 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
-
-    def _continue_log(self) -> None:
-        # Before the first request: a record at a position that was routed already would be acknowledged and never read.
-        with self.store.reading() as view:
-            routed = position_of(view, ROUTING)
-        last = self.log.last_position()
-        if last < routed:
-            structlog.get_logger("punchcard.serve").error("log_lost", last_position=last, continues_behind=routed)
-            self.log.continue_behind(routed)
 
     @property
     def url(self) -> str:
@@ -236,6 +229,10 @@ class _Dispatch:
             await app(scope, receive, send)
 
     async def _ready(self, send: Send) -> None:
+        if (refusal := self._serving.guard.refusal) is not None:
+            content = {"status": "not ready", "reason": refusal.code, "message": refusal.message}
+            await _answer(send, 503, msgspec.json.encode(content))
+            return
         try:
             await asyncio.to_thread(self._serving.store.ping)
         except StorageError as error:

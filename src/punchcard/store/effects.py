@@ -14,6 +14,8 @@ from punchcard.store.schema import EffectState
 
 # Reasons of a parked effect that may stand at the partner all the same.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+# Of an attempt that no answer came to while its worker lived.
+NO_ANSWER = "the worker stopped before the answer came"
 # Why an effect that a person has put aside is not sent.
 DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
@@ -116,6 +118,7 @@ class Settlement:
 
     Attributes:
         counts: False if the try is not held against the effect (the partner only asked to slow down, say).
+        quantity: Signed units that the partner booked, where the ledger did not know them; None leaves what it has.
     """
 
     effect_id: int
@@ -130,6 +133,7 @@ class Settlement:
     due_at: datetime
     partner_id: str | None
     counts: bool = True
+    quantity: Decimal | None = None
 
 
 def effect_of(row: Row[Any]) -> StoredEffect:

@@ -85,7 +85,10 @@ def order_standing(work: Connection, refund: StoredEffect) -> OrderStanding:
         effects.c.id != refund.id,
     )
     for one in map(effect_of, work.execute(statement)):
-        may_stand = one.state is EffectState.DELIVERED or (one.state.is_open and one.attempts > 0)
+        # After a restore an outcome may be unknown without an attempt on record.
+        may_stand = one.state is EffectState.DELIVERED or (
+            one.state.is_open and (one.attempts > 0 or one.state is EffectState.UNKNOWN)
+        )
         if one.is_refund:
             if may_stand or one.reason in UNCERTAIN_REASONS:
                 removed += -(one.quantity or Decimal(0))

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from punchcard.errors import InvariantError
 from punchcard.store.counts import count_ends, ended_of, ending_of
 from punchcard.store.effects import (
+    NO_ANSWER,
     NewEffect,
     Outcome,
     Settlement,
@@ -20,9 +21,9 @@ from punchcard.store.effects import (
     storable,
     storable_or_none,
 )
+from punchcard.store.recoveries import Recovery
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
-_NO_ANSWER = "the worker stopped before the answer came"
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -96,6 +97,7 @@ _SETTLE = (
         due_at=bindparam("b_due_at"),
         lease_until=None,
         partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
+        quantity=func.coalesce(bindparam("b_booked"), effects.c.quantity),
         settled_at=bindparam("b_end"),
     )
 )
@@ -112,8 +114,12 @@ def effects_by_message(work: Connection, destination: str, message_ids: Iterable
     return {effect.message_id: effect for effect in _chosen(work, destination, effects.c.message_id, stored)}
 
 
-def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
+def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: Recovery | None = None) -> None:
     """Put effects in the queue.
+
+    Args:
+        recovery: The last time that the store was put back from an older copy: what may have been performed by the
+            run that it does not know is read back first.
 
     Raises:
         InvariantError: a key stands in the ledger already. The unique index is the last line of defence.
@@ -121,12 +127,12 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
     if not new:
         return
     try:
-        _insert(work, new, now)
+        _insert(work, new, now, recovery)
     except IntegrityError as error:
         raise InvariantError(f"an effect key was added twice: {error.orig}") from error
 
 
-def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
+def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery: Recovery | None) -> None:
     work.execute(
         insert(effects),
         [
@@ -150,10 +156,13 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
                 "is_refund": one.is_refund,
                 "state": EffectState.PENDING,
                 "is_open": True,
+                "reason": None,
+                "detail": None,
                 "attempts": 0,
                 "tries": 0,
                 "due_at": now,
                 "created_at": now,
+                **({} if recovery is None else recovery.state_columns(one.log_position, now)),
             }
             for one in new
         ],
@@ -252,7 +261,12 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
     count_ends(
         work,
         [
-            sent._replace(state=end.state, reason=end.reason, settled_at=end.settled_at)
+            sent._replace(
+                state=end.state,
+                reason=end.reason,
+                settled_at=end.settled_at,
+                quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
+            )
             for sent in ending_of(work, list(ends))
             if sent.attempts == (end := ends[sent.id]).number
         ],
@@ -271,6 +285,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_counts": 1 if one.counts else 0,
                 "b_due_at": one.due_at,
                 "b_partner_id": storable_or_none(one.partner_id),
+                "b_booked": decimal_text(one.quantity),
                 "b_end": None if one.state.is_open else one.settled_at,
             }
             for one in settlements
@@ -315,7 +330,7 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
             delivery_attempts.c.number == effect.attempts,
             delivery_attempts.c.outcome.is_(None),
         )
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
+        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
     )
 
 
@@ -335,7 +350,7 @@ def release_orphans(work: Connection, destination: str, *, now: datetime, due_at
             delivery_attempts.c.outcome.is_(None),
             delivery_attempts.c.effect_id.in_(select(effects.c.id).where(orphans)),
         )
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
+        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
     )
     released = work.execute(
         update(effects)

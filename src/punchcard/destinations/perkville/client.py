@@ -230,6 +230,7 @@ class PerkvilleClient:
             status=status,
             partner_id=id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key)),
             note="; ".join(notes) or None,
+            units=None if booked is None else abs(booked),
         )
 
 
