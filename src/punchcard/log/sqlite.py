@@ -198,6 +198,8 @@ class SqliteEventLog:
             self._writer.execute(
                 "INSERT INTO identity SELECT ?, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM identity)", (str(uuid.uuid4()),)
             )
+        with suppress(sqlite3.Error):  # another process is creating it too; either may do this
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _refuse_replaced_file(self) -> None:
         """What is appended to a file that was removed or put back from a copy, nobody will ever read."""
