@@ -12,6 +12,7 @@ from punchcard.store.engage import Status, states
 from punchcard.store.fates import FateKind
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import pause_of
+from punchcard.store.recoveries import count_in_doubt, newest_recovery
 from punchcard.store.schema import EffectState, effects
 from punchcard.workspace.snapshot import Snapshot
 
@@ -29,6 +30,7 @@ class Concern(StrEnum):
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
     UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
+    RESTORED = "restored"  # the store was put back from an older copy; what may have been delivered is read back
     UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
 
 
@@ -63,6 +65,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
                 Matter(concern=Concern.PAUSED, subject=slug, destination=slug, detail=pause.detail, since=pause.since)
             )
     matters += _parked(work)
+    matters += _restored(work, now)
     matters += _computations(work)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
@@ -108,6 +111,27 @@ def _computations(work: Connection) -> list[Matter]:
         for one in states(work)
         if one.differences
     ]
+
+
+def _restored(work: Connection, now: datetime) -> list[Matter]:
+    """That the store was put back from an older copy: until all is read back, and some days longer."""
+    recovery = newest_recovery(work)
+    if recovery is None:
+        return []
+    in_doubt = count_in_doubt(work)
+    doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
+    if not in_doubt and not doubts_all and recovery.noticed_at < now - _LATELY:
+        return []
+    done = f"{recovery.read_back + recovery.planned:,} awards may have been delivered since that copy was made"
+    done += f", and {in_doubt:,} of them are still to be read back" if in_doubt else "; all of them were read back"
+    if recovery.not_planned:
+        done += f"; {recovery.not_planned:,} cannot be planned again, see lost_effect_not_planned in the log"
+    if recovery.doubt_until is not None and doubts_all:
+        done += (
+            "; some events are in no copy, so every new award is read back before it is sent until "
+            f"{recovery.doubt_until:%Y-%m-%d}"
+        )
+    return [Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)]
 
 
 def _parked(work: Connection) -> list[Matter]:

@@ -169,6 +169,8 @@ def _matter_path(matter: Matter) -> str:
             return f"{base}/map"
         case Concern.COMPUTATION:
             return f"/audiences/{matter.subject}"
+        case Concern.RESTORED:
+            return "/events?time=7d"
         case _:
             return "/sources"
 
