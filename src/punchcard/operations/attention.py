@@ -131,7 +131,9 @@ def _restored(work: Connection, now: datetime) -> list[Matter]:
             "; some events are in no copy, so every new award is read back before it is sent until "
             f"{recovery.doubt_until:%Y-%m-%d}"
         )
-    return [Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)]
+    return [
+        Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)
+    ]
 
 
 def _parked(work: Connection) -> list[Matter]:

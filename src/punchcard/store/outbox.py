@@ -257,21 +257,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
             for one in settlements
         ],
     )
-    ends = {one.effect_id: one for one in settlements if not one.state.is_open}
-    count_ends(
-        work,
-        [
-            sent._replace(
-                state=end.state,
-                reason=end.reason,
-                settled_at=end.settled_at,
-                quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
-            )
-            for sent in ending_of(work, list(ends))
-            if sent.attempts == (end := ends[sent.id]).number
-        ],
-        sign=1,
-    )
+    _count_ends_of(work, settlements)
     moved = work.execute(
         _SETTLE,
         [
@@ -292,6 +278,25 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
         ],
     )
     return moved.rowcount
+
+
+def _count_ends_of(work: Connection, settlements: Sequence[Settlement]) -> None:
+    """Count the effects that these settlements end."""
+    ends = {one.effect_id: one for one in settlements if not one.state.is_open}
+    count_ends(
+        work,
+        [
+            sent._replace(
+                state=end.state,
+                reason=end.reason,
+                settled_at=end.settled_at,
+                quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
+            )
+            for sent in ending_of(work, list(ends))
+            if sent.attempts == (end := ends[sent.id]).number
+        ],
+        sign=1,
+    )
 
 
 def put(
