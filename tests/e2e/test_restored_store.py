@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
+from sqlalchemy import make_url
 
 from punchcard.lake.reader import LakeReader
 from punchcard.log.sqlite import SqliteEventLog
@@ -214,3 +217,43 @@ def test_nothing_is_doubled_and_nothing_is_lost(
     doubled = [key for key, number in Counter(key for key, _ in found).items() if number > 1]
     assert doubled == []
     assert found == expected
+
+
+def copy_postgres(url: str, *, source: str, target: str) -> None:
+    """Put a copy of one database, which nobody uses, in the place of another one."""
+    server = make_url(url).set(database="postgres").render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(target)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(target), sql.Identifier(source))
+        )
+
+
+def test_a_postgresql_database_that_is_restored_finds_what_was_delivered_since(
+    tmp_path: Path, sandbox: SandboxProcess, postgres_url: str
+) -> None:
+    sandbox.faults({"duplicateAnswer": "accept"})
+    name = make_url(postgres_url).database or ""
+    environment = {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
+    before, since = sales(0, 4), sales(100, 6)
+    with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url), environment=environment) as product:
+        send(product, before, "1")
+        wait_until(lambda: len(book(sandbox)) == len(before), lambda: book(sandbox))
+    copy_postgres(postgres_url, source=name, target=f"{name}_copy")
+    try:
+        with ProductProcess(tmp_path, environment=environment) as product:
+            send(product, since, "1")
+            wait_until(lambda: len(book(sandbox)) == len(before + since), lambda: book(sandbox))
+        copy_postgres(postgres_url, source=f"{name}_copy", target=name)
+        with ProductProcess(tmp_path, environment=environment) as product:
+            send(product, before + since, "2")
+            product.track("Checked In", {"email": "last@example.com"}, messageId="last")
+            product.wait_for_fate("last", "delivered", seconds=WAIT_SECONDS)
+            for one in since:
+                if one.kind != "visit":
+                    product.wait_for_fate(str(one.message("2")["messageId"]), "duplicate", seconds=WAIT_SECONDS)
+            assert product.logged("older_store_found")
+    finally:
+        copy_postgres(postgres_url, source="template1", target=f"{name}_copy")
+    found = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
+    assert found == sorted((one.key, one.quantity) for one in before + since)

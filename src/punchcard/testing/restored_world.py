@@ -84,11 +84,11 @@ class RestoredWorld(World):
 
 
 def copy_and_restore(world: RestoredWorld, chance: Random) -> None:
-    """Now and then a copy is made, is put back, or the log is trimmed."""
+    """Now and then a copy is made, is put back, or the log is trimmed; so seldom that much happens in between."""
     number = chance.randrange(1_000)
-    if number < 20:
+    if number < 8:
         world.copy_store()
-    elif number < 30:
+    elif number < 22:
         world.put_store_back()
-    elif number < 40:
+    elif number < 32:
         world.trim_log()
