@@ -246,3 +246,21 @@ def test_a_declared_restore_doubts_what_comes_too(new: New) -> None:
     assert recovery is not None
     assert recovery.reason is RecoveryReason.DECLARED
     assert recovery.is_in_doubt(1_000, installation.clock.now())
+
+
+def test_a_second_restore_keeps_the_doubt_of_the_first(new: New) -> None:
+    installation = new()
+    installation.append(2)
+    installation.start()
+    installation.guard().declare_restored()
+    first = installation.recovery()
+    older = installation.binding()
+    installation.start().advance()
+    installation.set_binding(older)
+    installation.clock.advance(60)
+    installation.start()
+    second = installation.recovery()
+    assert first is not None
+    assert second is not None
+    assert second.id != first.id
+    assert second.doubt_until == first.doubt_until

@@ -1,4 +1,4 @@
-"""The database is put back from an older copy while Perkville has gone on: nothing is doubled, and nothing is lost.
+"""The database is restored from an older copy while Perkville has gone on: nothing is doubled, and nothing is lost.
 
 One story for every way in which a data folder can come back: orders, refunds and visits are delivered before the copy
 is made, some wait in its queue and are delivered after it, some come after it, some wait in the queue that is lost.

@@ -1,4 +1,4 @@
-"""The promise holds across restores: a store that is put back from an older copy doubles nothing and loses nothing.
+"""The promise holds across restores: a store that is restored from an older copy doubles nothing and loses nothing.
 
 As in `test_simulation`, but copies of the store are made and put back among everything else that happens, and the log
 forgets what the lake holds.

@@ -268,7 +268,7 @@ def recover(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     data: Data = None,
 ) -> int:
-    """Read back every queued award before anything is sent, after the whole data folder was put back from a copy.
+    """Read back every queued award before anything is sent, after the whole data folder was restored from a copy.
 
     Where only the database was put back, Punchcard notices that by itself. Stop Punchcard before, and start it after.
     """

@@ -195,7 +195,7 @@ def _booked(started: Started, performed: Performed) -> Decimal | None:
 
 def _found_words(started: Started) -> str:
     if started.effect.reason == STORE_RESTORED:
-        return "found by reading back: it was delivered before the database was put back from an older copy"
+        return "found by reading back: it was delivered before the database was restored from an older copy"
     # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
     asked = started.effect.requested_quantity
     if started.quantity == asked or started.quantity is None:

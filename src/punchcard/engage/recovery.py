@@ -1,4 +1,4 @@
-"""What destinations were sent of people, read from the lake again after the store was put back from an older copy.
+"""What destinations were sent of people, read from the lake again after the store was restored from an older copy.
 
 The calls that Engage sent since are events of the lake. Without them the store would number its next calls as those
 were numbered, and routing would take them for repetitions.

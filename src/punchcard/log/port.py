@@ -7,7 +7,7 @@ from typing import Protocol
 from punchcard.errors import StorageError
 
 LOG_REPLACED = "log_replaced"
-"""The code of the error when the log was removed, or put back from a copy, under a running process."""
+"""The code of the error when the log was removed, or restored from a copy, under a running process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,7 @@ class SqliteEventLog:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _refuse_replaced_file(self) -> None:
-        """What is appended to a file that was removed or put back from a copy, nobody will ever read."""
+        """What is appended to a file that was removed or restored from a copy, nobody will ever read."""
         if _file_of(self._path) != self._file:
             raise StorageError(
                 f"{self._path} was removed or replaced while Punchcard was running: restart Punchcard",

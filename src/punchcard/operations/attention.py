@@ -30,7 +30,7 @@ class Concern(StrEnum):
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
     UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
-    RESTORED = "restored"  # the store was put back from an older copy; what may have been delivered is read back
+    RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
     UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
 
 
@@ -114,7 +114,7 @@ def _computations(work: Connection) -> list[Matter]:
 
 
 def _restored(work: Connection, now: datetime) -> list[Matter]:
-    """That the store was put back from an older copy: until all is read back, and some days longer."""
+    """That the store was restored from an older copy: until all is read back, and some days longer."""
     recovery = newest_recovery(work)
     if recovery is None:
         return []

@@ -1,4 +1,4 @@
-"""The generation of log and store once more, in a file beside them: for when both are put back from one older copy."""
+"""The generation of log and store once more, in a file beside them: for when both are restored from one older copy."""
 
 import os
 import threading

@@ -41,7 +41,7 @@ class OtherLogError(PunchcardError):
 
 
 class OlderStoreError(PunchcardError):
-    """The store was put back from an older copy while Punchcard was running."""
+    """The store was restored from an older copy while Punchcard was running."""
 
     code = "older_store"
 
@@ -64,7 +64,7 @@ class LogGuard:
             was lost is replaced by the new one without asking.
         landing_seconds: How long a request may still land at a partner whose sender has ended.
         log_place: Where the log is, for messages.
-        generation_file: Beside the log, to tell when log and store are put back from one older copy.
+        generation_file: Beside the log, to tell when log and store are restored from one older copy.
 
     Attributes:
         is_private: See above.
@@ -142,7 +142,7 @@ class LogGuard:
 
         Raises:
             OtherLogError: the store has gone on with another log, or another copy of this one; from now on `refusal`.
-            OlderStoreError: the store was put back from an older copy under this process.
+            OlderStoreError: the store was restored from an older copy under this process.
             StorageError: log or store is away, or the log was replaced; nothing is decided.
         """
         try:
@@ -155,7 +155,7 @@ class LogGuard:
                 raise self._refuse(OtherLogError(error.message, code=error.code)) from error
             raise
         if binding is None or binding.generation < before.confirmed:
-            raise OlderStoreError("the database was put back from an older copy while Punchcard was running")
+            raise OlderStoreError("the database was restored from an older copy while Punchcard was running")
         if binding.log_id != log.id or binding.generation > log.reserved:
             raise self._refuse(OtherLogError(self._message(binding, log)))
 
@@ -205,7 +205,7 @@ class LogGuard:
         return records
 
     def declare_restored(self) -> dict[str, int]:
-        """Put every open effect in doubt because an operator says that all was put back together from a copy.
+        """Put every open effect in doubt because an operator says that all was restored together from a copy.
 
         Returns:
             How many open effects by destination.
@@ -273,15 +273,20 @@ class LogGuard:
     ) -> dict[str, int]:
         now = self._clock.now()
         last = self._log.last_position()
+        doubt_until = now + _DOUBT if is_log_lost or self._is_something_missing(routed, lake_last, last) else None
         earlier = newest_recovery(work)
-        is_unfinished = earlier is not None and earlier.finished_at is None
+        begin, through = routed, max(last, lake_last, routed)
+        if earlier is not None and earlier.finished_at is None:
+            begin, through = min(begin, earlier.from_position), max(through, earlier.through_position)
+        if earlier is not None and earlier.doubt_until is not None:
+            doubt_until = max(doubt_until or earlier.doubt_until, earlier.doubt_until)
         by_destination = start_recovery(
             work,
             reason=reason,
-            from_position=min(routed, earlier.from_position) if earlier is not None and is_unfinished else routed,
-            through_position=max(last, lake_last, routed),
+            from_position=begin,
+            through_position=through,
             read_back_from=now + timedelta(seconds=self._landing_seconds()),
-            doubt_until=now + _DOUBT if is_log_lost or self._is_something_missing(routed, lake_last, last) else None,
+            doubt_until=doubt_until,
             now=now,
         )
         recovery = newest_recovery(work)
@@ -291,7 +296,7 @@ class LogGuard:
             {"path": f"effects read back at {slug}", "before": None, "after": count}
             for slug, count in sorted(by_destination.items())
         ]
-        _write_audit(work, [{"path": "database put back", "before": None, "after": reason.value}, *changes], now)
+        _write_audit(work, [{"path": "database restored", "before": None, "after": reason.value}, *changes], now)
         return by_destination
 
     def _is_something_missing(self, routed: int, lake_last: int, last: int) -> bool:

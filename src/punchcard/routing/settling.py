@@ -46,7 +46,7 @@ def settle_claims(
     """Add the effects that are new and say of every claim what became of it, in order.
 
     Args:
-        recovery: The last time that the store was put back from an older copy.
+        recovery: The last time that the store was restored from an older copy.
     """
     ledgers = {slug: _load(work, slug, claims) for slug in {claim.planned.destination.slug for claim in claims}}
     new: list[NewEffect] = []

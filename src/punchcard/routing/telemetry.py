@@ -79,7 +79,7 @@ class RoutingTelemetry:
         self.log.debug("log_trimmed", records=records)
 
     def older_store_found(self, recovery: Recovery, *, by_destination: Mapping[str, int]) -> None:
-        """The store was put back from an older copy: every open effect is read back before anything is sent."""
+        """The store was restored from an older copy: every open effect is read back before anything is sent."""
         self.log.error(
             "older_store_found",
             reason=recovery.reason,

@@ -18,7 +18,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
     """Put parked or rejected effects back in the queue with fresh tries; returns how many.
 
     One whose outcome was never known is read back before anything is sent again, and so is one that ended before the
-    store was put back from an older copy: it may have been retried and delivered since.
+    store was restored from an older copy: it may have been retried and delivered since.
     """
     reopened = 0
     recovery = newest_recovery(work)

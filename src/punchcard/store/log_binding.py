@@ -2,7 +2,7 @@
 
 Positions in one log say nothing about another one, so a store is routed from the log that it is bound to and from no
 other. The generation tells copies apart: it rises in the log and in the store together, so that whichever of the two
-is put back from an older copy is behind the other one.
+is restored from an older copy is behind the other one.
 """
 
 from dataclasses import dataclass

@@ -118,7 +118,7 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: 
     """Put effects in the queue.
 
     Args:
-        recovery: The last time that the store was put back from an older copy: what may have been performed by the
+        recovery: The last time that the store was restored from an older copy: what may have been performed by the
             run that it does not know is read back first.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is known of each time that the store was put back from an older copy, and which effects are in doubt since.
+"""What is known of each time that the store was restored from an older copy, and which effects are in doubt since.
 
 An effect in doubt may have been performed by a run of Punchcard that this store knows nothing of. It is read back from
 the partner before anything is sent.
@@ -16,10 +16,10 @@ from punchcard.store.effects import NO_ANSWER, Outcome
 from punchcard.store.schema import EffectState, delivery_attempts, effects, recoveries
 
 STORE_RESTORED = "store_restored"
-"""The reason of an effect that is read back because the store was put back from an older copy."""
+"""The reason of an effect that is read back because the store was restored from an older copy."""
 
 _DETAIL = (
-    "the database was put back from an older copy, so this may have been delivered since the copy was made: "
+    "the database was restored from an older copy, so this may have been delivered since the copy was made: "
     "it is read back before anything is sent"
 )
 

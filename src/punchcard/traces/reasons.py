@@ -87,7 +87,7 @@ WAITING: Final = (
     _reason("retried", "a person has put it back in the queue", "nothing"),
     _reason(
         "not_in_ledger",
-        "the event was planned, but the database has since been put back from an older copy, and today's configuration "
+        "the event was planned, but the database has since been restored from an older copy, and today's configuration "
         "does not plan it again; the log line `lost_effect_not_planned` says why",
         "see at Perkville whether it was delivered; see [restore](../how-to/operate.md#restore)",
     ),
