@@ -155,7 +155,6 @@ DAMAGES = [
     Damage("trimmed-log", is_killed=False, trimmed_log=True),
     Damage("lost-lake", is_killed=True, lost_lake=True),
     Damage("older-log", is_killed=True, older_log=True, is_complete=False),
-    Damage("older-lake", is_killed=False, older_lake=True),
     Damage("older-lake-and-trimmed-log", is_killed=False, trimmed_log=True, older_lake=True, is_complete=False),
     Damage("everything", is_killed=False, older_log=True, older_lake=True, declared=True, is_complete=False),
 ]
