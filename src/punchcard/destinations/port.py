@@ -90,7 +90,7 @@ class Performed:
         status: HTTP status of the answer, None if it was found by reading back.
         partner_id: The partner's id of what it stored, None if it did not say.
         note: A sentence where the partner's answer differs from what was asked (another quantity, say), else None.
-        units: How many units the partner shows for it, without a sign; None if it does not say.
+        units: How many units the partner shows for what was found by reading back, without a sign; else None.
     """
 
     status: int | None
