@@ -26,6 +26,7 @@ MODULES = (
     "store/effects.py",
     "store/by_hand.py",
     "store/outbox.py",
+    "store/recoveries.py",
     "traces/story.py",
     "traces/tail.py",
 )
@@ -43,6 +44,8 @@ NO_REASONS = {
     "position_moved",
     "lake_unavailable",
     "routing_halted",
+    "another_log",
+    "older_store",
 }
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}
@@ -102,7 +105,7 @@ def _codes_of(tree: ast.Module) -> Iterator[str]:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(values=values)) if name == "_TEXTS":
                 for value in values:
                     yield from _texts(value)
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in NAMES | {"in_doubt"}:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in NAMES | {"in_doubt", "STORE_RESTORED"}:
                 yield from _texts(value)
             case ast.AnnAssign(target=ast.Name(id=name), value=value) if name in NAMES:
                 yield from _texts(value)

@@ -2,11 +2,13 @@
 
 import html
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from punchcard.store.recoveries import RecoveryReason, start_recovery
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
@@ -220,3 +222,22 @@ def test_a_form_that_is_too_large_is_refused(owner: FormBrowser) -> None:
 def test_nonsense_in_an_address_is_no_defect(owner: FormBrowser, query: str) -> None:
     for path in ("/events", "/destinations/perkville/transactions", "/customers/ann", "/settings/audit", "/"):
         assert owner.get(f"{path}?{query}").status < 500, path
+
+
+def test_home_says_that_the_database_was_restored_and_what_is_still_to_be_read_back(
+    world: PublicApiServer, owner: FormBrowser
+) -> None:
+    now = world.clock.now()
+    with world.store.unit_of_work() as work:
+        start_recovery(
+            work,
+            reason=RecoveryReason.GENERATION,
+            from_position=3,
+            through_position=9,
+            read_back_from=now,
+            doubt_until=now + timedelta(days=30),
+            now=now,
+        )
+    page = owner.get("/").text
+    assert "The database was restored from an older copy" in page
+    assert "every new award is read back" in page

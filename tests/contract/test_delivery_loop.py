@@ -49,6 +49,7 @@ class Rig:
     partner: ScriptedPartner
     settings: ScriptedSettings = field(default_factory=lambda: ScriptedSettings(options=QUICK))
     configured: bool = True
+    before_sending: Callable[[], None] = lambda: None
     looks: int = 0  # how often delivery has looked at the configuration
     delivery: DestinationDelivery | None = None
 
@@ -94,7 +95,12 @@ class Rig:
     async def running(self, *, grace_seconds: float = 5.0) -> AsyncIterator[None]:
         stopping = asyncio.Event()
         self.delivery = DestinationDelivery(
-            DESTINATION, store=self.store, clock=SystemClock(), current=self.target, poll_seconds=0.01
+            DESTINATION,
+            store=self.store,
+            clock=SystemClock(),
+            current=self.target,
+            poll_seconds=0.01,
+            before_sending=self.before_sending,
         )
         task = asyncio.create_task(self.delivery.run(stopping, grace_seconds=grace_seconds))
         try:
@@ -393,3 +399,23 @@ async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was
     async with rig.running():
         await until(lambda: rig.open_count() == 0)
     assert sorted(str(one.effect.quantity) for one in rig.partner.book) == ["-2", "-8", "10"]
+
+
+async def test_nothing_leaves_before_it_is_noted_that_something_is_sent(small_rig: Rig) -> None:
+    """As `LogGuard.advance` fails while the disk of the log is full: then a copy of the store could not be told."""
+    calls = 0
+
+    def note() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            assert small_rig.partner.requests == []
+            raise StorageError("the log cannot be written")
+
+    small_rig.add("a")
+    small_rig.before_sending = note
+    async with small_rig.running():
+        await until(lambda: small_rig.state("a") is EffectState.DELIVERED)
+    assert calls >= 2
+    assert small_rig.actions("a")[0] == ("send", "retryable")
+    assert small_rig.partner.keys() == ["a"]

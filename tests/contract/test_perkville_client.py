@@ -271,7 +271,7 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
 
 def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None:
     found, server = found_by(pages([item(1), item(2, "x")], [item(3, KEY.upper()), item(4)], [item(5, KEY)]))
-    assert found == Performed(status=None, partner_id="5")
+    assert found == Performed(status=None, partner_id="5", units=Decimal("9.99"))
     first = server.asked[0]
     assert first.query == {
         "business": ["41"],

@@ -134,6 +134,18 @@ def test_a_duplicate_is_answered_as_switched(sandbox: SandboxProcess, answer: ob
     assert stored(sandbox, source_id) == 1
 
 
+def test_a_reused_id_is_stored_twice_by_a_service_that_does_not_look_at_it(sandbox: SandboxProcess) -> None:
+    source_id = new_id()
+    original = post(sandbox, source_id).json()
+    sandbox.faults({"duplicateAnswer": "accept"})
+    again = post(sandbox, source_id)
+    assert again.status == 201
+    assert again.json()["transaction_id"] != original["transaction_id"]
+    assert stored(sandbox, source_id) == 2
+    sandbox.faults({})
+    assert post(sandbox, source_id).status == 400
+
+
 @pytest.mark.parametrize(
     ("faults", "quantity", "outcome"),
     [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_a_restart_keeps_everything_but_the_faults(tmp_path: Path) -> None:
         connection = second.request("GET", "/v2/connections/1/").json()
         assert (connection["point_balance"], connection["custom_attributes"]) == (9.99, {"vip": True})
         assert post(second, "SEG:restart").status == 400
+
+
+def test_a_state_of_the_first_version_can_store_an_id_twice_from_now_on(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path) as first:
+        post(first, "SEG:restart")
+    with closing(sqlite3.connect(tmp_path / "sandbox.db")) as database:
+        database.execute("DROP INDEX transactions_by_source_id")
+        database.execute("CREATE UNIQUE INDEX transactions_by_source_id ON transactions (business_id, trans_source_id)")
+        database.execute("PRAGMA user_version = 1")
+    with SandboxProcess(tmp_path) as second:
+        second.faults({"duplicateAnswer": "accept"})
+        assert post(second, "SEG:restart").status == 201
+        assert len(second.transactions()) == 2
 
 
 def test_an_answered_transaction_survives_a_kill(tmp_path: Path) -> None:

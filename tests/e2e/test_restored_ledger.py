@@ -34,7 +34,11 @@ def put_back(data: Path, copy: Path) -> None:
     shutil.copy(copy, data / "punchcard.db")
 
 
-def test_an_older_copy_of_the_database_awards_nothing_twice(tmp_path: Path, sandbox: SandboxProcess) -> None:
+@pytest.mark.parametrize("answer", ["400", "accept"])
+def test_an_older_copy_of_the_database_finds_what_was_delivered_since(
+    tmp_path: Path, sandbox: SandboxProcess, answer: str
+) -> None:
+    sandbox.faults({"duplicateAnswer": answer})
     folder, copy = tmp_path / "product", tmp_path / "copy.db"
     with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
         product.track("Checked In", ANN, messageId="before")
@@ -51,14 +55,18 @@ def test_an_older_copy_of_the_database_awards_nothing_twice(tmp_path: Path, sand
     with ProductProcess(folder) as product:
         product.wait_for_fate("after", "delivered")
         assert product.wait_for_fate("before", "delivered")["transaction"]["perkvilleId"] == "1"
-        lost = product.wait_for_fate("between", "pending")
-        assert lost["reason"] == "not_in_ledger"
+        lost = product.wait_for_fate("between", "delivered")
+        assert lost["transaction"]["perkvilleId"] == "2"
+        assert [one["action"] for one in lost["attempts"]] == ["read_back"]
+        assert "older copy" in lost["detail"]
         assert product.send("batch", {"batch": []})[0] == 200
         product.track("Order Completed", ORDER, messageId="order-again")
-        again = product.wait_for_fate("order-again", "delivered")
+        again = product.wait_for_fate("order-again", "duplicate")
         assert again["transaction"]["effectKey"] == ORDER_KEY
     assert product.logged("lake_stopped") == []
     assert product.logged("worker_stopped") == []
+    (found,) = product.logged("older_store_found")
+    assert found["level"] == "error"
     keys = [one["trans_source_id"] for one in sandbox.transactions()]
     assert sorted(keys) == sorted([*(f"SEG:website:EVENT:{one}" for one in ("before", "between", "after")), ORDER_KEY])
 

@@ -97,7 +97,9 @@ def up(
 
 @app.command(
     short_help="Run the serving half of `up`.",
-    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --port 8080"),
+    epilog=example(
+        "PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --data /srv/punchcard --port 8080"
+    ),
 )
 def serve(
     data: Data = None,
@@ -107,7 +109,11 @@ def serve(
     tls_key: TlsKey = None,
     tls: Tls = None,
 ) -> int:
-    """Run the serving half of `up`: Tracking API and Public API."""
+    """Run the serving half of `up`: Tracking API and Public API.
+
+    The event log is in the data folder: give `serve` and `worker` the same one. A database belongs to one event log,
+    and a process that has another one refuses to start.
+    """
     from punchcard.runtime.processes import run_serve
 
     return run_serve(settings_of(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
@@ -115,10 +121,14 @@ def serve(
 
 @app.command(
     short_help="Run the working half of `up`: routing and delivery.",
-    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker"),
+    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker --data /srv/punchcard"),
 )
 def worker(data: Data = None) -> int:
-    """Run the working half of `up`: routing and delivery."""
+    """Run the working half of `up`: routing and delivery.
+
+    The event log is in the data folder: give `worker` the same one as `serve`. A database belongs to one event log,
+    and a process that has another one refuses to start.
+    """
     from punchcard.runtime.processes import run_worker
 
     return run_worker(settings_of(data=data))
@@ -273,6 +283,44 @@ def retry(
     from punchcard.cli.retrying import retry_awards
 
     return retry_awards(settings, message_ids or [], destination=destination, reason=reason, sure=yes)
+
+
+@app.command(
+    short_help="Read back what may have been delivered since a copy of everything was made.",
+    epilog=example("punchcard recover --data ./data"),
+)
+def recover(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: Data = None,
+) -> int:
+    """Read back every queued award before anything is sent, after the whole data folder was restored from a copy.
+
+    Where only the database was put back, Punchcard notices that by itself. Stop Punchcard before, and start it after.
+    """
+    settings = standing_settings(data=data)
+    from punchcard.cli.restoring import recover as recover_now
+
+    return recover_now(settings, sure=yes)
+
+
+@app.command(
+    name="adopt-log",
+    short_help="Make the event log of this data folder the log of the database.",
+    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard adopt-log --data /srv/punchcard"),
+)
+def adopt_log(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: Data = None,
+) -> int:
+    """Make the event log of this data folder the log of the database, where the one that it belongs to is lost.
+
+    Requests in this log are routed after the start; what was routed of them before is not done again. Stop Punchcard
+    before, and start it after.
+    """
+    settings = standing_settings(data=data)
+    from punchcard.cli.restoring import adopt_log as adopt_now
+
+    return adopt_now(settings, sure=yes)
 
 
 app.add_typer(

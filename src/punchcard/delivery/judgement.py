@@ -1,12 +1,14 @@
 """How one attempt's answer moves its effect: the only place where outcomes become states."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
 from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
 from punchcard.store.effects import Action, Outcome, Settlement, Started
+from punchcard.store.recoveries import STORE_RESTORED
 from punchcard.store.schema import EffectState
 
 TOO_MANY_REQUESTS = 429
@@ -181,10 +183,21 @@ def _delivered(started: Started, performed: Performed, now: datetime) -> Settlem
         detail=performed.note or found,
         due_at=now,
         partner_id=performed.partner_id,
+        quantity=_booked(started, performed),
     )
 
 
+def _booked(started: Started, performed: Performed) -> Decimal | None:
+    """What a refund has taken that the ledger had never decided: one of a run that it knows nothing of."""
+    effect = started.effect
+    if started.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
+        return None
+    return None if performed.units is None else -performed.units
+
+
 def _found_words(started: Started) -> str:
+    if started.effect.reason == STORE_RESTORED:
+        return "found by reading back: it was delivered before the database was restored from an older copy"
     # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
     asked = started.effect.requested_quantity
     if started.quantity == asked or started.quantity is None:

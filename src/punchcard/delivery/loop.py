@@ -1,7 +1,7 @@
 """Delivers one destination: asks the store for work, keeps requests in flight, settles their answers."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from punchcard.delivery.retry import bounded
 from punchcard.delivery.stages import Answered, Cycle, SendBefore, Target, attempt, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
-from punchcard.errors import CredentialsError, OutcomeUnknownError, RetryableError, StorageError
+from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Started
 from punchcard.store.engine import Leadership, Store
@@ -37,16 +37,26 @@ class DestinationDelivery:
     Args:
         current: The destination as configured now, None once it is removed.
         poll_seconds: How soon the work of another process is seen; `wake` is at once.
+        before_sending: Called after attempts are committed and before the first byte of any leaves. If it raises,
+            none of them is sent.
     """
 
     def __init__(
-        self, slug: str, *, store: Store, clock: Clock, current: Callable[[], Target | None], poll_seconds: float
+        self,
+        slug: str,
+        *,
+        store: Store,
+        clock: Clock,
+        current: Callable[[], Target | None],
+        poll_seconds: float,
+        before_sending: Callable[[], None] = lambda: None,
     ) -> None:
         self._slug = slug
         self._store = store
         self._clock = clock
         self._current = current
         self._poll_seconds = poll_seconds
+        self._before_sending = before_sending
         self._telemetry = DeliveryTelemetry(slug)
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
@@ -157,6 +167,8 @@ class DestinationDelivery:
             self._answered = answered + self._answered
             raise
         self._bucket.take(len(done.started))
+        if done.started and not await self._may_send(target, done.started):
+            return done
         for started in done.started:
             task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
             self._in_flight[task] = started
@@ -176,6 +188,20 @@ class DestinationDelivery:
             self._woken.set()  # look at once at what was written
         else:
             self._check.begin(await self._client_for(target), done=self._woken)
+
+    async def _may_send(self, target: Target, started: Sequence[Started]) -> bool:
+        """Ask `before_sending`; if it fails, settle the attempts as not made."""
+        try:
+            await self._in_thread(self._before_sending)
+        except PunchcardError as error:
+            self._telemetry.storage_failed(error=error.message)
+            not_sent = RetryableError(f"nothing was sent: {error.message}", code="not_sent")
+            self._answered += [
+                Answered(started=one, answer=not_sent, seconds=0.0, fingerprint=target.fingerprint) for one in started
+            ]
+            await asyncio.sleep(_STORAGE_RETRY_SECONDS)
+            return False
+        return True
 
     async def _attempt(
         self, client: PartnerClient, target: Target, started: Started, *, send_before: SendBefore

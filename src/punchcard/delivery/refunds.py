@@ -203,7 +203,8 @@ def _removed(refunds: Sequence[StoredEffect]) -> Decimal:
 def _may_be_performed(refund: StoredEffect) -> bool:
     return (
         refund.state is EffectState.DELIVERED
-        or (refund.state.is_open and refund.attempts > 0)
+        # After a restore an outcome may be unknown without an attempt on record.
+        or (refund.state.is_open and (refund.attempts > 0 or refund.state is EffectState.UNKNOWN))
         or refund.reason in UNCERTAIN_REASONS
     )
 

@@ -8,6 +8,7 @@ that has no settlement is never repeated before the partner was asked.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from punchcard.clock import Clock
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import Answer, judge
-from punchcard.delivery.preparation import NotReady, prepare
+from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
 from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
@@ -227,7 +228,9 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             number=effect.attempts + 1,
             action=Action.READ_BACK,
             perk=effect.perk,
-            quantity=effect.quantity,
+            quantity=effect.quantity
+            if effect.quantity is not None
+            else _estimate(work, target, effect, now=clock.now()),
             detail=effect.detail,
         )
     now = clock.now()
@@ -258,6 +261,12 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
         quantity=ready.quantity,
         detail=ready.detail,
     )
+
+
+def _estimate(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Decimal | None:
+    """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
+    ready = prepare(work, effect, options=target.options, now=now)
+    return ready.quantity if isinstance(ready, Ready) else None
 
 
 async def attempt(

@@ -129,11 +129,13 @@ class Performed:
         status: HTTP status of the answer, None if it was found by reading back.
         partner_id: The partner's id of what it stored, None if it did not say.
         note: A sentence where the partner's answer differs from what was asked (another quantity, say), else None.
+        units: How many units the partner shows for what was found by reading back, without a sign; else None.
     """
 
     status: int | None
     partner_id: str | None
     note: str | None = None
+    units: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from punchcard.errors import StorageError
+
+LOG_REPLACED = "log_replaced"
+"""The code of the error when the log was removed, or restored from a copy, under a running process."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
@@ -39,6 +44,23 @@ class LogRecord(NewRecord):
     damage: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Which log this is, and what it knows of the generation that it shares with its store.
+
+    A generation is first reserved here, then reached by the store, then confirmed here. So in honest use
+    `confirmed <= the store's generation <= reserved`, whenever a process ends. A store below is an older copy, and a
+    store above has gone on with another copy of this log.
+
+    Attributes:
+        id: Given when the log was created; never another one.
+    """
+
+    id: str
+    reserved: int
+    confirmed: int
+
+
 class EventLog(Protocol):
     """What ingest appends to and routing reads in order. Safe to use from several threads."""
 
@@ -68,6 +90,21 @@ class EventLog(Protocol):
 
         What has been routed is known by its position: a record that gets such a one again would never be read.
         """
+
+    def identity(self) -> LogIdentity:
+        """Which log this is, as it stands now."""
+
+    def reserve_generation(self, above: int) -> int:
+        """Reserve a generation above this one and above all that were reserved before; returns it."""
+
+    def confirm_generation(self, generation: int) -> None:
+        """Note that the store has reached a generation."""
+
+    def move_behind(self, position: int) -> int:
+        """Give all records positions behind this one, in their order; returns how many records there are."""
+
+    def refuse(self, error: StorageError) -> None:
+        """Take nothing any more: from now on `append` raises this error."""
 
     def trim(self, through: int, *, records_max: int) -> int:
         """Forget at most `records_max` records up to position `through`; returns how many went."""

@@ -4,8 +4,10 @@ Appending never waits for a checkpoint: a thread of its own copies the write-ahe
 it has nearly caught up does it make SQLite start the write-ahead log over, which keeps that file small.
 """
 
+import random
 import sqlite3
 import threading
+import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -14,7 +16,7 @@ from pathlib import Path
 import zstandard
 
 from punchcard.errors import StorageError, UnreadableRecordError
-from punchcard.log.port import LogRecord, NewRecord
+from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.wal import write_ahead
 
 _PAGE_BYTES = 32_768  # bodies are some 10 KB compressed: larger pages mean fewer of them to write
@@ -39,6 +41,15 @@ CREATE TABLE IF NOT EXISTS records (
     body BLOB NOT NULL
 )
 """
+_IDENTITY_SCHEMA = """
+CREATE TABLE IF NOT EXISTS identity (
+    id TEXT NOT NULL,  -- of this log, for ever
+    reserved INTEGER NOT NULL,  -- the highest generation that was handed out
+    confirmed INTEGER NOT NULL  -- the highest generation that the store has reached for sure
+)
+"""
+# Uneven steps, so that two copies of one log cannot keep step with each other.
+_GENERATION_STEP_MAX = 1_000
 _COLUMNS = 6
 # Records go in by statements of these many rows: each statement gives up the interpreter's lock, and gets it back only
 # when the event loop pauses, so a group of 35 single events must not be 35 statements.
@@ -81,11 +92,13 @@ class SqliteEventLog:
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._closing = threading.Event()
+        self._refusal: StorageError | None = None
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
         with _as_storage_error("opened", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
-            self._writer.execute(_SCHEMA)
+            self._create_tables()
+            self._file = _file_of(path)
             self._reader = self._connect()
             self._checkpointer = self._connect()
             self._checkpointer.execute(f"PRAGMA busy_timeout = {int(_RESTART_WAIT_SECONDS * 1000)}")
@@ -96,6 +109,9 @@ class SqliteEventLog:
     def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
         """Make the records durable in one commit and return their positions."""
         with self._writing, _as_storage_error("written"):
+            if self._refusal is not None:
+                raise self._refusal
+            self._refuse_replaced_file()
             values = self._values(records)
             with self._commit():
                 last = self._insert(values)
@@ -142,6 +158,42 @@ class SqliteEventLog:
             self._writer.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
             self._writer.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('records', ?)", (position,))
 
+    def identity(self) -> LogIdentity:
+        """Which log this is, as it stands now."""
+        with self._reading, _as_storage_error("read"):
+            self._refuse_replaced_file()
+            row = self._reader.execute("SELECT id, reserved, confirmed FROM identity").fetchone()
+            return LogIdentity(*row)
+
+    def reserve_generation(self, above: int) -> int:
+        """Reserve a generation above this one and above all that were reserved before; returns it."""
+        step = random.randint(1, _GENERATION_STEP_MAX)
+        with self._writing, _as_storage_error("written"), self._commit():
+            row = self._writer.execute(
+                "UPDATE identity SET reserved = max(reserved, ?) + ? RETURNING reserved", (above, step)
+            ).fetchone()
+            return int(row[0])
+
+    def confirm_generation(self, generation: int) -> None:
+        """Note that the store has reached a generation."""
+        with self._writing, _as_storage_error("written"), self._commit():
+            self._writer.execute("UPDATE identity SET confirmed = max(confirmed, ?)", (generation,))
+
+    def move_behind(self, position: int) -> int:
+        """Give all records positions behind this one, in their order; returns how many records there are."""
+        with self._writing, _as_storage_error("written"), self._commit():
+            # Behind every position that is in use, so that no record meets another one on its way.
+            distance = max(position, self._last(self._writer))
+            moved = self._writer.execute("UPDATE records SET position = position + ?", (distance,)).rowcount
+            last = self._writer.execute("SELECT max(position) FROM records").fetchone()[0] or distance
+            self._writer.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
+            self._writer.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('records', ?)", (last,))
+            return moved
+
+    def refuse(self, error: StorageError) -> None:
+        """Take nothing any more: from now on `append` raises this error."""
+        self._refusal = error
+
     def trim(self, through: int, *, records_max: int) -> int:
         """Forget at most `records_max` records up to position `through`; returns how many went."""
         with self._writing, _as_storage_error("trimmed"), self._commit():
@@ -160,6 +212,27 @@ class SqliteEventLog:
             self._writer.close()
             self._reader.close()
             self._checkpointer.close()
+
+    def _create_tables(self) -> None:
+        if self._writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():
+            return
+        with self._commit():
+            self._writer.execute(_SCHEMA)
+            self._writer.execute(_IDENTITY_SCHEMA)
+            # Of two processes that create the log together, the second one waits for the first and finds its id.
+            self._writer.execute(
+                "INSERT INTO identity SELECT ?, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM identity)", (str(uuid.uuid4()),)
+            )
+        with suppress(sqlite3.Error):  # another process is creating it too; either may do this
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _refuse_replaced_file(self) -> None:
+        """What is appended to a file that was removed or restored from a copy, nobody will ever read."""
+        if _file_of(self._path) != self._file:
+            raise StorageError(
+                f"{self._path} was removed or replaced while Punchcard was running: restart Punchcard",
+                code=LOG_REPLACED,
+            )
 
     def _values(self, records: Sequence[NewRecord]) -> list[object]:
         """The columns of all records in a row, long bodies compressed."""
@@ -289,6 +362,15 @@ def _damage_of(row: LogRecord) -> str:
     if isinstance(kind, str):
         return "its body is text, not bytes"
     return f"its body is missing or larger than {_UNCOMPRESSED_BYTES_MAX:,} bytes"
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """What tells a file from any that takes its place, None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _unpacked_size(encoding: str, body: bytes) -> int:

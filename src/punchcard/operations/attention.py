@@ -15,6 +15,7 @@ from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
 from punchcard.store.quarantine import count_quarantined
+from punchcard.store.recoveries import count_in_doubt, newest_recovery
 from punchcard.store.schema import EffectState, effects
 from punchcard.workspace.snapshot import Snapshot
 
@@ -37,6 +38,7 @@ class Concern(StrEnum):
     QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
     LAKE = "lake"  # the lake cannot be read or written
     LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
+    RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
     UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
 
 
@@ -82,6 +84,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
     matters += _parked(work)
     matters += _storage(work, now - _LATELY)
     matters += _resumed(work, snapshot, now=now)
+    matters += _restored(work, now)
     matters += _computations(work, snapshot)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
@@ -193,6 +196,29 @@ def _storage(work: Connection, since: datetime) -> list[Matter]:
     if lake.lost_at is not None and lake.lost_at >= since:
         found.append(Matter(concern=Concern.LAKE_LOSS, subject="lake", count=lake.lost_events, since=lake.lost_from))
     return found
+
+
+def _restored(work: Connection, now: datetime) -> list[Matter]:
+    """That the store was restored from an older copy: until all is read back, and some days longer."""
+    recovery = newest_recovery(work)
+    if recovery is None:
+        return []
+    in_doubt = count_in_doubt(work)
+    doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
+    if not in_doubt and not doubts_all and recovery.noticed_at < now - _LATELY:
+        return []
+    done = f"{recovery.read_back + recovery.planned:,} awards may have been delivered since that copy was made"
+    done += f", and {in_doubt:,} of them are still to be read back" if in_doubt else "; all of them were read back"
+    if recovery.not_planned:
+        done += f"; {recovery.not_planned:,} cannot be planned again, see lost_effect_not_planned in the log"
+    if recovery.doubt_until is not None and doubts_all:
+        done += (
+            "; some events are in no copy, so every new award is read back before it is sent until "
+            f"{recovery.doubt_until:%Y-%m-%d}"
+        )
+    return [
+        Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)
+    ]
 
 
 def _parked(work: Connection) -> list[Matter]:

@@ -115,8 +115,7 @@ class Holding:
 
     def hold(self, work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> dict[str, int]:
         """Keep events in the unit of work that routes them; returns what `note_committed` takes after the commit."""
-        positions = {event.log_position for event in events}
-        hold(work, events, [_held_record(record) for record in records if record.position in positions])
+        hold_events(work, events, records)
         return {slug: newest_waiting(work, slug) for slug in {event.destination for event in events}}
 
     def note_committed(self, newest: dict[str, int]) -> None:
@@ -256,6 +255,12 @@ class Holding:
         release(work, released, now=now)
         add_counts(work, counts)
         return done
+
+
+def hold_events(work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> None:
+    """Keep events, with those of the records that they stand in."""
+    positions = {event.log_position for event in events}
+    hold(work, events, [_held_record(record) for record in records if record.position in positions])
 
 
 def _is_held(fate: Fate) -> bool:

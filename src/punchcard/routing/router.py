@@ -29,8 +29,10 @@ from punchcard.routing.settling import record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
+from punchcard.store.fates import Fate, FateKind
 from punchcard.store.positions import ROUTING, advance, position_of, save_fates
 from punchcard.store.quarantine import add_quarantined
+from punchcard.store.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000
@@ -81,6 +83,7 @@ class Router:
         self._holding = Holding(store, clock, read_items=read_record)
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
+            self._recovery = newest_recovery(connection)
 
     @property
     def position(self) -> int:
@@ -98,6 +101,9 @@ class Router:
         """
         replanned = self._replan() if self._holding else 0
         records = self._next_records()
+        recovery = self._recovery
+        if recovery is not None and (not records or self._position >= recovery.through_position):
+            self._end_recovery(recovery)
         if not records:
             return replanned
         while True:
@@ -126,8 +132,11 @@ class Router:
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
-            batch.give(settle_claims(work, batch.claims, now=now))
+            decided = settle_claims(work, batch.claims, now=now, recovery=self._recovery)
+            batch.give(decided)
             record_refusals(work, batch.refused_orders, now=now)
+            if self._recovery is not None and self._recovery.routed_at is None:
+                add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
@@ -226,8 +235,23 @@ class Router:
         self._telemetry.events_released(planned=replanned.planned)
         return replanned.tried
 
+    def _end_recovery(self, recovery: Recovery) -> None:
+        """Note once that all is routed again that a run may have routed which the store knows nothing of."""
+        if recovery.routed_at is not None:
+            return
+        with self._store.unit_of_work() as work:
+            mark_routed(work, recovery.id, now=self._clock.now())
+            self._recovery = newest_recovery(work)
+            in_doubt = count_in_doubt(work)
+        if self._recovery is not None:
+            self._telemetry.recovery_routed(self._recovery, in_doubt=in_doubt)
+
     def _next_records(self) -> Sequence[LogRecord]:
         """The next records of the log; those that the lake holds already never together with others."""
         records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
         known = [record for record in records if record.position <= self._feed.known_through]
         return known or records
+
+
+def _count_planned(decided: Sequence[Fate]) -> int:
+    return sum(fate.fate is FateKind.PENDING for fate in decided)

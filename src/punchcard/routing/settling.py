@@ -19,6 +19,7 @@ from punchcard.store import outbox
 from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.fates import Fate, FateKind
 from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_refunds
+from punchcard.store.recoveries import Recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,14 @@ class _Ledger:
             self.by_order[storable(new.order_id)].append(new)
 
 
-def settle_claims(work: Connection, claims: Sequence[Claim], *, now: datetime) -> list[Fate]:
-    """Add the effects that are new and say of every claim what became of it, in order."""
+def settle_claims(
+    work: Connection, claims: Sequence[Claim], *, now: datetime, recovery: Recovery | None = None
+) -> list[Fate]:
+    """Add the effects that are new and say of every claim what became of it, in order.
+
+    Args:
+        recovery: The last time that the store was restored from an older copy.
+    """
     ledgers = {slug: _load(work, slug, claims) for slug in {claim.planned.destination.slug for claim in claims}}
     new: list[NewEffect] = []
     conflicts: list[tuple[_Row, NewEffect]] = []
@@ -74,7 +81,7 @@ def settle_claims(work: Connection, claims: Sequence[Claim], *, now: datetime) -
             ledger.add(wanted)
         elif fate.fate is FateKind.CONFLICT and existing is not None:
             conflicts.append((existing, wanted))
-    outbox.add(work, new, now=now)
+    outbox.add(work, new, now=now, recovery=recovery)
     _keep_conflicts(work, conflicts)
     return fates
 

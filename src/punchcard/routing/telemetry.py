@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import Counter, Histogram
 
+from punchcard.store.recoveries import Recovery
+
 _events = Counter("punchcard_routing_events", "Events routed, by source.", ["source"])
 _fates = Counter(
     "punchcard_routing_fates", "Fates decided at routing, by destination and reason.", ["destination", "fate", "reason"]
@@ -117,3 +119,42 @@ class RoutingTelemetry:
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""
         self.log.debug("log_trimmed", records=records)
+
+    def older_store_found(self, recovery: Recovery, *, by_destination: Mapping[str, int]) -> None:
+        """The store was restored from an older copy: every open effect is read back before anything is sent."""
+        self.log.error(
+            "older_store_found",
+            reason=recovery.reason,
+            routed_through=recovery.from_position,
+            log_reached=recovery.through_position,
+            open_effects_read_back=dict(by_destination),
+            all_effects_read_back_until=None if recovery.doubt_until is None else recovery.doubt_until.isoformat(),
+            next_step="nothing: missing awards are planned again and read back at the partner",
+        )
+
+    def lost_effect_not_planned(
+        self, *, message_id: str, effect_key: str, destination: str, reason: str, detail: str
+    ) -> None:
+        """An effect that is missing from the ledger cannot be planned again under today's configuration."""
+        self.log.error(
+            "lost_effect_not_planned",
+            message_id=message_id,
+            effect_key=effect_key,
+            destination=destination,
+            reason=reason,
+            detail=detail,
+            next_step="see at the partner whether it was delivered",
+        )
+
+    def recovery_routed(self, recovery: Recovery, *, in_doubt: int) -> None:
+        """Everything that an older store was missing is planned again."""
+        self.log.info(
+            "missing_effects_planned",
+            planned=recovery.planned,
+            not_planned=recovery.not_planned,
+            still_to_read_back=in_doubt,
+        )
+
+    def log_lost(self, *, last_position: int, continues_behind: int) -> None:
+        """The log was lost or put back from an older copy: what was not routed of it is gone."""
+        self.log.error("log_lost", last_position=last_position, continues_behind=continues_behind)

@@ -1,18 +1,23 @@
 """Opens the parts that the settings name: store, keyring, log, lake. Every process starts here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from punchcard.clock import SystemClock
+from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.routing.generation_file import GenerationFile
+from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.story import Stories
 from punchcard.workspace import stored
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.keyring import open_keyring as keyring_of
+from punchcard.workspace.snapshot import Snapshot
 
 
 def open_store(settings: Settings) -> Store:
@@ -46,6 +51,47 @@ def open_log(settings: Settings) -> Iterator[SqliteEventLog]:
         yield log
     finally:
         log.close()
+
+
+@contextmanager
+def open_guarded_log(
+    settings: Settings, store: Store, *, current: Callable[[], Snapshot]
+) -> Iterator[tuple[SqliteEventLog, LogGuard]]:
+    """The event log for appending, routing and sending, bound to the store, with its guard.
+
+    Args:
+        current: The configuration as it stands in the store.
+
+    Raises:
+        OtherLogError: the store belongs to another log.
+        ConfigurationError: see `open_log`.
+        StorageError: log or store is away.
+    """
+    with open_log(settings) as log:
+        guard = guard_of(settings, store, log, current=current)
+        guard.open()
+        yield log, guard
+
+
+def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: Callable[[], Snapshot]) -> LogGuard:
+    """The guard of an open log, which has not looked at it yet."""
+
+    def landing_seconds() -> float:
+        partners = [one for one in current().destinations.values() if one.invalid is None]
+        waits = [one.partner.delivery_options(one.settings).unknown_wait_seconds for one in partners]
+        return max(waits, default=DeliveryOptions().unknown_wait_seconds)
+
+    log_path = settings.event_log_url().removeprefix("sqlite:///")
+    return LogGuard(
+        store=store,
+        log=log,
+        lake=LakeReader(settings.lake_location()),
+        clock=SystemClock(),
+        is_private=not settings.database_url.reveal() and not settings.log_url.reveal(),
+        landing_seconds=landing_seconds,
+        log_place=log_path,
+        generation_file=GenerationFile(settings.data / "generation"),
+    )
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.asking import check_connection
-from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.assemble import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.held import count_held
+from punchcard.store.log_binding import read_binding
 from punchcard.store.pauses import pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
@@ -31,7 +32,7 @@ def run_check(settings: Settings) -> list[Finding]:
     try:
         findings = [
             _storage("store", store.ping),
-            _storage("log", lambda: _read_log(settings)),
+            _storage("log", lambda: _read_log(settings, store)),
             _lake(settings),
             *_quarantine(store),
         ]
@@ -111,9 +112,14 @@ def _snapshot(settings: Settings, store: Store) -> Snapshot:
     return SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current()
 
 
-def _read_log(settings: Settings) -> None:
+def _read_log(settings: Settings, store: Store) -> None:
+    """Read the log, and see that it is the one that the store belongs to, where that is settled."""
     with open_log(settings) as log:
         log.last_position()
+        with store.reading() as work:
+            is_bound = read_binding(work) is not None
+        if is_bound:
+            guard_of(settings, store, log, current=lambda: _snapshot(settings, store)).check()
 
 
 def _lake(settings: Settings) -> Finding:

@@ -66,14 +66,22 @@ class Engaging:
         """Work until stopped, until another process leads, until storage fails or the workspace cannot be read."""
         from punchcard.engage.engine import Engine, EngineSettings
         from punchcard.engage.facts import Facts
+        from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.requests import answer_requests
         from punchcard.engage.telling import Teller
         from punchcard.lake.reader import LakeReader
-        from punchcard.runtime.assemble import open_log
+        from punchcard.runtime.assemble import open_guarded_log
 
         settings = self._settings
         lake = LakeReader(settings.lake_location())
-        with closing(Facts(settings.facts_path())) as facts, open_log(settings) as log:
+        with (
+            open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
+            closing(Facts(settings.facts_path())) as facts,
+        ):
+            recovery = RestoredSync(store=self._store, lake=lake, clock=self._clock)
+            while not recovery.step():
+                if self._stopping.wait(_RETRY_SECONDS):
+                    return
             engine = Engine(
                 store=self._store,
                 lake=lake,
@@ -92,6 +100,7 @@ class Engaging:
                         return
                 busy = False
                 if self._clock.monotonic() >= step_at:
+                    guard.check()
                     busy = engine.step()
                     busy = teller.step(self._watch.newest()) > 0 or busy
                     step_at = self._clock.monotonic() + (0 if busy else settings.engage_poll_seconds)

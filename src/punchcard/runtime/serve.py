@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import structlog
 import uvloop
 
@@ -21,9 +22,10 @@ from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.log.group_commit import GroupCommit
-from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_store
 from punchcard.runtime.connections import HttpLimits, parse_networks
 from punchcard.runtime.gauges import read_gauges
+from punchcard.runtime.guarding import keep_guard
 from punchcard.runtime.http_server import HttpServer
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.readiness import read_problems
@@ -32,7 +34,6 @@ from punchcard.runtime.tls import open_tls
 from punchcard.store.engine import Store
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.operators import count_operators
-from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.tokens import ensure_admin_token
 from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
@@ -80,8 +81,10 @@ class Serving:
                 self.store, self.keyring, clock=SystemClock(), interval_seconds=settings.config_poll_seconds
             )
             self._read_configuration()
-            self.log = self._open.enter_context(open_log(settings))
-            self._continue_log()
+            self.log, self.guard = self._open.enter_context(
+                open_guarded_log(settings, self.store, current=self.watch.current)
+            )
+            self._open.enter_context(keep_guard(self.guard))
         except BaseException:
             self._open.close()
             raise
@@ -98,15 +101,6 @@ class Serving:
                 raise  # another key would be used for what is saved from now on
             # Events are taken all the same: nothing of them is lost while somebody corrects it.
             structlog.get_logger("punchcard.serve").error("configuration_unusable", detail=error.message)
-
-    def _continue_log(self) -> None:
-        # Before the first request: a record at a position that was routed already would be acknowledged and never read.
-        with self.store.reading() as view:
-            routed = position_of(view, ROUTING)
-        last = self.log.last_position()
-        if last < routed:
-            structlog.get_logger("punchcard.serve").error("log_lost", last_position=last, continues_behind=routed)
-            self.log.continue_behind(routed)
 
     @property
     def url(self) -> str:
@@ -249,6 +243,10 @@ class _Dispatch:
         return str(scope["path"])
 
     async def _ready(self, send: Send) -> None:
+        if (refusal := self._serving.guard.refusal) is not None:
+            content = {"status": "not ready", "reason": refusal.code, "message": refusal.message}
+            await _answer(send, 503, msgspec.json.encode(content))
+            return
         try:
             await asyncio.to_thread(self._serving.store.ping)
             lake = await asyncio.to_thread(self._lake_state)

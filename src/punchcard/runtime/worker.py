@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -13,15 +14,18 @@ import structlog
 from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import Target
-from punchcard.errors import LakeError, StorageError
+from punchcard.errors import LakeError, PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.log_guard import LogGuard
+from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.runtime.assemble import open_keyring, open_log, open_store
+from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_log, open_store
 from punchcard.runtime.child_process import ChildProcess
+from punchcard.runtime.guarding import keep_guard
 from punchcard.runtime.settings import Settings
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
@@ -62,6 +66,10 @@ class Worker:
 
         Args:
             until_stdin_closes: Stop as well when the parent process is gone.
+
+        Raises:
+            OtherLogError: the log of this data folder does not belong to the store.
+            StorageError: storage cannot be opened.
         """
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
@@ -79,21 +87,39 @@ class Worker:
             threading.Thread(
                 target=_wait_for_parent, args=(lambda: loop.call_soon_threadsafe(stop),), daemon=True
             ).start()
-        routing = threading.Thread(target=self._route, args=(lambda: loop.call_soon_threadsafe(stop),), name="routing")
+
+        def fail(_: PunchcardError) -> None:
+            self._failed = True
+            loop.call_soon_threadsafe(stop)
+
+        with (
+            open_guarded_log(self._settings, self._store, current=self._watch.current) as (_, guard),
+            keep_guard(guard, on_failure=fail),
+        ):
+            await self._work(guard, stopping, stop)
+            with suppress(PunchcardError):  # it was said before, and nothing is sent any more
+                guard.advance(at_once=True)
+        self._store.close()
+        return _FAILED if self._failed else 0
+
+    async def _work(self, guard: LogGuard, stopping: asyncio.Event, stop: Callable[[], None]) -> None:
+        """Route and deliver until stopped."""
+        loop = asyncio.get_running_loop()
+        routing = threading.Thread(
+            target=self._route, args=(guard, lambda: loop.call_soon_threadsafe(stop)), name="routing"
+        )
         routing.start()
         keeping = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         keeping.start()
         try:
-            await self._deliver(stopping)
+            await self._deliver(guard, stopping)
         finally:
             stop()
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
             await asyncio.to_thread(keeping.join)
-            self._store.close()
-        return _FAILED if self._failed else 0
 
-    async def _deliver(self, stopping: asyncio.Event) -> None:
+    async def _deliver(self, guard: LogGuard, stopping: asyncio.Event) -> None:
         tasks: dict[str, asyncio.Task[None]] = {}
         while not stopping.is_set():
             for slug in await asyncio.to_thread(lambda: list(self._watch.current().destinations)):
@@ -104,6 +130,7 @@ class Worker:
                         clock=self._clock,
                         current=self._target_of(slug),
                         poll_seconds=self._settings.delivery_poll_seconds,
+                        before_sending=guard.advance,
                     )
                     self._deliveries[slug] = delivery
                     tasks[slug] = asyncio.create_task(
@@ -142,13 +169,13 @@ class Worker:
             if slug in self._deliveries:
                 self._deliveries[slug].wake()
 
-    def _route(self, stop: Callable[[], None]) -> None:
+    def _route(self, guard: LogGuard, stop: Callable[[], None]) -> None:
         try:
             with self._store.leadership("routing") as leadership:
                 while not self._stopping.is_set():
                     try:
                         if leadership.held():
-                            self._lead(leadership, stop)
+                            self._lead(guard, leadership, stop)
                         else:
                             self._stopping.wait(_RETRY_SECONDS)
                     except StorageError as error:
@@ -159,13 +186,18 @@ class Worker:
             self._failed = True
             stop()
 
-    def _lead(self, leadership: Leadership, stop: Callable[[], None]) -> None:
+    def _lead(self, guard: LogGuard, leadership: Leadership, stop: Callable[[], None]) -> None:
         """Route until stopped, until another process leads, or until storage fails."""
         settings = self._settings
+        guard.open()  # the lake may not have been readable before
         with open_log(settings) as log:
             lake = LakeWriter(settings.lake_location())
             feed = LakeFeed(lake=lake, log=log, store=self._store, clock=self._clock, rows_max=settings.lake_rows_max)
             self._feed = feed
+            reader = LakeReader(settings.lake_location())
+            replay = LakeReplay(store=self._store, log=log, lake=reader, clock=self._clock, current=self._watch.newest)
+            if not replay.run(stopping=self._stopping.is_set):
+                return
             router = Router(
                 log=log,
                 store=self._store,

@@ -31,7 +31,7 @@ def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: 
         problems = _check(database, clock, order=order, faults=faults)
         if problems:
             return invalid(*problems)
-        original = _find_duplicate(database, order)
+        original = None if faults.accepts_duplicates else _find_duplicate(database, order)
         if original is not None:
             return _duplicate_answer(database, original, order=order, status=faults.duplicate_status)
         transaction_id = _store(database, order, now_us=to_micros(clock.now()))
@@ -166,7 +166,7 @@ def _find_duplicate(database: Database, order: Order) -> int | None:
     if order.trans_source_id is None:
         return None
     row = database.row(
-        "SELECT transaction_id FROM transactions WHERE business_id = ? AND trans_source_id = ?",
+        "SELECT transaction_id FROM transactions WHERE business_id = ? AND trans_source_id = ? ORDER BY transaction_id",
         (order.business_id, order.trans_source_id),
     )
     return None if row is None else int(row["transaction_id"])

@@ -14,7 +14,7 @@ from punchcard.clock import Clock, to_micros
 from punchcard.errors import ConfigurationError, StorageError
 
 FILE_NAME = "sandbox.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DEVELOPMENT_TOKEN = "sandbox-token"
 """Always known, so that config files can be written before the sandbox first runs."""
@@ -57,7 +57,7 @@ CREATE TABLE transactions (
     quantity TEXT NOT NULL,  -- an exact decimal
     transaction_us INTEGER NOT NULL, status TEXT NOT NULL, trans_source_id TEXT, send_email INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX transactions_by_source_id ON transactions (business_id, trans_source_id);
+CREATE INDEX transactions_by_source_id ON transactions (business_id, trans_source_id);
 CREATE INDEX transactions_of_user ON transactions (user_id);
 CREATE INDEX transactions_of_perk ON transactions (perk_id);
 CREATE TABLE tokens (
@@ -154,6 +154,9 @@ def open_database(folder: Path, clock: Clock) -> Database:
             version = database.count("PRAGMA user_version")
             if version == 0:
                 _create(database, clock)
+            elif version == 1:
+                _let_ids_repeat(database)
+                version = SCHEMA_VERSION
         ZoneInfo(TIMEZONE)
     except ZoneInfoNotFoundError as exc:
         raise ConfigurationError(f"This machine does not know the time zone {TIMEZONE}: install tzdata") from exc
@@ -187,6 +190,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A checkpoint waits for the disk while requests wait for it: make them rare (about 32 MB of log).
     connection.execute("PRAGMA wal_autocheckpoint = 8000")
     return connection
+
+
+def _let_ids_repeat(database: Database) -> None:
+    """Bring a state of version 1, in which no `trans_source_id` could be stored twice, to version 2."""
+    database.write("DROP INDEX transactions_by_source_id")
+    database.write("CREATE INDEX transactions_by_source_id ON transactions (business_id, trans_source_id)")
+    database.write("PRAGMA user_version = 2")
 
 
 def _create(database: Database, clock: Clock) -> None:

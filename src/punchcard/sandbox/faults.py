@@ -33,14 +33,19 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     reset: bool = False
     latency_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
     html: bool = False
-    duplicate_answer: Literal["400", "409", "200", 400, 409, 200] = "400"
+    duplicate_answer: Literal["400", "409", "200", 400, 409, 200, "accept"] = "400"
     fractional: Literal["accept", "round", "refuse"] = "accept"
     negative: Literal["accept", "refuse"] = "accept"
     requests_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
 
     @property
+    def accepts_duplicates(self) -> bool:
+        """Whether a reused `trans_source_id` is stored a second time, as a service does that does not look at it."""
+        return self.duplicate_answer == "accept"
+
+    @property
     def duplicate_status(self) -> int:
-        """The status that answers a reused `trans_source_id`."""
+        """The status that answers a reused `trans_source_id` where it is refused."""
         return int(self.duplicate_answer)
 
     def strikes(self, *, is_write: bool) -> "Strike | None":

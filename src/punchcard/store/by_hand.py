@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, or_, update
+from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, update
 
 from punchcard.store.counts import count_ends, ended_of
 from punchcard.store.effects import UNCERTAIN_REASONS, storable
+from punchcard.store.recoveries import newest_recovery
 from punchcard.store.schema import EffectState, effects
 
 _REOPENED = (EffectState.PARKED, EffectState.REJECTED)
@@ -16,20 +17,24 @@ _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bu
 def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
     """Put parked or rejected effects back in the queue with fresh tries; returns how many.
 
-    One whose outcome was never known is read back before anything is sent again.
+    One whose outcome was never known is read back before anything is sent again, and so is one that ended before the
+    store was restored from an older copy: it may have been retried and delivered since.
     """
     reopened = 0
+    recovery = newest_recovery(work)
     for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
         chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
         count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
         for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
-            doubt = effects.c.reason.in_(UNCERTAIN_REASONS)
+            doubt: ColumnElement[bool] = func.coalesce(effects.c.reason.in_(UNCERTAIN_REASONS), false())
+            if recovery is not None:
+                doubt = or_(doubt, func.coalesce(effects.c.settled_at < recovery.noticed_at, false()))
             reopened += work.execute(
                 update(effects)
                 .where(
                     effects.c.id.in_(chunk),
                     effects.c.state.in_(_REOPENED),
-                    doubt if uncertain else or_(effects.c.reason.is_(None), ~doubt),
+                    doubt if uncertain else not_(doubt),
                 )
                 .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, settled_at=None)
             ).rowcount

@@ -16,6 +16,8 @@ from punchcard.store.schema import EffectState
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
 # Why a refund that has not been sent yet lets the customer's other transactions go first.
 WAITING_FOR_ORDER = "waiting_for_order"
+# Of an attempt that no answer came to while its worker lived.
+NO_ANSWER = "the worker stopped before the answer came"
 # Why an effect that a person has put aside is not sent.
 DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
@@ -122,6 +124,7 @@ class Settlement:
 
     Attributes:
         counts: False if the try is not held against the effect (the partner only asked to slow down, say).
+        quantity: Signed units that the partner booked, where the ledger did not know them; None leaves what it has.
     """
 
     effect_id: int
@@ -136,6 +139,7 @@ class Settlement:
     due_at: datetime
     partner_id: str | None
     counts: bool = True
+    quantity: Decimal | None = None
 
 
 def effect_of(row: Row[Any]) -> StoredEffect:

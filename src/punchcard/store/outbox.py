@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from punchcard.errors import InvariantError
 from punchcard.store.counts import count_ends, ended_of, ending_of
 from punchcard.store.effects import (
+    NO_ANSWER,
     NewEffect,
     Outcome,
     Settlement,
@@ -32,9 +33,9 @@ from punchcard.store.effects import (
     storable_or_none,
 )
 from punchcard.store.orders import waits_for_order
+from punchcard.store.recoveries import Recovery
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
-_NO_ANSWER = "the worker stopped before the answer came"
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -112,6 +113,7 @@ _SETTLE = (
         due_at=bindparam("b_due_at"),
         lease_until=None,
         partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
+        quantity=func.coalesce(bindparam("b_booked"), effects.c.quantity),
         settled_at=bindparam("b_end"),
     )
 )
@@ -133,8 +135,12 @@ def effects_by_message(
     }
 
 
-def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
+def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: Recovery | None = None) -> None:
     """Put effects in the queue.
+
+    Args:
+        recovery: The last time that the store was restored from an older copy: what may have been performed by the
+            run that it does not know is read back first.
 
     Raises:
         InvariantError: a key stands in the ledger already. The unique index is the last line of defence.
@@ -142,12 +148,12 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime) -> None:
     if not new:
         return
     try:
-        _insert(work, new, now)
+        _insert(work, new, now, recovery)
     except IntegrityError as error:
         raise InvariantError(f"an effect key was added twice: {error.orig}") from error
 
 
-def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
+def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery: Recovery | None) -> None:
     work.execute(
         insert(effects),
         [
@@ -173,10 +179,13 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime) -> None:
                 "refund_id": storable_or_none(one.refund_id),
                 "state": EffectState.PENDING,
                 "is_open": True,
+                "reason": None,
+                "detail": None,
                 "attempts": 0,
                 "tries": 0,
                 "due_at": now,
                 "created_at": now,
+                **({} if recovery is None else recovery.state_columns(one.log_position, now)),
             }
             for one in new
         ],
@@ -275,16 +284,7 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
             for one in settlements
         ],
     )
-    ends = {one.effect_id: one for one in settlements if not one.state.is_open}
-    count_ends(
-        work,
-        [
-            sent._replace(state=end.state, reason=end.reason, settled_at=end.settled_at)
-            for sent in ending_of(work, list(ends))
-            if sent.attempts == (end := ends[sent.id]).number
-        ],
-        sign=1,
-    )
+    _count_ends_of(work, settlements)
     moved = work.execute(
         _SETTLE,
         [
@@ -298,12 +298,32 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_counts": 1 if one.counts else 0,
                 "b_due_at": one.due_at,
                 "b_partner_id": storable_or_none(one.partner_id),
+                "b_booked": decimal_text(one.quantity),
                 "b_end": None if one.state.is_open else one.settled_at,
             }
             for one in settlements
         ],
     )
     return moved.rowcount
+
+
+def _count_ends_of(work: Connection, settlements: Sequence[Settlement]) -> None:
+    """Count the effects that these settlements end."""
+    ends = {one.effect_id: one for one in settlements if not one.state.is_open}
+    count_ends(
+        work,
+        [
+            sent._replace(
+                state=end.state,
+                reason=end.reason,
+                settled_at=end.settled_at,
+                quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
+            )
+            for sent in ending_of(work, list(ends))
+            if sent.attempts == (end := ends[sent.id]).number
+        ],
+        sign=1,
+    )
 
 
 def put(
@@ -342,7 +362,7 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
             delivery_attempts.c.number == effect.attempts,
             delivery_attempts.c.outcome.is_(None),
         )
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
+        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
     )
 
 
@@ -367,7 +387,7 @@ def release_orphans(
         work.execute(
             update(delivery_attempts)
             .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(chunk))
-            .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=_NO_ANSWER)
+            .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
         )
         work.execute(
             update(effects)

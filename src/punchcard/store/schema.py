@@ -93,6 +93,32 @@ log_positions = Table(
     Column("position", BigInteger, nullable=False),
 )
 
+log_binding = Table(  # which event log this store belongs to: one row, once a process has opened both
+    "log_binding",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("log_id", String(36), nullable=False),
+    Column("generation", BigInteger, nullable=False),  # rises all the time; the log knows the newest one too
+    Column("bound_at", Instant, nullable=False),
+)
+
+recoveries = Table(  # each time that the store was found to be older than what has happened since
+    "recoveries",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("noticed_at", Instant, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("from_position", BigInteger, nullable=False),  # routed according to the copy
+    Column("through_position", BigInteger, nullable=False),  # what may have been routed since
+    Column("read_back_from", Instant, nullable=False),  # when the last request of before can no longer land
+    Column("doubt_until", Instant),  # until then every new effect is read back; null: nothing is missing
+    Column("read_back", BigInteger, nullable=False),  # open effects of the copy
+    Column("planned", BigInteger, nullable=False),  # effects that were missing
+    Column("not_planned", BigInteger, nullable=False),  # effects that cannot be planned again
+    Column("routed_at", Instant),  # when routing had passed `through_position`
+    Column("finished_at", Instant),  # when Engage knew again what destinations were sent
+)
+
 fate_batches = Table(  # fates that routing has decided and the lake does not hold yet
     "fate_batches",
     metadata,

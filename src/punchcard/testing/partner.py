@@ -295,7 +295,10 @@ class ScriptedClient:
         if step is Step.REJECT:
             raise RejectedError("no such page", status=404)
         booking = self._partner.standing(effect.effect_key)
-        return None if booking is None else Performed(status=None, partner_id=booking.partner_id)
+        if booking is None:
+            return None
+        quantity = booking.effect.quantity
+        return Performed(status=None, partner_id=booking.partner_id, units=None if quantity is None else abs(quantity))
 
     async def check(self) -> Sequence[Finding]:
         """Nothing to say."""

@@ -1,13 +1,17 @@
 """One seeded run of a simulated world: some hundred things happen by chance, then everything comes to rest."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from punchcard.errors import StorageError
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 from punchcard.testing.judge import BrokenPromiseError, Judge
 from punchcard.testing.world import OTHER_SOURCE, SLUG, SOURCE, ProcessEnd, World, batch_of, track
+
+W = TypeVar("W", bound=World)
 
 _CUSTOMERS = ("Ann@example.com", "bob@example.com", "cid@example.com", "ann@EXAMPLE.com")
 _PAUSES = (0.1, 1.0, 4.0, 6.0, 11.0, 30.0, 600.0)
@@ -69,14 +73,25 @@ class Producer:
         return event
 
 
-def simulate(folder: Path, *, seed: int, steps: int) -> World:
+def simulate(
+    folder: Path,
+    *,
+    seed: int,
+    steps: int,
+    make_world: Callable[..., W] = World,  # type: ignore[assignment]
+    also: Callable[[W, Random], None] | None = None,
+) -> W:
     """Run one seed to its end.
+
+    Args:
+        make_world: Makes the world.
+        also: May do something more to the world after each step.
 
     Raises:
         BrokenPromiseError: a promise was broken. A note on it, as on any other error, names the seed.
     """
     chance = Random(f"steps of {seed}")
-    world = World(folder, seed=seed, refuses_used_keys=chance.random() < 0.3)
+    world = make_world(folder, seed=seed, refuses_used_keys=chance.random() < 0.3)
     producer = Producer(chance)
     judge = Judge(world)
     try:
@@ -84,6 +99,9 @@ def simulate(folder: Path, *, seed: int, steps: int) -> World:
             _light_fuse(world, chance)
             _step(world, producer, chance)
             judge.always()
+            if also is not None:
+                also(world, chance)
+                judge.always()
         come_to_rest(world)
         judge.when_idle()
     except Exception as error:

@@ -123,8 +123,9 @@ WAITING: Final = (
     ),
     _reason(
         "not_in_ledger",
-        "the event was planned, but the database has since been put back from a copy that is older",
-        "see [restore](../how-to/operate.md#restore)",
+        "the event was planned, but the database has since been restored from an older copy, and today's configuration "
+        "does not plan it again; the log line `lost_effect_not_planned` says why",
+        "see at Perkville whether it was delivered; see [restore](../how-to/operate.md#restore)",
     ),
 )
 DESTINATION: Final = (
@@ -225,6 +226,11 @@ RETRYING: Final = (
     _reason("timeout", "no answer in time to a request that changes nothing, or no time was left to send", "nothing"),
     _reason("late", "this process stood still after it had claimed the award; nothing was sent", "nothing"),
     _reason(
+        "not_sent",
+        "log or database could not be written before the request left; nothing was sent",
+        "free disk space, or bring the database back",
+    ),
+    _reason(
         "not_performed",
         "the answer was lost and Perkville has nothing under the key: it is sent again with the same key",
         "nothing",
@@ -258,6 +264,11 @@ UNKNOWN: Final = (
         "outcome_unknown",
         "the request was sent, and its response is lost, cannot be read, or says that it may have happened",
         "nothing: it is read back after `unknownWaitSeconds`",
+    ),
+    _reason(
+        "store_restored",
+        "the database was restored from an older copy, so it may have been delivered since",
+        "nothing: it is read back, and sent if Perkville does not have it; see [restore](../how-to/operate.md#restore)",
     ),
     _reason("worker_stopped", "the worker stopped while the request was on its way", "nothing: it is read back"),
     _reason(

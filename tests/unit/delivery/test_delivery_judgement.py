@@ -188,3 +188,25 @@ def test_waits_of_many_are_spread() -> None:
     assert len(due) == 20
     assert min(due) >= NOW + timedelta(seconds=24)
     assert max(due) <= NOW + timedelta(seconds=36)
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown", "expected"),
+    [
+        pytest.param(None, "7.50", "-7.50", id="never-decided-here"),
+        pytest.param(None, None, None, id="not-shown"),
+        pytest.param("-9.99", "7.50", None, id="decided-here"),
+    ],
+)
+def test_a_refund_that_a_lost_run_made_has_taken_what_the_partner_shows(
+    kept: str | None, shown: str | None, expected: str | None
+) -> None:
+    """After a restore the ledger knows a refund without an amount, and later refunds must not take it once more."""
+    started = attempt(R, reason="store_restored")
+    effect = replace(started.effect, is_refund=True, quantity=None if kept is None else Decimal(kept))
+    found = replace(FOUND, units=None if shown is None else Decimal(shown))
+    settlement = judge(replace(started, effect=effect), found, clock=MiddleClock(), options=DeliveryOptions())
+    assert settlement.state is E.DELIVERED
+    assert settlement.quantity == (None if expected is None else Decimal(expected))
+    assert settlement.detail is not None
+    assert "older copy" in settlement.detail

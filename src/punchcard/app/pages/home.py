@@ -184,6 +184,8 @@ def _matter_path(matter: Matter) -> str:
             return ""
         case Concern.COMPUTATION:
             return f"/audiences/{matter.subject}"
+        case Concern.RESTORED:
+            return "/events?time=7d"
         case _:
             return "/sources"
 

@@ -226,6 +226,8 @@ class PerkvilleClient:
             status=status,
             partner_id=id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key)),
             note="; ".join(notes) or None,
+            # Only what is read back tells something that the ledger may not know.
+            units=None if booked is None or status is not None else abs(booked),
         )
 
 

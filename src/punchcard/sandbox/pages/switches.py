@@ -12,7 +12,7 @@ from punchcard.sandbox.web import Answer, Request
 _FLAGS = ("afterCommit", "reset", "html")
 _NUMBERS = ("status", "rate", "retryAfter", "latencyMs", "requestsPerSecond")
 _CHOICES = {
-    "duplicateAnswer": ("400", "409", "200"),
+    "duplicateAnswer": ("400", "409", "200", "accept"),
     "fractional": ("accept", "round", "refuse"),
     "negative": ("accept", "refuse"),
 }

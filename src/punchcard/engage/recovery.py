@@ -1,0 +1,151 @@
+"""What destinations were sent of people, read from the lake again after the store was restored from an older copy.
+
+The calls that Engage sent since are events of the lake. Without them the store would number its next calls as those
+were numbered, and routing would take them for repetitions.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock
+from punchcard.events.faults import UNREADABLE
+from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.store.engine import Store
+from punchcard.store.positions import ROUTING, position_of
+from punchcard.store.recoveries import mark_finished, newest_recovery
+from punchcard.store.synced import Synced, remember_told, told_email
+from punchcard.workspace.computations import OWN_SOURCES
+
+_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
+_EVENTS_PER_STEP = 20_000
+_NO_PROFILE = 0  # whoever it belongs to: the next call about this email says so
+
+
+class _Personas(msgspec.Struct):
+    computation_key: str = ""
+
+
+class _Context(msgspec.Struct):
+    personas: _Personas = msgspec.field(default_factory=_Personas)
+    traits: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Call(msgspec.Struct):
+    context: _Context = msgspec.field(default_factory=_Context)
+    traits: msgspec.Raw = msgspec.Raw(b"{}")
+    properties: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_call = msgspec.json.Decoder(_Call)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentCall:
+    """One call of Engage as the lake holds it: what a destination was sent about an email.
+
+    Attributes:
+        is_track: True for a track call, False for an identify call.
+    """
+
+    destination: str
+    key: str
+    email: str
+    value: str
+    sequence: int
+    sent_at: datetime
+    is_track: bool = False
+
+
+class RestoredSync:
+    """Brings the record of what was sent up to now, once, before Engage goes on. For the process that leads Engage."""
+
+    def __init__(self, *, store: Store, lake: LakeReader, clock: Clock) -> None:
+        self._store = store
+        self._lake = lake
+        self._clock = clock
+        self._position: int | None = None
+
+    def step(self) -> bool:
+        """Read some of the lake; True once nothing is left, False if it is to be called again a moment later.
+
+        Raises:
+            StorageError: lake or store is away; call again.
+        """
+        with self._store.reading() as work:
+            recovery = newest_recovery(work)
+        if recovery is None or recovery.finished_at is not None:
+            return True
+        if recovery.routed_at is None or self._lake.last_position() < self._through(recovery.through_position):
+            return False  # routing is not through, or the lake does not hold all that it has routed
+        position = recovery.from_position if self._position is None else self._position
+        while position < recovery.through_position:
+            events = self._lake.after(position, limit=_EVENTS_PER_STEP)
+            if not events:
+                break
+            position = events[-1].log_position
+            with self._store.unit_of_work() as work:
+                for event in events:
+                    if (call := read_call(event)) is not None:
+                        remember(work, call)
+            self._position = position
+        with self._store.unit_of_work() as work:
+            mark_finished(work, recovery.id, now=self._clock.now())
+        return True
+
+    def _through(self, through: int) -> int:
+        """The position that the lake must have reached: the last one routed, where records behind it are gone."""
+        with self._store.reading() as work:
+            return min(through, position_of(work, ROUTING))
+
+
+def remember(work: Connection, call: SentCall) -> None:
+    """Note what a destination was sent, unless something later is on record."""
+    known = told_email(work, destination=call.destination, key=call.key, email=call.email)
+    if known is None:
+        known = Synced(
+            destination=call.destination,
+            key=call.key,
+            email=call.email,
+            profile_id=_NO_PROFILE,
+            value=call.value,
+            sequence=0,
+            sent_at=call.sent_at,
+        )
+    # The identify and the track call of one change have one sequence: each is noted for itself.
+    noted = known
+    if call.sequence > known.sequence:
+        noted = replace(noted, value=call.value, sequence=call.sequence, sent_at=call.sent_at)
+    if call.is_track and call.sequence > known.track_sequence:
+        noted = replace(noted, tracked=call.value, track_sequence=call.sequence)
+    if noted != known:
+        remember_told(work, noted)
+
+
+def read_call(event: LakeEvent) -> SentCall | None:
+    """The call that an event of the lake is, None if it is an event of anybody else."""
+    named = _MESSAGE_ID.fullmatch(event.message_id)
+    if named is None or event.source is None or not event.source.startswith(OWN_SOURCES):
+        return None
+    try:
+        call = _call.decode(event.payload)
+        key = call.context.personas.computation_key
+        traits = _members.decode(call.traits)
+        email = _text.decode(traits.get("email") or _members.decode(call.context.traits)["email"])
+        value = (traits if event.type == "identify" else _members.decode(call.properties))[key]
+    except (*UNREADABLE, KeyError):
+        return None
+    return SentCall(
+        destination=event.source.removeprefix(OWN_SOURCES),
+        key=key,
+        email=email,
+        value=bytes(value).decode(),
+        sequence=int(named[1]),
+        is_track=named[2] == "track",
+        sent_at=event.timestamp or event.received_at,
+    )

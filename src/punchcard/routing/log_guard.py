@@ -1,0 +1,335 @@
+"""Sees that log and store belong together: when they are opened, while they are used, and before anything is sent.
+
+Three things may be wrong. The log is another one than the store was routed from, or an older copy of it: then nobody
+would ever route what is appended to it, so it is not used. The store is an older copy: then it does not know what was
+sent since, so every open effect is put in doubt (`start_recovery`) and what is missing is planned again
+(`routing.recovery`). Positions tell most of this. The rest is told by the generation (`LogIdentity`): it rises at
+every start, and once a second while anything is sent.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock
+from punchcard.errors import InvariantError, PunchcardError, StorageError
+from punchcard.log.port import LOG_REPLACED, EventLog, LogIdentity
+from punchcard.routing.generation_file import GenerationFile
+from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.store import audit
+from punchcard.store.engine import Store
+from punchcard.store.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
+from punchcard.store.positions import ROUTING, position_of
+from punchcard.store.recoveries import RecoveryReason, newest_recovery, start_recovery
+
+# How long the copies of what was sent by a run that nobody remembers may still come: order ids do not age, but senders
+# repeat within days, and every award costs two requests as long as this lasts.
+_DOUBT = timedelta(days=30)
+# A generation is at most this old when anything is sent. Each costs three writes that are synced.
+_GENERATION_SECONDS = 1.0
+_ACTOR = "restore"
+
+
+class OtherLogError(PunchcardError):
+    """The log does not belong to the store."""
+
+    code = "another_log"
+
+
+class OlderStoreError(PunchcardError):
+    """The store was restored from an older copy while Punchcard was running."""
+
+    code = "older_store"
+
+
+class LakePositions(Protocol):
+    """Which log positions the lake holds."""
+
+    def first_position(self) -> int:
+        """The log position before which the lake holds nothing, or nothing any more."""
+
+    def last_position(self) -> int:
+        """The highest log position that the lake holds, 0 if none."""
+
+
+class LogGuard:
+    """Guards one process's use of a log with a store. Safe to use from several threads.
+
+    Args:
+        is_private: True if the store is a file beside the log, which no other data folder can use: then a log that
+            was lost is replaced by the new one without asking.
+        landing_seconds: How long a request may still land at a partner whose sender has ended.
+        log_place: Where the log is, for messages.
+        generation_file: Beside the log, to tell when log and store are restored from one older copy.
+
+    Attributes:
+        is_private: See above.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        log: EventLog,
+        lake: LakePositions,
+        clock: Clock,
+        is_private: bool,
+        landing_seconds: Callable[[], float],
+        log_place: str,
+        generation_file: GenerationFile,
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._lake = lake
+        self._clock = clock
+        self.is_private = is_private
+        self._landing_seconds = landing_seconds
+        self._log_place = log_place
+        self._generation_file = generation_file
+        self._telemetry = RoutingTelemetry()
+        self._advancing = threading.Lock()
+        self._advanced_at: float | None = None
+        self._refusal: PunchcardError | None = None
+
+    @property
+    def refusal(self) -> PunchcardError | None:
+        """Why the log must not be used any more, None if it may."""
+        return self._refusal
+
+    def open(self) -> None:
+        """Bind store and log to each other, or see that they are; to be called before either is used.
+
+        Raises:
+            OtherLogError: the store belongs to another log, or to a newer copy of this one.
+            StorageError: log or store is away.
+        """
+        # In this order: the lake follows the store and the store follows the log, all the time.
+        lake_last = self._lake_last()
+        before = self._log.identity()
+        with self._store.unit_of_work() as work:
+            binding = read_binding(work, for_update=True)
+            routed = position_of(work, ROUTING)
+            log = self._log.identity()
+            last = self._log.last_position()
+            if binding is None:
+                binding = self._bind_unbound(work, log, routed=routed, last=last)
+            is_lost = self._refuse_other_log(binding, log, routed=routed, last=last)
+            written = self._generation_file.read(binding.log_id)
+            is_lost = is_lost or log.reserved < written
+            known = max(written, before.confirmed if before.id == binding.log_id else 0)
+            reason = _reason_of_doubt(binding, known, is_behind_lake=lake_last > routed)
+            earlier = newest_recovery(work)
+            if reason is RecoveryReason.LAKE and earlier is not None and earlier.routed_at is None:
+                reason = None  # that is being put right
+            through = max(routed, lake_last)
+            if reason is not None:
+                self._start_recovery(work, reason, routed=routed, lake_last=lake_last, is_log_lost=is_lost)
+            generation = self._log.reserve_generation(binding.generation)
+            bind(work, LogBinding(log_id=log.id, generation=generation), now=self._clock.now())
+            if is_lost or last < through:
+                # Before the first append: a record at a position that was routed already is never read.
+                self._log.continue_behind(through)
+        self._confirm(log.id, generation)
+        if is_lost or last < through:
+            self._telemetry.log_lost(last_position=last, continues_behind=through)
+
+    def check(self) -> None:
+        """See that log and store still belong together.
+
+        Raises:
+            OtherLogError: the store has gone on with another log, or another copy of this one; from now on `refusal`.
+            OlderStoreError: the store was restored from an older copy under this process.
+            StorageError: log or store is away, or the log was replaced; nothing is decided.
+        """
+        try:
+            before = self._log.identity()
+            with self._store.reading() as work:
+                binding = read_binding(work)
+            log = self._log.identity()
+        except StorageError as error:
+            if error.code == LOG_REPLACED:
+                raise self._refuse(OtherLogError(error.message, code=error.code)) from error
+            raise
+        if binding is None or binding.generation < before.confirmed:
+            raise OlderStoreError("the database was restored from an older copy while Punchcard was running")
+        if binding.log_id != log.id or binding.generation > log.reserved:
+            raise self._refuse(OtherLogError(self._message(binding, log)))
+
+    def advance(self, *, at_once: bool = False) -> None:
+        """Let log and store reach the next generation, unless they have done so a moment ago.
+
+        Called before anything is sent: a copy of the store that was made before does not know this generation. And
+        called at once when the last was sent, for a copy that was made a moment before.
+
+        Raises:
+            OtherLogError: see `check`.
+            OlderStoreError: see `check`.
+            StorageError: log or store is away: nothing may be sent.
+        """
+        with self._advancing:
+            now = self._clock.monotonic()
+            if not at_once and self._advanced_at is not None and now < self._advanced_at + _GENERATION_SECONDS:
+                return
+            self.check()
+            generation = self._log.reserve_generation(0)
+            with self._store.unit_of_work() as work:
+                raise_generation(work, generation)
+            self._confirm(self._log.identity().id, generation)
+            self._advanced_at = now
+
+    def adopt(self) -> int:
+        """Bind the store to this log, whatever it belonged to; returns how many records it holds.
+
+        All of them get positions behind what was routed: those that came from the other log. What was routed of them
+        before is known by its message ids and effect keys.
+
+        Raises:
+            StorageError: log or store is away.
+        """
+        lake_last = self._lake_last()
+        now = self._clock.now()
+        with self._store.unit_of_work() as work:
+            binding = read_binding(work, for_update=True)
+            through = max(position_of(work, ROUTING), lake_last)
+            log = self._log.identity()
+            records = self._log.move_behind(through)
+            generation = self._log.reserve_generation(0 if binding is None else binding.generation)
+            bind(work, LogBinding(log_id=log.id, generation=generation), now=now)
+            before = None if binding is None else binding.log_id
+            _write_audit(work, [{"path": "log", "before": before, "after": log.id}], now)
+        self._confirm(log.id, generation)
+        return records
+
+    def declare_restored(self) -> dict[str, int]:
+        """Put every open effect in doubt because an operator says that all was restored together from a copy.
+
+        Returns:
+            How many open effects by destination.
+
+        Raises:
+            OtherLogError: see `open`.
+            StorageError: log or store is away.
+        """
+        self.open()
+        lake_last = self._lake_last()
+        with self._store.unit_of_work() as work:
+            routed = position_of(work, ROUTING)
+            return self._start_recovery(
+                work, RecoveryReason.DECLARED, routed=routed, lake_last=lake_last, is_log_lost=True
+            )
+
+    def _confirm(self, log_id: str, generation: int) -> None:
+        self._log.confirm_generation(generation)
+        self._generation_file.write(log_id, generation)
+
+    def _refuse(self, error: "OtherLogError") -> "OtherLogError":
+        self._refusal = error
+        self._log.refuse(StorageError(error.message, code=error.code))
+        return error
+
+    def _lake_last(self) -> int:
+        try:
+            return self._lake.last_position()
+        except StorageError as error:
+            # A damaged lake must not keep events out; awards that are only in it are planned once it can be read.
+            self._telemetry.lake_failed(error=error.message)
+            return 0
+
+    def _bind_unbound(self, work: Connection, log: LogIdentity, *, routed: int, last: int) -> LogBinding:
+        """Bind a store that no process has opened yet, or none since logs have ids."""
+        if last < routed and not self.is_private:
+            raise OtherLogError(
+                f"the database has routed an event log through position {routed}, and the one at {self._log_place} "
+                f"ends at {last}: {_CURE}"
+            )
+        bind_if_unbound(work, LogBinding(log_id=log.id, generation=0), now=self._clock.now())
+        binding = read_binding(work, for_update=True)  # perhaps another process was faster
+        if binding is None:
+            raise InvariantError("the database has lost the log that it was just bound to")
+        return binding
+
+    def _refuse_other_log(self, binding: LogBinding, log: LogIdentity, *, routed: int, last: int) -> bool:
+        """Refuse a log that is not the store's; True if it takes the place of one that was lost."""
+        if binding.log_id == log.id and binding.generation <= log.reserved:
+            return last < routed
+        is_new = last == 0 and log.confirmed == 0
+        if self.is_private and (is_new or binding.log_id == log.id):
+            return True
+        raise OtherLogError(self._message(binding, log))
+
+    def _message(self, binding: LogBinding, log: LogIdentity) -> str:
+        if binding.log_id != log.id:
+            what = f"the database belongs to event log {binding.log_id}, and the one at {self._log_place} is {log.id}"
+        else:
+            what = f"the event log at {self._log_place} is an older copy: the database has gone on with another one"
+        return f"{what}: {_CURE}"
+
+    def _start_recovery(
+        self, work: Connection, reason: RecoveryReason, *, routed: int, lake_last: int, is_log_lost: bool
+    ) -> dict[str, int]:
+        now = self._clock.now()
+        last = self._log.last_position()
+        doubt_until = now + _DOUBT if is_log_lost or self._is_something_missing(routed, lake_last, last) else None
+        earlier = newest_recovery(work)
+        begin, through = routed, max(last, lake_last, routed)
+        if earlier is not None and earlier.finished_at is None:
+            begin, through = min(begin, earlier.from_position), max(through, earlier.through_position)
+        if earlier is not None and earlier.doubt_until is not None:
+            doubt_until = max(doubt_until or earlier.doubt_until, earlier.doubt_until)
+        by_destination = start_recovery(
+            work,
+            reason=reason,
+            from_position=begin,
+            through_position=through,
+            read_back_from=now + timedelta(seconds=self._landing_seconds()),
+            doubt_until=doubt_until,
+            now=now,
+        )
+        recovery = newest_recovery(work)
+        if recovery is not None:
+            self._telemetry.older_store_found(recovery, by_destination=by_destination)
+        changes = [
+            {"path": f"effects read back at {slug}", "before": None, "after": count}
+            for slug, count in sorted(by_destination.items())
+        ]
+        _write_audit(work, [{"path": "database restored", "before": None, "after": reason.value}, *changes], now)
+        return by_destination
+
+    def _is_something_missing(self, routed: int, lake_last: int, last: int) -> bool:
+        """Whether events behind the store's position are neither in the log nor in the lake."""
+        if last < lake_last:
+            return True  # the log is an older copy too, and was perhaps ahead of the lake
+        oldest = self._log.read(0, records_max=1, bytes_max=1)
+        log_begins = oldest[0].position if oldest else last + 1
+        if log_begins <= max(routed, lake_last) + 1:
+            return lake_last > routed and log_begins > routed + 1 and self._lake.first_position() > routed + 1
+        return True
+
+
+_CURE = (
+    "`serve` and `worker` need the same data folder, so give this one that of the process that runs already "
+    "(--data, PUNCHCARD_DATA). If that log is lost, `punchcard adopt-log` makes this one the log of the database"
+)
+
+
+def _reason_of_doubt(binding: LogBinding, known_generation: int, *, is_behind_lake: bool) -> RecoveryReason | None:
+    """How the store is seen to be older than what has happened since, None if it is not."""
+    if binding.generation < known_generation:
+        return RecoveryReason.GENERATION if binding.generation else RecoveryReason.UNBOUND
+    return RecoveryReason.LAKE if is_behind_lake else None
+
+
+def _write_audit(work: Connection, changes: Sequence[object], now: datetime) -> None:
+    audit.record(
+        work,
+        at=now,
+        actor=_ACTOR,
+        kind="change",
+        resource_type="workspace",
+        resource_id="workspace",
+        changes=json.dumps(list(changes)),
+    )

@@ -1,0 +1,237 @@
+"""Plans again what an older store is missing: the events that the lake holds and the store has not routed.
+
+When a store was restored from an older copy, the log may have been trimmed since, so a part of its missing events is
+only in the lake. The lake also holds what became of each event, and that stands: exactly the effects that were planned
+then are planned again, under the keys of then. All of them are read back before anything is sent. What the lake does
+not hold is routed from the log as ever.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock, to_micros
+from punchcard.destinations.port import EffectKey, Intent
+from punchcard.errors import RefusedError
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.forwarded import PARTNER, settings_of
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.events.parse import read_request, rewritten
+from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.log.port import EventLog, LogRecord
+from punchcard.log.sqlite import uncompressed
+from punchcard.routing.batch import Planners, counts_to_keep, fate_batch, plan_batch
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.holding import hold_events
+from punchcard.routing.planning import Planned, plan_at, with_settings
+from punchcard.routing.settling import Claim, record_refusals, settle_claims
+from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
+from punchcard.store.engine import Store
+from punchcard.store.fates import Fate, FateKind
+from punchcard.store.positions import ROUTING, advance, position_of
+from punchcard.store.recoveries import Recovery, add_planned, newest_recovery
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+
+_EVENTS_PER_STEP = 2_000
+_READ_RECORDS = 4_000
+_READ_BYTES = 8_000_000
+_NAMES_COUNTED_MAX = 200
+
+
+class Lake(Protocol):
+    """What of the lake's reader is needed."""
+
+    def after(self, position: int, *, limit: int) -> list[LakeEvent]:
+        """The next events behind a log position, in the log's order; those of one log record never apart."""
+
+    def last_position(self) -> int:
+        """The highest log position that the lake holds, 0 if none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NotPlanned:
+    """A missing effect that cannot be planned again."""
+
+    event: LakeEvent
+    fate: LakeFate
+    reason: str
+    detail: str
+
+
+class LakeReplay:
+    """Plans again what the lake holds behind the store's position. For the process that leads routing.
+
+    Args:
+        current: The configuration as it stands in the store.
+    """
+
+    def __init__(
+        self, *, store: Store, log: EventLog, lake: Lake, clock: Clock, current: Callable[[], Snapshot]
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._lake = lake
+        self._clock = clock
+        self._current = current
+        self._planners = Planners()
+        self._telemetry = RoutingTelemetry()
+
+    def run(self, *, stopping: Callable[[], bool]) -> bool:
+        """Plan everything that is missing; False if it was stopped, or another process routes.
+
+        Raises:
+            StorageError: lake, log or store is away; call again, it goes on where it was.
+        """
+        with self._store.reading() as work:
+            recovery = newest_recovery(work)
+            position = position_of(work, ROUTING)
+        if recovery is None or recovery.routed_at is not None:
+            return True
+        last = min(self._lake.last_position(), recovery.through_position)
+        while position < last:
+            if stopping():
+                return False
+            events = [one for one in self._lake.after(position, limit=_EVENTS_PER_STEP) if one.log_position <= last]
+            through = events[-1].log_position if events else last
+            if not self._replay(recovery, events, after=position, through=through):
+                return False
+            position = through
+        return True
+
+    def _replay(self, recovery: Recovery, events: Sequence[LakeEvent], *, after: int, through: int) -> bool:
+        """Plan what a stretch of the log has planned before; False if another process has routed it."""
+        snapshot = self._current()
+        records = {one.position: one for one in self._records(after, through)}
+        claims: list[Claim] = []
+        not_planned: list[_NotPlanned] = []
+        for event in events:
+            for fate in event.fates:
+                if fate.fate != FateKind.PENDING or not fate.destination:
+                    continue  # an event that was held has no key: it is planned as if it were new
+                claim = _claim(event, fate, snapshot, record=records.get(event.log_position))
+                (claims if isinstance(claim, Claim) else not_planned).append(claim)  # type: ignore[arg-type]
+        in_lake = {event.log_position for event in events}
+        unseen = [record for position, record in sorted(records.items()) if position not in in_lake]
+        now = self._clock.now()
+        with self._store.unit_of_work() as work:
+            if not advance(work, ROUTING, expected=after, to=through):
+                return False
+            decided = settle_claims(work, claims, now=now, recovery=recovery)
+            decided += self._plan_unseen(work, unseen, snapshot, recovery)
+            add_counts(work, _counts(events))
+            planned = sum(fate.fate is FateKind.PENDING for fate in decided)
+            add_planned(work, recovery.id, planned=planned, not_planned=len(not_planned))
+        for one in not_planned:
+            self._telemetry.lost_effect_not_planned(
+                message_id=one.event.message_id,
+                effect_key=one.fate.effect_key or "",
+                destination=one.fate.destination or "",
+                reason=one.reason,
+                detail=one.detail,
+            )
+        return True
+
+    def _plan_unseen(
+        self, work: Connection, records: Sequence[LogRecord], snapshot: Snapshot, recovery: Recovery
+    ) -> list[Fate]:
+        """Plan records of which the lake has lost the events, as if they were new: read back, they cannot double."""
+        if not records:
+            return []
+        planners = self._planners.under(snapshot)
+        batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
+        decided = settle_claims(work, batch.claims, now=self._clock.now(), recovery=recovery)
+        batch.give(decided)
+        record_refusals(work, batch.refused_orders, now=self._clock.now())
+        hold_events(work, batch.held, records)
+        add_counts(work, counts_to_keep(fate_batch(batch), batch))
+        return decided
+
+    def _records(self, after: int, through: int) -> Iterable[LogRecord]:
+        """Those of the records that the log still holds: settings may have come with them."""
+        while after < through and (records := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
+            after = records[-1].position
+            yield from (one for one in records if one.position <= through)
+
+
+def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogRecord | None) -> Claim | _NotPlanned:
+    """What an event planned at one destination, with its content as read today and its key of then."""
+
+    def not_planned(reason: str, detail: str) -> _NotPlanned:
+        return _NotPlanned(event=event, fate=fate, reason=reason, detail=detail)
+
+    destination = snapshot.destinations.get(fate.destination or "")
+    if destination is None:
+        return not_planned("destination_removed", f"there is no destination {fate.destination} any more")
+    if record is not None and record.call == PARTNER:
+        destination = with_settings(destination, settings_of(uncompressed(record)))
+    if destination.invalid is not None:
+        return not_planned("INVALID_SETTINGS", destination.invalid)
+    read = _read(event)
+    if read is None:
+        return not_planned("unreadable_event", "the lake's text of the event cannot be read")
+    try:
+        intent = _intent(read, destination, source=event.source or "", snapshot=snapshot)
+    except RefusedError as refusal:
+        return not_planned(refusal.code, refusal.message)
+    return Claim(
+        planned=Planned(
+            destination, replace(intent, effect_key=EffectKey(fate.effect_key)) if fate.effect_key else intent
+        ),
+        event=read,
+        source=event.source or "",
+        position=event.log_position,
+        index=event.event_index,
+        seen_before=False,
+    )
+
+
+def _intent(event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot) -> Intent:
+    """What the event plans; gates that it has passed once are not asked again where they are closed today.
+
+    Raises:
+        RefusedError: the destination's mapping takes it no more.
+    """
+    planned = plan_at(event, destination, source=source, zone=snapshot.zone)
+    if isinstance(planned, Intent):
+        return planned
+    return destination.partner.plan(
+        event, destination.settings, source=source, destination=destination.slug, timezone=snapshot.zone
+    )
+
+
+def _read(event: LakeEvent) -> Event | None:
+    """The event of a row of the lake, with the id and the time that it was given when it was received."""
+    if event.timestamp is None or not event.type:
+        return None
+    (item,) = read_request(event.payload, call=event.type, received_at=event.received_at, position=event.log_position)
+    wire = item.wire if isinstance(item, Event) else WireEvent()
+    read = Event(
+        EventType(event.type), MessageId(event.message_id), event.timestamp, event.received_at, wire, event.payload
+    )
+    if isinstance(item, Event):
+        return read
+    try:
+        return rewritten(read, event.payload)  # it was valid by the rules of then
+    except UNREADABLE:
+        return None
+
+
+def _counts(events: Sequence[LakeEvent]) -> Counter[CountKey]:
+    """The counts of routing as they were added when these events were routed."""
+    counts: Counter[CountKey] = Counter()
+    names = {""}
+    for event in events:
+        name = event.event or ""
+        if name not in names and len(names) > _NAMES_COUNTED_MAX:
+            name = OTHER_NAMES
+        names.add(name)
+        received = to_micros(event.received_at)
+        key = CountKey(received - received % MINUTE_MICROS, event.source or "", "", event.type, name, RECEIVED, "")
+        counts[key] += 1
+        for fate in event.fates:
+            counts[key._replace(destination=fate.destination or "", fate=fate.fate, reason=fate.reason or "")] += 1
+    return counts

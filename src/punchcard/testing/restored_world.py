@@ -1,0 +1,94 @@
+"""A world whose store is put back from older copies now and then, while log, lake and partner go on."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from random import Random
+
+from punchcard.delivery.stages import Answered
+from punchcard.errors import RetryableError, StorageError
+from punchcard.routing.generation_file import GenerationFile
+from punchcard.routing.log_guard import LogGuard
+from punchcard.routing.recovery import LakeReplay
+from punchcard.testing.world import OPTIONS, World
+
+
+class RestoredWorld(World):
+    """A world with the guard of log and store, as the product has it."""
+
+    restores = 0
+
+    def copy_store(self) -> None:
+        """An operator copies the store while the process runs; the next second begins."""
+        with (
+            closing(sqlite3.connect(self._folder / "store.db")) as source,
+            closing(sqlite3.connect(self._folder / "copy.db")) as target,
+        ):
+            source.backup(target)
+        self.pass_time(1.1)
+
+    def put_store_back(self) -> None:
+        """The process ends, the copy takes the place of the store, and the process starts again."""
+        if not (self._folder / "copy.db").exists():
+            return
+        self.fuse.put_out()
+        self._lose_memory()
+        for suffix in ("", "-wal", "-shm"):
+            (self._folder / f"store.db{suffix}").unlink(missing_ok=True)
+        shutil.copy(self._folder / "copy.db", self._folder / "store.db")
+        self.restores += 1
+        self._open()
+
+    def trim_log(self) -> None:
+        """The log forgets everything that the lake holds."""
+
+        def trim() -> None:
+            self.log.trim(self.lake().last_position(), records_max=100_000)
+
+        self._guarded(trim)
+
+    def _lead_routing(self) -> None:
+        lake = self.lake()
+        self.guard = LogGuard(
+            store=self.store,
+            log=self.log,
+            lake=lake,
+            clock=self.clock,
+            is_private=True,
+            landing_seconds=lambda: OPTIONS.unknown_wait_seconds,
+            log_place="log.db",
+            generation_file=GenerationFile(self._folder / "generation"),
+        )
+        self.guard.open()
+        snapshot = self._snapshot()
+        LakeReplay(store=self.store, log=self.log, lake=lake, clock=self.clock, current=lambda: snapshot).run(
+            stopping=lambda: False
+        )
+        super()._lead_routing()
+
+    def _cycle(self, room: int) -> None:
+        before = list(self._sent)
+        super()._cycle(room)
+        claimed = [one for one in self._sent if one not in before]
+        if not claimed:
+            return
+        try:
+            self.guard.advance()
+        except StorageError:
+            self._sent = [one for one in self._sent if one not in claimed]
+            not_sent = RetryableError("nothing was sent", code="not_sent")
+            self._answered += [
+                Answered(started=one.started, answer=not_sent, seconds=0.0, fingerprint=one.fingerprint)
+                for one in claimed
+            ]
+
+
+def copy_and_restore(world: RestoredWorld, chance: Random) -> None:
+    """Now and then a copy is made, is put back, or the log is trimmed; so seldom that much happens in between."""
+    number = chance.randrange(1_000)
+    if number < 8:
+        world.copy_store()
+    elif number < 22:
+        world.put_store_back()
+    elif number < 32:
+        world.trim_log()

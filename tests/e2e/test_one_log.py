@@ -1,0 +1,197 @@
+"""One database belongs to one event log: no event is answered with 200 that nobody will route."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.sandbox import SandboxProcess
+
+VISIT = {"email": "ann@example.com"}
+SECONDS = 60
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres_url: str) -> dict[str, str]:
+    return {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
+
+
+def run(half: str, data: Path, database: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """One half of the product that is expected to end by itself."""
+    arguments = ["--port", "0"] if half in ("serve", "up") else []
+    return command(half, "--data", str(data), *arguments, environment=database)
+
+
+class WorkerProcess:
+    """A running `punchcard worker`; as a context manager it is stopped at the end."""
+
+    def __init__(self, data: Path, database: dict[str, str], log: Path) -> None:
+        self._log = log.open("a")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "punchcard", "worker", "--data", str(data)],
+            stderr=self._log,
+            env={**os.environ, **database},
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> "WorkerProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended by itself."""
+        return self._process.wait(SECONDS)
+
+
+def wait_until_delivered(sandbox: SandboxProcess, count: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while len(sandbox.transactions()) < count:
+        assert time.monotonic() < deadline, sandbox.transactions()
+        time.sleep(0.1)
+
+
+def readiness(product: ProductProcess) -> tuple[int, Any]:
+    return product.call("GET", "/health/ready")
+
+
+def wait_until_refused(product: ProductProcess) -> dict[str, Any]:
+    deadline = time.monotonic() + SECONDS
+    while (answer := readiness(product))[0] != 503:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.1)
+    body: dict[str, Any] = answer[1]
+    return body
+
+
+def test_a_process_with_another_data_folder_refuses_to_start(
+    tmp_path: Path, sandbox: SandboxProcess, database: dict[str, str]
+) -> None:
+    with ProductProcess(tmp_path / "first", configuration(perkville_url=sandbox.url), environment=database) as product:
+        product.track("Checked In", VISIT, messageId="first")
+        wait_until_delivered(sandbox, 1)
+        for half in ("serve", "worker", "up", "check"):
+            refused = run(half, tmp_path / "second", database)
+            said = refused.stdout + refused.stderr
+            assert refused.returncode == 1, half
+            assert "belongs to event log" in said, half
+            assert "--data" in said
+            assert "adopt-log" in said
+            assert "Traceback" not in said
+        # Who was there first is not disturbed.
+        assert readiness(product)[0] == 200
+        assert product.track("Checked In", VISIT, messageId="second") == 200
+        wait_until_delivered(sandbox, 2)
+
+
+def test_serve_and_worker_on_one_folder_route_everything(
+    tmp_path: Path, sandbox: SandboxProcess, database: dict[str, str]
+) -> None:
+    folder = tmp_path / "first"
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=database):
+        pass
+    with (
+        ProductProcess(folder, serves_only=True, environment=database) as serving,
+        WorkerProcess(folder / "data", database, tmp_path / "worker.log"),
+        ProductProcess(folder, serves_only=True, environment=database) as another,
+    ):
+        for number in range(10):
+            product = another if number % 2 else serving
+            assert product.track("Checked In", VISIT, messageId=f"visit-{number}") == 200
+        wait_until_delivered(sandbox, 10)
+
+
+def test_a_second_machine_that_takes_the_folder_over_stops_the_first(
+    tmp_path: Path, sandbox: SandboxProcess, database: dict[str, str]
+) -> None:
+    """A copy made while nothing ran: whoever starts last has it, and the other takes nothing more."""
+    folder = tmp_path / "first"
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=database) as product:
+        product.track("Checked In", VISIT, messageId="before")
+        wait_until_delivered(sandbox, 1)
+    shutil.copytree(folder, tmp_path / "second")
+    with ProductProcess(tmp_path / "second", environment=database) as second:
+        second.track("Checked In", VISIT, messageId="second")
+        wait_until_delivered(sandbox, 2)
+        refused = run("serve", folder / "data", database)
+        assert refused.returncode == 1
+        assert "older copy" in refused.stderr
+        assert readiness(second)[0] == 200
+
+
+def test_a_copy_that_was_made_under_a_running_process_does_not_start(
+    tmp_path: Path, sandbox: SandboxProcess, database: dict[str, str]
+) -> None:
+    folder = tmp_path / "first"
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=database) as product:
+        product.track("Checked In", VISIT, messageId="before")
+        wait_until_delivered(sandbox, 1)
+        shutil.copytree(product.data, tmp_path / "second")
+        time.sleep(2.5)  # the process that runs has shown since that it does
+        refused = run("worker", tmp_path / "second", database)
+        assert refused.returncode == 1
+        assert "older copy" in refused.stderr
+        assert readiness(product)[0] == 200
+
+
+def test_a_log_that_is_removed_under_a_running_process_takes_no_more_events(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    folder = tmp_path / "product"
+    with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
+        product.track("Checked In", VISIT, messageId="before")
+        wait_until_delivered(sandbox, 1)
+        for file in product.data.glob("log.db*"):
+            file.unlink()
+        assert product.track("Checked In", VISIT, messageId="between") == 503
+        body = wait_until_refused(product)
+        assert body["reason"] == "log_replaced"
+        assert "restart" in body["message"]
+    with ProductProcess(folder) as product:
+        assert product.track("Checked In", VISIT, messageId="after") == 200
+        wait_until_delivered(sandbox, 2)
+
+
+def test_the_events_of_another_log_are_awarded_once_it_is_adopted(
+    tmp_path: Path, sandbox: SandboxProcess, database: dict[str, str]
+) -> None:
+    """What a version before this one took in on a second folder, and nobody routed."""
+    with ProductProcess(tmp_path / "first", configuration(perkville_url=sandbox.url), environment=database) as product:
+        for number in range(5):
+            product.track("Checked In", VISIT, messageId=f"first-{number}")
+        wait_until_delivered(sandbox, 5)
+        running = command("adopt-log", "--yes", "--data", str(tmp_path / "second"), environment=database)
+        assert running.returncode == 1
+        assert "stop Punchcard" in running.stderr
+    stranded = tmp_path / "second"
+    with ProductProcess(stranded, configuration(perkville_url=sandbox.url), serves_only=True) as serving:
+        for number in range(3):
+            serving.track("Checked In", VISIT, messageId=f"second-{number}")
+    adopted = command("adopt-log", "--yes", "--data", str(stranded / "data"), environment=database)
+    assert adopted.returncode == 0, adopted.stderr
+    assert "3 requests" in adopted.stdout
+    with ProductProcess(stranded, environment=database):
+        wait_until_delivered(sandbox, 8)
+    keys = [one["trans_source_id"] for one in sandbox.transactions()]
+    assert len(keys) == len(set(keys)) == 8
