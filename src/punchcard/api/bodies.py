@@ -74,13 +74,17 @@ class EventProfile(_Body):
 
 
 class EventTrace(_Body):
-    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet."""
+    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
+
+    `notes` say what was converted so that the event could be read, a sentence each.
+    """
 
     event: msgspec.Raw
     message_id: str
     source: str | None
     received_at: str
     profile: EventProfile | None
+    notes: list[str]
     fates: list[EventFate]
     copies: list[EventCopy]
 
@@ -161,6 +165,7 @@ class TestedEvent(_Body):
 
     message_id: str | None
     sent: bool
+    notes: list[str]
     fates: list[TestedDestination]
 
 
@@ -169,6 +174,7 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
     return TestedEvent(
         message_id=tested.message_id,
         sent=sent,
+        notes=list(tested.notes),
         fates=[
             TestedDestination(
                 destination=one.destination,
@@ -201,6 +207,7 @@ def event_trace(story: EventStory) -> EventTrace:
         source=story.source,
         received_at=to_iso(story.received_at),
         profile=None if story.profile is None else _profile(story.profile),
+        notes=list(story.notes),
         fates=[_fate(one) for one in story.fates],
         copies=[
             EventCopy(received_at=to_iso(copy.received_at), fates=[_fate(one) for one in copy.fates])

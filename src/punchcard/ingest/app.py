@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from punchcard.clock import Clock, to_micros
 from punchcard.errors import StorageError
+from punchcard.events.notes import REFUSED_IN_STRICT_MODE
 from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
 from punchcard.ingest import answers
 from punchcard.ingest.answers import Answer
@@ -166,11 +167,14 @@ class TrackingApp:
         await self._commit.submit(NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip))
 
     def _strict_refusal(self, body: bytes, call: str) -> Answer | None:
-        """The first event that would end as failed on ingest, told to the sender at once."""
+        """The first event that would fail on ingest, or lose something it says, told to the sender at once."""
         items = read_request(body, call=call, received_at=self._clock.now(), position=0)
         for index, item in enumerate(items):
             if isinstance(item, IngestFailure):
                 return answers.fault(400, item.detail, code=item.reason, index=index)
+            for note in item.notes:
+                if note.reason in REFUSED_IN_STRICT_MODE:
+                    return answers.fault(400, note.detail, code=note.reason, index=index)
         return None
 
     async def _take_pixel(self, scope: Scope, call: str) -> Answer:

@@ -3,12 +3,13 @@
 import datetime
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from punchcard.clock import EPOCH
 from punchcard.events.commerce import NOTHING, commerce_of
 from punchcard.events.model import Event
+from punchcard.events.notes import Note
+from punchcard.events.notes import to_json as notes_to_json
 from punchcard.events.people import email_of
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ COLUMNS = (
     "event_index",  # place in its log record, from 0
     "payload",  # JSON text as received
     "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
+    "notes",  # JSON text: ["userId was a number …", …], null if nothing was converted to read the event
 )
 LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found among millions by a Bloom filter
 BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers pass over what lies outside of their bounds
 AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
-REPETITIVE = ("type", "event", "source", "fates")  # few distinct values: kept as dictionaries
+REPETITIVE = ("type", "event", "source", "fates", "notes")  # few distinct values: kept as dictionaries
 
 
 class FailedItem(Protocol):
@@ -64,6 +66,10 @@ class FailedItem(Protocol):
     def raw(self) -> bytes:
         """Its text as received."""
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was converted before it failed."""
+
 
 class LakeRows:
     """Rows on their way to the lake, in log order."""
@@ -76,6 +82,7 @@ class LakeRows:
         "_fates",
         "_indices",
         "_message_ids",
+        "_notes",
         "_payloads",
         "_positions",
         "_received_at",
@@ -101,6 +108,7 @@ class LakeRows:
         self._indices: list[int] = []
         self._payloads: list[bytes] = []
         self._fates: list[str] = []
+        self._notes: list[str | None] = []
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -151,6 +159,7 @@ class LakeRows:
         self._indices.append(index)
         self._payloads.append(item.raw)
         self._fates.append(fates)
+        self._notes.append(notes_to_json(item.notes))
 
     def add_record(
         self,
@@ -192,6 +201,7 @@ class LakeRows:
         self._indices.extend(range(count))
         self._payloads.extend([event.raw for event in events])
         self._fates.extend(fates)
+        self._notes.extend([notes_to_json(event.notes) if event.notes else None for event in events])
 
     def extend(self, rows: "LakeRows") -> None:
         """Add all of the rows behind these."""
@@ -259,6 +269,7 @@ class LakeRows:
             self._indices,
             self._payloads,
             self._fates,
+            self._notes,
         )
 
     def _part(self, begin: int, end: int) -> "LakeRows":
@@ -357,28 +368,13 @@ def _micros(values: Sequence[int]) -> "pa.Array":
     return pa.array(values, type=pa.int64()).view(pa.timestamp("us", tz="UTC"))
 
 
-def _amounts(values: Sequence[Decimal | None]) -> "pa.Array":
-    import pyarrow as pa
+def _typed(type_of: Callable[[Any], "pa.DataType"]) -> Callable[[Sequence[Any]], "pa.Array"]:
+    def array(values: Sequence[Any]) -> "pa.Array":
+        import pyarrow as pa
 
-    return pa.array(values, type=pa.decimal128(38, 9))
+        return pa.array(values, type=type_of(pa))
 
-
-def _lists(values: Sequence[list[str] | None]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.list_(pa.string()))
-
-
-def _int64(values: Sequence[int]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.int64())
-
-
-def _int32(values: Sequence[int]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.int32())
+    return array
 
 
 def _types(values: Sequence[str]) -> "pa.Array":
@@ -392,8 +388,8 @@ _ARRAY_OF: dict[str, Callable[[Sequence[Any]], "pa.Array"]] = {
     "type": _types,
     "received_at": _micros,
     "timestamp": _instants,
-    "log_position": _int64,
-    "event_index": _int32,
-    **dict.fromkeys(AMOUNTS, _amounts),
-    "product_ids": _lists,
+    "log_position": _typed(lambda pa: pa.int64()),
+    "event_index": _typed(lambda pa: pa.int32()),
+    **dict.fromkeys(AMOUNTS, _typed(lambda pa: pa.decimal128(38, 9))),
+    "product_ids": _typed(lambda pa: pa.list_(pa.string())),
 }

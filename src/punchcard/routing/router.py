@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Planners, counts_by_fate, counts_to_keep, fate_batch, lake_rows, plan_batch
+from punchcard.routing.batch import (
+    Planners,
+    count_notes,
+    counts_by_fate,
+    counts_to_keep,
+    fate_batch,
+    lake_rows,
+    plan_batch,
+)
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.settling import settle_claims
@@ -14,6 +22,7 @@ from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store
 from punchcard.store.fates import FateKind
+from punchcard.store.note_counts import add_note_counts
 from punchcard.store.positions import ROUTING, advance, position_of, save_fates
 from punchcard.workspace.snapshot import Snapshot
 
@@ -88,6 +97,8 @@ class Router:
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, counts_to_keep(fates, batch))
+            notes = count_notes(batch)
+            add_note_counts(work, notes)
         self._position = records[-1].position
         self._index.add_all(batch.message_ids)
         affected = {fate.destination for fate in decided if fate.fate is FateKind.PENDING and fate.destination}
@@ -102,6 +113,8 @@ class Router:
         by_source: Counter[str] = Counter()
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
+        for (_, source, reason), count in notes.items():
+            self._telemetry.events_noted(source=source, reason=reason, count=count)
         self._telemetry.batch_routed(
             by_source=by_source,
             by_fate=counts_by_fate(fates),

@@ -10,6 +10,9 @@ _events = Counter("punchcard_routing_events", "Events routed, by source.", ["sou
 _fates = Counter(
     "punchcard_routing_fates", "Fates decided at routing, by destination and reason.", ["destination", "fate", "reason"]
 )
+_notes = Counter(
+    "punchcard_routing_notes", "Events with something converted so that they could be read.", ["source", "reason"]
+)
 _latency = Histogram(
     "punchcard_routing_latency_seconds",
     "From receipt of the newest event of a batch to the commit of its fates.",
@@ -38,6 +41,10 @@ class RoutingTelemetry:
         for labels, count in by_fate.items():
             _fates.labels(*labels).inc(count)
         _latency.observe(max(0.0, latency_seconds))
+
+    def events_noted(self, *, source: str, reason: str, count: int) -> None:
+        """Events of a batch had something converted; an event counts once for each reason."""
+        _notes.labels(source, reason).inc(count)
 
     def storage_failed(self, *, error: str) -> None:
         """The store or the log failed; the same batch is tried again."""

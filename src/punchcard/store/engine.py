@@ -19,7 +19,7 @@ from punchcard.store.schema import metadata
 from punchcard.wal import write_ahead
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0006"
+HEAD_MIGRATION = "0015"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # What a database that is full, locked or away raises; anything else is a defect of ours and goes through.

@@ -70,6 +70,7 @@ class EventStory:
     Attributes:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
+        notes: What was converted so that it could be read, a sentence each.
         profile: Whose it is, None if nobody is known by its ids (yet).
         copies: Other events with the same message id, which came later and did nothing.
     """
@@ -79,6 +80,7 @@ class EventStory:
     source: str | None
     event: bytes
     fates: tuple[FateStory, ...]
+    notes: tuple[str, ...] = ()
     profile: ProfileStory | None = None
     copies: tuple["EventStory", ...] = ()
 
@@ -137,6 +139,7 @@ class Stories:
             source=copy.source,
             event=copy.payload,
             fates=tuple(fate_story(fate, met, attempts) for fate in copy.fates),
+            notes=copy.notes,
             profile=profile,
         )
 
