@@ -48,6 +48,8 @@ from punchcard.api.sources import (
     delete_write_key,
     get_source,
     list_connected_destinations,
+    list_rejected_requests,
+    list_rejected_requests_without_source,
     list_sources,
     update_source,
 )
@@ -71,6 +73,8 @@ HANDLERS = (
     delete_source,
     list_connected_destinations,
     create_write_key,
+    list_rejected_requests,
+    list_rejected_requests_without_source,
     delete_write_key,
     list_destinations,
     create_destination,

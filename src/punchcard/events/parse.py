@@ -15,6 +15,7 @@ from punchcard.events.batch_context import shared_members, with_shared
 from punchcard.events.envelope import is_empty_list, normalized
 from punchcard.events.faults import UNREADABLE, CheckedContext, Fault, context_fault, explain
 from punchcard.events.forwarded import FORWARDED, plain_event
+from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, is_single_event
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.noted_times import not_believed, read_noted_time
 from punchcard.events.notes import (
@@ -54,6 +55,7 @@ class IngestFailure:
 
 class _Request(msgspec.Struct, rename="camel"):
     write_key: msgspec.Raw = msgspec.Raw()
+    batch: msgspec.Raw = msgspec.Raw()
 
 
 class _Batch(msgspec.Struct, rename="camel"):
@@ -84,10 +86,12 @@ class Opened:
     Attributes:
         body: The body to keep: as received. What JSON does not allow is repaired when it is read.
         write_key: The `writeKey` in it, None if there is no text under that name.
+        has_batch: True if it has a member `batch`.
     """
 
     body: bytes
     write_key: str | None
+    has_batch: bool
 
 
 def open_request(body: bytes) -> Opened | None:
@@ -97,10 +101,10 @@ def open_request(body: bytes) -> Opened | None:
     """
     try:
         body.decode()  # strings are skipped over below without a look at their bytes
-        write_key, _ = decode_repaired(_write_key, body, has_batch=True)
+        (write_key, has_batch), _ = decode_repaired(_open, body, has_batch=True)
     except UNREADABLE:
         return None
-    return Opened(body, write_key)
+    return Opened(body, write_key, has_batch)
 
 
 def read_request(
@@ -124,6 +128,8 @@ def read_request(
     batch, notes = _open_batch(body)
     if not batch.batch:
         detail = "the request holds no events: `batch` must be a list with at least one"
+        if is_single_event(body):
+            detail = SINGLE_EVENT_TO_BATCH
         return [IngestFailure("empty_batch", detail, _derived_id(received_at, position, 0), bytes(body))]
     reading = _Reading(batch, notes, None, received_at, position, ip)
     if call in FORWARDED:
@@ -303,7 +309,7 @@ def _derived_id(received_at: datetime, position: int, index: int) -> str:
     return f"derived-{to_micros(received_at)}-{position}-{index}"
 
 
-def _write_key(body: bytes) -> str | None:
-    raw = _request.decode(body).write_key
-    text = bytes(raw)
-    return _text.decode(text) if text.startswith(b'"') else None
+def _open(body: bytes) -> tuple[str | None, bool]:
+    request = _request.decode(body)
+    text = bytes(request.write_key)
+    return _text.decode(text) if text.startswith(b'"') else None, bool(request.batch)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from punchcard.clock import Clock, to_micros
 from punchcard.errors import StorageError
+from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, explain_malformed, is_single_event
 from punchcard.events.notes import REFUSED_IN_STRICT_MODE
 from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
 from punchcard.ingest import answers
@@ -16,6 +17,7 @@ from punchcard.ingest.answers import Answer
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.pixel import pixel_body
+from punchcard.ingest.rejections import Rejections
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
@@ -36,6 +38,7 @@ _METRICS: Final = "/v1/m"
 _PIXEL: Final = "/v1/pixel/"
 _SETTINGS: Final = ("/v1/projects/", "/settings")
 _WRITE_KEY_LENGTH_MAX: Final = 256
+_BODY: Final = "punchcard.body"  # in the scope: the body as far as it was read, for who explains a rejection
 
 
 def handles(path: str) -> bool:
@@ -50,10 +53,20 @@ class TrackingApp:
         commit: Makes bodies durable.
         keys: True for a write key that a source has.
         body_seconds: How long a client may take to send its body.
+        rejections: Remembers requests that are answered with 4xx; None for nobody to remember them.
     """
 
-    def __init__(self, commit: GroupCommit, *, keys: Callable[[str], bool], clock: Clock, body_seconds: float) -> None:
+    def __init__(
+        self,
+        commit: GroupCommit,
+        *,
+        keys: Callable[[str], bool],
+        clock: Clock,
+        body_seconds: float,
+        rejections: Rejections | None = None,
+    ) -> None:
         self._commit = commit
+        self._rejections = rejections
         self._keys = keys
         self._clock = clock
         self._bodies = BodyReader(body_seconds)
@@ -82,6 +95,8 @@ class TrackingApp:
             self._telemetry.append_failed(error=error.message)
             answer = answers.unavailable(error.message, error.code)
         status, start, body = answer
+        if 400 <= status < 500 and self._rejections is not None:
+            self._rejections.record(scope, answer, body=scope.get(_BODY, b""))
         self._telemetry.request_answered(name, status)
         await send(start)
         await send(body)
@@ -130,10 +145,10 @@ class TrackingApp:
         received = await self._bodies.read(receive, bytes_max=bytes_max)
         if received is None:
             return too_large
-        body = received
+        body = scope[_BODY] = received
         if encoding == b"gzip":
             try:
-                body = gunzip(received, bytes_max=bytes_max)
+                body = scope[_BODY] = gunzip(received, bytes_max=bytes_max)
             except ValueError:
                 return too_large
             except zlib.error:
@@ -142,7 +157,7 @@ class TrackingApp:
             return answers.fault(415, "the body may be gzip or plain, nothing else", code="unsupported_encoding")
         opened = open_request(body)
         if opened is None:
-            return answers.MALFORMED
+            return answers.bad_request(explain_malformed(body))
         write_key = basic_key(authorization) or opened.write_key or ""
         if not write_key or len(write_key) > _WRITE_KEY_LENGTH_MAX:
             return answers.NO_WRITE_KEY
@@ -150,6 +165,8 @@ class TrackingApp:
             if is_strict:
                 return answers.UNKNOWN_KEY
             self._telemetry.unknown_key_met(write_key)
+        if call == BATCH and not opened.has_batch and is_single_event(opened.body):
+            return answers.bad_request(SINGLE_EVENT_TO_BATCH)
         if is_strict and (refusal := self._strict_refusal(opened.body, call)) is not None:
             return refusal
         # Kept as received: gzip stays gzip, unless the text had to be mended.

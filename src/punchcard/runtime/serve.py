@@ -19,6 +19,7 @@ from punchcard.errors import PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
+from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assemble import open_keyring, open_log, open_store
 from punchcard.runtime.gauges import read_gauges
@@ -133,11 +134,13 @@ class Serving:
             bytes_max=settings.group_commit_bytes_max,
             queue_bytes_max=settings.ingest_queue_bytes_max,
         )
+        rejections = Rejections(self.store, source_of=self._source_of, clock=SystemClock())
         tracking = TrackingApp(
             commit,
             keys=lambda key: key in self.watch.current().by_write_key,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
+            rejections=rejections,
         )
         forwarded = ForwardedApp(
             commit,
@@ -146,6 +149,7 @@ class Serving:
             keyring=self.keyring,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
+            rejections=rejections,
         )
         app = _Dispatch(tracking, forwarded, self, commit)
         server = _Server(
@@ -167,7 +171,13 @@ class Serving:
         try:
             await server.serve(sockets=[self._socket])
         finally:
+            await rejections.close()
             await asyncio.to_thread(commit.stop)
+
+    def _source_of(self, write_key: str) -> str | None:
+        """The slug of the source with this write key."""
+        route = self.watch.current().by_write_key.get(write_key)
+        return None if route is None else route.source.slug
 
 
 class _Server(uvicorn.Server):

@@ -24,6 +24,7 @@ from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, read_counts
 from punchcard.store.note_counts import read_note_counts
+from punchcard.store.rejected_requests import count_rejected_requests, read_rejected_requests
 from punchcard.store.tokens import Role
 from punchcard.workspace.editing import (
     adding_source,
@@ -68,6 +69,8 @@ def list_sources(visit: Visiting) -> Page:
             CountQuestion(begin=now - _LATELY, end=now + timedelta(minutes=1), reasons=["unknown_source"]),
             by=[],
         )
+        rejected = read_rejected_requests(work, "")
+        rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
     strangers = sum(unknown.values())
     question = EventQuestion(fate="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     shown = parts.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
@@ -78,6 +81,8 @@ def list_sources(visit: Visiting) -> Page:
         types=SOURCE_TYPES,
         strangers=strangers,
         shown=shown,
+        rejected=rejected,
+        rejected_counts=rejected_counts,
     )
 
 
@@ -165,6 +170,7 @@ def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
     connected = [one for one in visit.parts.workspace().destinations if source.slug in one.sources]
     host = str(visit.request.base_url).rstrip("/")
     with visit.parts.store.reading() as work:
+        rejected = read_rejected_requests(work, source.slug)
         notes = read_note_counts(work, source.slug, since=visit.parts.clock.now() - _LATELY)
     return visit.page(
         "source.html",
@@ -174,6 +180,7 @@ def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
         connected=connected,
         snippets=snippets_for(source, host=host),
         notes=[(NOTE_MEANINGS[reason], notes[reason]) for reason in NOTE_MEANINGS if reason in notes],
+        rejected=rejected,
         wrong=wrong,
     )
 
