@@ -29,7 +29,7 @@ from punchcard.api.destinations import (
     list_destinations,
     update_destination,
 )
-from punchcard.api.events import get_event, run_event_tester
+from punchcard.api.events import get_event, list_earned, run_event_tester
 from punchcard.api.filters import (
     create_filter,
     delete_filter,
@@ -91,6 +91,7 @@ HANDLERS = (
     delete_filter,
     preview_filter,
     get_event,
+    list_earned,
     run_event_tester,
     list_transactions,
     retry_transactions,
