@@ -48,6 +48,25 @@ another heading. Tables that Segment wrote to a warehouse are known by their
 columns (id, received_at, context_*)."""
 
 
+MappedColumns = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; without a FIELD it is left out."),
+]
+MappingFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A mapping that --save-mapping wrote.")
+]
+SavedMapping = Annotated[
+    Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write --map, --event and --decimal to a file.")
+]
+EventName = Annotated[
+    str | None, typer.Option(metavar="NAME", help='The event of rows that name none, e.g. "Order Completed".')
+]
+DecimalSign = Annotated[
+    str | None, typer.Option(metavar="comma|point", help="The decimal sign of amounts; found out if left out.")
+]
+ApiToken = Annotated[str | None, typer.Option(metavar="TOKEN", help="Of the Public API, to say what the rows earned.")]
+
+
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
     if wanted:
         from punchcard import __version__
@@ -207,27 +226,12 @@ def import_(
     restart: Annotated[
         bool, typer.Option("--restart", help="Send from the first row even if an earlier import was stopped half-way.")
     ] = False,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; without a FIELD it is left out."),
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A mapping that --save-mapping wrote."),
-    ] = None,
-    save_mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write --map, --event and --decimal to a file.")
-    ] = None,
-    event: Annotated[
-        str | None, typer.Option(metavar="NAME", help='The event of rows that name none, e.g. "Order Completed".')
-    ] = None,
-    decimal: Annotated[
-        str | None, typer.Option(metavar="comma|point", help="The decimal sign of amounts; found out if left out.")
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(metavar="TOKEN", help="Of the Public API, to say what the rows earned (PUNCHCARD_TOKEN)."),
-    ] = None,
+    columns: MappedColumns = None,
+    mapping: MappingFile = None,
+    save_mapping: SavedMapping = None,
+    event: EventName = None,
+    decimal: DecimalSign = None,
+    token: ApiToken = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask how amounts are read.")] = False,
 ) -> int:
     """Send a file of past events through the Tracking API, with a progress bar.

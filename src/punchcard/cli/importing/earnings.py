@@ -1,6 +1,5 @@
 """How many rows of an import earned points: asked of the product once it has routed them."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,10 +50,9 @@ class _TraceData(msgspec.Struct):
 
 
 def find_token(token: str | None, *, url: str, data: Path) -> str | None:
-    """The token of the Public API: as given, of the environment, or of the data folder if the URL is this machine's."""
-    given = token or os.environ.get("PUNCHCARD_TOKEN")
-    if given:
-        return given
+    """The token of the Public API: as given, or of the data folder if the URL is this machine's."""
+    if token:
+        return token
     if urlsplit(url).hostname not in _LOOPBACK:
         return None  # another machine gets no token that was not meant for it
     try:
