@@ -114,7 +114,7 @@ def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Pa
 
 
 def test_the_summary_counts_the_rows_that_earned(tmp_path: Path) -> None:
-    """Two orders earn, a repeated one and an unmapped event do not; a second run earns nothing more, and says the same."""
+    """Two orders earn, a repeated one and an unmapped event do not; a second run says the same."""
     file, state = tmp_path / "sales.csv", tmp_path / "state"
     file.write_bytes(
         b"\xef\xbb\xbfid;received_at;event_text;email;order_id;revenue\r\n"

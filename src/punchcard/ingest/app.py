@@ -191,7 +191,9 @@ class TrackingApp:
                 return answers.fault(400, item.detail, code=item.reason, index=index)
             for note in item.notes:
                 if note.reason in REFUSED_IN_STRICT_MODE:
-                    return answers.fault(400, note.detail, code=note.reason, index=index)
+                    # Without what is used instead, which here nothing is.
+                    detail = note.detail.rpartition("; ")[0] or note.detail
+                    return answers.fault(400, detail, code=note.reason, index=index)
         return None
 
     async def _take_pixel(self, scope: Scope, call: str) -> Answer:

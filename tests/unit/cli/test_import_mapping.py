@@ -103,8 +103,11 @@ def test_decimal_commas_are_shown_and_read_when_they_are_confirmed(
     assert "'1.234,56 €' as 1234.56" in told.err
     assert "--yes" in told.err
     assert api.requests == []
-    assert import_(api, file, "--yes") == 0
+    saved = tmp_path / "mapping.toml"
+    assert import_(api, file, "--yes", "--save-mapping", str(saved)) == 0
     assert [event["properties"]["revenue"] for event in api.events()] == [1234.56, 9.5]
+    assert import_(api, file, "--mapping", str(saved), "--restart") == 0, "the sign is saved, and nothing is asked"
+    assert api.events()[2:] == api.events()[:2]
     assert '"revenue":1234.56' in api.requests[0].body
 
 

@@ -69,9 +69,9 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     try:
         for notice in reader.notices:
             print(notice, file=sys.stderr)
-        confirm_amounts(reader, mapping, is_confirmed=options.is_confirmed)
+        confirmed = confirm_amounts(reader, mapping, is_confirmed=options.is_confirmed)
         if options.save_mapping is not None:
-            save_mapping(mapping, options.save_mapping)
+            save_mapping(confirmed, options.save_mapping)
         begun = time.monotonic()
         with open_display(path.name, reader.size) as display:
             sender = Sender(
