@@ -1,6 +1,7 @@
 """The promise to who has a lake already: a table of before emails were kept goes on, and nothing of it is lost."""
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -21,8 +22,11 @@ MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
 DAY = date(2026, 1, 2)
 
 
-def rows_of(position: int) -> LakeRows:
-    body = {
+NOTES = ("properties was an empty list and is read as an empty object",)
+
+
+def rows_of(position: int, *, noted: bool = False) -> LakeRows:
+    body: dict[str, object] = {
         "type": "track",
         "event": "Checked In",
         "userId": f"u{position}",
@@ -30,6 +34,8 @@ def rows_of(position: int) -> LakeRows:
         "messageId": f"m{position}",
         "properties": {"email": f"U{position}@example.com"},
     }
+    if noted:
+        body["properties"] = []
     received_at = from_micros(MIDNIGHT)
     batch = json.dumps({"batch": [body]}).encode()
     items = read_request(batch, call="batch", received_at=received_at, position=position)
@@ -38,25 +44,25 @@ def rows_of(position: int) -> LakeRows:
     return rows
 
 
-NEW = ("email", "order_id", "revenue", "value", "total", "currency", "product_ids", "event_day")
+NEW = ("email", "order_id", "revenue", "value", "total", "currency", "product_ids", "event_day", "notes")
 
 
-def without_email(schema: pa.Schema) -> pa.Schema:
-    for name in NEW:
+def without(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    for name in names:
         schema = schema.remove(schema.get_field_index(name))
     return schema
 
 
-def make_lake_of_before(folder: Path, *, records: int) -> None:
-    """A table as it was made before: without the column, a file a commit."""
+def make_lake_of_before(folder: Path, *, records: int, missing: Sequence[str] = NEW) -> None:
+    """A table as it was made before: without the columns, a file a commit."""
     configuration = {"delta.checkpointInterval": "50"}
-    schema = Schema.from_arrow(without_email(table_schema()))
+    schema = Schema.from_arrow(without(table_schema(), missing))
     DeltaTable.create(str(folder), schema, partition_by=["day"], configuration=configuration)
     for position in range(1, records + 1):
         path = f"day={DAY.isoformat()}/{position:020}.parquet"
         (folder / path).parent.mkdir(exist_ok=True)
         batch = rows_of(position).to_arrow()
-        table = pa.Table.from_batches([batch.select(without_email(file_schema()).names)])
+        table = pa.Table.from_batches([batch.select(without(file_schema(), missing).names)])
         pq.write_table(table, folder / path)
         bounds = {"minValues": {"log_position": position}, "maxValues": {"log_position": position}}
         statistics = json.dumps({"numRecords": 1, **bounds, "nullCount": {"log_position": 0}})
@@ -101,3 +107,26 @@ def test_a_lake_of_before_is_read_goes_on_and_is_merged(tmp_path: Path) -> None:
     by_others = DeltaTable(url).to_pyarrow_table(columns=["message_id", "email"]).to_pylist()
     assert {one["message_id"]: one["email"] for one in by_others}["m15"] == "u15@example.com"
     assert sum(one["email"] is None for one in by_others) == 10
+
+
+def test_a_lake_of_before_notes_is_read_with_all_else_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    make_lake_of_before(folder, records=3, missing=["notes"])
+    url = str(folder)
+    (found,) = LakeReader(url).find("m3")
+    assert (found.email, found.notes) == ("u3@example.com", ())
+    assert [one.email for one in LakeReader(url).page(EventQuestion(), limit=9)] == [
+        f"u{n}@example.com" for n in (3, 2, 1)
+    ]
+    person = PersonQuestion(emails=["u2@example.com"])
+    assert [one.message_id for one in LakeReader(url).of_person(person, limit=9)] == ["m2"]
+
+    writer = LakeWriter(url)
+    for position in range(4, 24):
+        writer.append(rows_of(position, noted=True), first_position=position, last_position=position)
+    assert [one.notes for one in LakeReader(url).find("m2")] == [()]
+    assert [one.notes for one in LakeReader(url).find("m7")] == [NOTES]
+    assert writer.compact() > 0
+    notes = {one.message_id: one.notes for one in LakeReader(url).page(EventQuestion(), limit=99)}
+    assert (notes["m2"], notes["m7"]) == ((), NOTES)

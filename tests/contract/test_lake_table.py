@@ -18,6 +18,7 @@ import pytest
 from punchcard.clock import SystemClock, from_micros
 from punchcard.errors import ConfigurationError, InvariantError, StorageError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.events.notes import Note
 from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter, RangeKnownError
@@ -31,6 +32,7 @@ FAILED = '[{"destination":null,"fate":"failed_on_ingest","reason":"invalid","det
 class Failed:
     message_id: str
     raw: bytes
+    notes: tuple[Note, ...] = ()
 
 
 class Interrupted(SystemClock):

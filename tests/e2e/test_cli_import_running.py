@@ -30,9 +30,9 @@ def write_orders(file: Path) -> dict[str, Decimal]:
     return expected
 
 
-def start_import(file: Path, url: str, state: Path) -> "subprocess.Popen[str]":
+def start_import(file: Path, url: str, state: Path, *more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "punchcard", "import", str(file), "--write-key", WRITE_KEY, "--url", url],
+        [sys.executable, "-m", "punchcard", "import", str(file), "--write-key", WRITE_KEY, "--url", url, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -111,3 +111,34 @@ def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Pa
             time.sleep(0.05)
         assert story["event"]["timestamp"] == "1997-01-01T12:00:00Z"
         assert sandbox.transactions() == []
+
+
+def test_the_summary_counts_the_rows_that_earned(tmp_path: Path) -> None:
+    """Two orders earn, a repeated one and an unmapped event do not; a second run says the same."""
+    file, state = tmp_path / "sales.csv", tmp_path / "state"
+    file.write_bytes(
+        b"\xef\xbb\xbfid;received_at;event_text;email;order_id;revenue\r\n"
+        b"m1;2023-05-01 10:00:00 UTC;Order Completed;a@example.com;1;1.234,50\r\n"
+        b"m2;2023-05-01 10:00:00 UTC;Order Completed;b@example.com;2;9,5\r\n"
+        b"m3;2023-05-01 10:00:00 UTC;Order Completed;b@example.com;2;9,5\r\n"
+        b"m4;2023-05-01 10:00:00 UTC;Product Viewed;b@example.com;3;\r\n"
+    )
+    with (
+        SandboxProcess(tmp_path / "sandbox") as sandbox,
+        ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url)) as product,
+    ):
+        for _ in range(2):
+            importing = start_import(file, product.url, state, "--yes", "--token", product.token)
+            told, errors = importing.communicate(timeout=120)
+            assert importing.returncode == 0, errors
+            assert told.startswith("4 rows read, 4 sent, 0 refused, 2 earned"), told
+        wait_for_transactions(sandbox, 2)
+        product.wait_for_fate("m2", "delivered", seconds=60)
+        assert sorted(quantities(sandbox).values()) == [Decimal("9.5"), Decimal("1234.50")]
+        story = product.story("m1")
+        assert story is not None
+        assert story["event"]["userId"] == "a@example.com"
+        wrong = start_import(file, product.url, state, "--yes", "--restart", "--token", "nonsense")
+        told, _ = wrong.communicate(timeout=120)
+        assert wrong.returncode == 0
+        assert "cannot be asked" in told

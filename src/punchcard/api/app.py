@@ -29,7 +29,7 @@ from punchcard.api.destinations import (
     list_destinations,
     update_destination,
 )
-from punchcard.api.events import get_event, run_event_tester
+from punchcard.api.events import get_event, list_earned, run_event_tester
 from punchcard.api.filters import (
     create_filter,
     delete_filter,
@@ -49,6 +49,8 @@ from punchcard.api.sources import (
     delete_write_key,
     get_source,
     list_connected_destinations,
+    list_rejected_requests,
+    list_rejected_requests_without_source,
     list_sources,
     update_source,
 )
@@ -74,6 +76,8 @@ HANDLERS = (
     delete_source,
     list_connected_destinations,
     create_write_key,
+    list_rejected_requests,
+    list_rejected_requests_without_source,
     delete_write_key,
     list_destinations,
     create_destination,
@@ -90,6 +94,7 @@ HANDLERS = (
     delete_filter,
     preview_filter,
     get_event,
+    list_earned,
     run_event_tester,
     list_transactions,
     retry_transactions,

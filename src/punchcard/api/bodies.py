@@ -77,6 +77,7 @@ class EventTrace(_Body, omit_defaults=True):
     """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
 
     `others` are events of other sources with the same message id, each with all that became of it; absent if none are.
+    `notes` say what was converted so that the event could be read, a sentence each.
     """
 
     event: msgspec.Raw
@@ -84,6 +85,7 @@ class EventTrace(_Body, omit_defaults=True):
     source: str | None
     received_at: str
     profile: EventProfile | None
+    notes: list[str]
     fates: list[EventFate]
     copies: list[EventCopy]
     others: list["EventTrace"] = []
@@ -165,6 +167,7 @@ class TestedEvent(_Body):
 
     message_id: str | None
     sent: bool
+    notes: list[str]
     fates: list[TestedDestination]
 
 
@@ -173,6 +176,7 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
     return TestedEvent(
         message_id=tested.message_id,
         sent=sent,
+        notes=list(tested.notes),
         fates=[
             TestedDestination(
                 destination=one.destination,
@@ -205,6 +209,7 @@ def event_trace(story: EventStory) -> EventTrace:
         source=story.source,
         received_at=to_iso(story.received_at),
         profile=None if story.profile is None else _profile(story.profile),
+        notes=list(story.notes),
         fates=[_fate(one) for one in story.fates],
         copies=[
             EventCopy(received_at=to_iso(copy.received_at), fates=[_fate(one) for one in copy.fates])

@@ -1,19 +1,20 @@
 """The calls about events: one event's story, and the Event Tester."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, get, post
 from litestar.exceptions import HTTPException, PermissionDeniedException
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
 from punchcard.api.parts import NEEDS, Parts
 from punchcard.operations.tester import try_event
 from punchcard.operations.threads import in_thread
+from punchcard.store.ledger import earning_messages
 from punchcard.store.tokens import Role
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
@@ -61,6 +62,26 @@ async def run_event_tester(
     if send and tested.message_id is not None:
         await parts.append(tested.record(parts.clock))
     return {"data": bodies.tested_event(tested, sent=send and tested.message_id is not None)}
+
+
+class EarnedRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Message ids to ask about, 1,000 at most."""
+
+    message_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1_000)]
+
+
+class EarnedEvents(msgspec.Struct):
+    """Those of the message ids that earned."""
+
+    earned: list[str]
+
+
+@post("/events/earned", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Which of many events earned")
+@in_thread
+def list_earned(data: JSONBody[EarnedRequest], parts: Parts) -> dict[str, EarnedEvents]:
+    """Those of the events that have an award in the ledger, whatever its state but `rejected`."""
+    with parts.store.reading() as work:
+        return {"data": EarnedEvents(earned=earning_messages(work, data.message_ids))}
 
 
 def _from(source: str | None) -> str:

@@ -18,7 +18,9 @@ from punchcard.api.labels import LabelView, label_view
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.parts import Parts
 from punchcard.api.workspaces import WORKSPACE_ID
+from punchcard.clock import to_iso
 from punchcard.operations.threads import in_thread
+from punchcard.store.rejected_requests import read_rejected_requests
 from punchcard.workspace.editing import (
     adding_source,
     changing_source,
@@ -139,6 +141,67 @@ def list_connected_destinations(
     connected = [one for one in workspace.destinations if source_id in one.sources]
     shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
     return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
+
+
+class RejectedRequestView(msgspec.Struct, rename="camel"):
+    """A request to the Tracking API that was answered with 4xx; nothing of it was taken.
+
+    `bodyStart` are the first bytes of its body, with keys, emails and tokens masked.
+    """
+
+    received_at: str
+    path: str
+    status: int
+    reason: str
+    message: str
+    network: str
+    user_agent: str
+    library: str
+    body_bytes: int
+    body_start: str
+
+
+class RejectedRequestList(msgspec.Struct, rename="camel"):
+    """The newest rejected requests, newest first."""
+
+    rejected_requests: list[RejectedRequestView]
+
+
+@get("/sources/{source_id:str}/rejected-requests", summary="The newest rejected requests of a source")
+@in_thread
+def list_rejected_requests(source_id: FromPath[str], parts: Parts) -> dict[str, RejectedRequestList]:
+    """The newest requests with one of the source's write keys that were answered with 4xx; 50 at most."""
+    source_of(parts.workspace(), source_id)
+    return {"data": _rejected_requests(parts, source_id)}
+
+
+@get("/rejected-requests", summary="The newest rejected requests that belong to no source")
+@in_thread
+def list_rejected_requests_without_source(parts: Parts) -> dict[str, RejectedRequestList]:
+    """The newest requests with no write key of a source that were answered with 4xx: 10 of a network, 50 in all."""
+    return {"data": _rejected_requests(parts, "")}
+
+
+def _rejected_requests(parts: Parts, source: str) -> RejectedRequestList:
+    with parts.store.reading() as work:
+        found = read_rejected_requests(work, source)
+    return RejectedRequestList(
+        rejected_requests=[
+            RejectedRequestView(
+                received_at=to_iso(request.received_at),
+                path=request.path,
+                status=request.status,
+                reason=request.reason,
+                message=request.message,
+                network=request.network,
+                user_agent=request.user_agent,
+                library=request.library,
+                body_bytes=request.body_bytes,
+                body_start=request.body_start,
+            )
+            for request in found
+        ]
+    )
 
 
 @post("/sources/{source_id:str}/writekey", status_code=200, summary="Add a write key")

@@ -1,5 +1,6 @@
 """The commands: names, options and help. Nothing heavy is imported before a command runs: help must come at once."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,28 @@ Columns of CSV and Parquet:
 Amounts of the e-commerce spec (revenue, value, total, price, quantity …)
 become numbers, digit by digit. Everything else stays text unless its column
 says so: properties.points:number, traits.vip:boolean,
-properties.products:json. An empty cell is left out."""
+properties.products:json. An empty cell is left out. --map gives a column
+another heading. Tables that Segment wrote to a warehouse are known by their
+columns (id, received_at, context_*)."""
+
+
+MappedColumns = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; without a FIELD it is left out."),
+]
+MappingFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A mapping that --save-mapping wrote.")
+]
+SavedMapping = Annotated[
+    Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write --map, --event and --decimal to a file.")
+]
+EventName = Annotated[
+    str | None, typer.Option(metavar="NAME", help='The event of rows that name none, e.g. "Order Completed".')
+]
+DecimalSign = Annotated[
+    str | None, typer.Option(metavar="comma|point", help="The decimal sign of amounts; found out if left out.")
+]
+ApiToken = Annotated[str | None, typer.Option(metavar="TOKEN", help="Of the Public API, to say what the rows earned.")]
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
@@ -220,6 +242,7 @@ app.add_typer(
     epilog=example(
         "punchcard import orders.csv --write-key wk_website",
         "punchcard import events.jsonl --write-key wk_pos --url http://punchcard.local:8080 --strict",
+        "punchcard import sales.csv --write-key wk_pos --event 'Order Completed' --map 'Order No=properties.order_id'",
     )
     + _COLUMNS,
 )
@@ -227,7 +250,7 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, readable=True, help="JSON lines, CSV or Parquet, perhaps .gz."
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="JSON, CSV or Parquet, perhaps .gz."
         ),
     ],
     write_key: WriteKey,
@@ -238,14 +261,31 @@ def import_(
     restart: Annotated[
         bool, typer.Option("--restart", help="Send from the first row even if an earlier import was stopped half-way.")
     ] = False,
+    columns: MappedColumns = None,
+    mapping: MappingFile = None,
+    save_mapping: SavedMapping = None,
+    event: EventName = None,
+    decimal: DecimalSign = None,
+    token: ApiToken = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask how amounts are read.")] = False,
 ) -> int:
     """Send a file of past events through the Tracking API, with a progress bar.
 
     It can be stopped and run again: it goes on where it was, and a row that was sent before is not counted twice.
     """
-    from punchcard.cli.importing.command import import_file
+    from punchcard.cli.importing.command import ImportOptions, import_file
+    from punchcard.cli.importing.mapping import read_mapping
 
-    return import_file(file, url=url, write_key=write_key, strict=strict, restart=restart)
+    options = ImportOptions(
+        strict=strict,
+        restart=restart,
+        is_confirmed=yes,
+        save_mapping=save_mapping,
+        token=token,
+        data=Path(os.environ.get("PUNCHCARD_DATA") or "data"),
+    )
+    wanted = read_mapping(file=mapping, columns=columns or [], event=event, decimal=decimal)
+    return import_file(file, url=url, write_key=write_key, mapping=wanted, options=options)
 
 
 @app.command(

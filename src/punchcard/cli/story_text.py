@@ -33,6 +33,8 @@ def print_text(story: EventStory, console: Console) -> None:
         _line(console, "profile", f"{story.profile.public_id}: {_ids(story.profile)}")
         if story.profile.audiences:
             _line(console, "audiences", ", ".join(story.profile.audiences))
+    for note in story.notes:
+        _line(console, "note", note)
     console.print(Text("  event", style="dim"))
     for line in _pretty(story.event).splitlines():
         console.print(Text(f"    {line}"))

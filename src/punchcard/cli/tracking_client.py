@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
@@ -106,13 +107,25 @@ class TrackingClient:
         instance = answer.get("instance") if status == 200 and isinstance(answer, dict) else None
         return instance if isinstance(instance, str) and instance else None
 
+    def call_api(self, method: str, path: str, body: bytes | None, *, token: str) -> bytes:
+        """Call the Public API at the same address; returns the body of its answer, "" if it does not answer with 200.
+
+        Raises:
+            UnreachableError: no answer came.
+        """
+        headers = {**self._headers, "Authorization": f"Bearer {token}"}
+        status, _, text = self._request(method, path, body, headers=headers)
+        return text.encode() if status == 200 else b""
+
     def close(self) -> None:
         """Release the connection."""
         self._connection.close()
 
-    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, dict[str, str], str]:
+    def _request(
+        self, method: str, path: str, body: bytes | None, *, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], str]:
         try:
-            self._connection.request(method, self._path + path, body=body, headers=self._headers)
+            self._connection.request(method, self._path + path, body=body, headers=headers or self._headers)
             if self._connection.sock is not None:
                 # Headers and body leave as two segments, which must not wait for each other's acknowledgement.
                 self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -6,6 +6,8 @@ from typing import NewType
 
 import msgspec
 
+from punchcard.events.notes import Note
+
 MessageId = NewType("MessageId", str)
 WriteKey = NewType("WriteKey", str)
 
@@ -58,7 +60,9 @@ class Event(msgspec.Struct, gc=False):
         timestamp: When it happened, corrected for the sender's clock (`receivedAt - (sentAt - originalTimestamp)`).
         received_at: When the Tracking API took it.
         wire: The envelope as sent.
-        raw: The event's whole JSON text as sent (batch-level `context` and `integrations` merged in).
+        raw: The event's whole JSON text as sent (batch-level `context` and `integrations` merged in, and converted as
+            `notes` say).
+        notes: What was converted so that the event could be read.
     """
 
     type: EventType
@@ -67,6 +71,7 @@ class Event(msgspec.Struct, gc=False):
     received_at: datetime
     wire: WireEvent
     raw: bytes
+    notes: tuple[Note, ...] = ()
 
 
 def message_key(source: str | None, message_id: str) -> str:

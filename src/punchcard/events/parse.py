@@ -3,20 +3,27 @@
 Reading a body is pure and always ends the same way, so the log can be read again at any time.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from punchcard.clock import to_micros
-from punchcard.events.deep import without_depths
+from punchcard.events.batch_context import shared_members, with_shared
+from punchcard.events.envelope import is_empty_list, normalized
 from punchcard.events.faults import UNREADABLE, CheckedContext, Fault, context_fault, explain
 from punchcard.events.forwarded import FORWARDED, plain_event
+from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, is_single_event
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
-from punchcard.events.times import corrected, read_time
+from punchcard.events.noted_times import not_believed, read_noted_time
+from punchcard.events.notes import (
+    Note,
+    limited,
+)
+from punchcard.events.repair import decode_repaired
+from punchcard.events.times import FUTURE_MAX, corrected
 
 EVENT_BYTES_MAX = 32 * 1024
 BATCH_BYTES_MAX = 500 * 1024
@@ -36,16 +43,19 @@ class IngestFailure:
         detail: A sentence for a person.
         message_id: Its id, derived from its place in the log if it has none that can be read.
         raw: Its JSON text as received.
+        notes: What was converted before it failed.
     """
 
     reason: str
     detail: str
     message_id: str
     raw: bytes
+    notes: tuple[Note, ...] = ()
 
 
 class _Request(msgspec.Struct, rename="camel"):
     write_key: msgspec.Raw = msgspec.Raw()
+    batch: msgspec.Raw = msgspec.Raw()
 
 
 class _Batch(msgspec.Struct, rename="camel"):
@@ -62,16 +72,11 @@ _context = msgspec.json.Decoder(CheckedContext | None)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _encoder = msgspec.json.Encoder()
-_NOTHING: Final = msgspec.Raw()
 _NO_CONTEXT: Final = CheckedContext()
 _OBJECT: Final = 0x7B  # {
 _TYPES: Final[dict[str, EventType]] = {one.value: one for one in EventType}
 # Looking a member of an enumeration up costs more than all else that is asked of it here.
 _TRACK, _GROUP, _ALIAS = EventType.TRACK, EventType.GROUP, EventType.ALIAS
-# A backslash with what belongs to it: a surrogate pair, a lone surrogate, or anything else.
-_ESCAPES = re.compile(
-    rb"\\(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +84,27 @@ class Opened:
     """A body that is one JSON object.
 
     Attributes:
-        body: The body to keep: as received, but lone surrogates stand as U+FFFD, and what is nested too deep to be
-            read as null.
+        body: The body to keep: as received. What JSON does not allow is repaired when it is read.
         write_key: The `writeKey` in it, None if there is no text under that name.
+        has_batch: True if it has a member `batch`.
     """
 
     body: bytes
     write_key: str | None
+    has_batch: bool
 
 
 def open_request(body: bytes) -> Opened | None:
-    """See that a request body is one JSON object; None if it is not. Materialises nothing but the write key."""
-    for text in mended(body):
-        try:
-            text.decode()  # strings are skipped over below without a look at their bytes
-            return Opened(text, _write_key(text))
-        except UNREADABLE:
-            continue
-    return None
+    """See that a request body is one JSON object, perhaps after repairs; None if it is not.
 
-
-def mended(body: bytes) -> Iterator[bytes]:
-    """The body as it is, and then without what one event may do to its whole batch: take the first that can be read."""
-    yield body
-    # JavaScript writes half of a split character as an escape.
-    mended = _ESCAPES.sub(_mend, body)
-    yield mended
-    yield without_depths(mended)
+    Materialises nothing but the write key.
+    """
+    try:
+        body.decode()  # strings are skipped over below without a look at their bytes
+        (write_key, has_batch), _ = decode_repaired(_open, body, has_batch=True)
+    except UNREADABLE:
+        return None
+    return Opened(body, write_key, has_batch)
 
 
 def read_request(
@@ -125,12 +124,14 @@ def read_request(
         One item per event (a forwarded deletion is none); one failure for a body that holds none.
     """
     if call != BATCH and call not in FORWARDED:
-        return [_Reading(_Batch(), _TYPES.get(call), received_at, position, ip).item(body, 0)]
-    batch = _open_batch(body)
+        return [_Reading(_Batch(), {}, _TYPES.get(call), received_at, position, ip).item(body, 0)]
+    batch, notes = _open_batch(body)
     if not batch.batch:
         detail = "the request holds no events: `batch` must be a list with at least one"
+        if is_single_event(body):
+            detail = SINGLE_EVENT_TO_BATCH
         return [IngestFailure("empty_batch", detail, derived_id(received_at, position, 0), bytes(body))]
-    reading = _Reading(batch, None, received_at, position, ip)
+    reading = _Reading(batch, notes, None, received_at, position, ip)
     if call in FORWARDED:
         events = [event for raw in batch.batch if (event := plain_event(bytes(raw))) is not None]
         return [reading.item(event, index) for index, event in enumerate(events)]
@@ -150,34 +151,54 @@ def rewritten(event: Event, raw: bytes) -> Event:
     Args:
         raw: The event's JSON text, with members taken out.
     """
-    return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw)
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw, event.notes)
 
 
-def _open_batch(body: bytes) -> _Batch:
+def _open_batch(body: bytes) -> tuple[_Batch, Mapping[int | None, Sequence[Note]]]:
+    """The batch, and what had to be repaired so that it could be read."""
     try:
-        return _batch.decode(body)
-    except RecursionError:
-        # How deep is too deep depends on the caller's own depth, which is not the one that let the body in. An event
-        # nested like that must not cost its neighbours.
-        try:
-            return _batch.decode(without_depths(body))
-        except UNREADABLE:
-            return _Batch()
+        # From the text as received, as when it was let in: how deep is too deep depends on the caller's own depth.
+        batch, reading = decode_repaired(_batch.decode, body, has_batch=True)
     except UNREADABLE:
-        return _Batch()
+        return _Batch(), {}
+    return batch, reading.notes
 
 
 class _Reading:
     """Reads the events of one request."""
 
-    __slots__ = ("_implied", "_position", "_received_at", "_sent_at", "_shared", "_shared_bytes")
+    __slots__ = (
+        "_has_notes",
+        "_implied",
+        "_latest",
+        "_notes",
+        "_notes_of_all",
+        "_position",
+        "_received_at",
+        "_sent_at",
+        "_shared",
+        "_shared_bytes",
+    )
 
-    def __init__(self, batch: _Batch, implied: EventType | None, received_at: datetime, position: int, ip: str) -> None:
+    def __init__(
+        self,
+        batch: _Batch,
+        notes: Mapping[int | None, Sequence[Note]],
+        implied: EventType | None,
+        received_at: datetime,
+        position: int,
+        ip: str,
+    ) -> None:
         self._implied = implied
         self._received_at = received_at
+        self._latest = received_at + FUTURE_MAX
         self._position = position
-        self._sent_at = _time(batch.sent_at)
-        self._shared = _shared(batch, ip)
+        self._notes = notes
+        self._notes_of_all = list(notes.get(None, ()))
+        sent_at = batch.sent_at
+        self._sent_at = read_noted_time(sent_at, "sentAt of the batch", self._notes_of_all) if sent_at else None
+        self._shared = shared_members(batch.context, batch.integrations, ip, self._notes_of_all)
+        self._has_notes = bool(self._notes or self._notes_of_all)
         self._shared_bytes = len(_encoder.encode(self._shared)) if self._shared else 0
 
     def item(self, raw: bytes | msgspec.Raw, index: int) -> Event | IngestFailure:
@@ -185,8 +206,24 @@ class _Reading:
         text = bytes(raw)
         if len(text) > EVENT_BYTES_MAX or self._shared_bytes > EVENT_BYTES_MAX:
             return self.failure(self._size_fault(len(text)), text, index)
+        notes = [*self._notes_of_all, *self._notes.get(index, ())] if self._has_notes else []
         if self._shared:
-            text = _merged(text, self._shared)
+            text = with_shared(text, self._shared, notes)
+        item = self._read(text, index, notes)
+        if isinstance(item, IngestFailure) or (item.wire.integrations and is_empty_list(item.wire.integrations)):
+            return self._converted(text, index, notes) or item
+        return item
+
+    def _converted(self, text: bytes, index: int, notes: list[Note]) -> Event | IngestFailure | None:
+        """The event after conversions, None if there is nothing to convert."""
+        better = normalized(text)
+        if better is None:
+            return None
+        notes += better.notes
+        item = self._read(better.text, index, notes)
+        return replace(item, notes=limited(notes)) if isinstance(item, IngestFailure) else item
+
+    def _read(self, text: bytes, index: int, notes: list[Note]) -> Event | IngestFailure:
         try:
             wire = _event.decode(text)
             context = _context.decode(wire.context) if wire.context else None
@@ -197,12 +234,17 @@ class _Reading:
         if fault is not None or type_ is None:
             return self.failure(fault or _type_fault(wire), text, index)
         message_id = wire.message_id or derived_id(self._received_at, self._position, index)
-        timestamp = corrected(
-            _time(wire.original_timestamp) or _time(wire.timestamp),
-            sent_at=_time(wire.sent_at) or self._sent_at,
-            received_at=self._received_at,
-        )
-        return Event(type_, MessageId(message_id), timestamp, self._received_at, wire, text)
+        first, second, sent = wire.original_timestamp, wire.timestamp, wire.sent_at
+        original = read_noted_time(first, "originalTimestamp", notes) if first else None
+        if original is None and second:
+            original = read_noted_time(second, "timestamp", notes)
+        sent_at = (read_noted_time(sent, "sentAt", notes) if sent else None) or self._sent_at
+        timestamp = corrected(original, sent_at=sent_at, received_at=self._received_at)
+        if timestamp > self._latest:
+            notes.append(not_believed(timestamp))
+            timestamp = self._received_at
+        noted = limited(notes) if notes else ()
+        return Event(type_, MessageId(message_id), timestamp, self._received_at, wire, text, noted)
 
     def failure(self, fault: Fault, text: bytes, index: int) -> IngestFailure:
         """The failure with the event's id, as far as one can be read."""
@@ -229,18 +271,21 @@ def _fault(wire: WireEvent, type_: EventType | None, context: CheckedContext) ->
     """What is wrong with an event whose envelope has the right types, None if nothing is."""
     if type_ is None:
         return _type_fault(wire)
-    if not wire.user_id or not wire.anonymous_id:
-        if wire.user_id == "" or wire.anonymous_id == "":
-            return Fault("id_not_string", "`userId` and `anonymousId` must not be empty where they are given")
-        if wire.user_id is None and wire.anonymous_id is None:
-            return Fault("no_user_anon_id", "an event needs a `userId` or an `anonymousId`")
+    user_id, anonymous_id = wire.user_id, wire.anonymous_id
+    if user_id is None and anonymous_id is None:
+        return Fault("no_user_anon_id", "an event needs a `userId` or an `anonymousId`")
+    if (user_id is not None and (not user_id or user_id.isspace())) or (
+        anonymous_id is not None and (not anonymous_id or anonymous_id.isspace())
+    ):
+        return Fault("id_not_string", "`userId` and `anonymousId` must not be empty where they are given")
     if type_ is _TRACK and not wire.event:
         return Fault("event_not_defined", "a track call needs the event's name in `event`")
     if type_ is _GROUP and not wire.group_id:
         return Fault("id_required", "a group call needs a `groupId`")
     if type_ is _ALIAS and not wire.previous_id:
         return Fault("id_required", "an alias call needs a `previousId`")
-    if wire.message_id is not None and len(wire.message_id) > MESSAGE_ID_LENGTH_MAX:
+    message_id = wire.message_id
+    if message_id is not None and (len(message_id) > MESSAGE_ID_LENGTH_MAX or not message_id or message_id.isspace()):
         return Fault("message_id_too_long", f"`messageId` has at most {MESSAGE_ID_LENGTH_MAX} characters")
     if wire.properties and not _is_object(wire.properties):
         return Fault("properties_not_object", "`properties` must be an object")
@@ -259,55 +304,13 @@ def _is_object(raw: msgspec.Raw) -> bool:
     return text[0] == _OBJECT or text == b"null"
 
 
-def _time(raw: msgspec.Raw) -> datetime | None:
-    if not raw:
-        return None
-    try:
-        return read_time(_text.decode(raw))
-    except UNREADABLE:
-        return None
-
-
 def derived_id(received_at: datetime, position: int, index: int) -> str:
     """The message id of an event that has none: of its place in the log."""
     # With the time of receipt, for a log that is begun anew gives the same positions again, and the partner remembers.
     return f"derived-{to_micros(received_at)}-{position}-{index}"
 
 
-def _shared(batch: _Batch, ip: str) -> dict[str, dict[str, msgspec.Raw]]:
-    """The batch's own `context` and `integrations` and the sender's address, which every item gets under its own."""
-    shared: dict[str, dict[str, msgspec.Raw]] = {"context": {"ip": msgspec.Raw(_encoder.encode(ip))}} if ip else {}
-    for name, raw in (("context", batch.context), ("integrations", batch.integrations)):
-        if raw and (members := _members(raw)):
-            shared[name] = {**shared.get(name, {}), **members}
-    return shared
-
-
-def _merged(text: bytes, shared: Mapping[str, Mapping[str, msgspec.Raw]]) -> bytes:
-    """The event's text with the shared members under its own; as it is if it is no object."""
-    event = _members(text)
-    if event is None:
-        return text
-    for name, members in shared.items():
-        own = event.get(name, _NOTHING)
-        below = {} if not own or bytes(own) == b"null" else _members(own)
-        if below is not None:
-            event[name] = msgspec.Raw(_encoder.encode({**members, **below}))
-    return _encoder.encode(event)
-
-
-def _members(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
-    try:
-        return _object.decode(raw)
-    except UNREADABLE:
-        return None
-
-
-def _write_key(body: bytes) -> str | None:
-    raw = _request.decode(body).write_key
-    text = bytes(raw)
-    return _text.decode(text) if text.startswith(b'"') else None
-
-
-def _mend(escape: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if escape[2] else escape[0]
+def _open(body: bytes) -> tuple[str | None, bool]:
+    request = _request.decode(body)
+    text = bytes(request.write_key)
+    return _text.decode(text) if text.startswith(b'"') else None, bool(request.batch)

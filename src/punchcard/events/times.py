@@ -1,39 +1,60 @@
 """Times as senders write them, and the correction for a sender's wrong clock."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from punchcard.events.time_forms import read_time_form
 
 # How Go prints a time, as Segment's cloud forwards some: 2026-01-01 00:00:00.000000001 +0000 UTC m=+1.5
 _GO = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d\d)(\d\d) \S+(?: m=\S+)?")
 
 
 # Years in which an instant can be told in every time zone, and that a sender can have meant.
-_YEAR_MIN = 1900
-_YEAR_MAX = 9998
+YEAR_MIN = 1900
+YEAR_MAX = 9998
+
+FUTURE_MAX: Final = timedelta(days=1)
+"""A time further in the future is a mistake of its sender: nothing is received before it happened."""
+
+
+class ReadTime(NamedTuple):
+    """A time that was read.
+
+    Attributes:
+        instant: Aware, UTC.
+        form: In which form it was, None for ISO-8601 and Go's own text form.
+    """
+
+    instant: datetime
+    form: str | None
 
 
 def read_time(value: object) -> datetime | None:
     """The aware UTC instant that a sender wrote, None if it cannot be read as one.
 
-    Takes ISO-8601 in all its forms (without an offset it counts as UTC) and Go's own text form.
+    Takes ISO-8601 in all its forms (without an offset it counts as UTC), Go's own text form, and what `time_forms`
+    reads.
     """
-    if not isinstance(value, str):
+    read = read_any_time(value)
+    return None if read is None else read.instant
+
+
+def read_any_time(value: object) -> ReadTime | None:
+    """The same, with the form in which the time was."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        go = _GO.fullmatch(value)
-        if go is None:
-            return None
-        try:
-            found = datetime.fromisoformat(f"{go[1]}T{go[2]}{go[3]}:{go[4]}")
-        except ValueError:
-            return None
-    if not _YEAR_MIN <= found.year <= _YEAR_MAX:
+    if isinstance(value, str):
+        instant = _iso_or_go(value)
+        if instant is not None:
+            usual = _utc(instant)
+            return None if usual is None else ReadTime(usual, None)
+    found = read_time_form(Decimal(repr(value)) if isinstance(value, float) else value)
+    if found is None:
         return None
-    if found.tzinfo is UTC:
-        return found
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    usual = _utc(found.instant)
+    return None if usual is None else ReadTime(usual, None if found.name == "ISO-8601" else found.name)
 
 
 def corrected(original: datetime | None, *, sent_at: datetime | None, received_at: datetime) -> datetime:
@@ -52,4 +73,26 @@ def corrected(original: datetime | None, *, sent_at: datetime | None, received_a
         happened = received_at - (sent_at - original)
     except OverflowError:
         return received_at
-    return happened if _YEAR_MIN <= happened.year <= _YEAR_MAX else received_at
+    return happened if YEAR_MIN <= happened.year <= YEAR_MAX else received_at
+
+
+def _iso_or_go(value: str) -> datetime | None:
+    try:
+        # Thirteen digits are epoch milliseconds, though Python reads some of them as a week of a year.
+        return None if value.isdigit() and len(value) > len("YYYYMMDD") else datetime.fromisoformat(value)
+    except ValueError:
+        go = _GO.fullmatch(value)
+        if go is None:
+            return None
+    try:
+        return datetime.fromisoformat(f"{go[1]}T{go[2]}{go[3]}:{go[4]}")
+    except ValueError:
+        return None
+
+
+def _utc(instant: datetime) -> datetime | None:
+    if not YEAR_MIN <= instant.year <= YEAR_MAX:
+        return None
+    if instant.tzinfo is UTC:
+        return instant
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from punchcard.clock import Clock, to_micros
 from punchcard.errors import StorageError
+from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, explain_malformed, is_single_event
+from punchcard.events.notes import REFUSED_IN_STRICT_MODE
 from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
 from punchcard.ingest import answers
 from punchcard.ingest.answers import Answer
@@ -17,6 +19,7 @@ from punchcard.ingest.content import TooLargeError, UnreadableBodyError, Unsuppo
 from punchcard.ingest.cors import preflight
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.pixel import pixel_body
+from punchcard.ingest.rejections import Rejections
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
@@ -37,6 +40,7 @@ _PIXEL: Final = "/v1/pixel/"
 _SETTINGS: Final = ("/v1/projects/", "/settings")
 _SLASHES: Final = re.compile("/{2,}")
 _WRITE_KEY_LENGTH_MAX: Final = 256
+_BODY: Final = "punchcard.body"  # in the scope: the body as far as it was read, for who explains a rejection
 
 
 def without_doubled_slashes(path: str) -> str:
@@ -57,6 +61,7 @@ class TrackingApp:
         keys: True for a write key that a source has.
         body_seconds: How long a client may take to send its body.
         public_url: `https://points.example.com`, as senders reach this process; "" goes by their requests.
+        rejections: Remembers requests that are answered with 4xx; None for nobody to remember them.
     """
 
     def __init__(
@@ -67,9 +72,11 @@ class TrackingApp:
         clock: Clock,
         body_seconds: float,
         public_url: str = "",
+        rejections: Rejections | None = None,
     ) -> None:
         self._public_url = public_url
         self._commit = commit
+        self._rejections = rejections
         self._keys = keys
         self._clock = clock
         self._bodies = BodyReader(body_seconds)
@@ -98,6 +105,8 @@ class TrackingApp:
             self._telemetry.append_failed(error=error.message)
             answer = answers.unavailable(error.message, error.code)
         status, start, body = answer
+        if 400 <= status < 500 and self._rejections is not None:
+            self._rejections.record(scope, answer, body=scope.get(_BODY, b""))
         self._telemetry.request_answered(name, status)
         await send(start)
         await send(body)
@@ -148,6 +157,7 @@ class TrackingApp:
         received = await self._bodies.read(receive, bytes_max=bytes_max)
         if received is None:
             return too_large
+        scope[_BODY] = received
         try:
             body, is_gzip = read_content(received, encodings, bytes_max=bytes_max)
         except TooLargeError:
@@ -156,9 +166,10 @@ class TrackingApp:
             return answers.UNSUPPORTED_ENCODING
         except UnreadableBodyError as error:
             return answers.bad_request(str(error))
+        scope[_BODY] = body
         opened = open_request(body)
         if opened is None:
-            return answers.MALFORMED
+            return answers.bad_request(explain_malformed(body))
         write_key = basic_key(authorization) or opened.write_key or ""
         if not write_key or len(write_key) > _WRITE_KEY_LENGTH_MAX:
             return answers.NO_WRITE_KEY
@@ -166,6 +177,8 @@ class TrackingApp:
             if is_strict:
                 return answers.UNKNOWN_KEY
             self._telemetry.unknown_key_met(write_key)
+        if call == BATCH and not opened.has_batch and is_single_event(opened.body):
+            return answers.bad_request(SINGLE_EVENT_TO_BATCH)
         if is_strict and (refusal := self._strict_refusal(opened.body, call)) is not None:
             return refusal
         # Kept as received: gzip stays gzip, unless the text had to be mended.
@@ -183,11 +196,16 @@ class TrackingApp:
         await self._commit.submit(NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip))
 
     def _strict_refusal(self, body: bytes, call: str) -> Answer | None:
-        """The first event that would end as failed on ingest, told to the sender at once."""
+        """The first event that would fail on ingest, or lose something it says, told to the sender at once."""
         items = read_request(body, call=call, received_at=self._clock.now(), position=0)
         for index, item in enumerate(items):
             if isinstance(item, IngestFailure):
                 return answers.fault(400, item.detail, code=item.reason, index=index)
+            for note in item.notes:
+                if note.reason in REFUSED_IN_STRICT_MODE:
+                    # Without what is used instead, which here nothing is.
+                    detail = note.detail.rpartition("; ")[0] or note.detail
+                    return answers.fault(400, detail, code=note.reason, index=index)
         return None
 
     async def _take_pixel(self, scope: Scope, call: str) -> Answer:

@@ -34,6 +34,7 @@ from punchcard.ingest.forwarding import (
     record_bodies,
     require_maps,
 )
+from punchcard.ingest.rejections import Rejections
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
@@ -73,6 +74,7 @@ class ForwardedApp:
         commit: Makes records durable.
         watch: The configuration, which grows by the accounts that call.
         body_seconds: How long a client may take to send its body.
+        rejections: Remembers requests that are answered with 4xx; None for nobody to remember them.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class ForwardedApp:
         keyring: Keyring,
         clock: Clock,
         body_seconds: float,
+        rejections: Rejections | None = None,
     ) -> None:
         self._commit = commit
+        self._rejections = rejections
         self._watch = watch
         self._store = store
         self._keyring = keyring
@@ -98,6 +102,7 @@ class ForwardedApp:
         """Answer one request."""
         path: str = scope["path"]
         is_webhook = path.startswith(WEBHOOKS)
+        body: bytes | None = None
         try:
             if scope["method"] != "POST":
                 raise _RefusedCallError(405, "send events with POST")
@@ -125,6 +130,9 @@ class ForwardedApp:
             self._telemetry.append_failed(error=error.message)
             answer = _told(503, f"nothing was taken in: {error.message}")
         status, start, content = answer
+        if 400 <= status < 500 and self._rejections is not None:
+            write_key = path.removeprefix(WEBHOOKS).rstrip("/") if is_webhook else ""
+            self._rejections.record(scope, answer, body=body or b"", write_key=write_key)
         self._telemetry.request_answered(WEBHOOK if is_webhook else PARTNER, status)
         self._telemetry.publish_counts()
         await send(start)

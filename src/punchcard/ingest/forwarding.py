@@ -17,7 +17,7 @@ from punchcard.destinations.definition import Definition, FieldType
 from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import folded
-from punchcard.events.parse import mended
+from punchcard.events.repair import decode_repaired
 
 WEBHOOKS: Final = "/v1/webhooks/segment/"
 PARTNERS: Final = "/partner/"
@@ -122,16 +122,15 @@ def _signed_texts(body: bytes) -> Sequence[bytes]:
 
 def events_of(body: bytes) -> list[bytes] | None:
     """The messages of a body that is one event or a list of them; None if it is neither."""
-    for text in mended(body):
-        try:
-            text.decode()
-            if text.lstrip().startswith(b"["):
-                return [bytes(one) for one in _elements.decode(text)]
-            _object.decode(text)
-        except UNREADABLE:
-            continue
-        return [text]
-    return None
+    try:
+        body.decode()
+        if body.lstrip().startswith(b"["):
+            elements, _ = decode_repaired(_elements.decode, body, has_batch=False)
+            return [bytes(element) for element in elements]
+        _, reading = decode_repaired(_object.decode, body, has_batch=False)
+    except UNREADABLE:
+        return None
+    return [reading.text]
 
 
 def record_bodies(events: Sequence[bytes], *, settings: Mapping[str, object] | None, bytes_max: int) -> list[bytes]:

@@ -53,6 +53,10 @@ class IngestTelemetry:
         _unknown_keys.inc()
         self._log.debug("unknown_write_key_met", ends_with=write_key[-4:] if len(write_key) >= 8 else "")
 
+    def rejected_requests_lost(self, *, count: int, error: str) -> None:
+        """Rejected requests could not be stored for their source's page."""
+        self._log.warning("rejected_requests_lost", count=count, error=error)
+
     def deletion_requested(self, *, source: str) -> None:
         """Somebody upstream wants a user's data deleted; nothing is deleted by itself."""
         self._log.warning("deletion_requested", source=source, next_step="GET /api/regulations lists all requests")

@@ -49,7 +49,7 @@ _EVENTS_PER_RECORD_MAX = 100_000  # far above what one request body may hold
 
 _EVENTS = """
     SELECT message_id, type, event, user_id, anonymous_id, email, source, epoch_us(received_at), epoch_us(timestamp),
-           log_position, event_index, encode(payload), fates
+           log_position, event_index, encode(payload), fates, notes
     FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
 _NEWEST_FIRST = "ORDER BY log_position DESC, event_index DESC LIMIT ?"
@@ -107,6 +107,7 @@ class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         log_position: Its record's place in the log.
         event_index: Its place in the record.
         payload: JSON text as received.
+        notes: What was converted so that it could be read; none for an event of before notes were kept.
     """
 
     message_id: str
@@ -122,6 +123,7 @@ class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event_index: int
     payload: bytes
     fates: tuple[LakeFate, ...]
+    notes: tuple[str, ...] = ()
 
 
 class LakeReader:
@@ -327,11 +329,12 @@ class LakeReader:
 
         try:
             with self._cursor() as cursor:
-                try:
-                    return cursor.execute(sql, values).fetchall()
-                except duckdb.BinderException:
-                    # None of these files has the column: all are of before emails were kept.
-                    return cursor.execute(_without_email(sql), values).fetchall()
+                for known in (sql, _without_notes(sql)):
+                    try:
+                        return cursor.execute(known, values).fetchall()
+                    except duckdb.BinderException:
+                        continue  # none of these files has the columns that were added later
+                return cursor.execute(_without_email(_without_notes(sql)), values).fetchall()
         except duckdb.Error as error:
             raise LakeError(f"the data lake at {self._place.url} cannot be read: {error}") from error
 
@@ -344,12 +347,16 @@ class LakeReader:
             return self._duckdb.cursor()
 
 
+def _without_notes(sql: str) -> str:
+    return sql.replace(", fates, notes", ", fates, NULL::VARCHAR AS notes")
+
+
 def _without_email(sql: str) -> str:
     return sql.replace(" email, ", " NULL::VARCHAR AS email, ").replace(" email = ?", " NULL::VARCHAR = ?")
 
 
 def _event(row: tuple[Any, ...]) -> LakeEvent:
-    received_at, timestamp, fates = row[7], row[8], row[12]
+    received_at, timestamp, fates, notes = row[7], row[8], row[12], row[13]
     return LakeEvent(
         message_id=row[0],
         type=row[1],
@@ -364,6 +371,7 @@ def _event(row: tuple[Any, ...]) -> LakeEvent:
         event_index=row[10],
         payload=row[11],
         fates=_fates(fates),
+        notes=() if notes is None else msgspec.json.decode(notes, type=tuple[str, ...]),
     )
 
 

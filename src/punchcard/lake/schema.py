@@ -10,6 +10,8 @@ import structlog
 from punchcard.clock import EPOCH
 from punchcard.events.commerce import NOTHING, commerce_of
 from punchcard.events.model import Event, message_key
+from punchcard.events.notes import Note
+from punchcard.events.notes import to_json as notes_to_json
 from punchcard.events.people import email_of
 from punchcard.lake import arrays
 
@@ -50,11 +52,12 @@ COLUMNS = (
     "event_index",  # place in its log record, from 0
     "payload",  # JSON text as received
     "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
+    "notes",  # JSON text: ["userId was a number …", …], null if nothing was converted to read the event
 )
 LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found among millions by a Bloom filter
 BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers pass over what lies outside of their bounds
 AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
-REPETITIVE = ("type", "event", "source", "fates")  # few distinct values: kept as dictionaries
+REPETITIVE = ("type", "event", "source", "fates", "notes")  # few distinct values: kept as dictionaries
 
 
 class FailedItem(Protocol):
@@ -68,6 +71,10 @@ class FailedItem(Protocol):
     def raw(self) -> bytes:
         """Its text as received."""
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was converted before it failed."""
+
 
 class LakeRows:
     """Rows on their way to the lake, in log order."""
@@ -80,6 +87,7 @@ class LakeRows:
         "_fates",
         "_indices",
         "_message_ids",
+        "_notes",
         "_payloads",
         "_positions",
         "_received_at",
@@ -105,6 +113,7 @@ class LakeRows:
         self._indices: list[int] = []
         self._payloads: list[bytes] = []
         self._fates: list[str] = []
+        self._notes: list[str | None] = []
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -155,6 +164,7 @@ class LakeRows:
         self._indices.append(index)
         self._payloads.append(item.raw)
         self._fates.append(fates)
+        self._notes.append(notes_to_json(item.notes))
 
     def add_record(
         self,
@@ -197,6 +207,7 @@ class LakeRows:
         self._indices.extend(range(count))
         self._payloads.extend([event.raw for event in events])
         self._fates.extend(fates)
+        self._notes.extend([notes_to_json(event.notes) if event.notes else None for event in events])
 
     def extend(self, rows: "LakeRows") -> None:
         """Add all of the rows behind these."""
@@ -271,6 +282,7 @@ class LakeRows:
             self._indices,
             self._payloads,
             self._fates,
+            self._notes,
         )
 
     def _part(self, begin: int, end: int) -> "LakeRows":

@@ -10,8 +10,10 @@ from punchcard.clock import Clock, to_micros
 from punchcard.delivery.preparation import NotReady, prepare
 from punchcard.destinations.port import Effect, EffectKey, EffectKind
 from punchcard.errors import IngestError
+from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure, read_request
+from punchcard.events.repair import decode_repaired
 from punchcard.filters.destination_filters import Explained
 from punchcard.log.port import NewRecord
 from punchcard.routing.planning import Planned, plan_at, stopped_at_source
@@ -26,6 +28,9 @@ from punchcard.workspace.snapshot import Snapshot, SourceRoute
 class _Keyed(msgspec.Struct, rename="camel"):
     type: msgspec.Raw = msgspec.Raw()
     message_id: msgspec.Raw = msgspec.Raw()
+
+
+_keyed_decoder = msgspec.json.Decoder(_Keyed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +59,14 @@ class Tested:
 
     Attributes:
         message_id: Its id, None if it is not a valid event.
+        notes: What was converted so that it could be read, a sentence each.
     """
 
     message_id: str | None
     body: bytes
     source: SourceRoute
     fates: Sequence[TestedDestination]
+    notes: Sequence[str] = ()
 
     def record(self, clock: Clock) -> NewRecord:
         """The event as a request for the log: it then goes the road that every event goes."""
@@ -87,9 +94,10 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
     now = clock.now()
     # Position 0 is no record's, so that nothing derived from it can meet a real one.
     (item,) = read_request(body, call="batch", received_at=now, position=0)
+    notes = [note.detail for note in item.notes]
     if isinstance(item, IngestFailure):
         failed = Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail)
-        return Tested(message_id=None, body=body, source=route, fates=[_without_effect(failed)])
+        return Tested(message_id=None, body=body, source=route, fates=[_without_effect(failed)], notes=notes)
     stopped = stopped_at_source(route)
     fates = [] if stopped is None else [_without_effect(stopped)]
     with store.trial() as work:
@@ -100,7 +108,7 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
             else:
                 tested = _try_intent(work, Planned(destination, answer), item, route, clock=clock)
             fates.append(replace(tested, filters=destination.filters.explain(item)))
-    return Tested(message_id=item.message_id, body=body, source=route, fates=fates)
+    return Tested(message_id=item.message_id, body=body, source=route, fates=fates, notes=notes)
 
 
 def _try_intent(
@@ -160,10 +168,7 @@ def _without_effect(fate: Fate) -> TestedDestination:
 
 def _as_batch(event: bytes, clock: Clock) -> bytes:
     text = event.strip()
-    try:
-        keyed = msgspec.json.decode(text, type=_Keyed)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise IngestError("the body is not one event as a JSON object", code="invalid_json") from error
+    keyed = _keyed(text)
     added = b""
     if not keyed.type:
         added += b'"type":"track",'
@@ -173,3 +178,10 @@ def _as_batch(event: bytes, clock: Clock) -> bytes:
     if inner.startswith(b"}"):
         added = added.rstrip(b",")
     return b'{"batch":[{' + added + inner + b"]}"
+
+
+def _keyed(text: bytes) -> _Keyed:
+    try:
+        return decode_repaired(_keyed_decoder.decode, text, has_batch=False)[0]
+    except UNREADABLE as error:
+        raise IngestError("the body is not one event as a JSON object", code="invalid_json") from error

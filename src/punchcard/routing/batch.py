@@ -228,6 +228,20 @@ def counts_by_fate(fates: FateBatch) -> Counter[tuple[str, str, str]]:
     return counts
 
 
+def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
+    """How many events had something converted, by the instant of receipt, source and reason of the note.
+
+    An event counts once for each reason, however many of its values it is about.
+    """
+    counts: Counter[tuple[int, str, str]] = Counter()
+    for record, source, items in zip(batch.records, batch.sources, batch.items, strict=True):
+        for item in items:
+            if item.notes:
+                for reason in {note.reason for note in item.notes}:
+                    counts[record.received_at, source or "", reason] += 1
+    return counts
+
+
 def _unknown_source(write_key: str) -> tuple[Fate, ...]:
     shown = write_key[:_KEY_SHOWN] + ("…" if len(write_key) > _KEY_SHOWN else "")
     said = f'no source has the write key "{shown}"' if write_key else "it came without a write key"

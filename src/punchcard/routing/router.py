@@ -12,6 +12,7 @@ from punchcard.routing.batch import (
     Batch,
     FailingEvents,
     Planners,
+    count_notes,
     counts_by_fate,
     counts_to_keep,
     fate_batch,
@@ -30,6 +31,7 @@ from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
 from punchcard.store.fates import Fate, FateKind
+from punchcard.store.note_counts import add_note_counts
 from punchcard.store.positions import ROUTING, advance, position_of, save_fates
 from punchcard.store.quarantine import add_quarantined
 from punchcard.store.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
@@ -140,6 +142,7 @@ class Router:
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
+            add_note_counts(work, count_notes(batch))
             if batch.held:
                 newest_held = self._holding.hold(work, batch.held, records)
             if any(map(is_quarantined, fates.distinct)):
@@ -216,6 +219,8 @@ class Router:
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
         by_fate = counts_by_fate(fates)
+        for (_, source, reason), count in count_notes(batch).items():
+            self._telemetry.events_noted(source=source, reason=reason, count=count)
         self._telemetry.batch_routed(
             by_source=by_source,
             by_fate=by_fate,

@@ -16,6 +16,9 @@ _held = Counter(
     "punchcard_routing_held", "Events that a destination could not plan, so that they wait.", ["destination"]
 )
 _released = Counter("punchcard_routing_released", "Events that were held and are planned.", ["destination"])
+_notes = Counter(
+    "punchcard_routing_notes", "Events with something converted so that they could be read.", ["source", "reason"]
+)
 _latency = Histogram(
     "punchcard_routing_latency_seconds",
     "From receipt of the newest event of a batch to the commit of its fates.",
@@ -62,6 +65,10 @@ class RoutingTelemetry:
         for destination, count in planned.items():
             _released.labels(destination).inc(count)
             self.log.info("held_events_planned", destination=destination, events=count)
+
+    def events_noted(self, *, source: str, reason: str, count: int) -> None:
+        """Events of a batch had something converted; an event counts once for each reason."""
+        _notes.labels(source, reason).inc(count)
 
     def storage_failed(self, *, error: str) -> None:
         """The store or the log failed; the same batch is tried again."""

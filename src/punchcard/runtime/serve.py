@@ -21,6 +21,7 @@ from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
+from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_store
 from punchcard.runtime.connections import HttpLimits, parse_networks
@@ -144,12 +145,14 @@ class Serving:
             bytes_max=settings.group_commit_bytes_max,
             queue_bytes_max=settings.ingest_queue_bytes_max,
         )
+        rejections = Rejections(self.store, source_of=self._source_of, clock=SystemClock())
         tracking = TrackingApp(
             commit,
             keys=self.watch.has_write_key,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
             public_url=settings.public_url,
+            rejections=rejections,
         )
         library = BrowserLibraryApp(keys=self.watch.has_write_key)
         forwarded = ForwardedApp(
@@ -159,6 +162,7 @@ class Serving:
             keyring=self.keyring,
             clock=SystemClock(),
             body_seconds=settings.request_body_seconds,
+            rejections=rejections,
         )
         app = _Dispatch(tracking, forwarded, library, self, commit)
 
@@ -178,7 +182,13 @@ class Serving:
         try:
             await server.serve(sockets=[self._socket])
         finally:
+            await rejections.close()
             await asyncio.to_thread(commit.stop)
+
+    def _source_of(self, write_key: str) -> str | None:
+        """The slug of the source with this write key."""
+        route = self.watch.current().by_write_key.get(write_key)
+        return None if route is None else route.source.slug
 
 
 class _Dispatch:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from punchcard.clock import to_micros
-from punchcard.store.effects import DISMISSED_REASONS, StoredEffect, effect_of
+from punchcard.store.effects import DISMISSED_REASONS, StoredEffect, effect_of, storable
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _OVERTAKING_MAX = 10_000
@@ -51,6 +51,24 @@ class StoredConflict:
     message_id: str
     received_at: datetime
     content: str
+
+
+def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
+    """Those of the message ids whose events have an award in the ledger that was not rejected, in the order given."""
+    earning: set[str] = set()
+    wanted = [storable(message_id) for message_id in message_ids]
+    for begin in range(0, len(wanted), _IDS_PER_QUERY):
+        portion = wanted[begin : begin + _IDS_PER_QUERY]
+        earning |= set(
+            work.scalars(
+                select(effects.c.message_id).where(
+                    effects.c.message_id.in_(portion),
+                    effects.c.kind == "transaction",
+                    effects.c.state != EffectState.REJECTED,
+                )
+            )
+        )
+    return [message_id for message_id in message_ids if storable(message_id) in earning]
 
 
 def effects_of_message(work: Connection, message_id: str) -> list[StoredEffect]:

@@ -416,3 +416,30 @@ sign_in_failures = Table(  # of late, by email and by address: too many make the
     Column("at", Instant, nullable=False),
 )
 Index("ix_sign_in_failures_subject", sign_in_failures.c.subject, sign_in_failures.c.at)
+
+note_counts = Table(  # how many events of a source had something converted to be read, by UTC day of receipt
+    "note_counts",
+    metadata,
+    Column("day", Instant, primary_key=True),  # where it begins
+    Column("source", String(128), primary_key=True),
+    Column("reason", String(64), primary_key=True),  # code of the note
+    Column("count", BigInteger, nullable=False),
+)
+
+rejected_requests = Table(  # the newest requests to the Tracking API that were answered with 4xx
+    "rejected_requests",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("source", String(128), nullable=False),  # "" if no source has the write key, or there was none
+    Column("received_at", Instant, nullable=False),
+    Column("path", String(128), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("reason", String(64), nullable=False),  # the response's code
+    Column("message", Text, nullable=False),  # of the response
+    Column("network", String(64), nullable=False),  # of the sender's address: the first 24 bits of IPv4, 48 of IPv6
+    Column("user_agent", Text, nullable=False),
+    Column("library", String(128), nullable=False),  # name and version of `context.library`, "" if not seen
+    Column("body_bytes", Integer, nullable=False),
+    Column("body_start", Text, nullable=False),  # keys, emails and tokens masked
+)
+Index("ix_rejected_requests_source", rejected_requests.c.source, rejected_requests.c.id)

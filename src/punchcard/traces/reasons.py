@@ -48,7 +48,8 @@ INGEST: Final = (
     _reason("no_user_anon_id", "neither `userId` nor `anonymousId`", "send one of them"),
     _reason(
         "id_not_string",
-        "`userId`, `anonymousId`, `groupId` or `previousId` is no text, or one of the first two is empty",
+        "`userId`, `anonymousId`, `groupId` or `previousId` is neither text nor a number, or `userId` is empty and "
+        "there is no `anonymousId`",
         "correct the sender",
     ),
     _reason(
@@ -56,7 +57,7 @@ INGEST: Final = (
     ),
     _reason(
         "message_id_not_string message_id_too_long",
-        "`messageId` is no text, or longer than 100 characters",
+        "`messageId` is neither text nor a number, or longer than 100 characters",
         "correct the sender",
     ),
     _reason("name_not_string category_not_string", "`name` or `category` is no text", "correct the sender"),

@@ -74,6 +74,7 @@ class EventStory:
     Attributes:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
+        notes: What was converted so that it could be read, a sentence each.
         profile: Whose it is, None if nobody is known by its ids (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
         others: Events of other sources with the same message id: events of their own, with their own copies.
@@ -84,6 +85,7 @@ class EventStory:
     source: str | None
     event: bytes
     fates: tuple[FateStory, ...]
+    notes: tuple[str, ...] = ()
     profile: ProfileStory | None = None
     copies: tuple["EventStory", ...] = ()
     others: tuple["EventStory", ...] = ()
@@ -168,6 +170,7 @@ class Stories:
             source=copy.source,
             event=mask_write_keys(copy.payload),
             fates=tuple(_with_pause(fate_story(fate, met, attempts), pauses) for fate in copy.fates),
+            notes=copy.notes,
             profile=profile,
         )
 

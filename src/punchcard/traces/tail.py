@@ -180,6 +180,7 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: 
         event_index=index,
         payload=item.raw,
         fates=_lake_fates(fates),
+        notes=tuple(note.detail for note in item.notes),
     )
 
 

@@ -174,9 +174,9 @@ def test_bad_rows_are_told_by_number_and_the_rest_arrives(
     file.write_text("\n".join(BAD_LINES))
     assert import_(api, file) == 1
     told = capsys.readouterr()
-    assert told.out.startswith("8 rows read, 2 sent, 6 refused")
-    assert [line.partition(":")[0] for line in told.err.splitlines()] == [f"row {number}" for number in range(2, 8)]
-    assert [event["event"] for event in api.events()] == ["A", "B"]
+    assert told.out.startswith("8 rows read, 3 sent, 5 refused")
+    assert [line.partition(":")[0] for line in told.err.splitlines()] == [f"row {number}" for number in (2, 3, 4, 6, 7)]
+    assert [event["event"] for event in api.events()] == ["A", "A", "B"]
 
 
 def test_strict_stops_at_the_first_bad_row_with_all_before_it_sent(

@@ -53,9 +53,13 @@ FAILURES = [
     pytest.param({**TRACK, "type": None}, "unknown_type", id="no type"),
     pytest.param({**TRACK, "type": 7}, "unknown_type", id="number as type"),
     pytest.param({**TRACK, "userId": None}, "no_user_anon_id", id="nobody"),
-    pytest.param({**TRACK, "userId": 7}, "id_not_string", id="number as userId"),
+    pytest.param({**TRACK, "userId": True}, "id_not_string", id="boolean as userId"),
+    pytest.param({**TRACK, "userId": ["ann"]}, "id_not_string", id="list as userId"),
+    pytest.param({**TRACK, "userId": "  "}, "id_not_string", id="blank userId"),
+    pytest.param({**TRACK, "userId": "", "anonymousId": " "}, "id_not_string", id="both ids empty"),
+    pytest.param({**TRACK, "userId": "", "anonymousId": None}, "id_not_string", id="empty userId beside null"),
+    pytest.param({**TRACK, "userId": {}, "anonymousId": "a1"}, "id_not_string", id="object as userId"),
     pytest.param({**TRACK, "userId": ""}, "id_not_string", id="empty userId"),
-    pytest.param({**TRACK, "anonymousId": ""}, "id_not_string", id="empty anonymousId beside a userId"),
     pytest.param({**TRACK, "anonymousId": {"a": 1}}, "id_not_string", id="object as anonymousId"),
     pytest.param({**TRACK, "event": None}, "event_not_defined", id="no event name"),
     pytest.param({**TRACK, "event": ""}, "event_not_defined", id="empty event name"),
@@ -186,7 +190,13 @@ def test_an_event_without_a_message_id_gets_one_that_is_its_own_for_ever() -> No
         pytest.param(
             {"context": {"locale": "de"}}, {"app": {"name": "till"}, "locale": "de"}, id="its own member wins"
         ),
-        pytest.param({"context": {"app": {}}}, {"app": {}, "locale": "en"}, id="members are not mixed deeper down"),
+        pytest.param(
+            {"context": {"app": {"build": 7}}},
+            {"app": {"name": "till", "build": 7}, "locale": "en"},
+            id="objects in it are merged likewise",
+        ),
+        pytest.param({"context": {"app": None}}, {"app": None, "locale": "en"}, id="a null of its own wins"),
+        pytest.param({"context": []}, {"app": {"name": "till"}, "locale": "en"}, id="an empty list"),
     ],
 )
 def test_the_context_of_a_batch_counts_for_each_event(own: dict[str, Any], expected: object) -> None:
@@ -250,7 +260,37 @@ TIMES = [
     ),
     pytest.param({"timestamp": "yesterday"}, {}, RECEIVED, id="unreadable"),
     pytest.param({"timestamp": {"a": 1}}, {}, RECEIVED, id="an object"),
-    pytest.param({"timestamp": 1767225600000}, {}, RECEIVED, id="a number"),
+    pytest.param({"timestamp": 1767225600000}, {}, datetime(2026, 1, 1, tzinfo=UTC), id="milliseconds"),
+    pytest.param({"timestamp": 1672531200}, {}, datetime(2023, 1, 1, tzinfo=UTC), id="seconds of years ago"),
+    pytest.param({"timestamp": True}, {}, RECEIVED, id="a boolean"),
+    pytest.param(
+        {"timestamp": "2026-01-03T03:04:05Z"}, {}, datetime(2026, 1, 3, 3, 4, 5, tzinfo=UTC), id="a day ahead"
+    ),
+    pytest.param({"timestamp": "2026-01-03T03:04:06Z"}, {}, RECEIVED, id="a day and a second ahead"),
+    pytest.param(
+        {"timestamp": "2030-01-01T00:00:00Z", "sentAt": "2030-01-01T00:00:05Z"},
+        {},
+        datetime(2026, 1, 2, 3, 4, 0, tzinfo=UTC),
+        id="a clock that is years ahead is corrected",
+    ),
+    pytest.param(
+        {"timestamp": 1767225600, "sentAt": "Thu, 01 Jan 2026 00:00:05 GMT"},
+        {},
+        datetime(2026, 1, 2, 3, 4, 0, tzinfo=UTC),
+        id="corrected in other forms",
+    ),
+    pytest.param(
+        {"timestamp": "2026-01-01T00:00:00Z", "sentAt": "1970-01-01T00:00:00Z"},
+        {},
+        RECEIVED,
+        id="sent before it happened",
+    ),
+    pytest.param(
+        {"originalTimestamp": "yesterday", "timestamp": "2026-01-01T00:00:00Z"},
+        {},
+        datetime(2026, 1, 1, tzinfo=UTC),
+        id="the next one if the first cannot be read",
+    ),
     pytest.param(
         {"timestamp": "2026-01-01T00:00:00Z"}, {"sentAt": ["x"]}, datetime(2026, 1, 1, tzinfo=UTC), id="sentAt a list"
     ),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from punchcard.events.commerce import NOTHING
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.events.notes import Note
 from punchcard.lake.schema import COLUMNS, ROW_GROUP_ROWS, LakeRows
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
@@ -21,6 +22,7 @@ QUOTED = '[{"destination":null,"fate":"refused","detail":"it said \\"fate\\":\\"
 class Failed:
     message_id: str
     raw: bytes
+    notes: tuple[Note, ...] = ()
 
 
 def an_event(message_id: str = "m-1", *, raw: bytes = b"{}", timestamp: datetime.datetime = NOW) -> Event:
@@ -58,6 +60,7 @@ def test_every_column_holds_what_was_added() -> None:
             "event_index": 0,
             "payload": '{"a":1}',
             "fates": "[]",
+            "notes": None,
         }
     ]
 
@@ -66,7 +69,7 @@ def test_a_failed_item_has_no_envelope() -> None:
     row = rows_of(Failed("derived-1", b"nonsense")).to_arrow().to_pylist()[0]
     assert row["type"] == ""
     assert row["payload"] == "nonsense"
-    of_events = ["event", "user_id", "anonymous_id", "email", *NOTHING._fields, "timestamp"]
+    of_events = ["event", "user_id", "anonymous_id", "email", *NOTHING._fields, "timestamp", "notes"]
     assert [name for name in COLUMNS if row[name] is None] == of_events
 
 

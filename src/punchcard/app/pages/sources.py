@@ -11,9 +11,20 @@ from punchcard.app.forms import Wrong, wrong_of
 from punchcard.app.snippets import snippets_for
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.errors import ConfigurationError
+from punchcard.events.notes import (
+    JSON_REPAIRED,
+    TIME_CONVERTED,
+    TIME_NOT_BELIEVED,
+    TIME_UNREADABLE,
+    VALUE_ABSENT,
+    VALUE_CONVERTED,
+    VALUE_NOT_FINITE,
+)
 from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, read_counts
+from punchcard.store.note_counts import read_note_counts
+from punchcard.store.rejected_requests import count_rejected_requests, read_rejected_requests
 from punchcard.store.tokens import Role
 from punchcard.workspace.editing import (
     adding_source,
@@ -29,6 +40,16 @@ from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE, SOURCE_TYPES
 
 _LATELY = timedelta(days=7)
 _UNKNOWN_SHOWN = 20
+# In the order in which they are shown: what loses something first.
+NOTE_MEANINGS = {
+    TIME_UNREADABLE: "Time could not be read: the time of receipt was used",
+    TIME_NOT_BELIEVED: "Time in the future: the time of receipt was used",
+    VALUE_NOT_FINITE: "NaN or Infinity: read as null",
+    JSON_REPAIRED: "Text that JSON does not allow: repaired",
+    TIME_CONVERTED: "Time in another form than ISO-8601: read",
+    VALUE_CONVERTED: "Value of another type: converted",
+    VALUE_ABSENT: "Empty value: counted as absent",
+}
 
 
 @get("/sources")
@@ -48,6 +69,8 @@ def list_sources(visit: Visiting) -> Page:
             CountQuestion(begin=now - _LATELY, end=now + timedelta(minutes=1), reasons=["unknown_source"]),
             by=[],
         )
+        rejected = read_rejected_requests(work, "")
+        rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
     strangers = sum(unknown.values())
     question = EventQuestion(fate="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     shown = parts.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
@@ -58,6 +81,8 @@ def list_sources(visit: Visiting) -> Page:
         types=SOURCE_TYPES,
         strangers=strangers,
         shown=shown,
+        rejected=rejected,
+        rejected_counts=rejected_counts,
     )
 
 
@@ -144,6 +169,9 @@ def _new(visit: Visit, typed: Mapping[str, str], wrong: Wrong, *, status: int) -
 def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
     connected = [one for one in visit.parts.workspace().destinations if source.slug in one.sources]
     host = visit.parts.public_url or str(visit.request.base_url).rstrip("/")
+    with visit.parts.store.reading() as work:
+        rejected = read_rejected_requests(work, source.slug)
+        notes = read_note_counts(work, source.slug, since=visit.parts.clock.now() - _LATELY)
     return visit.page(
         "source.html",
         status=status,
@@ -151,6 +179,8 @@ def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
         type=SOURCE_TYPES[source.type],
         connected=connected,
         snippets=snippets_for(source, host=host),
+        notes=[(NOTE_MEANINGS[reason], notes[reason]) for reason in NOTE_MEANINGS if reason in notes],
+        rejected=rejected,
         wrong=wrong,
     )
 

@@ -12,17 +12,21 @@ heading                   cells
 `properties`              a whole object as JSON, also `traits`, `context`, `integrations`
 ========================  =============================================================================================
 
-Further dots go further inside. An empty cell is left out.
+Further dots go further inside. An empty cell is left out. A mapping may give a column another heading, and the columns
+of a warehouse's table are known by theirs.
 """
 
 import difflib
-import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
 
+from punchcard.cli.importing.amounts import JSON_NUMBER, read_amount
+from punchcard.cli.importing.mapping import ImportMapping
+from punchcard.cli.importing.warehouse import is_warehouse_table, warehouse_field
 from punchcard.errors import ConfigurationError
 
 TEXT_MEMBERS = (
@@ -38,12 +42,17 @@ TEXT_MEMBERS = (
     "category",
     "email",
 )
+# Warehouses have it; the import takes it where there is no timestamp.
+_TIME_MEMBERS = ("originalTimestamp",)
 OBJECT_MEMBERS = ("properties", "traits", "context", "integrations")
 # Number properties of Segment's e-commerce spec. Only these, so that an id with leading zeros stays what it is.
 _AMOUNTS = frozenset(
     ("revenue", "value", "total", "subtotal", "shipping", "tax", "discount", "price", "quantity", "position")
 )
-_JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_UNKNOWN_SHOWN_MAX = 20
+
+
+_NO_MAPPING = ImportMapping()
 
 
 class CellType(StrEnum):
@@ -54,6 +63,7 @@ class CellType(StrEnum):
     NUMBER = "number"  # a number, else the row is refused
     BOOLEAN = "boolean"  # true or false
     JSON = "json"  # any JSON
+    LEFT_OUT = "left_out"  # not at all
 
 
 @dataclass(frozen=True)
@@ -61,35 +71,42 @@ class Column:
     """One column.
 
     Attributes:
+        heading: As the file has it.
         path: Where its cells go: `("context", "traits", "email")`.
+        decimal: The decimal sign of its amounts, None if they are JSON numbers.
     """
 
     heading: str
     path: tuple[str, ...]
     type: CellType
+    decimal: str | None = None
 
 
 class CellError(ValueError):
     """A cell is not what its column's heading says."""
 
 
-def read_headings(headings: Sequence[str], *, file: str) -> list[Column]:
+def read_headings(headings: Sequence[str], *, file: str, mapping: ImportMapping = _NO_MAPPING) -> list[Column]:
     """The columns of a file.
 
     Raises:
-        ConfigurationError: headings that nobody knows or that contradict each other; one line each.
+        ConfigurationError: headings that nobody knows, all in one line, or that contradict each other.
     """
+    names = [heading.strip() for heading in headings]
+    problems = _mapping_problems(names, mapping, file=file)
     columns: list[Column] = []
-    problems: list[str] = []
-    for heading in headings:
-        column = _column(heading.strip())
-        if column is None:
-            problems.append(f"{file}: column {heading!r}: {_hint(heading.strip())}")
-        else:
+    unknown: list[str] = []
+    for name in names:
+        column = _mapped_column(name, names, mapping)
+        if column is not None:
             columns.append(column)
-    paths = [column.path for column in columns]
-    for index, column in enumerate(columns):
-        clash = next((one for one in columns[:index] if _overlap(one.path, paths[index])), None)
+        elif name not in mapping.columns:
+            unknown.append(name)
+    if unknown:
+        problems.append(f"{file}: {_unknown_columns(unknown)}")
+    used = [column for column in columns if column.type is not CellType.LEFT_OUT]
+    for index, column in enumerate(used):
+        clash = next((other for other in used[:index] if _overlap(other.path, column.path)), None)
         if clash is not None:
             problems.append(f"{file}: column {column.heading!r} says the same as column {clash.heading!r}")
     if problems:
@@ -107,11 +124,10 @@ def read_cell(column: Column, cell: str) -> object:
         case CellType.TEXT:
             return cell
         case CellType.AMOUNT:
-            stripped = cell.strip()
-            return msgspec.Raw(stripped.encode()) if _JSON_NUMBER.fullmatch(stripped) else cell
+            return _amount(column, cell)
         case CellType.NUMBER:
             stripped = cell.strip()
-            if not _JSON_NUMBER.fullmatch(stripped):
+            if not JSON_NUMBER.fullmatch(stripped):
                 raise CellError(f"{column.heading}: {cell!r} is not a number such as 12 or 9.99")
             return msgspec.Raw(stripped.encode())
         case CellType.BOOLEAN:
@@ -120,6 +136,8 @@ def read_cell(column: Column, cell: str) -> object:
             return cell.strip().lower() == "true"
         case CellType.JSON:
             return _json(column, cell)
+        case CellType.LEFT_OUT:
+            raise AssertionError(f"the column {column.heading} is left out")
 
 
 def put(members: dict[str, object], path: tuple[str, ...], value: object) -> None:
@@ -132,6 +150,42 @@ def put(members: dict[str, object], path: tuple[str, ...], value: object) -> Non
     inner[path[-1]] = value
 
 
+def _amount(column: Column, cell: str) -> object:
+    stripped = cell.strip()
+    if column.decimal is None:
+        return msgspec.Raw(stripped.encode()) if JSON_NUMBER.fullmatch(stripped) else cell
+    number = read_amount(stripped, decimal=column.decimal)
+    if number is None and any(character.isdecimal() for character in stripped):
+        raise CellError(f"{column.heading}: {cell!r} is not an amount with the decimal sign {column.decimal!r}")
+    return cell if number is None else msgspec.Raw(number.encode())
+
+
+def _mapped_column(name: str, names: Sequence[str], mapping: ImportMapping) -> Column | None:
+    """The column with this heading, None if nobody knows it."""
+    if name in mapping.columns:
+        field = mapping.columns[name]
+    elif is_warehouse_table(names) and (_column(name) is None or name == "event"):
+        field = warehouse_field(name, names)
+    else:
+        field = name
+        if not field:
+            return None
+    if not field:
+        return Column(name, (), CellType.LEFT_OUT)
+    column = _column(field)
+    return None if column is None else replace(column, heading=name)
+
+
+def _mapping_problems(names: Sequence[str], mapping: ImportMapping, *, file: str) -> list[str]:
+    problems = [f"{file}: there is no column {name!r} to map" for name in mapping.columns if name not in names]
+    problems += [
+        f"{file}: column {name!r} is mapped to {field!r}, which is not a field of an event"
+        for name, field in mapping.columns.items()
+        if name in names and field and _column(field) is None
+    ]
+    return problems
+
+
 def _column(heading: str) -> Column | None:
     name, colon, word = heading.rpartition(":")
     said = CellType(word) if colon and word in ("text", "number", "boolean", "json") else None
@@ -139,7 +193,7 @@ def _column(heading: str) -> Column | None:
     if not all(path):
         return None
     if len(path) == 1:
-        if path[0] in TEXT_MEMBERS:
+        if path[0] in (*TEXT_MEMBERS, *_TIME_MEMBERS):
             return Column(heading, path, CellType.TEXT) if said in (None, CellType.TEXT) else None
         return (
             Column(heading, path, CellType.JSON)
@@ -159,14 +213,24 @@ def _usual_type(path: tuple[str, ...]) -> CellType:
     return CellType.TEXT
 
 
-def _hint(heading: str) -> str:
-    if not heading:
-        return "has no heading"
+def _unknown_columns(names: Sequence[str]) -> str:
+    """What to do about columns that nobody knows, in one line however many they are."""
+    shown = ", ".join(
+        f"{name!r}{_near(name)}" if name else "one that has no heading" for name in names[:_UNKNOWN_SHOWN_MAX]
+    )
+    more = f" and {len(names) - _UNKNOWN_SHOWN_MAX} more" if len(names) > _UNKNOWN_SHOWN_MAX else ""
+    example = next((name for name in names if name), "COLUMN")
+    mapped, left_out = shlex.quote(f"{example}=properties.{example}"), shlex.quote(f"{example}=")
+    are = "column is not known" if len(names) == 1 else "columns are not known"
+    return (
+        f"{len(names)} {are}: {shown}{more}; say what it is with --map {mapped}, or leave it out with --map {left_out}"
+    )
+
+
+def _near(heading: str) -> str:
     spelled = "".join(part.capitalize() if index else part for index, part in enumerate(heading.split("_")))
     near = difflib.get_close_matches(spelled, (*TEXT_MEMBERS, *OBJECT_MEMBERS), n=1, cutoff=0.8)
-    if near:
-        return f"is not known; perhaps {near[0]}"
-    return f"is not known; what describes the event is called properties.{heading}"
+    return f" (perhaps {near[0]})" if near else ""
 
 
 def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

@@ -2,13 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from punchcard.cli.importing.display import Counts, Display, open_display
+from punchcard.cli.importing.earnings import count_earnings, find_token
 from punchcard.cli.importing.identity import FileIdentity
+from punchcard.cli.importing.mapping import ImportMapping, save_mapping
+from punchcard.cli.importing.preview import confirm_amounts
 from punchcard.cli.importing.progress import Progress, ProgressFile
 from punchcard.cli.importing.rows import BadRow, EventRow, RowReader, open_rows
 from punchcard.cli.importing.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, ReadyRow, Sender
@@ -20,15 +24,37 @@ _SAVE_SECONDS = 0.5
 # The server corrects a timestamp by how long ago it was sent; a row's time is what the file says. So these, which
 # archives of Segment carry, stay behind.
 _LEFT_BEHIND = ("sentAt", "receivedAt", "originalTimestamp")
+_IDS_KEPT_MAX = 200_000  # some 20 MB
+_NOTES_SHOWN_MAX = 10
 _NOTHING = (None, "", msgspec.Raw(b"null"), msgspec.Raw(b'""'))
 
 
-def import_file(path: Path, *, url: str, write_key: str, strict: bool, restart: bool) -> int:
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """How a file is imported.
+
+    Attributes:
+        strict: True to stop when a row is not accepted.
+        restart: True to begin at the first row whatever an earlier run achieved.
+        is_confirmed: True to ask nothing.
+        save_mapping: Where to write the mapping, None for nowhere.
+        token: Of the Public API, to ask what the rows earned; None to look for one.
+        data: The data folder on this machine, which may hold one.
+    """
+
+    strict: bool = False
+    restart: bool = False
+    is_confirmed: bool = False
+    save_mapping: Path | None = None
+    token: str | None = None
+    data: Path = Path("data")
+
+
+def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping, options: ImportOptions) -> int:
     """Send every row of a file, in order; returns 0 if all were accepted, else 1.
 
     Args:
-        strict: True to stop when a row is not accepted.
-        restart: True to begin at the first row whatever an earlier run achieved.
+        mapping: What the file's columns are.
 
     Raises:
         ConfigurationError: the file's format or its columns are not understood, or the URL is none.
@@ -37,30 +63,43 @@ def import_file(path: Path, *, url: str, write_key: str, strict: bool, restart: 
     client = TrackingClient(url, write_key)
     identity = FileIdentity(path, write_key=write_key)
     kept = ProgressFile.of(identity.key(client.url))
-    if restart:
+    if options.restart:
         kept.forget()
-    reader = open_rows(path)
-    begun = time.monotonic()
+    reader = open_rows(path, mapping)
     try:
+        for notice in reader.notices:
+            print(notice, file=sys.stderr)
+        confirmed = confirm_amounts(reader, mapping, is_confirmed=options.is_confirmed)
+        if options.save_mapping is not None:
+            save_mapping(confirmed, options.save_mapping)
+        begun = time.monotonic()
         with open_display(path.name, reader.size) as display:
             sender = Sender(
                 client, on_waiting=lambda problem, seconds: display.say(f"{problem}; trying again in {seconds:.1f} s")
             )
-            run = _Run(reader, identity, sender, kept, display, strict=strict)
+            run = _Run(reader, identity, sender, kept, display, mapping=mapping, strict=options.strict)
             try:
                 finished = run.to_the_end()
             except KeyboardInterrupt:
                 run.keep_progress()
                 display.say("stopped; the same command goes on from here")
                 raise
+        counts, seconds = run.counts, time.monotonic() - begun
+        token = find_token(options.token, url=url, data=options.data)
+        earnings = count_earnings(client, run.message_ids, token=token)
     finally:
         client.close()
         reader.close()
-    counts, seconds = run.counts, time.monotonic() - begun
+    of_the_first = f" of the first {_IDS_KEPT_MAX:,} sent" if len(run.message_ids) == _IDS_KEPT_MAX else ""
+    earned = "" if earnings.earned is None else f", {earnings.sentence}{of_the_first}"
     print(
-        f"{counts.read} rows read, {counts.sent} sent, {counts.refused} refused "
+        f"{counts.read} rows read, {counts.sent} sent, {counts.refused} refused{earned} "
         f"({seconds:.1f} s, {counts.sent_now / max(seconds, 1e-3):,.0f} rows/s)"
     )
+    if earnings.earned is None:
+        print(earnings.sentence)
+    if run.users_by_email:
+        print(f"{run.users_by_email} rows without a user id have their email address as one")
     if not finished:
         print("stopped: a row is not accepted (--strict)", file=sys.stderr)
     return 1 if counts.refused else 0
@@ -77,9 +116,14 @@ class _Run:
         kept: ProgressFile,
         display: Display,
         *,
+        mapping: ImportMapping,
         strict: bool,
     ) -> None:
         self.counts = Counts()
+        self.message_ids: list[str] = []  # of accepted rows, in order
+        self.users_by_email = 0
+        self._mapping = mapping
+        self._notes_shown = 0
         self._reader = reader
         self._identity = identity
         self._sender = sender
@@ -104,6 +148,7 @@ class _Run:
             refused = bad + (self._sender.send(batch) if batch else [])
             self.counts.refused += len(refused)
             accepted = len(batch) - (len(refused) - len(bad))
+            self._remember(batch, refused)
             self.counts.sent += accepted
             self.counts.sent_now += accepted
             for row in sorted(refused, key=lambda row: row.number):
@@ -116,6 +161,11 @@ class _Run:
                 self.keep_progress()
         self._kept.forget()
         return True
+
+    def _remember(self, batch: Sequence[ReadyRow], refused: Sequence[BadRow]) -> None:
+        numbers = {row.number for row in refused}
+        room = _IDS_KEPT_MAX - len(self.message_ids)
+        self.message_ids += [row.message_id for row in batch if row.number not in numbers][:room]
 
     def keep_progress(self) -> None:
         """Keep how far this run came, for the next one."""
@@ -159,9 +209,19 @@ class _Run:
 
     def _ready(self, row: EventRow) -> ReadyRow | BadRow:
         members = row.members
+        for note in row.notes[: max(0, _NOTES_SHOWN_MAX - self._notes_shown)]:
+            self._notes_shown += 1
+            self._display.say(f"row {row.number}: {note}")
+        if self._mapping.event and members.get("event") in _NOTHING and members.get("type") in (*_NOTHING, "track"):
+            members["event"] = self._mapping.event
+        if members.get("userId") in _NOTHING and members.get("anonymousId") in _NOTHING:
+            email = _email_of(members)
+            if email is not None:
+                members["userId"] = email
+                self.users_by_email += 1
         if members.get("type") in _NOTHING:
             if members.get("event") in _NOTHING:
-                return BadRow(row.number, "has neither a type nor an event name")
+                return BadRow(row.number, "has neither a type nor an event name (--event NAME gives it one)")
             members["type"] = "track"
         if members.get("timestamp") in _NOTHING and members.get("originalTimestamp") not in _NOTHING:
             members["timestamp"] = members["originalTimestamp"]
@@ -170,7 +230,8 @@ class _Run:
         is_timed = members.get("timestamp") not in _NOTHING
         if is_timed and read_time(_plain(members["timestamp"])) is None:
             # The server would take the time of receipt instead, and years of history would happen today.
-            return BadRow(row.number, f"timestamp: expected ISO-8601, e.g. 2026-01-02T03:04:05Z, not {_shown(members)}")
+            shown = _shown(members)
+            return BadRow(row.number, f"timestamp: expected a time such as 2026-01-02T03:04:05Z, not {shown}")
         if members.get("messageId") in _NOTHING:
             members["messageId"] = self._identity.message_id(row.number, row.content, is_timed=is_timed)
         try:
@@ -179,7 +240,23 @@ class _Run:
             return BadRow(row.number, f"holds text that is not Unicode: {error}")
         if len(event) > _EVENT_BYTES_MAX:
             return BadRow(row.number, f"is an event of {len(event)} bytes; at most {_EVENT_BYTES_MAX} are taken")
-        return ReadyRow(row.number, event)
+        return ReadyRow(row.number, event, str(_plain(members["messageId"])))
+
+
+def _email_of(members: Mapping[str, object]) -> str | None:
+    """The email address that a row carries, where destinations look for it; None if it carries none."""
+    context = _inner(members, "context")
+    holders = (members, _inner(members, "properties"), _inner(context, "traits"), _inner(members, "traits"))
+    for holder in holders:
+        email = _plain(holder.get("email"))
+        if isinstance(email, str) and "@" in email:
+            return email.strip().lower()
+    return None
+
+
+def _inner(members: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = _plain(members.get(name))
+    return value if isinstance(value, Mapping) else {}
 
 
 def _plain(value: object) -> object:

@@ -1,25 +1,41 @@
-"""Rows of a CSV file: UTF-8, a heading row, commas (or semicolons or tabs, as the heading has them)."""
+"""Rows of a CSV file: a heading row, commas (or semicolons or tabs, as the heading has them), any usual encoding."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from punchcard.cli.importing.columns import CellError, Column, put, read_cell, read_headings
+from punchcard.cli.importing.amounts import AmbiguousAmountsError, AmountReading, detect_reading
+from punchcard.cli.importing.columns import CellError, CellType, Column, put, read_cell, read_headings
+from punchcard.cli.importing.encodings import WINDOWS, detect_encoding
+from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import BadRow, CountedFile, EventRow
 from punchcard.errors import ConfigurationError, PunchcardError
 
 _SEPARATORS = ",;\t"
+_SAMPLED_ROWS = 10_000
+_NO_MAPPING = ImportMapping()
 
 
 class CsvRows:
-    """Reads a CSV file."""
+    """Reads a CSV file.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        mapping: What its columns are.
+    """
+
+    def __init__(self, path: Path, mapping: ImportMapping = _NO_MAPPING) -> None:
         self._path = path
+        self._mapping = mapping
+        self._decimals: Mapping[str, str] = {}
+        looked_at = CountedFile(path)
+        try:
+            self.encoding = detect_encoding(looked_at.content)
+        finally:
+            looked_at.close()
         self._file = CountedFile(path)
-        # Spreadsheets write a byte order mark.
-        self._text = io.TextIOWrapper(self._file.content, encoding="utf-8-sig", newline="")
+        self._text = io.TextIOWrapper(self._file.content, encoding=self.encoding, newline="")
 
     @property
     def size(self) -> int:
@@ -31,15 +47,55 @@ class CsvRows:
         """Bytes read."""
         return self._file.position
 
+    @property
+    def notices(self) -> list[str]:
+        """What a person should know before the import."""
+        return [f"{self._path}: read as Windows-1252, as it is not UTF-8"] if self.encoding == WINDOWS else []
+
+    def amount_readings(self) -> dict[str, AmountReading]:
+        """By column, how amounts that are no JSON numbers will be read, found out from the first 10,000 rows.
+
+        Raises:
+            ConfigurationError: a column does not say which sign is the decimal one.
+        """
+        other = CsvRows(self._path, self._mapping)
+        try:
+            cells = other._amount_cells()
+        finally:
+            other.close()
+        readings: dict[str, AmountReading] = {}
+        for column, found in cells.items():
+            try:
+                reading = detect_reading(found)
+            except AmbiguousAmountsError as error:
+                raise ConfigurationError(
+                    f"{self._path}: column {column!r}: {error}; say which with --decimal comma or --decimal point"
+                ) from error
+            if reading is not None:
+                readings[column] = reading
+        return readings
+
+    def read_amounts(self, decimals: Mapping[str, str]) -> None:
+        """Read the amounts of columns with these decimal signs."""
+        self._decimals = decimals
+
+    def columns(self) -> list[Column]:
+        """The columns, without reading on.
+
+        Raises:
+            ConfigurationError: they are not understood.
+        """
+        other = CsvRows(self._path, self._mapping)
+        try:
+            return other._heading()[1]
+        finally:
+            other.close()
+
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
         """The rows behind row number `after`; the heading is row 1."""
         number = 1
         try:
-            heading = self._text.readline()
-            separator = max(_SEPARATORS, key=heading.count)
-            columns = read_headings(next(csv.reader([heading], delimiter=separator), []), file=str(self._path))
-            if not columns:
-                raise ConfigurationError(f"{self._path}: is empty; expected a row of headings and a row for each event")
+            separator, columns = self._heading()
             # `strict`: a broken quote is a bad row, not a guess that swallows its neighbours.
             reader = csv.reader(self._text, delimiter=separator, strict=True)
             while True:
@@ -65,6 +121,36 @@ class CsvRows:
         self._text.close()
         self._file.close()
 
+    def _heading(self) -> tuple[str, list[Column]]:
+        heading = self._text.readline().removeprefix("\ufeff")
+        separator = max(_SEPARATORS, key=heading.count)
+        headings = next(csv.reader([heading], delimiter=separator), [])
+        columns = read_headings(headings, file=str(self._path), mapping=self._mapping)
+        if not columns:
+            raise ConfigurationError(f"{self._path}: is empty; expected a row of headings and a row for each event")
+        return separator, [replace(column, decimal=self._decimals.get(column.heading)) for column in columns]
+
+    def _amount_cells(self) -> dict[str, list[str]]:
+        separator, columns = self._heading()
+        places = {index: column.heading for index, column in enumerate(columns) if column.type is CellType.AMOUNT}
+        found: dict[str, list[str]] = {heading: [] for heading in places.values()}
+        if not places:
+            return found
+        reader = csv.reader(self._text, delimiter=separator, strict=True)
+        for _ in range(_SAMPLED_ROWS):
+            try:
+                cells = next(reader, None)
+            except csv.Error:
+                continue
+            except (UnicodeDecodeError, OSError, EOFError):
+                break  # it is told when the rows are read
+            if cells is None:
+                break
+            for index, heading in places.items():
+                if index < len(cells) and cells[index].strip():
+                    found[heading].append(cells[index])
+        return found
+
 
 def _row(number: int, columns: list[Column], cells: list[str]) -> EventRow | BadRow:
     if len(cells) != len(columns):
@@ -73,7 +159,7 @@ def _row(number: int, columns: list[Column], cells: list[str]) -> EventRow | Bad
     said = []
     try:
         for column, cell in zip(columns, cells, strict=True):
-            if cell:
+            if cell and column.type is not CellType.LEFT_OUT:
                 put(members, column.path, read_cell(column, cell))
                 said.append(f"{column.heading}\x1f{cell}")
     except CellError as error:

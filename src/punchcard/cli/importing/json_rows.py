@@ -1,23 +1,57 @@
-"""Rows of JSON lines, or of one JSON array: each an event as the Tracking API takes it."""
+"""Rows of JSON: lines, objects over several lines, an array, or `{"batch": […]}`."""
 
+import codecs
+import itertools
+import re
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, Final, cast
 
 import msgspec
 
+from punchcard.cli.importing.encodings import utf_16_of
 from punchcard.cli.importing.rows import BadRow, CountedFile, EventRow
 from punchcard.errors import PunchcardError
+from punchcard.events.batch_context import shared_members, with_shared
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.notes import Note
+from punchcard.events.repair import decode_repaired
 
-_LINE_BYTES_MAX = 1 << 20  # an event has at most 32 KB; a file without line ends must not fill the memory
+_LINE_BYTES_MAX: Final = 1 << 20  # an event has at most 32 KB; a file without line ends must not fill the memory
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_MARK: Final = codecs.BOM_UTF8
+
+
+class _Batch(msgspec.Struct):
+    batch: list[msgspec.Raw]
+    context: msgspec.Raw = msgspec.Raw()
+    integrations: msgspec.Raw = msgspec.Raw()
+
+
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_batch = msgspec.json.Decoder(_Batch)
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class JsonRows:
-    """Reads JSON lines (`.jsonl`, `.ndjson`, `.json`), and a JSON array if the file begins with one."""
+    """Reads JSON (`.jsonl`, `.ndjson`, `.json`)."""
+
+    notices: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        looked_at = CountedFile(path)
+        encoding = None
+        with suppress(OSError, EOFError, zlib.error):  # it says so when its rows are read
+            encoding = utf_16_of(looked_at.content.read(2))
+        looked_at.close()
         self._file = CountedFile(path)
+        self._content: BinaryIO = self._file.content
+        if encoding is not None:
+            # As PowerShell's `>` writes it.
+            self._content = cast(BinaryIO, codecs.EncodedFile(self._file.content, "utf-8", encoding))
 
     @property
     def size(self) -> int:
@@ -30,47 +64,127 @@ class JsonRows:
         return self._file.position
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The events behind line (or array item) `after`."""
+        """The events behind row `after`: a row is a line, or a later number where a line has several events."""
         number = 0
         try:
-            for number, text in self._texts():
-                if number > after and text:
-                    yield _row(number, text)
+            for line, text in self._texts():
+                if number == 0 and text.startswith(b"["):
+                    self._check_array(text)
+                for event in _events_of(text):
+                    number = max(line, number + 1)
+                    if number > after:
+                        yield _row(number, event)
         except (OSError, EOFError) as error:
             raise PunchcardError(f"{self._path}: near row {number + 1}: cannot be read on: {error}") from error
+        except UnicodeDecodeError as error:
+            raise PunchcardError(f"{self._path}: near row {number + 1}: is not text: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _texts(self) -> Iterator[tuple[int, bytes]]:
-        first = self._file.content.readline(_LINE_BYTES_MAX).removeprefix(b"\xef\xbb\xbf")
-        if first.lstrip().startswith(b"["):
-            yield from self._items(first)
-            return
-        number, line = 1, first
-        while line:
-            yield number, line.strip()
-            if len(line) == _LINE_BYTES_MAX and not line.endswith(b"\n"):
-                self._skip_line()
-            number, line = number + 1, self._file.content.readline(_LINE_BYTES_MAX)
-
-    def _items(self, first: bytes) -> Iterator[tuple[int, bytes]]:
+    def _check_array(self, text: bytes) -> None:
         try:
-            items = msgspec.json.decode(first + self._file.content.read(), type=list[msgspec.Raw])
-        except msgspec.DecodeError as error:
+            decode_repaired(_items.decode, text, has_batch=False)
+        except UNREADABLE as error:
             raise PunchcardError(f"{self._path}: is not a JSON array of events: {error}") from error
-        for number, item in enumerate(items, start=1):
-            yield number, bytes(item)
 
-    def _skip_line(self) -> None:
-        while (part := self._file.content.readline(_LINE_BYTES_MAX)) and not part.endswith(b"\n"):
-            continue
+    def _texts(self) -> Iterator[tuple[int, bytes]]:
+        """Each JSON text, with the number of its first line."""
+        lines = self._lines()
+        waiting: list[tuple[int, bytes]] = []
+        while waiting or (first := next(lines, None)) is not None:
+            if not waiting:
+                waiting.append(cast(tuple[int, bytes], first))
+            number, line = waiting[0]
+            if not line.strip():
+                waiting.pop(0)
+                continue
+            if _open_brackets(line) <= 0:
+                yield number, line.strip()
+                waiting.pop(0)
+                continue
+            count = self._complete(waiting, lines)
+            # A line whose text does not end is a broken one: its neighbours are read by themselves.
+            yield number, b"".join(text for _, text in waiting[:count]).strip()
+            del waiting[:count]
+
+    def _complete(self, waiting: list[tuple[int, bytes]], lines: Iterator[tuple[int, bytes]]) -> int:
+        """How many of the waiting lines make one text, after reading on; 1 if it does not end within reach."""
+        is_array = waiting[0][1].lstrip().startswith(b"[")
+        level = size = 0
+        for count in itertools.count(1):
+            if len(waiting) < count:
+                line = next(lines, None)
+                if line is None:
+                    return count - 1 if is_array else 1
+                waiting.append(line)
+            text = waiting[count - 1][1]
+            level += _open_brackets(text)
+            size += len(text)
+            if level <= 0:
+                return count
+            # An array is one text however long it is; its items are small.
+            if size > _LINE_BYTES_MAX and not is_array:
+                return 1
+        raise AssertionError("counting does not end")
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        number = 1
+        line = self._content.readline(_LINE_BYTES_MAX).removeprefix(_MARK)
+        is_array = line.lstrip().startswith(b"[")
+        while line:
+            if len(line) >= _LINE_BYTES_MAX and not line.endswith(b"\n"):
+                line += self._rest_of_line(is_kept=is_array)
+            yield number, line
+            number, line = number + 1, self._content.readline(_LINE_BYTES_MAX)
+
+    def _rest_of_line(self, *, is_kept: bool) -> bytes:
+        parts = []
+        while (part := self._content.readline(_LINE_BYTES_MAX)) and not part.endswith(b"\n"):
+            parts.append(part if is_kept else b"")
+        return b"".join([*parts, part if is_kept else b"\n"])
+
+
+def _open_brackets(text: bytes) -> int:
+    """How many more brackets are opened than closed, texts left aside."""
+    level = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in (b"{", b"["):
+            level += 1
+        elif token[0] in (b"}", b"]"):
+            level -= 1
+    return level
+
+
+def _events_of(text: bytes) -> Iterator[bytes]:
+    """The events of a JSON text: itself, the items of an array, or those of a batch with what the batch says of all."""
+    if text.startswith(b"["):
+        try:
+            items, _ = decode_repaired(_items.decode, text, has_batch=False)
+        except UNREADABLE:
+            yield text
+            return
+        for item in items:
+            yield from _events_of(bytes(item))
+        return
+    if b'"batch"' in text[:_LINE_BYTES_MAX]:
+        try:
+            batch, _ = decode_repaired(_batch.decode, text, has_batch=True)
+        except UNREADABLE:
+            yield text
+            return
+        notes: list[Note] = []
+        shared = shared_members(batch.context, batch.integrations, "", notes)
+        for item in batch.batch:
+            yield with_shared(bytes(item), shared, notes) if shared else bytes(item)
+        return
+    yield text
 
 
 def _row(number: int, text: bytes) -> EventRow | BadRow:
     try:
-        members = _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        members, repaired = decode_repaired(_decoder.decode, text, has_batch=False)
+    except UNREADABLE as error:
         return BadRow(number, f"is not a JSON object: {error}")
-    return EventRow(number, dict(members), text)
+    return EventRow(number, dict(members), text, tuple(note.detail for note in repaired.notes.get(None, ())))

@@ -11,7 +11,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from punchcard.cli.importing.columns import TEXT_MEMBERS, CellError, Column, put, read_cell, read_headings
+from punchcard.cli.importing.columns import TEXT_MEMBERS, CellError, CellType, Column, put, read_cell, read_headings
+from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import BadRow, EventRow
 from punchcard.errors import ConfigurationError, PunchcardError
 
@@ -20,10 +21,17 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class ParquetRows:
-    """Reads a Parquet file."""
+    """Reads a Parquet file.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        mapping: What its columns are.
+    """
+
+    notices: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, mapping: ImportMapping) -> None:
         self._path = path
+        self._mapping = mapping
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -34,7 +42,7 @@ class ParquetRows:
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
         """The rows behind row number `after`, counted from 1."""
         schema = self._file.schema_arrow
-        columns = read_headings(schema.names, file=str(self._path))
+        columns = read_headings(schema.names, file=str(self._path), mapping=self._mapping)
         singles = [pa.types.is_float32(field.type) for field in schema]
         try:
             for batch in self._file.iter_batches(batch_size=_BATCH_ROWS):
@@ -64,7 +72,7 @@ def _row(number: int, columns: list[Column], cells: list[object], singles: list[
     members: dict[str, object] = {}
     try:
         for column, cell, is_single in zip(columns, cells, singles, strict=True):
-            if cell is None or cell == "":
+            if cell is None or cell == "" or column.type is CellType.LEFT_OUT:
                 continue
             if isinstance(cell, str):
                 put(members, column.path, read_cell(column, cell))

@@ -1,11 +1,12 @@
 """A row of an imported file as every format gives it."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.errors import ConfigurationError
 
 
@@ -18,11 +19,13 @@ class EventRow:
             for CSV, the row from 1 for Parquet.
         members: The event as the Tracking API takes it, top level by key; values can be encoded as JSON.
         content: Bytes that are the same whenever the same row is read, for its message id.
+        notes: What had to be repaired to read it, a sentence each.
     """
 
     number: int
     members: dict[str, object]
     content: bytes
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class BadRow:
     reason: str
 
 
+_NO_MAPPING = ImportMapping()
+
+
 class RowReader(Protocol):
     """Reads one format."""
 
@@ -47,6 +53,10 @@ class RowReader(Protocol):
     @property
     def position(self) -> int:
         """How much of it has been read."""
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What a person should know before the import."""
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
         """The rows behind row number `after`, in order.
@@ -79,8 +89,11 @@ class CountedFile:
         self._raw.close()
 
 
-def open_rows(path: Path) -> RowReader:
+def open_rows(path: Path, mapping: ImportMapping = _NO_MAPPING) -> RowReader:
     """The reader of the file's format, told by its name.
+
+    Args:
+        mapping: What its columns are; JSON has none.
 
     Raises:
         ConfigurationError: the name tells no format that can be imported.
@@ -88,28 +101,28 @@ def open_rows(path: Path) -> RowReader:
     name = path.name.lower().removesuffix(".gz")
     for suffixes, open_reader in _FORMATS.items():
         if name.endswith(suffixes):
-            return open_reader(path)
+            return open_reader(path, mapping)
     raise ConfigurationError(
         f"{path}: expected a name that ends with .csv, .jsonl, .ndjson, .json or .parquet (or .gz)"
     )
 
 
-def _csv(path: Path) -> RowReader:
+def _csv(path: Path, mapping: ImportMapping) -> RowReader:
     from punchcard.cli.importing.csv_rows import CsvRows
 
-    return CsvRows(path)
+    return CsvRows(path, mapping)
 
 
-def _json(path: Path) -> RowReader:
+def _json(path: Path, mapping: ImportMapping) -> RowReader:
     from punchcard.cli.importing.json_rows import JsonRows
 
     return JsonRows(path)
 
 
-def _parquet(path: Path) -> RowReader:
+def _parquet(path: Path, mapping: ImportMapping) -> RowReader:
     from punchcard.cli.importing.parquet_rows import ParquetRows
 
-    return ParquetRows(path)
+    return ParquetRows(path, mapping)
 
 
 _FORMATS = {(".csv", ".tsv"): _csv, (".jsonl", ".ndjson", ".json"): _json, (".parquet",): _parquet}

@@ -29,6 +29,7 @@ class ReadyRow:
 
     number: int
     event: bytes
+    message_id: str
 
 
 class Sender:

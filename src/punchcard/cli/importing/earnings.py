@@ -1,0 +1,103 @@
+"""How many rows of an import earned points: asked of the product once it has routed them."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from punchcard.cli.tracking_client import TrackingClient, UnreachableError
+
+_WAIT_SECONDS = 60.0
+_PAUSE_SECONDS = 0.25
+_IDS_PER_REQUEST = 1_000
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Earnings:
+    """What the product says of the rows that were sent.
+
+    Attributes:
+        earned: How many of them have an award in the ledger, None if that cannot be said.
+        sentence: For the summary.
+    """
+
+    earned: int | None
+    sentence: str
+
+
+class _Earned(msgspec.Struct, rename="camel"):
+    earned: list[str]
+
+
+class _Data(msgspec.Struct):
+    data: _Earned
+
+
+class _Result(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Trace(msgspec.Struct):
+    fates: list[_Result]
+
+
+class _TraceData(msgspec.Struct):
+    data: _Trace
+
+
+def find_token(token: str | None, *, url: str, data: Path) -> str | None:
+    """The token of the Public API: as given, or of the data folder if the URL is this machine's."""
+    if token:
+        return token
+    if urlsplit(url).hostname not in _LOOPBACK:
+        return None  # another machine gets no token that was not meant for it
+    try:
+        return (data / "admin-token").read_text().strip() or None
+    except OSError:
+        return None
+
+
+def count_earnings(
+    client: TrackingClient, message_ids: Sequence[str], *, token: str | None, wait_seconds: float = _WAIT_SECONDS
+) -> Earnings:
+    """How many of the events earned; waits until the last one is routed, but not for ever.
+
+    Args:
+        message_ids: Of the events that were accepted, in the order in which they were sent.
+        token: Of the Public API.
+    """
+    if not message_ids:
+        return Earnings(0, "0 earned")
+    if token is None:
+        return Earnings(None, "whether they earned: give --token, or look at the source's events in the App")
+    deadline = time.monotonic() + wait_seconds
+    try:
+        while not _is_routed(client, message_ids[-1], token):
+            if time.monotonic() > deadline:
+                return Earnings(None, "not all of them are routed yet; the events in the App show what they earn")
+            time.sleep(_PAUSE_SECONDS)
+        earned = sum(_earned(client, ids, token) for ids in _portions(message_ids))
+    except (UnreachableError, msgspec.DecodeError):
+        return Earnings(None, "whether they earned cannot be asked there; the events in the App show it")
+    return Earnings(earned, f"{earned} earned")
+
+
+def _is_routed(client: TrackingClient, message_id: str, token: str) -> bool:
+    body = client.call_api("GET", f"/api/events/{quote(message_id, safe='')}", None, token=token)
+    trace = msgspec.json.decode(body, type=_TraceData).data
+    return not any(result.reason == "not_routed_yet" for result in trace.fates)
+
+
+def _earned(client: TrackingClient, message_ids: Sequence[str], token: str) -> int:
+    content = msgspec.json.encode({"messageIds": list(message_ids)})
+    body = client.call_api("POST", "/api/events/earned", content, token=token)
+    return len(msgspec.json.decode(body, type=_Data).data.earned)
+
+
+def _portions(message_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for begin in range(0, len(message_ids), _IDS_PER_REQUEST):
+        yield message_ids[begin : begin + _IDS_PER_REQUEST]

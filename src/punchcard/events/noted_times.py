@@ -1,0 +1,60 @@
+"""The times in an event's envelope, and what is noted about unusual ones."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.notes import TIME_CONVERTED, TIME_NOT_BELIEVED, TIME_UNREADABLE, VALUE_ABSENT, Note
+from punchcard.events.times import YEAR_MAX, YEAR_MIN, read_any_time
+
+_text = msgspec.json.Decoder(str)
+_number = msgspec.json.Decoder(Decimal)
+_NULL: Final = b"null"
+_SHOWN_CHARACTERS_MAX: Final = 60
+
+
+def read_noted_time(raw: msgspec.Raw, name: str, notes: list[Note]) -> datetime | None:
+    """The time of a member, None if it has none; what is unusual about it is noted."""
+    try:
+        # Nearly every time is this: ISO-8601 with a Z.
+        text = _text.decode(raw)
+        found = datetime.fromisoformat(text)
+    except (ValueError, *UNREADABLE):
+        return _unusual_time(bytes(raw), name, notes)
+    if YEAR_MIN <= found.year <= YEAR_MAX:
+        if found.tzinfo is UTC:
+            return found
+        if not text.isdigit():
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return _unusual_time(bytes(raw), name, notes)
+
+
+def not_believed(timestamp: datetime) -> Note:
+    """The note that a time lies in the future."""
+    says = f"it says {timestamp:%Y-%m-%d %H:%M} UTC, which is in the future"
+    return Note(TIME_NOT_BELIEVED, f"timestamp is not believed: {says}; the time of receipt is used")
+
+
+def _unusual_time(raw: bytes, name: str, notes: list[Note]) -> datetime | None:
+    if raw == _NULL:
+        return None
+    value: object = None
+    with suppress(*UNREADABLE):  # a list, an object, true
+        value = _text.decode(raw) if raw.startswith(b'"') else _number.decode(raw)
+    if isinstance(value, str) and not value.strip():
+        notes.append(Note(VALUE_ABSENT, f"{name} was empty and counts as absent"))
+        return None
+    found = read_any_time(value)
+    shown = raw.decode(errors="replace")
+    shown = shown if len(shown) <= _SHOWN_CHARACTERS_MAX else shown[:_SHOWN_CHARACTERS_MAX] + "…"
+    if found is None:
+        instead = "the sender's clock is not corrected" if name.startswith("sentAt") else "the time of receipt is used"
+        notes.append(Note(TIME_UNREADABLE, f"{name} cannot be read as a time: {shown}; {instead}"))
+        return None
+    if found.form is not None:
+        notes.append(Note(TIME_CONVERTED, f"{name} {shown} was read as {found.form}: {found.instant.isoformat()}"))
+    return found.instant

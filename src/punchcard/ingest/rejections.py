@@ -1,0 +1,173 @@
+"""Keeps the newest requests that were answered with 4xx, so that "my events do not arrive" has an answer.
+
+An attacker can send millions of them. So they wait in memory, few for each source and never many, and go to the store
+in one small unit of work a second; what is beyond that is forgotten.
+"""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from punchcard.clock import Clock
+from punchcard.errors import StorageError
+from punchcard.ingest.answers import Answer
+from punchcard.ingest.credentials import basic_key
+from punchcard.ingest.telemetry import IngestTelemetry
+from punchcard.store.engine import Store
+from punchcard.store.rejected_requests import RejectedRequest, add_rejected_requests
+
+BODY_START_BYTES: Final = 500
+_SECONDS_BETWEEN_WRITES: Final = 1.0
+_WAITING_PER_SENDER: Final = 10
+_SENDERS_MAX: Final = 50
+_SEARCHED_BYTES: Final = 8_192  # at either end of a body: its size must not cost time
+_IPV4_BITS, _IPV6_BITS = 24, 48
+_WRITE_KEY: Final = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,256})"')
+_LIBRARY: Final = re.compile(rb'"library"\s*:\s*\{([^{}]{1,300})\}')
+_LIBRARY_MEMBER: Final = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,60})"')
+_EMAIL: Final = re.compile(r"[^\s\"'<>,;:={}\[\]]+@[^\s\"'<>,;:={}\[\]]+")
+_SECRET_MEMBER: Final = re.compile(
+    r"(\"[^\"]{0,40}(?:key|token|secret|password|passwd|authorization|cookie|session|phone)[^\"]{0,40}\"\s*:\s*)"
+    r"(\"(?:[^\"\\]|\\.)*(?:\"|\Z)|[^\s,{}\[\]]+)",
+    re.IGNORECASE,
+)
+_SECRET_FIELD: Final = re.compile(r"((?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.+/]{20,}={0,2}")
+_CARD: Final = re.compile(r"(?<!\d)(?:\d[ -]?){13,18}\d(?!\d)")
+_MASK: Final = "***"
+
+
+class _Message(msgspec.Struct):
+    message: str = ""
+    code: str = ""
+
+
+_message = msgspec.json.Decoder(_Message)
+
+
+class Rejections:
+    """The rejected requests of one serving process. For one event loop.
+
+    Args:
+        source_of: The slug of the source with this write key, None if there is none.
+    """
+
+    def __init__(self, store: Store, *, source_of: Callable[[str], str | None], clock: Clock) -> None:
+        self._store = store
+        self._source_of = source_of
+        self._clock = clock
+        self._telemetry = IngestTelemetry()
+        # By source and network: a sender with much to say takes no room from the others.
+        self._waiting: dict[tuple[str, str], list[RejectedRequest]] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def record(self, scope: dict[str, Any], answer: Answer, *, body: bytes, write_key: str = "") -> None:
+        """Remember a request that was answered with 4xx; it is stored within seconds.
+
+        Args:
+            scope: The request's, of ASGI.
+            body: As far as it was read; unpacked, if it came so far.
+            write_key: If the path says it; else it is looked for in the headers and in the body.
+        """
+        headers = dict(scope["headers"])
+        write_key = write_key or basic_key(headers.get(b"authorization", b"")) or _found_write_key(body)
+        source = (self._source_of(write_key) if write_key else None) or ""
+        network = _network(scope)
+        sender = (source, "" if source else network)
+        waiting = self._waiting.setdefault(sender, [])
+        if len(waiting) >= _WAITING_PER_SENDER or (not source and len(self._waiting) > _SENDERS_MAX):
+            return
+        status, _, content = answer
+        said = _message.decode(content["body"] or b"{}")
+        waiting.append(
+            RejectedRequest(
+                source=source,
+                received_at=self._clock.now(),
+                path=masked(scope["path"][:128], write_key),
+                status=status,
+                reason=said.code,
+                message=said.message,
+                network=network,
+                user_agent=masked(headers.get(b"user-agent", b"").decode("latin-1")[:200], write_key),
+                library=_library(body),
+                body_bytes=len(body),
+                body_start=masked(body[:BODY_START_BYTES].decode(errors="replace"), write_key),
+            )
+        )
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_soon())
+
+    async def close(self) -> None:
+        """Store what waits, without waiting any longer."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self._write()
+
+    async def _write_soon(self) -> None:
+        await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
+        await self._write()
+        self._writing = None
+
+    async def _write(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        requests = sorted((one for queue in waiting.values() for one in queue), key=lambda one: one.received_at)
+        if requests:
+            await asyncio.to_thread(self._store_now, requests)
+
+    def _store_now(self, requests: Sequence[RejectedRequest]) -> None:
+        try:
+            with self._store.unit_of_work() as work:
+                add_rejected_requests(work, requests)
+        except StorageError as error:
+            # They are an aid, no event: while the store is away they are forgotten.
+            self._telemetry.rejected_requests_lost(count=len(requests), error=error.message)
+
+
+def masked(text: str, write_key: str = "") -> str:
+    """The text without what nobody should read on a page: keys, tokens, emails, card numbers, control characters."""
+    if len(write_key) > 2:
+        text = text.replace(write_key, _MASK)
+    text = _SECRET_MEMBER.sub(rf'\1"{_MASK}"', text)
+    text = _SECRET_FIELD.sub(rf"\1{_MASK}", text)
+    text = _EMAIL.sub(_MASK, text)
+    text = _TOKEN.sub(_mask_token, text)
+    text = _CARD.sub(_MASK, text)
+    return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+
+
+def _mask_token(token: re.Match[str]) -> str:
+    """Long runs with letters and digits are keys or tokens, but for UUIDs, which message ids are."""
+    text = token[0]
+    is_secret = any(map(str.isdigit, text)) and any(map(str.isalpha, text)) and not _UUID.search(text)
+    return _MASK if is_secret else text
+
+
+def _found_write_key(body: bytes) -> str:
+    """The write key in a body that may be no JSON."""
+    found = _WRITE_KEY.search(body[:_SEARCHED_BYTES]) or _WRITE_KEY.search(body[-_SEARCHED_BYTES:])
+    return found[1].decode(errors="replace") if found else ""
+
+
+def _library(body: bytes) -> str:
+    found = _LIBRARY.search(body[:_SEARCHED_BYTES]) or _LIBRARY.search(body[-_SEARCHED_BYTES:])
+    members = dict(_LIBRARY_MEMBER.findall(found[1])) if found else {}
+    words = [members[name].decode(errors="replace") for name in (b"name", b"version") if name in members]
+    return "".join(character for character in " ".join(words) if character.isprintable())
+
+
+def _network(scope: dict[str, Any]) -> str:
+    client = scope.get("client")
+    try:
+        address = ipaddress.ip_address(client[0]) if client else None
+    except ValueError:
+        address = None
+    if address is None:
+        return ""
+    bits = _IPV4_BITS if address.version == 4 else _IPV6_BITS
+    return str(ipaddress.ip_network(f"{address}/{bits}", strict=False))
