@@ -95,7 +95,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     assert awarded(world, "perkville") == []
     for message_id in ("m1", "m2", "m3"):
         held = fates(world, message_id)["perkville"]
-        assert (held["fate"], held["reason"]) == ("pending", "destination_on_hold")
+        assert (held["status"], held["reason"]) == ("pending", "destination_on_hold")
         assert "perkville cannot be used as it is configured: " in held["detail"]
     snapshot = world.watch.newest()
     assert snapshot.destinations["second"].invalid is None
@@ -109,7 +109,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1", "m3"]
-    assert {one: fates(world, one)["perkville"]["fate"] for one in ("m1", "m2", "m3", "m4")} == {
+    assert {one: fates(world, one)["perkville"]["status"] for one in ("m1", "m2", "m3", "m4")} == {
         "m1": "pending",
         "m2": "filtered_at_destination",
         "m3": "pending",

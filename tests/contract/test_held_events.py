@@ -83,7 +83,7 @@ def test_events_that_are_held_survive_a_restart_and_the_end_of_their_log_records
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1", "m2"]
-    assert fates(world, "m1")["perkville"]["fate"] == "pending"
+    assert fates(world, "m1")["perkville"]["status"] == "pending"
     assert fates(world, "m1")["perkville"]["transaction"]["effectKey"].startswith("SEG:")
 
 
@@ -109,7 +109,7 @@ def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: Pu
     world.send(order("m2", number="2"))
     world.route()
     assert awarded(world, "perkville") == []
-    assert fates(world, "m1")["perkville"]["fate"] == "pending"
+    assert fates(world, "m1")["perkville"]["status"] == "pending"
     assert fates(world, "m2")["perkville"]["reason"] == "destination_disabled"
     restore(world, whole)
     world.route()
@@ -144,7 +144,7 @@ def test_an_exception_in_a_filter_concerns_its_event_and_destination_alone(
     world.route()
     assert awarded(world, "perkville") == ["m1", "m3"]
     held = fates(world, "m2")["perkville"]
-    assert (held["fate"], held["reason"]) == ("pending", "planning_failed")
+    assert (held["status"], held["reason"]) == ("pending", "planning_failed")
     assert "ZeroDivisionError: a defect" in held["detail"]
     with world.store.reading() as work:
         matters = find_matters(work, world.watch.newest(), now=world.clock.now())
@@ -256,6 +256,6 @@ def test_the_tester_says_that_an_event_would_be_held(sqlite_world: PublicApiServ
     damage(world, with_condition("properties.staff = "))
     answer = world.request("POST", "/api/events/test?source=website", json.dumps(order("m1", number="1")).encode())
     assert answer.status == 200
-    found = {one["destination"]: one for one in answer.json()["data"]["fates"]}
-    assert (found["perkville"]["fate"], found["perkville"]["reason"]) == ("pending", "destination_on_hold")
+    found = {one["destination"]: one for one in answer.json()["data"]["results"]}
+    assert (found["perkville"]["status"], found["perkville"]["reason"]) == ("pending", "destination_on_hold")
     assert found["second"]["request"] is not None

@@ -73,7 +73,7 @@ def test_one_event_with_nan_costs_no_neighbour_and_says_so_wherever_it_is_read(w
         assert [trace(world, neighbour)["notes"] for neighbour in ("left", "right")] == [[], []]
     story = trace(world, "odd")
     assert story["event"]["properties"] == {"order_id": "1001", "revenue": 5, "margin": None}
-    assert story["fates"][0]["transaction"]["quantity"] == "5"
+    assert story["results"][0]["transaction"]["quantity"] == "5"
     owner = FormBrowser(world)
     owner.sign_in("owner@acme.example")
     page = owner.get("/events/odd").text
@@ -91,7 +91,7 @@ def test_visits_with_times_as_numbers_are_of_their_days(world: PublicApiServer) 
     for number, time in enumerate(times):
         world.send(event(f"visit-{number}", timestamp=time))
     world.route()
-    fates = [trace(world, f"visit-{number}")["fates"][0]["fate"] for number in range(3)]
+    fates = [trace(world, f"visit-{number}")["results"][0]["status"] for number in range(3)]
     assert fates == ["pending"] * 3
     for number in range(3):
         (note,) = trace(world, f"visit-{number}")["notes"]
@@ -123,4 +123,4 @@ def test_the_event_tester_tells_notes_too(world: PublicApiServer) -> None:
     answer = world.request("POST", "/api/events/test", body, headers={"Content-Type": "application/json"})
     assert answer.status == 200, answer.body
     assert len(answer.json()["data"]["notes"]) == 2
-    assert json.loads(answer.body)["data"]["fates"][0]["fate"] == "pending"
+    assert json.loads(answer.body)["data"]["results"][0]["status"] == "pending"

@@ -63,7 +63,7 @@ def data(api: PublicApiServer, target: str, *, status: int = 200) -> Any:
 
 
 def result(api: PublicApiServer, message_id: str, source: str) -> Any:
-    (found,) = data(api, f"/api/events/{message_id}?source={source}")["fates"]
+    (found,) = data(api, f"/api/events/{message_id}?source={source}")["results"]
     return found
 
 
@@ -77,12 +77,12 @@ def test_one_order_of_two_sources_is_awarded_and_refunded_once(api: PublicApiSer
     api.deliver(rounds=10)
     assert [f"{one.effect.quantity}" for one in api.partner.book] == ["50", "-20", "-30"]
     again = result(api, "s1", "server")
-    assert (again["fate"], again["reason"]) == ("duplicate", "same_effect")
+    assert (again["status"], again["reason"]) == ("duplicate", "same_effect")
     assert "from source website" in again["detail"]
     assert again["transaction"]["effectKey"] == "SEG:perkville:ORDER:1001:order-completed"
-    assert result(api, "s2", "server")["fate"] == "conflict"
+    assert result(api, "s2", "server")["status"] == "conflict"
     copy = result(api, "b3", "website")
-    assert (copy["fate"], copy["reason"]) == ("rejected", "refund_tracked_twice")
+    assert (copy["status"], copy["reason"]) == ("rejected", "refund_tracked_twice")
     assert "Source server" in copy["detail"]
 
 
@@ -100,7 +100,7 @@ def test_two_sources_number_their_events_alike_and_both_earn(
     first = data(api, "/api/events/1")
     assert (first["source"], len(first["copies"])) == ("website", 1)
     (other,) = first["others"]
-    assert (other["source"], other["fates"][0]["fate"], len(other["copies"])) == ("server", "delivered", 1)
+    assert (other["source"], other["results"][0]["status"], len(other["copies"])) == ("server", "delivered", 1)
     chosen = data(api, "/api/events/1?source=server")
     assert (chosen["source"], chosen["event"]["properties"]["club"]) == ("server", "server")
     assert [one["source"] for one in chosen["others"]] == ["website"]
@@ -125,7 +125,7 @@ def test_each_register_counts_its_own_orders_if_told_so(api: PublicApiServer) ->
     # One destination again: what both have awarded is not awarded once more, whatever the source.
     api.configure(CONFIG)
     track(api, "server", "again", "Order Completed", order_id=1, revenue=5)
-    assert result(api, "again", "server")["fate"] == "duplicate"
+    assert result(api, "again", "server")["status"] == "duplicate"
 
 
 def test_a_refund_shows_until_when_it_waits_and_is_done_after_its_order(
@@ -134,7 +134,7 @@ def test_a_refund_shows_until_when_it_waits_and_is_done_after_its_order(
     track(api, "website", "early", "Order Refunded", order_id="77")
     api.deliver(rounds=3)
     waiting = result(api, "early", "website")
-    assert (waiting["fate"], waiting["reason"]) == ("retrying", "waiting_for_order")
+    assert (waiting["status"], waiting["reason"]) == ("retrying", "waiting_for_order")
     assert "Waiting for order 77 until" in waiting["detail"]
     assert "Waiting for order 77 until" in owner.get("/events/early").text
     assert "Waiting for order 77 until" in owner.get("/destinations/perkville/transactions").text
@@ -149,7 +149,7 @@ def test_a_refund_of_an_order_that_was_refused_takes_nothing(api: PublicApiServe
     api.deliver(rounds=4)
     assert api.partner.book == []
     ended = result(api, "refund", "server")
-    assert (ended["fate"], ended["reason"]) == ("rejected", "order_earned_nothing")
+    assert (ended["status"], ended["reason"]) == ("rejected", "order_earned_nothing")
     assert "zero_amount" in ended["detail"]
 
 
@@ -158,7 +158,7 @@ def test_what_looks_like_an_order_says_so_and_is_counted_on_the_map(api: PublicA
     track(api, "website", "visit", "Checked In", minutes=45)
     api.deliver(rounds=3)
     found = result(api, "like", "website")
-    assert (found["fate"], found["reason"], found["transaction"]["quantity"]) == ("delivered", None, "1")
+    assert (found["status"], found["reason"], found["transaction"]["quantity"]) == ("delivered", None, "1")
     assert "properties.orderNumber" in found["detail"] or "properties.revenue" in found["detail"]
     assert result(api, "visit", "website")["detail"] is None
     page = html.unescape(owner.get("/destinations/perkville/map").text)
@@ -171,8 +171,8 @@ def test_what_looks_like_an_order_says_so_and_is_counted_on_the_map(api: PublicA
 def test_a_tested_event_says_that_it_looks_like_an_order(api: PublicApiServer) -> None:
     event = {"event": "Checked In", "userId": "ann", "properties": {"email": EMAIL, "cart_id": "c"}}
     answer = api.request("POST", "/api/events/test?source=website", json.dumps(event).encode())
-    (tested,) = answer.json()["data"]["fates"]
-    assert (tested["fate"], tested["reason"]) == ("pending", "looks_like_order")
+    (tested,) = answer.json()["data"]["results"]
+    assert (tested["status"], tested["reason"]) == ("pending", "looks_like_order")
     assert "properties.cart_id" in tested["detail"]
 
 

@@ -257,7 +257,7 @@ def test_parked_transactions_are_put_aside_by_api_and_come_back_when_asked_for(w
     answer = world.request("POST", "/api/destinations/perkville/transactions/dismiss", body)
     assert json.loads(answer.body) == {"data": {"dismissed": 1}}
     _, listed = ask(world, "/api/destinations/perkville/transactions")
-    assert [(one["fate"], one["reason"]) for one in listed["data"]["transactions"]] == [("rejected", "dismissed")]
+    assert [(one["status"], one["reason"]) for one in listed["data"]["transactions"]] == [("rejected", "dismissed")]
     assert "token test" in listed["data"]["transactions"][0]["detail"]
     retry = "/api/destinations/perkville/transactions/retry"
     assert json.loads(world.request("POST", retry, b"{}").body)["data"]["reopened"] == 0

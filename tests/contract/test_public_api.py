@@ -65,20 +65,20 @@ def test_an_event_that_is_not_routed_yet_is_found(api: PublicApiServer) -> None:
     story = data(api, "/api/events/m1")
     assert story["event"]["properties"]["revenue"] == 9.99
     assert (story["messageId"], story["source"], story["copies"]) == ("m1", None, [])
-    (fate,) = story["fates"]
-    assert (fate["destination"], fate["fate"], fate["reason"]) == (None, "pending", "not_routed_yet")
+    (fate,) = story["results"]
+    assert (fate["destination"], fate["status"], fate["reason"]) == (None, "pending", "not_routed_yet")
 
 
 @pytest.mark.parametrize("in_lake", [False, True])
 def test_an_awarded_event_is_told_with_its_transaction_and_attempt(api: PublicApiServer, *, in_lake: bool) -> None:
     api.send(order())
     api.route()
-    assert data(api, "/api/events/m1")["fates"][0]["fate"] == "pending"
+    assert data(api, "/api/events/m1")["results"][0]["status"] == "pending"
     if in_lake:
         api.feed_lake()
     api.deliver()
-    (fate,) = data(api, "/api/events/m1")["fates"]
-    assert (fate["destination"], fate["fate"]) == ("perkville", "delivered")
+    (fate,) = data(api, "/api/events/m1")["results"]
+    assert (fate["destination"], fate["status"]) == ("perkville", "delivered")
     transaction = fate["transaction"]
     assert transaction["effectKey"] == "SEG:perkville:ORDER:1001:order-completed"
     assert (transaction["quantity"], transaction["perk"], transaction["email"]) == (
@@ -100,8 +100,8 @@ def test_each_end_that_earned_nothing_has_its_reason(api: PublicApiServer) -> No
     api.route()
     ends = {}
     for message_id in ("again", "not-mapped", "no-email", "elsewhere", "filtered", "nameless"):
-        (fate,) = data(api, f"/api/events/{message_id}")["fates"]
-        ends[message_id] = (fate["fate"], fate["reason"])
+        (fate,) = data(api, f"/api/events/{message_id}")["results"]
+        ends[message_id] = (fate["status"], fate["reason"])
         assert fate["detail"] is None or isinstance(fate["detail"], str)
     assert ends == {
         "again": ("duplicate", "same_effect"),
@@ -118,7 +118,7 @@ def test_a_message_that_came_twice_shows_its_copy(api: PublicApiServer) -> None:
     api.route()
     story = data(api, "/api/events/m1")
     assert len(story["copies"]) == 1
-    assert [fate["fate"] for fate in story["fates"]] == ["pending"]
+    assert [fate["status"] for fate in story["results"]] == ["pending"]
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_what_is_saved_judges_the_next_event(api: PublicApiServer) -> None:
     api.configure(CONFIG.replace('"Checked In" = "123457"', '"Sauna Visited" = "9"'))
     api.send({**sauna, "messageId": "after"})
     api.route()
-    assert data(api, "/api/events/before")["fates"][0]["reason"] == "not_allowlisted"
-    assert data(api, "/api/events/after")["fates"][0]["transaction"]["perk"] == "9"
+    assert data(api, "/api/events/before")["results"][0]["reason"] == "not_allowlisted"
+    assert data(api, "/api/events/after")["results"][0]["transaction"]["perk"] == "9"
 
 
 # --- the ledger
@@ -205,8 +205,8 @@ def test_a_key_that_came_with_other_content_shows_its_conflict(api: PublicApiSer
     (row,) = ledger(api)["transactions"]
     (conflict,) = row["conflicts"]
     assert conflict["messageId"] == "m2"
-    (fate,) = data(api, "/api/events/m2")["fates"]
-    assert fate["fate"] == "conflict"
+    (fate,) = data(api, "/api/events/m2")["results"]
+    assert fate["status"] == "conflict"
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,8 @@ def tried(api: PublicApiServer, event: object, query: str = "") -> Any:
 def test_the_tester_shows_the_request_and_sends_nothing(api: PublicApiServer) -> None:
     tested = tried(api, order())
     assert (tested["messageId"], tested["sent"]) == ("m1", False)
-    (fate,) = tested["fates"]
-    assert (fate["destination"], fate["fate"]) == ("perkville", "pending")
+    (fate,) = tested["results"]
+    assert (fate["destination"], fate["status"]) == ("perkville", "pending")
     assert fate["transaction"]["quantity"] == "9.99"
     assert "9.99" in json.dumps(fate["request"])
     assert "a-secret-that-nobody-sees" not in json.dumps(tested)
@@ -283,13 +283,13 @@ def test_the_tester_sends_when_asked(api: PublicApiServer) -> None:
 def test_the_tester_knows_what_the_ledger_holds(api: PublicApiServer) -> None:
     api.send(order())
     api.route()
-    assert tried(api, order("other"))["fates"][0]["fate"] == "duplicate"
-    assert tried(api, order("other", revenue=5))["fates"][0]["fate"] == "conflict"
+    assert tried(api, order("other"))["results"][0]["status"] == "duplicate"
+    assert tried(api, order("other", revenue=5))["results"][0]["status"] == "conflict"
 
 
 @pytest.mark.parametrize("test", [True, False, "yes"])
 def test_the_tester_shows_what_each_filter_saw(api: PublicApiServer, test: object) -> None:
-    (fate,) = tried(api, order(test=test))["fates"]
+    (fate,) = tried(api, order(test=test))["results"]
     (seen,) = fate["filters"]
     assert (seen["title"], seen["if"], seen["matched"]) == ("no tests", "properties.test", test is True)
     assert seen["saw"] == {"properties.test": test}
@@ -307,7 +307,7 @@ def test_the_tester_shows_what_each_filter_saw(api: PublicApiServer, test: objec
 def test_the_tester_says_why_an_event_is_none(api: PublicApiServer, event: object, reason: str) -> None:
     tested = tried(api, event, "?send=true")
     assert tested["sent"] is False
-    assert [(fate["fate"], fate["reason"]) for fate in tested["fates"]] == [("failed_on_ingest", reason)]
+    assert [(fate["status"], fate["reason"]) for fate in tested["results"]] == [("failed_on_ingest", reason)]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"nonsense", b'"text"', b"\xff", b"{" * 90_000, b"x" * 40_000, b"null"])
@@ -322,9 +322,9 @@ def test_the_tester_asks_which_source_when_there_are_two(api: PublicApiServer) -
     answer = api.request("POST", "/api/events/test", json.dumps(order()).encode())
     assert (answer.status, answer.error["field"]) == (400, "source")
     assert "till, website" in answer.error["message"]
-    assert tried(api, order(), "?source=website")["fates"][0]["fate"] == "pending"
-    assert tried(api, {**order(), "writeKey": "wk_website"})["fates"][0]["fate"] == "pending"
-    assert [fate["reason"] for fate in tried(api, order(), "?source=till")["fates"]] == ["no_destination"]
+    assert tried(api, order(), "?source=website")["results"][0]["status"] == "pending"
+    assert tried(api, {**order(), "writeKey": "wk_website"})["results"][0]["status"] == "pending"
+    assert [fate["reason"] for fate in tried(api, order(), "?source=till")["results"]] == ["no_destination"]
     assert api.request("POST", "/api/events/test?source=shop", b"{}").status == 404
 
 

@@ -307,4 +307,4 @@ def properties_of(product: ProductProcess, email: str) -> set[tuple[str, str]]:
     """Why and how the user properties of a customer stand in the ledger."""
     path = f"/api/destinations/perkville/transactions?email={email}"
     rows = product.call("GET", path)[1]["data"]["transactions"]
-    return {(one["reason"], one["fate"]) for one in rows if one["kind"] == "user_property"}
+    return {(one["reason"], one["status"]) for one in rows if one["kind"] == "user_property"}

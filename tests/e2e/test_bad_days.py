@@ -90,7 +90,7 @@ def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, obje
 
     def ended() -> bool:
         story = product.story(message_id)
-        attempts = story["fates"][0]["attempts"] if story is not None and story["fates"] else []
+        attempts = story["results"][0]["attempts"] if story is not None and story["results"] else []
         found[:] = [one for one in attempts if one["outcome"] is not None]
         return bool(found)
 
@@ -222,10 +222,10 @@ def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_th
         return perk_of(rejected[-1]) == "999"
 
     def perk_of(message_id: str) -> str:
-        wait_until(lambda: (product.story(message_id) or {"fates": [{"transaction": None}]})["fates"][0]["transaction"])
+        wait_until(lambda: (product.story(message_id) or {"results": [{"transaction": None}]})["results"][0]["transaction"])
         story = product.story(message_id)
         assert story is not None
-        return str(story["fates"][0]["transaction"]["perk"])
+        return str(story["results"][0]["transaction"]["perk"])
 
     wait_until(is_rejected)
     message_id = rejected[-1]
@@ -303,8 +303,8 @@ def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sa
     sandbox.faults({})
     product.wait_for_fate(waiting, "delivered")
 
-    refused = {"destination": "perkville", "fate": "refused", "reason": "not_allowlisted"}
-    filtered = {"fate": "filtered_at_destination", "reason": "unsupported_event_type"}
+    refused = {"destination": "perkville", "status": "refused", "reason": "not_allowlisted"}
+    filtered = {"status": "filtered_at_destination", "reason": "unsupported_event_type"}
     for name, labels in (
         ("punchcard_ingest_requests_total", {"call": "track", "status": "200"}),
         ("punchcard_ingest_durable_seconds_count", {}),
@@ -362,7 +362,7 @@ def test_sigterm_is_obeyed_in_time_even_while_perkville_hangs(tmp_path: Path, sa
     product.wait_for_fate(check_in(product), "delivered")
     sandbox.faults({"latencyMs": 25_000})
     message_id = check_in(product)
-    wait_until(lambda: (product.story(message_id) or {"fates": [{"attempts": []}]})["fates"][0]["attempts"])
+    wait_until(lambda: (product.story(message_id) or {"results": [{"attempts": []}]})["results"][0]["attempts"])
     with socket.create_connection(("127.0.0.1", product.port)) as half_a_request:
         half_a_request.sendall(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         begun = time.monotonic()

@@ -144,7 +144,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 def arrived(product: ProductProcess, message_id: str) -> dict[str, Any]:
     """The story of an event, once it has one."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (story := product.story(message_id)) is None or not story["fates"]:
+    while (story := product.story(message_id)) is None or not story["results"]:
         assert time.monotonic() < deadline, f"{message_id} did not arrive"
         time.sleep(0.1)
     return story

@@ -188,7 +188,7 @@ def wait_for_map(product: ProductProcess, probe: str) -> None:
     while fate != "rejected":
         assert time.monotonic() < deadline
         message_id = send(product, "track", probe, "--user-id", "a", "--properties", '{"email": "probe@example.com"}')
-        fate = product.wait_for_fate(message_id, "rejected", "refused")["fate"]
+        fate = product.wait_for_fate(message_id, "rejected", "refused")["status"]
 
 
 def test_looking_makes_nothing(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Pa
         importing = start_import(file, product.url, tmp_path / "state")
         assert importing.communicate(timeout=60)[0].startswith("1 rows read, 1 sent, 0 refused")
         deadline = time.monotonic() + 20
-        while not (story := product.story("nothing")) or story["fates"][0]["reason"] != "zero_amount":
+        while not (story := product.story("nothing")) or story["results"][0]["reason"] != "zero_amount":
             assert time.monotonic() < deadline, story
             time.sleep(0.05)
         assert story["event"]["timestamp"] == "1997-01-01T12:00:00Z"

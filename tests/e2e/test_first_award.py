@@ -391,7 +391,7 @@ def test_the_same_order_with_another_amount_is_a_conflict_in_sight_of_all(
     assert quantities(sandbox, email) == ["10"]
 
     (row,) = product.call("GET", f"/api/destinations/perkville/transactions?email={email}")[1]["data"]["transactions"]
-    assert (row["messageId"], row["fate"]) == (first, "delivered")
+    assert (row["messageId"], row["status"]) == (first, "delivered")
     (conflict,) = row["conflicts"]
     assert conflict["messageId"] == other
     assert conflict["content"]["quantity"] == "11"
@@ -410,8 +410,8 @@ def test_a_message_id_that_was_seen_before_does_nothing(
     product.wait_for_fate(track(product, "Sauna Visited", {}), "refused")  # routing has passed the repeats
     story = product.story(message_id)
     assert story is not None
-    repeated = [copy["fates"][0] for copy in story["copies"]]
-    assert [(one["fate"], one["reason"]) for one in repeated] == [("duplicate", "duplicate_message_id")] * 2
+    repeated = [copy["results"][0] for copy in story["copies"]]
+    assert [(one["status"], one["reason"]) for one in repeated] == [("duplicate", "duplicate_message_id")] * 2
     assert quantities(sandbox, email) == ["1"]
 
 

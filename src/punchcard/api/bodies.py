@@ -47,11 +47,11 @@ class Attempt(_Body):
     detail: str | None
 
 
-class EventFate(_Body):
-    """What became of an event at one destination; `destination` is null for a fate before any."""
+class EventResult(_Body):
+    """The result of an event at one destination; `destination` is null for a result before any."""
 
     destination: str | None
-    fate: str
+    status: str
     reason: str | None
     detail: str | None
     transaction: Transaction | None
@@ -62,7 +62,7 @@ class EventCopy(_Body):
     """A later event with the same message id."""
 
     received_at: str
-    fates: list[EventFate]
+    results: list[EventResult]
 
 
 class EventProfile(_Body):
@@ -86,7 +86,7 @@ class EventTrace(_Body, omit_defaults=True):
     received_at: str
     profile: EventProfile | None
     notes: list[str]
-    fates: list[EventFate]
+    results: list[EventResult]
     copies: list[EventCopy]
     others: list["EventTrace"] = []
 
@@ -105,7 +105,7 @@ class LedgerRow(_Body):
     id: str
     effect_key: str
     kind: str
-    fate: str
+    status: str
     reason: str | None
     detail: str | None
     message_id: str
@@ -149,12 +149,12 @@ class FilterSeen(_Body):
 class TestedDestination(_Body):
     """What an event would do, or does, at one destination.
 
-    `fate` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are those
+    `status` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are those
     of the destination that are enabled, in their order.
     """
 
     destination: str | None
-    fate: str
+    status: str
     reason: str | None
     detail: str | None
     transaction: Transaction | None
@@ -168,7 +168,7 @@ class TestedEvent(_Body):
     message_id: str | None
     sent: bool
     notes: list[str]
-    fates: list[TestedDestination]
+    results: list[TestedDestination]
 
 
 def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
@@ -177,10 +177,10 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
         message_id=tested.message_id,
         sent=sent,
         notes=list(tested.notes),
-        fates=[
+        results=[
             TestedDestination(
                 destination=one.destination,
-                fate=one.fate,
+                status=one.fate,
                 reason=one.reason,
                 detail=one.detail,
                 transaction=None if one.transaction is None else transaction(one.transaction),
@@ -210,9 +210,9 @@ def event_trace(story: EventStory) -> EventTrace:
         received_at=to_iso(story.received_at),
         profile=None if story.profile is None else _profile(story.profile),
         notes=list(story.notes),
-        fates=[_fate(one) for one in story.fates],
+        results=[_result(one) for one in story.fates],
         copies=[
-            EventCopy(received_at=to_iso(copy.received_at), fates=[_fate(one) for one in copy.fates])
+            EventCopy(received_at=to_iso(copy.received_at), results=[_result(one) for one in copy.fates])
             for copy in story.copies
         ],
         others=[event_trace(one) for one in story.others],
@@ -233,7 +233,7 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         id=str(effect.id),
         effect_key=effect.effect_key,
         kind=effect.kind,
-        fate=current_fate(effect),
+        status=current_fate(effect),
         reason=effect.reason,
         detail=effect.detail,
         message_id=effect.message_id,
@@ -269,10 +269,10 @@ def _conflict(stored: StoredConflict) -> Conflict:
     )
 
 
-def _fate(story: FateStory) -> EventFate:
-    return EventFate(
+def _result(story: FateStory) -> EventResult:
+    return EventResult(
         destination=story.destination,
-        fate=story.fate,
+        status=story.fate,
         reason=story.reason,
         detail=story.detail,
         transaction=None if story.transaction is None else transaction(story.transaction),

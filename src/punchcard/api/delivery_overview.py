@@ -99,7 +99,7 @@ class MetricsSummary(msgspec.Struct, rename="camel"):
 class StageView(msgspec.Struct):
     """One stage of the pipeline; `destination` is null for what ends before any."""
 
-    fate: str
+    status: str
     destination: str | None
     count: int
     reasons: dict[str, int]
@@ -215,7 +215,7 @@ def get_pipeline(
         found = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
         waiting = backlog(work, [destination_id])
     stages = [
-        StageView(fate=one.fate, destination=one.destination, count=one.count, reasons=dict(one.reasons))
+        StageView(status=one.fate, destination=one.destination, count=one.count, reasons=dict(one.reasons))
         for one in (*found.before, *found.decided, *found.ended)
     ]
     view = PipelineView(

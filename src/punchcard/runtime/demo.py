@@ -82,7 +82,7 @@ def run_demo(*, port: int) -> int:
             gym.something_happens()
             for row in _read_changes(console, ledger):
                 _show(console, row)
-                if not shown_how and row["fate"] == "delivered":
+                if not shown_how and row["status"] == "delivered":
                     shown_how = True
                     console.print(
                         f"\n  Why did that one get points? In another terminal:\n"
@@ -195,8 +195,8 @@ class _Ledger:
         with urllib.request.urlopen(self._request, timeout=10) as response:
             rows = json.load(response)["data"]["transactions"]
         first_look = not self._seen
-        news = [row for row in rows if self._seen.get(row["id"]) != row["fate"]]
-        self._seen.update({row["id"]: row["fate"] for row in rows})
+        news = [row for row in rows if self._seen.get(row["id"]) != row["status"]]
+        self._seen.update({row["id"]: row["status"] for row in rows})
         return [] if first_look and len(rows) > 1 else news[::-1]
 
 
@@ -210,8 +210,8 @@ def _read_changes(console: Console, ledger: _Ledger) -> list[dict[str, object]]:
 
 
 def _show(console: Console, row: dict[str, object]) -> None:
-    colour = {"delivered": "green", "pending": "dim", "retrying": "yellow"}.get(str(row["fate"]), "red")
-    status = f"[{colour}]{row['fate']:<10}[/{colour}]"
+    colour = {"delivered": "green", "pending": "dim", "retrying": "yellow"}.get(str(row["status"]), "red")
+    status = f"[{colour}]{row['status']:<10}[/{colour}]"
     reason = f"  ({row['reason']})" if row["reason"] else ""
     console.print(f"  {status} {_effect_text(row)}{reason}", markup=True)
 

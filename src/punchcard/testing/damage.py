@@ -92,7 +92,7 @@ def fates(world: PublicApiServer, message_id: str) -> dict[str, dict[str, Any]]:
     """What the Public API says of an event, by destination."""
     answer = world.request("GET", f"/api/events/{message_id}")
     assert answer.status == 200, answer.body
-    return {one["destination"]: one for one in answer.json()["data"]["fates"]}
+    return {one["destination"]: one for one in answer.json()["data"]["results"]}
 
 
 def awarded(world: PublicApiServer, slug: str) -> list[str]:

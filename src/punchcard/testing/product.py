@@ -237,8 +237,8 @@ class ProductProcess:
         deadline = time.monotonic() + seconds
         while True:
             story = self.story(message_id)
-            if story is not None and story["fates"] and story["fates"][0]["fate"] in fates:
-                found: dict[str, Any] = story["fates"][0]
+            if story is not None and story["results"] and story["results"][0]["status"] in fates:
+                found: dict[str, Any] = story["results"][0]
                 return found
             if time.monotonic() > deadline:
                 raise AssertionError(f"{message_id} is not {' or '.join(fates)} after {seconds} s: {story}")

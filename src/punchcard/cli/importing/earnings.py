@@ -42,7 +42,7 @@ class _Result(msgspec.Struct):
 
 
 class _Trace(msgspec.Struct):
-    fates: list[_Result]
+    results: list[_Result]
 
 
 class _TraceData(msgspec.Struct):
@@ -89,7 +89,7 @@ def count_earnings(
 def _is_routed(client: TrackingClient, message_id: str, token: str) -> bool:
     body = client.call_api("GET", f"/api/events/{quote(message_id, safe='')}", None, token=token)
     trace = msgspec.json.decode(body, type=_TraceData).data
-    return not any(result.reason == "not_routed_yet" for result in trace.fates)
+    return not any(result.reason == "not_routed_yet" for result in trace.results)
 
 
 def _earned(client: TrackingClient, message_ids: Sequence[str], token: str) -> int:
