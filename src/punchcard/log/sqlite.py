@@ -451,7 +451,7 @@ def _as_storage_error(what: str, path: Path | None = None) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         name = "the event log" if path is None else f"{path}: the event log"
-        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) else None
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # errors of the driver itself have none
         cure = ""
         if code in _DAMAGED:
             cure = ". The file is damaged: stop Punchcard and restore it from a backup (docs/how-to/operate.md)"

@@ -135,7 +135,7 @@ class Store:
             doing: `written` or `read`.
         """
         cause = _cause(error)
-        if isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode & 0xFF in _DAMAGED:
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:  # errors of the driver itself have no code
             return StorageError(
                 f"{self._url.database}: the database is damaged ({cause}). Stop Punchcard and restore a backup; "
                 "docs/how-to/operate.md says how, and what happens to events since then.",
