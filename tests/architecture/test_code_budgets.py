@@ -17,10 +17,17 @@ PAGE_LINES_MAX = {"ARCHITECTURE.md": 200, "README.md": 200}
 
 # What is larger, and may shrink but not grow. A migration is never edited, so its length is no matter.
 LARGER_FILES = {
+    # Each was read for a second concept, and holds one: the list of commands, the schema, all writes to `effects`.
+    "src/punchcard/cli/app.py": 405,
+    "src/punchcard/log/sqlite.py": 440,
+    "src/punchcard/store/outbox.py": 416,
+    "src/punchcard/store/schema.py": 445,
+    "src/punchcard/workspace/snapshot.py": 401,
     "src/punchcard/testing/world.py": 485,
     "tests/contract/test_perkville_client.py": 650,
 }
 LARGER_FUNCTIONS = {
+    "src/punchcard/runtime/gauges.py:read_gauges": 58,  # a list of gauges
     "tests/contract/test_store_engine.py:"
     "test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room": 57,
 }

@@ -204,7 +204,7 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
     [
         bodies.EventTrace,
         bodies.EventCopy,
-        bodies.EventFate,
+        bodies.EventResult,
         bodies.Transaction,
         bodies.Attempt,
         bodies.Conflict,

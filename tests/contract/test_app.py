@@ -309,7 +309,10 @@ def test_a_transaction_of_another_destination_is_not_touched_by_its_number(
     refund = {"userId": "a", "event": "Order Refunded", "properties": {"email": "a@example.com", "order_id": "o"}}
     world.send(refund)
     world.route()
-    world.deliver(rounds=2)
+    world.deliver()
+    world.clock.advance(25 * 3600)  # it has waited a day for its order, and is parked
+    world.deliver()
+    assert owner.sign_in("owner@acme.example").status == 303  # the session has been idle for long
     second = CONFIG + CONFIG[CONFIG.index("[[destinations]]") :].replace('slug = "perkville"', 'slug = "other"')
     world.configure(second)
     assert owner.post("/destinations/other/transactions", do="dismiss", which="chosen", id="1").status == 303

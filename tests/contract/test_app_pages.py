@@ -125,6 +125,9 @@ def test_settings_saved_with_the_masked_secret_keep_it(world: PublicApiServer, o
         "retryBaseSeconds": "30",
         "retryAttemptsMax": "10",
         "refundMethod": "auto",
+        "orderIdScope": "destination",
+        "refundWaitHours": "24",
+        "refundFollows": "order",
     }
     assert owner.post("/destinations/perkville/settings", **form, **options, **rest).status == 303
     with world.store.reading():

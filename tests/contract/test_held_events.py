@@ -145,7 +145,7 @@ def test_an_exception_in_a_filter_concerns_its_event_and_destination_alone(
     assert awarded(world, "perkville") == ["m1", "m3"]
     held = fates(world, "m2")["perkville"]
     assert (held["status"], held["reason"]) == ("pending", "planning_failed")
-    assert "ZeroDivisionError: a defect" in held["detail"]
+    assert "ZeroDivisionError('a defect')" in held["detail"]
     with world.store.reading() as work:
         matters = find_matters(work, world.watch.newest(), now=world.clock.now())
     assert {(one.concern, one.subject, one.count) for one in matters} == {

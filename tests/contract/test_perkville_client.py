@@ -311,7 +311,7 @@ def test_a_list_is_read_whatever_is_said_of_it(meta: object) -> None:
         return Reply(body={"objects": found} if meta is None else {"meta": meta, "objects": found})
 
     found, _ = found_by(reply)
-    assert found == Performed(status=None, partner_id="2")
+    assert found == Performed(status=None, partner_id="2", units=Decimal("9.99"))
 
 
 def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:

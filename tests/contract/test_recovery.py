@@ -27,14 +27,13 @@ from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.attention import find_matters
 from punchcard.routing.recovery import LakeReplay
-from punchcard.store import engage as stored
 from punchcard.store import ledger
 from punchcard.store.effects import StoredEffect
-from punchcard.store.engage import Synced
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.recoveries import Recovery, RecoveryReason, mark_routed, newest_recovery, start_recovery
 from punchcard.store.schema import EffectState, fate_counts
+from punchcard.store.synced import Synced, remember_told, told_email
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
@@ -221,12 +220,36 @@ def test_what_cannot_be_planned_any_more_is_named(restored: Restored, changes: d
 
 
 def test_an_event_of_the_partner_endpoint_is_planned_under_the_settings_that_came_with_it(restored: Restored) -> None:
-    body = {"batch": [visit(event="Class Attended")], "settings": {"eventToPerkMap": {"Class Attended": "123460"}}}
+    settings = {"businessId": "41", "locationId": "7", "eventToPerkMap": {"Class Attended": "123460"}}
+    body = {"batch": [visit(event="Class Attended")], "settings": settings}
     restored.in_lake(body, {**PENDING, "effectKey": "SEG:website:EVENT:m1"}, call="partner")
     restored.in_log(body, call="partner")
     restored.replay()
     (found,) = restored.effects()
     assert found.perk == "123460"
+
+
+def test_an_identify_and_a_track_call_of_one_change_are_both_known_again(restored: Restored) -> None:
+    """Else the track call is sent once more after a restore, and its points with it."""
+    own = f"engage-{SLUG}"
+    restored.in_lake(own_call(1, value=True), source=own, call="identify")
+    restored.in_lake(own_call(1, value=True, call="track"), source=own)
+    recovery = restored.replay()
+    with restored.store.unit_of_work() as work:
+        mark_routed(work, recovery.id, now=restored.clock.now())
+    lake = LakeReader(str(restored.folder / "lake"))
+    assert RestoredSync(store=restored.store, lake=lake, clock=restored.clock).step()
+    with restored.store.reading() as work:
+        synced = told_email(work, destination=SLUG, key="vip", email="ann@example.com")
+    assert synced is not None
+    assert (synced.value, synced.sequence, synced.tracked, synced.track_sequence) == ("true", 1, "true", 1)
+
+
+def test_an_event_that_was_held_is_planned_as_if_it_were_new(restored: Restored) -> None:
+    restored.in_lake(visit(), {**PENDING, "reason": "planning_failed"})
+    assert restored.replay().planned == 1
+    (found,) = restored.effects()
+    assert (found.effect_key, found.state) == ("SEG:website:EVENT:m1", EffectState.UNKNOWN)
 
 
 def test_a_record_of_the_log_that_the_lake_has_lost_is_planned_in_doubt(restored: Restored) -> None:
@@ -273,8 +296,8 @@ def test_engage_knows_again_what_it_has_sent_before_it_goes_on(restored: Restore
     )
     newer = replace(known, email="bob@example.com", sequence=9)
     with restored.store.unit_of_work() as work:
-        stored.remember_told(work, known)
-        stored.remember_told(work, newer)
+        remember_told(work, known)
+        remember_told(work, newer)
     own = f"engage-{SLUG}"
     restored.in_lake(own_call(4, value=True), source=own, call="identify")
     restored.in_lake(own_call(5, value=False, call="track"), source=own)
@@ -289,12 +312,13 @@ def test_engage_knows_again_what_it_has_sent_before_it_goes_on(restored: Restore
     assert sync.step()
     with restored.store.reading() as work:
         found = {
-            email: stored.told_email(work, destination=SLUG, key="vip", email=email)
+            email: told_email(work, destination=SLUG, key="vip", email=email)
             for email in ("ann@example.com", "bob@example.com", "eve@example.com", "new@example.com")
         }
     ann, new = found["ann@example.com"], found["new@example.com"]
     assert ann is not None
     assert (ann.sequence, ann.value, ann.profile_id) == (5, "false", 5)
+    assert (ann.tracked, ann.track_sequence) == ("false", 5)
     assert found["bob@example.com"] == newer
     assert found["eve@example.com"] is None
     assert new is not None

@@ -15,7 +15,7 @@ from punchcard.store import ledger, outbox
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, decode_batch, encode_batch
 from punchcard.store.ledger import LedgerQuestion
-from punchcard.store.pauses import Pause, pause, pause_of, resume
+from punchcard.store.pauses import Pause, PauseEnd, pause, pause_of, resume
 from punchcard.store.positions import ROUTING, advance, fates_after, forget_fates, position_of, save_fates
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
@@ -134,12 +134,12 @@ def test_a_destination_is_paused_once_and_resumed_once(store: Store) -> None:
     other = Pause(destination="perkville", reason="x", detail="nul\x00", since=now, settings_fingerprint="f2")
     with store.unit_of_work() as work:
         assert pause_of(work, "perkville") is None
-        assert not resume(work, "perkville")
+        assert not resume(work, "perkville", by=PauseEnd.OPERATOR, now=now)
         assert pause(work, wanted)
         assert not pause(work, other)
         assert pause_of(work, "perkville") == wanted
         assert pause_of(work, "other") is None
-        assert resume(work, "perkville")
+        assert resume(work, "perkville", by=PauseEnd.OPERATOR, now=now)
         assert pause(work, other)
 
 

@@ -222,7 +222,9 @@ def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_th
         return perk_of(rejected[-1]) == "999"
 
     def perk_of(message_id: str) -> str:
-        wait_until(lambda: (product.story(message_id) or {"results": [{"transaction": None}]})["results"][0]["transaction"])
+        wait_until(
+            lambda: (product.story(message_id) or {"results": [{"transaction": None}]})["results"][0]["transaction"]
+        )
         story = product.story(message_id)
         assert story is not None
         return str(story["results"][0]["transaction"]["perk"])

@@ -63,8 +63,8 @@ class Sale:
     @property
     def key(self) -> str:
         return {
-            "order": f"SEG:website:ORDER:{self.number}:order-completed",
-            "refund": f"SEG:website:REFUND:{self.number}:r1",
+            "order": f"SEG:perkville:ORDER:{self.number}:order-completed",
+            "refund": f"SEG:perkville:REFUND:{self.number}:r1",
             "visit": f"SEG:website:EVENT:visit-{self.number}",
         }[self.kind]
 

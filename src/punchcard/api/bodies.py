@@ -149,8 +149,8 @@ class FilterSeen(_Body):
 class TestedDestination(_Body):
     """What an event would do, or does, at one destination.
 
-    `status` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are those
-    of the destination that are enabled, in their order.
+    `status` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are
+    those of the destination that are enabled, in their order.
     """
 
     destination: str | None

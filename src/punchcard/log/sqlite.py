@@ -17,6 +17,15 @@ import zstandard
 
 from punchcard.errors import StorageError, UnreadableRecordError
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
+from punchcard.log.row_damage import (
+    RECEIVED_AT_MAX,
+    UNCOMPRESSED_BYTES_MAX,
+    damage_of,
+    decode_text,
+    is_instant,
+    is_whole,
+    text_or_nothing,
+)
 from punchcard.wal import write_ahead
 
 _PAGE_BYTES = 32_768  # bodies are some 10 KB compressed: larger pages mean fewer of them to write
@@ -28,7 +37,6 @@ _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
 _RESTART_LEFT_BYTES_MAX = 32_000_000  # still to be copied while everybody waits
 _RESTART_WAIT_SECONDS = 0.05
 _GZIP_SIZE_BYTES = 4  # the last of a gzip file: its unpacked size
-_UNCOMPRESSED_BYTES_MAX = 16_000_000  # far above any body that is taken in
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -64,7 +72,7 @@ _INSERT = {
 # The body of an absurd size stays in the file: one row must not take all memory.
 _SELECT = f"""
     SELECT position, received_at, write_key, call, encoding, ip,
-           CASE WHEN typeof(body) IN ('blob', 'text') AND length(body) <= {_UNCOMPRESSED_BYTES_MAX} THEN body END
+           CASE WHEN typeof(body) IN ('blob', 'text') AND length(body) <= {UNCOMPRESSED_BYTES_MAX} THEN body END
     FROM records WHERE position > ? ORDER BY position LIMIT ?
 """
 _RECEIVED_BEFORE = """
@@ -72,7 +80,6 @@ _RECEIVED_BEFORE = """
     WHERE position < ? AND typeof(received_at) = 'integer' AND received_at BETWEEN 0 AND ?
     ORDER BY position DESC LIMIT 1
 """
-_RECEIVED_AT_MAX = 253_370_764_800_000_000  # the year 9999: a datetime can hold every instant before it
 _DAMAGED_BODY_SHOWN_BYTES = 65_536
 _NOT_UNICODE = "decode to UTF-8"
 _GZIP_SALVAGED_BYTES = 256  # what is unpacked before the damage comes out in such steps
@@ -128,7 +135,7 @@ class SqliteEventLog:
                 if _NOT_UNICODE not in str(error):
                     raise
                 # One text that is not Unicode must not hide the rows behind it; reading so costs a call for each text.
-                self._reader.text_factory = _decode
+                self._reader.text_factory = decode_text
                 return self._read(after, records_max, bytes_max)
 
     def _read(self, after: int, records_max: int, bytes_max: int) -> list[LogRecord]:
@@ -137,7 +144,7 @@ class SqliteEventLog:
         with closing(self._reader.execute(_SELECT, (after, records_max))) as cursor:
             for position, received_at, write_key, call, encoding, ip, body in cursor:
                 record = LogRecord(received_at, write_key, call, encoding, body, ip, position)
-                if not _is_whole(record):
+                if not is_whole(record):
                     record = self._damaged(record)
                 found.append(record)
                 size += _unpacked_size(record.encoding, record.body)
@@ -260,18 +267,18 @@ class SqliteEventLog:
     def _damaged(self, row: LogRecord) -> LogRecord:
         """The record of a damaged row, with a time of receipt that its place in the log allows."""
         received_at = row.received_at
-        if not _is_instant(received_at):
-            before = self._reader.execute(_RECEIVED_BEFORE, (row.position, _RECEIVED_AT_MAX)).fetchone()
+        if not is_instant(received_at):
+            before = self._reader.execute(_RECEIVED_BEFORE, (row.position, RECEIVED_AT_MAX)).fetchone()
             received_at = 0 if before is None else before[0]
         return LogRecord(
             received_at,
-            write_key=_text_or_nothing(row.write_key),
-            call=_text_or_nothing(row.call),
-            encoding=_text_or_nothing(row.encoding),
+            write_key=text_or_nothing(row.write_key),
+            call=text_or_nothing(row.call),
+            encoding=text_or_nothing(row.encoding),
             body=row.body if isinstance(row.body, bytes) else self._first_bytes(row.position),
-            ip=_text_or_nothing(row.ip),
+            ip=text_or_nothing(row.ip),
             position=row.position,
-            damage=_damage_of(row),
+            damage=damage_of(row),
         )
 
     def _first_bytes(self, position: int) -> bytes:
@@ -327,43 +334,6 @@ class SqliteEventLog:
             self._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _decode(text: bytes) -> str:
-    return text.decode(errors="replace")
-
-
-def _is_instant(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value < _RECEIVED_AT_MAX
-
-
-def _text_or_nothing(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _is_whole(row: LogRecord) -> bool:
-    """Whether the row's columns have the types that they were written with: SQLite itself does not see to that."""
-    return (
-        isinstance(row.body, bytes)
-        and isinstance(row.write_key, str)
-        and isinstance(row.call, str)
-        and isinstance(row.encoding, str)
-        and isinstance(row.ip, str)
-        and _is_instant(row.received_at)
-    )
-
-
-def _damage_of(row: LogRecord) -> str:
-    """What is wrong with the columns of a row."""
-    if not _is_instant(row.received_at):
-        return f"its time of receipt is not an instant: {str(row.received_at)[:40]}"
-    for name, value in (("write key", row.write_key), ("call", row.call), ("encoding", row.encoding), ("IP", row.ip)):
-        if not isinstance(value, str):
-            return f"its {name} is not text"
-    kind: object = row.body
-    if isinstance(kind, str):
-        return "its body is text, not bytes"
-    return f"its body is missing or larger than {_UNCOMPRESSED_BYTES_MAX:,} bytes"
-
-
 def _file_of(path: Path) -> tuple[int, int] | None:
     """What tells a file from any that takes its place, None if there is none."""
     try:
@@ -397,11 +367,11 @@ def uncompressed(record: NewRecord) -> bytes:
             return record.body
         if record.encoding == "zstd":
             # Without a look at the size that a frame states, a damaged one may ask for all memory.
-            if zstandard.frame_content_size(record.body) > _UNCOMPRESSED_BYTES_MAX:
-                raise ValueError(f"the body unpacks to more than {_UNCOMPRESSED_BYTES_MAX:,} bytes")
-            return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=_UNCOMPRESSED_BYTES_MAX)
+            if zstandard.frame_content_size(record.body) > UNCOMPRESSED_BYTES_MAX:
+                raise ValueError(f"the body unpacks to more than {UNCOMPRESSED_BYTES_MAX:,} bytes")
+            return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
         if record.encoding == "gzip":
-            return gunzip(record.body, bytes_max=_UNCOMPRESSED_BYTES_MAX)
+            return gunzip(record.body, bytes_max=UNCOMPRESSED_BYTES_MAX)
     except (zstandard.ZstdError, zlib.error, ValueError, MemoryError) as error:
         raise UnreadableRecordError(f"The log record cannot be unpacked: {error}.") from error
     raise UnreadableRecordError(f'The log record has the unknown encoding "{record.encoding[:40]}".')
@@ -414,13 +384,13 @@ def salvaged(record: NewRecord) -> bytes:
     with suppress(zstandard.ZstdError, zlib.error, ValueError, MemoryError):
         if record.encoding == "zstd":
             with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-                while len(unpacked) < _UNCOMPRESSED_BYTES_MAX and (part := reader.read(_DAMAGED_BODY_SHOWN_BYTES)):
+                while len(unpacked) < UNCOMPRESSED_BYTES_MAX and (part := reader.read(_DAMAGED_BODY_SHOWN_BYTES)):
                     unpacked += part
         elif record.encoding == "gzip":
             unpacker = zlib.decompressobj(wbits=31)
             for begin in range(0, len(body), _GZIP_SALVAGED_BYTES):
-                unpacked += unpacker.decompress(body[begin : begin + _GZIP_SALVAGED_BYTES], _UNCOMPRESSED_BYTES_MAX)
-                if len(unpacked) >= _UNCOMPRESSED_BYTES_MAX:
+                unpacked += unpacker.decompress(body[begin : begin + _GZIP_SALVAGED_BYTES], UNCOMPRESSED_BYTES_MAX)
+                if len(unpacked) >= UNCOMPRESSED_BYTES_MAX:
                     break
         else:
             return body

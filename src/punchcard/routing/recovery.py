@@ -168,8 +168,9 @@ def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogR
         return not_planned("destination_removed", f"there is no destination {fate.destination} any more")
     if record is not None and record.call == PARTNER:
         destination = with_settings(destination, settings_of(uncompressed(record)))
-    if destination.invalid is not None:
-        return not_planned("INVALID_SETTINGS", destination.invalid)
+    invalid = destination.invalid or destination.invalid_for_event
+    if invalid is not None:
+        return not_planned("INVALID_SETTINGS", invalid)
     read = _read(event)
     if read is None:
         return not_planned("unreadable_event", "the lake's text of the event cannot be read")

@@ -64,9 +64,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
 
         def ready() -> None:
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
-            _show_certificate(settings)
-            _show_token(token, settings)
-            _show_app(serving)
+            _show_access(serving, token, settings)
 
         for thread in threads:
             thread.start()
@@ -146,6 +144,13 @@ def _show_token(token: str | None, settings: Settings) -> None:
     if sys.stdout.isatty():
         print(f"Admin token of the API, shown this once: {token}", flush=True)
     print(f"The admin token of the API is in {settings.admin_token_path()}", flush=True)
+
+
+def _show_access(serving: "Serving", token: str | None, settings: Settings) -> None:
+    """Print what a person needs to use what has started: certificate, token and the App's address."""
+    _show_certificate(settings)
+    _show_token(token, settings)
+    _show_app(serving)
 
 
 def _show_app(serving: "Serving") -> None:
