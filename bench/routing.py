@@ -156,7 +156,7 @@ def _workspace(conditions: Sequence[str]) -> Workspace:
 def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:
     closed = False
     while not closed:
-        closed = feed.wait(_FLUSH_SECONDS)
+        closed = feed.wait(0.0 if feed.is_behind else _FLUSH_SECONDS)
         feed.flush()
         while feed.trim_log(older_than_micros=to_micros(SystemClock().now())):
             continue

@@ -89,7 +89,8 @@ class LakeFeed:
                 self._fall_behind()
             if self._behind:
                 self._missed = last_position
-                return
+                if len(self._rows) + len(rows) > self._rows_max:
+                    self._rows = LakeRows()  # the newest rows are kept, so that reading the log again comes to an end
             if len(self._rows) == 0:
                 self._first = first_position
             self._rows.extend(rows)
@@ -182,25 +183,28 @@ class LakeFeed:
 
     def _append_missing(self) -> int:
         """Append the next rows that were routed and that the lake lacks; if there are none, memory is enough again."""
-        with self._changed:
-            missed = self._missed
         position = _use_lake(self._lake.last_position)
         with self._changed:
+            missed = self._missed
             self._through = position
+            if len(self._rows) and self._first <= position:
+                self._rows = LakeRows()  # the lake holds some of them
+            kept_from = self._first if len(self._rows) else None
         with self._store.reading() as connection:
             noted = position_of(connection, LAKE)
         if position != noted:  # the lake is another one than before: it was deleted, say, or repaired
             with self._store.unit_of_work() as work:
                 note_position(work, LAKE, position)
-        for rows, last in self._rows_after(position):
+        for rows, last in self._rows_after(position, before=kept_from):
             self._append(rows, position + 1, last)
             self._telemetry.lake_recovered(rows=len(rows))
             return len(rows)
         with self._changed:
             # What is offered has been committed before: what came since the look into the store is seen by the next.
-            if self._missed == missed:
+            if self._missed == missed if kept_from is None else len(self._rows) and self._first == kept_from:
                 self._behind = False
-        return 0
+            is_kept = not self._behind and len(self._rows) > 0
+        return self._append_waiting() if is_kept else 0
 
     def _append(self, rows: LakeRows, first: int, last: int) -> None:
         begun = self._clock.monotonic()
@@ -271,11 +275,17 @@ class LakeFeed:
         self._telemetry.log_trimmed(records=trimmed)
         return trimmed
 
-    def _rows_after(self, position: int) -> Iterator[tuple[LakeRows, int]]:
-        """The rows of what was routed behind a log position, in parts, each with the last position that it covers."""
+    def _rows_after(self, position: int, *, before: int | None = None) -> Iterator[tuple[LakeRows, int]]:
+        """The rows of what was routed behind a log position, in parts, each with the last position that it covers.
+
+        Args:
+            before: Where rows begin that are at hand; None if none are.
+        """
         while True:
             with self._store.reading() as connection:
                 batches = fates_after(connection, position, batches_max=_BATCHES_AT_ONCE)
+            if before is not None:
+                batches = [batch for batch in batches if batch.records[-1].position < before]
             if not batches:
                 return
             rows = LakeRows()
