@@ -12,6 +12,9 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import Event
 from punchcard.filters.destination_filters import DestinationFilters
 from punchcard.operations.attention import Concern, find_matters
+from punchcard.store import ledger
+from punchcard.store.recoveries import RecoveryReason, start_recovery
+from punchcard.store.schema import EffectState
 from punchcard.testing.damage import (
     CONFIG,
     awarded,
@@ -124,6 +127,30 @@ def test_a_destination_with_held_events_is_not_removed(sqlite_world: PublicApiSe
     answer = world.request("DELETE", "/api/destinations/perkville")
     assert answer.status == 422
     assert "1 transactions" in answer.error["message"]
+
+
+def test_what_a_restored_copy_holds_is_read_back_before_it_is_sent(world: PublicApiServer) -> None:
+    whole = damage(world, with_condition("properties.staff = "))
+    world.send(order("m1", number="1"))
+    world.route()
+    now = world.clock.now()
+    with world.store.unit_of_work() as work:
+        start_recovery(
+            work,
+            reason=RecoveryReason.GENERATION,
+            from_position=1,
+            through_position=1,
+            read_back_from=now,
+            doubt_until=None,
+            now=now,
+        )
+    restore(world, whole)
+    world.send(order("m2", number="2"))
+    world.route()
+    with world.store.reading() as work:
+        rows = ledger.page(work, ledger.LedgerQuestion(destination="perkville"), count=10)
+    states = {row.message_id: (row.state, row.reason) for row in rows}
+    assert states == {"m1": (EffectState.UNKNOWN, "store_restored"), "m2": (EffectState.PENDING, None)}
 
 
 # --- exceptions that one event causes

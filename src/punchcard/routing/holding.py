@@ -36,6 +36,7 @@ from punchcard.store.held import (
     waiting_destinations,
 )
 from punchcard.store.orders import RefusedOrder
+from punchcard.store.recoveries import newest_recovery
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held_events"})
@@ -202,7 +203,8 @@ class Holding:
                     seen_before=False,
                 )
             )
-        decided = settle_claims(work, claims, now=now)
+        # Events that a restored copy still holds may have been planned and sent by the run that came after it.
+        decided = settle_claims(work, claims, now=now, recovery=newest_recovery(work))
         record_refusals(work, refused, now=now)
         results |= {held.id: fate for held, fate in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], found, results, now)
