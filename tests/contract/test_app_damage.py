@@ -15,6 +15,18 @@ CONFIG = """
 [[sources]]
 slug = "website"
 write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "sandbox-token"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+[destinations.options]
+apiBaseUrl = "http://127.0.0.1:9"
 """
 
 
@@ -54,7 +66,7 @@ def test_home_tells_of_a_lake_that_cannot_be_used_and_of_what_it_lost(
         note_lake_loss(work, 3, begin=now, end=now, now=now)
     home = owner.get("/").text
     assert "The data lake cannot be used" in home
-    assert "a file is missing &lt;b&gt;" in home
+    assert "A file is missing &lt;b&gt;." in home
     assert "<code>punchcard lake repair</code>" in home
     assert "<strong>3 events of the data lake were lost</strong>" in home
     with world.store.unit_of_work() as work:
@@ -76,3 +88,18 @@ def test_pages_that_read_the_lake_say_that_it_cannot_be_read(
     assert page.status == 503
     assert "The data lake cannot be read" in page.text
     assert "punchcard lake repair" in page.text
+
+
+@pytest.mark.parametrize("path", ["/sources", "/destinations/perkville/tester", "/destinations/perkville/map"])
+def test_pages_that_can_do_without_the_lake_work_when_it_is_damaged(
+    world: PublicApiServer, owner: FormBrowser, tmp_path: Path, path: str
+) -> None:
+    world.send({"userId": "ann", "event": "Checked In", "messageId": "fine"})
+    world.send({"userId": "ann", "event": "Checked In", "messageId": "lost"}, write_key="wk_nobody")
+    world.route()
+    world.feed_lake()
+    for commit in (tmp_path / "lake" / "_delta_log").glob("*.json"):
+        commit.write_bytes(b"garbage")
+    page = owner.get(path)
+    assert page.status == 200, page.text
+    assert ("punchcard lake repair" in page.text) == (path == "/sources")

@@ -74,8 +74,13 @@ def _by_decoding(text: bytes) -> str:
         _json.decode(text)
     except UNREADABLE as error:
         if text.count(b"{") > text.count(b"}") or text.count(b"[") > text.count(b"]"):
-            return f"the body ends before its JSON does ({error}); it was cut off on the way, or by its sender"
-        return str(error)
+            return f"the body ends before its JSON does ({_plain(error)}); it was cut off on the way, or by its sender"
+        return _plain(error)
     if text.startswith(b"["):
         return 'the body is a list; a batch is an object: {"batch": [ … ]}'
     return "the body must be a JSON object"
+
+
+def _plain(error: Exception) -> str:
+    """Return the decoder's message without its own "JSON is malformed", which the sentence begins with already."""
+    return str(error).removeprefix("JSON is malformed: ")

@@ -207,18 +207,33 @@ def _restored(work: Connection, now: datetime) -> list[Matter]:
     doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
     if not in_doubt and not doubts_all and recovery.noticed_at < now - _LATELY:
         return []
-    done = f"{recovery.read_back + recovery.planned:,} awards may have been delivered since that copy was made"
-    done += f", and {in_doubt:,} of them are still to be read back" if in_doubt else "; all of them were read back"
-    if recovery.not_planned:
-        done += f"; {recovery.not_planned:,} cannot be planned again, see lost_effect_not_planned in the log"
-    if recovery.doubt_until is not None and doubts_all:
-        done += (
-            "; some events are in no copy, so every new award is read back before it is sent until "
-            f"{recovery.doubt_until:%Y-%m-%d}"
+    in_question = recovery.read_back + recovery.planned
+    sentences = [_count_awards(in_question, "may have been delivered since that copy was made.")]
+    if in_doubt:
+        sentences.append(
+            _count_awards(in_doubt, "must still be looked up at the partner before anything is sent again.")
         )
+    elif in_question:
+        sentences.append("All of them were looked up at the partner.")
+    if recovery.not_planned:
+        sentences.append(
+            _count_awards(
+                recovery.not_planned, "cannot be planned again; the log names each (lost_effect_not_planned)."
+            )
+        )
+    if recovery.doubt_until is not None and doubts_all:
+        sentences.append(
+            f"Some events are in no copy, so until {recovery.doubt_until:%Y-%m-%d} every new award is read back from "
+            "the partner before it is sent."
+        )
+    done = " ".join(sentences)
     return [
         Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)
     ]
+
+
+def _count_awards(count: int, predicate: str) -> str:
+    return f"{count:,} {'award' if count == 1 else 'awards'} {predicate}"
 
 
 def _parked(work: Connection) -> list[Matter]:

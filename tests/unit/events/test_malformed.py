@@ -27,6 +27,7 @@ EXPLAINED = [
     pytest.param('{"a":1}'.encode("utf-16-le"), "UTF-16", id="UTF-16 without a mark"),
     pytest.param('{"a":"é"}'.encode("latin-1"), "not UTF-8 (byte 6)", id="Latin-1"),
     pytest.param(b'{"a":"[,","b":01}', "byte", id="a comma in a text is none"),
+    pytest.param(b"not json", "malformed JSON: invalid character (byte 1)", id="no JSON at all"),
     pytest.param(b"\x1f\x8b\x08\x00", "malformed JSON", id="gzip without its header"),
 ]
 
@@ -37,6 +38,7 @@ def test_a_malformed_body_is_explained(body: bytes, expected: str) -> None:
     explanation = explain_malformed(body)
     assert explanation.startswith("malformed JSON: ")
     assert expected in explanation
+    assert "JSON is malformed" not in explanation  # said once is enough
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import FieldType
-from punchcard.errors import PunchcardError
+from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuestion
 from punchcard.operations.tester import Tested, try_event
 from punchcard.operations.threads import in_thread
@@ -30,12 +30,7 @@ _GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
 def show_tester(visit: Visiting, slug: FromPath[str]) -> Page:
     """The form, with an event to begin with."""
     destination = destination_of(visit.parts.workspace(), slug)
-    samples = [
-        one
-        for source in destination.sources
-        for one in visit.parts.browser.page(EventQuestion(source=source, type="track"), limit=_SAMPLES).events
-    ]
-    samples.sort(key=lambda one: one.place, reverse=True)
+    samples = _newest_events(visit, destination)
     wanted = visit.query("event")
     chosen = next((one for one in samples if one.event.message_id == wanted), None)
     return visit.page(
@@ -98,6 +93,19 @@ def _route(snapshot: Snapshot, slug: str, source: str) -> SourceRoute:
         if route.source.slug == source and any(one.slug == slug for one in route.destinations):
             return route
     raise _WrongEvent("choose a source that this destination gets events of")
+
+
+def _newest_events(visit: Visit, destination: Destination) -> list[SeenEvent]:
+    """Return the newest events of the destination's sources; none while the lake cannot be read."""
+    try:
+        samples = [
+            sample
+            for source in destination.sources
+            for sample in visit.parts.browser.page(EventQuestion(source=source, type="track"), limit=_SAMPLES).events
+        ]
+    except LakeError:  # they are only suggestions: the form works without them
+        return []
+    return sorted(samples, key=lambda sample: sample.place, reverse=True)
 
 
 def _sample(seen: SeenEvent) -> str:

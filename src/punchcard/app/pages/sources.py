@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from punchcard.app.forms import Wrong, wrong_of
 from punchcard.app.snippets import snippets_for
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
-from punchcard.errors import ConfigurationError
+from punchcard.errors import ConfigurationError, LakeError
 from punchcard.events.notes import (
     JSON_REPAIRED,
     TIME_CONVERTED,
@@ -73,7 +73,10 @@ def list_sources(visit: Visiting) -> Page:
         rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
     strangers = sum(unknown.values())
     question = EventQuestion(fate="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
-    shown = parts.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
+    try:
+        shown = parts.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
+    except LakeError:  # this page is where people look for missing events: it says the rest without the lake
+        shown = None
     return visit.page(
         "sources.html",
         sources=parts.workspace().sources,
