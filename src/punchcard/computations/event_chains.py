@@ -20,6 +20,8 @@ from punchcard.computations.tokens import NAME, Token
 _REDUCERS: Final = {one.value: one for one in Reducer if one is not Reducer.UNIQUE_COUNT}
 _FILTERS: Final = ("where", "sources", "within", "between", "expires_after")
 _TYPES: Final = {
+    Reducer.SUM: ("number",),
+    Reducer.AVG: ("number",),
     Reducer.MIN: ("number", "string", "text"),
     Reducer.MAX: ("number", "string", "text"),
     Reducer.MODE: ("string", "text", "number", "array"),
@@ -187,7 +189,7 @@ class EventReader(TokenReader, ABC):
         """Read `as string`, `as number` or `as array`; what a reducer takes values for anyway changes nothing."""
         word = self.take()
         if reducer not in _TYPES:
-            raise self.error(f"`as` stands in min(…), max(…) and mode(…), not in {reducer}(…)", at=word)
+            raise self.error(f"`as` stands in sum(…), avg(…), min(…), max(…) and mode(…), not in {reducer}(…)", at=word)
         type_ = self.take()
         known = _TYPES[reducer]
         if type_.value not in known:

@@ -7,6 +7,7 @@ Source: Segment's documentation, "Destination Filters Query Language"; where it 
 
 import operator
 import re
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
@@ -17,6 +18,7 @@ import msgspec
 _GLOBS_REMEMBERED: Final = 1_000
 _FIXED_FROM: Final = 1e-6
 _FIXED_BELOW: Final = 1e21
+_DOUBLE_MAX: Final = sys.float_info.max
 _VERSION_PARTS_MAX: Final = 3
 _VERSION_PART: Final = re.compile(r"\s*([+-]?[0-9]+)")
 _VERSION_OPERATORS: Final[dict[str, Callable[[tuple[float, ...], tuple[float, ...]], bool]]] = {
@@ -134,6 +136,8 @@ def _with_number_texts(value: object) -> object:
         return {key: _with_number_texts(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_number_texts(item) for item in value]
+    if isinstance(value, int) and _FIXED_BELOW <= abs(value) <= _DOUBLE_MAX:
+        value = float(value)
     return msgspec.Raw(_number_text(value).encode()) if isinstance(value, float) else value
 
 
