@@ -30,6 +30,7 @@ from punchcard.routing.recovery import LakeReplay
 from punchcard.store import ledger
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.held import waiting_destinations
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.recoveries import Recovery, RecoveryReason, mark_routed, newest_recovery, start_recovery
 from punchcard.store.schema import EffectState, fate_counts
@@ -216,7 +217,7 @@ def test_what_cannot_be_planned_any_more_is_named(restored: Restored, changes: d
     assert [(one["message_id"], one["reason"]) for one in named] == [("m1", reason), ("m2", reason)]
     with restored.store.reading() as work:
         (matter,) = find_matters(work, restored.snapshot(), now=restored.clock.now())
-    assert "2 cannot be planned again" in matter.detail
+    assert "2 awards cannot be planned again" in matter.detail
 
 
 def test_an_event_of_the_partner_endpoint_is_planned_under_the_settings_that_came_with_it(restored: Restored) -> None:
@@ -250,6 +251,22 @@ def test_an_event_that_was_held_is_planned_as_if_it_were_new(restored: Restored)
     assert restored.replay().planned == 1
     (found,) = restored.effects()
     assert (found.effect_key, found.state) == ("SEG:website:EVENT:m1", EffectState.UNKNOWN)
+
+
+def test_an_event_that_was_held_is_held_again_while_the_log_has_it(restored: Restored) -> None:
+    restored.in_lake(visit(), {**PENDING, "reason": "destination_on_hold", "detail": "on hold"})
+    restored.in_log(visit())
+    assert restored.replay().planned == 0
+    assert restored.effects() == []
+    with restored.store.reading() as work:
+        assert waiting_destinations(work) == [SLUG]
+
+
+def test_an_event_that_was_held_passes_no_gate_that_is_closed(restored: Restored) -> None:
+    restored.in_lake(visit(), {**PENDING, "reason": "destination_on_hold"})
+    restored.configure(enabled=False)
+    assert restored.replay().planned == 0
+    assert restored.effects() == []
 
 
 def test_a_record_of_the_log_that_the_lake_has_lost_is_planned_in_doubt(restored: Restored) -> None:

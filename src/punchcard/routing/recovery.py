@@ -32,6 +32,7 @@ from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
+from punchcard.store.held import HeldEvent
 from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.store.recoveries import Recovery, add_planned, newest_recovery
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
@@ -108,10 +109,14 @@ class LakeReplay:
         records = {one.position: one for one in self._records(after, through)}
         claims: list[Claim] = []
         not_planned: list[_NotPlanned] = []
+        held: list[HeldEvent] = []  # that were held then, too: they never passed the gates before their mapping
         for event in events:
             for fate in event.fates:
                 if fate.fate != FateKind.PENDING or not fate.destination:
-                    continue  # an event that was held has no key: it is planned as if it were new
+                    continue
+                if not fate.effect_key and event.log_position in records:
+                    held.append(_held_again(event, fate))
+                    continue
                 claim = _claim(event, fate, snapshot, record=records.get(event.log_position))
                 (claims if isinstance(claim, Claim) else not_planned).append(claim)  # type: ignore[arg-type]
         in_lake = {event.log_position for event in events}
@@ -120,6 +125,7 @@ class LakeReplay:
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=after, to=through):
                 return False
+            hold_events(work, held, list(records.values()))
             decided = settle_claims(work, claims, now=now, recovery=recovery)
             decided += self._plan_unseen(work, unseen, snapshot, recovery)
             add_counts(work, _counts(events))
@@ -157,6 +163,19 @@ class LakeReplay:
             yield from (one for one in records if one.position <= through)
 
 
+def _held_again(event: LakeEvent, fate: LakeFate) -> HeldEvent:
+    return HeldEvent(
+        destination=fate.destination or "",
+        source=event.source or "",
+        message_id=event.message_id,
+        log_position=event.log_position,
+        event_index=event.event_index,
+        received_at=event.received_at,
+        reason=fate.reason or "",
+        detail=fate.detail or "",
+    )
+
+
 def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogRecord | None) -> Claim | _NotPlanned:
     """What an event planned at one destination, with its content as read today and its key of then."""
 
@@ -175,7 +194,9 @@ def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogR
     if read is None:
         return not_planned("unreadable_event", "the lake's text of the event cannot be read")
     try:
-        intent = _intent(read, destination, source=event.source or "", snapshot=snapshot)
+        intent = _intent(
+            read, destination, source=event.source or "", snapshot=snapshot, has_passed=bool(fate.effect_key)
+        )
     except RefusedError as refusal:
         return not_planned(refusal.code, refusal.message)
     return Claim(
@@ -190,15 +211,22 @@ def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogR
     )
 
 
-def _intent(event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot) -> Intent:
+def _intent(
+    event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot, has_passed: bool
+) -> Intent:
     """What the event plans; gates that it has passed once are not asked again where they are closed today.
 
+    Args:
+        has_passed: Whether it has; an event that was held has not.
+
     Raises:
-        RefusedError: the destination's mapping takes it no more.
+        RefusedError: the destination's mapping, or a gate that it has not passed yet, does not take it.
     """
     planned = plan_at(event, destination, source=source, zone=snapshot.zone)
     if isinstance(planned, Intent):
         return planned
+    if not has_passed:
+        raise RefusedError(planned.detail or "It is not planned today.", code=planned.reason or "not_planned")
     return destination.partner.plan(
         event, destination.settings, source=source, destination=destination.slug, timezone=snapshot.zone
     )
