@@ -48,7 +48,7 @@ _MONTH_NAMED: Final = re.compile(
 )
 _FOUR_DIGIT_YEAR: Final = re.compile(r"(?<!\d)(?<![+:])(?:19|20)\d\d(?![\d:])")
 _COMMENT: Final = re.compile(r"\s*\([^()]*\)\s*$")
-_ZONE_ID: Final = re.compile(r"\s*\[?([A-Za-z]+/[A-Za-z_+\-/0-9]+)\]?$")
+_ZONE_ID: Final = re.compile(r"\s*(?:\[?([A-Za-z]+/[A-Za-z_+\-/0-9]+)\]?|\[(?:UTC|GMT|Z)\])$")
 # What some libraries write behind an offset; it says nothing more: "+0100 CET".
 _NAME_BEHIND_OFFSET: Final = re.compile(
     r"(?<=\d[+-]\d\d)(:?\d\d)\s+[A-Za-z]{2,5}$|(?<= [+-]\d\d)(:?\d\d)\s+[A-Za-z]{2,5}$"
@@ -78,7 +78,7 @@ def read_time_form(value: str | int | Decimal) -> TimeForm | None:
     """
     if not isinstance(value, str):
         return _epoch(Decimal(value))
-    text = value.strip()
+    text = " ".join(value.split())  # whatever blanks: browsers write a narrow no-break space before AM and PM
     if not 0 < len(text) <= _CHARACTERS_MAX or not text.isascii():
         return None
     try:
@@ -112,7 +112,7 @@ def _text(text: str) -> TimeForm | None:
     text = _COMMENT.sub("", text)
     zone: tzinfo = UTC
     if named := _ZONE_ID.search(text):
-        zone, text = _zone_of(named[1]), text[: named.start()].rstrip()
+        zone, text = _zone_of(named[1] or "UTC"), text[: named.start()].rstrip()
     text = _NAME_BEHIND_OFFSET.sub(r"\1\2", _NAMED_OFFSET.sub(" ", text))
     year_first = _YEAR_FIRST.fullmatch(text)
     if year_first is None and not (_MONTH_NAMED.search(text) and _FOUR_DIGIT_YEAR.search(text)):
