@@ -52,8 +52,8 @@ def test_a_pause_is_shown_while_it_lasts_and_for_a_while_after(world: PublicApiS
         plan_check(work, lasting, checks=1, next_check_at=now + timedelta(seconds=40))
     for path in pages:
         text = browser.ask("GET", path).text
-        assert "redentials refused since" in text
-        assert "Next check at" in text
+        assert "refused since" in text
+        assert "Next check" in text
         assert "401: &lt;b&gt;no" in text
     world.send({"userId": "a", "event": "Checked In", "messageId": "m", "properties": {"email": "a@example.com"}})
     world.route()

@@ -453,7 +453,7 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.goto("/")
         expect(page.get_by_role("region", name="What needs a person")).to_contain_text("2 awards wait for you")
         picture(page, "home")
-        page.get_by_role("region", name="What needs a person").get_by_role("link", name="Look").first.click()
+        page.get_by_role("region", name="What needs a person").get_by_role("link", name="View").first.click()
         picture(page, "transactions")
         page.get_by_label("Choose the award of p1@example.com").check()
         page.get_by_role("button", name="Retry").click()

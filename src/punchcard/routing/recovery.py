@@ -226,7 +226,7 @@ def _intent(
     if isinstance(planned, Intent):
         return planned
     if not has_passed:
-        raise RefusedError(planned.detail or "It is not planned today.", code=planned.reason or "not_planned")
+        raise RefusedError(planned.detail or "It is not planned today.", code=planned.reason or "planning_failed")
     return destination.partner.plan(
         event, destination.settings, source=source, destination=destination.slug, timezone=snapshot.zone
     )
