@@ -55,6 +55,7 @@ class Batch:
     refused_orders: list[RefusedOrder] = field(default_factory=list)
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
     routed: FateBatch = field(default_factory=lambda: FateBatch([], []))  # all fates, once they are committed
+    notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `count_notes`
 
     def give(self, decided: Sequence[Fate]) -> None:
         """Add what the ledger has said of each claim."""

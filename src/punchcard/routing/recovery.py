@@ -24,12 +24,13 @@ from punchcard.lake.reader import LakeEvent, LakeFate
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.batch import Planners, counts_to_keep, fate_batch, plan_batch
+from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
 from punchcard.routing.planning import Planned, plan_at, with_settings
 from punchcard.routing.settling import Claim, record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.store.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
+from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
 from punchcard.store.fates import Fate, FateKind
 from punchcard.store.held import HeldEvent
@@ -40,7 +41,6 @@ from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 _EVENTS_PER_STEP = 2_000
 _READ_RECORDS = 4_000
 _READ_BYTES = 8_000_000
-_NAMES_COUNTED_MAX = 200
 
 
 class Lake(Protocol):
@@ -79,6 +79,7 @@ class LakeReplay:
         self._clock = clock
         self._current = current
         self._planners = Planners()
+        self._counted_names = CountedNames()
         self._telemetry = RoutingTelemetry()
 
     def run(self, *, stopping: Callable[[], bool]) -> bool:
@@ -128,7 +129,7 @@ class LakeReplay:
             hold_events(work, held, list(records.values()))
             decided = settle_claims(work, claims, now=now, recovery=recovery)
             decided += self._plan_unseen(work, unseen, snapshot, recovery)
-            add_counts(work, _counts(events))
+            add_counts(work, self._counted_names.limit(work, _counts(events)))
             planned = sum(fate.fate is FateKind.PENDING for fate in decided)
             add_planned(work, recovery.id, planned=planned, not_planned=len(not_planned))
         for one in not_planned:
@@ -153,7 +154,7 @@ class LakeReplay:
         batch.give(decided)
         record_refusals(work, batch.refused_orders, now=self._clock.now())
         hold_events(work, batch.held, records)
-        add_counts(work, counts_to_keep(fate_batch(batch), batch))
+        add_counts(work, self._counted_names.limit(work, counts_to_keep(fate_batch(batch), batch)))
         return decided
 
     def _records(self, after: int, through: int) -> Iterable[LogRecord]:
@@ -252,14 +253,10 @@ def _read(event: LakeEvent) -> Event | None:
 def _counts(events: Sequence[LakeEvent]) -> Counter[CountKey]:
     """The counts of routing as they were added when these events were routed."""
     counts: Counter[CountKey] = Counter()
-    names = {""}
     for event in events:
-        name = event.event or ""
-        if name not in names and len(names) > _NAMES_COUNTED_MAX:
-            name = OTHER_NAMES
-        names.add(name)
         received = to_micros(event.received_at)
-        key = CountKey(received - received % MINUTE_MICROS, event.source or "", "", event.type, name, RECEIVED, "")
+        bucket, name = received - received % MINUTE_MICROS, event.event or ""
+        key = CountKey(bucket, event.source or "", "", event.type, name, RECEIVED, "")
         counts[key] += 1
         for fate in event.fates:
             counts[key._replace(destination=fate.destination or "", fate=fate.fate, reason=fate.reason or "")] += 1

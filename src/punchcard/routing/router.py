@@ -142,7 +142,8 @@ class Router:
             fates = fate_batch(batch)
             save_fates(work, fates)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
-            add_note_counts(work, count_notes(batch))
+            batch.notes = count_notes(batch)
+            add_note_counts(work, batch.notes)
             if batch.held:
                 newest_held = self._holding.hold(work, batch.held, records)
             if any(map(is_quarantined, fates.distinct)):
@@ -219,7 +220,7 @@ class Router:
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
         by_fate = counts_by_fate(fates)
-        for (_, source, reason), count in count_notes(batch).items():
+        for (_, source, reason), count in batch.notes.items():
             self._telemetry.events_noted(source=source, reason=reason, count=count)
         self._telemetry.batch_routed(
             by_source=by_source,
