@@ -34,12 +34,17 @@ def email_of(event: Event) -> str | None:
     if wire.email and (found := _read(wire.email)):
         return found
     # Most events have none: asking their bytes costs less than decoding them.
-    if _NAMED not in event.raw.lower():
+    if not _is_named(event.raw):
         return None
     for raw in (wire.properties, wire.context, wire.traits):
-        if _NAMED in bytes(raw).lower() and (found := _email_in(raw, is_context=raw is wire.context)):
+        if _is_named(bytes(raw)) and (found := _email_in(raw, is_context=raw is wire.context)):
             return found
     return _email_in(event.raw)
+
+
+def _is_named(text: bytes) -> bool:
+    """Whether the text holds the name in any spelling; the usual one is found without a copy of the text."""
+    return _NAMED in text or _NAMED in text.lower()
 
 
 def _email_in(raw: bytes | msgspec.Raw, *, is_context: bool = False) -> str | None:
