@@ -3,23 +3,22 @@
 Names are read in every spelling, as points rules read them: see `members`. Source: Segment's e-commerce spec.
 """
 
-import re
 from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 
 from punchcard.events.faults import UNREADABLE
-from punchcard.events.members import PROPERTIES, exact_members, exact_products, folded_text
+from punchcard.events.members import PROPERTIES, exact_products, members_of
 from punchcard.events.model import Event, EventType
 
 _WHOLE_DIGITS_MAX = 29
 _EXPONENT_MIN = -9
 _PLACES = Decimal("1e-9")
+_FEW_PLACES_CHARACTERS_MAX = len("0.123456789")
 _TEXT_CHARACTERS_MAX = 1_000
 ID_DIGITS_MAX = 255
-# Asked of the folded bytes first: most events have none of these, and are not decoded.
-_NAMED = re.compile(rb'"(?:orderid|revenue|value|total|currency|productid|products)"')
+_TRACK = EventType.TRACK  # a member of an enumeration is looked up slowly, and this is for every event
 
 
 class Commerce(NamedTuple):
@@ -78,26 +77,30 @@ _encoder = msgspec.json.Encoder()
 def commerce_of(event: Event) -> Commerce:
     """What the event says of an order; `NOTHING` for any call but track."""
     raw = event.wire.properties
-    if event.type is not EventType.TRACK or _NAMED.search(folded_text(raw)) is None:
+    if event.type is not _TRACK or not raw or (members := members_of(raw)) is None:
         return NOTHING
-    members = exact_members(raw, PROPERTIES)
-    if members is not None:
+    if PROPERTIES.add_exact(members):
         return _one_by_one(msgspec.Raw(_encoder.encode(members)))
+    if PROPERTIES.are_absent_from(members):
+        return NOTHING
     try:
         usual = _usual.decode(raw)
     except UNREADABLE:
         return _one_by_one(raw)
-    order_id, one = usual.order_id, usual.product_id
-    ids = [str(product.product_id) for product in usual.products or () if product.product_id is not None]
-    if usual.products and not ids:
-        return _one_by_one(raw)  # they may have their ids under other spellings
+    order_id, product_id, products = usual.order_id, usual.product_id, usual.products
+    revenue, value, total = usual.revenue, usual.value, usual.total
+    ids = None
+    if products:
+        ids = [str(product.product_id) for product in products if product.product_id is not None]
+        if not ids:
+            return _one_by_one(raw)  # they may have their ids under other spellings
     return Commerce(
         None if order_id is None or order_id == "" else str(order_id)[:_TEXT_CHARACTERS_MAX],
-        _rounded(usual.revenue),
-        _rounded(usual.value),
-        _rounded(usual.total),
+        None if revenue is None else _rounded(revenue),
+        None if value is None else _rounded(value),
+        None if total is None else _rounded(total),
         usual.currency or None,
-        ids or (None if one is None or one == "" else [str(one)]),
+        ids or (None if product_id is None or product_id == "" else [str(product_id)]),
     )
 
 
@@ -155,15 +158,19 @@ def _decimal(raw: msgspec.Raw) -> Decimal | None:
     if not bytes(raw):
         return None
     try:
-        return _rounded(_amount.decode(raw))
+        amount = _amount.decode(raw)
     except UNREADABLE:
         return None
+    return _rounded(amount)
 
 
-def _rounded(amount: Decimal | None) -> Decimal | None:
-    if amount is None or not amount.is_finite() or amount.adjusted() >= _WHOLE_DIGITS_MAX:
+def _rounded(amount: Decimal) -> Decimal | None:
+    if not amount.is_finite() or amount.adjusted() >= _WHOLE_DIGITS_MAX:
         return None
-    # What has few places stays as it is, which most amounts do: the lake fills them up.
+    # What has few places stays as it is, which most amounts do: the lake fills them up. Their text shows it soonest.
+    text = str(amount)
+    if len(text) <= _FEW_PLACES_CHARACTERS_MAX and "E" not in text:
+        return amount
     exponent = amount.as_tuple().exponent
     return amount.quantize(_PLACES) if isinstance(exponent, int) and exponent < _EXPONENT_MIN else amount
 

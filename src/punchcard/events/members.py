@@ -15,8 +15,6 @@ import msgspec
 from punchcard.events.faults import UNREADABLE
 
 _NAMES_REMEMBERED_MAX: Final = 10_000
-_LOWER_CASE: Final = bytes(range(256)).lower()
-_SEPARATORS: Final = b" _-"
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
@@ -35,10 +33,15 @@ class Spellings:
     """
 
     def __init__(self, *names: str) -> None:
+        self._exact = frozenset(names)
         self._by_folded = {folded(name): name for name in names}
         # Names that are no other spelling of an exact one. Senders use few distinct names, and comparing sets costs a
         # fraction of folding each name.
         self._plain = set(names)
+
+    def are_absent_from(self, members: Mapping[str, msgspec.Raw]) -> bool:
+        """True if none of the exact names is there."""
+        return self._exact.isdisjoint(members)
 
     def add_exact(self, members: MutableMapping[str, msgspec.Raw]) -> bool:
         """Add the value of each other spelling under the exact name where that has no value.
@@ -87,13 +90,18 @@ def has_value(raw: msgspec.Raw | None) -> bool:
     return text not in (b"", b"null") and not (text[:1] == b'"' and not text[1:-1].strip())
 
 
-def exact_members(raw: bytes | msgspec.Raw, spellings: Spellings) -> Mapping[str, msgspec.Raw] | None:
-    """Return the members of an object with the exact names added; None if it is not an object or needs none added."""
+def members_of(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """Return the members of a JSON object, each as its text; None if it is not an object."""
     try:
-        members = _object.decode(raw)
+        return _object.decode(raw)
     except UNREADABLE:
         return None
-    return members if spellings.add_exact(members) else None
+
+
+def exact_members(raw: bytes | msgspec.Raw, spellings: Spellings) -> Mapping[str, msgspec.Raw] | None:
+    """Return the members of an object with the exact names added; None if it is not an object or needs none added."""
+    members = members_of(raw)
+    return None if members is None or not spellings.add_exact(members) else members
 
 
 def exact_properties(raw: bytes | msgspec.Raw) -> bytes:
@@ -123,8 +131,3 @@ def exact_products(raw: msgspec.Raw) -> msgspec.Raw | None:
     if not any(exact):
         return None
     return msgspec.Raw(_encoder.encode([item if new is None else new for item, new in zip(items, exact, strict=True)]))
-
-
-def folded_text(raw: bytes | msgspec.Raw) -> bytes:
-    """Return JSON text folded like its names, to search it for folded names: much cheaper than decoding it."""
-    return bytes(raw).translate(_LOWER_CASE, _SEPARATORS)

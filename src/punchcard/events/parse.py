@@ -12,7 +12,7 @@ import msgspec
 
 from punchcard.clock import to_micros
 from punchcard.events.batch_context import shared_members, with_shared
-from punchcard.events.envelope import is_empty_list, normalized
+from punchcard.events.envelope import normalized
 from punchcard.events.faults import UNREADABLE, CheckedContext, Fault, context_fault, explain
 from punchcard.events.forwarded import FORWARDED, plain_event
 from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, is_single_event
@@ -210,7 +210,7 @@ class _Reading:
         if self._shared:
             text = with_shared(text, self._shared, notes)
         item = self._read(text, index, notes)
-        if isinstance(item, IngestFailure) or (item.wire.integrations and is_empty_list(item.wire.integrations)):
+        if isinstance(item, IngestFailure) or _is_list(item.wire.integrations):
             return self._converted(text, index, notes) or item
         return item
 
@@ -274,9 +274,7 @@ def _fault(wire: WireEvent, type_: EventType | None, context: CheckedContext) ->
     user_id, anonymous_id = wire.user_id, wire.anonymous_id
     if user_id is None and anonymous_id is None:
         return Fault("no_user_anon_id", "an event needs a `userId` or an `anonymousId`")
-    if (user_id is not None and (not user_id or user_id.isspace())) or (
-        anonymous_id is not None and (not anonymous_id or anonymous_id.isspace())
-    ):
+    if (user_id is not None and not user_id.strip()) or (anonymous_id is not None and not anonymous_id.strip()):
         return Fault("id_not_string", "`userId` and `anonymousId` must not be empty where they are given")
     if type_ is _TRACK and not wire.event:
         return Fault("event_not_defined", "a track call needs the event's name in `event`")
@@ -285,7 +283,7 @@ def _fault(wire: WireEvent, type_: EventType | None, context: CheckedContext) ->
     if type_ is _ALIAS and not wire.previous_id:
         return Fault("id_required", "an alias call needs a `previousId`")
     message_id = wire.message_id
-    if message_id is not None and (len(message_id) > MESSAGE_ID_LENGTH_MAX or not message_id or message_id.isspace()):
+    if message_id is not None and (len(message_id) > MESSAGE_ID_LENGTH_MAX or not message_id.strip()):
         return Fault("message_id_too_long", f"`messageId` has at most {MESSAGE_ID_LENGTH_MAX} characters")
     if wire.properties and not _is_object(wire.properties):
         return Fault("properties_not_object", "`properties` must be an object")
@@ -297,6 +295,10 @@ def _fault(wire: WireEvent, type_: EventType | None, context: CheckedContext) ->
 def _type_fault(wire: WireEvent) -> Fault:
     named = "none" if wire.type is None else f'"{wire.type[:100]}"'
     return Fault("unknown_type", f"`type` must be one of {', '.join(_TYPES)}; it is {named}")
+
+
+def _is_list(raw: msgspec.Raw) -> bool:
+    return bytes(raw)[:1] == b"["
 
 
 def _is_object(raw: msgspec.Raw) -> bool:

@@ -10,6 +10,12 @@ _EMAIL_CHARACTERS_MAX = 254
 _NAMED = b"mail"  # of "email" in every spelling that is lower-cased: "E-mail", "e_mail"
 
 
+class _Usual(msgspec.Struct, gc=False):
+    """Members as nearly all senders write them: read in one go."""
+
+    email: str | None = None
+
+
 class _Mailed(msgspec.Struct):
     email: msgspec.Raw = msgspec.Raw()
 
@@ -18,6 +24,7 @@ class _Context(msgspec.Struct):
     traits: msgspec.Raw = msgspec.Raw()
 
 
+_usual = msgspec.json.Decoder(_Usual)
 _mailed = msgspec.json.Decoder(_Mailed | None)
 _context = msgspec.json.Decoder(_Context | None)
 _text = msgspec.json.Decoder(str)
@@ -36,6 +43,11 @@ def email_of(event: Event) -> str | None:
     # Most events have none: asking their bytes costs less than decoding them.
     if not _is_named(event.raw):
         return None
+    try:
+        if wire.properties and (usual := _usual.decode(wire.properties).email) and (found := _trimmed(usual)):
+            return found
+    except UNREADABLE:
+        pass  # it is something else than text, or there are no members: read step by step
     for raw in (wire.properties, wire.context, wire.traits):
         if _is_named(bytes(raw)) and (found := _email_in(raw, is_context=raw is wire.context)):
             return found
@@ -63,7 +75,10 @@ def _email_in(raw: bytes | msgspec.Raw, *, is_context: bool = False) -> str | No
 
 def _read(raw: msgspec.Raw) -> str | None:
     try:
-        text = _text.decode(raw).strip().lower()
+        return _trimmed(_text.decode(raw))
     except UNREADABLE:
         return None
-    return text[:_EMAIL_CHARACTERS_MAX] or None
+
+
+def _trimmed(text: str) -> str | None:
+    return text.strip().lower()[:_EMAIL_CHARACTERS_MAX] or None

@@ -13,7 +13,7 @@ from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
-from punchcard.routing.planning import Plan, Planner, internal_error
+from punchcard.routing.planning import Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.settling import Claim, refused_orders
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
@@ -119,19 +119,24 @@ def _plan_record(
 ) -> None:
     record, fates = batch.records[number], batch.fates[number]
     seen_now = batch.message_keys
+    key_start = message_key(source, "")
+    has_settings = record.call == PARTNER
     for event_number, item in enumerate(batch.items[number]):
         if isinstance(item, IngestFailure):
             fates.append(_failed(item))
             continue
         try:
-            plan = _plan(planner, record, item)
+            plan = (planner.under(settings_of(uncompressed(record))) if has_settings else planner).plan(item)
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
             fates.append((internal_error(error),))
             continue
-        key = message_key(source, item.message_id)
+        key = key_start + item.message_id
         seen_before = key in seen_now or key in index
         if not seen_before:
             seen_now.add(key)
+            if plan.is_final:  # as for most events
+                fates.append(plan.decided)
+                continue
         decided, planned = plan.decided, plan.planned
         if seen_before:
             # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
@@ -167,12 +172,6 @@ def _without(items: Sequence[Item], number: int, failing: FailingEvents) -> list
         if (error := failing.get((number, index))) is not None and isinstance(item, Event):
             found[index] = internal_failure(item, f"Punchcard failed on this event: {describe(error)}.")
     return found
-
-
-def _plan(planner: Planner, record: LogRecord, event: Event) -> Plan:
-    if record.call == PARTNER:
-        planner = planner.under(settings_of(uncompressed(record)))
-    return planner.plan(event)
 
 
 def is_quarantined(fates: Sequence[Fate]) -> bool:

@@ -42,11 +42,14 @@ class Plan:
         decided: The fates decided so far.
         planned: The intents whose fate the ledger decides.
         refused_orders: Destination, order id and reason where an award for an order was refused.
+        is_final: True if `decided` is all of it, whatever the event's own content: nothing planned, held or refused
+            of an order.
     """
 
     decided: tuple[Fate, ...]
     planned: Sequence[Planned] = ()
     refused_orders: Sequence[tuple[str, str, str]] = ()
+    is_final: bool = False
 
 
 class Planner:
@@ -63,7 +66,7 @@ class Planner:
         self._shared: dict[tuple[EventType, str | None], Plan] = {}
         self._under: dict[bytes, Planner] = {}
         stopped = stopped_at_source(route)
-        self._stopped = None if stopped is None else Plan((stopped,))
+        self._stopped = None if stopped is None else Plan((stopped,), is_final=True)
 
     def plan(self, event: Event) -> Plan:
         """Return what becomes of the event at each destination.
@@ -92,12 +95,12 @@ class Planner:
             else:
                 planned.append(Planned(destination, result))
         decided = tuple(fates)
-        plan = Plan(decided, planned, refused)
         if plain and not planned and all(map(_is_same_for_all, decided)) and self._filters_leave(event):
             if len(self._shared) >= _REMEMBERED_MAX:
                 self._shared.clear()
-            self._shared[name] = plan
-        return plan
+            plan = self._shared[name] = Plan(decided, is_final=True)
+            return plan
+        return Plan(decided, planned, refused)
 
     def under(self, settings: bytes) -> "Planner":
         """The planner of the same source under settings that came with the events.

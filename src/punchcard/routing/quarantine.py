@@ -45,8 +45,10 @@ class FailureRun:
         Raises:
             RoutingHaltedError: it may not: all seems to fail.
         """
+        if _any_passed(batch):  # which the first event shows nearly always
+            return
         failed = _failures_of_ours(batch)
-        if failed and self._length + failed > FAILURES_IN_A_ROW_MAX and not _any_passed(batch):
+        if failed and self._length + failed > FAILURES_IN_A_ROW_MAX:
             if not something_passes():
                 raise RoutingHaltedError(
                     f"Punchcard has failed on more than {FAILURES_IN_A_ROW_MAX} events in a row and processed none. "
