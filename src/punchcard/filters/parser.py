@@ -27,7 +27,7 @@ from punchcard.filters.tokens import END, NAME, NUMBER, TEXT, ConditionError, To
 CONDITION_BYTES_MAX: Final = 5 * 1024
 NESTING_MAX: Final = 50
 _CONSTANTS: Final = {"true": True, "false": False}
-# Words and signs of other languages, with what stands for them here. Segment documents `and`, `or`, `!` and nothing else.
+# Words and signs of other languages, with what to write instead. Segment documents `and`, `or` and `!` alone.
 _NO_NOT: Final = (
     "there is no `not`: write `!properties.vip` for a path or function, `!( properties.n = 1 )` for a comparison"
 )
@@ -125,7 +125,7 @@ class _Parser:
         if self.next.kind == "!":
             negated = self._negation()
             if self.next.kind in COMPARISONS or (self.next.kind == NAME and self.next.value == "in"):
-                # Segment does not say whether `!a = b` means `!( a = b )` or `( !a ) = b`; its examples have parentheses.
+                # Whether `!a = b` means `!( a = b )` or `( !a ) = b`, Segment does not say.
                 raise self.error("`!` negates a condition: put it in parentheses, such as !( properties.n = 1 )")
             return negated
         if self._is_foreign_not():
