@@ -243,9 +243,44 @@ MASKED = [
     ('{"event":"Order Completed","revenue":9.99}', '{"event":"Order Completed","revenue":9.99}'),
     ('{"x":"my_own_key"}', '{"x":"***"}'),
     ("bell\x07", "bell�"),
+    ("{'apiKey':'abc','x':1}", """{'apiKey':"***",'x':1}"""),
+    ("{'password': 'it\\'s me', 'x':1}", """{'password': "***", 'x':1}"""),
+    ('{"email":"ann.without', '{"email":"***"'),
+    ('{"email":"ann\\u0040example.com"}', '{"email":"***"}'),
+    ('{"x":"ann\\u0040example.com"}', '{"x":"***"}'),
+    ('{"password":"cut off\\', '{"password":"***"'),
+    ("event=X&email=ann%40example.com&x=1", "event=X&email=***&x=1"),
+    ("event=X&who=ann%40example.com&x=1", "event=X&who=***&x=1"),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), MASKED)
 def test_what_nobody_should_read_is_masked(text: str, expected: str) -> None:
     assert masked(text, "my_own_key") == expected
+
+
+UTF_16 = {"with a mark": "utf-16", "little end first": "utf-16-le", "big end first": "utf-16-be"}
+
+
+@pytest.mark.parametrize("encoding", UTF_16.values(), ids=UTF_16)
+def test_a_body_in_utf_16_is_readable_and_masked(world: World, encoding: str) -> None:
+    body = '{"event":"Checked In","apiKey":"short","email":"ann@example.com",'.encode(encoding)
+    assert world.post("/v1/track", body) == 400
+    (found,) = world.wait_for("website", bool)
+    assert found["bodyStart"].removeprefix("\ufeff") == '{"event":"Checked In","apiKey":"***","email":"***",'
+
+
+PATHS = {
+    "/v1/projects/an_unknown_key_1/track": "/v1/projects/an_unknown_key_1/track",
+    "/v1/webhooks/elsewhere/tracking": "/v1/webhooks/elsewhere/tracking",
+    "/v1/track/a1b2c3d4e5f6a7b8c9d0e1f2": "/v1/track/***",
+    "/v1/track/ann@example.com": "/v1/track/***",
+    "/v1/wk_website/something": "/v1/***/something",
+}
+
+
+@pytest.mark.parametrize(("path", "shown"), PATHS.items(), ids=PATHS)
+def test_a_path_says_which_call_was_meant_without_what_is_secret(world: World, path: str, shown: str) -> None:
+    assert world.post(path, b"{}") == 404
+    (found,) = world.wait_for("website", bool)
+    assert found["path"] == shown

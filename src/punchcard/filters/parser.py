@@ -27,6 +27,19 @@ from punchcard.filters.tokens import END, NAME, NUMBER, TEXT, ConditionError, To
 CONDITION_BYTES_MAX: Final = 5 * 1024
 NESTING_MAX: Final = 50
 _CONSTANTS: Final = {"true": True, "false": False}
+# Words and signs of other languages, with what to write instead. Segment documents `and`, `or` and `!` alone.
+_NO_NOT: Final = (
+    "there is no `not`: write `!properties.vip` for a path or function, `!( properties.n = 1 )` for a comparison"
+)
+_FOREIGN_WORDS: Final = {
+    "not": "there is no `not in`: write `!( type in ['page', 'screen'] )`",
+    "is": "there is no `is`: write `=` or `!=`, such as userId != null",
+    "like": "there is no `like`: write match( properties.name, '*text*' )",
+    "contains": "`contains` is a function: write contains( properties.name, 'text' )",
+    "and": "write `and`, with a blank on both sides",
+    "or": "write `or`, with a blank on both sides",
+}
+_FOREIGN_SIGNS: Final = {"<>": "!=", "===": "=", "=<": "<=", "=>": ">=", "!==": "!=", "><": "!="}
 _T = TypeVar("_T")
 
 
@@ -49,7 +62,7 @@ def parse(text: str) -> Condition:
         return Everything()
     found = parser.disjunction()
     if parser.next.kind != END:
-        raise parser.error("`and`, `or` or the end is expected")
+        raise parser.error(parser.foreign_word() or "`and`, `or` or the end is expected")
     parser.must_be_condition(found, at=parser.first)
     return found
 
@@ -75,6 +88,10 @@ class _Parser:
 
     def error(self, expected: str, *, at: Token | None = None) -> ConditionError:
         return ConditionError(expected, text=self._text, position=(at or self.next).position)
+
+    def foreign_word(self) -> str | None:
+        """Return what to write instead of the next word, where it is one of another language."""
+        return _FOREIGN_WORDS.get(self.next.value.lower()) if self.next.kind == NAME else None
 
     def disjunction(self) -> Condition:
         return self._chain("or", self._conjunction, Or)
@@ -106,13 +123,23 @@ class _Parser:
 
     def _relation(self) -> Condition:
         if self.next.kind == "!":
-            return self._negation()
+            negated = self._negation()
+            if self.next.kind in COMPARISONS or (self.next.kind == NAME and self.next.value == "in"):
+                # Whether `!a = b` means `!( a = b )` or `( !a ) = b`, Segment does not say.
+                raise self.error("`!` negates a condition: put it in parentheses, such as !( properties.n = 1 )")
+            return negated
+        if self._is_foreign_not():
+            raise self.error(_NO_NOT)
         if self.next.kind == "(":
             return self._group()
         left = self._value()
         sign = self.next
         if sign.kind in COMPARISONS:
             self._take()
+            if (following := self.next).kind in COMPARISONS and following.position == sign.end:
+                written = self._text[sign.position : following.end]
+                hint = f"; write `{_FOREIGN_SIGNS[written]}`" if written in _FOREIGN_SIGNS else ""
+                raise self.error(f"there is no operator `{written}`{hint}", at=sign)
             return Comparison(sign.kind, left, self._value())
         if sign.kind == NAME and sign.value == "in":
             self._take()
@@ -122,6 +149,13 @@ class _Parser:
             return In(left, among)
         return left
 
+    def _is_foreign_not(self) -> bool:
+        """True for `not a`, `not ( a )` and `NOT( a )`; a path may begin with a member that is named so."""
+        following = self.after_next
+        begins_value = following.kind in (NAME, TEXT, NUMBER, "null", "(", "[", "!")
+        is_path = following.kind == NAME and following.value == "in"
+        return self.next.kind == NAME and self.next.value.lower() == "not" and begins_value and not is_path
+
     def _negation(self) -> Condition:
         self._take()
         return Not(self._deeper(self._negated))
@@ -129,6 +163,8 @@ class _Parser:
     def _negated(self) -> Condition:
         if self.next.kind == "!":
             return self._negation()
+        if self._is_foreign_not():
+            raise self.error(_NO_NOT)
         if self.next.kind == "(":
             return self._group()
         first = self.next
@@ -220,5 +256,5 @@ class _Parser:
 
     def _expect(self, kind: str, problem: str) -> None:
         if self.next.kind != kind:
-            raise self.error(problem)
+            raise self.error(self.foreign_word() or problem)
         self._take()

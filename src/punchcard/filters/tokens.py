@@ -14,6 +14,7 @@ _DIGITS: Final = frozenset("0123456789")
 _AFTER_WORD: Final = frozenset(" \t\n,])")
 _SIGNS: Final = ("==", "!=", ">=", "<=", "=", ">", "<", "(", ")", "[", "]", ",", ".")
 WORDS: Final = {"and": "and", "AND": "and", "or": "or", "OR": "or", "NOT": "!", "null": "null"}
+_WORDS_OF_SIGNS: Final = {"&&": "and", "||": "or"}
 _SNIPPET: Final = 20
 
 NAME = "name"
@@ -97,6 +98,8 @@ def _token(text: str, position: int, *, in_path: bool) -> Token:
         if following not in NAME_CHARACTERS and following not in ("(", "\\", "!"):
             raise ConditionError("`!` must stand directly before a name or `(`", text=text, position=position)
         return Token("!", "!", position, position + 1)
+    if word := _WORDS_OF_SIGNS.get(text[position : position + 2]):
+        raise ConditionError(f"write `{word}`", text=text, position=position)
     problem = f"`{first}` has no meaning here; put a backslash before it if it belongs to a name"
     raise ConditionError(problem, text=text, position=position)
 

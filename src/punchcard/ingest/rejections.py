@@ -29,13 +29,15 @@ _IPV4_BITS, _IPV6_BITS = 24, 48
 _WRITE_KEY: Final = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,256})"')
 _LIBRARY: Final = re.compile(rb'"library"\s*:\s*\{([^{}]{1,300})\}')
 _LIBRARY_MEMBER: Final = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,60})"')
-_EMAIL: Final = re.compile(r"[^\s\"'<>,;:={}\[\]]+@[^\s\"'<>,;:={}\[\]]+")
+# Also as forms and JSON escape it.
+_EMAIL: Final = re.compile(r"[^\s\"'<>,;:={}\[\]&]+(?:@|%40|\\u0040)[^\s\"'<>,;:={}\[\]&]+", re.IGNORECASE)
+# In single quotes too, as what is no JSON writes it; the end of the text may cut a value off.
 _SECRET_MEMBER: Final = re.compile(
-    r"(\"[^\"]{0,40}(?:key|token|secret|password|passwd|authorization|cookie|session|phone)[^\"]{0,40}\"\s*:\s*)"
-    r"(\"(?:[^\"\\]|\\.)*(?:\"|\Z)|[^\s,{}\[\]]+)",
+    r"([\"'][^\"']{0,40}(?:key|token|secret|password|passwd|authorization|cookie|session|phone|e-?mail)[^\"']{0,40}[\"']"
+    r"\s*:\s*)(\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|[^\s,{}\[\]]+)",
     re.IGNORECASE,
 )
-_SECRET_FIELD: Final = re.compile(r"((?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
+_SECRET_FIELD: Final = re.compile(r"((?:key|token|secret|password|phone|e-?mail)=)[^&\s]+", re.IGNORECASE)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.+/]{20,}={0,2}")
 _CARD: Final = re.compile(r"(?<!\d)(?:\d[ -]?){13,18}\d(?!\d)")
@@ -88,7 +90,7 @@ class Rejections:
             RejectedRequest(
                 source=source,
                 received_at=self._clock.now(),
-                path=masked(scope["path"][:128], write_key),
+                path=_masked_path(scope["path"][:128], write_key),
                 status=status,
                 reason=said.code,
                 message=said.message,
@@ -96,7 +98,7 @@ class Rejections:
                 user_agent=masked(headers.get(b"user-agent", b"").decode("latin-1")[:200], write_key),
                 library=_library(body),
                 body_bytes=len(body),
-                body_start=masked(body[:BODY_START_BYTES].decode(errors="replace"), write_key),
+                body_start=masked(_text_of(body[:BODY_START_BYTES]), write_key),
             )
         )
         if self._writing is None:
@@ -139,6 +141,20 @@ def masked(text: str, write_key: str = "") -> str:
     text = _TOKEN.sub(_mask_token, text)
     text = _CARD.sub(_MASK, text)
     return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+
+
+def _masked_path(path: str, write_key: str) -> str:
+    """Return the path with its parts masked each for itself: a path is long, and says which call was meant."""
+    return "/".join(masked(part, write_key) for part in path.split("/"))
+
+
+def _text_of(body_start: bytes) -> str:
+    """Return the text of the first bytes; UTF-16 as what it is, so that it is readable and masked."""
+    if body_start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return body_start.decode("utf-16", errors="replace")
+    if b"\0" in body_start[:2]:
+        return body_start.decode("utf-16-be" if body_start.startswith(b"\0") else "utf-16-le", errors="replace")
+    return body_start.decode(errors="replace")
 
 
 def _mask_token(token: re.Match[str]) -> str:

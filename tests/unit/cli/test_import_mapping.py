@@ -168,7 +168,7 @@ def test_columns_are_mapped_left_out_and_saved(
     file, saved = written(tmp_path, SALES), tmp_path / "sales.toml"
     options = [*MAPPED, "--map", "Note=", "--event", "Order Completed", "--save-mapping", str(saved)]
     assert import_(api, file, *options) == 0
-    assert "1 rows without a user id have their email address as one" in capsys.readouterr().out
+    assert "1 row without a user id: the email address is used" in capsys.readouterr().out
     assert import_(api, file, "--mapping", str(saved), "--restart") == 0
     first, again = api.events()
     assert first == again

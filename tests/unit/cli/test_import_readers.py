@@ -153,6 +153,20 @@ def test_a_csv_without_a_heading_is_refused(content: bytes, tmp_path: Path) -> N
     reader.close()
 
 
+BINARY = {"no text": b"\x00\x01\x02", "half a character": b"\xff\xfea", "a lone half pair": b"\xff\xfe\x00\xd8"}
+
+
+@pytest.mark.parametrize("content", BINARY.values(), ids=BINARY)
+def test_what_is_no_text_is_refused_with_the_name_of_the_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    reader = CsvRows(tmp_path / "x.csv")
+    try:
+        with pytest.raises(ConfigurationError, match=r"x\.csv: is not text"):
+            reader.columns()
+    finally:
+        reader.close()
+
+
 def test_moving_a_column_does_not_change_what_a_row_is(tmp_path: Path) -> None:
     one = read_csv(tmp_path, "event,userId\nA,1\n")[0]
     other = read_csv(tmp_path, "userId,event\n1,A\n")[0]

@@ -228,6 +228,70 @@ def test_a_condition_of_no_sane_size_is_refused(condition: str) -> None:
         parse(condition)
 
 
+# Segment documents `and`, `or` and `!`; what `!a = b` means, it does not say.
+OTHER_LANGUAGES = [
+    ("not a", "!properties.vip"),
+    ("not a = 1", "!( properties.n = 1 )"),
+    ("not (a = 1)", "!( properties.n = 1 )"),
+    ("not(a = 1)", "!( properties.n = 1 )"),
+    ("Not a", "!properties.vip"),
+    ("NOT(a)", "!properties.vip"),
+    ("!not a", "!properties.vip"),
+    ("a and not b", "!properties.vip"),
+    ("a = 1 or not b = 2", "!( properties.n = 1 )"),
+    ("(not a)", "!properties.vip"),
+    ("!a = b", "put it in parentheses"),
+    ("!a != 1", "put it in parentheses"),
+    ("!a > 1", "put it in parentheses"),
+    ("!a in ['x']", "put it in parentheses"),
+    ("!!a = 1", "put it in parentheses"),
+    ("!(a) = 1", "put it in parentheses"),
+    ("NOT a = 1", "put it in parentheses"),
+    ("!length( a ) = 1", "put it in parentheses"),
+    ("a and !b = 1", "put it in parentheses"),
+    ("a not in ['x']", "!( type in ["),
+    ("(a not in ['x'])", "!( type in ["),
+    ("a is null", "there is no `is`"),
+    ("a like 'x'", "match( properties.name"),
+    ("a LIKE 'x'", "match( properties.name"),
+    ("a contains 'x'", "contains( properties.name"),
+    ("a = 1 And b = 2", "write `and`"),
+    ("a = 1 Or b = 2", "write `or`"),
+    ("a = 1 AND(b = 2)", "with a blank on both sides"),
+    ("a = 1 && b = 2", "write `and`"),
+    ("a = 1 || b = 2", "write `or`"),
+    ("a <> 1", "write `!=`"),
+    ("a === 1", "write `=`"),
+    ("a !== 1", "write `!=`"),
+    ("a => 1", "write `>=`"),
+]
+
+
+@pytest.mark.parametrize(("condition", "hint"), OTHER_LANGUAGES)
+def test_what_another_language_would_write_is_refused_with_what_to_write(condition: str, hint: str) -> None:
+    with pytest.raises(ConditionError) as refused:
+        parse(condition)
+    assert hint in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("condition", "printed"),
+    [
+        ("not = 1", "not = 1"),
+        ("not.a", "not.a"),
+        ("!not", "!not"),
+        ("not in ['a']", "not in ['a']"),
+        ("'a' in not", "'a' in not"),
+        ("is and like", "is and like"),
+        ("NOT a and b = 1", "!a and b = 1"),
+        ("NOT (a = 1)", "!(a = 1)"),
+        ("!( a = 1 )", "!(a = 1)"),
+    ],
+)
+def test_members_may_be_named_like_words_of_another_language(condition: str, printed: str) -> None:
+    assert print_condition(parse(condition)) == printed
+
+
 names = st.text("abcxyz_-09 .$ä", min_size=1, max_size=5)
 paths = st.lists(names, min_size=1, max_size=3).map(lambda parts: Path(tuple(parts)))
 texts = st.text(max_size=6).filter(lambda text: not ("'" in text and '"' in text))

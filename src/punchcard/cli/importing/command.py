@@ -99,7 +99,8 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     if earnings.earned is None:
         print(earnings.sentence)
     if run.users_by_email:
-        print(f"{run.users_by_email} rows without a user id have their email address as one")
+        rows = "1 row" if run.users_by_email == 1 else f"{run.users_by_email:,} rows"
+        print(f"{rows} without a user id: the email address is used")
     if not finished:
         print("stopped: a row is not accepted (--strict)", file=sys.stderr)
     return 1 if counts.refused else 0

@@ -122,7 +122,10 @@ class CsvRows:
         self._file.close()
 
     def _heading(self) -> tuple[str, list[Column]]:
-        heading = self._text.readline().removeprefix("\ufeff")
+        try:
+            heading = self._text.readline().removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{self._path}: is not text: {error}") from error
         separator = max(_SEPARATORS, key=heading.count)
         headings = next(csv.reader([heading], delimiter=separator), [])
         columns = read_headings(headings, file=str(self._path), mapping=self._mapping)
