@@ -170,7 +170,12 @@ REFUSED: Final = (
         "send the customer's address",
     ),
     _reason("invalid_email", "the first address that is present is none", "correct the sender"),
-    _reason("missing_amount", "an order without `revenue`, `value` or `total`", "send the amount"),
+    _reason(
+        "missing_amount",
+        "an order without `revenue`, `value` or `total`, or a refund without them whose `products` is empty or has a "
+        "product without a price",
+        "send the amount",
+    ),
     _reason(
         "invalid_amount",
         "the first of these that is present is no amount that can be counted, or is negative",
