@@ -338,8 +338,8 @@ PERSON: Final = (
     _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
     _reason(
         "preparation_failed",
-        "a defect of Punchcard or a damaged row of the ledger met this award before anything was sent; its detail and the "
-        "log have the cause. Other awards are not held up",
+        "a defect of Punchcard or a damaged row of the ledger met this award before anything was sent; its detail and "
+        "the log have the cause. Other awards are not held up",
         "report it, then retry",
     ),
     _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),
