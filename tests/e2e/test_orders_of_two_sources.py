@@ -99,3 +99,37 @@ def test_a_ledger_of_before_is_one_with_the_new_keys(email: str, sandbox: Sandbo
         refund = track(product, "server", "Order Refunded", order_id=order_id, email=email)
         product.wait_for_fate(refund, "delivered")
     assert quantities(sandbox, email) == ["50", "-50"]
+
+
+def test_a_register_that_writes_ids_as_floats_means_the_same_orders(
+    email: str, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    """Also over a ledger of a version that kept `1001.0` apart, and whatever the scope is set to meanwhile."""
+    number = 700_000 + next(NUMBERS)
+    with ProductProcess(tmp_path, content(sandbox)) as product:
+        first = track(product, "server", "Order Completed", order_id=f"{number}.0", revenue=50, email=email)
+        assert f'"{number}.0" and is read as {number}.' in product.wait_for_fate(first, "delivered")["detail"]
+        product.kill()
+    with sqlite3.connect(tmp_path / "data" / "punchcard.db") as store:
+        changed = store.execute(
+            "UPDATE effects SET order_id = :id || '.0', effect_key = replace(effect_key, :id, :id || '.0')",
+            {"id": str(number)},
+        )
+        assert changed.rowcount == 1
+    store.close()
+    for scope in ("source", "destination"):
+        with ProductProcess(tmp_path, content(sandbox, orderIdScope=scope)) as product:
+            again = track(product, "server", "Order Completed", order_id=number, revenue=50, email=email)
+            assert product.wait_for_fate(again, "duplicate")["reason"] == "same_effect"
+    with ProductProcess(tmp_path) as product:
+        other = track(product, "website", "Order Completed", order_id=str(number), revenue="50.0", email=email)
+        product.wait_for_fate(other, "duplicate")
+        part = track(product, "website", "Order Refunded", order_id=number, refund_id=1, total=20, email=email)
+        product.wait_for_fate(part, "delivered")
+        copy = track(
+            product, "server", "Order Refunded", order_id=f"{number}.0", refund_id="1.0", total=20, email=email
+        )
+        product.wait_for_fate(copy, "duplicate")
+        nothing = track(product, "website", "Order Refunded", order_id=number, products=[], email=email)
+        assert product.wait_for_fate(nothing, "refused")["reason"] == "missing_amount"
+    assert quantities(sandbox, email) == ["50", "-20"]

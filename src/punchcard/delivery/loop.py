@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from punchcard.clock import Clock
@@ -144,6 +145,9 @@ class DestinationDelivery:
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001  # the loop of one destination: the others must not end with it
+                self._telemetry.loop_failed(error=error)
+                await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
 
     async def _step(self, target: Target, *, room: int) -> Cycle:
         # Made before anything is claimed, so that what is claimed leaves at once.
@@ -163,7 +167,7 @@ class DestinationDelivery:
                     watch=self._watch,
                 )
             )
-        except StorageError:
+        except Exception:
             self._answered = answered + self._answered
             raise
         self._bucket.take(len(done.started))
@@ -172,8 +176,20 @@ class DestinationDelivery:
         for started in done.started:
             task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
             self._in_flight[task] = started
-            task.add_done_callback(self._in_flight.pop)
+            task.add_done_callback(partial(self._end_attempt, target))
         return done
+
+    def _end_attempt(self, target: Target, task: asyncio.Task[None]) -> None:
+        started = self._in_flight.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None and not task.cancelled():
+            return
+        # Without an answer of its own: the effect must not wait for the end of its lease, in silence.
+        if error is not None:
+            self._telemetry.attempt_failed_unexpectedly(effect_key=started.effect.effect_key, error=error)
+        answer = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
+        self._answered.append(Answered(started=started, answer=answer, seconds=0.0, fingerprint=target.fingerprint))
+        self._woken.set()
 
     async def _check_credentials(self, target: Target, done: Cycle) -> None:
         """While credentials are refused: plan the next check, make it when it is due, write down what it has found."""
@@ -193,9 +209,10 @@ class DestinationDelivery:
         """Ask `before_sending`; if it fails, settle the attempts as not made."""
         try:
             await self._in_thread(self._before_sending)
-        except PunchcardError as error:
-            self._telemetry.storage_failed(error=error.message)
-            not_sent = RetryableError(f"nothing was sent: {error.message}", code="not_sent")
+        except Exception as error:  # noqa: BLE001  # whatever it is, nothing may leave now
+            message = error.message if isinstance(error, PunchcardError) else repr(error)
+            self._telemetry.storage_failed(error=message)
+            not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
             self._answered += [
                 Answered(started=one, answer=not_sent, seconds=0.0, fingerprint=target.fingerprint) for one in started
             ]
@@ -213,8 +230,6 @@ class DestinationDelivery:
             )
         except asyncio.CancelledError:
             answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
-        if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
-            self._bucket.slow_down(bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS))
         if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
             self._is_probation = False
         self._answered.append(
@@ -226,6 +241,8 @@ class DestinationDelivery:
             )
         )
         self._woken.set()
+        if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
+            self._bucket.slow_down(_slow_down_seconds(answer))
 
     async def _client_for(self, target: Target) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
@@ -269,6 +286,8 @@ class DestinationDelivery:
         except StorageError as error:
             # The attempts stay without a settlement: the next start reads them back.
             self._telemetry.storage_failed(error=error.message)
+        except Exception as error:  # noqa: BLE001  # the same
+            self._telemetry.loop_failed(error=error)
 
     def _release_orphans(self, own: Collection[tuple[int, int]]) -> None:
         now = self._clock.now()
@@ -294,6 +313,13 @@ class DestinationDelivery:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._database, function)
+
+
+def _slow_down_seconds(answer: RetryableError) -> float:
+    try:
+        return bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS)
+    except TypeError:  # settling the answer says so of its effect
+        return _SLOW_DOWN_SECONDS
 
 
 async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.clock import Clock
 from punchcard.delivery.clock_watch import ClockWatch
@@ -19,10 +18,17 @@ from punchcard.delivery.judgement import Answer, judge
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
-from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
+from punchcard.errors import (
+    CredentialsError,
+    DeliveryError,
+    InvariantError,
+    OutcomeUnknownError,
+    RetryableError,
+    StorageError,
+)
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
-from punchcard.store.engine import Store
+from punchcard.store.engine import Store, is_storage_fault
 from punchcard.store.orders import wake_refunds
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
@@ -31,6 +37,8 @@ from punchcard.store.waiting import wake_waiting
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
 _LEASE_MARGIN_SECONDS = 5.0
+_DETAIL_CHARACTERS_MAX = 500
+_KINDS = frozenset(EffectKind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +131,41 @@ def cycle(
     Raises:
         StorageError: nothing of it happened; call again with the same answers.
     """
+    try:
+        return _cycle(
+            store, target, answered, room=room, clock=clock, telemetry=telemetry, busy=busy, watch=watch, apart=False
+        )
+    except Exception as error:
+        if _is_storage_fault(error):
+            raise
+        telemetry.cycle_failed(error=error)
+        return _cycle(
+            store, target, answered, room=room, clock=clock, telemetry=telemetry, busy=busy, watch=watch, apart=True
+        )
+
+
+def _cycle(
+    store: Store,
+    target: Target,
+    answered: Sequence[Answered],
+    *,
+    room: int,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
+    busy: Collection[Lane],
+    watch: ClockWatch | None,
+    apart: bool,
+) -> Cycle:
+    """Run one cycle.
+
+    Args:
+        apart: True to give each effect a savepoint of its own, so that one that fails is parked and the others go on.
+    """
     with store.unit_of_work() as work:
-        settled = settle(work, target, answered, clock=clock)
+        if apart:
+            settled = _settle_apart(work, target, answered, clock=clock, telemetry=telemetry)
+        else:
+            settled = settle(work, target, answered, clock=clock)
         # One reading for all that follows: the clock may be set at any time.
         reading = (watch or ClockWatch(clock)).read()
         now = reading.now
@@ -132,16 +173,24 @@ def cycle(
         resumed = _resume_if_changed(work, target, now=now)
         refused = pause_of(work, target.slug)
         paused = not target.enabled or refused is not None
-        claimed = [] if paused else claim(work, target, room=room, busy=busy, now=now)
-        started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry)
+        if paused:
+            claimed = []
+        elif apart:
+            claimed = _claim_apart(work, target, room=room, busy=busy, now=now, telemetry=telemetry)
+        else:
+            claimed = claim(work, target, room=room, busy=busy, now=now)
+        started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
     if watch is not None:
         watch.done(reading)
-    # Said only now: what a failed unit of work has not done is not reported.
-    if corrected:
-        telemetry.waits_corrected(count=corrected)
-    if resumed:
-        telemetry.destination_resumed(by=PauseEnd.SETTINGS)
-    settled.report(answered, telemetry)
+    # Logged only now: what a failed unit of work has not done is not reported.
+    try:
+        if corrected:
+            telemetry.waits_corrected(count=corrected)
+        if resumed:
+            telemetry.destination_resumed(by=PauseEnd.SETTINGS)
+        settled.report(telemetry)
+    except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
+        telemetry.report_failed(error=error)
     return Cycle(
         started=started,
         send_before=SendBefore(
@@ -160,6 +209,7 @@ def _begin_all(
     *,
     clock: Clock,
     telemetry: DeliveryTelemetry,
+    apart: bool,
 ) -> list[Started]:
     now = clock.now()
     lease_until = now + timedelta(seconds=lease_seconds(target.options))
@@ -169,12 +219,17 @@ def _begin_all(
     for effect in claimed:
         if effect.lane in lanes:
             continue  # a refund that has waited for its order, and the first of its lane: one of them at a time
-        one = _begin_guarded(work, target, effect, clock=clock, telemetry=telemetry)
+        if apart:
+            one = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
+        else:
+            one = begin(work, target, effect, clock=clock)
         if one is None:
             continue
         begun.append(one)
         lanes.add(effect.lane)
-        if effect.is_refund:
+        if apart:
+            written = len(begun)
+        elif effect.is_refund:
             # The next refund of the same order must find this one in the ledger.
             outbox.start(work, begun[written:], now=now, lease_until=lease_until)
             written = len(begun)
@@ -182,27 +237,87 @@ def _begin_all(
     return begun
 
 
-def _begin_guarded(
-    work: Connection, target: Target, effect: StoredEffect, *, clock: Clock, telemetry: DeliveryTelemetry
+def _begin_apart(
+    work: Connection,
+    target: Target,
+    effect: StoredEffect,
+    *,
+    lease_until: datetime,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
 ) -> Started | None:
-    """`begin`, but a defect that one effect meets concerns that effect alone: it is parked, and the others go on."""
+    """Begin one effect and write its attempt; park it if that fails, so that the others go on."""
     try:
-        return begin(work, target, effect, clock=clock)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
+        with work.begin_nested():
+            started = begin(work, target, effect, clock=clock)
+            if started is not None:
+                outbox.start(work, [started], now=clock.now(), lease_until=lease_until)
+            return started
+    except Exception as error:
+        if _is_storage_fault(error):
+            raise
         telemetry.preparation_failed(effect_key=effect.effect_key, error=error)
-        now = clock.now()
-        outbox.put(
-            work,
-            effect.id,
-            state=EffectState.PARKED,
-            reason="preparation_failed",
-            detail=f"Punchcard failed before it sent anything: {error!r}",
-            due_at=now,
-            now=now,
-        )
+        _set_aside(work, effect.id, error, now=clock.now(), telemetry=telemetry)
         return None
+
+
+def _claim_apart(
+    work: Connection,
+    target: Target,
+    *,
+    room: int,
+    busy: Collection[Lane],
+    now: datetime,
+    telemetry: DeliveryTelemetry,
+) -> list[StoredEffect]:
+    """Claim effects, each read by itself; a row that cannot be read at all is parked."""
+    if room <= 0:
+        return []
+    claimed = []
+    for effect_id in outbox.claimable_ids(work, target.slug, now=now, limit=room + len(busy)):
+        try:
+            with work.begin_nested():
+                effect = outbox.effect_by_id(work, effect_id)
+        except Exception as error:
+            if _is_storage_fault(error):
+                raise
+            telemetry.preparation_failed(effect_key=f"effect {effect_id}", error=error)
+            _set_aside(work, effect_id, error, now=now, telemetry=telemetry)
+        else:
+            if effect.lane not in busy:
+                claimed.append(effect)
+    return claimed[:room]
+
+
+def _set_aside(
+    work: Connection,
+    effect_id: int,
+    error: Exception,
+    *,
+    now: datetime,
+    telemetry: DeliveryTelemetry,
+    number: int | None = None,
+) -> None:
+    detail = f"Punchcard failed on this effect, and sends nothing until it is retried: {_described(error)}"
+    for count in (True, False):
+        try:
+            with work.begin_nested():
+                outbox.set_aside(work, effect_id, detail=detail, now=now, number=number, count=count)
+            return
+        except Exception as again:
+            if _is_storage_fault(again):
+                raise
+            telemetry.preparation_failed(effect_key=f"effect {effect_id}", error=again)
+
+
+def _is_storage_fault(error: Exception) -> bool:
+    """Whether the database is at fault, so that nothing is known of any effect and all of it is to be done again."""
+    return isinstance(error, StorageError) or is_storage_fault(error)
+
+
+def _described(error: Exception) -> str:
+    # Without the statement and its parameters, which are long and name customers.
+    return f"{getattr(error, 'orig', None) or error!r}"[:_DETAIL_CHARACTERS_MAX]
 
 
 def lease_seconds(options: DeliveryOptions) -> float:
@@ -219,7 +334,14 @@ def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane]
 
 
 def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Started | None:
-    """Prepare one claimed effect; None if it was put elsewhere instead of being sent."""
+    """Prepare one claimed effect; None if it was put elsewhere instead of being sent.
+
+    Raises:
+        InvariantError: its row is damaged, or it would be sent without an amount.
+    """
+    if effect.unreadable is not None or effect.kind not in _KINDS:
+        fault = effect.unreadable or f"kind is {effect.kind!r}"
+        raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
     if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
         if effect.state is EffectState.SENDING:
             outbox.abandon(work, effect, now=clock.now())
@@ -275,24 +397,24 @@ async def attempt(
     """Make the one call of a started attempt; every way it can end is an answer."""
     if send_before.is_over(clock):
         return RetryableError("this process stood still after it had claimed the effect: nothing was sent", code="late")
-    effect = Effect(
-        kind=EffectKind(started.effect.kind),
-        effect_key=EffectKey(started.effect.effect_key),
-        email=started.effect.email,
-        event_name=started.effect.event_name,
-        perk=started.perk,
-        quantity=started.quantity,
-        attributes=started.effect.attributes,
-        event_settings=started.effect.event_settings,
-    )
     try:
+        effect = Effect(
+            kind=EffectKind(started.effect.kind),
+            effect_key=EffectKey(started.effect.effect_key),
+            email=started.effect.email,
+            event_name=started.effect.event_name,
+            perk=started.perk,
+            quantity=started.quantity,
+            attributes=started.effect.attributes,
+            event_settings=started.effect.event_settings,
+        )
         if started.action is Action.READ_BACK:
             return await client.find(effect)
         return await client.perform(effect)
     except DeliveryError as error:
         return error
     except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
-        telemetry.attempt_failed_unexpectedly(effect_key=effect.effect_key, error=error)
+        telemetry.attempt_failed_unexpectedly(effect_key=started.effect.effect_key, error=error)
         return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
 
 
@@ -301,21 +423,22 @@ class Settled:
     """What `settle` has written.
 
     Attributes:
+        settlements: Each answer with what it led to.
         ignored: Answers that came too late to move their effect.
         paused_by: The refusal that paused the destination just now, if one did.
     """
 
-    settlements: Sequence[Settlement]
+    settlements: Sequence[tuple[Answered, Settlement]]
     ignored: int
     paused_by: CredentialsError | None
 
-    def report(self, answered: Sequence[Answered], telemetry: DeliveryTelemetry) -> None:
+    def report(self, telemetry: DeliveryTelemetry) -> None:
         """Tell logs and metrics."""
         if self.ignored:
             telemetry.late_answers_ignored(count=self.ignored)
         if self.paused_by is not None:
             telemetry.destination_paused(detail=self.paused_by.message)
-        for one, settlement in zip(answered, self.settlements, strict=True):
+        for one, settlement in self.settlements:
             effect = one.started.effect
             telemetry.attempt_settled(action=one.started.action, outcome=settlement.outcome, seconds=one.seconds)
             if settlement.state is EffectState.DELIVERED:
@@ -331,17 +454,67 @@ class Settled:
 
 def settle(work: Connection, target: Target, answered: Sequence[Answered], *, clock: Clock) -> Settled:
     """Write what became of attempts; refused credentials pause the destination, once."""
-    settlements = [judge(one.started, one.answer, clock=clock, options=target.options) for one in answered]
-    moved = outbox.settle(work, settlements)
-    # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
-    known = {
-        one.started.effect.customer
-        for one, settlement in zip(answered, settlements, strict=True)
-        if settlement.state is EffectState.DELIVERED and one.started.effect.kind is EffectKind.TRANSACTION
-    }
-    if known:
-        wake_waiting(work, target.slug, known, now=clock.now())
-    _wake_refunds(work, target, answered, settlements, clock=clock)
+    settlements = [(one, judge(one.started, one.answer, clock=clock, options=target.options)) for one in answered]
+    moved = outbox.settle(work, [settlement for _, settlement in settlements])
+    _wake(work, target, settlements, clock=clock)
+    return Settled(
+        settlements=settlements,
+        ignored=len(settlements) - moved,
+        paused_by=_pause_if_refused(work, target, answered, clock=clock),
+    )
+
+
+def _settle_apart(
+    work: Connection, target: Target, answered: Sequence[Answered], *, clock: Clock, telemetry: DeliveryTelemetry
+) -> Settled:
+    """Settle each attempt by itself: an answer that cannot be recorded is an unknown outcome, and is read back."""
+    settlements: list[tuple[Answered, Settlement]] = []
+    moved = 0
+    for one in answered:
+        result = _settle_one(work, target, one, clock=clock, telemetry=telemetry)
+        if result is None:
+            continue
+        settlement, count = result
+        settlements.append((one, settlement))
+        moved += count
+        try:
+            with work.begin_nested():
+                _wake(work, target, [(one, settlement)], clock=clock)
+        except Exception as error:
+            if _is_storage_fault(error):
+                raise
+            # What waits looks by itself from time to time.
+            telemetry.wake_failed(effect_key=one.started.effect.effect_key, error=error)
+    return Settled(
+        settlements=settlements,
+        ignored=len(settlements) - moved,
+        paused_by=_pause_if_refused(work, target, answered, clock=clock),
+    )
+
+
+def _settle_one(
+    work: Connection, target: Target, one: Answered, *, clock: Clock, telemetry: DeliveryTelemetry
+) -> tuple[Settlement, int] | None:
+    """Settle one attempt; None if the effect had to be parked without reading anything of it."""
+    answer = one.answer
+    for _ in range(2):
+        try:
+            with work.begin_nested():
+                settlement = judge(one.started, answer, clock=clock, options=target.options)
+                return settlement, outbox.settle(work, [settlement])
+        except Exception as error:
+            if _is_storage_fault(error):
+                raise
+            telemetry.settlement_failed(effect_key=one.started.effect.effect_key, error=error)
+            answer = OutcomeUnknownError(f"Punchcard could not record the response: {_described(error)}")
+            last = error
+    _set_aside(work, one.started.effect.id, last, now=clock.now(), telemetry=telemetry, number=one.started.number)
+    return None
+
+
+def _pause_if_refused(
+    work: Connection, target: Target, answered: Sequence[Answered], *, clock: Clock
+) -> CredentialsError | None:
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (
@@ -361,17 +534,30 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
             settings_fingerprint=target.fingerprint,
         ),
     )
-    return Settled(
-        settlements=settlements, ignored=len(settlements) - moved, paused_by=refusal if newly_paused else None
-    )
+    return refusal if newly_paused else None
+
+
+def _wake(
+    work: Connection, target: Target, settlements: Sequence[tuple[Answered, Settlement]], *, clock: Clock
+) -> None:
+    """Let other effects of the customers and orders look again now."""
+    # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
+    known = {
+        one.started.effect.customer
+        for one, settlement in settlements
+        if settlement.state is EffectState.DELIVERED and one.started.effect.kind is EffectKind.TRANSACTION
+    }
+    if known:
+        wake_waiting(work, target.slug, known, now=clock.now())
+    _wake_refunds(work, target, settlements, clock=clock)
 
 
 def _wake_refunds(
-    work: Connection, target: Target, answered: Sequence[Answered], settlements: Sequence[Settlement], *, clock: Clock
+    work: Connection, target: Target, settlements: Sequence[tuple[Answered, Settlement]], *, clock: Clock
 ) -> None:
     """Let refunds look again at the orders whose awards have ended."""
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
-    for one, settlement in zip(answered, settlements, strict=True):
+    for one, settlement in settlements:
         effect = one.started.effect
         if effect.order_id is not None and not effect.is_refund and settlement.state in ends:
             ends[settlement.state].add(effect.order_id)

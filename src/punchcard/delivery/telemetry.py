@@ -91,3 +91,23 @@ class DeliveryTelemetry:
     def preparation_failed(self, *, effect_key: str, error: BaseException) -> None:
         """Our own defect before anything was sent: the effect is parked."""
         self.log.error("preparation_failed", destination=self.destination, effect_key=effect_key, exc_info=error)
+
+    def settlement_failed(self, *, effect_key: str, error: BaseException) -> None:
+        """Our own defect while an answer was recorded: its outcome counts as unknown."""
+        self.log.error("settlement_failed", destination=self.destination, effect_key=effect_key, exc_info=error)
+
+    def wake_failed(self, *, effect_key: str, error: BaseException) -> None:
+        """Our own defect after an effect was settled: what waits for it looks again by itself."""
+        self.log.error("wake_failed", destination=self.destination, effect_key=effect_key, exc_info=error)
+
+    def cycle_failed(self, *, error: BaseException) -> None:
+        """Our own defect in a unit of work of many effects: it is done again, each effect by itself."""
+        self.log.error("delivery_cycle_failed", destination=self.destination, exc_info=error)
+
+    def loop_failed(self, *, error: BaseException) -> None:
+        """Our own defect outside of any effect: the destination goes on after a moment."""
+        self.log.error("delivery_loop_failed", destination=self.destination, exc_info=error)
+
+    def report_failed(self, *, error: BaseException) -> None:
+        """Our own defect in log lines or metrics of what is committed already."""
+        self.log.error("delivery_report_failed", destination=self.destination, exc_info=error)

@@ -74,6 +74,8 @@ class Intent:
         attributes: JSON-able user properties to set, snake_cased, None for a transaction.
         scoped_key: The key with its scope left open; None if the scope is always the source.
         scope: Within what `scoped_key` is unique.
+        other_keys: The keys of the same order or refund under the other texts of its ids: an earlier version told them
+            apart.
         on_repeat: How a second event with the same key is judged.
         repeat_reason: Reason code of such a duplicate.
         event_settings: The settings that came with the event, without maps and secrets; None if none came.
@@ -94,6 +96,7 @@ class Intent:
     attributes: Mapping[str, object] | None = None
     scoped_key: ScopedKey | None = None
     scope: KeyScope = KeyScope.DESTINATION
+    other_keys: Sequence[ScopedKey] = ()
     on_repeat: OnRepeat = OnRepeat.COMPARE
     repeat_reason: str = "same_effect"
     event_settings: Mapping[str, object] | None = None

@@ -19,6 +19,9 @@ _FEW_PLACES_CHARACTERS_MAX = len("0.123456789")
 _TEXT_CHARACTERS_MAX = 1_000
 ID_DIGITS_MAX = 255
 _TRACK = EventType.TRACK  # a member of an enumeration is looked up slowly, and this is for every event
+# What a column of floats makes of whole numbers, and nothing else: `007.0`, `1001.00` and `1.0.0` are ids of their own.
+_WHOLE_FLOAT = re.compile(r"(?:0|-?[1-9][0-9]*)\.0")
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 class Commerce(NamedTuple):
@@ -95,7 +98,7 @@ def commerce_of(event: Event) -> Commerce:
         if not ids:
             return _one_by_one(raw)  # they may have their ids under other spellings
     return Commerce(
-        None if order_id is None or order_id == "" else str(order_id)[:_TEXT_CHARACTERS_MAX],
+        None if order_id is None or order_id == "" else normalize_id(str(order_id))[:_TEXT_CHARACTERS_MAX],
         None if revenue is None else _rounded(revenue),
         None if value is None else _rounded(value),
         None if total is None else _rounded(total),
@@ -112,8 +115,9 @@ def _one_by_one(raw: msgspec.Raw) -> Commerce:
         return NOTHING
     if found is None:
         return NOTHING
+    order_id = _text(found.order_id)
     return Commerce(
-        _text(found.order_id),
+        None if order_id is None else normalize_id(order_id),
         _decimal(found.revenue),
         _decimal(found.value),
         _decimal(found.total),
@@ -131,6 +135,21 @@ def _text(raw: msgspec.Raw) -> str | None:
         return None
     text = id_text(value)
     return None if text is None else text[:_TEXT_CHARACTERS_MAX] or None
+
+
+def normalize_id(text: str) -> str:
+    """Return the id of an order or refund as it is compared: `1001.0` is `1001`, any other text is itself.
+
+    A tool that keeps ids in a column of floats (pandas, Excel, some registers) writes all of them with `.0`, so one
+    order may come as `1001` from the shop and as `1001.0` from the register.
+    """
+    return text[:-2] if text.endswith(".0") and _WHOLE_FLOAT.fullmatch(text) else text
+
+
+def id_variants(text: str) -> tuple[str, ...]:
+    """Return the id and every other text that `normalize_id` reads as the same id: `1001` and `1001.0`."""
+    normal = normalize_id(text)
+    return (normal, f"{normal}.0") if _WHOLE_NUMBER.fullmatch(normal) else (normal,)
 
 
 def id_text(value: object) -> str | None:

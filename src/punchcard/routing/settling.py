@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
+from punchcard.events.commerce import normalize_id
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store import outbox
@@ -55,7 +56,7 @@ class _Ledger:
         self.by_key[new.effect_key] = new
         self.by_message.setdefault((new.source, new.message_id), new)
         if new.order_id is not None:
-            self.by_order[storable(new.order_id)].append(new)
+            self.by_order[normalize_id(storable(new.order_id))].append(new)
 
 
 def settle_claims(
@@ -161,8 +162,8 @@ def _candidates(claim: Claim, ledger: _Ledger) -> list[_Row]:
         return []
     return [
         row
-        for row in ledger.by_order.get(storable(intent.order_id), ())
-        if _in_scope(row, claim) and _is_key_of(row, intent, intent.scoped_key, ledger)
+        for row in ledger.by_order.get(normalize_id(storable(intent.order_id)), ())
+        if _in_scope(row, claim) and _is_key_of(row, intent, ledger)
     ]
 
 
@@ -170,10 +171,15 @@ def _in_scope(row: _Row, claim: Claim) -> bool:
     return claim.planned.intent.scope is KeyScope.DESTINATION or row.source == claim.source
 
 
-def _is_key_of(row: _Row, intent: Intent, key: ScopedKey, ledger: _Ledger) -> bool:
-    return row.effect_key == intent.effect_key or row.effect_key in (
-        key.within(ledger.destination),
-        key.within(row.source),
+def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
+    if row.effect_key == intent.effect_key:
+        return True
+    keys: Sequence[ScopedKey | None] = (intent.scoped_key, *intent.other_keys)
+    return any(
+        row.effect_key == key.within(scope)
+        for key in keys
+        if key is not None
+        for scope in (ledger.destination, row.source)
     )
 
 
@@ -185,7 +191,8 @@ def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Led
             return _repeat(
                 wanted,
                 "duplicate_message_id" if is_same_message else intent.repeat_reason,
-                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, wanted)}",
+                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, wanted)}"
+                f"{_noted(intent)}",
                 existing.effect_key,
             )
         return Fate(
@@ -193,7 +200,8 @@ def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Led
             FateKind.CONFLICT,
             "same_key_other_content",
             f"{existing.effect_key} stands in the ledger with other content: {_content(existing)} from message "
-            f"{existing.message_id}{_from(existing, wanted)}, now {_content(wanted)}; nothing was sent",
+            f"{existing.message_id}{_from(existing, wanted)}, now {_content(wanted)}; nothing was sent"
+            f"{_noted(intent)}",
             existing.effect_key,
         )
     earlier = ledger.by_message.get((wanted.source, wanted.message_id))
@@ -210,6 +218,11 @@ def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Led
 
 def _from(existing: _Row, wanted: NewEffect) -> str:
     return "" if existing.source == wanted.source else f" (from source {existing.source})"
+
+
+def _noted(intent: Intent) -> str:
+    """How the ids were read, without which nobody could see why two orders are one."""
+    return "" if intent.order_id is None or intent.note is None else f". {intent.note}"
 
 
 def _repeat(wanted: NewEffect, reason: str, detail: str, effect_key: str | None = None) -> Fate:

@@ -1,16 +1,18 @@
 """An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Row
 
 from punchcard.store.schema import EffectState
+
+T = TypeVar("T")
 
 # Reasons of a parked effect that may stand at the partner all the same.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
@@ -52,7 +54,12 @@ Lane = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEffect:
-    """One row of the outbox and ledger; quantities are signed decimals."""
+    """One row of the outbox and ledger; quantities are signed decimals.
+
+    Attributes:
+        unreadable: Which columns hold what this version cannot read, so that nothing may be sent by them; their values
+            are None, or `EffectState.UNKNOWN` for a state. None for a sound row.
+    """
 
     id: int
     destination: str
@@ -81,6 +88,7 @@ class StoredEffect:
     settled_at: datetime | None
     event_settings: Mapping[str, object] | None = None
     refund_id: str | None = None
+    unreadable: str | None = None
 
     @property
     def lane(self) -> Lane:
@@ -143,8 +151,21 @@ class Settlement:
 
 
 def effect_of(row: Row[Any]) -> StoredEffect:
-    """The typed effect of one selected row of `effects`."""
+    """The typed effect of one selected row of `effects`. A damaged row must not hide the others of its query."""
     values = row._mapping
+    faults: list[str] = []
+
+    def read(column: str, reader: Callable[[str], T]) -> T | None:
+        text = values[column]
+        try:
+            return None if text is None else reader(text)
+        except (ValueError, ArithmeticError, TypeError, RecursionError):
+            faults.append(f"{column} is {text!r:.100}")
+            return None
+
+    state = read("state", EffectState)
+    requested_quantity, quantity = read("requested_quantity", _finite), read("quantity", _finite)
+    attributes, event_settings = read("attributes", _json_object), read("event_settings", _json_object)
     return StoredEffect(
         id=values["id"],
         destination=values["destination"],
@@ -157,12 +178,12 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         customer=values["customer"],
         email=values["email"],
         perk=values["perk"],
-        requested_quantity=_decimal(values["requested_quantity"]),
-        quantity=_decimal(values["quantity"]),
-        attributes=None if values["attributes"] is None else json.loads(values["attributes"]),
+        requested_quantity=requested_quantity,
+        quantity=quantity,
+        attributes=attributes,
         order_id=values["order_id"],
         is_refund=values["is_refund"],
-        state=EffectState(values["state"]),
+        state=EffectState.UNKNOWN if state is None else state,
         reason=values["reason"],
         detail=values["detail"],
         attempts=values["attempts"],
@@ -171,13 +192,24 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         partner_id=values["partner_id"],
         created_at=values["created_at"],
         settled_at=values["settled_at"],
-        event_settings=None if values["event_settings"] is None else json.loads(values["event_settings"]),
+        event_settings=event_settings,
         refund_id=values["refund_id"],
+        unreadable="; ".join(faults) or None,
     )
 
 
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+def _finite(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(text)
+    return number
+
+
+def _json_object(text: str) -> Mapping[str, object]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(text)
+    return value
 
 
 def decimal_text(value: Decimal | None) -> str | None:

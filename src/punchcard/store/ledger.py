@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from punchcard.clock import to_micros
+from punchcard.events.commerce import id_variants
 from punchcard.store.effects import DISMISSED_REASONS, StoredEffect, effect_of, storable
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
@@ -271,7 +272,7 @@ def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Sel
     if question.states:
         statement = statement.where(columns.state.in_(list(question.states)))
     if question.order_id is not None:
-        statement = statement.where(columns.order_id == question.order_id)
+        statement = statement.where(columns.order_id.in_(id_variants(question.order_id)))
     for column, value in ((columns.reason, question.reason), (columns.event_name, question.event_name)):
         if value is not None:
             statement = statement.where(column == value)

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from punchcard.events.commerce import id_variants, normalize_id
 from punchcard.store.by_hand import reopen
 from punchcard.store.effects import WAITING_FOR_ORDER, StoredEffect, effect_of, storable
 from punchcard.store.schema import EffectState, effects, refused_orders
@@ -43,15 +44,23 @@ def waits_for_order(table: FromClause) -> ColumnElement[bool]:
 
 
 def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str]) -> dict[str, list[StoredEffect]]:
-    """The awards and refunds of these orders, from whatever source, oldest first."""
+    """The awards and refunds of these orders, from whatever source, oldest first, by the normal text of the order id.
+
+    Earlier versions kept `1001.0` apart from `1001`: rows of both are rows of order 1001.
+    """
     found: dict[str, list[StoredEffect]] = {}
-    wanted = sorted({storable(one) for one in order_ids})
+    wanted = _stored_ids(order_ids)
     for begin in range(0, len(wanted), _ORDERS_PER_QUERY):
         chunk = wanted[begin : begin + _ORDERS_PER_QUERY]
         chosen = select(effects).where(effects.c.destination == destination, effects.c.order_id.in_(chunk))
         for row in work.execute(chosen.order_by(effects.c.id)):
-            found.setdefault(row.order_id, []).append(effect_of(row))
+            found.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
     return found
+
+
+def _stored_ids(order_ids: Iterable[str]) -> list[str]:
+    """Return every text under which rows of these orders may stand."""
+    return sorted({variant for one in order_ids for variant in id_variants(storable(one))})
 
 
 def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> None:
@@ -87,7 +96,9 @@ def refusal_of_order(work: Connection, destination: str, order_id: str, *, sourc
         source: Only if it came from this source; None for any.
     """
     columns = refused_orders.c
-    statement = select(columns.reason).where(columns.destination == destination, columns.order_id == storable(order_id))
+    statement = select(columns.reason).where(
+        columns.destination == destination, columns.order_id.in_(_stored_ids([order_id]))
+    )
     if source is not None:
         statement = statement.where(columns.source == source)
     reason: str | None = work.scalar(statement.order_by(columns.received_at.desc()).limit(1))
@@ -111,8 +122,8 @@ def wake_refunds(
         ended: Ids of orders of which an award has ended otherwise, or was refused.
     """
     woken = 0
-    order_ids = sorted({storable(one) for one in (*delivered, *ended)})
-    awarded = {storable(one) for one in delivered}
+    order_ids = _stored_ids((*delivered, *ended))
+    awarded = set(_stored_ids(delivered))
     columns = effects.c
     for begin in range(0, len(order_ids), _ORDERS_PER_QUERY):
         chunk = order_ids[begin : begin + _ORDERS_PER_QUERY]

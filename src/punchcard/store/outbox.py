@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import (
     Connection,
     bindparam,
+    case,
     func,
     insert,
     not_,
@@ -235,6 +236,17 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     ]
 
 
+def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
+    """The ids of what `claimable` would return, also of rows that cannot be read."""
+    statement = _CLAIMABLE.with_only_columns(effects.c.id)
+    return list(work.scalars(statement, {"b_destination": destination, "b_now": now, "b_limit": limit}))
+
+
+def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
+    """The effect with this id, which must be there."""
+    return effect_of(work.execute(select(effects).where(effects.c.id == effect_id)).one())
+
+
 def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_until: datetime) -> None:
     """Write the attempts and take the leases; once this is committed, the first byte may leave."""
     if not started:
@@ -351,6 +363,37 @@ def put(
         )
     )
     count_ends(work, ended_of(work, [effect_id]), sign=1)
+
+
+def set_aside(
+    work: Connection, effect_id: int, *, detail: str, now: datetime, number: int | None = None, count: bool = True
+) -> None:
+    """Park an effect that a defect of Punchcard has met. Reads nothing of it: perhaps it cannot be read.
+
+    What may stand at the partner keeps that doubt, so that it is read back if it is retried.
+
+    Args:
+        number: Only if this is still its newest attempt.
+        count: False if counting it is what fails.
+    """
+    # A state that only another version knows may mean anything.
+    in_doubt = effects.c.state.not_in([EffectState.PENDING, EffectState.RETRYING])
+    statement = update(effects).where(effects.c.id == effect_id)
+    if number is not None:
+        statement = statement.where(effects.c.attempts == number, effects.c.state == EffectState.SENDING)
+    work.execute(
+        statement.values(
+            state=EffectState.PARKED,
+            is_open=False,
+            reason=case((in_doubt, "outcome_unknown"), else_="preparation_failed"),
+            detail=storable(detail),
+            due_at=now,
+            lease_until=None,
+            settled_at=now,
+        )
+    )
+    if count:
+        count_ends(work, ended_of(work, [effect_id]), sign=1)
 
 
 def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:

@@ -170,7 +170,12 @@ REFUSED: Final = (
         "send the customer's address",
     ),
     _reason("invalid_email", "the first address that is present is none", "correct the sender"),
-    _reason("missing_amount", "an order without `revenue`, `value` or `total`", "send the amount"),
+    _reason(
+        "missing_amount",
+        "an order without `revenue`, `value` or `total`, or a refund without them whose `products` is empty or has a "
+        "product without a price",
+        "send the amount",
+    ),
     _reason(
         "invalid_amount",
         "the first of these that is present is no amount that can be counted, or is negative",
@@ -333,7 +338,8 @@ PERSON: Final = (
     _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
     _reason(
         "preparation_failed",
-        "a defect of Punchcard met this award before anything was sent; the log has the cause",
+        "a defect of Punchcard or a damaged row of the ledger met this award before anything was sent; its detail and "
+        "the log have the cause. Other awards are not held up",
         "report it, then retry",
     ),
     _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),

@@ -10,6 +10,7 @@ from punchcard.destinations.port import KeyScope, RefundFollows
 from punchcard.store import outbox
 from punchcard.store.by_hand import dismiss
 from punchcard.store.engine import Store
+from punchcard.store.orders import wake_refunds
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import new_effect, standing
 from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
@@ -296,3 +297,40 @@ def test_refusals_have_the_scope_of_orders(ledger: OrderLedger) -> None:
     assert refusal_of(ledger.prepare()) == NOTHING_EARNED
     ledger.set(order_scope=KeyScope.SOURCE)
     assert refusal_of(ledger.prepare()) == WAITING
+
+
+@pytest.mark.parametrize(("of_award", "of_refund"), [("1001.0", "1001"), ("1001", "1001.0"), ("1001.0", "1001.0")])
+def test_a_refund_finds_its_order_under_the_id_that_a_float_column_wrote(
+    ledger: OrderLedger, of_award: str, of_refund: str
+) -> None:
+    """Rows of an earlier version may stand under `1001.0`; both texts are one order and have one balance."""
+    ledger.add(REFUND, "-8", source_order=of_refund)
+    assert refusal_of(ledger.prepare()) == WAITING
+    ledger.add(AWARD, "9.99", source_order=of_award)
+    ledger.deliver(AWARD)
+    ledger.add(OTHER_REFUND, None, source_order=of_award)
+    assert quantity_of(ledger.prepare()) == "-8"
+    ledger.deliver(REFUND, "-8")
+    assert quantity_of(ledger.prepare(OTHER_REFUND)) == "-1.99"
+
+
+@pytest.mark.parametrize(
+    ("of_award", "of_refund", "woken"),
+    [("1001.0", "1001", 1), ("1001", "1001.0", 1), ("1001", "1001", 1), ("1001", "1001.00", 0)],
+)
+def test_a_refund_is_woken_by_its_order_under_either_id(
+    ledger: OrderLedger, of_award: str, of_refund: str, woken: int
+) -> None:
+    ledger.add(REFUND, "-8", source_order=of_refund)
+    with ledger.store.unit_of_work() as work:
+        effect = standing(work, REFUND)
+        outbox.put(
+            work,
+            effect.id,
+            state=EffectState.PARKED,
+            reason="refund_unknown_order",
+            detail=None,
+            due_at=ledger.clock.now(),
+            now=ledger.clock.now(),
+        )
+        assert wake_refunds(work, "perkville", delivered={of_award}, now=ledger.clock.now()) == woken

@@ -26,6 +26,10 @@ def event(properties: bytes, kind: EventType = EventType.TRACK) -> Event:
     ("properties", "expected"),
     [
         pytest.param(b'{"order_id":"o1","revenue":9.99}', {"order_id": "o1", "revenue": Decimal("9.99")}, id="order"),
+        pytest.param(b'{"order_id":"1001.0"}', {"order_id": "1001"}, id="the text of a float"),
+        pytest.param(b'{"orderId":"1001.0"}', {"order_id": "1001"}, id="the text of a float in another spelling"),
+        pytest.param(b'{"order_id":1001.0,"currency":"1.0"}', {"order_id": "1001", "currency": "1.0"}, id="a float"),
+        pytest.param(b'{"order_id":"1001.10"}', {"order_id": "1001.10"}, id="no float of a whole number"),
         pytest.param(b'{"order_id":1001,"total":"12.50"}', {"order_id": "1001", "total": Decimal("12.5")}, id="texts"),
         pytest.param(b'{"value":true,"revenue":"NaN","total":"a"}', {}, id="no numbers"),
         pytest.param(b'{"revenue":1e40}', {}, id="too large"),

@@ -380,3 +380,77 @@ def test_a_refused_order_is_kept_and_wakes_its_refunds(store: Store) -> None:
 
 def test_no_claims_are_no_fates(store: Store) -> None:
     assert settle(store) == []
+
+
+@pytest.mark.parametrize("scope", [DESTINATION, SOURCE])
+@pytest.mark.parametrize("together", [True, False], ids=["in one unit of work", "in another"])
+@pytest.mark.parametrize(
+    ("stored", "key", "others", "changes"),
+    [
+        pytest.param(
+            OrderKey("1001.0", "Order Completed"),
+            OrderKey("1001", "Order Completed"),
+            [OrderKey("1001.0", "Order Completed")],
+            {},
+            id="order",
+        ),
+        pytest.param(
+            RefundKey("1001.0", "7.0"),
+            RefundKey("1001", "7"),
+            [RefundKey("1001.0", "7"), RefundKey("1001", "7.0"), RefundKey("1001.0", "7.0")],
+            TAKEN,
+            id="refund",
+        ),
+    ],
+)
+def test_a_key_of_an_id_with_the_zero_of_a_float_counts_for_the_whole_number(
+    store: Store,
+    stored: ScopedKey,
+    key: ScopedKey,
+    others: list[ScopedKey],
+    changes: Mapping[str, Any],
+    together: bool,
+    scope: KeyScope,
+) -> None:
+    """Earlier versions kept order `1001.0` apart from `1001`; their rows are found under either."""
+    old = scoped(stored, "old", "website", scope=scope, **{"order_id": "1001.0"} | changes)
+    again = scoped(key, "new", "website", scope=scope, other_keys=others, **{"order_id": "1001"} | changes)
+    fates = settle(store, old, again) if together else [*settle(store, old), *settle(store, again)]
+    assert kinds(fates) == [NEW, SAME_EFFECT]
+    assert fates[1].effect_key == fates[0].effect_key
+    other = scoped(
+        key,
+        "other",
+        "website",
+        scope=scope,
+        other_keys=others,
+        position=9,
+        **{"order_id": "1001", **changes, "quantity": Decimal(3)},
+    )
+    assert kinds(settle(store, other)) == [CONFLICT]
+
+
+def test_a_repetition_says_how_its_order_id_was_read(store: Store) -> None:
+    note = 'properties.order_id was sent as "1001.0" and is read as 1001.'
+    settle(store, claim())
+    for message_id, changes in (("m2", {}), ("m3", {"quantity": Decimal(1)})):
+        (fate,) = settle(store, claim(message_id, position=2, note=note, **changes))
+        assert note in (fate.detail or "")
+
+
+def test_a_refusal_is_found_for_the_whole_number(store: Store) -> None:
+    refused = [
+        RefusedOrder(
+            destination="perkville",
+            order_id="1001.0",
+            source="website",
+            reason="zero_amount",
+            message_id="m",
+            received_at=CLOCK.now(),
+        )
+    ]
+    with store.unit_of_work() as work:
+        record_refusals(work, refused, now=CLOCK.now())
+    with store.reading() as connection:
+        for order_id, reason in (("1001", "zero_amount"), ("1001.0", "zero_amount"), ("1001.00", None)):
+            assert refusal_of_order(connection, "perkville", order_id, source="website") == reason

@@ -18,6 +18,7 @@ from punchcard.destinations.perkville.readings import (
     countable,
     email_beside,
     find_email,
+    id_note,
     json_value,
     order_members,
     personas,
@@ -32,6 +33,7 @@ from punchcard.destinations.perkville.readings import (
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, EffectKind, Intent, KeyScope, OnRepeat
 from punchcard.errors import RefusedError
+from punchcard.events.commerce import id_variants
 from punchcard.events.model import Event, EventType
 from punchcard.events.order_hints import find_order_hint
 
@@ -88,16 +90,18 @@ def _plan_track(
     key_scope = settings.delivery.order_scope
     scope = destination if key_scope is KeyScope.DESTINATION else source
     properties = order_members(event)
-    order_id = read_id(Place("properties.order_id", properties.order_id))
+    order_place = Place("properties.order_id", properties.order_id)
+    order_id = read_id(order_place)
     if order_id is None:
         intent = _other(event, properties, source=source, name=name, perk=perk)
     elif is_refund_name(name):
-        key = keys.RefundKey(order_id, read_id(Place("properties.refund_id", properties.refund_id)) or event.message_id)
-        return _refund(event, properties, key, scope=scope, key_scope=key_scope, name=name, perk=perk)
+        intent = _refund(event, properties, order_id, scope=scope, key_scope=key_scope, name=name, perk=perk)
     else:
         order_key = keys.OrderKey(order_id, name)
         intent = _order(event, properties, order_key, scope=scope, key_scope=key_scope, perk=perk)
-    if name in settings.once_per_day:
+    if (note := id_note(order_place, order_id)) is not None:
+        intent = replace(intent, note=note if intent.note is None else f"{note} {intent.note}")
+    if name in settings.once_per_day and not intent.is_refund:
         return _once_a_day(event, intent, scope=scope, key_scope=key_scope, perk=perk, timezone=timezone)
     return intent
 
@@ -116,6 +120,7 @@ def _order(
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
+        other_keys=tuple(keys.OrderKey(one, key.event_name) for one in id_variants(key.order_id)[1:]),
         customer=email.lower(),
         email=email,
         event_name=key.event_name,
@@ -128,7 +133,7 @@ def _order(
 def _refund(
     event: Event,
     properties: OrderMembers,
-    key: keys.RefundKey,
+    order_id: str,
     *,
     scope: str,
     key_scope: KeyScope,
@@ -137,20 +142,28 @@ def _refund(
 ) -> Intent:
     email = _track_email(event, properties)
     amount = _refunded(properties)
+    place = Place("properties.refund_id", properties.refund_id)
+    refund_id = read_id(place)
+    key = keys.RefundKey(order_id, refund_id or event.message_id)
+    # A message id is no number that a tool writes anew: only the sender's own id has other texts.
+    refund_ids = (event.message_id,) if refund_id is None else id_variants(refund_id)
+    same = (keys.RefundKey(order, refund) for order in id_variants(order_id) for refund in refund_ids)
     return Intent(
         kind=EffectKind.TRANSACTION,
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
+        other_keys=tuple(one for one in same if one != key),
         customer=email.lower(),
         email=email,
         event_name=name,
         perk=perk,
         # Without an amount the ledger decides: it knows what was awarded for the order.
         quantity=None if amount is None else -amount,
-        order_id=key.order_id,
+        order_id=order_id,
         is_refund=True,
-        refund_id=read_id(Place("properties.refund_id", properties.refund_id)),
+        refund_id=refund_id,
+        note=id_note(place, refund_id),
     )
 
 
@@ -214,6 +227,7 @@ def _once_a_day(
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
+        other_keys=(),
         on_repeat=OnRepeat.DUPLICATE,
         repeat_reason="once_per_day",
     )

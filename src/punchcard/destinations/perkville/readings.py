@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from punchcard.errors import RefusedError
-from punchcard.events.commerce import ID_DIGITS_MAX, id_text
+from punchcard.events.commerce import ID_DIGITS_MAX, id_text, normalize_id
 from punchcard.events.members import EMAIL, PROPERTIES, exact_members, exact_products, has_value
 from punchcard.events.model import Event
 
@@ -106,13 +106,13 @@ def order_members(event: Event) -> OrderMembers:
 
 
 def product_sum(place: "Place") -> Decimal | None:
-    """The sum of price times quantity over a list of products, exactly; None if there is no list or it is empty.
+    """The sum of price times quantity over a list of products, exactly; None if there is no list.
 
     A product without a quantity counts once. The sum may be negative or zero.
 
     Raises:
-        RefusedError: `missing_amount` if a product has no price; `invalid_amount` if it is no list of products, or a
-            price or quantity is no number.
+        RefusedError: `missing_amount` if a product has no price or the list is empty; `invalid_amount` if it is no list
+            of products, or a price or quantity is no number.
     """
     if not has_value(place.raw):
         return None
@@ -120,6 +120,12 @@ def product_sum(place: "Place") -> Decimal | None:
         items = _product_items(exact_products(place.raw) or place.raw)
     except _UNREADABLE as exc:
         raise RefusedError(f"{place.name} is not a list of products", code="invalid_amount") from exc
+    if not items:
+        raise RefusedError(
+            f"{place.name} is empty and the refund has no amount, so how much of the order is refunded is not known: "
+            "send properties.total, or leave products out to take back all that is left of the order",
+            code="missing_amount",
+        )
     total = Decimal(0)
     for index, item in enumerate(items):
         name = f"{place.name}[{index}]"
@@ -136,7 +142,7 @@ def product_sum(place: "Place") -> Decimal | None:
         price = _factor(Place(f"{name}.price", product.price))
         quantity = _factor(Place(f"{name}.quantity", product.quantity)) if has_value(product.quantity) else Decimal(1)
         total = _EXACT.add(total, _EXACT.multiply(price, quantity))
-    return total if items else None
+    return total
 
 
 def context_members(event: Event) -> ContextMembers:
@@ -243,7 +249,7 @@ def is_email(text: str) -> bool:
 
 
 def read_id(place: Place) -> str | None:
-    """An id given as text or whole number, trimmed; None if there is none.
+    """An id given as text or whole number, trimmed; None if there is none. Both `1001.0` and `"1001.0"` are 1001.
 
     Raises:
         RefusedError: `invalid_order_id` or `invalid_refund_id`.
@@ -258,7 +264,7 @@ def read_id(place: Place) -> str | None:
         if isinstance(value, int | Decimal) and not isinstance(value, bool) and value >= _LONGEST_ID:
             kind = "a number of too many digits"
         raise RefusedError(f"{place.name} is {kind}", code=code)
-    text = text.strip()
+    text = normalize_id(text.strip())
     if len(text) > ORDER_ID_CHARACTERS_MAX:
         raise RefusedError(
             f"{place.name} has {len(text)} characters, at most {ORDER_ID_CHARACTERS_MAX} are taken", code=code
@@ -266,6 +272,17 @@ def read_id(place: Place) -> str | None:
     if not text.isprintable():
         raise RefusedError(f"{place.name} has control characters: {shown(text)}", code=code)
     return text or None
+
+
+def id_note(place: Place, read: str | None) -> str | None:
+    """The sentence for the trace if an id was read as another text than its sender wrote; None if not."""
+    sent = bytes(place.raw).strip()
+    if read is None or sent in (read.encode(), b'"%s"' % read.encode()):
+        return None
+    value = _value(place)
+    if isinstance(value, str) and value.strip() == read:
+        return None
+    return f"{place.name} was sent as {shown(value)} and is read as {read}."
 
 
 def read_amount(places: Sequence[Place], *, may_be_negative: bool = False) -> Decimal | None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from punchcard.destinations.perkville.keys import OrderKey, RefundKey
 from punchcard.destinations.perkville.mapping import plan
 from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
 from punchcard.destinations.port import Intent, KeyScope, OnRepeat
@@ -72,7 +73,77 @@ def test_an_order_in_any_spelling_is_the_same_order(properties: Mapping[str, obj
     intent = planned(track(properties))
     assert (intent.order_id, intent.quantity, intent.email) == ("1001", Decimal(50), EMAIL)
     assert intent.effect_key == "SEG:perkville:ORDER:1001:order-completed"
-    assert intent.note is None
+    assert intent.note_code is None
+
+
+# JSON text as sent, what it is read as, and whether the trace has to say so.
+IDS = [
+    pytest.param('"1001"', "1001", False, id="text"),
+    pytest.param("1001", "1001", False, id="a number"),
+    pytest.param('" 1001 "', "1001", False, id="text with blanks"),
+    pytest.param("1001.0", "1001", True, id="a float"),
+    pytest.param("1.001e3", "1001", True, id="a number with an exponent"),
+    pytest.param('"1001.0"', "1001", True, id="the text of a float"),
+    pytest.param('" 1001.0\\n"', "1001", True, id="the text of a float with blanks"),
+    pytest.param('"\\u0031001.0"', "1001", True, id="the text of a float with escapes"),
+    pytest.param('"-5.0"', "-5", True, id="the text of a negative float"),
+    pytest.param("-5.0", "-5", True, id="a negative float"),
+    pytest.param('"0.0"', "0", True, id="the text of zero"),
+    pytest.param('"' + "9" * 255 + '.0"', "9" * 255, True, id="the longest"),
+    pytest.param('"1001.10"', "1001.10", False, id="an order of a suborder"),
+    pytest.param('"1001.1"', "1001.1", False, id="a fraction"),
+    pytest.param('"1001.00"', "1001.00", False, id="two zeros"),
+    pytest.param('"1001."', "1001.", False, id="a point"),
+    pytest.param('"1.0.0"', "1.0.0", False, id="a version"),
+    pytest.param('"A1001.0"', "A1001.0", False, id="a letter before"),
+    pytest.param('"1001.0A"', "1001.0A", False, id="a letter behind"),
+    pytest.param('"+1001.0"', "+1001.0", False, id="a plus"),
+    pytest.param('"1 001.0"', "1 001.0", False, id="a blank within"),
+    pytest.param('"1,001.0"', "1,001.0", False, id="a thousands separator"),
+    pytest.param('".0"', ".0", False, id="no digit"),
+    pytest.param('"-0.0"', "-0.0", False, id="minus zero"),
+    pytest.param('"1.001e3"', "1.001e3", False, id="text with an exponent"),
+    pytest.param('"01001"', "01001", False, id="a leading zero"),
+    pytest.param('"01001.0"', "01001.0", False, id="a leading zero and .0"),
+    pytest.param('"\uff11\uff10\uff10\uff11.0"', "\uff11\uff10\uff10\uff11.0", False, id="wide digits"),
+    pytest.param('"\u0661\u0660.0"', "\u0661\u0660.0", False, id="digits of another script"),
+]
+
+
+@pytest.mark.parametrize(("sent", "read", "is_noted"), IDS)
+def test_an_id_of_a_column_of_floats_is_the_whole_number(sent: str, read: str, is_noted: bool) -> None:
+    """Whoever sends order 1001 as 1001.0 means order 1001; ids that no float column writes are never merged."""
+    properties = {"order_id": msgspec.Raw(sent.encode()), "refund_id": "r", "total": 5, "email": EMAIL}
+    award = planned(track(properties))
+    assert award.order_id == read
+    assert award.effect_key == OrderKey(read, "Order Completed").within("perkville")
+    taken = planned(track(properties, "Order Refunded"))
+    assert (taken.order_id, taken.refund_id) == (read, "r")
+    assert [is_noted, is_noted] == ["is read as" in (one.note or "") for one in (award, taken)]
+    refunded = planned(track(properties | {"order_id": "o", "refund_id": properties["order_id"]}, "Order Refunded"))
+    assert (refunded.order_id, refunded.refund_id) == ("o", read)
+    assert refunded.effect_key == RefundKey("o", read).within("perkville")
+    assert ("properties.refund_id was sent as" in (refunded.note or "")) is is_noted
+
+
+@pytest.mark.parametrize("order_id", ["1001", 1001, "1001.0"])
+def test_a_whole_number_is_looked_for_under_the_key_that_its_float_had(order_id: object) -> None:
+    award = planned(track({"order_id": order_id, "total": 5, "email": EMAIL}))
+    assert [key.within("perkville") for key in award.other_keys] == ["SEG:perkville:ORDER:1001.0:order-completed"]
+    taken = planned(track({"order_id": order_id, "refund_id": 7, "email": EMAIL}, "Order Refunded"))
+    assert {key.within("s") for key in taken.other_keys} == {
+        "SEG:s:REFUND:1001:7.0",
+        "SEG:s:REFUND:1001.0:7",
+        "SEG:s:REFUND:1001.0:7.0",
+    }
+
+
+def test_a_message_id_in_place_of_a_refund_id_is_not_read_as_a_number() -> None:
+    event = msgspec.structs.replace(
+        track({"order_id": "o", "email": EMAIL}, "Order Refunded"), message_id=MessageId("5.0")
+    )
+    assert planned(event).effect_key == "SEG:perkville:REFUND:o:5.0"
+    assert planned(event).other_keys == ()
 
 
 def test_a_refund_in_another_spelling_takes_points_and_gives_none() -> None:
@@ -109,8 +180,13 @@ def test_the_email_in_any_spelling(members: dict[str, object], email: str) -> No
         pytest.param({"products": [{"price": 8, "quantity": 2.5}]}, "20", id="weights"),
         pytest.param({"products": [{"price": "6.665", "quantity": 3}]}, "20", id="rounded once, at the end"),
         pytest.param({"total": 20, "products": [{"price": 5}]}, "20", id="an amount before products"),
-        pytest.param({"products": []}, None, id="no products"),
+        pytest.param({"total": 20, "products": []}, "20", id="an amount beside no products"),
+        pytest.param({"products": [{"price": 20, "quantity": None}]}, "20", id="a quantity that is null"),
+        pytest.param({"products": [{"price": 20, "quantity": ""}]}, "20", id="a quantity that is empty text"),
+        pytest.param({"products": [{"price": 20}, {"price": 5, "quantity": 0}]}, "20", id="one of quantity zero"),
+        pytest.param({"products": None, "Products": [{"price": 20}]}, "20", id="null beside a list"),
         pytest.param({"products": None}, None, id="null"),
+        pytest.param({"products": " "}, None, id="blank text"),
         pytest.param({}, None, id="nothing"),
         pytest.param({"total": None, "revenue": " "}, None, id="amounts that are absent"),
     ],
@@ -123,6 +199,20 @@ def test_what_a_refund_asks_to_take_back(properties: dict[str, Any], taken: str 
 @pytest.mark.parametrize(
     ("properties", "code", "words"),
     [
+        pytest.param({"products": []}, "missing_amount", "products is empty", id="no products"),
+        pytest.param({"Products": []}, "missing_amount", "products is empty", id="no products in another spelling"),
+        pytest.param({"products": [], "total": ""}, "missing_amount", "products is empty", id="nor an amount"),
+        pytest.param({"products": msgspec.Raw(b"[ ]")}, "missing_amount", "is empty", id="a blank list"),
+        pytest.param({"products": [{}]}, "missing_amount", "products[0]", id="an empty product"),
+        pytest.param({"products": [{"price": None}]}, "missing_amount", "products[0]", id="a price that is null"),
+        pytest.param({"products": [{"price": 5, "quantity": 0}]}, "zero_amount", "sum", id="a quantity of zero"),
+        pytest.param({"products": [None]}, "invalid_amount", "products[0]", id="a product that is null"),
+        pytest.param({"products": [[]]}, "invalid_amount", "products[0]", id="a product that is a list"),
+        pytest.param({"products": ["sku"]}, "invalid_amount", "products[0]", id="a product that is text"),
+        pytest.param({"products": {}}, "invalid_amount", "not a list", id="an empty object"),
+        pytest.param({"products": False}, "invalid_amount", "not a list", id="false"),
+        pytest.param({"products": 0}, "invalid_amount", "not a list", id="a number"),
+        pytest.param({"products": "none"}, "invalid_amount", "not a list", id="text"),
         pytest.param({"products": [{"price": 5}, {"sku": "a"}]}, "missing_amount", "products[1]", id="no price"),
         pytest.param({"products": [{"price": "", "quantity": 1}]}, "missing_amount", "[0]", id="an empty price"),
         pytest.param({"products": [{"price": "$5"}]}, "invalid_amount", "[0].price", id="a currency sign"),
