@@ -220,6 +220,9 @@ def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane]
 
 def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Started | None:
     """Prepare one claimed effect; None if it was put elsewhere instead of being sent."""
+    if effect.kind not in set(EffectKind):
+        _park_unknown_kind(work, effect, now=clock.now())
+        return None
     if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
         if effect.state is EffectState.SENDING:
             outbox.abandon(work, effect, now=clock.now())
@@ -260,6 +263,20 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
         perk=perk,
         quantity=ready.quantity,
         detail=ready.detail,
+    )
+
+
+def _park_unknown_kind(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
+    """Park an effect whose kind another version of Punchcard wrote, and that this one cannot send or look up."""
+    is_in_doubt = effect.state in (EffectState.UNKNOWN, EffectState.SENDING)
+    outbox.put(
+        work,
+        effect.id,
+        state=EffectState.PARKED,
+        reason="outcome_unknown" if is_in_doubt else "preparation_failed",
+        detail=f"this version of Punchcard does not know effects of the kind {effect.kind}",
+        due_at=now,
+        now=now,
     )
 
 

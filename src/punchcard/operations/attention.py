@@ -15,7 +15,7 @@ from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
 from punchcard.store.quarantine import count_quarantined
-from punchcard.store.recoveries import count_in_doubt, newest_recovery
+from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
 from punchcard.store.schema import EffectState, effects
 from punchcard.workspace.snapshot import Snapshot
 
@@ -226,6 +226,8 @@ def _restored(work: Connection, now: datetime) -> list[Matter]:
             f"Some events are in no copy, so until {recovery.doubt_until:%Y-%m-%d} every new award is read back from "
             "the partner before it is sent."
         )
+    if recovery.reason not in set(RecoveryReason):
+        sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
     done = " ".join(sentences)
     return [
         Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)

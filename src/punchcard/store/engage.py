@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +33,7 @@ from punchcard.store.schema_engage import (
     sync_queue,
     synced,
 )
+from punchcard.store.stored_enum import StoredEnum
 
 NOBODY = ("false", "null")
 """The values of those who are no members, or have no value any more."""
@@ -44,7 +44,7 @@ HOUR_MICROS = 3_600_000_000
 _IS_REFUSED: ColumnElement[bool] = literal_column("sync_queue.waits_for IN ('too_large', 'invalid')", Boolean)
 
 
-class Status(StrEnum):
+class Status(StoredEnum):
     """Where a computation stands; words as Segment's."""
 
     PREPARING = "Preparing"  # waits for its first answer, or events are still read in
