@@ -241,6 +241,7 @@ refused_orders = Table(  # orders that earned nothing as their event was refused
     Column("message_id", String(128), nullable=False),
     Column("received_at", Instant, nullable=False),
 )
+Index("ix_refused_orders_received", refused_orders.c.received_at)
 
 delivery_attempts = Table(
     "delivery_attempts",
