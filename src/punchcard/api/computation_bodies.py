@@ -53,6 +53,29 @@ class Cadence(msgspec.Struct):
     type: Literal["REALTIME", "BATCH"] = "REALTIME"
 
 
+class FailedSyncView(msgspec.Struct, rename="camel"):
+    """A value that the destination does not have: `state` is `rejected` or `parked`."""
+
+    email: str
+    value: msgspec.Raw
+    state: str
+    reason: str
+    detail: str
+    at: str | None
+
+
+class OutcomeView(msgspec.Struct, rename="camel"):
+    """What became of the calls about a computation at one destination; `failed` has the newest ten of `failedCount`."""
+
+    told: int
+    no_connection: int
+    retrying: int
+    parked: int
+    rejected: int
+    failed_count: int
+    failed: list[FailedSyncView]
+
+
 class SyncView(msgspec.Struct, rename="camel"):
     """What a destination is still to be told: `seconds` is an estimate, null without a rate."""
 
@@ -61,10 +84,13 @@ class SyncView(msgspec.Struct, rename="camel"):
     without_email: int
     too_large: int
     invalid: int
+    failed: int
+    refused: int
     cut_lists: int
     warnings: list[str]
     seconds: float | None
     paused_since: str | None
+    outcome: OutcomeView | None
 
 
 class ComputationView(msgspec.Struct, rename="camel"):

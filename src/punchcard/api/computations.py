@@ -18,10 +18,12 @@ from punchcard.api.computation_bodies import (
     ComputationView,
     Definition,
     DefinitionOrder,
+    FailedSyncView,
     Kind,
     NewComputation,
     Options,
     OptionsUpdate,
+    OutcomeView,
     PreviewOrder,
     PreviewSample,
     PreviewView,
@@ -44,11 +46,13 @@ from punchcard.operations.authorship import Authorship, authorship_of
 from punchcard.operations.definitions import definition_text
 from punchcard.operations.engagement import Standing
 from punchcard.operations.threads import in_thread
+from punchcard.store.engage_reading import Outcome
 from punchcard.store.tokens import Role
 from punchcard.workspace.computations import parsed
 from punchcard.workspace.editing import NotThereError
 from punchcard.workspace.model import Computation
 
+_FAILED_SHOWN = 10
 SPACE = "punchcard"
 """The id of the one space; any other is taken for it too, so that clients of another host just work."""
 
@@ -301,7 +305,30 @@ def _definition(kind: str, text: str) -> Definition:
     return Definition(query=text, model=msgspec.to_builtins(parsed(kind, text)))
 
 
+def _outcome_view(outcome: Outcome) -> OutcomeView:
+    return OutcomeView(
+        told=outcome.told,
+        no_connection=outcome.no_connection,
+        retrying=outcome.retrying,
+        parked=outcome.parked,
+        rejected=outcome.rejected,
+        failed_count=len(outcome.failed),
+        failed=[
+            FailedSyncView(
+                email=one.email,
+                value=msgspec.Raw(one.value.encode()),
+                state=one.state,
+                reason=one.reason,
+                detail=one.detail,
+                at=None if one.at is None else to_iso(one.at),
+            )
+            for one in outcome.failed[:_FAILED_SHOWN]
+        ],
+    )
+
+
 def _view_of(parts: Parts, one: Standing) -> ComputationView:
+    one = engagement.with_outcomes(parts.store, one)
     return _view(one, authorship_of(parts.store, [one])[one.computation.key])
 
 
@@ -338,10 +365,13 @@ def _view(one: Standing, authorship: Authorship) -> ComputationView:
                 without_email=waiting.without_email,
                 too_large=waiting.too_large,
                 invalid=waiting.invalid,
+                failed=waiting.failed,
+                refused=waiting.refused,
                 cut_lists=waiting.cut_lists,
                 warnings=waiting.warnings,
                 seconds=waiting.seconds,
                 paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
+                outcome=None if waiting.outcome is None else _outcome_view(waiting.outcome),
             )
             for waiting in one.waiting
         ],

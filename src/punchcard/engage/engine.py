@@ -26,8 +26,10 @@ from punchcard.engage.computing import (
     touched_by_time,
 )
 from punchcard.engage.facts import Facts, Meta
+from punchcard.engage.isolation import attribute_failures, is_isolated
 from punchcard.engage.pending import Answer, Pending
 from punchcard.engage.people import PeopleChanges
+from punchcard.engage.quarantine import TRIED_ALONE_MAX, EventQuarantine
 from punchcard.engage.reading import Reading, read_events
 from punchcard.engage.restoring import restore
 from punchcard.engage.states import States, asked, fingerprint, follow_configuration
@@ -98,6 +100,8 @@ class Engine:
         self._asked: dict[str, Asked] = {}
         self._pending = Pending()
         self._computes_alone = False  # because one of several computed together has failed
+        self._events_max = self._settings.events_max  # fewer while an event that fails is searched for
+        self._quarantine = EventQuarantine(store, clock, write=self._try_people)
         self._first = 0  # the log position before which nothing counts
         with store.reading() as work:
             self._position = position_of(work, POSITION)
@@ -131,20 +135,39 @@ class Engine:
         except ComputingError as error:  # nothing of the step is done
             self._put_aside(error)
             return True
+        except Exception as error:
+            if not is_isolated(error) or not self._search_failing_event():
+                raise
+            return True
+
+    def _search_failing_event(self) -> bool:
+        """Make the next step smaller, or leave the events out of it that fail; False if no event does."""
+        self._states.discard_changes()
+        if self._events_max > TRIED_ALONE_MAX:
+            self._events_max = max(TRIED_ALONE_MAX, self._events_max // 10)
+            return True
+        return self._quarantine.find(self._lake.after(self._position, limit=self._events_max), self._ids)
+
+    def _try_people(self, work: Connection, reading: Reading) -> None:
+        """Decide and write what events change of profiles, as a step does."""
+        if reading.people:
+            whose.write(work, whose.decide(work, reading.people, rules=self._rules, reserved=self._states.standing))
+        send_again(work, reading.untold, self._clock.now())
 
     def _step(self) -> bool:
         begun = self._clock.monotonic()
         self._follow_configuration()
-        events = self._lake.after(self._position, limit=self._settings.events_max)
-        reading = read_events(events, self._ids)
+        events = self._lake.after(self._position, limit=self._events_max)
+        reading = read_events(self._quarantine.without(events), self._ids)
+        reading.through = events[-1].log_position if events else 0
         now, is_set_back = next_moment(to_micros(self._clock.now()), last=self._computed_at)
         self._is_behind = self._is_behind or is_set_back
         through = reading.through or self._position
-        has_more = len(events) >= self._settings.events_max // 2 and self._lake.last_position() > through
+        has_more = len(events) >= self._events_max // 2 and self._lake.last_position() > through
         changes = self._people(reading)
         touched = changes.touched()
         live = [] if has_more or self._is_behind else self._live()
-        due = set() if not live else touched_by_time(self._facts, live, begin=self._computed_at, end=now)
+        due = self._touched_by_time(live, now)
         # What the lake has dropped counts no more: else the next restart would change answers.
         first = self._lake.first_position()
         due |= self._facts.people_before(first) if first > self._first else set()
@@ -178,25 +201,43 @@ class Engine:
         for level in in_levels(live):
             for one in level:
                 try:
-                    wrong = compute(self._facts, [one], now=now, only_touched=False)
+                    with attribute_failures([one.key]):
+                        found += self._check_one(one, now)
                 except ComputingError as error:
                     self._fail(one, error)
-                    continue
-                found += len(wrong)
-                if wrong:
-                    self._telemetry.differences_found(one.key, len(wrong))
-                    self._write_in_parts(wrong, now)
-                standing = self._states.standing[one.key]
-                self._states.update(
-                    one.key,
-                    checked_at=from_micros(now),
-                    differences=standing.differences + len(wrong),
-                    size=size_of(self._facts, one) if wrong else standing.size,
-                )
         for key in [key for key, one in self._asked.items() if self._states.has_failed(one)]:
             self._states.update(key, status=Status.PREPARING, detail="", fingerprint="")  # perhaps it can be by now
         self._save_states()
         return found
+
+    def _check_one(self, one: Asked, now: int) -> int:
+        """Correct the values of a computation that differ; returns how many did."""
+        wrong = compute(self._facts, [one], now=now, only_touched=False)
+        if wrong:
+            self._telemetry.differences_found(one.key, len(wrong))
+            self._write_in_parts(wrong, now)
+        state = self._states.standing[one.key]
+        self._states.update(
+            one.key,
+            checked_at=from_micros(now),
+            differences=state.differences + len(wrong),
+            size=size_of(self._facts, one) if wrong else state.size,
+        )
+        self._save_states()
+        return len(wrong)
+
+    def _touched_by_time(self, live: Sequence[Asked], now: int) -> set[int]:
+        touched: set[int] = set()
+        for group in self._groups(live):
+            with attribute_failures([one.key for one in group]):
+                touched |= touched_by_time(self._facts, group, begin=self._computed_at, end=now)
+        return touched
+
+    def _groups(self, computations: Sequence[Asked]) -> list[list[Asked]]:
+        """The computations together, or each alone while the one that fails is searched for."""
+        if self._computes_alone:
+            return [[one] for one in computations]
+        return [list(computations)] if computations else []
 
     def _people(self, reading: Reading) -> PeopleChanges:
         if not reading.people:
@@ -230,7 +271,8 @@ class Engine:
                 facts.touch(touched)
                 for level in self._levels(live):
                     found = compute(facts, level, now=now, only_touched=True)
-                    apply(facts, found, self._kinds())
+                    with attribute_failures([one.key for one in level]):
+                        apply(facts, found, self._kinds())
                     computed += found
             with self._store.unit_of_work() as work:
                 if changes.people:
@@ -239,18 +281,22 @@ class Engine:
                     tell_again(work, changes.with_new_email, self._asked, self._current(), from_micros(now))
                 self._write_changes(work, computed, now)
                 send_again(work, reading.untold, from_micros(now))
+                self._quarantine.keep(work, from_micros(now))
                 self._advance(work, through)
                 self._states.write(work)
             self._stand(through, self._stamp + 1, now)
         self._moved(through)
+        self._quarantine.clear()
+        self._events_max = self._settings.events_max
         self._pending.leave_out(touched.union(merged for _, merged in changes.merges))
 
     def _levels(self, live: Sequence[Asked]) -> list[list[Asked]]:
         levels = in_levels(live)
-        return [[one] for level in levels for one in level] if self._computes_alone else levels
+        return [group for level in levels for group in self._groups(level)]
 
     def _put_aside(self, error: ComputingError) -> None:
         """Of computations that cannot be computed together find the one, so that the others go on without it."""
+        self._states.discard_changes()
         self._computes_alone = len(error.keys) > 1
         if not self._computes_alone:
             self._fail(self._asked[error.keys[0]], error)
@@ -276,7 +322,13 @@ class Engine:
         return {key: one.kind for key, one in self._asked.items()}
 
     def _write_changes(self, work: Connection, changes: Sequence[Change], now: int) -> None:
-        write_changes(work, changes, states=self._states, snapshot=self._current(), kinds=self._kinds(), now=now)
+        by_key: dict[str, list[Change]] = {}
+        for change in changes:
+            by_key.setdefault(change.key, []).append(change)
+        groups = by_key.values() if self._computes_alone else [list(changes)] if changes else []
+        for group in groups:
+            with attribute_failures(sorted({change.key for change in group})):
+                write_changes(work, group, states=self._states, snapshot=self._current(), kinds=self._kinds(), now=now)
         for key, count in Counter(one.key for one in changes).items():
             self._telemetry.values_changed(key, count)
 
@@ -303,11 +355,24 @@ class Engine:
         if snapshot.identity != self._rules:  # for what comes from now on; whoever is one person stays one
             self._rules = snapshot.identity
             self._ids = IdReader(self._rules)
-        self._asked = {
-            key: asked(one, self._states.standing[key], zone=snapshot.day_zone)
-            for key, one in snapshot.computations.items()
-            if one.configured.enabled
-        }
+        self._asked = self._ready(snapshot)
+
+    def _ready(self, snapshot: Snapshot) -> dict[str, Asked]:
+        """The enabled computations, without those that could not be made ready or followed."""
+        ready: dict[str, Asked] = {}
+        for key, one in snapshot.computations.items():
+            if not one.configured.enabled or self._states.is_held(key):
+                continue
+            try:
+                with attribute_failures([key]):
+                    ready[key] = asked(one, self._states.standing[key], zone=snapshot.day_zone)
+                    fingerprint(ready[key])
+            except ComputingError as error:
+                ready.pop(key, None)
+                self._telemetry.computing_failed(key, error=error.message)
+                self._states.hold(key, error.message)
+        self._save_states()
+        return ready
 
     def _compute_in_full(self, live: Sequence[Asked], now: int) -> bool:
         """Compute for everybody what is new, has changed, or could not be followed step by step; False if nothing was.
@@ -319,13 +384,19 @@ class Engine:
             fresh = set(everything)
         else:
             fresh = everything.keys() - {one.key for one in self._live()}
-            fresh |= {one.key for one in changed_by_date(live, begin=self._computed_at, end=now)}
+            for group in self._groups(live):
+                with attribute_failures([one.key for one in group]):
+                    fresh |= {one.key for one in changed_by_date(group, begin=self._computed_at, end=now)}
         self._is_behind = False
         self._pending.add(fresh, among=everything)
         was_pending = bool(self._pending)
         room = self._settings.changes_max
         for one in self._pending.in_order(everything):
-            room -= self._compute_one(one, now, room=room)
+            try:
+                with attribute_failures([one.key]):
+                    room -= self._compute_one(one, now, room=room)
+            except ComputingError as error:
+                self._fail(one, error)
             if room <= 0:
                 break
         return was_pending
@@ -336,11 +407,7 @@ class Engine:
         if (answer := self._pending.take_answer(one)) is not None:
             # When all of it is written it is computed again: meanwhile there may be news.
             return self._write_answer(one, answer, now, room=room)
-        try:
-            found = compute(self._facts, [one], now=now, only_touched=False)
-        except ComputingError as error:
-            self._fail(one, error)
-            return 0
+        found = compute(self._facts, [one], now=now, only_touched=False)
         if len(found) > room:
             return self._write_answer(one, Answer(fingerprint(one), found, len(found)), now, room=room)
         self._write_in_parts(found, now)
@@ -376,7 +443,8 @@ class Engine:
         self._pending.done(one.key)
 
     def _fail(self, one: Asked, error: ComputingError) -> None:
-        """Whatever DuckDB makes of one definition, the others go on."""
+        """Whatever becomes of one computation, the others go on."""
+        self._states.discard_changes()
         self._telemetry.computing_failed(one.key, error=error.message)
         self._states.update(one.key, status=Status.FAILED, detail=error.message[:500], fingerprint=fingerprint(one))
         self._save_states()

@@ -18,6 +18,7 @@ from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import ExternalId
+from punchcard.store.engage import SYNC_REFUSED
 from punchcard.workspace.computations import OWN_SOURCES
 
 TRAITS_MAX = 300
@@ -25,6 +26,7 @@ TRAITS_MAX = 300
 
 _TRAIT_NAME_CHARACTERS_MAX = 256
 _OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
+_IDENTIFY = "identify"
 _NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # by no choice about this call: it is sent again
 _VIEWED = {EventType.PAGE: (PAGE_VIEWED, "page_name"), EventType.SCREEN: (SCREEN_VIEWED, "screen_name")}
 
@@ -86,6 +88,7 @@ class Untold:
         sequence: Which one of those about this email and key.
         call: `identify` or `track`.
         waits_for: What must change before it is sent again; "" if nothing must.
+        detail: Why the destination's mapping refused it, "" if it did not.
     """
 
     destination: str
@@ -94,6 +97,7 @@ class Untold:
     sequence: int
     call: str
     waits_for: str = ""
+    detail: str = ""
 
 
 @dataclass
@@ -135,11 +139,16 @@ def _read_own(event: LakeEvent, reading: Reading) -> None:
     if named is None:
         return
     has_failed = any(fate.fate == "failed_on_ingest" for fate in event.fates)
-    if not has_failed and not any(fate.reason in _NOT_REACHED for fate in event.fates):
+    refusal = next((fate for fate in event.fates if fate.fate == "refused"), None)
+    if named[2] != _IDENTIFY:
+        refusal = None  # a track call earns something only if its name is in the event map
+    if not has_failed and refusal is None and not any(fate.reason in _NOT_REACHED for fate in event.fates):
         return
     waits_for = ""
     if has_failed:  # the same call would fail again
         waits_for = TOO_LARGE if any(fate.reason == "event_too_large" for fate in event.fates) else INVALID
+    elif refusal is not None:
+        waits_for = SYNC_REFUSED
     try:
         call = _own_call.decode(event.payload)
     except UNREADABLE:
@@ -152,6 +161,7 @@ def _read_own(event: LakeEvent, reading: Reading) -> None:
             sequence=int(named[1]),
             call=named[2],
             waits_for=waits_for,
+            detail="" if refusal is None else refusal.detail or refusal.reason or "",
         )
     )
 

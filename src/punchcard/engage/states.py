@@ -1,9 +1,10 @@
 """How each audience and computed trait stands, against how it is configured."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,6 +13,8 @@ from sqlalchemy import Connection
 from punchcard.clock import to_micros
 from punchcard.computations.model import depends_on_zone, trait_keys
 from punchcard.engage.computing import Asked
+from punchcard.engage.isolation import is_isolated
+from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.store import engage as stored
 from punchcard.store.engage import ComputationState, Status
 from punchcard.store.profiles import leave_as_custom
@@ -37,11 +40,14 @@ class States:
 
     standing: dict[str, ComputationState] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
+    committed: dict[str, ComputationState] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
 
     @classmethod
     def load(cls, work: Connection) -> "States":
         """As they stand."""
-        return cls({one.key: one for one in stored.states(work)})
+        found = {one.key: one for one in stored.states(work)}
+        return cls(found, committed=dict(found))
 
     def update(self, key: str, **values: object) -> None:
         """Let a state be another one."""
@@ -73,6 +79,21 @@ class States:
     def written(self) -> None:
         """What was changed is committed."""
         self.changed.clear()
+        self.committed = dict(self.standing)
+
+    def discard_changes(self) -> None:
+        """Go back to what is committed: the unit of work that was to write the changes was rolled back."""
+        self.standing = dict(self.committed)
+        self.changed.clear()
+
+    def hold(self, key: str, why: str) -> None:
+        """Compute nothing of a computation that fails before it is computed, until the configuration changes."""
+        self.held.add(key)
+        self.update(key, status=Status.FAILED, detail=why[:_DETAIL_CHARACTERS_MAX], fingerprint="")
+
+    def is_held(self, key: str) -> bool:
+        """Whether `hold` was called for it since the configuration was followed last."""
+        return key in self.held
 
 
 def asked(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -> Asked:
@@ -117,14 +138,29 @@ def follow_configuration(
     A computation that cannot be used is not gone: its members stay what they were.
     """
     configured, invalid = snapshot.computations, snapshot.invalid_computations
+    states.held.clear()
     for key in invalid.keys() & states.standing.keys():
         states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
     for key, one in configured.items():
         if key not in states.standing:
             _begin(states, one, now)
-        _follow_one(work, states, one, now)
+        _isolate(work, states, key, partial(_follow_one, work, states, one, now))
     for key in [key for key in states.standing if key not in configured and key not in invalid]:
-        _end(work, states, key, now)
+        _isolate(work, states, key, partial(_end, work, states, key, now))
+
+
+def _isolate(work: Connection, states: States, key: str, follow: Callable[[], None]) -> None:
+    """Follow the configuration of one computation; if that fails it is held, and the others go on."""
+    before = states.standing[key]
+    try:
+        with work.begin_nested():
+            follow()
+    except Exception as error:
+        if not is_isolated(error):
+            raise
+        EngageTelemetry().computing_failed(key, error=repr(error))
+        states.standing[key] = before
+        states.hold(key, f"Its last state cannot be read: {error}")
 
 
 def _begin(states: States, one: ReadyComputation, now: datetime) -> None:

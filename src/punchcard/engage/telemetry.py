@@ -67,6 +67,10 @@ class EngageTelemetry:
         """Calls about changed values are in the event log."""
         _calls.labels(destination).inc(count)
 
+    def sync_failed(self, destination: str, key: str, *, profile_id: int, error: Exception) -> None:
+        """One profile's value is not synced, because Punchcard fails on it; the others are."""
+        self.log.error("sync_failed", destination=destination, key=key, profile=profile_id, exc_info=error)
+
     def storage_failed(self, *, error: str) -> None:
         """Store, lake or the facts failed; the same step is tried again."""
         self.log.error("storage_failed", error=error)

@@ -16,6 +16,7 @@ from punchcard.clock import Clock, to_micros
 from punchcard.destinations.port import EffectKind
 from punchcard.engage.call_size import FittedValue
 from punchcard.engage.debounce import DEBOUNCE, delayed_until, read_changes, with_change
+from punchcard.engage.isolation import is_isolated
 from punchcard.engage.reading import Untold
 from punchcard.engage.sync_calls import SyncCalls
 from punchcard.engage.telemetry import EngageTelemetry
@@ -76,6 +77,8 @@ class Teller:
         self._appended = 0
         self._write_keys: Mapping[str, str] = {}
         self._look_at_due_times_at = 0.0
+        with store.unit_of_work() as work:
+            stored.retry_failed(work)
 
     def step(self, snapshot: Snapshot) -> int:
         """Send some of what is due; returns how many calls.
@@ -132,8 +135,22 @@ class Teller:
             limit = min(room, _DECIDED_PER_STEP)
             rows: list[dict[str, object]] = []
             for one in stored.due(work, destination=target.slug, at=now, limit=limit):
-                rows += decide(work, one, target, snapshot, now)
+                rows += self._decide_one(work, one, target, snapshot, now)
             stored.add_calls(work, rows)
+
+    def _decide_one(
+        self, work: Connection, one: Due, target: Target, snapshot: Snapshot, now: datetime
+    ) -> list[dict[str, object]]:
+        """The calls about somebody; whoever Punchcard fails on is held, and the others are synced."""
+        try:
+            with work.begin_nested():
+                return decide(work, one, target, snapshot, now)
+        except Exception as error:
+            if not is_isolated(error):
+                raise
+            self._telemetry.sync_failed(one.destination, one.key, profile_id=one.profile_id, error=error)
+            stored.hold_failed(work, one, str(error) or repr(error))
+            return []
 
     def _append(self) -> int:
         """Bring decided calls to the log, and forget them here."""
@@ -359,3 +376,5 @@ def send_again(work: Connection, untold: Sequence[Untold], now: datetime) -> Non
         if profile_id is not None:
             row = {"destination": one.destination, "key": one.key, "profile_id": profile_id}
             stored.enqueue(work, [{**row, "queued_at": now, "due_at": now, "waits_for": one.waits_for}])
+            if one.detail:
+                stored.explain_refusal(work, one.destination, one.key, profile_id, detail=one.detail)

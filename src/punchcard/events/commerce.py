@@ -3,6 +3,7 @@
 Names are read in every spelling, as points rules read them: see `members`. Source: Segment's e-commerce spec.
 """
 
+import re
 from decimal import Decimal
 from typing import NamedTuple
 

@@ -21,7 +21,7 @@ _FIXED_BELOW: Final = 1e21
 _DOUBLE_MAX: Final = sys.float_info.max
 _VERSION_PARTS_MAX: Final = 3
 _VERSION_PART: Final = re.compile(r"\s*([+-]?[0-9]+)")
-_VERSION_OPERATORS: Final[dict[str, Callable[[tuple[float, ...], tuple[float, ...]], bool]]] = {
+VERSION_OPERATORS: Final[dict[str, Callable[[tuple[float, ...], tuple[float, ...]], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,
@@ -29,6 +29,7 @@ _VERSION_OPERATORS: Final[dict[str, Callable[[tuple[float, ...], tuple[float, ..
     "<": operator.lt,
     "<=": operator.le,
 }
+TYPE_NAMES: Final = ("string", "number", "list", "bool", "null", "object")
 _encoder = msgspec.json.Encoder()
 
 
@@ -157,8 +158,13 @@ def semver(version: object, sign: object, other: object) -> bool:
     As Segment's evaluator reads them: `2` is 2.0.0, and what follows the digits of a part (`3-beta`) does not count.
     """
     left, right = _version(version), _version(other)
-    compare = _VERSION_OPERATORS.get(sign) if isinstance(sign, str) else None
+    compare = VERSION_OPERATORS.get(sign) if isinstance(sign, str) else None
     return left is not None and right is not None and compare is not None and compare(left, right)
+
+
+def is_version(value: object) -> bool:
+    """Whether `semver` can read it."""
+    return _version(value) is not None
 
 
 def _version(value: object) -> tuple[float, ...] | None:

@@ -8,15 +8,17 @@ from enum import StrEnum
 from sqlalchemy import Connection, func, select
 
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
-from punchcard.store.engage import Status, states
+from punchcard.store.engage import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
+from punchcard.store.engage_reading import failed_syncs, keys_of_failed_syncs
 from punchcard.store.fates import FateKind
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
 from punchcard.store.quarantine import count_quarantined
-from punchcard.store.recoveries import count_in_doubt, newest_recovery
+from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
 from punchcard.store.schema import EffectState, effects
+from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
 _LATELY = timedelta(days=7)
@@ -35,6 +37,7 @@ class Concern(StrEnum):
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
     UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
+    SYNC = "sync"  # values of an audience or computed trait that a destination does not have
     QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
     LAKE = "lake"  # the lake cannot be read or written
     LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
@@ -86,6 +89,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
     matters += _resumed(work, snapshot, now=now)
     matters += _restored(work, now)
     matters += _computations(work, snapshot)
+    matters += _syncs(work, snapshot)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
         work, CountQuestion(fates=[FateKind.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
@@ -184,6 +188,30 @@ def _computations(work: Connection, snapshot: Snapshot) -> list[Matter]:
     ]
 
 
+def _syncs(work: Connection, snapshot: Snapshot) -> list[Matter]:
+    """Values of audiences and traits that their destinations do not have."""
+    queues = queue_sizes(work)
+    found = []
+    for slug in snapshot.destinations:
+        source = OWN_SOURCES + slug
+        rejected = keys_of_failed_syncs(work, destination=slug, source=source)
+        for key in snapshot.computations:
+            values = failed_syncs(work, key, destination=slug, source=source) if key in rejected else []
+            held = {why: queues.get((slug, key, why), 0) for why in (SYNC_FAILED, SYNC_REFUSED)}
+            count = len(values) + sum(held.values())
+            if not count:
+                continue
+            if values:
+                reason, detail = values[0].reason, values[0].detail
+            else:
+                reason = SYNC_FAILED if held[SYNC_FAILED] else SYNC_REFUSED
+                detail = last_failure(work, destination=slug, key=key, waits_for=reason)
+            found.append(
+                Matter(concern=Concern.SYNC, subject=key, destination=slug, count=count, reason=reason, detail=detail)
+            )
+    return found
+
+
 def _storage(work: Connection, since: datetime) -> list[Matter]:
     """What is wrong with the log's records and with the lake."""
     found = [
@@ -226,6 +254,8 @@ def _restored(work: Connection, now: datetime) -> list[Matter]:
             f"Some events are in no copy, so until {recovery.doubt_until:%Y-%m-%d} every new award is read back from "
             "the partner before it is sent."
         )
+    if recovery.reason not in set(RecoveryReason):
+        sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
     done = " ".join(sentences)
     return [
         Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)

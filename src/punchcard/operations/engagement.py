@@ -24,6 +24,20 @@ from punchcard.workspace.snapshot import Snapshot
 KINDS = {"audience": "audience", "computed_trait": "computed trait"}
 """What each kind is called."""
 
+
+def failed_sentence(destination: str, failed: Sequence[engage_reading.FailedSync]) -> str:
+    """How many values a destination does not have because it rejected them or they are parked, and why."""
+    many = f"{len(failed):,}" if len(failed) < engage_reading.FAILED_MAX else f"{engage_reading.FAILED_MAX:,} or more"
+    values = "1 value is" if len(failed) == 1 else f"{many} values are"
+    newest = failed[0]
+    said = newest.detail.rstrip(".") or newest.reason
+    return (
+        f"{values} not at {destination}: rejected or parked. The newest is {newest.value[:_VALUE_CHARACTERS_MAX]} of "
+        f"{newest.email} ({newest.reason}: {said})."
+    )
+
+
+_VALUE_CHARACTERS_MAX = 100
 RESYNC = '[{"path": "resync", "before": null, "after": true}]'
 """What the audit log has as changes where everybody was told again: nothing of the computation itself."""
 
@@ -39,6 +53,10 @@ class Waiting:
         without_email: People who are told of once an email leads to them.
         too_large: People whose value does not fit into a call of 32 KB; the destination keeps what it has.
         invalid: People whose value cannot be sent as JSON; likewise.
+        failed: People whose value is not sent because Punchcard fails on it.
+        last_failure: The error of the last of them, "" for none.
+        refused: People whose value the destination's mapping refused.
+        last_refusal: Why it refused the last of them, "" for none.
         cut_lists: Emails whose list was cut so that the call has at most 32 KB.
         seconds: How long the queued ones take at the destination's rate, None if it has none.
         paused_since: When somebody paused it.
@@ -50,6 +68,10 @@ class Waiting:
     without_email: int
     too_large: int
     invalid: int
+    failed: int
+    last_failure: str
+    refused: int
+    last_refusal: str
     cut_lists: int
     seconds: float | None
     paused_since: datetime | None
@@ -59,6 +81,8 @@ class Waiting:
     def warnings(self) -> list[str]:
         """What of the values is not sent, or not whole, as sentences."""
         sentences = []
+        if self.outcome is not None and self.outcome.failed:
+            sentences.append(failed_sentence(self.destination, self.outcome.failed))
         if self.too_large:
             people = "1 person has" if self.too_large == 1 else f"{self.too_large:,} people have"
             sentences.append(
@@ -70,6 +94,16 @@ class Waiting:
             sentences.append(
                 f"{people} a value that cannot be written as JSON, such as a number beyond every range. It is not "
                 f"sent; {self.destination} keeps the value before it."
+            )
+        if self.refused:
+            people = "1 value was" if self.refused == 1 else f"{self.refused:,} values were"
+            sentences.append(f"{people} refused by {self.destination}'s mapping ({self.last_refusal}).")
+        if self.failed:
+            people = "1 person" if self.failed == 1 else f"{self.failed:,} people"
+            sentences.append(
+                f"{people} could not be synced because of a defect in Punchcard ({self.last_failure}). Please report "
+                "it. The others are synced; these are tried again when their value changes, after a resync and when "
+                "Engage starts."
             )
         if self.cut_lists:
             lists = (
@@ -143,6 +177,10 @@ def standing_of(
                     without_email=queues.get((slug, one.key, "email"), 0),
                     too_large=queues.get((slug, one.key, TOO_LARGE), 0),
                     invalid=queues.get((slug, one.key, INVALID), 0),
+                    failed=(failed := queues.get((slug, one.key, engage.SYNC_FAILED), 0)),
+                    last_failure=_last_failure(store, slug, one.key, engage.SYNC_FAILED) if failed else "",
+                    refused=(refused := queues.get((slug, one.key, engage.SYNC_REFUSED), 0)),
+                    last_refusal=_last_failure(store, slug, one.key, engage.SYNC_REFUSED) if refused else "",
                     cut_lists=cuts.get((slug, one.key), 0),
                     seconds=queued * _REQUESTS_PER_CALL * len(one.send) / rate if rate else None,
                     paused_since=pauses.get(slug),
@@ -150,6 +188,11 @@ def standing_of(
             )
         found.append(Standing(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
     return found
+
+
+def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
+    with store.reading() as work:
+        return engage.last_failure(work, destination=slug, key=key, waits_for=waits_for)
 
 
 def rates_of(snapshot: Snapshot) -> Callable[[str], float]:

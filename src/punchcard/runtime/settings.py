@@ -107,6 +107,7 @@ class Settings:
     lake_rows_max: int
     lake_retention_days: Days
     log_retention_hours: float
+    history_retention_days: Days
     delivery_poll_seconds: float
     engage_poll_seconds: float
     engage_events_max: int

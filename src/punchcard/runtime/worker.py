@@ -29,6 +29,8 @@ from punchcard.runtime.guarding import keep_guard
 from punchcard.runtime.settings import Settings
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
+from punchcard.store.note_counts import PRUNED_PER_UNIT, prune_note_counts
+from punchcard.store.orders import prune_refused_orders
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -288,6 +290,7 @@ class Worker:
         if days:
             self._try_lake(lambda: feed.drop_old(days=days))
         self._try_lake(self._merge_counts)
+        self._try_lake(self._prune_history)
         self._try_lake(lambda: self._trim_log(feed))
 
     def _try_lake(self, act: Callable[[], object]) -> bool:
@@ -307,6 +310,16 @@ class Worker:
         while merged and not self._stopping.is_set():
             with self._store.unit_of_work() as work:
                 merged = merge_old_minutes(work, now=self._clock.now())
+
+    def _prune_history(self) -> None:
+        if not self._settings.history_retention_days:
+            return
+        before = self._clock.now() - timedelta(days=self._settings.history_retention_days)
+        for prune in (prune_refused_orders, prune_note_counts):
+            pruned = PRUNED_PER_UNIT
+            while pruned == PRUNED_PER_UNIT and not self._stopping.is_set():
+                with self._store.unit_of_work() as work:
+                    pruned = prune(work, before=before)
 
     def _trim_log(self, feed: LakeFeed) -> None:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)

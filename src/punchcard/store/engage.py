@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.bulk import execute_many
+from punchcard.store.effects import storable
 from punchcard.store.profiles import chunks
 from punchcard.store.schema_engage import (
     computation_sizes,
@@ -34,17 +34,27 @@ from punchcard.store.schema_engage import (
     sync_queue,
     synced,
 )
+from punchcard.store.stored_enum import StoredEnum
 
 NOBODY = ("false", "null")
 """The values of those who are no members, or have no value any more."""
 
 HOUR_MICROS = 3_600_000_000
+_DETAIL_CHARACTERS_MAX = 500
+
+SYNC_FAILED = "failed"
+"""What a row waits for on which Punchcard itself failed: its next value, a resync, or the next start of Engage."""
+
+SYNC_REFUSED = "refused"
+"""What a row waits for whose call the destination's mapping refused: its next value or a resync."""
 
 # Of rows whose value cannot be sent, see `engage.call_size`. Without parameters, for `execute_many`.
-_IS_REFUSED: ColumnElement[bool] = literal_column("sync_queue.waits_for IN ('too_large', 'invalid')", Boolean)
+_IS_REFUSED: ColumnElement[bool] = literal_column(
+    "sync_queue.waits_for IN ('too_large', 'invalid', 'failed', 'refused')", Boolean
+)
 
 
-class Status(StrEnum):
+class Status(StoredEnum):
     """Where a computation stands; words as Segment's."""
 
     PREPARING = "Preparing"  # waits for its first answer, or events are still read in
@@ -282,6 +292,44 @@ def settle(work: Connection, one: Due, *, waits_for: str | None = None, due_at: 
         work.execute(update(sync_queue).where(*where).values(due_at=due_at))
     else:
         work.execute(delete(sync_queue).where(*where))
+
+
+def hold_failed(work: Connection, one: Due, detail: str) -> None:
+    """Sync nothing more of somebody for now, because Punchcard fails on it."""
+    settle(work, one, waits_for=SYNC_FAILED)
+    _explain(work, one.destination, one.key, one.profile_id, detail=detail, waits_for=SYNC_FAILED)
+
+
+def explain_refusal(work: Connection, destination: str, key: str, profile_id: int, *, detail: str) -> None:
+    """Keep why a destination's mapping refused a call."""
+    _explain(work, destination, key, profile_id, detail=detail, waits_for=SYNC_REFUSED)
+
+
+def _explain(work: Connection, destination: str, key: str, profile_id: int, *, detail: str, waits_for: str) -> None:
+    work.execute(
+        update(sync_queue)
+        .where(
+            sync_queue.c.destination == destination,
+            sync_queue.c.key == key,
+            sync_queue.c.profile_id == profile_id,
+            sync_queue.c.waits_for == waits_for,
+        )
+        .values(detail=storable(detail)[:_DETAIL_CHARACTERS_MAX])
+    )
+
+
+def retry_failed(work: Connection) -> None:
+    """Sync again what failed: this may be a version of Punchcard that does not fail on it."""
+    work.execute(update(sync_queue).where(sync_queue.c.waits_for == SYNC_FAILED).values(waits_for=""))
+
+
+def last_failure(work: Connection, *, destination: str, key: str, waits_for: str = SYNC_FAILED) -> str:
+    """Why the newest row of a computation failed, or was refused; "" for none."""
+    columns = sync_queue.c
+    newest = select(columns.detail).where(
+        columns.destination == destination, columns.key == key, columns.waits_for == waits_for
+    )
+    return work.scalar(newest.order_by(columns.due_at.desc()).limit(1)) or ""
 
 
 def wake(work: Connection, profile_ids: Collection[int], *, waits_for: str) -> None:

@@ -1,17 +1,52 @@
 """What lists and pages say of audiences and traits: sizes over time, and how destinations took what they were told."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Connection, and_, func, literal, select, true, type_coerce, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    type_coerce,
+    union_all,
+)
 
 from punchcard.clock import to_micros
+from punchcard.store.effects import DISMISSED_REASONS
 from punchcard.store.ledger import sets_property
 from punchcard.store.schema import EffectState, effects
 from punchcard.store.schema_engage import IS_TOLD, computation_sizes, computation_states, synced
 from punchcard.store.waiting import NO_CONNECTION
+
+FAILED_MAX = 1_000
+"""How many values that failed are read; more are not counted one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedSync:
+    """A value that a destination rejected, or whose sync is parked, and that no later one has replaced.
+
+    Attributes:
+        value: JSON text.
+        state: `rejected` or `parked`.
+    """
+
+    email: str
+    value: str
+    state: str
+    reason: str
+    detail: str
+    at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +59,7 @@ class Outcome:
         retrying: Calls that have failed and are tried again.
         parked: Calls that need a person.
         rejected: Calls that the partner has refused for good.
+        failed: The newest values that the destination does not have because of that, at most `FAILED_MAX`.
     """
 
     told: int
@@ -31,6 +67,7 @@ class Outcome:
     retrying: int
     parked: int
     rejected: int
+    failed: Sequence[FailedSync] = ()
 
 
 def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> Outcome:
@@ -62,6 +99,59 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
         retrying=calls[EffectState.RETRYING],
         parked=calls[EffectState.PARKED],
         rejected=calls[EffectState.REJECTED],
+        failed=failed_syncs(work, key, destination=destination, source=source)
+        if calls[EffectState.PARKED] or calls[EffectState.REJECTED]
+        else (),
+    )
+
+
+def failed_syncs(work: Connection, key: str, *, destination: str, source: str) -> list[FailedSync]:
+    """The newest values of a computation that a destination rejected or whose sync is parked, and none came later.
+
+    Args:
+        source: Of the calls: the destination's own.
+    """
+    columns, later = effects.c, effects.alias()
+    is_replaced = exists().where(
+        later.c.destination == columns.destination,
+        later.c.customer == columns.customer,
+        later.c.id > columns.id,
+        sets_property(key, later),
+    )
+    chosen = (
+        select(columns.attributes, columns.email, columns.state, columns.reason, columns.detail, columns.settled_at)
+        .where(*_failed(destination, source), sets_property(key), ~is_replaced)
+        .order_by(columns.id.desc())
+        .limit(FAILED_MAX)
+    )
+    return [
+        FailedSync(
+            email=row.email,
+            value=json.dumps(json.loads(row.attributes)[key], ensure_ascii=False),
+            state=row.state,
+            reason=row.reason or "",
+            detail=row.detail or "",
+            at=row.settled_at,
+        )
+        for row in work.execute(chosen)
+    ]
+
+
+def keys_of_failed_syncs(work: Connection, *, destination: str, source: str) -> set[str]:
+    """The keys of the newest calls that a destination rejected or that are parked."""
+    chosen = select(effects.c.attributes).where(*_failed(destination, source)).order_by(effects.c.id.desc())
+    rows = work.scalars(chosen.limit(FAILED_MAX)).all()
+    return {name for attributes in rows if attributes for name in json.loads(attributes)}
+
+
+def _failed(destination: str, source: str) -> tuple[ColumnElement[bool], ...]:
+    columns = effects.c
+    return (
+        columns.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+        columns.destination == destination,
+        columns.source == source,
+        or_(columns.state == EffectState.REJECTED, columns.reason.is_distinct_from(NO_CONNECTION)),
+        columns.reason.not_in(DISMISSED_REASONS) | columns.reason.is_(None),
     )
 
 

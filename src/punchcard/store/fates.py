@@ -1,12 +1,13 @@
 """What became of an event at routing: the fate per destination, and its compact form until the lake holds it."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import msgspec
 
+from punchcard.store.stored_enum import StoredEnum
 
-class FateKind(StrEnum):
+
+class FateKind(StoredEnum):
     """The ends of an event and the stations on its way, as the API names them."""
 
     FAILED_ON_INGEST = "failed_on_ingest"  # not a valid event, or from no source

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     and_,
     func,
@@ -258,10 +259,10 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
-def sets_property(name: str) -> ColumnElement[bool]:
-    """That a row of the ledger sets this user property; each sets one."""
+def sets_property(name: str, table: FromClause = effects) -> ColumnElement[bool]:
+    """That a row of the ledger (`table`: or of an alias of it) sets this user property; each sets one."""
     begin = json.dumps({name: 0}).removesuffix("0}")
-    return and_(effects.c.kind == _USER_PROPERTY, func.substr(effects.c.attributes, 1, len(begin)) == begin)
+    return and_(table.c.kind == _USER_PROPERTY, func.substr(table.c.attributes, 1, len(begin)) == begin)
 
 
 def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Select[*tuple[Any, ...]]:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.schema import note_counts
 
 _DAY_MICROS = 86_400_000_000
+PRUNED_PER_UNIT = 1_000
+"""Rows deleted in one unit of work: others that write wait no longer than for so many."""
 
 
 def add_note_counts(work: Connection, counts: Mapping[tuple[int, str, str], int]) -> None:
@@ -37,6 +39,13 @@ def add_note_counts(work: Connection, counts: Mapping[tuple[int, str, str], int]
             for (day, source, reason), number in sorted(by_day.items())
         ],
     )
+
+
+def prune_note_counts(work: Connection, *, before: datetime, limit: int = PRUNED_PER_UNIT) -> int:
+    """Delete at most `limit` counts of days that began before an instant; returns how many."""
+    keys = list(note_counts.primary_key)
+    chosen = select(*keys).where(note_counts.c.day < before).order_by(*keys).limit(limit)
+    return work.execute(delete(note_counts).where(tuple_(*keys).in_(chosen))).rowcount
 
 
 def read_note_counts(work: Connection, source: str, *, since: datetime) -> dict[str, int]:

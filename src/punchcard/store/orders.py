@@ -5,12 +5,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.events.commerce import id_variants, normalize_id
 from punchcard.store.by_hand import reopen
 from punchcard.store.effects import WAITING_FOR_ORDER, StoredEffect, effect_of, storable
+from punchcard.store.note_counts import PRUNED_PER_UNIT
 from punchcard.store.schema import EffectState, effects, refused_orders
 
 ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
@@ -87,6 +101,23 @@ def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> 
             for _, one in sorted(newest.items())
         ],
     )
+
+
+def prune_refused_orders(work: Connection, *, before: datetime, limit: int = PRUNED_PER_UNIT) -> int:
+    """Delete at most `limit` orders that were refused before an instant; returns how many.
+
+    An order with a refund that waits or is parked stays, because that refund is decided by the refusal.
+    """
+    columns = refused_orders.c
+    keys = list(refused_orders.primary_key)
+    has_refund = exists().where(
+        effects.c.destination == columns.destination,
+        effects.c.order_id == columns.order_id,
+        effects.c.is_refund == true(),
+        or_(effects.c.is_open == true(), effects.c.state == EffectState.PARKED),
+    )
+    chosen = select(*keys).where(columns.received_at < before, ~has_refund).order_by(columns.received_at).limit(limit)
+    return work.execute(delete(refused_orders).where(tuple_(*keys).in_(chosen))).rowcount
 
 
 def refusal_of_order(work: Connection, destination: str, order_id: str, *, source: str | None) -> str | None:

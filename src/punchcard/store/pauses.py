@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from punchcard.store.effects import storable
 from punchcard.store.schema import destination_pauses
+from punchcard.store.stored_enum import StoredEnum
 
 # Credentials that are refused again so soon after a check has accepted them are checked at the intervals reached.
 _FLAPPING = timedelta(minutes=15)
 
 
-class PauseEnd(StrEnum):
+class PauseEnd(StoredEnum):
     """What ended a pause."""
 
     CHECK = "check"  # the partner accepts the credentials again

@@ -7,13 +7,13 @@ the partner before anything is sent.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, true, update
 
 from punchcard.store.effects import NO_ANSWER, Outcome
 from punchcard.store.schema import EffectState, delivery_attempts, effects, recoveries
+from punchcard.store.stored_enum import StoredEnum
 
 STORE_RESTORED = "store_restored"
 """The reason of an effect that is read back because the store was restored from an older copy."""
@@ -24,7 +24,7 @@ _DETAIL = (
 )
 
 
-class RecoveryReason(StrEnum):
+class RecoveryReason(StoredEnum):
     """How the store was found to be older."""
 
     GENERATION = "generation"  # the log has reached a generation that the store knows nothing of

@@ -1,7 +1,6 @@
 """The tables, once, for SQLite and PostgreSQL. Migrations in `migrations/` lead to exactly this; a test proves it."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -22,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from punchcard.clock import from_micros, to_micros
+from punchcard.store.stored_enum import StoredEnum
 
 metadata = MetaData(
     naming_convention={
@@ -51,7 +51,7 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else from_micros(value)
 
 
-class EffectState(StrEnum):
+class EffectState(StoredEnum):
     """Where an effect stands."""
 
     PENDING = "pending"  # waits for its first attempt
@@ -241,6 +241,7 @@ refused_orders = Table(  # orders that earned nothing as their event was refused
     Column("message_id", String(128), nullable=False),
     Column("received_at", Instant, nullable=False),
 )
+Index("ix_refused_orders_received", refused_orders.c.received_at)
 
 delivery_attempts = Table(
     "delivery_attempts",

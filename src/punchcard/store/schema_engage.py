@@ -125,8 +125,9 @@ sync_queue = Table(  # people of whom a destination may have to be told somethin
     Column("profile_id", BigInteger, primary_key=True, autoincrement=False),
     Column("queued_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
-    Column("waits_for", String(16), nullable=False, server_default=""),  # email, too_large, invalid: see `decide`
+    Column("waits_for", String(16), nullable=False, server_default=""),  # email, too_large … or failed: see `decide`
     Column("is_resync", Boolean, nullable=False, server_default=text("false")),  # told again though nothing changed
+    Column("detail", Text, nullable=False, server_default=""),  # why, of `failed` and `refused`
 )
 Index("ix_sync_queue_due", sync_queue.c.waits_for, sync_queue.c.destination, sync_queue.c.due_at)
 Index("ix_sync_queue_profile", sync_queue.c.profile_id)

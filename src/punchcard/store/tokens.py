@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from punchcard.errors import StorageError
 from punchcard.store.effects import storable
 from punchcard.store.engine import Store
 from punchcard.store.schema import api_tokens
+from punchcard.store.stored_enum import StoredEnum
 
 _PREFIX = "punchcard_"  # so that a token found in a log or a repository can be told for what it is
 _RANDOM_BYTES = 32
@@ -33,7 +33,7 @@ _SHOWN = (
 )
 
 
-class Role(StrEnum):
+class Role(StoredEnum):
     """What a token may do; each may do what those before it may."""
 
     READ_ONLY = "read_only"  # look at everything
@@ -41,8 +41,10 @@ class Role(StrEnum):
     OWNER = "owner"  # make and revoke tokens
 
     def may(self, needed: "Role") -> bool:
-        """True if this role may do what that one may."""
+        """True if this role may do what that one may; a role that is not listed may do nothing."""
         order = list(Role)
+        if self not in order:
+            return False
         return order.index(self) >= order.index(needed)
 
 

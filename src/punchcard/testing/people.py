@@ -116,9 +116,10 @@ def call_about(
     reason: str | None = None,
     value: object = True,
     source: str = "engage-perkville",
+    number: int = 1,
 ) -> None:
-    """A call that sets a user property, as it stands at the destination."""
-    new = new_effect(f"{source}:{key}:{email}", customer=email, quantity=None, attributes={key: value})
+    """A call that sets a user property, the `number`th for this customer, as it stands at the destination."""
+    new = new_effect(f"{source}:{key}:{email}:{number}", customer=email, quantity=None, attributes={key: value})
     outbox.add(work, [replace(new, source=source, perk=None, event_name="identify")], now=new.received_at)
     effect = standing(work, new.effect_key)
     if state is not EffectState.PENDING:

@@ -75,6 +75,10 @@ class SyncWorld:
         while self.teller.step(self.world.current()):
             self._routed()
 
+    def restart_sync(self) -> None:
+        """Begin to sync anew, as a process that was started again does."""
+        self.teller = Teller(store=self.store, log=self.log, clock=self.world.clock)
+
     def _routed(self) -> None:
         with self.store.unit_of_work() as work:
             advance(work, ROUTING, expected=position_of(work, ROUTING), to=max(1, self.log.last_position()))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
 from punchcard.filters.actions import ActionError, read_actions
+from punchcard.filters.argument_checks import find_argument_problems
 from punchcard.filters.destination_filters import (
     FILTERS_MAX,
     TITLE_CHARACTERS_MAX,
@@ -218,9 +219,12 @@ def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Prob
     # Those that are switched off too: switching on must not be what finds a mistake.
     problems: list[Problem] = []
     try:
-        parse(one.condition)
+        condition = parse(one.condition)
     except ConditionError as error:
         problems.append(Problem(path=(*path, "if"), message=error.message))
+    else:
+        found = find_argument_problems(condition)
+        problems += [Problem(path=(*path, "if"), message=message) for message in found]
     try:
         read_actions(one.actions)
     except ActionError as error:

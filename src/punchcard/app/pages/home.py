@@ -182,7 +182,7 @@ def _matter_path(matter: Matter) -> str:
             return f"/events?time=7d&fate={fate}&reason={matter.reason}"
         case Concern.LAKE | Concern.LAKE_LOSS:
             return ""
-        case Concern.COMPUTATION:
+        case Concern.COMPUTATION | Concern.SYNC:
             return f"/audiences/{matter.subject}"
         case Concern.RESTORED:
             return "/events?time=7d"

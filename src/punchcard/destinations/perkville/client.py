@@ -9,6 +9,7 @@ from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.lists import Item, item_of, read_list
 from punchcard.destinations.perkville.offers import list_offers
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
+from punchcard.destinations.perkville.property_values import property_value
 from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
@@ -242,7 +243,8 @@ def _unconfirmed(response: Response, words: str) -> OutcomeUnknownError:
 def _attributes(effect: Effect) -> Mapping[str, object]:
     if not effect.attributes:
         raise InvariantError(f"user property {effect.effect_key} has no attributes")
-    return effect.attributes
+    # Rows that were planned by a version that sent lists have one still.
+    return {name: property_value(value) for name, value in effect.attributes.items()}
 
 
 def _same_json(one: object, other: object) -> bool:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from punchcard.destinations.event_names import folded_event_name, is_refund_name
 from punchcard.destinations.perkville import keys
+from punchcard.destinations.perkville.property_values import property_value
 from punchcard.destinations.perkville.readings import (
     OrderMembers,
     Place,
@@ -279,7 +280,7 @@ def _trait_value(place: Place, *, is_audience: bool) -> object:
             f"{shown(place.name)} must be text, a number, true, false or a list of such: a user property holds no more",
             code="invalid_trait",
         )
-    return value
+    return property_value(value)
 
 
 def _track_email(event: Event, properties: OrderMembers) -> str:

@@ -357,7 +357,7 @@ def computed(key: str, value: object, *, kind: str = "audience", **members: Any)
         pytest.param(computed("vip", False), {"vip": False}, id="audience-left"),
         pytest.param(computed("Lifetime Spend", 12.5, kind="trait"), {"lifetime_spend": 12.5}, id="trait-number"),
         pytest.param(computed("favourite", "yoga", kind="trait"), {"favourite": "yoga"}, id="trait-text"),
-        pytest.param(computed("clubs", ["a", "b"], kind="trait"), {"clubs": ["a", "b"]}, id="trait-list"),
+        pytest.param(computed("clubs", ["a", "b"], kind="trait"), {"clubs": "a, b"}, id="trait-list"),
         pytest.param(computed("spend", None, kind="trait"), {"spend": None}, id="trait-cleared"),
     ],
 )

@@ -1,0 +1,99 @@
+"""Events on which Engage fails: found by trying each alone, kept with their cause, and left out of profiles."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock
+from punchcard.engage.facts import seq_of
+from punchcard.engage.isolation import is_isolated
+from punchcard.engage.reading import Reading, read_events
+from punchcard.engage.telemetry import EngageTelemetry
+from punchcard.lake.reader import LakeEvent
+from punchcard.profiles.external_ids import IdReader
+from punchcard.store.engine import Store
+from punchcard.store.quarantine import QuarantinedRecord, add_quarantined
+
+TRIED_ALONE_MAX = 100
+"""Events that are tried one after the other; a step of more is made smaller first."""
+
+_REASON = "internal_error"
+_CALL = "engage"
+
+
+class EventQuarantine:
+    """The events of the next step that are left out of it.
+
+    Args:
+        write: Decides and writes what events change of profiles; tried in a unit of work that is undone.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, write: Callable[[Connection, Reading], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._write = write
+        self._failing: dict[int, tuple[LakeEvent, Exception]] = {}
+
+    def without(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
+        """The events that are not quarantined."""
+        return [event for event in events if _place(event) not in self._failing]
+
+    def find(self, events: Sequence[LakeEvent], ids: IdReader) -> bool:
+        """Quarantine the events that fail alone; False if none does.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        found: Mapping[int, tuple[LakeEvent, Exception]] = {
+            _place(event): (event, error)
+            for event in self.without(events)
+            if (error := self._failure(event, ids)) is not None
+        }
+        self._failing.update(found)
+        for event, error in found.values():
+            EngageTelemetry().event_not_read(message_id=event.message_id, error=error)
+        return bool(found)
+
+    def keep(self, work: Connection, now: datetime) -> None:
+        """Write the quarantined events down, in the unit of work that goes on without them."""
+        add_quarantined(
+            work,
+            [
+                QuarantinedRecord(
+                    position=event.log_position,
+                    event_index=event.event_index,
+                    message_id=event.message_id,
+                    received_at=event.received_at,
+                    quarantined_at=now,
+                    source=event.source,
+                    destination=None,
+                    reason=_REASON,
+                    detail=f"Engage cannot assign this event to a profile: {error}",
+                    write_key="",
+                    call=_CALL,
+                    encoding="identity",
+                    ip="",
+                    body=event.payload,
+                )
+                for event, error in self._failing.values()
+            ],
+        )
+
+    def clear(self) -> None:
+        """Forget the events: the step without them is committed."""
+        self._failing.clear()
+
+    def _failure(self, event: LakeEvent, ids: IdReader) -> Exception | None:
+        try:
+            with self._store.trial() as work:
+                self._write(work, read_events([event], ids))
+        except Exception as error:
+            if not is_isolated(error):
+                raise
+            return error
+        return None
+
+
+def _place(event: LakeEvent) -> int:
+    return seq_of(event.log_position, event.event_index)

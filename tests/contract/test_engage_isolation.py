@@ -1,0 +1,184 @@
+"""Whatever fails in one computation, one profile or one event, Engage goes on with the others, and says so."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text, update
+
+from punchcard.engage.reading import Untold, read_events
+from punchcard.engage.telling import send_again
+from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.operations.attention import Concern, find_matters
+from punchcard.operations.engagement import standing_of
+from punchcard.profiles.external_ids import IdReader
+from punchcard.profiles.rules import IdentityRules
+from punchcard.store import engage as stored
+from punchcard.store.engine import Store
+from punchcard.store.schema_engage import computation_states, synced
+from punchcard.testing.sync_world import BEGIN, SyncWorld
+from punchcard.workspace.model import Workspace
+
+SPENT = "event('Order Completed').count() >= 1"
+
+
+@pytest.fixture
+def engage(tmp_path, store_url) -> Iterator[SyncWorld]:
+    store = Store(store_url)
+    made = SyncWorld(tmp_path, store)
+    yield made
+    made.world.crash()
+    made.log.close()
+    store.close()
+
+
+def configure(engage: SyncWorld, *keys: str) -> None:
+    world = engage.world
+    world.configure(*(world.audience(key, SPENT, destinations=("perkville",)) for key in keys))
+
+
+def forbid(engage: SyncWorld, table: str, column: str, value: str) -> None:
+    """Let the database refuse a row, as a defect of one value would."""
+    with engage.store.unit_of_work() as work:
+        if work.dialect.name == "sqlite":
+            work.execute(
+                text(
+                    f"CREATE TRIGGER forbid_{table} BEFORE INSERT ON {table} WHEN NEW.{column} = '{value}' "
+                    "BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
+                )
+            )
+        else:
+            work.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT forbidden CHECK ({column} <> '{value}') NOT VALID"))
+
+
+def statuses(engage: SyncWorld) -> dict[str, str]:
+    with engage.store.reading() as work:
+        return {one.key: one.status for one in stored.states(work)}
+
+
+def alerts(engage: SyncWorld) -> list[tuple[Concern, str]]:
+    with engage.store.reading() as work:
+        found = find_matters(work, engage.world.current(), now=engage.world.clock.now())
+    return [(one.concern, one.subject) for one in found]
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["first values", "kept up to date"])
+def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_live):
+    configure(engage, "bad", "good", "last")
+    if is_live:
+        engage.order("ann")
+        engage.settle()
+    forbid(engage, "profile_trait_changes", "name", "bad")
+    engage.order("bea")
+    engage.settle()
+    assert statuses(engage) == {"bad": "Failed", "good": "Live", "last": "Live"}
+    assert (Concern.COMPUTATION, "bad") in alerts(engage)
+    synced_keys = {
+        key for call in engage.calls() for key in call["traits"] if call["traits"]["email"].startswith("bea")
+    }
+    assert synced_keys == {"email", "good", "last"}
+    members = {key: len(engage.world.values(key)) for key in ("bad", "good", "last")}
+    assert members == {"bad": 1 if is_live else 0, "good": 2 if is_live else 1, "last": 2 if is_live else 1}
+    with engage.store.reading() as work:
+        sizes = {one.key: one.size for one in stored.states(work)}
+    assert sizes == members  # what was rolled back is not counted
+
+
+def test_a_computation_whose_stored_state_cannot_be_read_is_held_alone(engage):
+    configure(engage, "bad", "good")
+    engage.settle()
+    engage.world.crash()
+    with engage.store.unit_of_work() as work:
+        work.execute(update(computation_states).where(computation_states.c.key == "bad").values(told="{"))
+    engage.order("ann")
+    engage.settle()
+    assert statuses(engage) == {"bad": "Failed", "good": "Live"}
+    assert (Concern.COMPUTATION, "bad") in alerts(engage)
+    assert len(engage.world.values("good")) == 1
+
+
+def test_an_event_that_cannot_be_written_is_quarantined_and_the_others_count(engage):
+    configure(engage, "good")
+    forbid(engage, "external_ids", "value", "bad")
+    for who in ("ann", "bad", "bea"):
+        engage.order(who)
+    engage.settle()
+    assert len(engage.world.values("good")) == 2
+    assert alerts(engage) == [(Concern.QUARANTINED, "internal_error")]
+    engage.order("cid")
+    engage.settle()
+    assert len(engage.world.values("good")) == 3
+
+
+def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engage):
+    engage.trait("good", "event('Order Completed').count()")
+    engage.order("ann")
+    engage.order("bea")
+    engage.settle()
+    with engage.store.unit_of_work() as work:
+        work.execute(update(synced).where(synced.c.email == "ann@example.com").values(changes="{"))
+    engage.order("ann")
+    engage.order("bea")
+    engage.settle()
+    assert engage.told("good")[2:] == [("bea@example.com", 2)]
+    assert engage.queue() == {("perkville", "good", "failed"): 1}
+    workspace = Workspace(computations=tuple(engage.world.computations.values()))
+    (one,) = standing_of(engage.store, workspace)
+    (warning,) = one.waiting[0].warnings
+    assert one.waiting[0].failed == 1
+    assert "1 person could not be synced" in warning
+    assert (Concern.SYNC, "good") in alerts(engage)
+    with engage.store.unit_of_work() as work:
+        work.execute(update(synced).values(changes=""))
+    engage.restart_sync()
+    engage.settle()
+    assert engage.queue() == {}
+    assert engage.told("good")[3:] == [("ann@example.com", 2)]
+
+
+def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_value_is_sent(engage):
+    engage.trait("good", "event('Order Completed').count()")
+    engage.order("ann")
+    engage.settle()
+    refused = Untold(
+        destination="perkville",
+        key="good",
+        email="ann@example.com",
+        sequence=1,
+        call="identify",
+        waits_for=stored.SYNC_REFUSED,
+        detail="traits.good must be text",
+    )
+    with engage.store.unit_of_work() as work:
+        send_again(work, [refused], engage.world.clock.now())
+    workspace = Workspace(computations=tuple(engage.world.computations.values()))
+    (one,) = standing_of(engage.store, workspace)
+    assert one.waiting[0].refused == 1
+    assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.waiting[0].warnings[0]
+    assert (Concern.SYNC, "good") in alerts(engage)
+    engage.order("ann")
+    engage.settle()
+    assert engage.queue() == {}
+    assert engage.told("good")[-1] == ("ann@example.com", 2)
+    assert alerts(engage) == []
+
+
+def test_a_refused_identify_call_of_ours_is_read_and_a_track_call_is_not():
+    def event(call: str) -> LakeEvent:
+        return LakeEvent(
+            message_id=f"engage-0a-7-{call}",
+            type=call,
+            event=None,
+            user_id="ann",
+            anonymous_id=None,
+            email=None,
+            source="engage-perkville",
+            received_at=BEGIN,
+            timestamp=BEGIN,
+            log_position=1,
+            event_index=0,
+            payload=b'{"context":{"personas":{"computation_key":"good"}},"traits":{"email":"ann@example.com"}}',
+            fates=(LakeFate("perkville", "refused", "invalid_trait", "must be text"),),
+        )
+
+    (untold,) = read_events([event("identify"), event("track")], IdReader(IdentityRules())).untold
+    assert (untold.waits_for, untold.detail, untold.sequence) == (stored.SYNC_REFUSED, "must be text", 7)
