@@ -40,6 +40,9 @@ def write(tree: Path, wheel: Path, output: Path) -> None:
         form = ["--sv", "1.6", "--of", "JSON", "--output-reproducible", "-o", str(output)]
         run([str(tools), "-m", "cyclonedx_py", "environment", *project, *form, str(product)], folder=tree)
         document = json.loads(output.read_text())
+        version = wheel.name.split("-")[1]
+        # cyclonedx-py reads the version from pyproject.toml, where hatchling computes it.
+        document["metadata"]["component"] |= {"version": version, "purl": f"pkg:pypi/punchcard@{version}"}
         document["components"] += read_page_libraries(json.loads((tree / "assets" / "package-lock.json").read_text()))
         output.write_text(json.dumps(document, indent=2) + "\n")
         run([str(tools), "-c", _VALIDATE, str(output)], folder=tree)
