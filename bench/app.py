@@ -93,7 +93,7 @@ def main(events: int = _EVENTS, transactions: int = _TRANSACTIONS) -> None:
         "eventToPerkMap": {"Order Completed": "123456"},
     }
     # Nobody listens there: a page that asks Perkville is answered at once that it is away.
-    options = {"apiBaseUrl": "http://127.0.0.1:9"}
+    options: dict[str, object] = {"apiBaseUrl": "http://127.0.0.1:9"}
     with product(settings, options, prepare=lambda data: _fill(data, events, transactions)) as running:
         cookie = _become_owner(running.url)
         print(f"{events:,} events in the lake, {transactions:,} transactions in the ledger")
@@ -194,7 +194,7 @@ def _keep(store: Store, new: Sequence[NewEffect], at: int, wires: Sequence[WireE
     """Write what routing and delivery would have kept of these events."""
     received = from_micros(at)
     bucket = at - at % MINUTE_MICROS
-    counts = {}
+    counts: dict[CountKey, int] = {}
     for name, number in Counter(one.event or "" for one in wires).items():
         base = CountKey(bucket, "bench", "", "track", name, RECEIVED, "")
         share = number * _BATCH // len(wires)

@@ -121,12 +121,14 @@ def _basic() -> str:
 
 async def load(url: str, requests: Sequence[bytes]) -> Round:
     """Requests answered a second after the warm-up, and how long each of them took in seconds."""
-    found = urlsplit(url)
+    address = urlsplit(url)
+    assert address.hostname is not None
+    assert address.port is not None
     supply = cycle(requests)
     waits: list[float] = []
     loop = asyncio.get_running_loop()
     senders = [
-        (await loop.create_connection(lambda: _Sender(supply, waits), found.hostname, found.port))[1]
+        (await loop.create_connection(lambda: _Sender(supply, waits), address.hostname, address.port))[1]
         for _ in range(_CONNECTIONS)
     ]
     await asyncio.sleep(_WARM_UP_SECONDS)

@@ -132,7 +132,9 @@ def _ask(folder: Path) -> None:
     _print_times("newest 50      ", [_timed(lambda _: reader.page(question, limit=50), "") for _ in range(20)])
     last = reader.last_position()
     places = [last * part // 10 for part in range(10)]
-    _print_times("next 20,000    ", [_timed(lambda _, at=at: reader.after(at, limit=20_000), "") for at in places])
+    _print_times(
+        "next 20,000    ", [_timed(lambda at: reader.after(int(at), limit=20_000), str(place)) for place in places]
+    )
     for title, sql in (
         ("count all      ", "SELECT count(*) FROM events"),
         (

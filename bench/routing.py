@@ -113,7 +113,7 @@ def _route(
     while log.last_position() < min(_AHEAD_BODIES, events // EVENTS_PER_BODY):
         time.sleep(0.05)
     flushing.start()
-    memory = []
+    memory: list[tuple[int, float]] = []
     step = max(events // 10, 1)
     begun = time.perf_counter()
     busy = time.process_time()
@@ -167,7 +167,12 @@ def _fill(path: Path, count: int) -> None:
     log = SqliteEventLog(path)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     pending = []
     written = 0
     for body in bodies(count):

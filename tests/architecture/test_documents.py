@@ -30,7 +30,7 @@ PAGES = sorted(
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 # What a reader makes, and what a running Punchcard makes: no files of the project.
-MADE_LATER = {"send.py", "punchcard.toml", "cdnow.toml", "data/", "lake/", "metrics/"}
+MADE_LATER = {"send.py", "punchcard.toml", "cdnow.toml", "data/", "lake/", "metrics/", "dist/site/", "dist/0.2.0/"}
 
 
 class Block(NamedTuple):
@@ -146,11 +146,6 @@ def test_the_architecture_names_every_package_and_no_other() -> None:
     existing = {path.stem for path in SOURCE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
     named = set(re.findall(r"`(\w+)`", (ROOT / "ARCHITECTURE.md").read_text()))
     assert existing - named == set()
-
-
-def test_the_changelog_has_room_for_what_comes() -> None:
-    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[0] == "Unreleased"
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)

@@ -1,0 +1,1 @@
+"""Build releases of Punchcard: changelog, packages, bill of materials and hashes."""
