@@ -91,6 +91,12 @@ def _texts(node: ast.AST | None) -> Iterator[str]:
                 yield from _texts(value)
         case ast.Tuple(elts=[first, *_]):
             yield from _texts(first)
+        case ast.Call(func=ast.Name(id="case"), args=whens, keywords=keywords):
+            for when in whens:
+                if isinstance(when, ast.Tuple):
+                    yield from _texts(when.elts[-1])
+            for keyword in keywords:
+                yield from _texts(keyword.value)
 
 
 def _codes_of(tree: ast.Module) -> Iterator[str]:

@@ -182,15 +182,7 @@ def _cycle(
         started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
     if watch is not None:
         watch.done(reading)
-    # Logged only now: what a failed unit of work has not done is not reported.
-    try:
-        if corrected:
-            telemetry.waits_corrected(count=corrected)
-        if resumed:
-            telemetry.destination_resumed(by=PauseEnd.SETTINGS)
-        settled.report(telemetry)
-    except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
-        telemetry.report_failed(error=error)
+    _report(settled, corrected=corrected, resumed=resumed, telemetry=telemetry)
     return Cycle(
         started=started,
         send_before=SendBefore(
@@ -200,6 +192,18 @@ def _cycle(
         paused=paused,
         pause=refused,
     )
+
+
+def _report(settled: "Settled", *, corrected: int, resumed: bool, telemetry: DeliveryTelemetry) -> None:
+    """Log what a cycle did, once it is committed: what a failed unit of work has not done is not reported."""
+    try:
+        if corrected:
+            telemetry.waits_corrected(count=corrected)
+        if resumed:
+            telemetry.destination_resumed(by=PauseEnd.SETTINGS)
+        settled.report(telemetry)
+    except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
+        telemetry.report_failed(error=error)
 
 
 def _begin_all(

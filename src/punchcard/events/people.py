@@ -43,15 +43,20 @@ def email_of(event: Event) -> str | None:
     # Most events have none: asking their bytes costs less than decoding them.
     if not _is_named(event.raw):
         return None
-    try:
-        if wire.properties and (usual := _usual.decode(wire.properties).email) and (found := _trimmed(usual)):
-            return found
-    except UNREADABLE:
-        pass  # it is something else than text, or there are no members: read step by step
+    if wire.properties and (found := _usual_email(wire.properties)):
+        return found
     for raw in (wire.properties, wire.context, wire.traits):
         if _is_named(bytes(raw)) and (found := _email_in(raw, is_context=raw is wire.context)):
             return found
     return _email_in(event.raw)
+
+
+def _usual_email(properties: msgspec.Raw) -> str | None:
+    try:
+        email = _usual.decode(properties).email
+    except UNREADABLE:  # it is something else than text, or these are no members
+        return None
+    return None if email is None else _trimmed(email)
 
 
 def _is_named(text: bytes) -> bool:
