@@ -15,6 +15,7 @@ import tomli_w
 
 from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PAGE_EXAMPLE = '{"order_id": "o283h08fh2390f923uofu23", "revenue": 9.99, "email": "example@example.com"}'
@@ -186,7 +187,7 @@ def test_retry_shows_asks_and_puts_back(product: ProductProcess, sandbox: Sandbo
 
 def wait_for_map(product: ProductProcess, probe: str) -> None:
     """Return once the worker has the map: an event that only it names is no longer refused (but never awarded)."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     fate = None
     while fate != "rejected":
         assert time.monotonic() < deadline

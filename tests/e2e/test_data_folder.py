@@ -14,8 +14,8 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.product import command as command_line
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 120
 NOBODY = "http://127.0.0.1:9"  # a Perkville that is not there
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from punchcard.app.assets import SNIPPET_HOST, SNIPPET_KEY, read_published_snipp
 from punchcard.app.snippets import snippets_for
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 from punchcard.workspace.model import Source
 
-PATIENCE_SECONDS = 60.0
 RUDDERSTACK = Path(__file__).parents[1] / "browser/node_modules/@rudderstack/analytics-js/dist/npm/modern/bundled/umd"
 BATCHING = (
     '{"integrations":{"Segment.io":{"deliveryStrategy":{"strategy":"batching","config":{"size":2,"timeout":500}}}}}'
@@ -147,13 +146,6 @@ def requests(product: ProductProcess, call: str) -> float:
     _, text = product.call("GET", "/metrics")
     lines = [line for line in str(text).splitlines() if f'requests_total{{call="{call}",status="200"}}' in line]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_the_snippet_of_the_app_earns_points_and_asks_nobody_else(
