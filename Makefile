@@ -24,7 +24,7 @@ wheel: $(VENV)/.dev assets ## build the package, the App's files in it
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 test: browser assets ## run all tests but the soak
-	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)
 	tests/fresh_machine/run
