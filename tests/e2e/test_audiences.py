@@ -12,7 +12,7 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import wait_until
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 KEY = "order_completed_last_30days"
 PERKS = {"Order Completed": "123456", "Audience Entered": "123457"}
@@ -81,7 +81,7 @@ def profile(product: ProductProcess, path: str) -> tuple[int, Any]:
     credentials = base64.b64encode(f"{product.token}:".encode()).decode()
     request = urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

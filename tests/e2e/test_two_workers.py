@@ -14,7 +14,7 @@ import pytest
 from punchcard.lake.reader import LakeReader
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import wait_until
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 ROUNDS = 5
 PER_ROUND = 20
@@ -41,7 +41,7 @@ def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iter
     try:
         yield process
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     finally:
         process.kill()
         process.wait()
