@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
+from punchcard import ingest
 from punchcard.app.assets import SNIPPET_HOST, SNIPPET_KEY, read_published_snippet
 from punchcard.app.snippets import snippets_for
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
@@ -18,6 +19,7 @@ from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 from punchcard.workspace.model import Source
 
+LIBRARY = Path(ingest.__file__).parent / "built"
 RUDDERSTACK = Path(__file__).parents[1] / "browser/node_modules/@rudderstack/analytics-js/dist/npm/modern/bundled/umd"
 BATCHING = (
     '{"integrations":{"Segment.io":{"deliveryStrategy":{"strategy":"batching","config":{"size":2,"timeout":500}}}}}'
@@ -39,13 +41,15 @@ document.head.appendChild(script);
 window.analytics.page();
 """
 TRACK = """([name, email]) => new Promise((resolve, reject) => {
+  // Nothing else ends this: the time-outs of Playwright do not apply to what a page evaluates.
+  setTimeout(() => reject(new Error("the library did not start")), PATIENCE);
   const wait = () => {
     const analytics = window[name];
     if (!analytics || !analytics.initialized) return setTimeout(wait, 50);
     analytics.track("Checked In", { email }).then((context) => resolve(context.event.messageId), reject);
   };
   wait();
-})"""
+})""".replace("PATIENCE", str(PATIENCE_SECONDS * 1_000))
 
 
 class Shop:
@@ -116,6 +120,11 @@ class Visit:
 
     def track(self, email: str, *, name: str = "analytics") -> str:
         return str(self.page.evaluate(TRACK, [name, email]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library_is_built() -> None:
+    assert (LIBRARY / "library.json").exists(), "run `make assets`"
 
 
 @pytest.fixture
