@@ -84,14 +84,7 @@ def picture(page: Page, name: str) -> None:
 
 def wait_after_reloading(page: Page, condition: Callable[[], bool]) -> None:
     """Reload the page until the condition holds."""
-
-    def holds() -> bool:
-        if condition():
-            return True
-        page.reload()
-        return False
-
-    wait_until(holds, lambda: page.inner_text("main"))
+    wait_until(lambda: condition() or (page.reload() and None), lambda: page.inner_text("main"))
 
 
 @contextmanager
