@@ -25,7 +25,7 @@ wheel: $(VENV)/.dev assets ## build the package, the App's files in it
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 test: browser assets ## run all tests but the soak
-	$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 coverage: browser assets ## run all tests and show which lines they reach, also in processes that they start
 	$(BIN)/coverage erase

@@ -6,13 +6,46 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
+
+from punchcard.store.engine import Store
+from punchcard.testing.fresh_store import with_tables
+
+# How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
+# own names what it adds to these.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+TESTS = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 4 << 30
+
+
+def pytest_configure() -> None:
+    """Keep the files of the tests in memory where there is room for them; who sets TMPDIR has them there.
+
+    The product waits for the disk at every commit, which is a third of what the tests take. None of them cuts the
+    power, and what a process has written outlives its SIGKILL in memory too.
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    place = os.statvfs(MEMORY)
+    if place.f_flag & os.ST_NOEXEC == 0 and place.f_bavail * place.f_frsize >= MEMORY_BYTES_MIN:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the folders with the longest files first: the short ones then keep all processes busy to the end."""
+    places = {folder: place for place, folder in enumerate(("simulation", "e2e", "contract"))}
+    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -53,26 +86,65 @@ def postgres_server_url() -> Iterator[str]:
         server.cleanup()
 
 
-@pytest.fixture
-def postgres_url(postgres_server_url: str) -> Iterator[str]:
-    """A fresh, empty PostgreSQL database."""
+def _database_url(server_url: str, name: str) -> str:
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def _postgres_database(server_url: str, *, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    yield _database_url(server_url, name)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server_url: str) -> str:
+    """The name of a PostgreSQL database with all tables of the store, to be copied."""
+    name = "with_tables"
     with psycopg.connect(postgres_server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    yield make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    Store(_database_url(postgres_server_url, name)).close()
+    return name
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """A fresh PostgreSQL database without a table."""
+    with _postgres_database(postgres_server_url, template="template1") as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str, postgres_template: str) -> Iterator[str]:
+    """A fresh PostgreSQL database with all tables of the store and no row of a test."""
+    with _postgres_database(postgres_server_url, template=postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """A fresh SQLite file."""
-    return f"sqlite:///{tmp_path / 'store.db'}"
+    """A fresh SQLite file with all tables of the store and no row of a test."""
+    return with_tables(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_store_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of each engine in turn, without a table."""
+    return str(request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest) -> str:
-    """A fresh database of each engine in turn."""
+    """A fresh database of each engine in turn, with all tables of the store and no row of a test."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
 
 

@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from punchcard.testing.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "first-points.md"
 START_SECONDS = 30
 # An award is on its way for a moment, and a changed file is taken up a few seconds later.
-PATIENCE_SECONDS = 30
 
 BLOCK = re.compile(r"([^\n]+)\n\n```(\w+)\n(.*?)```", re.DOTALL)
 

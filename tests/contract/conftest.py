@@ -15,6 +15,7 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.sqlite import SqliteEventLog, uncompressed
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 WRITE_KEY = "wk_website"
 BODY_SECONDS = 1.0
@@ -57,7 +58,7 @@ class TrackingServer:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send exactly this and read the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body=body, headers=dict(headers or {}))
             answer = connection.getresponse()
@@ -77,7 +78,7 @@ class TrackingServer:
 
     def raw(self, text: bytes, *, then_close: bool = False) -> bytes:
         """Send these bytes on a connection of their own; all that comes back until the server closes or is silent."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
             connection.sendall(text)
             if then_close:
                 return b""

@@ -13,6 +13,7 @@ from punchcard.app.passwords import PasswordPool, PasswordsBusyError
 from punchcard.store.operators import count_operators
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 CONFIG = '[[sources]]\nslug = "website"\nwrite_key = "wk_website"\n'
 OWNER = {
@@ -54,7 +55,7 @@ def test_no_page_answers_under_a_foreign_name(world: PublicApiServer, path: str)
 
 
 def test_two_hosts_are_none(world: PublicApiServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=PATIENCE_SECONDS)
     connection.putrequest("GET", "/sign-in", skip_host=True)
     connection.putheader("Host", "localhost")
     connection.putheader("Host", "evil.example")
@@ -114,7 +115,7 @@ def test_the_pool_takes_a_few_and_refuses_the_rest() -> None:
     async def flood() -> tuple[int, int, float]:
         pool = PasswordPool(threads=1, waiting_max=2)
         release = threading.Event()
-        calls = [asyncio.ensure_future(pool.run(release.wait, 30)) for _ in range(10)]
+        calls = [asyncio.ensure_future(pool.run(release.wait, PATIENCE_SECONDS)) for _ in range(10)]
         await asyncio.sleep(0)
         begun = time.monotonic()
         await asyncio.to_thread(lambda: None)  # the threads of everything else are free
@@ -133,7 +134,7 @@ def test_a_caller_that_gives_up_does_not_free_a_place() -> None:
     async def give_up() -> None:
         pool = PasswordPool(threads=1, waiting_max=0)
         release = threading.Event()
-        call = asyncio.ensure_future(pool.run(release.wait, 30))
+        call = asyncio.ensure_future(pool.run(release.wait, PATIENCE_SECONDS))
         await asyncio.sleep(0.05)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)

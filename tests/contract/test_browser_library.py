@@ -13,6 +13,7 @@ import pytest
 from punchcard.ingest.browser_library import BrowserLibraryApp
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.listening import ListeningApp
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 KEY = "wk_website"
 SCRIPT = f"/analytics.js/v1/{KEY}/analytics.min.js"
@@ -23,7 +24,7 @@ Ask = Callable[..., tuple[int, Mapping[str, str], bytes]]
 
 def asking(port: int) -> Ask:
     def ask(path: str, *, method: str = "GET", **headers: str) -> tuple[int, Mapping[str, str], bytes]:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
             response = connection.getresponse()
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()

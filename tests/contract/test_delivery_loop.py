@@ -24,6 +24,7 @@ from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, standing
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +142,7 @@ class FailingPartner(ScriptedPartner):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
             await asyncio.sleep(0.01)
 

@@ -32,6 +32,7 @@ from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, standing
 from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +146,7 @@ def small_rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
             await asyncio.sleep(0.01)
 

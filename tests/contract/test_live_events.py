@@ -1,13 +1,17 @@
 """The promise of the live debugger: whatever comes is shown once, and again when something becomes of it."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from punchcard.log.port import EventLog
 from punchcard.operations.live import LiveEvents
+from punchcard.store.engine import Store
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.tail import Tail
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +31,6 @@ businessId = "41"
 locationId = "7"
 eventToPerkMap = { "Checked In" = "123457" }
 """
-SECONDS = 10
 
 
 @pytest.fixture
@@ -41,20 +44,38 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
         yield server
 
 
+class WatchedTail(Tail):
+    """The log's end, which tells when it was first asked where the log ends."""
+
+    def __init__(self, *, log: EventLog, store: Store) -> None:
+        super().__init__(log=log, store=store)
+        self.was_asked = threading.Event()
+
+    def last_position(self) -> int:
+        position = super().last_position()
+        self.was_asked.set()
+        return position
+
+
 class Watcher:
     """Sees what the debugger shows: per message id its fates, in the order in which they were told."""
 
     def __init__(self, world: PublicApiServer) -> None:
-        live = LiveEvents(tail=Tail(log=world.log, store=world.store), browser=world.browser)
+        self._tail = WatchedTail(log=world.log, store=world.store)
+        live = LiveEvents(tail=self._tail, browser=world.browser)
         self._stream = live.watch()
         self.told: dict[str, list[str]] = {}
 
     async def until(self, message_id: str, fate: str) -> None:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while fate not in self.told.get(message_id, []):
                 for one in await anext(self._stream):
                     said = ",".join(str(fate.reason or fate.fate) for fate in one.fates)
                     self.told.setdefault(one.event.message_id, []).append(said)
+
+    async def follows(self) -> None:
+        """Return once everything that is sent from now on is new to it."""
+        assert await asyncio.to_thread(self._tail.was_asked.wait, PATIENCE_SECONDS)
 
     async def close(self) -> None:
         await self._stream.aclose()
@@ -67,7 +88,7 @@ def event(name: str, number: int = 0) -> dict[str, object]:
 async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-1", "not_routed_yet"))
-    await asyncio.sleep(0.5)
+    await watcher.follows()
     world.send(event("Checked In", 1))
     await first
     await asyncio.to_thread(world.route)
@@ -81,7 +102,7 @@ async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: Pub
 async def test_fates_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-2", "not_routed_yet"))
-    await asyncio.sleep(0.5)
+    await watcher.follows()
     world.send(event("Locker Opened", 2))
     await first
 
@@ -98,7 +119,7 @@ async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world
     watcher = Watcher(world)
     numbers = range(100, 105)
     first = asyncio.create_task(watcher.until("m-104", "not_allowlisted"))
-    await asyncio.sleep(0.5)
+    await watcher.follows()
     for number in numbers:
         # In one go, so that no look comes in between.
         world.send(event("Locker Opened", number))
@@ -112,7 +133,7 @@ async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world
 async def test_a_flood_is_sampled_and_what_comes_after_it_is_shown(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-0", "not_routed_yet"))
-    await asyncio.sleep(0.5)
+    await watcher.follows()
     world.send(event("Checked In"))
     await first
     await asyncio.to_thread(lambda: world.send(*(event("Flood", number) for number in range(10, 3_000))))

@@ -16,6 +16,7 @@ from punchcard.log import sqlite
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import LogRecord, NewRecord
 from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 WAITING_BYTES_MAX = 100_000
 
@@ -118,7 +119,7 @@ def test_the_write_ahead_file_does_not_grow_for_ever(log: SqliteEventLog, path: 
     for _ in range(60):
         log.append([NewRecord(1, "wk", "track", "gzip", bytes(range(256)) * 2_000, "") for _ in range(4)])
     wal = path.with_name(path.name + "-wal")
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_SECONDS
     while wal.stat().st_size > sqlite._RESTART_FROM_BYTES:
         assert time.monotonic() < until
         log.append([record(1)])

@@ -18,6 +18,7 @@ from punchcard.errors import StorageError
 from punchcard.log import sqlite
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 APPENDING = """
 import os, sys
@@ -153,7 +154,7 @@ def test_appending_does_not_wait_for_a_reader_that_stays(tmp_path: Path, monkeyp
     appending = threading.Thread(target=append)
     appending.start()
     try:
-        assert taken.wait(30)
+        assert taken.wait(PATIENCE_SECONDS)
         assert wal.stat().st_size > 500_000
         reader.close()
         for _ in range(1_000):

@@ -28,6 +28,7 @@ from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 CONFIG = """
 [[sources]]
@@ -39,7 +40,6 @@ slug = "till"
 write_key = "wk_till"
 """
 EVENT = {"userId": "ann", "event": "Checked In", "messageId": "m1"}
-WAIT_SECONDS = 60
 
 
 class World:
@@ -68,7 +68,7 @@ class World:
         }
         if key:
             every["Authorization"] = "Basic " + base64.b64encode(f"{key}:".encode()).decode()
-        connection = http.client.HTTPConnection("127.0.0.1", self._tracking.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._tracking.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request("POST", path, body, every)
             return connection.getresponse().status
@@ -84,7 +84,7 @@ class World:
         return found
 
     def wait_for(self, source: str, is_there: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_there(found := self.rejected(source)):
             assert time.monotonic() < deadline, found
             time.sleep(0.05)

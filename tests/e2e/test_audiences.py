@@ -5,13 +5,14 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 KEY = "order_completed_last_30days"
 PERKS = {"Order Completed": "123456", "Audience Entered": "123457"}
@@ -68,16 +69,6 @@ def order(product: ProductProcess, who: str, revenue: float) -> None:
     assert status == 200
 
 
-def until(found: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """The first answer that is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if answer := found():
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("it did not come about")
-
-
 def attributes(sandbox: SandboxProcess, email: str) -> dict[str, Any]:
     """The user properties of a customer at the sandbox."""
     answer = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={email}")
@@ -90,7 +81,7 @@ def profile(product: ProductProcess, path: str) -> tuple[int, Any]:
     credentials = base64.b64encode(f"{product.token}:".encode()).decode()
     request = urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -98,20 +89,20 @@ def profile(product: ProductProcess, path: str) -> tuple[int, Any]:
 
 def test_an_order_makes_a_member_at_perkville_and_entering_earns_points_once(product, sandbox):
     order(product, "ann", 9.99)
-    until(lambda: attributes(sandbox, "ann@example.com").get(KEY) is True)
-    until(lambda: attributes(sandbox, "ann@example.com").get("lifetime_spend") == 9.99)
+    wait_until(lambda: attributes(sandbox, "ann@example.com").get(KEY) is True)
+    wait_until(lambda: attributes(sandbox, "ann@example.com").get("lifetime_spend") == 9.99)
     order(product, "ann", 5.01)
-    until(lambda: profile(product, "user_id:ann/traits")[1]["traits"].get("lifetime_spend") == 15)
-    until(lambda: [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")])
+    wait_until(lambda: profile(product, "user_id:ann/traits")[1]["traits"].get("lifetime_spend") == 15)
+    wait_until(lambda: [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")])
     entered = [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")]
     assert len(entered) == 1
 
 
 def test_a_new_value_is_at_perkville_at_once_however_new_the_last_one_is(product, sandbox):
     order(product, "hal", 10)
-    until(lambda: attributes(sandbox, "hal@example.com").get("lifetime_spend") == 10)
+    wait_until(lambda: attributes(sandbox, "hal@example.com").get("lifetime_spend") == 10)
     order(product, "hal", 5)
-    until(
+    wait_until(
         lambda: attributes(sandbox, "hal@example.com").get("lifetime_spend") == 15
     )  # a minute is over later than that
 
@@ -127,9 +118,9 @@ def test_a_value_that_does_not_fit_into_a_call_is_seen_on_its_page(product):
     noted = {"type": "track", "event": "Noted", "userId": "ida", "messageId": "ida-note"}
     body = {**noted, "properties": {**properties, "note": "x" * 32_450}}
     assert product.send("track", json.dumps(body).encode())[0] == 200
-    sync = until(lambda: (one := sync_of(product, "bought_skus"))["cutLists"] == 1 and one)
+    sync = wait_until(lambda: (one := sync_of(product, "bought_skus"))["cutLists"] == 1 and one)
     assert sync["warnings"] == ["1 list is sent without its last entries, because a call has at most 32 KB."]
-    sync = until(lambda: (one := sync_of(product, "last_note"))["tooLarge"] == 1 and one)
+    sync = wait_until(lambda: (one := sync_of(product, "last_note"))["tooLarge"] == 1 and one)
     assert "is too large: a call has at most 32 KB" in sync["warnings"][0]
     assert profile(product, "user_id:ida/traits?include=bought_skus")[1]["traits"]["bought_skus"] == skus
 
@@ -145,13 +136,13 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
         traits = {"email": f"{who}@example.com", "address": {"city": city}}
         call = {"type": "identify", "userId": who, "messageId": f"{who}-address", "traits": traits}
         assert product.send("identify", json.dumps(call).encode())[0] == 200
-    until(lambda: profile(product, "user_id:kim/traits?include=address")[1].get("traits"))
+    wait_until(lambda: profile(product, "user_id:kim/traits?include=address")[1].get("traits"))
     path = "/api/spaces/punchcard/audiences"
     texans = {"name": "Texans", "definition": {"query": "trait('address.city') = 'Austin'"}}
     status, made = product.call("POST", path, body=texans)
     assert (status, made["data"]["warnings"]) == (200, [])
-    until(lambda: product.call("GET", f"{path}/texans")[1]["data"]["audience"]["size"]["count"] == 1)
-    until(lambda: profile(product, "user_id:jon/traits?include=texans")[1].get("traits", {}).get("texans"))
+    wait_until(lambda: product.call("GET", f"{path}/texans")[1]["data"]["audience"]["size"]["count"] == 1)
+    wait_until(lambda: profile(product, "user_id:jon/traits?include=texans")[1].get("traits", {}).get("texans"))
     misspelt = {"query": "trait('adress.city') = 'Austin' OR event('Order Complete').count() >= 1"}
     status, made = product.call("POST", path, body={"name": "Misspelt", "definition": misspelt})
     assert status == 200
@@ -163,12 +154,12 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
 
 
 def test_app_and_apis_are_loaded_before_anybody_calls_them(product):
-    until(lambda: product.logged("operator_side_loaded"))
+    wait_until(lambda: product.logged("operator_side_loaded"))
 
 
 def test_the_profile_api_answers_by_any_id(product):
     order(product, "bea", 20)
-    traits = until(
+    traits = wait_until(
         lambda: (
             KEY in (found := profile(product, "email:bea%40example.com/traits?verbose=true")[1].get("traits", {}))
             and found
@@ -187,7 +178,7 @@ def test_the_profile_api_answers_by_any_id(product):
 
 def test_a_trace_says_whose_the_event_is_and_in_which_audiences_they_are(product):
     order(product, "gus", 12)
-    until(lambda: profile(product, "user_id:gus/traits?include=" + KEY)[1].get("traits", {}).get(KEY))
+    wait_until(lambda: profile(product, "user_id:gus/traits?include=" + KEY)[1].get("traits", {}).get(KEY))
     message_id = profile(product, "user_id:gus/events")[1]["data"][0]["message_id"]
     known = product.call("GET", f"/api/events/{message_id}")[1]["data"]["profile"]
     assert known["externalIds"] == [{"type": "email", "id": "gus@example.com"}, {"type": "user_id", "id": "gus"}]
@@ -205,7 +196,7 @@ def test_an_audience_is_made_looked_at_and_deleted_by_the_public_api(product):
     assert status == 200
     id_ = made["data"]["audience"]["id"]
     assert id_.startswith("aud_")
-    until(lambda: product.call("GET", f"{space}/{id_}")[1]["data"]["audience"]["size"]["count"] == 1)
+    wait_until(lambda: product.call("GET", f"{space}/{id_}")[1]["data"]["audience"]["size"]["count"] == 1)
     assert product.call("GET", f"{space}/big_spender")[1]["data"]["audience"]["status"] == "Live"
     status, refused = product.call("PATCH", f"{space}/{id_}", body={"definition": {"query": "event('A').count()"}})
     assert status == 422
@@ -221,7 +212,7 @@ def test_an_audience_is_made_looked_at_and_deleted_by_the_public_api(product):
 
 def test_a_preview_counts_people_and_names_what_may_be_a_mistake(product):
     order(product, "dan", 1)
-    until(lambda: profile(product, "user_id:dan/metadata")[0] == 200)
+    wait_until(lambda: profile(product, "user_id:dan/metadata")[0] == 200)
     query = (
         "event('Order Complete').count() >= 1 OR event('Order Completed').where( property('revenu') > 0 ).count() = 0"
     )
@@ -236,7 +227,7 @@ def test_a_preview_counts_people_and_names_what_may_be_a_mistake(product):
 
 def test_a_preview_takes_json_and_computed_traits(product):
     order(product, "gus", 4)
-    until(lambda: profile(product, "user_id:gus/metadata")[0] == 200)
+    wait_until(lambda: profile(product, "user_id:gus/metadata")[0] == 200)
     spent = {
         "kind": "events",
         "name": "Order Completed",
@@ -274,7 +265,7 @@ def test_the_command_line_lists_and_previews(product):
 def test_a_killed_worker_loses_no_membership(product, sandbox):
     order(product, "eve", 7)
     product.kill_worker()
-    until(lambda: attributes(sandbox, "eve@example.com").get(KEY) is True, seconds=60)
+    wait_until(lambda: attributes(sandbox, "eve@example.com").get(KEY) is True)
 
 
 def test_the_lake_is_asked_in_sql_while_it_is_written(product):
@@ -298,9 +289,9 @@ def test_who_is_not_at_perkville_yet_is_told_of_with_their_first_award(product, 
     body = {"name": "Readers", "definition": query, "destinations": ["perkville"]}
     assert product.call("POST", "/api/spaces/punchcard/audiences", body=body)[0] == 200
     assert product.send("track", json.dumps(call).encode())[0] == 200
-    until(lambda: properties_of(product, "fay@example.com") == {("no_connection", "retrying")})
+    wait_until(lambda: properties_of(product, "fay@example.com") == {("no_connection", "retrying")})
     order(product, "fay", 3)
-    until(lambda: attributes(sandbox, "fay@example.com").get("readers") is True)
+    wait_until(lambda: attributes(sandbox, "fay@example.com").get("readers") is True)
 
 
 def properties_of(product: ProductProcess, email: str) -> set[tuple[str, str]]:

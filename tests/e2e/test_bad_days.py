@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,10 @@ import pytest
 
 from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 NUMBERS = count(1)
-STOP_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 20.0  # less than a hanging Perkville takes in the test of that
 QUICK = {"retryBaseSeconds": 0.1, "requestTimeoutSeconds": 1, "unknownWaitSeconds": 0.5, "retryAttemptsMax": 100}
 
 
@@ -75,13 +76,6 @@ def times_standing(sandbox: SandboxProcess, message_ids: list[str]) -> list[int]
     """How often the award of each message stands at Perkville."""
     standing = Counter(one["trans_source_id"] for one in sandbox.transactions())
     return [standing[key_of(one)] for one in message_ids]
-
-
-def wait_until(happens: Callable[[], object], *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, object]:
@@ -428,7 +422,7 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
                 headers={"Content-Type": "application/json"},
             )
             try:
-                answer = urllib.request.urlopen(request, timeout=60)
+                answer = urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
             except urllib.error.HTTPError as refused:
                 answer = refused
             with answer:
@@ -453,8 +447,10 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
         assert max(standing.values()) == 1
 
 
-def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, postgres_url: str) -> None:
-    with ProductProcess(tmp_path, healthy(sandbox), environment={"PUNCHCARD_DATABASE_URL": postgres_url}) as product:
+def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, empty_postgres_url: str) -> None:
+    with ProductProcess(
+        tmp_path, healthy(sandbox), environment={"PUNCHCARD_DATABASE_URL": empty_postgres_url}
+    ) as product:
         sent = [check_in(product) for _ in range(5)]
         for message_id in sent:
             product.wait_for_fate(message_id, "delivered")
@@ -462,8 +458,10 @@ def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, post
     assert not (product.data / "punchcard.db").exists()
 
 
-def test_serve_and_worker_as_two_processes_deliver(tmp_path: Path, sandbox: SandboxProcess, postgres_url: str) -> None:
-    environment = {"PUNCHCARD_DATABASE_URL": postgres_url}
+def test_serve_and_worker_as_two_processes_deliver(
+    tmp_path: Path, sandbox: SandboxProcess, empty_postgres_url: str
+) -> None:
+    environment = {"PUNCHCARD_DATABASE_URL": empty_postgres_url}
     with ProductProcess(tmp_path, healthy(sandbox), environment=environment, serves_only=True) as product:
         done = command("apply", str(product.config), "--data", str(product.data), environment=environment)
         assert (done.returncode, done.stderr) == (0, "")

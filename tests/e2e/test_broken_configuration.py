@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
 
 ORDER = {"email": "ann@example.com", "order_id": "1001", "revenue": 9.99}
 STAFF = {"email": "bob@example.com", "order_id": "1002", "revenue": 5, "staff": True}
@@ -37,11 +37,11 @@ def change_stored(data: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def wait_for_reason(product: ProductProcess, message_id: str, reason: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while (fate := product.wait_for_fate(message_id, "pending"))["reason"] != reason:
-        assert time.monotonic() < deadline, fate
-        time.sleep(0.05)
-    return fate
+    def fate() -> dict[str, Any]:
+        found = product.wait_for_fate(message_id, "pending")
+        return found if found["reason"] == reason else {}
+
+    return wait_until(fate, lambda: product.story(message_id))
 
 
 def test_a_stored_filter_that_does_not_compile_holds_its_destination_and_nothing_else(

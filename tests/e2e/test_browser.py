@@ -17,9 +17,9 @@ import pytest
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 LIBRARY = Path(__file__).parents[1] / "browser" / "node_modules" / "@segment" / "analytics-next" / "dist" / "umd"
-PATIENCE_SECONDS = 60
 QUICK = {"retryBaseSeconds": 0.1}
 
 PAGE = """<!doctype html>
@@ -143,11 +143,12 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 def arrived(product: ProductProcess, message_id: str) -> dict[str, Any]:
     """The story of an event, once it has one."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (story := product.story(message_id)) is None or not story["results"]:
-        assert time.monotonic() < deadline, f"{message_id} did not arrive"
-        time.sleep(0.1)
-    return story
+
+    def story() -> dict[str, Any]:
+        found = product.story(message_id) or {}
+        return found if found.get("results") else {}
+
+    return wait_until(story, f"{message_id} did not arrive")
 
 
 STRATEGIES = [

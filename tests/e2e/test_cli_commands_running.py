@@ -6,41 +6,44 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
 
-from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE_EXAMPLE = '{"order_id": "o283h08fh2390f923uofu23", "revenue": 9.99, "email": "example@example.com"}'
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
-    with SandboxProcess(tmp_path / "sandbox") as running:
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("commands-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+    """One product for all tests that leave its configuration as it was; each uses a customer of its own."""
+    with ProductProcess(tmp_path_factory.mktemp("commands"), configuration(perkville_url=sandbox.url)) as running:
         yield running
 
 
 @pytest.fixture
-def product(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+def own_product(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
+    """A product whose configuration the test changes."""
     with ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url)) as running:
         yield running
 
 
-def command(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "punchcard", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def transactions_of(sandbox: SandboxProcess, email: str) -> list[dict[str, Any]]:
+    return [transaction for transaction in sandbox.transactions() if transaction["email"] == email]
 
 
 def send(product: ProductProcess, *arguments: str) -> str:
@@ -58,13 +61,14 @@ def trace(product: ProductProcess, message_id: str) -> str:
 def test_what_send_prints_can_be_traced_at_once_and_when_it_is_delivered(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
-    message_id = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", PAGE_EXAMPLE)
+    order = '{"order_id": "traced", "revenue": 9.99, "email": "traced@example.com"}'
+    message_id = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", order)
     assert "Order Completed" in trace(product, message_id)
     product.wait_for_fate(message_id, "delivered")
     told = trace(product, message_id)
     assert "perkville: delivered" in told
-    assert "9.99 × perk 123456 for example@example.com" in told
-    (transaction,) = sandbox.transactions()
+    assert "9.99 × perk 123456 for traced@example.com" in told
+    (transaction,) = transactions_of(sandbox, "traced@example.com")
     assert str(transaction["quantity"]) == "9.99"
     as_json = json.loads(command("trace", message_id, "--json", "--data", str(product.data)).stdout)
     story = product.story(message_id)
@@ -74,21 +78,22 @@ def test_what_send_prints_can_be_traced_at_once_and_when_it_is_delivered(
 
 
 @pytest.mark.parametrize("example", ["send_with_curl.sh", "send_with_python.py"])
-def test_the_pages_example_ends_as_one_transaction_whoever_sends_it(
-    example: str, product: ProductProcess, sandbox: SandboxProcess
-) -> None:
+def test_the_pages_example_ends_as_one_transaction_whoever_sends_it(example: str, tmp_path: Path) -> None:
     program = sys.executable if example.endswith(".py") else "sh"
     if program == "sh" and shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    done = subprocess.run(
-        [program, str(ROOT / "examples" / example), product.url, WRITE_KEY], capture_output=True, text=True, check=True
-    )
-    message_id = done.stdout.split()[-1]
-    product.wait_for_fate(message_id, "delivered")
-    again = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", PAGE_EXAMPLE)
-    product.wait_for_fate(again, "duplicate")
-    (transaction,) = sandbox.transactions()
-    assert str(transaction["quantity"]) == "9.99"
+    with (
+        SandboxProcess(tmp_path / "sandbox") as sandbox,
+        ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url)) as product,
+    ):
+        sent = [program, str(ROOT / "examples" / example), product.url, WRITE_KEY]
+        done = subprocess.run(sent, capture_output=True, text=True, check=True)
+        message_id = done.stdout.split()[-1]
+        product.wait_for_fate(message_id, "delivered")
+        again = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", PAGE_EXAMPLE)
+        product.wait_for_fate(again, "duplicate")
+        (transaction,) = sandbox.transactions()
+        assert str(transaction["quantity"]) == "9.99"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,10 @@ def test_check_says_what_is_wrong_of_the_running_configuration_and_of_a_file(
     assert "apiKey" in masked.stderr
 
 
-def test_apply_shows_the_plan_then_does_it_and_export_gives_it_back(product: ProductProcess, tmp_path: Path) -> None:
+def test_apply_shows_the_plan_then_does_it_and_export_gives_it_back(
+    own_product: ProductProcess, tmp_path: Path
+) -> None:
+    product = own_product
     exported = command("export", "--data", str(product.data)).stdout
     changed = tmp_path / "changed.toml"
     changed.write_text(exported.replace('"Checked In" = ', '"Visited" = "123457"\n"Checked In" = '))
@@ -158,11 +166,13 @@ def test_a_bad_config_file_changes_nothing_and_names_every_problem(product: Prod
     assert command("export", "--data", str(product.data)).stdout == before
 
 
-def test_retry_shows_asks_and_puts_back(product: ProductProcess, sandbox: SandboxProcess) -> None:
+def test_retry_shows_asks_and_puts_back(own_product: ProductProcess, sandbox: SandboxProcess) -> None:
+    product = own_product
+    customer = "retried@example.com"
     wrong = {"Checked In": "999", "Wrong Map Probed": "999"}
     product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=wrong))
     wait_for_map(product, "Wrong Map Probed")
-    message_id = send(product, "track", "Checked In", "--user-id", "a", "--properties", '{"email": "a@example.com"}')
+    message_id = send(product, "track", "Checked In", "--user-id", "a", "--properties", json.dumps({"email": customer}))
     product.wait_for_fate(message_id, "rejected")
     right = {**EVENT_TO_PERK_MAP, "Right Map Probed": "999"}
     product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=right))
@@ -175,23 +185,25 @@ def test_retry_shows_asks_and_puts_back(product: ProductProcess, sandbox: Sandbo
     assert message_id in unasked.stdout
     assert "nothing to retry" in command(*retry, "--reason", "something_else", "--yes").stdout
     assert command(*retry, "--destination", "nowhere", "--yes").returncode == 2
-    assert sandbox.transactions() == []
+    assert transactions_of(sandbox, customer) == []
 
     done = command(*retry, message_id, "--yes")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "1 back in the queue"
     product.wait_for_fate(message_id, "delivered")
-    assert len(sandbox.transactions()) == 1
+    assert len(transactions_of(sandbox, customer)) == 1
 
 
 def wait_for_map(product: ProductProcess, probe: str) -> None:
     """Return once the worker has the map: an event that only it names is no longer refused (but never awarded)."""
-    deadline = time.monotonic() + 30
-    fate = None
-    while fate != "rejected":
-        assert time.monotonic() < deadline
-        message_id = send(product, "track", probe, "--user-id", "a", "--properties", '{"email": "probe@example.com"}')
-        fate = product.wait_for_fate(message_id, "rejected", "refused")["status"]
+    numbers = count(1)
+
+    def is_rejected() -> bool:
+        message_id = f"{probe} {next(numbers)}"
+        assert product.track(probe, {"email": "probe@example.com"}, messageId=message_id) == 200
+        return product.wait_for_fate(message_id, "rejected", "refused")["status"] == "rejected"
+
+    wait_until(is_rejected)
 
 
 def test_looking_makes_nothing(tmp_path: Path) -> None:

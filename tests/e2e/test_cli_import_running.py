@@ -11,6 +11,7 @@ from pathlib import Path
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 _ROWS = 30_000
 _EARNING_EVERY = 60  # the others are not mapped: they make the file long without making the test slow
@@ -40,9 +41,9 @@ def start_import(file: Path, url: str, state: Path, *more: str) -> "subprocess.P
     )
 
 
-def wait_until_logged(data: Path, records: int, seconds: float = 60) -> None:
+def wait_until_logged(data: Path, records: int) -> None:
     """Return as soon as the event log holds this many request bodies."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     log = SqliteEventLog(data / "log.db")
     try:
         while log.last_position() < records:
@@ -52,11 +53,12 @@ def wait_until_logged(data: Path, records: int, seconds: float = 60) -> None:
         log.close()
 
 
-def wait_for_transactions(sandbox: SandboxProcess, number: int, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while len(sandbox.transactions()) < number:
-        assert time.monotonic() < deadline, f"{len(sandbox.transactions())} of {number} transactions"
-        time.sleep(0.2)
+def wait_for_transactions(sandbox: SandboxProcess, number: int) -> None:
+    wait_until(
+        lambda: len(sandbox.transactions()) >= number,
+        lambda: f"{len(sandbox.transactions())} of {number} transactions",
+        seconds=2 * PATIENCE_SECONDS,
+    )
 
 
 def quantities(sandbox: SandboxProcess) -> dict[str, Decimal]:
@@ -81,12 +83,12 @@ def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(t
             importing.communicate()
             for _ in range(2):
                 again = start_import(file, second.url, state)
-                told, errors = again.communicate(timeout=120)
+                told, errors = again.communicate(timeout=PATIENCE_SECONDS)
                 assert (again.returncode, errors.count("given up")) == (0, 0)
                 assert told.startswith(f"{_ROWS} rows read, {_ROWS} sent, 0 refused")
             wait_for_transactions(sandbox, len(expected))
             assert second.track("Checked In", {"email": "last@example.com"}, messageId="last") == 200
-            second.wait_for_fate("last", "delivered", seconds=60)
+            second.wait_for_fate("last", "delivered")
             stands = quantities(sandbox)
     assert stands.pop("SEG:website:EVENT:last") == 1
     assert stands == expected
@@ -104,11 +106,11 @@ def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Pa
         ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url)) as product,
     ):
         importing = start_import(file, product.url, tmp_path / "state")
-        assert importing.communicate(timeout=60)[0].startswith("1 rows read, 1 sent, 0 refused")
-        deadline = time.monotonic() + 20
-        while not (story := product.story("nothing")) or story["results"][0]["reason"] != "zero_amount":
-            assert time.monotonic() < deadline, story
-            time.sleep(0.05)
+        assert importing.communicate(timeout=PATIENCE_SECONDS)[0].startswith("1 rows read, 1 sent, 0 refused")
+        fate = product.wait_for_fate("nothing", "refused")
+        assert fate["reason"] == "zero_amount"
+        story = product.story("nothing")
+        assert story is not None
         assert story["event"]["timestamp"] == "1997-01-01T12:00:00Z"
         assert sandbox.transactions() == []
 
@@ -129,16 +131,16 @@ def test_the_summary_counts_the_rows_that_earned(tmp_path: Path) -> None:
     ):
         for _ in range(2):
             importing = start_import(file, product.url, state, "--yes", "--token", product.token)
-            told, errors = importing.communicate(timeout=120)
+            told, errors = importing.communicate(timeout=PATIENCE_SECONDS)
             assert importing.returncode == 0, errors
             assert told.startswith("4 rows read, 4 sent, 0 refused, 2 earned"), told
         wait_for_transactions(sandbox, 2)
-        product.wait_for_fate("m2", "delivered", seconds=60)
+        product.wait_for_fate("m2", "delivered")
         assert sorted(quantities(sandbox).values()) == [Decimal("9.5"), Decimal("1234.50")]
         story = product.story("m1")
         assert story is not None
         assert story["event"]["userId"] == "a@example.com"
         wrong = start_import(file, product.url, state, "--yes", "--restart", "--token", "nonsense")
-        told, _ = wrong.communicate(timeout=120)
+        told, _ = wrong.communicate(timeout=PATIENCE_SECONDS)
         assert wrong.returncode == 0
         assert "cannot be asked" in told

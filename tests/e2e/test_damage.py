@@ -3,9 +3,8 @@
 import json
 import re
 import sqlite3
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,6 @@ QUICK = {"PUNCHCARD_LAKE_FLUSH_SECONDS": "0.2"}
 
 def start(folder: Path, sandbox: SandboxProcess) -> ProductProcess:
     return ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=QUICK)
-
-
-def wait_until(happens: Callable[[], object], *, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
 
 
 def check_in(product: ProductProcess, message_id: str) -> None:

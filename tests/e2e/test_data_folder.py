@@ -14,8 +14,8 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.product import command as command_line
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 120
 NOBODY = "http://127.0.0.1:9"  # a Perkville that is not there
 
 
@@ -38,10 +38,18 @@ def test_nobody_else_can_read_what_up_creates(tmp_path: Path) -> None:
         os.umask(before)
 
 
+@pytest.fixture(scope="module")
+def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that has been used, and is at rest."""
+    with ProductProcess(tmp_path_factory.mktemp("used"), configuration(perkville_url=NOBODY)) as product:
+        product.track("Checked In", {"email": "ann@example.com"})
+        return product.data
+
+
 @pytest.mark.parametrize("command", ["up", "apply", "trace"])
-def test_a_folder_of_an_earlier_version_is_closed(tmp_path: Path, command: str) -> None:
-    with ProductProcess(tmp_path, configuration(perkville_url=NOBODY)) as product:
-        data = product.data
+def test_a_folder_of_an_earlier_version_is_closed(tmp_path: Path, used_data: Path, command: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(used_data, data)
     data.chmod(0o755)
     for path in data.iterdir():
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -105,14 +113,6 @@ def _overwrite_middle(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder that has been used, and is at rest."""
-    with ProductProcess(tmp_path_factory.mktemp("used"), configuration(perkville_url=NOBODY)) as product:
-        product.track("Checked In", {"email": "ann@example.com"})
-        return product.data
 
 
 @pytest.mark.parametrize(

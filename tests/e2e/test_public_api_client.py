@@ -12,6 +12,7 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
 SCRIPT = Path(__file__).with_name("public_api_client.js")
@@ -48,7 +49,7 @@ def told(product: ProductProcess) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

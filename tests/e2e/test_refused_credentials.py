@@ -1,18 +1,15 @@
 """A token that is refused for a while, with real processes: nobody acts, nothing is lost, everybody can see why."""
 
 import json
-import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
 
 NUMBERS = count(1)
 QUICK = {"retryBaseSeconds": 0.1, "requestTimeoutSeconds": 5, "unknownWaitSeconds": 0.5}
-PATIENCE_SECONDS = 120
 
 
 def check_in(product: ProductProcess) -> str:
@@ -21,13 +18,6 @@ def check_in(product: ProductProcess) -> str:
     event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": properties}
     assert product.send("track", event)[0] == 200
     return message_id
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for has not happened"
-        time.sleep(0.05)
 
 
 def test_a_token_that_is_refused_for_seconds_needs_nobody(tmp_path: Path) -> None:
@@ -49,7 +39,7 @@ def test_a_token_that_is_refused_for_seconds_needs_nobody(tmp_path: Path) -> Non
             assert "next check" in shown.stdout
             sandbox.faults({})
             for message_id in sent:
-                fate = product.wait_for_fate(message_id, "delivered", seconds=PATIENCE_SECONDS)
+                fate = product.wait_for_fate(message_id, "delivered")
                 assert fate["detail"] is None or "refused" not in fate["detail"]
             emails = [one["email"] for one in sandbox.transactions()]
             assert sorted(emails) == sorted(set(emails))
@@ -67,6 +57,6 @@ def test_a_refused_token_is_checked_by_the_worker_that_comes_after_a_crash(tmp_p
             product.kill()
         sandbox.faults({})
         with ProductProcess(tmp_path / "product", content) as product:
-            product.wait_for_fate(sent, "delivered", seconds=PATIENCE_SECONDS)
+            product.wait_for_fate(sent, "delivered")
             shown = json.loads(command("trace", sent, "--data", str(product.data), "--json").stdout)
             assert "credentials" in json.dumps(shown)  # the attempt that was refused stays on record

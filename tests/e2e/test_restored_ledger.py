@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
 
 ANN = {"email": "ann@example.com"}
 ORDER = {"email": "ann@example.com", "order_id": "1001", "revenue": 9.99}
@@ -23,12 +23,9 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
         yield running
 
 
-def wait_for_copy(product: ProductProcess, message_id: str, seconds: float = 60) -> None:
+def wait_for_copy(product: ProductProcess, message_id: str) -> None:
     """Return once a second event with this id is known."""
-    deadline = time.monotonic() + seconds
-    while not (product.story(message_id) or {"copies": []})["copies"]:
-        assert time.monotonic() < deadline, product.story(message_id)
-        time.sleep(0.1)
+    wait_until(lambda: (product.story(message_id) or {"copies": []})["copies"], lambda: product.story(message_id))
 
 
 def copy_database(data: Path, copy: Path) -> None:

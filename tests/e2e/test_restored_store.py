@@ -7,9 +7,8 @@ Then senders repeat everything under new message ids. Perkville's own book is th
 
 import shutil
 import sqlite3
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,8 +23,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
-
-WAIT_SECONDS = 120
+from punchcard.testing.waiting import wait_until
 
 
 @pytest.fixture
@@ -91,13 +89,6 @@ def send(product: ProductProcess, told: list[Sale], suffix: str) -> None:
 
 def book(sandbox: SandboxProcess) -> list[tuple[str, Decimal]]:
     return sorted((one["trans_source_id"], Decimal(one["quantity"])) for one in sandbox.transactions())
-
-
-def wait_until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.1)
 
 
 def copy_database(source: Path, copy: Path) -> None:
@@ -209,7 +200,7 @@ def test_nothing_is_doubled_and_nothing_is_lost(
             wait_until(lambda: len(book(sandbox)) >= len(told), lambda: book(sandbox))
         send(product, told, "2")
         product.track("Checked In", {"email": "last@example.com"}, messageId="last")
-        product.wait_for_fate("last", "delivered", seconds=WAIT_SECONDS)
+        product.wait_for_fate("last", "delivered")
         wait_until(lambda: open_effects(data) == 0, lambda: open_effects(data))
         assert damage.declared or product.logged("older_store_found")
     found = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
@@ -229,30 +220,30 @@ def copy_postgres(url: str, *, source: str, target: str) -> None:
 
 
 def test_a_postgresql_database_that_is_restored_finds_what_was_delivered_since(
-    tmp_path: Path, sandbox: SandboxProcess, postgres_url: str
+    tmp_path: Path, sandbox: SandboxProcess, empty_postgres_url: str
 ) -> None:
     sandbox.faults({"duplicateAnswer": "accept"})
-    name = make_url(postgres_url).database or ""
-    environment = {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
+    name = make_url(empty_postgres_url).database or ""
+    environment = {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
     before, since = sales(0, 4), sales(100, 6)
     with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url), environment=environment) as product:
         send(product, before, "1")
         wait_until(lambda: len(book(sandbox)) == len(before), lambda: book(sandbox))
-    copy_postgres(postgres_url, source=name, target=f"{name}_copy")
+    copy_postgres(empty_postgres_url, source=name, target=f"{name}_copy")
     try:
         with ProductProcess(tmp_path, environment=environment) as product:
             send(product, since, "1")
             wait_until(lambda: len(book(sandbox)) == len(before + since), lambda: book(sandbox))
-        copy_postgres(postgres_url, source=f"{name}_copy", target=name)
+        copy_postgres(empty_postgres_url, source=f"{name}_copy", target=name)
         with ProductProcess(tmp_path, environment=environment) as product:
             send(product, before + since, "2")
             product.track("Checked In", {"email": "last@example.com"}, messageId="last")
-            product.wait_for_fate("last", "delivered", seconds=WAIT_SECONDS)
+            product.wait_for_fate("last", "delivered")
             for one in since:
                 if one.kind != "visit":
-                    product.wait_for_fate(str(one.message("2")["messageId"]), "duplicate", seconds=WAIT_SECONDS)
+                    product.wait_for_fate(str(one.message("2")["messageId"]), "duplicate")
             assert product.logged("older_store_found")
     finally:
-        copy_postgres(postgres_url, source="template1", target=f"{name}_copy")
+        copy_postgres(empty_postgres_url, source="template1", target=f"{name}_copy")
     found = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
     assert found == sorted((one.key, one.quantity) for one in before + since)

@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
+from punchcard import ingest
 from punchcard.app.assets import SNIPPET_HOST, SNIPPET_KEY, read_published_snippet
 from punchcard.app.snippets import snippets_for
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 from punchcard.workspace.model import Source
 
-PATIENCE_SECONDS = 60.0
+LIBRARY = Path(ingest.__file__).parent / "built"
 RUDDERSTACK = Path(__file__).parents[1] / "browser/node_modules/@rudderstack/analytics-js/dist/npm/modern/bundled/umd"
 BATCHING = (
     '{"integrations":{"Segment.io":{"deliveryStrategy":{"strategy":"batching","config":{"size":2,"timeout":500}}}}}'
@@ -40,13 +41,15 @@ document.head.appendChild(script);
 window.analytics.page();
 """
 TRACK = """([name, email]) => new Promise((resolve, reject) => {
+  // Nothing else ends this: the time-outs of Playwright do not apply to what a page evaluates.
+  setTimeout(() => reject(new Error("the library did not start")), PATIENCE);
   const wait = () => {
     const analytics = window[name];
     if (!analytics || !analytics.initialized) return setTimeout(wait, 50);
     analytics.track("Checked In", { email }).then((context) => resolve(context.event.messageId), reject);
   };
   wait();
-})"""
+})""".replace("PATIENCE", str(PATIENCE_SECONDS * 1_000))
 
 
 class Shop:
@@ -119,6 +122,11 @@ class Visit:
         return str(self.page.evaluate(TRACK, [name, email]))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def library_is_built() -> None:
+    assert (LIBRARY / "library.json").exists(), "run `make assets`"
+
+
 @pytest.fixture
 def visit(chromium: Browser, shop: Shop) -> Iterator[Callable[..., Visit]]:
     with contextlib.ExitStack() as stack:
@@ -147,13 +155,6 @@ def requests(product: ProductProcess, call: str) -> float:
     _, text = product.call("GET", "/metrics")
     lines = [line for line in str(text).splitlines() if f'requests_total{{call="{call}",status="200"}}' in line]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_the_snippet_of_the_app_earns_points_and_asks_nobody_else(

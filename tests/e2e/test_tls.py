@@ -18,21 +18,14 @@ from segment.analytics.client import Client
 
 from punchcard.testing.certificates import make_certificate
 from punchcard.testing.product import ProductProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
-PATIENCE_SECONDS = 60.0
 EVENT = b'{"userId":"ann","event":"Checked In","writeKey":"wk_website"}'
 SELF_SIGNED = ("--tls", "self-signed")
 
 
 def served_certificate(product: ProductProcess) -> bytes:
     return ssl.get_server_certificate(("127.0.0.1", product.port), timeout=PATIENCE_SECONDS).encode().strip()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 @pytest.fixture

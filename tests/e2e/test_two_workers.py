@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from punchcard.lake.reader import LakeReader
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 ROUNDS = 5
 PER_ROUND = 20
@@ -29,13 +29,6 @@ EVERYBODY = (
 DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stopped", "InvariantError", "Traceback")
 
 
-def wait_until(happens: Callable[[], object], *, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
-
-
 @contextmanager
 def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
     log = (product.folder / "second.log").open("w")
@@ -48,7 +41,7 @@ def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iter
     try:
         yield process
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     finally:
         process.kill()
         process.wait()
@@ -63,14 +56,14 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 @pytest.mark.parametrize("end_sessions", [LOCK_HOLDERS, EVERYBODY], ids=["of the leaders", "of everybody"])
 def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
-    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess, end_sessions: str
+    tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess, end_sessions: str
 ) -> None:
-    environment = {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_LAKE_FLUSH_SECONDS": "5"}
+    environment = {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_LAKE_FLUSH_SECONDS": "5"}
     content = configuration(perkville_url=sandbox.url)
     with (
         ProductProcess(tmp_path / "product", content, environment=environment) as product,
         second_worker(product, environment) as second,
-        psycopg.connect(postgres_url, autocommit=True) as connection,
+        psycopg.connect(empty_postgres_url, autocommit=True) as connection,
     ):
         worker = product.worker_pid()
         sent = []

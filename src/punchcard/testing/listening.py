@@ -12,7 +12,7 @@ import uvicorn
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 
-_START_SECONDS = 20
+_START_SECONDS = 120
 
 
 class ListeningApp:

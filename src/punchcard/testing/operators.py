@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from punchcard.app.passwords import hashed
+import argon2
+
 from punchcard.store.operators import create_operator
 from punchcard.store.tokens import Role
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery"
-_HASH = hashed(PASSWORD)
+# The hash says itself how much work it takes to check, and this one takes none: tests sign in a thousand times.
+_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
 
 def add_operators(world: PublicApiServer) -> None:
@@ -54,7 +57,7 @@ class FormBrowser:
         every = {"Accept": "text/html", "Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if form is not None:
             every |= {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
-        connection = http.client.HTTPConnection("127.0.0.1", self._world.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._world.port, timeout=PATIENCE_SECONDS)
         try:
             body = None if form is None else urlencode(form).encode()
             connection.request(method, path, body, {k: v for k, v in {**every, **(headers or {})}.items() if v})

@@ -19,8 +19,10 @@ from typing import Any, Self
 
 import tomli_w
 
-START_SECONDS = 30
-STOP_SECONDS = 15
+from punchcard.testing.waiting import PATIENCE_SECONDS
+
+START_SECONDS = 120
+STOP_SECONDS = 60
 WRITE_KEY = "wk_website"
 EVENT_TO_PERK_MAP = {
     "Order Completed": "123456",
@@ -201,7 +203,7 @@ class ProductProcess:
             sent.setdefault("Authorization", f"Bearer {self.token}")
         request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
-            with _OPENER.open(request, timeout=60) as answer:
+            with _OPENER.open(request, timeout=PATIENCE_SECONDS) as answer:
                 return answer.status, _read(answer.read())
         except urllib.error.HTTPError as refused:
             with refused:
@@ -232,7 +234,7 @@ class ProductProcess:
         status, body = self.call("GET", f"/api/events/{message_id}")
         return body["data"] if status == 200 else None
 
-    def wait_for_fate(self, message_id: str, *fates: str, seconds: float = 60) -> dict[str, Any]:
+    def wait_for_fate(self, message_id: str, *fates: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The event's first fate, as soon as it is one of those expected."""
         deadline = time.monotonic() + seconds
         while True:
@@ -275,7 +277,7 @@ def command(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         env={**os.environ, **(environment or {})},
     )
 

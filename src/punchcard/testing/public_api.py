@@ -5,6 +5,7 @@ Nothing routes, feeds the lake or delivers by itself: a test says when.
 """
 
 import asyncio
+import functools
 import http.client
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +36,10 @@ from punchcard.routing.router import Router
 from punchcard.store.engine import Store
 from punchcard.store.tokens import create_token
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.story import Stories
 from punchcard.traces.tail import Tail
@@ -85,7 +88,7 @@ class PublicApiServer:
 
     def __init__(self, folder: Path, store_url: str, config: str) -> None:
         self.clock = ManualClock()
-        self.store = Store(store_url)
+        self.store = Store(with_tables(store_url))
         self.log = SqliteEventLog(folder / "log.db")
         self._keyring = open_keyring(None, folder / "secret-key")
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
@@ -227,7 +230,7 @@ class PublicApiServer:
             headers: An empty value leaves the header out.
         """
         every = {"Authorization": f"Bearer {self.token}", **(headers or {})}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, target, body, {name: value for name, value in every.items() if value})
             answer = connection.getresponse()
@@ -236,7 +239,10 @@ class PublicApiServer:
             connection.close()
 
     def _both(self, commit: GroupCommit) -> Any:
-        """App, Public API and Profile API as one, divided by path as the serving process divides them."""
+        """App, Public API and Profile API as one, divided by path as the serving process divides them.
+
+        Each is built for its first request: building one takes longer than most tests that do not ask it.
+        """
         parts = Parts(
             store=self.store,
             stories=self._stories,
@@ -248,12 +254,13 @@ class PublicApiServer:
             edit_as=self._edit,
             append=commit.submit,
         )
-        app, api, profiles = build_app(parts), build_api(parts), build_profile_app(parts)
+        build = functools.cache(lambda builder: builder(parts))
 
         async def both(scope: Any, receive: Any, send: Any) -> None:
             if scope["path"].startswith("/v1/spaces/"):
-                await profiles(scope, receive, send)
+                await build(build_profile_app)(scope, receive, send)
             else:
-                await (api if f"{scope['path']}/".startswith("/api/") else app)(scope, receive, send)
+                is_api = f"{scope['path']}/".startswith("/api/")
+                await build(build_api if is_api else build_app)(scope, receive, send)
 
         return both

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-STOP_SECONDS = 15
+from punchcard.testing.waiting import PATIENCE_SECONDS
+
+STOP_SECONDS = 60
 """A sandbox that has not ended by then hangs, which is a defect."""
 
 
@@ -84,7 +86,7 @@ class SandboxProcess:
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | (headers or {})
         call = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
-            with _OPENER.open(call, timeout=60) as answer:
+            with _OPENER.open(call, timeout=PATIENCE_SECONDS) as answer:
                 return SandboxAnswer(answer.status, _lower(answer.headers.items()), answer.read())
         except urllib.error.HTTPError as refused:
             with refused:

@@ -36,6 +36,7 @@ from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
 from punchcard.store.pauses import PauseEnd, resume
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
@@ -394,7 +395,7 @@ class World:
             return
 
     def _open_parts(self) -> None:
-        self.store = FusedStore(f"sqlite:///{self._folder / 'store.db'}", self.fuse)
+        self.store = FusedStore(with_tables(f"sqlite:///{self._folder / 'store.db'}"), self.fuse)
         self.log = FusedLog(self._folder / "log.db", self.fuse)
         while True:
             try:

@@ -1,0 +1,37 @@
+"""Wait for a state, in tests: as long as a slow machine needs, and no longer than the state takes to come."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PATIENCE_SECONDS = 120.0
+"""How long a test waits for what takes a second on an idle machine. It bounds hangs and measures nothing."""
+_POLL_SECONDS = 0.05
+
+T = TypeVar("T")
+
+
+def wait_until(
+    condition: Callable[[], T],
+    what: str | Callable[[], object] = "the condition does not hold",
+    *,
+    seconds: float = PATIENCE_SECONDS,
+) -> T:
+    """Return the first true value of the condition.
+
+    Args:
+        condition: Called again and again.
+        what: The message of the failure, or what makes it.
+        seconds: How long to try. The condition is always called once more after that time.
+
+    Raises:
+        AssertionError: it has not been true in this time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        is_last = time.monotonic() > deadline
+        if value := condition():
+            return value
+        if is_last:
+            raise AssertionError(f"after {seconds:g} s: {what() if callable(what) else what}")
+        time.sleep(_POLL_SECONDS)
