@@ -201,7 +201,7 @@ def wait_for_map(product: ProductProcess, probe: str) -> None:
     def is_rejected() -> bool:
         message_id = f"{probe} {next(numbers)}"
         assert product.track(probe, {"email": "probe@example.com"}, messageId=message_id) == 200
-        return product.wait_for_fate(message_id, "rejected", "refused")["status"] == "rejected"
+        return bool(product.wait_for_fate(message_id, "rejected", "refused")["status"] == "rejected")
 
     wait_until(is_rejected)
 
