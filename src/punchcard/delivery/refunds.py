@@ -118,7 +118,7 @@ def _original_of(refund: StoredEffect, others: Sequence[StoredEffect]) -> Stored
 
 def _wait_for_parked(refund: StoredEffect, options: DeliveryOptions, now: datetime) -> NotReady:
     parked = f"The award for order {refund.order_id} is parked"
-    until = _deadline(refund, options)
+    until = _deadline(refund, options, now)
     if now < until:
         return _waiting(f"{parked}; waiting for it until {_shown(until)}.", (until - now).total_seconds())
     return NotReady(
@@ -143,7 +143,7 @@ def _without_award(
             reason=ORDER_EARNED_NOTHING,
             detail=f"Order {refund.order_id} earned nothing ({cause or 'rejected'}), so there is nothing to take back.",
         )
-    until = _deadline(refund, options)
+    until = _deadline(refund, options, now)
     if now < until:
         return _waiting(
             f"Waiting for order {refund.order_id} until {_shown(until)}: no award for it is on record yet.",
@@ -218,9 +218,12 @@ def _waiting(detail: str, seconds: float) -> NotReady:
     )
 
 
-def _deadline(refund: StoredEffect, options: DeliveryOptions) -> datetime:
+def _deadline(refund: StoredEffect, options: DeliveryOptions, now: datetime) -> datetime:
     # From when it was planned, not received: what has waited in the log has not waited for its order.
-    return refund.created_at + timedelta(seconds=options.refund_wait_seconds)
+    wait = timedelta(seconds=options.refund_wait_seconds)
+    # Planned later than the whole wait from now: the clock was set back, and the refund might wait for years. It still
+    # follows by itself if the order's award comes.
+    return now if refund.created_at - now > wait else refund.created_at + wait
 
 
 def _shown(instant: datetime) -> str:

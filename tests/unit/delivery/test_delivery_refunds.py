@@ -136,6 +136,27 @@ def test_a_waiting_refund_is_due_when_its_order_has_ended(ledger: OrderLedger) -
         assert standing(work, REFUND).due_at == ledger.clock.now()
 
 
+@pytest.mark.parametrize(
+    ("set_back", "expected"),
+    [
+        pytest.param(timedelta(hours=1), WAITING, id="less than it waits"),
+        pytest.param(timedelta(hours=25), (EffectState.PARKED, "refund_unknown_order"), id="more than it waits"),
+        pytest.param(timedelta(days=1_200), (EffectState.PARKED, "refund_unknown_order"), id="years"),
+    ],
+)
+def test_a_refund_does_not_wait_for_years_if_the_clock_is_set_back(
+    ledger: OrderLedger, set_back: timedelta, expected: tuple[EffectState, str]
+) -> None:
+    ledger.add(REFUND, "-5")
+    ledger.clock.set_wall_clock(by=-set_back.total_seconds())
+    put_aside(ledger, REFUND)
+    assert state_of(ledger, REFUND) == expected
+    ledger.add(AWARD, "9")
+    ledger.deliver(AWARD)
+    assert wake(ledger, delivered={"o-1"}) == 1
+    assert quantity_of(ledger.prepare()) == "-5"
+
+
 def test_a_parked_refund_comes_back_once_its_order_is_delivered(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
     ledger.set(refund_wait_seconds=0)
