@@ -20,9 +20,8 @@ LARGER_FILES = {
     # Each was read for a second concept, and holds one: the list of commands, the schema, all writes to `effects`.
     "src/punchcard/cli/app.py": 405,
     "src/punchcard/log/sqlite.py": 440,
-    "src/punchcard/store/outbox.py": 416,
-    "src/punchcard/store/schema.py": 445,
-    "src/punchcard/workspace/snapshot.py": 401,
+    "src/punchcard/store/outbox.py": 421,
+    "src/punchcard/store/schema.py": 450,
     "src/punchcard/testing/world.py": 485,
     "tests/contract/test_perkville_client.py": 650,
 }

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from punchcard.clock import Clock
+from punchcard.delivery.attempts import SendBefore, attempt_batch, batches
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
-from punchcard.delivery.judgement import TOO_MANY_REQUESTS
+from punchcard.delivery.judgement import TOO_MANY_REQUESTS, Answer
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.retry import bounded
-from punchcard.delivery.stages import Answered, Cycle, SendBefore, Target, attempt, cycle, lease_seconds
+from punchcard.delivery.stages import Answered, Cycle, Target, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
@@ -61,7 +62,7 @@ class DestinationDelivery:
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: dict[asyncio.Task[None], Started] = {}
+        self._in_flight: dict[asyncio.Task[None], Sequence[Started]] = {}  # by request
         self._watch = ClockWatch(clock)
         self._may_have_lost_lead = True
         self._answered: list[Answered] = []
@@ -112,7 +113,7 @@ class DestinationDelivery:
             self._may_have_lost_lead = True
         elif self._may_have_lost_lead:
             answered = [one.started for one in self._answered]
-            own = {(one.effect.id, one.number) for one in (*self._in_flight.values(), *answered)}
+            own = {(one.effect.id, one.number) for one in (*self._flying(), *answered)}
             await self._in_thread(lambda: self._release_orphans(own))
             self._watch = ClockWatch(self._clock)
             self._may_have_lost_lead = False
@@ -149,14 +150,14 @@ class DestinationDelivery:
         # Made before anything is claimed, so that what is claimed leaves at once.
         client = await self._client_for(target)
         answered, self._answered = self._answered, []
-        busy = frozenset(one.effect.lane for one in self._in_flight.values())
+        busy = frozenset(one.effect.lane for one in self._flying())
         try:
             done = await self._in_thread(
                 lambda: cycle(
                     self._store,
                     target,
                     answered,
-                    room=room,
+                    room=room * target.options.batch_size,
                     clock=self._clock,
                     telemetry=self._telemetry,
                     busy=busy,
@@ -166,12 +167,13 @@ class DestinationDelivery:
         except StorageError:
             self._answered = answered + self._answered
             raise
-        self._bucket.take(len(done.started))
+        requests = batches(done.started, target.options)
+        self._bucket.take(len(requests))
         if done.started and not await self._may_send(target, done.started):
             return done
-        for started in done.started:
-            task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
-            self._in_flight[task] = started
+        for batch in requests:
+            task = asyncio.create_task(self._attempt(client, target, batch, send_before=done.send_before))
+            self._in_flight[task] = batch
             task.add_done_callback(self._in_flight.pop)
         return done
 
@@ -204,15 +206,22 @@ class DestinationDelivery:
         return True
 
     async def _attempt(
-        self, client: PartnerClient, target: Target, started: Started, *, send_before: SendBefore
+        self, client: PartnerClient, target: Target, batch: Sequence[Started], *, send_before: SendBefore
     ) -> None:
         begun = self._clock.monotonic()
+        answers: Sequence[Answer]
         try:
-            answer = await attempt(
-                client, started, send_before=send_before, clock=self._clock, telemetry=self._telemetry
+            answers = await attempt_batch(
+                client, batch, send_before=send_before, clock=self._clock, telemetry=self._telemetry
             )
         except asyncio.CancelledError:
-            answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
+            answers = [OutcomeUnknownError("Punchcard was stopped before the answer came")] * len(batch)
+        seconds = self._clock.monotonic() - begun
+        for started, answer in zip(batch, answers, strict=True):
+            self._take(target, started, answer, seconds=seconds)
+        self._woken.set()
+
+    def _take(self, target: Target, started: Started, answer: Answer, *, seconds: float) -> None:
         if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
             self._bucket.slow_down(bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS))
         if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
@@ -221,11 +230,10 @@ class DestinationDelivery:
             Answered(
                 started=started,
                 answer=answer,
-                seconds=self._clock.monotonic() - begun,
+                seconds=seconds,
                 fingerprint=target.fingerprint,
             )
         )
-        self._woken.set()
 
     async def _client_for(self, target: Target) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
@@ -236,9 +244,12 @@ class DestinationDelivery:
                 if self._in_flight:
                     await asyncio.wait(self._in_flight)
                 await self._client.close()
-            self._client = target.partner.client(target.settings)
+            self._client = target.partner.client(target.settings, network=target.network)
             self._client_fingerprint = target.fingerprint
         return self._client
+
+    def _flying(self) -> list[Started]:
+        return [started for batch in self._in_flight.values() for started in batch]
 
     def _concurrency(self, target: Target) -> int:
         return 1 if self._is_probation else target.options.concurrency

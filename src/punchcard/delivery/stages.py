@@ -1,6 +1,6 @@
 """The life of a delivery, one function per stage, in order: claim, prepare, attempt, settle.
 
-`cycle` runs settle, claim and prepare in one unit of work; `attempt` is the only stage that talks to the partner.
+`cycle` runs settle, claim and prepare in one unit of work; `attempts.py` is the only stage that talks to the partner.
 Between the two lies the rule that keeps awards single: an attempt is durable before its first byte leaves, and one
 that has no settlement is never repeated before the partner was asked.
 """
@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.clock import Clock
+from punchcard.delivery.attempts import SendBefore
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.judgement import Answer, judge
+from punchcard.delivery.judgement import CANNOT_READ_BACK, Answer, judge
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
-from punchcard.errors import CredentialsError, DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.destinations.port import DeliveryOptions, EffectKind, OnUnknown, Partner
+from punchcard.errors import CredentialsError, InvariantError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store
@@ -40,6 +42,7 @@ class Target:
     Attributes:
         fingerprint: Changes whenever the settings do.
         enabled: False leaves its outbox alone.
+        network: To which addresses its client may connect.
     """
 
     slug: str
@@ -48,6 +51,7 @@ class Target:
     options: DeliveryOptions
     fingerprint: str
     enabled: bool = True
+    network: NetworkPolicy = PUBLIC_ONLY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +66,6 @@ class Answered:
     answer: Answer
     seconds: float
     fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SendBefore:
-    """When the first byte of a claimed request must have left: by both clocks.
-
-    The one that never goes back cannot be set, but stands still while a machine is suspended.
-
-    Attributes:
-        elapsed: On the clock that never goes back.
-    """
-
-    instant: datetime
-    elapsed: float
-
-    def is_over(self, clock: Clock) -> bool:
-        """True if it is too late to send."""
-        return clock.monotonic() > self.elapsed or clock.now() > self.instant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +209,8 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
         if effect.state is EffectState.SENDING:
             outbox.abandon(work, effect, now=clock.now())
+        if target.options.on_unknown is not OnUnknown.READ_BACK:
+            return _begin_in_doubt(work, target, effect, now=clock.now())
         return Started(
             effect=effect,
             number=effect.attempts + 1,
@@ -263,37 +251,33 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     )
 
 
+def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Started | None:
+    """Begin an effect that was perhaps performed, at a destination that cannot be asked: send it again, or park it."""
+    if target.options.on_unknown is OnUnknown.PARK:
+        outbox.put(
+            work,
+            effect.id,
+            state=EffectState.PARKED,
+            reason="outcome_unknown",
+            detail=CANNOT_READ_BACK,
+            due_at=now,
+            now=now,
+        )
+        return None
+    return Started(
+        effect=effect,
+        number=effect.attempts + 1,
+        action=Action.SEND,
+        perk=effect.perk,
+        quantity=effect.requested_quantity,
+        detail=effect.detail,
+    )
+
+
 def _estimate(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Decimal | None:
     """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
     ready = prepare(work, effect, options=target.options, now=now)
     return ready.quantity if isinstance(ready, Ready) else None
-
-
-async def attempt(
-    client: PartnerClient, started: Started, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
-) -> Answer:
-    """Make the one call of a started attempt; every way it can end is an answer."""
-    if send_before.is_over(clock):
-        return RetryableError("this process stood still after it had claimed the effect: nothing was sent", code="late")
-    effect = Effect(
-        kind=EffectKind(started.effect.kind),
-        effect_key=EffectKey(started.effect.effect_key),
-        email=started.effect.email,
-        event_name=started.effect.event_name,
-        perk=started.perk,
-        quantity=started.quantity,
-        attributes=started.effect.attributes,
-        event_settings=started.effect.event_settings,
-    )
-    try:
-        if started.action is Action.READ_BACK:
-            return await client.find(effect)
-        return await client.perform(effect)
-    except DeliveryError as error:
-        return error
-    except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
-        telemetry.attempt_failed_unexpectedly(effect_key=effect.effect_key, error=error)
-        return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +321,7 @@ def settle(work: Connection, target: Target, answered: Sequence[Answered], *, cl
     known = {
         one.started.effect.customer
         for one, settlement in zip(answered, settlements, strict=True)
-        if settlement.state is EffectState.DELIVERED and one.started.effect.kind is EffectKind.TRANSACTION
+        if settlement.state is EffectState.DELIVERED and one.started.effect.kind == EffectKind.TRANSACTION
     }
     if known:
         wake_waiting(work, target.slug, known, now=clock.now())

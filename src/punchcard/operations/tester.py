@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_micros
+from punchcard.delivery.attempts import effect_to_perform
 from punchcard.delivery.preparation import NotReady, prepare
-from punchcard.destinations.port import Effect, EffectKey, EffectKind
 from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event
@@ -135,15 +135,7 @@ def _try_intent(
             transaction=transaction,
             request=None,
         )
-    effect = Effect(
-        kind=EffectKind(stored.kind),
-        effect_key=EffectKey(stored.effect_key),
-        email=stored.email,
-        event_name=stored.event_name,
-        perk=stored.perk,
-        quantity=ready.quantity,
-        attributes=stored.attributes,
-    )
+    effect = effect_to_perform(replace(stored, event_settings=None), perk=stored.perk, quantity=ready.quantity)
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
     return TestedDestination(
         destination=slug,

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from punchcard.destinations.definition import FieldType
+from punchcard.destinations.definition import Capability, FieldType
 from punchcard.destinations.port import Intent
 from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.events.faults import UNREADABLE
@@ -132,7 +132,10 @@ def internal_error(error: Exception) -> Fate:
 
 def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:
     """The destination as an event sees it that brings its own settings: of the stored ones, it has the secrets only."""
-    fields = destination.partner.definition.settings
+    definition = destination.partner.definition
+    if Capability.EVENT_SETTINGS not in definition.capabilities:
+        return destination  # they are meant for the destination whose endpoint was called
+    fields = definition.settings
     stored = destination.destination.settings
     try:
         given = msgspec.json.decode(settings, type=dict[str, Any])
@@ -242,7 +245,8 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fat
             f"the event's integrations object keeps it from {destination.name}",
         )
     if event.type not in destination.supported:
-        return filtered("unsupported_event_type", f"{destination.name} takes no {event.type} calls")
+        by = " by its settings" if event.type in destination.partner.definition.supported else ""
+        return filtered("unsupported_event_type", f"{destination.name} takes no {event.type} calls{by}")
     return None
 
 

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock
-from punchcard.destinations.definition import Definition
+from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import (
     CustomerStanding,
     DeliveryOptions,
@@ -113,6 +114,7 @@ class ScriptedPartner:
         supported=frozenset({EventType.TRACK}),
         settings=(),
         options=(),
+        capabilities=frozenset({Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS}),
     )
 
     def __init__(self, *, clock: Clock, refuses_used_keys: bool = True, late_seconds: float = 5.0) -> None:
@@ -210,6 +212,10 @@ class ScriptedPartner:
             refund_id=read.refund_id,
         )
 
+    def supported_calls(self, settings: object) -> frozenset[EventType]:
+        """All that the definition supports."""
+        return self.definition.supported
+
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk of the settings."""
         return _settings(settings).perks.get(event_name)
@@ -218,7 +224,7 @@ class ScriptedPartner:
         """The options of the settings."""
         return _settings(settings).options
 
-    def client(self, settings: object) -> PartnerClient:
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         """A client that follows the script."""
         client = ScriptedClient(self, _settings(settings))
         self.clients.append(client)

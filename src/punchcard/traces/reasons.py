@@ -2,24 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.reasons import Reason
+from punchcard.destinations.reasons import reason as _reason
+
 _MARKUP = re.compile(r"`([^`]*)`|\[([^\]]*)\]\([^)]*\)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Codes that mean the same; the texts are Markdown, for people."""
-
-    codes: tuple[str, ...]
-    means: str
-    do: str
-
-
-def _reason(codes: str, means: str, do: str) -> Reason:
-    return Reason(codes=tuple(codes.split()), means=means, do=do)
 
 
 INGEST: Final = (
@@ -339,7 +329,11 @@ PERSON: Final = (
     _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),
 )
 
-_ALL: Final = (*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
+_OF_DESTINATIONS: Final = tuple(reason for partner in CATALOG.values() for reason in partner.definition.reasons)
+_ALL: Final = (
+    *(*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON),
+    *_OF_DESTINATIONS,
+)
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: reason for reason in _ALL for code in reason.codes})
 """Every reason by its code."""
 

@@ -12,14 +12,14 @@ from punchcard.app.forms import Wrong, wrong_of
 from punchcard.app.setting_forms import read_map
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, Offer
 from punchcard.errors import ConfigurationError
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
 from punchcard.store.fates import FateKind
-from punchcard.workspace.editing import changing_destination, destination_of, merged
+from punchcard.workspace.editing import NotThereError, changing_destination, destination_of, merged
 from punchcard.workspace.model import Destination
 
 _LATELY = timedelta(days=30)
@@ -160,11 +160,10 @@ def _fits(name: str, offer: Offer) -> bool:
 
 def _map_field(destination: Destination) -> SettingField:
     partner = CATALOG.get(destination.type)
-    fields = () if partner is None else partner.definition.settings
-    for field in fields:
-        if field.type is FieldType.TEXT_MAP:
-            return field
-    raise ConfigurationError(f"{destination.slug} has nothing to map events to")
+    field = None if partner is None else partner.definition.event_map
+    if field is None:
+        raise NotThereError(f"{destination.slug} has nothing to map events to")
+    return field
 
 
 HANDLERS = (show_map, save)

@@ -11,7 +11,7 @@ from litestar import get
 from punchcard.app.periods import Period, period_of
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import FieldType
+from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import UnreadableRecordError
 from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
 from punchcard.operations.overview import read_series
@@ -129,8 +129,8 @@ def _is_mapped(destination: Destination) -> bool:
     partner = CATALOG.get(destination.type)
     if partner is None:
         return False
-    maps = [field.key for field in partner.definition.settings if field.type is FieldType.TEXT_MAP]
-    return any(destination.settings.get(key) for key in maps)
+    # A destination without a map takes events as soon as it is added.
+    return partner.definition.event_map is None or bool(mapped_names(partner.definition, destination.settings))
 
 
 def _points(visit: Visit, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville import mapping
 from punchcard.destinations.perkville.client import PerkvilleClient
 from punchcard.destinations.perkville.definition import PERKVILLE
@@ -10,7 +11,7 @@ from punchcard.destinations.perkville.preview import preview
 from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
 from punchcard.errors import InvariantError
-from punchcard.events.model import Event
+from punchcard.events.model import Event, EventType
 
 
 class PerkvillePartner:
@@ -34,6 +35,10 @@ class PerkvillePartner:
         """
         return mapping.plan(event, _own(settings), source=source, destination=destination, timezone=timezone)
 
+    def supported_calls(self, settings: object) -> frozenset[EventType]:
+        """All that the definition supports."""
+        return self.definition.supported
+
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk that the settings map the event name to now, None if none."""
         return mapping.remap(event_name, _own(settings))
@@ -46,8 +51,8 @@ class PerkvillePartner:
         """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets."""
         return preview(effect, _own(settings))
 
-    def client(self, settings: object) -> PartnerClient:
-        """A client for these settings."""
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
+        """A client for these settings. It connects to the option `apiBaseUrl`, which may be a sandbox at home."""
         return PerkvilleClient(_own(settings))
 
 
