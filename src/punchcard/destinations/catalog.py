@@ -5,7 +5,8 @@ from types import MappingProxyType
 
 from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import Partner
+from punchcard.destinations.webhooks.partner import WebhooksPartner
 
-_PARTNERS: tuple[Partner, ...] = (PerkvillePartner(),)
+_PARTNERS: tuple[Partner, ...] = (PerkvillePartner(), WebhooksPartner())
 
 CATALOG: Mapping[str, Partner] = MappingProxyType({partner.definition.slug: partner for partner in _PARTNERS})
