@@ -17,7 +17,7 @@ from punchcard.app.words import fate_label, fate_tone
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.store.tokens import Role
-from punchcard.traces.reasons import REASONS, plain
+from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
 
@@ -190,12 +190,12 @@ def _raw(text: bytes) -> str:
 
 
 def _means(code: str | None) -> str:
-    reason = REASONS.get(code or "")
+    reason = find_reason(code)
     return "" if reason is None else plain(reason.means)
 
 
 def _to_do(code: str | None) -> str:
-    reason = REASONS.get(code or "")
+    reason = find_reason(code)
     return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
 
 

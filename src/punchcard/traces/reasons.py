@@ -329,13 +329,17 @@ PERSON: Final = (
     _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),
 )
 
-_OF_DESTINATIONS: Final = tuple(reason for partner in CATALOG.values() for reason in partner.definition.reasons)
-_ALL: Final = (
-    *(*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON),
-    *_OF_DESTINATIONS,
-)
+_ALL: Final = (*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: reason for reason in _ALL for code in reason.codes})
-"""Every reason by its code."""
+"""The reasons that the core gives, by their code."""
+
+
+def find_reason(code: str | None) -> Reason | None:
+    """Return the reason of a code, of the core or of a destination that has been loaded; None if nobody knows it."""
+    if code is None or code in REASONS:
+        return REASONS.get(code or "")
+    reasons = (reason for partner in CATALOG.loaded() for reason in partner.definition.reasons)
+    return next((reason for reason in reasons if code in reason.codes), None)
 
 
 def plain(text: str) -> str:

@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import msgspec
 
-from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.catalog import CATALOG, DestinationCatalog
 from punchcard.destinations.port import Partner
 from punchcard.workspace.keyring import Keyring, mask
 from punchcard.workspace.model import Computation, Destination, Source, Workspace
 
 Catalog = Mapping[str, Partner]
 """The partners by the slug of their definition."""
+
+
+def problem_of(catalog: Catalog, type_: str) -> str | None:
+    """Return why the package of a destination type could not be loaded, None if that is not what is wrong."""
+    return catalog.problems.get(type_) if isinstance(catalog, DestinationCatalog) else None
+
 
 _SEALED_KEY = "$sealed"  # no setting is an object with such a key, so a sealed value cannot be mistaken
 

@@ -13,8 +13,10 @@ from punchcard.events.model import Event, EventType
 class MissingPartner:
     """Stands for a type that the catalog no longer has, so that one such destination does not stop the others."""
 
-    def __init__(self, type_: str) -> None:
+    def __init__(self, type_: str, problem: str | None = None) -> None:
         self._reason = f'there is no destination of type "{type_}" in this version'
+        if problem is not None:
+            self._reason = f'the package of destination type "{type_}" could not be loaded ({problem})'
         self.definition = Definition(
             id="",
             slug=type_,

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock
-from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.catalog import CATALOG, DestinationCatalog
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy, read_networks
 from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
@@ -18,7 +18,7 @@ from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
-from punchcard.workspace.document import Catalog, settings_fingerprint
+from punchcard.workspace.document import Catalog, problem_of, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
@@ -162,7 +162,7 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),
-        known_names=frozenset(partner.definition.name for partner in catalog.values()),
+        known_names=frozenset({*_built_in_names(catalog), *(one.name for one in destinations.values())}),
         computations=MappingProxyType(computations),
         own_write_keys=MappingProxyType({slug: route.source.write_keys[0] for slug, route in own.items()}),
         invalid_computations=MappingProxyType({**invalid, **broken}),
@@ -178,6 +178,12 @@ def _zone_of(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[Z
         return workspace.zone(), problem
     except Exception as error:  # noqa: BLE001  # a name that is stored may be anything, and the files of zones be away
         return ZoneInfo("UTC"), problem or f"the workspace's time zone cannot be used: {message_of(error)}"
+
+
+def _built_in_names(catalog: Catalog) -> Iterable[str]:
+    """The names of the destinations that are loaded: packages that nobody has configured are not asked for."""
+    partners = catalog.loaded() if isinstance(catalog, DestinationCatalog) else catalog.values()
+    return (partner.definition.name for partner in partners)
 
 
 def _network_of(workspace: Workspace) -> NetworkPolicy:
@@ -339,7 +345,7 @@ def _routed(
     Args:
         broken: Why it must not be used whatever its settings are, else None.
     """
-    partner = catalog.get(destination.type) or MissingPartner(destination.type)
+    partner = catalog.get(destination.type) or MissingPartner(destination.type, problem_of(catalog, destination.type))
     settings, invalid, fingerprint = None, broken, ""
     supported = partner.definition.supported
     filters = DestinationFilters(())

@@ -18,7 +18,7 @@ from punchcard.filters.destination_filters import (
 from punchcard.filters.parser import parse
 from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
-from punchcard.workspace.document import Catalog, secret_keys
+from punchcard.workspace.document import Catalog, problem_of, secret_keys
 from punchcard.workspace.identity import identity_problems
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
@@ -181,6 +181,10 @@ def _consent_problems(path: KeyPath, consent: Sequence[str]) -> Iterator[Problem
 def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog) -> Iterator[Problem]:
     partner = catalog.get(destination.type)
     if partner is None:
+        if (problem := problem_of(catalog, destination.type)) is not None:
+            message = f'the package of "{destination.type}" could not be loaded ({problem})'
+            yield Problem(path=(*path, "type"), message=message)
+            return
         known = ", ".join(sorted(catalog)) or "none"
         yield Problem(
             path=(*path, "type"), message=f'there is no destination of type "{destination.type}"; known: {known}'

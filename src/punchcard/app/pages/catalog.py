@@ -27,7 +27,7 @@ def show_catalog(visit: Visiting) -> Page:
     asked = visit.query("q")
     found = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
     names = [one.definition.name for one in CATALOG.values()]
-    return visit.page("catalog.html", asked=asked, found=found, names=names)
+    return visit.page("catalog.html", asked=asked, found=found, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
