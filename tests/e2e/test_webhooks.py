@@ -116,6 +116,8 @@ def test_a_private_address_is_named_until_the_workspace_allows_its_network(tmp_p
             parked = product.wait_for_fate("m1", "parked")
             assert parked["reason"] == "address_not_allowed"
             assert receiver.requests == []
+            checked = command("check", "--config", str(product.config))
+            assert "private address 127.0.0.1" in checked.stdout + checked.stderr
             product.write_config(configuration(receiver, options={"retryAttemptsMax": 2}))
             product.send("track", {"messageId": "m2", "userId": "u2", "event": "Checked In"})
             deadline = time.monotonic() + 60
@@ -124,6 +126,8 @@ def test_a_private_address_is_named_until_the_workspace_allows_its_network(tmp_p
                 time.sleep(0.5)
             product.wait_for_fate("m1", "delivered")
             assert receiver.message_ids()["m1"] == 1
+            checked = command("check", "--config", str(product.config))
+            assert "127.0.0.1 can be reached" in checked.stdout + checked.stderr
 
 
 def test_the_types_that_are_not_triggers_are_filtered(tmp_path: Path) -> None:

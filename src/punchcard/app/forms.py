@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.problems import Problem, render_path
 
-_PART_KEYS = 2  # `destinations.perkville`: which part it is, the page says
+_PART_KEYS = 2  # `destinations.points`: which part it is, the page says
 
 
 @dataclass
@@ -51,7 +51,7 @@ def wrong_of(error: ConfigurationError, *, names: Mapping[str, str] | None = Non
 
     Args:
         error: Of saving a configuration.
-        names: The field for a path within the part, where it is another; `{"settings.eventToPerkMap": "map"}`.
+        names: The field for a path within the part, where it is another; `{"settings.eventMap": "map"}`.
     """
     problems = error.context.get("problems")
     wrong = Wrong()

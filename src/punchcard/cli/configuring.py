@@ -130,7 +130,7 @@ def check_file(file: Path) -> int:
         if one.invalid is not None:
             findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
         elif one.destination.enabled:
-            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug))
+            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug, network=one.network))
     return _tell(findings)
 
 

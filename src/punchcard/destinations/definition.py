@@ -33,6 +33,7 @@ class SettingField:
         maximum: The largest number allowed, None for no bound.
         whole: True if a number must be a whole one.
         is_event_map: True for the text-map whose names are event names. A definition has one at most.
+        value_label: What the values of an event map are, in lower case and the singular.
         is_code: True if a form shows a text in several lines, in a fixed-width font.
         is_asked: True for an option that the form for a new destination shows too, folded away.
     """
@@ -49,6 +50,7 @@ class SettingField:
     maximum: float | None = None
     whole: bool = False
     is_event_map: bool = False
+    value_label: str = "value"
     is_code: bool = False
     is_asked: bool = False
 

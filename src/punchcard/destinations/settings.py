@@ -19,7 +19,7 @@ class Problem:
     """One value that cannot be used.
 
     Attributes:
-        path: Key path from `settings` or `options` on, e.g. `settings.eventToPerkMap.Checked In`.
+        path: Key path from `settings` or `options` on, e.g. `settings.eventMap.Checked In`.
         message: What is wrong with it, without the path.
     """
 

@@ -103,6 +103,12 @@ def definition_of(path: str) -> Definition | None:
     return partner.definition
 
 
+def callable_types() -> list[str]:
+    """The destinations that have a partner endpoint, of those that are loaded."""
+    definitions = (partner.definition for partner in CATALOG.loaded())
+    return sorted(one.slug for one in definitions if Capability.EVENT_SETTINGS in one.capabilities)
+
+
 def is_signed(body: bytes, secret: str, signature: str) -> bool:
     """True if the signature is that of the body, or for a list of events that of the first of them."""
     for text in _signed_texts(body):

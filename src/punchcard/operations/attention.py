@@ -33,7 +33,7 @@ class Concern(StrEnum):
     HELD = "held"  # events that a destination could not plan; they wait for a correction
     PARKED = "parked"  # awards that are not tried any more until somebody says so
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
-    UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
+    UNMAPPED = "unmapped"  # events in volume whose name is not mapped
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
     QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
     LAKE = "lake"  # the lake cannot be read or written

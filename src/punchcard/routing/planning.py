@@ -212,7 +212,7 @@ def _on_hold(destination: RoutedDestination) -> Fate:
 def _refused_in_any_case(event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo) -> Fate | None:
     """The refusal of an event that earns nothing whatever the filter does that cannot be used; None if it might earn.
 
-    So the many events that no perk is mapped to need not be held.
+    So the many events that are not mapped need not be held.
     """
     if destination.settings is None:
         return None

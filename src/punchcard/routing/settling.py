@@ -130,7 +130,7 @@ def _keys_to_load(claim: Claim) -> Iterator[str]:
     intent = claim.planned.intent
     yield intent.effect_key
     if intent.scoped_key is not None and intent.on_repeat is OnRepeat.DUPLICATE:
-        # A perk of a day is found by its key alone; it may stand under that of any of the sources.
+        # What is given once a day is found by its key alone; it may stand under that of any of the sources.
         yield from (intent.scoped_key.within(scope) for scope in _scopes(claim))
 
 

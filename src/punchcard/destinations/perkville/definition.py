@@ -1,6 +1,7 @@
 """Perkville's catalog entry, its five settings and our options, as data."""
 
 from punchcard.destinations.definition import Capability, Definition, FieldType, KindDefinition, SettingField
+from punchcard.destinations.perkville.reasons import REASONS
 from punchcard.events.model import EventType
 
 SETTINGS = (
@@ -48,6 +49,7 @@ SETTINGS = (
         required=True,
         default={},
         is_event_map=True,
+        value_label="perk",
     ),
 )
 
@@ -200,6 +202,7 @@ PERKVILLE = Definition(
         KindDefinition(name="user_property", label="User property"),
     ),
     capabilities=frozenset(Capability),
+    reasons=REASONS,
     delivery_note=(
         "Each award is booked exactly once: after a lost response, Perkville is asked before anything is sent again."
     ),
