@@ -222,12 +222,12 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             detail=effect.detail,
         )
     now = clock.now()
-    ready = prepare(work, effect, options=target.options, now=now)
+    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
     if isinstance(ready, NotReady):
         outbox.put(
             work,
             effect.id,
-            state=ready.state,
+            state=EffectState(ready.state),
             reason=ready.reason,
             detail=ready.detail,
             due_at=now + timedelta(seconds=ready.wait_seconds),
@@ -276,7 +276,7 @@ def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, n
 
 def _estimate(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Decimal | None:
     """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
-    ready = prepare(work, effect, options=target.options, now=now)
+    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
     return ready.quantity if isinstance(ready, Ready) else None
 
 

@@ -61,6 +61,7 @@ class Capability(StrEnum):
     VALUE_CHOICES = "value_choices"  # lists the values that event names can be mapped to
     BALANCES = "balances"  # knows the balance of a customer
     AMOUNTS = "amounts"  # its effects have a quantity that can be added up
+    PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
     EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
 
 

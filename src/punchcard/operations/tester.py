@@ -124,7 +124,7 @@ def _try_intent(
             destination=slug, fate=fate.fate, reason=fate.reason, detail=fate.detail, transaction=shown, request=None
         )
     options = planned.destination.partner.delivery_options(planned.destination.settings)
-    ready = prepare(work, stored, options=options, now=clock.now())
+    ready = prepare(work, stored, partner=planned.destination.partner, options=options, now=clock.now())
     transaction = transaction_story(stored)
     if isinstance(ready, NotReady):
         return TestedDestination(

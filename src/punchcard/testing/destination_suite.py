@@ -38,6 +38,7 @@ from punchcard.destinations.port import (
     Performed,
     ReadBackClient,
 )
+from punchcard.destinations.preparation import PreparesEffects
 from punchcard.errors import ConfigurationError, DeliveryError, RefusedError
 from punchcard.events.model import Event, EventType
 from punchcard.testing.strange_events import read_event, strange_event, strange_value
@@ -247,6 +248,8 @@ class DestinationSuite:
             if Capability.VALUE_CHOICES in definition.capabilities:
                 assert isinstance(client, ChoicesClient), "VALUE_CHOICES is declared, and the client has no `offers`"
                 assert definition.event_map is not None, "VALUE_CHOICES is declared, and no setting is the event map"
+            if Capability.PREPARATION in definition.capabilities:
+                assert isinstance(self.destination, PreparesEffects), "PREPARATION is declared without `prepare`"
             if Capability.BALANCES in definition.capabilities:
                 assert isinstance(client, BalancesClient), "BALANCES is declared, and the client has no `customer`"
         finally:

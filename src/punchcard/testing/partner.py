@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ import msgspec
 from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.port import (
     CustomerStanding,
     DeliveryOptions,
@@ -26,6 +28,7 @@ from punchcard.destinations.port import (
     PartnerClient,
     Performed,
 )
+from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 from punchcard.errors import (
     CredentialsError,
     OutcomeUnknownError,
@@ -114,7 +117,9 @@ class ScriptedPartner:
         supported=frozenset({EventType.TRACK}),
         settings=(),
         options=(),
-        capabilities=frozenset({Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS}),
+        capabilities=frozenset(
+            {Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS, Capability.PREPARATION}
+        ),
     )
 
     def __init__(self, *, clock: Clock, refuses_used_keys: bool = True, late_seconds: float = 5.0) -> None:
@@ -219,6 +224,18 @@ class ScriptedPartner:
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk of the settings."""
         return _settings(settings).perks.get(event_name)
+
+    def prepare(
+        self,
+        effect: LedgerRow,
+        others: Sequence[LedgerRow],
+        *,
+        refusal: str | None,
+        options: DeliveryOptions,
+        now: datetime,
+    ) -> Ready | NotReady:
+        """As Perkville."""
+        return decide_refund(effect, others, refusal=refusal, options=options, now=now)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """The options of the settings."""
