@@ -220,6 +220,7 @@ def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
             kind=one.kind,
             source=one.source,
             destination=one.destination,
+            event_type=one.event_type,
             event_name=one.event_name,
             state=EffectState.DELIVERED,
             reason=None,

@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "reference" / "reasons.md"
 MODULES = (
     "destinations/port.py",
     "destinations/perkville/*.py",
+    "destinations/webhooks/*.py",
     "delivery/*.py",
     "errors.py",
     "events/*.py",

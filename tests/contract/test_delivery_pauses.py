@@ -14,6 +14,7 @@ from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.retrying import find_retryable, retry
 from punchcard.delivery.stages import Target
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
 from punchcard.store import ledger, outbox
@@ -53,7 +54,7 @@ class CheckedPartner(ScriptedPartner):
         super().__init__(clock=SystemClock())
         self.check_errors: list[Exception] = []
 
-    def client(self, settings: object) -> PartnerClient:
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         assert isinstance(settings, ScriptedSettings)
         client = CheckedClient(self, settings)
         self.clients.append(client)

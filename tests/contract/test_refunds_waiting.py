@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from punchcard.delivery.stages import Answered, Cycle, Target, attempt, cycle
+from punchcard.delivery.attempts import attempt
+from punchcard.delivery.stages import Answered, Cycle, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import ledger, outbox

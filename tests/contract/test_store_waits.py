@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from punchcard.delivery.attempts import SendBefore
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.retry import longest_wait_seconds
 from punchcard.delivery.retrying import Retryable, find_retryable, retry
-from punchcard.delivery.stages import SendBefore, Target, cycle
+from punchcard.delivery.stages import Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import outbox

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from punchcard.clock import to_micros
-from punchcard.delivery.stages import Answered, Target, attempt, cycle
+from punchcard.delivery.attempts import attempt
+from punchcard.delivery.stages import Answered, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.engine import Engine
 from punchcard.engage.facts import Facts

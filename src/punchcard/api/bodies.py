@@ -25,7 +25,10 @@ class _Body(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Transaction(_Body):
-    """The effect of an event: `quantity` is a signed decimal text in units of the perk."""
+    """The effect of an event: `quantity` is a signed decimal text in units of the perk.
+
+    `summary` says in a few words what it is, if it is neither a quantity of a perk nor a user property.
+    """
 
     effect_key: str
     perk: str | None
@@ -33,6 +36,7 @@ class Transaction(_Body):
     quantity: str | None
     perkville_id: str | None
     attributes: dict[str, Any] | None = None
+    summary: str | None = None
 
 
 class Attempt(_Body):
@@ -258,6 +262,7 @@ def transaction(story: TransactionStory) -> Transaction:
         quantity=story.quantity,
         perkville_id=story.partner_id,
         attributes=None if story.attributes is None else dict(story.attributes),
+        summary=story.summary,
     )
 
 

@@ -13,7 +13,7 @@ from punchcard.errors import ConfigurationError, IngestError, PunchcardError, St
 from punchcard.workspace.editing import NotThereError
 from punchcard.workspace.problems import render_path
 
-_PART_KEYS = 2  # `destinations.perkville` or so: which part it is, the request says
+_PART_KEYS = 2  # `destinations.points` or so: which part it is, the request says
 
 _TYPES = {
     400: "bad-request",

@@ -1,12 +1,12 @@
 """Forms that say beside each field what is wrong with it, and keep what was typed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.problems import Problem, render_path
 
-_PART_KEYS = 2  # `destinations.perkville`: which part it is, the page says
+_PART_KEYS = 2  # `destinations.points`: which part it is, the page says
 
 
 @dataclass
@@ -29,12 +29,29 @@ class Wrong:
         return self.fields.get(name, "")
 
 
+def within_fields(wrong: Wrong, names: Iterable[str]) -> Wrong:
+    """Return the same, with what is wrong within a field (an entry of a map) at the field itself.
+
+    Args:
+        names: Of the fields that the form shows.
+    """
+    shown = set(names)
+    fields: dict[str, str] = {}
+    for path, message in wrong.fields.items():
+        name, _, entry = path.partition(".")
+        if name in shown and entry:
+            message = f"{entry}: {message}"
+        place = name if name in shown else path
+        fields[place] = "; ".join(filter(None, (fields.get(place), message)))
+    return Wrong(fields=fields, others=wrong.others)
+
+
 def wrong_of(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> Wrong:
     """What an error says, by field.
 
     Args:
         error: Of saving a configuration.
-        names: The field for a path within the part, where it is another; `{"settings.eventToPerkMap": "map"}`.
+        names: The field for a path within the part, where it is another; `{"settings.eventMap": "map"}`.
     """
     problems = error.context.get("problems")
     wrong = Wrong()

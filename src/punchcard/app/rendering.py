@@ -1,6 +1,6 @@
 """Pages out of templates: the one environment, and how times, numbers and fates look on every page."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +15,9 @@ from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.words import fate_label, fate_tone
 from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import Capability, Definition
 from punchcard.store.tokens import Role
-from punchcard.traces.reasons import REASONS, plain
+from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
 
@@ -43,6 +44,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
+            listed=_listed,
             moment=self._moment,
             ago=self._ago,
             number=_number,
@@ -65,6 +67,8 @@ class Renderer:
             is_current=is_current,
             Role=Role,
             title_of=_title_of,
+            has_event_map=_has_event_map,
+            has_balances=_has_balances,
             version=__version__,
         )
 
@@ -108,6 +112,29 @@ def _title_of(destination: Destination) -> str:
     """A destination's name for people."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)
+
+
+def _definition_of(destination: Destination) -> Definition | None:
+    partner = CATALOG.get(destination.type)
+    return None if partner is None else partner.definition
+
+
+def _has_event_map(destination: Destination) -> bool:
+    """Return whether event names are mapped for the destination."""
+    definition = _definition_of(destination)
+    return definition is not None and definition.event_map is not None
+
+
+def _has_balances(destination: Destination) -> bool:
+    """Return whether the destination knows balances of customers."""
+    definition = _definition_of(destination)
+    return definition is not None and Capability.BALANCES in definition.capabilities
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The names as a phrase: `a, b and c`."""
+    *first, last = list(names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _duration(seconds: int) -> str:
@@ -163,12 +190,12 @@ def _raw(text: bytes) -> str:
 
 
 def _means(code: str | None) -> str:
-    reason = REASONS.get(code or "")
+    reason = find_reason(code)
     return "" if reason is None else plain(reason.means)
 
 
 def _to_do(code: str | None) -> str:
-    reason = REASONS.get(code or "")
+    reason = find_reason(code)
     return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
 
 

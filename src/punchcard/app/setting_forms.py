@@ -17,7 +17,7 @@ def read_setting(visit: Visit, field: SettingField) -> object:
         case FieldType.ARRAY:
             return [line.strip() for line in text.splitlines() if line.strip()]
         case FieldType.TEXT_MAP:
-            return read_map(visit, field.key)
+            return _text_map(text)
         case _:
             return text
 
@@ -34,11 +34,19 @@ def shown_values(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _shown(value: object) -> object:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {item}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return "\n".join(map(str, value))
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return "" if value is None else value
+
+
+def _text_map(text: str) -> dict[str, str]:
+    """Return the pairs of lines such as `Authorization: Bearer …`; a line without a colon is a name without a value."""
+    pairs = (line.partition(":") for line in text.splitlines() if line.strip())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _number(text: str) -> object:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from punchcard.cli.audience_commands import audience
+from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
 from punchcard.cli.options import (
     DEFAULT_URL,
@@ -372,6 +373,12 @@ app.add_typer(
         "punchcard audience preview \"event('Order Completed').within(30 days).count() >= 1\"",
         "punchcard audience resync big_spender",
     ),
+)
+app.add_typer(
+    destination,
+    name="destination",
+    short_help="Write destinations of your own.",
+    epilog=example("punchcard destination new acme-rewards"),
 )
 app.add_typer(
     lake,

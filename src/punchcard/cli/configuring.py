@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from punchcard.cli.options import quiet_logs
@@ -111,7 +111,8 @@ def check_file(file: Path) -> int:
     for destination in workspace.destinations:
         for section, key in secret_keys(destination):
             secret = (destination.settings if section == "settings" else destination.options).get(key)
-            if isinstance(secret, str) and is_masked(secret):
+            texts = secret.values() if isinstance(secret, Mapping) else [secret]
+            if any(isinstance(text, str) and is_masked(text) for text in texts):
                 raise ConfigurationError(
                     f"{file}: destinations.{destination.slug}.{section}.{key}: is masked; to check the file, give the "
                     "secret itself (the running configuration is checked without --config)"
@@ -129,7 +130,7 @@ def check_file(file: Path) -> int:
         if one.invalid is not None:
             findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
         elif one.destination.enabled:
-            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug))
+            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug, network=one.network))
     return _tell(findings)
 
 

@@ -60,7 +60,9 @@ def _print_fate(fate: FateStory, story: EventStory, console: Console) -> None:
         _line(console, "why", fate.detail)
     if fate.transaction is not None:
         transaction = fate.transaction
-        if transaction.perk is None:
+        if transaction.summary is not None:
+            _line(console, "effect", transaction.summary)
+        elif transaction.perk is None:
             _line(console, "user property", f"{_attributes(transaction.attributes)} for {transaction.email}")
         else:
             quantity = "amount not decided yet" if transaction.quantity is None else transaction.quantity

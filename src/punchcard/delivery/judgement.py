@@ -5,13 +5,14 @@ from decimal import Decimal
 
 from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
-from punchcard.destinations.port import DeliveryOptions, Performed
+from punchcard.destinations.port import DeliveryOptions, OnUnknown, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
 from punchcard.store.effects import Action, Outcome, Settlement, Started
 from punchcard.store.recoveries import STORE_RESTORED
 from punchcard.store.schema import EffectState
 
 TOO_MANY_REQUESTS = 429
+CANNOT_READ_BACK = "it may have been performed, and this destination cannot be asked; look there before it is retried"
 Answer = Performed | DeliveryError | None
 
 
@@ -34,12 +35,14 @@ def _judge_send(started: Started, answer: Answer, *, clock: Clock, options: Deli
     match answer:
         case Performed():
             return _delivered(started, answer, now)
+        case OutcomeUnknownError() if options.on_unknown is not OnUnknown.READ_BACK:
+            return _in_doubt(started, answer, now, clock=clock, options=options)
         case OutcomeUnknownError():
             later = now + timedelta(seconds=options.unknown_wait_seconds)
             return _moved(started, answer, Outcome.UNKNOWN, EffectState.UNKNOWN, now, later, reason="outcome_unknown")
         case CredentialsError():
             return _moved(started, answer, Outcome.CREDENTIALS, EffectState.RETRYING, now, now, counts=False)
-        case RejectedError(code="duplicate_key"):
+        case RejectedError(code="duplicate_key") if options.on_unknown is OnUnknown.READ_BACK:
             # Our id is used: by an attempt of ours whose answer was lost, most likely. Look before believing it.
             return _moved(started, answer, Outcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
         case RejectedError():
@@ -58,15 +61,39 @@ def _judge_send(started: Started, answer: Answer, *, clock: Clock, options: Deli
                 options=options,
             )
         case _:
+            unknown = OutcomeUnknownError(f"the attempt ended in no answer that is known: {answer!r}")
+            if options.on_unknown is not OnUnknown.READ_BACK:
+                return _in_doubt(started, unknown, now, clock=clock, options=options)
             return _moved(
                 started,
-                OutcomeUnknownError(f"the attempt ended in no answer that is known: {answer!r}"),
+                unknown,
                 Outcome.UNKNOWN,
                 EffectState.UNKNOWN,
                 now,
                 now + timedelta(seconds=options.unknown_wait_seconds),
                 reason="outcome_unknown",
             )
+
+
+def _in_doubt(
+    started: Started, error: OutcomeUnknownError, now: datetime, *, clock: Clock, options: DeliveryOptions
+) -> Settlement:
+    # The destination cannot be asked: it is sent again (at least once), or an operator decides.
+    if options.on_unknown is OnUnknown.PARK:
+        detail = f"{CANNOT_READ_BACK}; {error.message}"
+        return _moved(
+            started, error, Outcome.UNKNOWN, EffectState.PARKED, now, now, reason="outcome_unknown", detail=detail
+        )
+    return _later_or_parked(
+        started,
+        error,
+        now,
+        outcome=Outcome.UNKNOWN,
+        state=EffectState.RETRYING,
+        reason="outcome_unknown",
+        clock=clock,
+        options=options,
+    )
 
 
 def _judge_read_back(started: Started, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> Settlement:

@@ -9,12 +9,13 @@ from functools import partial
 from typing import TypeVar
 
 from punchcard.clock import Clock
+from punchcard.delivery.attempts import SendBefore, attempt_batch, batches
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
-from punchcard.delivery.judgement import TOO_MANY_REQUESTS
+from punchcard.delivery.judgement import TOO_MANY_REQUESTS, Answer
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.retry import bounded
-from punchcard.delivery.stages import Answered, Cycle, SendBefore, Target, attempt, cycle, lease_seconds
+from punchcard.delivery.stages import Answered, Cycle, Target, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
@@ -62,7 +63,7 @@ class DestinationDelivery:
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: dict[asyncio.Task[None], Started] = {}
+        self._in_flight: dict[asyncio.Task[None], Sequence[Started]] = {}  # by request
         self._watch = ClockWatch(clock)
         self._may_have_lost_lead = True
         self._answered: list[Answered] = []
@@ -113,7 +114,7 @@ class DestinationDelivery:
             self._may_have_lost_lead = True
         elif self._may_have_lost_lead:
             answered = [one.started for one in self._answered]
-            own = {(one.effect.id, one.number) for one in (*self._in_flight.values(), *answered)}
+            own = {(one.effect.id, one.number) for one in (*self._flying(), *answered)}
             await self._in_thread(lambda: self._release_orphans(own))
             self._watch = ClockWatch(self._clock)
             self._may_have_lost_lead = False
@@ -153,14 +154,14 @@ class DestinationDelivery:
         # Made before anything is claimed, so that what is claimed leaves at once.
         client = await self._client_for(target)
         answered, self._answered = self._answered, []
-        busy = frozenset(one.effect.lane for one in self._in_flight.values())
+        busy = frozenset(one.effect.lane for one in self._flying())
         try:
             done = await self._in_thread(
                 lambda: cycle(
                     self._store,
                     target,
                     answered,
-                    room=room,
+                    room=room * target.options.batch_size,
                     clock=self._clock,
                     telemetry=self._telemetry,
                     busy=busy,
@@ -170,25 +171,31 @@ class DestinationDelivery:
         except Exception:
             self._answered = answered + self._answered
             raise
-        self._bucket.take(len(done.started))
+        requests = batches(done.started, target.options)
+        self._bucket.take(len(requests))
         if done.started and not await self._may_send(target, done.started):
             return done
-        for started in done.started:
-            task = asyncio.create_task(self._attempt(client, target, started, send_before=done.send_before))
-            self._in_flight[task] = started
+        for batch in requests:
+            task = asyncio.create_task(self._attempt(client, target, batch, send_before=done.send_before))
+            self._in_flight[task] = batch
             task.add_done_callback(partial(self._end_attempt, target))
         return done
 
     def _end_attempt(self, target: Target, task: asyncio.Task[None]) -> None:
-        started = self._in_flight.pop(task)
+        batch = self._in_flight.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():
             return
         # Without an answer of its own: the effect must not wait for the end of its lease, in silence.
         if error is not None:
-            self._telemetry.attempt_failed_unexpectedly(effect_key=started.effect.effect_key, error=error)
+            self._telemetry.attempt_failed_unexpectedly(effect_key=batch[0].effect.effect_key, error=error)
         answer = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
-        self._answered.append(Answered(started=started, answer=answer, seconds=0.0, fingerprint=target.fingerprint))
+        recorded = {attempt.started for attempt in self._answered}
+        self._answered.extend(
+            Answered(started=started, answer=answer, seconds=0.0, fingerprint=target.fingerprint)
+            for started in batch
+            if started not in recorded
+        )
         self._woken.set()
 
     async def _check_credentials(self, target: Target, done: Cycle) -> None:
@@ -221,26 +228,32 @@ class DestinationDelivery:
         return True
 
     async def _attempt(
-        self, client: PartnerClient, target: Target, started: Started, *, send_before: SendBefore
+        self, client: PartnerClient, target: Target, batch: Sequence[Started], *, send_before: SendBefore
     ) -> None:
         begun = self._clock.monotonic()
+        answers: Sequence[Answer]
         try:
-            answer = await attempt(
-                client, started, send_before=send_before, clock=self._clock, telemetry=self._telemetry
+            answers = await attempt_batch(
+                client, batch, send_before=send_before, clock=self._clock, telemetry=self._telemetry
             )
         except asyncio.CancelledError:
-            answer = OutcomeUnknownError("Punchcard was stopped before the answer came")
+            answers = [OutcomeUnknownError("Punchcard was stopped before the answer came")] * len(batch)
+        seconds = self._clock.monotonic() - begun
+        for started, answer in zip(batch, answers, strict=True):
+            self._take(target, started, answer, seconds=seconds)
+        self._woken.set()
+
+    def _take(self, target: Target, started: Started, answer: Answer, *, seconds: float) -> None:
         if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
             self._is_probation = False
         self._answered.append(
             Answered(
                 started=started,
                 answer=answer,
-                seconds=self._clock.monotonic() - begun,
+                seconds=seconds,
                 fingerprint=target.fingerprint,
             )
         )
-        self._woken.set()
         if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
             self._bucket.slow_down(_slow_down_seconds(answer))
 
@@ -253,9 +266,12 @@ class DestinationDelivery:
                 if self._in_flight:
                     await asyncio.wait(self._in_flight)
                 await self._client.close()
-            self._client = target.partner.client(target.settings)
+            self._client = target.partner.client(target.settings, network=target.network)
             self._client_fingerprint = target.fingerprint
         return self._client
+
+    def _flying(self) -> list[Started]:
+        return [started for batch in self._in_flight.values() for started in batch]
 
     def _concurrency(self, target: Target) -> int:
         return 1 if self._is_probation else target.options.concurrency

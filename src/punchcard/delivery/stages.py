@@ -1,6 +1,6 @@
 """The life of a delivery, one function per stage, in order: claim, prepare, attempt, settle.
 
-`cycle` runs settle, claim and prepare in one unit of work; `attempt` is the only stage that talks to the partner.
+`cycle` runs settle, claim and prepare in one unit of work; `attempts.py` is the only stage that talks to the partner.
 Between the two lies the rule that keeps awards single: an attempt is durable before its first byte leaves, and one
 that has no settlement is never repeated before the partner was asked.
 """
@@ -13,19 +13,14 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
+from punchcard.delivery.attempts import SendBefore
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.judgement import Answer, judge
+from punchcard.delivery.judgement import CANNOT_READ_BACK, Answer, judge
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, Partner, PartnerClient
-from punchcard.errors import (
-    CredentialsError,
-    DeliveryError,
-    InvariantError,
-    OutcomeUnknownError,
-    RetryableError,
-    StorageError,
-)
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.destinations.port import DeliveryOptions, EffectKind, OnUnknown, Partner
+from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
 from punchcard.store.engine import Store, is_storage_fault
@@ -38,7 +33,6 @@ from punchcard.store.waiting import wake_waiting
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
 _LEASE_MARGIN_SECONDS = 5.0
 _DETAIL_CHARACTERS_MAX = 500
-_KINDS = frozenset(EffectKind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +42,7 @@ class Target:
     Attributes:
         fingerprint: Changes whenever the settings do.
         enabled: False leaves its outbox alone.
+        network: To which addresses its client may connect.
     """
 
     slug: str
@@ -56,6 +51,7 @@ class Target:
     options: DeliveryOptions
     fingerprint: str
     enabled: bool = True
+    network: NetworkPolicy = PUBLIC_ONLY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,24 +66,6 @@ class Answered:
     answer: Answer
     seconds: float
     fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SendBefore:
-    """When the first byte of a claimed request must have left: by both clocks.
-
-    The one that never goes back cannot be set, but stands still while a machine is suspended.
-
-    Attributes:
-        elapsed: On the clock that never goes back.
-    """
-
-    instant: datetime
-    elapsed: float
-
-    def is_over(self, clock: Clock) -> bool:
-        """True if it is too late to send."""
-        return clock.monotonic() > self.elapsed or clock.now() > self.instant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,12 +321,15 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     Raises:
         InvariantError: its row is damaged, or it would be sent without an amount.
     """
-    if effect.unreadable is not None or effect.kind not in _KINDS:
+    kinds = {kind.name for kind in target.partner.definition.kinds}
+    if effect.unreadable is not None or effect.kind not in kinds:
         fault = effect.unreadable or f"kind is {effect.kind!r}"
         raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
     if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
         if effect.state is EffectState.SENDING:
             outbox.abandon(work, effect, now=clock.now())
+        if target.options.on_unknown is not OnUnknown.READ_BACK:
+            return _begin_in_doubt(work, target, effect, now=clock.now())
         return Started(
             effect=effect,
             number=effect.attempts + 1,
@@ -360,12 +341,12 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             detail=effect.detail,
         )
     now = clock.now()
-    ready = prepare(work, effect, options=target.options, now=now)
+    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
     if isinstance(ready, NotReady):
         outbox.put(
             work,
             effect.id,
-            state=ready.state,
+            state=EffectState(ready.state),
             reason=ready.reason,
             detail=ready.detail,
             due_at=now + timedelta(seconds=ready.wait_seconds),
@@ -389,37 +370,33 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     )
 
 
+def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Started | None:
+    """Begin an effect that was perhaps performed, at a destination that cannot be asked: send it again, or park it."""
+    if target.options.on_unknown is OnUnknown.PARK:
+        outbox.put(
+            work,
+            effect.id,
+            state=EffectState.PARKED,
+            reason="outcome_unknown",
+            detail=CANNOT_READ_BACK,
+            due_at=now,
+            now=now,
+        )
+        return None
+    return Started(
+        effect=effect,
+        number=effect.attempts + 1,
+        action=Action.SEND,
+        perk=effect.perk,
+        quantity=effect.requested_quantity,
+        detail=effect.detail,
+    )
+
+
 def _estimate(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Decimal | None:
     """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
-    ready = prepare(work, effect, options=target.options, now=now)
+    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
     return ready.quantity if isinstance(ready, Ready) else None
-
-
-async def attempt(
-    client: PartnerClient, started: Started, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
-) -> Answer:
-    """Make the one call of a started attempt; every way it can end is an answer."""
-    if send_before.is_over(clock):
-        return RetryableError("this process stood still after it had claimed the effect: nothing was sent", code="late")
-    try:
-        effect = Effect(
-            kind=EffectKind(started.effect.kind),
-            effect_key=EffectKey(started.effect.effect_key),
-            email=started.effect.email,
-            event_name=started.effect.event_name,
-            perk=started.perk,
-            quantity=started.quantity,
-            attributes=started.effect.attributes,
-            event_settings=started.effect.event_settings,
-        )
-        if started.action is Action.READ_BACK:
-            return await client.find(effect)
-        return await client.perform(effect)
-    except DeliveryError as error:
-        return error
-    except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
-        telemetry.attempt_failed_unexpectedly(effect_key=started.effect.effect_key, error=error)
-        return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -549,7 +526,7 @@ def _wake(
     known = {
         one.started.effect.customer
         for one, settlement in settlements
-        if settlement.state is EffectState.DELIVERED and one.started.effect.kind is EffectKind.TRANSACTION
+        if settlement.state is EffectState.DELIVERED and one.started.effect.kind == EffectKind.TRANSACTION
     }
     if known:
         wake_waiting(work, target.slug, known, now=clock.now())

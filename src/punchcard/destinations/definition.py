@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from punchcard.destinations.reasons import Reason
 from punchcard.events.model import EventType
 
 
@@ -31,6 +32,10 @@ class SettingField:
         minimum: The smallest number allowed, None for no bound.
         maximum: The largest number allowed, None for no bound.
         whole: True if a number must be a whole one.
+        is_event_map: True for the text-map whose names are event names. A definition has one at most.
+        value_label: What the values of an event map are, in lower case and the singular.
+        is_code: True if a form shows a text in several lines, in a fixed-width font.
+        is_asked: True for an option that the form for a new destination shows too, folded away.
     """
 
     key: str
@@ -44,6 +49,33 @@ class SettingField:
     minimum: float | None = None
     maximum: float | None = None
     whole: bool = False
+    is_event_map: bool = False
+    value_label: str = "value"
+    is_code: bool = False
+    is_asked: bool = False
+
+
+class Capability(StrEnum):
+    """What a destination can do beyond performing effects. App and API show a feature only where it is declared."""
+
+    VALUE_CHOICES = "value_choices"  # lists the values that event names can be mapped to
+    BALANCES = "balances"  # knows the balance of a customer
+    AMOUNTS = "amounts"  # its effects have a quantity that can be added up
+    PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
+    EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindDefinition:
+    """A kind of effect.
+
+    Attributes:
+        name: As the outbox stores it, e.g. `webhook_call`.
+        label: As pages show it, e.g. `Webhook call`.
+    """
+
+    name: str
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +89,13 @@ class Definition:
         supported: The calls it takes.
         settings: The partner's settings, in form order.
         options: Our own tuning, each with a default.
+        kinds: The kinds of effects that its mapping returns.
+        capabilities: What it can do beyond performing effects.
+        reasons: The reason codes that only this destination gives, with their texts.
+        deletion: What becomes of a request to delete a user's data, in a sentence for its page; "" if nothing does.
+        delivery_note: What a reader must know of how often a receiver may get the same event, in a sentence.
+        add_steps: How to get the values of its settings, a step each, for the form that adds it.
+        more_options: The label of the options that this form folds away.
     """
 
     id: str
@@ -68,3 +107,15 @@ class Definition:
     supported: frozenset[EventType]
     settings: tuple[SettingField, ...]
     options: tuple[SettingField, ...]
+    kinds: tuple[KindDefinition, ...] = ()
+    capabilities: frozenset[Capability] = frozenset()
+    reasons: tuple[Reason, ...] = ()
+    deletion: str = ""
+    delivery_note: str = ""
+    add_steps: tuple[str, ...] = ()
+    more_options: str = "More options"
+
+    @property
+    def event_map(self) -> SettingField | None:
+        """The setting that maps event names, None if it has none."""
+        return next((field for field in self.settings if field.is_event_map), None)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from punchcard.destinations.definition import Definition, FieldType
+from punchcard.destinations.definition import Definition
 
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _WORD_BORDERS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -53,11 +53,9 @@ def is_refund_name(name: str) -> bool:
 
 def mapped_names(definition: Definition, settings: Mapping[str, object]) -> list[str]:
     """Return the event names that the settings of a destination map, in their order."""
-    for field in definition.settings:
-        names = settings.get(field.key)
-        if field.type is FieldType.TEXT_MAP and isinstance(names, Mapping):
-            return [str(name) for name in names]
-    return []
+    field = definition.event_map
+    names = None if field is None else settings.get(field.key)
+    return [str(name) for name in names] if isinstance(names, Mapping) else []
 
 
 def find_map_warnings(names: Collection[str]) -> Sequence[MapWarning]:

@@ -4,17 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, NewType, Protocol
+from typing import Final, NewType, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from punchcard.destinations.definition import Definition
-from punchcard.events.model import Event
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.errors import DeliveryError
+from punchcard.events.model import Event, EventType
 
 EffectKey = NewType("EffectKey", str)
 
 
 class EffectKind(StrEnum):
-    """What an effect does at the partner."""
+    """The kinds of effects that change points or customers. A destination may declare others (`Definition.kinds`)."""
 
     TRANSACTION = "transaction"  # points given or taken
     USER_PROPERTY = "user_property"  # a computed trait or audience membership set at the customer
@@ -45,6 +47,14 @@ class OnRepeat(StrEnum):
     DUPLICATE = "duplicate"  # a duplicate whatever it holds (once a day)
 
 
+class OnUnknown(StrEnum):
+    """What follows an attempt whose outcome is not known. The client of the first one can read back."""
+
+    READ_BACK = "read_back"  # ask the destination whether the effect was performed: exactly once
+    RESEND = "resend"  # send it again under the same key: at least once, the receiver drops the repeat
+    PARK = "park"  # leave the decision to an operator: at most once until then
+
+
 class RefundFollows(StrEnum):
     """What a refund goes by where the event and the ledger differ."""
 
@@ -60,10 +70,10 @@ class Intent:
     award is retried. An event that brought its own settings keeps them: what stands in the configuration is not its.
 
     Attributes:
-        kind: A transaction or a user property.
+        kind: One of the destination's kinds.
         effect_key: Derived idempotency key, unique at the destination.
-        customer: The email lower-cased: the lane in which effects stay in order.
-        email: The email as sent, trimmed.
+        customer: The email lower-cased, "" if the effect is not about a customer.
+        email: The email as sent, trimmed; "" likewise.
         event_name: The track event's name; `identify` for a user property.
         perk: The perk id mapped to the event's name, None for a user property.
         quantity: Units of the perk (currency units for an order), at most two decimals, never zero; negative takes
@@ -81,9 +91,13 @@ class Intent:
         event_settings: The settings that came with the event, without maps and secrets; None if none came.
         note: A sentence for the event's trace where a person may have expected something else.
         note_code: Reason code that counts such events.
+        ordering_key: Effects of one kind with the same key are performed in order, one at a time; None for `customer`.
+        payload: The destination's own value as JSON text, which routing, outbox and delivery do not read. None if all
+            that it needs stands in the other fields.
+        summary: What lists show of the effect, a few words; None if they are made of quantity and perk.
     """
 
-    kind: EffectKind
+    kind: str
     effect_key: EffectKey
     customer: str
     email: str
@@ -102,6 +116,9 @@ class Intent:
     event_settings: Mapping[str, object] | None = None
     note: str | None = None
     note_code: str | None = None
+    ordering_key: str | None = None
+    payload: str | None = None
+    summary: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +129,10 @@ class Effect:
         perk: The perk to use now.
         quantity: Signed units, never None for a transaction.
         event_settings: The settings that came with the event, in place of the destination's; None if none came.
+        payload: As of its intent.
     """
 
-    kind: EffectKind
+    kind: str
     effect_key: EffectKey
     email: str
     event_name: str
@@ -122,6 +140,7 @@ class Effect:
     quantity: Decimal | None
     attributes: Mapping[str, object] | None
     event_settings: Mapping[str, object] | None = None
+    payload: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +176,9 @@ class DeliveryOptions:
         order_scope: Within what an order id names one order.
         refund_wait_seconds: How long a refund waits for its order.
         refund_follows: What a refund goes by where the event and its order differ.
+        on_unknown: What follows an attempt whose outcome is not known.
+        batch_size: Effects that one request may carry. With more than 1 the client is a `BatchClient`.
+        batch_bytes: Bytes of payloads that one request may carry; a single larger effect goes alone.
     """
 
     requests_per_second: float = 2
@@ -170,6 +192,9 @@ class DeliveryOptions:
     order_scope: KeyScope = KeyScope.DESTINATION
     refund_wait_seconds: float = 86_400
     refund_follows: RefundFollows = RefundFollows.ORDER
+    on_unknown: OnUnknown = OnUnknown.READ_BACK
+    batch_size: int = 1
+    batch_bytes: int = 900_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,9 +257,6 @@ class PartnerClient(Protocol):
             OutcomeUnknownError: perhaps performed.
         """
 
-    async def find(self, effect: Effect) -> Performed | None:
-        """Read back whether the effect stands at the partner; None if it surely does not (yet)."""
-
     async def check(self) -> Sequence[Finding]:
         """Read what the settings refer to and say what is wrong with it."""
 
@@ -247,14 +269,40 @@ class PartnerClient(Protocol):
             RetryableError: it cannot be asked at the moment.
         """
 
+    async def close(self) -> None:
+        """Release connections."""
+
+
+@runtime_checkable
+class ReadBackClient(Protocol):
+    """A client that can read back, as `OnUnknown.READ_BACK` asks of it."""
+
+    async def find(self, effect: Effect) -> Performed | None:
+        """Read back whether the effect stands at the partner; None if it surely does not (yet)."""
+
+
+@runtime_checkable
+class BatchClient(Protocol):
+    """A client that performs several effects by one request."""
+
+    async def perform_batch(self, effects: Sequence[Effect]) -> Sequence[Performed | DeliveryError]:
+        """Make the effects happen; returns the result of each, in order. An error that is raised is that of all."""
+
+
+@runtime_checkable
+class ChoicesClient(Protocol):
+    """A client of a destination with `Capability.VALUE_CHOICES`."""
+
     async def offers(self) -> Sequence[Offer]:
         """What event names can be mapped to, by title."""
 
+
+@runtime_checkable
+class BalancesClient(Protocol):
+    """A client of a destination with `Capability.BALANCES`."""
+
     async def customer(self, email: str) -> CustomerStanding | None:
         """What the partner knows of a customer; None if it does not know them."""
-
-    async def close(self) -> None:
-        """Release connections."""
 
 
 class Partner(Protocol):
@@ -281,6 +329,9 @@ class Partner(Protocol):
             RefusedError: the event earns nothing; code and message say why.
         """
 
+    def supported_calls(self, settings: object) -> frozenset[EventType]:
+        """The calls that a destination with these settings takes: all that its definition supports, or fewer."""
+
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk that the settings map the event name to now, None if none."""
 
@@ -294,5 +345,9 @@ class Partner(Protocol):
         usual case and says so under `note`.
         """
 
-    def client(self, settings: object) -> PartnerClient:
-        """A client for these settings."""
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
+        """A client for these settings.
+
+        Args:
+            network: To which addresses a client may connect whose address somebody types into a form.
+        """

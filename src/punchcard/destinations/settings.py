@@ -11,6 +11,7 @@ from punchcard.errors import ConfigurationError, InvariantError
 
 # Every whole number up to here is exact as a float; nothing that a setting means comes near.
 _NUMBER_MAX = 2**53
+_LINE_BREAKS = str.maketrans("", "", "\r\n\t")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Problem:
     """One value that cannot be used.
 
     Attributes:
-        path: Key path from `settings` or `options` on, e.g. `settings.eventToPerkMap.Checked In`.
+        path: Key path from `settings` or `options` on, e.g. `settings.eventMap.Checked In`.
         message: What is wrong with it, without the path.
     """
 
@@ -140,7 +141,7 @@ def _check_text(path: str, field: SettingField, value: object) -> Iterator[Probl
         yield _wrong_type(path, "text", value)
     elif not value.strip() and field.required:
         yield Problem(path=path, message="is required and must not be empty")
-    elif not value.isprintable():
+    elif not (value.translate(_LINE_BREAKS) if field.is_code else value).isprintable():
         yield Problem(path=path, message="must not contain control characters")
 
 

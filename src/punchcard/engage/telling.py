@@ -235,7 +235,7 @@ def _on_its_way(work: Connection, slug: str) -> int:
         effects.c.destination == slug,
         effects.c.is_open,
         effects.c.source == OWN_SOURCES + slug,
-        effects.c.kind == EffectKind.USER_PROPERTY.value,
+        effects.c.kind != EffectKind.TRANSACTION.value,  # a call of any destination but what earns points
         effects.c.reason.is_distinct_from("no_connection"),  # waits for a customer, not for its turn
     )
     return int(work.scalar(wanted) or 0)

@@ -27,6 +27,7 @@ from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.forwarding import (
     WEBHOOKS,
+    callable_types,
     definition_of,
     events_of,
     is_signed,
@@ -161,7 +162,7 @@ class ForwardedApp:
     async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes, *, address: str) -> Answer:
         definition = definition_of(path)
         if definition is None:
-            raise _RefusedCallError(404, f"there is no such destination; known: {', '.join(sorted(CATALOG))}")
+            raise _RefusedCallError(404, f"there is no such destination; known: {', '.join(callable_types())}")
         key = basic_key(headers.get(b"authorization", b""))
         if not key:
             raise _RefusedCallError(401, "send the API key by HTTP Basic, as the user's name and without a password")

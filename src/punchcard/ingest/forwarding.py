@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Definition, FieldType
+from punchcard.destinations.definition import Capability, Definition, FieldType
 from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import folded
@@ -60,7 +60,7 @@ def require_maps(settings: Mapping[str, object], definition: Definition) -> None
         IngestError: a map is missing or null.
     """
     for field in definition.settings:
-        if field.type is FieldType.TEXT_MAP and field.key not in settings:
+        if field.is_event_map and field.key not in settings:
             raise IngestError(
                 f"{_SETTINGS_HEADER}: settings.{field.key} is missing or null, so the event is not in the {field.label}"
             )
@@ -98,7 +98,15 @@ def _as_field(content: object, type_: FieldType) -> object:
 def definition_of(path: str) -> Definition | None:
     """The destination that a path of the partner endpoint names."""
     partner = CATALOG.get(path.removeprefix(PARTNERS).rstrip("/"))
-    return None if partner is None else partner.definition
+    if partner is None or Capability.EVENT_SETTINGS not in partner.definition.capabilities:
+        return None  # Segment's cloud has no such listing to call us as
+    return partner.definition
+
+
+def callable_types() -> list[str]:
+    """The destinations that have a partner endpoint, of those that are loaded."""
+    definitions = (partner.definition for partner in CATALOG.loaded())
+    return sorted(one.slug for one in definitions if Capability.EVENT_SETTINGS in one.capabilities)
 
 
 def is_signed(body: bytes, secret: str, signature: str) -> bool:

@@ -6,8 +6,18 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 
 from punchcard.clock import Clock
-from punchcard.destinations.port import CustomerStanding, Finding, Offer, Partner, PartnerClient
-from punchcard.errors import DeliveryError
+from punchcard.destinations.definition import Capability
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.destinations.port import (
+    BalancesClient,
+    ChoicesClient,
+    CustomerStanding,
+    Finding,
+    Offer,
+    Partner,
+    PartnerClient,
+)
+from punchcard.errors import DeliveryError, InvariantError
 from punchcard.workspace.snapshot import RoutedDestination
 
 _OFFERS_REMEMBERED_SECONDS = 600.0
@@ -15,22 +25,27 @@ _OFFERS_ASKED_AGAIN_SECONDS = 30.0
 
 
 @asynccontextmanager
-async def client_of(partner: Partner, settings: object) -> AsyncIterator[PartnerClient]:
+async def client_of(
+    partner: Partner, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY
+) -> AsyncIterator[PartnerClient]:
     """A client for these settings, closed at the end of the block."""
-    client = partner.client(settings)
+    client = partner.client(settings, network=network)
     try:
         yield client
     finally:
         await client.close()
 
 
-async def check_connection(partner: Partner, settings: object, *, subject: str) -> list[Finding]:
+async def check_connection(
+    partner: Partner, settings: object, *, subject: str, network: NetworkPolicy = PUBLIC_ONLY
+) -> list[Finding]:
     """What the partner says of the settings: token, account, and whatever they refer to.
 
     Args:
         subject: What a finding is about if the partner cannot be asked at all.
+        network: To which addresses the client may connect.
     """
-    async with client_of(partner, settings) as client:
+    async with client_of(partner, settings, network=network) as client:
         try:
             return list(await client.check())
         except DeliveryError as error:
@@ -41,7 +56,11 @@ async def list_offers(destination: RoutedDestination) -> tuple[Sequence[Offer], 
     """What event names can be mapped to, and why that could not be read (None if it could)."""
     if destination.settings is None:
         return (), destination.invalid
-    async with client_of(destination.partner, destination.settings) as client:
+    if Capability.VALUE_CHOICES not in destination.partner.definition.capabilities:
+        return (), None
+    async with client_of(destination.partner, destination.settings, network=destination.network) as client:
+        if not isinstance(client, ChoicesClient):
+            raise InvariantError(f"{destination.name} declares value choices, and its client does not list them")
         try:
             return await client.offers(), None
         except DeliveryError as error:
@@ -100,7 +119,11 @@ async def find_customer(destination: RoutedDestination, email: str) -> tuple[Cus
     """What the partner knows of a customer (None: nothing), and why that could not be read (None if it could)."""
     if destination.settings is None:
         return None, destination.invalid
-    async with client_of(destination.partner, destination.settings) as client:
+    if Capability.BALANCES not in destination.partner.definition.capabilities:
+        return None, None
+    async with client_of(destination.partner, destination.settings, network=destination.network) as client:
+        if not isinstance(client, BalancesClient):
+            raise InvariantError(f"{destination.name} declares balances, and its client does not read them")
         try:
             return await client.customer(email), None
         except DeliveryError as error:

@@ -35,7 +35,7 @@ class Concern(StrEnum):
     HELD = "held"  # events that a destination could not plan; they wait for a correction
     PARKED = "parked"  # awards that are not tried any more until somebody says so
     CONFLICT = "conflict"  # orders that came a second time with other content, of late
-    UNMAPPED = "unmapped"  # events in volume whose name no perk is mapped to
+    UNMAPPED = "unmapped"  # events in volume whose name is not mapped
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
     SYNC = "sync"  # values of an audience or computed trait that a destination does not have
     QUARANTINED = "quarantined"  # log records and events that could not be processed, of late

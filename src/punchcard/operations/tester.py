@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_micros
+from punchcard.delivery.attempts import effect_to_perform
 from punchcard.delivery.preparation import NotReady, prepare
-from punchcard.destinations.port import Effect, EffectKey, EffectKind
 from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event
@@ -124,7 +124,7 @@ def _try_intent(
             destination=slug, fate=fate.fate, reason=fate.reason, detail=fate.detail, transaction=shown, request=None
         )
     options = planned.destination.partner.delivery_options(planned.destination.settings)
-    ready = prepare(work, stored, options=options, now=clock.now())
+    ready = prepare(work, stored, partner=planned.destination.partner, options=options, now=clock.now())
     transaction = transaction_story(stored)
     if isinstance(ready, NotReady):
         return TestedDestination(
@@ -135,15 +135,7 @@ def _try_intent(
             transaction=transaction,
             request=None,
         )
-    effect = Effect(
-        kind=EffectKind(stored.kind),
-        effect_key=EffectKey(stored.effect_key),
-        email=stored.email,
-        event_name=stored.event_name,
-        perk=stored.perk,
-        quantity=ready.quantity,
-        attributes=stored.attributes,
-    )
+    effect = effect_to_perform(replace(stored, event_settings=None), perk=stored.perk, quantity=ready.quantity)
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
     return TestedDestination(
         destination=slug,

@@ -16,7 +16,7 @@ def allows(integrations: bytes | memoryview, destination_name: str) -> bool:
 
     Args:
         integrations: The object's JSON text, empty if the event has none. Anything but an object counts as none.
-        destination_name: E.g. `Perkville`.
+        destination_name: As its definition says.
     """
     if not integrations:
         return True

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from punchcard.destinations.definition import FieldType
+from punchcard.destinations.definition import Capability, FieldType
 from punchcard.destinations.port import Intent
 from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.events.faults import UNREADABLE
@@ -135,7 +135,10 @@ def internal_error(error: Exception) -> Fate:
 
 def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:
     """The destination as an event sees it that brings its own settings: of the stored ones, it has the secrets only."""
-    fields = destination.partner.definition.settings
+    definition = destination.partner.definition
+    if Capability.EVENT_SETTINGS not in definition.capabilities:
+        return destination  # they are meant for the destination whose endpoint was called
+    fields = definition.settings
     stored = destination.destination.settings
     try:
         given = msgspec.json.decode(settings, type=dict[str, Any])
@@ -212,7 +215,7 @@ def _on_hold(destination: RoutedDestination) -> Fate:
 def _refused_in_any_case(event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo) -> Fate | None:
     """The refusal of an event that earns nothing whatever the filter does that cannot be used; None if it might earn.
 
-    So the many events that no perk is mapped to need not be held.
+    So the many events that are not mapped need not be held.
     """
     if destination.settings is None:
         return None
@@ -245,7 +248,8 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fat
             f"the event's integrations object keeps it from {destination.name}",
         )
     if event.type not in destination.supported:
-        return filtered("unsupported_event_type", f"{destination.name} takes no {event.type} calls")
+        by = " by its settings" if event.type in destination.partner.definition.supported else ""
+        return filtered("unsupported_event_type", f"{destination.name} takes no {event.type} calls{by}")
     return None
 
 

@@ -131,7 +131,7 @@ def _keys_to_load(claim: Claim) -> Iterator[str]:
     intent = claim.planned.intent
     yield intent.effect_key
     if intent.scoped_key is not None and intent.on_repeat is OnRepeat.DUPLICATE:
-        # A perk of a day is found by its key alone; it may stand under that of any of the sources.
+        # What is given once a day is found by its key alone; it may stand under that of any of the sources.
         yield from (intent.scoped_key.within(scope) for scope in _scopes(claim))
 
 
@@ -235,12 +235,15 @@ def _same_content(standing: StoredEffect | NewEffect, wanted: NewEffect) -> bool
         and standing.customer == wanted.customer
         and standing.requested_quantity == wanted.requested_quantity
         and standing.attributes == wanted.attributes
+        and standing.payload == wanted.payload
     )
 
 
 def _content(effect: StoredEffect | NewEffect) -> str:
     if effect.attributes is not None:
         return f"{dict(effect.attributes)} for {effect.customer}"
+    if effect.summary is not None:
+        return effect.summary
     amount = "no amount" if effect.requested_quantity is None else f"{effect.requested_quantity:f}"
     return f"{amount} for {effect.customer}"
 
@@ -278,4 +281,8 @@ def _new_effect(claim: Claim) -> NewEffect:
         is_refund=intent.is_refund,
         event_settings=intent.event_settings,
         refund_id=intent.refund_id,
+        ordering_key=intent.ordering_key,
+        event_type=claim.event.type,
+        payload=intent.payload,
+        summary=intent.summary,
     )

@@ -77,7 +77,9 @@ def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
         return [Finding(ok=False, subject=slug, message=destination.invalid)]
     if not destination.destination.enabled:
         return [Finding(ok=True, subject=slug, message="is switched off; nothing is asked of the partner")]
-    findings = asyncio.run(check_connection(destination.partner, destination.settings, subject=slug))
+    findings = asyncio.run(
+        check_connection(destination.partner, destination.settings, subject=slug, network=destination.network)
+    )
     with store.reading() as work:
         paused = pause_of(work, slug)
     if paused is not None:

@@ -162,6 +162,7 @@ class Worker:
                 options=found.partner.delivery_options(found.settings),
                 fingerprint=found.fingerprint,
                 enabled=found.destination.enabled,
+                network=found.network,
             )
 
         return current

@@ -113,6 +113,7 @@ class Ended(NamedTuple):
     kind: str
     source: str
     destination: str
+    event_type: str | None
     event_name: str
     state: str
     reason: str | None
@@ -130,13 +131,13 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
     bands: Counter[tuple[datetime, str, int]] = Counter()
     for one in ended:
         received = to_micros(one.received_at)
-        is_property = one.kind != _TRANSACTION
+        event_type = one.event_type or ("track" if one.kind == _TRANSACTION else "identify")
         key = CountKey(
             bucket=received - received % MINUTE_MICROS,
             source=one.source,
             destination=one.destination,
-            event_type="identify" if is_property else "track",
-            event_name="" if is_property else one.event_name,
+            event_type=event_type,
+            event_name=one.event_name if event_type == "track" else "",
             fate=one.state,
             reason=one.reason or "",
         )
@@ -145,7 +146,7 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
             continue
         hour = _hour(one.received_at)
         bands[hour, one.destination, _band(one.settled_at - one.received_at)] += sign
-        if not is_property:
+        if one.kind == _TRANSACTION:
             place = (hour, one.destination, (one.perk or "")[:_TEXT_CHARACTERS_MAX])
             units[place] += sign * int((Decimal(one.quantity or 0) * 100).to_integral_value())
             transactions[place] += sign

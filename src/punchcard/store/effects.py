@@ -46,10 +46,14 @@ class NewEffect:
     is_refund: bool
     event_settings: Mapping[str, object] | None = None
     refund_id: str | None = None
+    ordering_key: str | None = None
+    event_type: str | None = None
+    payload: str | None = None
+    summary: str | None = None
 
 
 Lane = tuple[str, str]
-"""A customer and a kind of effect."""
+"""An ordering key and a kind of effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +93,15 @@ class StoredEffect:
     event_settings: Mapping[str, object] | None = None
     refund_id: str | None = None
     unreadable: str | None = None
+    ordering_key: str | None = None
+    event_type: str | None = None
+    payload: str | None = None
+    summary: str | None = None
 
     @property
     def lane(self) -> Lane:
         """Effects of one lane are delivered in order, one at a time."""
-        return self.customer, self.kind
+        return self.customer if self.ordering_key is None else self.ordering_key, self.kind
 
 
 class Action(StrEnum):
@@ -195,6 +203,10 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         event_settings=event_settings,
         refund_id=values["refund_id"],
         unreadable="; ".join(faults) or None,
+        ordering_key=values["ordering_key"],
+        event_type=values["event_type"],
+        payload=values["payload"],
+        summary=values["summary"],
     )
 
 

@@ -204,6 +204,7 @@ def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
             .where(
                 effects.c.destination == destination,
                 effects.c.customer >= begin,
+                effects.c.customer != "",  # effects that are not about a customer
                 effects.c.customer < begin + "\U0010ffff",
             )
             .distinct()

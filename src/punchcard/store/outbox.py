@@ -57,15 +57,15 @@ _CLAIMABLE = (
             == select(func.min(_lane.c.id))
             .where(
                 _lane.c.destination == effects.c.destination,
-                _lane.c.customer == effects.c.customer,
+                _lane.c.ordering_key == effects.c.ordering_key,
                 _lane.c.kind == effects.c.kind,
                 _lane.c.is_open == true(),
                 not_(waits_for_order(_lane)),
             )
             .scalar_subquery(),
         ),
-        tuple_(effects.c.customer, effects.c.kind).not_in(
-            select(_flying.c.customer, _flying.c.kind).where(
+        tuple_(effects.c.ordering_key, effects.c.kind).not_in(
+            select(_flying.c.ordering_key, _flying.c.kind).where(
                 _flying.c.destination == bindparam("b_destination"),
                 _flying.c.state == EffectState.SENDING,
                 _flying.c.lease_until >= bindparam("b_now"),
@@ -178,6 +178,10 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "is_refund": one.is_refund,
                 "event_settings": None if one.event_settings is None else json.dumps(dict(one.event_settings)),
                 "refund_id": storable_or_none(one.refund_id),
+                "ordering_key": storable(one.customer if one.ordering_key is None else one.ordering_key),
+                "event_type": one.event_type,
+                "payload": storable_or_none(one.payload),
+                "summary": storable_or_none(one.summary),
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "reason": None,
@@ -205,6 +209,7 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
         "quantity": decimal_text(new.requested_quantity),
         "event": new.event_name,
         "attributes": None if new.attributes is None else dict(new.attributes),
+        **({} if new.payload is None else {"payload": new.payload}),
     }
     statement = insert(effect_conflicts).values(
         effect_id=effect_id,

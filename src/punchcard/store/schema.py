@@ -175,7 +175,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("log_position", BigInteger, nullable=False),
     Column("event_index", Integer, nullable=False),
     Column("received_at", Instant, nullable=False),
-    Column("customer", String(320), nullable=False),  # the lane: email lower-cased
+    Column("customer", String(320), nullable=False),  # email lower-cased; "" if it is not about one
     Column("email", String(320), nullable=False),
     Column("perk", Text),
     Column("requested_quantity", Text),  # decimal text, as the event asks; null: the ledger decides
@@ -196,6 +196,11 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("settled_at", Instant),
     Column("event_settings", Text),  # JSON of the settings that came with the event, no secrets; null if none came
     Column("refund_id", Text),  # the sender's own; null if it gave none, or for a row of before it was kept
+    # Effects of one kind with the same key are performed in order. Beside the customer: not every effect has one.
+    Column("ordering_key", String(320), nullable=False, server_default=""),
+    Column("event_type", String(16)),  # one of the six calls; null for a row of before it was kept
+    Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
+    Column("summary", Text),  # what lists show; null if they make it of quantity and perk
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -210,9 +215,9 @@ Index(
 Index(
     "ix_effects_lane",
     effects.c.destination,
-    effects.c.customer,
+    effects.c.ordering_key,
     effects.c.kind,
-    effects.c.is_open,  # always true here; named so that SQLite prefers this index to the customer's whole history
+    effects.c.is_open,  # always true here; named so that SQLite prefers this index to the key's whole history
     effects.c.id,
     sqlite_where=text("is_open = 1"),
     postgresql_where=text("is_open"),

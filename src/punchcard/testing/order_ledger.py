@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from punchcard.delivery.preparation import NotReady, Ready, prepare
+from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import outbox
 from punchcard.store.effects import Outcome
@@ -81,7 +82,8 @@ class OrderLedger:
     def prepare(self, key: str = REFUND) -> Ready | NotReady:
         """Return what is to be done with an effect now."""
         with self.store.unit_of_work() as work:
-            return prepare(work, standing(work, key), options=self.options, now=self.clock.now())
+            effect = standing(work, key)
+            return prepare(work, effect, partner=PerkvillePartner(), options=self.options, now=self.clock.now())
 
     def refuse(self, reason: str, *, source: str = "website") -> None:
         """Record that the order was refused."""

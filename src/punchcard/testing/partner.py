@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -11,7 +12,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock
-from punchcard.destinations.definition import Definition
+from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.port import (
     CustomerStanding,
     DeliveryOptions,
@@ -25,6 +28,7 @@ from punchcard.destinations.port import (
     PartnerClient,
     Performed,
 )
+from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 from punchcard.errors import (
     CredentialsError,
     OutcomeUnknownError,
@@ -113,6 +117,9 @@ class ScriptedPartner:
         supported=frozenset({EventType.TRACK}),
         settings=(),
         options=(),
+        capabilities=frozenset(
+            {Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS, Capability.PREPARATION}
+        ),
     )
 
     def __init__(self, *, clock: Clock, refuses_used_keys: bool = True, late_seconds: float = 5.0) -> None:
@@ -210,15 +217,31 @@ class ScriptedPartner:
             refund_id=read.refund_id,
         )
 
+    def supported_calls(self, settings: object) -> frozenset[EventType]:
+        """All that the definition supports."""
+        return self.definition.supported
+
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk of the settings."""
         return _settings(settings).perks.get(event_name)
+
+    def prepare(
+        self,
+        effect: LedgerRow,
+        others: Sequence[LedgerRow],
+        *,
+        refusal: str | None,
+        options: DeliveryOptions,
+        now: datetime,
+    ) -> Ready | NotReady:
+        """As Perkville."""
+        return decide_refund(effect, others, refusal=refusal, options=options, now=now)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """The options of the settings."""
         return _settings(settings).options
 
-    def client(self, settings: object) -> PartnerClient:
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         """A client that follows the script."""
         client = ScriptedClient(self, _settings(settings))
         self.clients.append(client)

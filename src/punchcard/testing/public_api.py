@@ -18,7 +18,8 @@ from punchcard.api.app import build_api
 from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.clock import to_micros
-from punchcard.delivery.stages import Answered, Target, attempt, cycle
+from punchcard.delivery.attempts import attempt
+from punchcard.delivery.stages import Answered, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.engine import Engine
 from punchcard.engage.facts import Facts

@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from punchcard.clock import to_micros
+from punchcard.delivery.attempts import SendBefore, attempt
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.stages import Answered, SendBefore, Target, attempt, cycle
+from punchcard.delivery.stages import Answered, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
 from punchcard.errors import StorageError

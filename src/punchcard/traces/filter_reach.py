@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import FieldType
+from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import PunchcardError
 from punchcard.events.model import Event
 from punchcard.events.parse import BATCH, read_request
@@ -103,8 +103,7 @@ def _mapped_names(destination: Destination) -> list[str]:
     partner = CATALOG.get(destination.type)
     if partner is None:
         return []
-    maps = [field.key for field in partner.definition.settings if field.type is FieldType.TEXT_MAP]
-    return sorted({name for key in maps for name in _keys(destination.settings.get(key))})
+    return sorted(set(mapped_names(partner.definition, destination.settings)))
 
 
 def _keys(value: object) -> Iterable[str]:

@@ -2,24 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.reasons import Reason
+from punchcard.destinations.reasons import reason as _reason
+
 _MARKUP = re.compile(r"`([^`]*)`|\[([^\]]*)\]\([^)]*\)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Codes that mean the same; the texts are Markdown, for people."""
-
-    codes: tuple[str, ...]
-    means: str
-    do: str
-
-
-def _reason(codes: str, means: str, do: str) -> Reason:
-    return Reason(codes=tuple(codes.split()), means=means, do=do)
 
 
 INGEST: Final = (
@@ -117,16 +107,10 @@ WAITING: Final = (
     ),
     _reason("retried", "a person has put it back in the queue", "nothing"),
     _reason(
-        "looks_like_order",
-        "the event has an amount or the number of an order, but no `order_id`, so it earns 1 and not its amount; its "
-        "trace names the member",
-        "send the order's id as `properties.order_id`",
-    ),
-    _reason(
         "not_in_ledger",
         "the event was planned, but the database has since been restored from an older copy, and today's configuration "
         "does not plan it again; the log line `lost_effect_not_planned` says why",
-        "see at Perkville whether it was delivered; see [restore](../how-to/operate.md#restore)",
+        "see at the destination whether it was delivered; see [restore](../how-to/operate.md#restore)",
     ),
 )
 DESTINATION: Final = (
@@ -148,7 +132,7 @@ DESTINATION: Final = (
     ),
     _reason(
         "unsupported_event_type",
-        "the destination takes no calls of this type; Perkville takes track and identify",
+        "the destination takes no calls of this type, or its settings leave them out",
         "nothing",
     ),
     _reason(
@@ -158,38 +142,6 @@ DESTINATION: Final = (
     ),
 )
 REFUSED: Final = (
-    _reason(
-        "not_allowlisted",
-        "the event's name is not in `eventToPerkMap`; names must be the same to the letter",
-        "add it, if it should earn points",
-    ),
-    _reason(
-        "missing_email",
-        "no address in `event.email`, `properties.email` or `context.traits.email` (an identify call: "
-        "`event.email`, `traits.email`, `context.traits.email`)",
-        "send the customer's address",
-    ),
-    _reason("invalid_email", "the first address that is present is none", "correct the sender"),
-    _reason(
-        "missing_amount",
-        "an order without `revenue`, `value` or `total`, or a refund without them whose `products` is empty or has a "
-        "product without a price",
-        "send the amount",
-    ),
-    _reason(
-        "invalid_amount",
-        "the first of these that is present is no amount that can be counted, or is negative",
-        "send a number such as 9.99",
-    ),
-    _reason("zero_amount", "the amount is zero, or rounds to it", "nothing: there are no points to give"),
-    _reason(
-        "invalid_order_id invalid_refund_id",
-        "`order_id` or `refund_id` is neither text nor a whole number, too long, or has control characters",
-        "correct the sender",
-    ),
-    _reason("invalid_timestamp", "a once-a-day event at a time that is on no calendar day", "correct the sender"),
-    _reason("no_computed_trait", "an identify call that carries no computed trait or audience", "nothing"),
-    _reason("invalid_trait", "a trait that Perkville's user properties cannot hold", "correct the trait"),
     _reason("unreadable_value", "a member that matters is JSON by its outside only", "correct the sender"),
 )
 REPEATED: Final = (
@@ -199,7 +151,6 @@ REPEATED: Final = (
         "another event with the same effect key and content was there before: the same order, say",
         "nothing: it was awarded once; the trace names the effect key",
     ),
-    _reason("once_per_day", "the customer has had this perk on this local day", "nothing"),
     _reason(
         "same_key_other_content",
         "the same order or refund came again with another amount or customer; the first one stands",
@@ -207,26 +158,26 @@ REPEATED: Final = (
     ),
 )
 RETRYING: Final = (
-    _reason("partner_unavailable", "Perkville answers that it cannot do it now (503, say)", "nothing"),
+    _reason("partner_unavailable", "the destination answers that it cannot do it now (503, say)", "nothing"),
     _reason(
         "unreadable_response",
-        "Perkville's response cannot be read: empty, cut off, a page, or not of the expected form",
-        "nothing; if it lasts, see that `apiBaseUrl` leads to Perkville",
+        "the destination's response cannot be read: empty, cut off, a page, or not of the expected form",
+        "nothing; if it lasts, see that its address leads to it",
     ),
     _reason(
         "redirected",
         "the API address leads elsewhere; redirects are not followed",
-        "correct `apiBaseUrl`, if it lasts",
+        "correct the address, if it lasts",
     ),
     _reason(
         "rate_limited",
-        "Perkville asks for fewer requests; no try is counted",
+        "the destination asks for fewer requests; no try is counted",
         "nothing, or a lower `requestsPerSecond`",
     ),
     _reason(
         "unreachable",
-        "no connection to Perkville: name, network or port",
-        "nothing; if it lasts, `apiBaseUrl` and the network",
+        "no connection to the destination: name, network or port",
+        "nothing; if it lasts, check its address and the network",
     ),
     _reason("connection_failed", "the connection broke before anything was sent, or while reading", "nothing"),
     _reason("timeout", "no answer in time to a request that changes nothing, or no time was left to send", "nothing"),
@@ -238,49 +189,32 @@ RETRYING: Final = (
     ),
     _reason(
         "not_performed",
-        "the answer was lost and Perkville has nothing under the key: it is sent again with the same key",
+        "the response was lost and the destination has nothing under the key: it is sent again with the same key",
         "nothing",
     ),
     _reason(
-        "no_connection",
-        "the customer is not known at Perkville yet, so no user property can be set",
-        "nothing: it is tried for some hours, and again with their first award",
-    ),
-    _reason(
-        "read_back_unclear",
-        "what Perkville shows of the customer decides nothing, so no user property is set. (A transaction "
-        "that is read back keeps the reason under `unknown`)",
-        "nothing; if it lasts, Perkville's API is not as assumed: see the option `wire`",
-    ),
-    _reason(
-        "waiting_for_order",
-        "a refund whose order is not delivered yet, or has not arrived yet; the sentence says until when it waits. The "
-        "customer's other transactions go on",
-        "nothing: it is done as soon as the order is delivered",
-    ),
-    _reason(
         "credentials_refused",
-        "Perkville does not accept the token: the destination is paused, everything stays queued. Punchcard checks at "
+        "the destination does not accept the credentials: it is paused, everything stays queued. Punchcard checks at "
         "growing intervals whether it is accepted again, and resumes by itself",
-        "nothing, if it lasts for minutes; else paste a new token into the settings",
+        "nothing, if it lasts for minutes; else enter new ones in the settings",
     ),
 )
 UNKNOWN: Final = (
     _reason(
         "outcome_unknown",
         "the request was sent, and its response is lost, cannot be read, or says that it may have happened",
-        "nothing: it is read back after `unknownWaitSeconds`",
+        "nothing: it is read back, or sent again where the destination cannot be asked. Parked: look there first",
     ),
     _reason(
         "store_restored",
         "the database was restored from an older copy, so it may have been delivered since",
-        "nothing: it is read back, and sent if Perkville does not have it; see [restore](../how-to/operate.md#restore)",
+        "nothing: it is read back, and sent if it was not; see [restore](../how-to/operate.md#restore)",
     ),
     _reason("worker_stopped", "the worker stopped while the request was on its way", "nothing: it is read back"),
     _reason(
         "duplicate_key",
-        "Perkville says that the key is used already",
-        "nothing: it is read back. Parked if Perkville then shows no transaction with it: ask Perkville",
+        "the destination says that the key is used already",
+        "nothing: it is read back. Parked if the destination then shows nothing with it: ask there",
     ),
 )
 PERSON: Final = (
@@ -291,63 +225,29 @@ PERSON: Final = (
     ),
     _reason(
         "dismissed_in_doubt",
-        "somebody has put it aside while it was not known whether it stands at Perkville",
+        "somebody has put it aside while it was not known whether it was performed",
         "nothing; retried, it is read back first",
     ),
-    _reason(
-        "refund_unknown_order",
-        "a refund of an order that has not arrived within `refundWaitHours`; nothing was taken",
-        "nothing, if the order still comes: the refund follows by itself. To take points for an order that Punchcard "
-        'never saw, `refundFollows = "event"`, then `punchcard retry`',
-    ),
-    _reason(
-        "order_not_delivered",
-        "a refund whose order was still parked after `refundWaitHours`",
-        "retry or dismiss the order; once it is delivered, the refund follows by itself",
-    ),
-    _reason(
-        "order_earned_nothing",
-        "a refund of an order that was refused or rejected: there is nothing to take back",
-        "nothing; if the order is delivered after all, the refund follows by itself",
-    ),
-    _reason(
-        "refund_other_customer",
-        "a refund for another customer than the one whom the order was awarded to; the sentence has both addresses",
-        'dismiss it; or `refundFollows = "event"`, then `punchcard retry`, to take the points from the customer of the '
-        "refund",
-    ),
-    _reason(
-        "refund_tracked_twice",
-        "another source tracked a refund of the same order, customer and amount within a day, and not both carry a "
-        "`refund_id`: it is the same refund",
-        "nothing; if it is a second refund, send each with its own `refund_id`",
-    ),
-    _reason("refund_nothing_left", "all that was awarded for the order has been removed before", "nothing"),
-    _reason("perk_unknown", "Perkville does not have this perk, or it belongs to another business", "correct the map"),
-    _reason(
-        "perk_unusable",
-        "booking this perk would do the opposite of what is asked, or nobody knows what",
-        "map the event to a perk of the right kind, or set `refundMethod`",
-    ),
-    _reason(
-        "location_unknown business_unknown",
-        "Perkville does not take the location or the business",
-        "correct the setting",
-    ),
-    _reason("email_refused", "Perkville does not take this address", "correct it at the source"),
-    _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
     _reason(
         "preparation_failed",
         "a defect of Punchcard or a damaged row of the ledger met this award before anything was sent; its detail and "
         "the log have the cause. Other awards are not held up",
         "report it, then retry",
     ),
-    _reason("rejected", "Perkville said no for another cause; its words are in the detail", "as its words say"),
+    _reason("rejected", "the destination said no; its response is in the detail", "as its response says"),
 )
 
 _ALL: Final = (*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: reason for reason in _ALL for code in reason.codes})
-"""Every reason by its code."""
+"""The reasons that the core gives, by their code."""
+
+
+def find_reason(code: str | None) -> Reason | None:
+    """Return the reason of a code, of the core or of a destination that has been loaded; None if nobody knows it."""
+    if code is None or code in REASONS:
+        return REASONS.get(code or "")
+    reasons = (reason for partner in CATALOG.loaded() for reason in partner.definition.reasons)
+    return next((reason for reason in reasons if code in reason.codes), None)
 
 
 def plain(text: str) -> str:

@@ -45,6 +45,7 @@ class TransactionStory:
     Attributes:
         quantity: Signed decimal text as sent or to be sent; None while the ledger has not decided a refund's amount.
         partner_id: The partner's id of it.
+        summary: What it is, in a few words, if it is not a quantity of a perk or a user property.
     """
 
     effect_key: str
@@ -53,6 +54,7 @@ class TransactionStory:
     quantity: str | None
     partner_id: str | None
     attributes: Mapping[str, object] | None
+    summary: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +202,7 @@ def transaction_story(effect: StoredEffect) -> TransactionStory:
         quantity=None if quantity is None else f"{quantity:f}",
         partner_id=effect.partner_id,
         attributes=effect.attributes,
+        summary=effect.summary,
     )
 
 

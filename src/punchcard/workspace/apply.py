@@ -20,7 +20,7 @@ from punchcard.workspace.filter_times import with_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.plan import Change, plan
-from punchcard.workspace.problems import Problem, refuse, render_path
+from punchcard.workspace.problems import KeyPath, Problem, refuse, render_path
 from punchcard.workspace.stored import PartKey
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
@@ -277,21 +277,28 @@ def _with_kept_secrets(
         {} if standing is None else {"settings": standing.settings, "options": standing.options}
     )
     for section, key in secret_keys(wanted, catalog=catalog):
-        value = sections[section].get(key)
-        if not isinstance(value, str) or not is_masked(value):
-            continue
-        secret = kept.get(section, {}).get(key)
-        if isinstance(secret, str) and mask(secret) == value:
-            sections[section][key] = secret
-        else:
-            reason = "none is stored" if secret is None else "the stored one is another or cannot be read"
-            problems.append(
-                Problem(
-                    path=("destinations", wanted.slug, section, key),
-                    message=f'"{value}" stands for the stored secret, but {reason}; give the secret itself',
-                )
-            )
+        path: KeyPath = ("destinations", wanted.slug, section, key)
+        value, secret = sections[section].get(key), kept.get(section, {}).get(key)
+        if isinstance(value, Mapping):  # each of its values is a secret
+            stored = secret if isinstance(secret, Mapping) else {}
+            sections[section][key] = {
+                name: _kept_secret(item, stored.get(name), (*path, str(name)), problems) for name, item in value.items()
+            }
+        elif key in sections[section]:
+            sections[section][key] = _kept_secret(value, secret, path, problems)
     return replace(wanted, settings=sections["settings"], options=sections["options"])
+
+
+def _kept_secret(value: object, secret: object, path: KeyPath, problems: list[Problem]) -> object:
+    """Return the stored secret if the value is its mask, else the value."""
+    if not isinstance(value, str) or not is_masked(value):
+        return value
+    if isinstance(secret, str) and mask(secret) == value:
+        return secret
+    reason = "none is stored" if secret is None else "the stored one is another or cannot be read"
+    message = f'"{value}" stands for the stored secret, but {reason}; give the secret itself'
+    problems.append(Problem(path=path, message=message))
+    return value
 
 
 def _given(values: Mapping[str, object]) -> dict[str, object]:

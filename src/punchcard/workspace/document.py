@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import msgspec
 
-from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.catalog import CATALOG, DestinationCatalog
 from punchcard.destinations.port import Partner
 from punchcard.workspace.keyring import Keyring, mask
 from punchcard.workspace.model import Computation, Destination, Source, Workspace
 
 Catalog = Mapping[str, Partner]
 """The partners by the slug of their definition."""
+
+
+def problem_of(catalog: Catalog, type_: str) -> str | None:
+    """Return why the package of a destination type could not be loaded, None if that is not what is wrong."""
+    return catalog.problems.get(type_) if isinstance(catalog, DestinationCatalog) else None
+
 
 _SEALED_KEY = "$sealed"  # no setting is an object with such a key, so a sealed value cannot be mistaken
 
@@ -23,7 +29,7 @@ def to_plain(part: Workspace | Source | Destination | Computation) -> dict[str, 
 
 def masked(destination: Destination, *, catalog: Catalog = CATALOG) -> Destination:
     """The destination as people may see it."""
-    return _with_secrets(destination, catalog, lambda value: mask(value) if isinstance(value, str) else mask(""))
+    return _with_secrets(destination, catalog, _masked_value)
 
 
 def without_write_keys(workspace: Workspace) -> Workspace:
@@ -41,7 +47,7 @@ def seal(destination: Destination, keyring: Keyring, *, catalog: Catalog = CATAL
     return _with_secrets(
         destination,
         catalog,
-        lambda value: {_SEALED_KEY: keyring.encrypt(value)} if isinstance(value, str) else value,
+        lambda value: {_SEALED_KEY: keyring.encrypt(value)} if isinstance(value, str) and value else value,
     )
 
 
@@ -67,7 +73,8 @@ def sealed_token(value: object) -> str | None:
 def has_sealed(destination: Destination) -> bool:
     """True if a value of the destination is sealed."""
     values = [*destination.settings.values(), *destination.options.values()]
-    return any(sealed_token(value) is not None for value in values)
+    inner = [item for value in values if isinstance(value, Mapping) for item in value.values()]
+    return any(sealed_token(value) is not None for value in (*values, *inner))
 
 
 def secret_keys(destination: Destination, *, catalog: Catalog = CATALOG) -> frozenset[tuple[str, str]]:
@@ -93,7 +100,7 @@ def _with_secrets(destination: Destination, catalog: Catalog, change: Callable[[
     keys = secret_keys(destination, catalog=catalog)
 
     def changed(section: str, values: Mapping[str, object]) -> dict[str, object]:
-        return {key: change(value) if (section, key) in keys else value for key, value in values.items()}
+        return {key: _changed(value, change) if (section, key) in keys else value for key, value in values.items()}
 
     return replace(
         destination,
@@ -102,6 +109,27 @@ def _with_secrets(destination: Destination, catalog: Catalog, change: Callable[[
     )
 
 
+def _masked_value(value: object) -> object:
+    if value in ("", {}):
+        return value  # nothing is set
+    return mask(value if isinstance(value, str) else "")
+
+
+def _changed(value: object, change: Callable[[object], object]) -> object:
+    """Return a secret changed; of a map, each of its values is one."""
+    if isinstance(value, Mapping) and value and sealed_token(value) is None:
+        return {name: change(item) for name, item in value.items()}
+    return change(value)
+
+
 def _unsealed(values: Mapping[str, object], keyring: Keyring) -> dict[str, object]:
-    tokens = {key: sealed_token(value) for key, value in values.items()}
-    return {key: value if (token := tokens[key]) is None else keyring.decrypt(token) for key, value in values.items()}
+    return {key: _unsealed_value(value, keyring) for key, value in values.items()}
+
+
+def _unsealed_value(value: object, keyring: Keyring) -> object:
+    token = sealed_token(value)
+    if token is not None:
+        return keyring.decrypt(token)
+    if isinstance(value, Mapping) and any(sealed_token(item) is not None for item in value.values()):
+        return {name: _unsealed_value(item, keyring) for name, item in value.items()}
+    return value

@@ -19,9 +19,11 @@ _HEADING = """\
 
 def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
     """The workspace as the text of a config file."""
-    about = {"name": workspace.name, "timezone": workspace.timezone}
+    about: dict[str, object] = {"name": workspace.name, "timezone": workspace.timezone}
     if workspace.day_borders != Workspace.day_borders:
         about["day_borders"] = workspace.day_borders
+    if workspace.webhook_allowed_networks:
+        about["webhookAllowedNetworks"] = list(workspace.webhook_allowed_networks)
     blocks = [_HEADING, tomli_w.dumps({"workspace": _literal(about)})]
     blocks += _identity(workspace.identity)
     blocks += ["[[sources]]\n" + tomli_w.dumps(_source(one)) for one in workspace.sources if not one.is_kept]

@@ -95,12 +95,13 @@ def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset
 def _read(root: TableReader) -> Workspace:
     root.only("workspace", "identity", "sources", "destinations", "audiences", "computed_traits")
     about = root.table("workspace")
-    about.only("name", "timezone", "day_borders")
+    about.only("name", "timezone", "day_borders", "webhookAllowedNetworks")
     standard = Workspace()
     return Workspace(
         name=about.text("name", default=standard.name),
         timezone=about.text("timezone", default=standard.timezone),
         day_borders=about.text("day_borders", default=standard.day_borders),
+        webhook_allowed_networks=(about.texts("webhookAllowedNetworks") if about.has("webhookAllowedNetworks") else ()),
         identity=_identity(root.table("identity")),
         sources=tuple(_source(table) for table in root.tables("sources")),
         destinations=tuple(_destination(table) for table in root.tables("destinations")),

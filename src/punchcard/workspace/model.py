@@ -138,11 +138,13 @@ class Workspace:
         day_borders: Where days begin and end for audiences and computed traits: `timezone`, or `utc`.
         identity: How profiles are told apart.
         labels: Those that sources may have, beside those that they do.
+        webhook_allowed_networks: Networks with private addresses that webhooks may be sent to, e.g. `10.0.0.0/8`.
     """
 
     name: str = "My workspace"
     timezone: str = "UTC"
     day_borders: str = "timezone"
+    webhook_allowed_networks: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
     identity: IdentityRules = field(default_factory=IdentityRules)
     sources: tuple[Source, ...] = ()

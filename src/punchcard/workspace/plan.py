@@ -78,11 +78,12 @@ class _Side:
 
 
 _NOTHING = _Side({}, {})
+_WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks")
 _PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
-    about: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in ("name", "timezone", "day_borders")}
+    about: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in _WORKSPACE_FIELDS}
     about.update(_leaves(("identity",), vars(workspace.identity)))
     if workspace.labels:
         about["labels",] = [asdict(label) for label in workspace.labels]

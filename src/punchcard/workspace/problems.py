@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from punchcard.errors import ConfigurationError, PunchcardError
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands: `("destinations", "perkville", "settings", "apiKey")`. An entry of a list is named by its
+"""Where a value stands: `("destinations", "points", "settings", "apiKey")`. An entry of a list is named by its
 slug, or by its index if it has no slug of its own."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -31,7 +31,7 @@ class Problem:
 
 
 def render_path(path: KeyPath) -> str:
-    """The path as people write it: `destinations.perkville.settings.eventToPerkMap."Checked In"`."""
+    """The path as people write it: `destinations.points.settings.eventMap."Checked In"`."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -7,19 +7,20 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock
-from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Definition
-from punchcard.destinations.port import DeliveryOptions, Effect, Intent, Partner, PartnerClient
+from punchcard.destinations.catalog import CATALOG, DestinationCatalog
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy, read_networks
+from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
-from punchcard.events.model import Event, EventType
+from punchcard.events.model import EventType
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition, check_filter
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
-from punchcard.workspace.document import Catalog, settings_fingerprint
+from punchcard.workspace.document import Catalog, problem_of, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.missing_partner import MissingPartner
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import message_of
 from punchcard.workspace.stored import PartKey, Stored
@@ -34,7 +35,8 @@ class RoutedDestination:
         name: Its key in the `integrations` object.
         settings: The partner's typed settings, None if they cannot be known.
         supported: The calls it takes.
-        fingerprint: Changes whenever settings, secrets or options do.
+        fingerprint: Changes whenever settings, secrets, options or `network` do.
+        network: To which addresses its client may connect.
         destination: As configured; disabled ones are here too.
         invalid: Why this version cannot use it as it is stored (its document, settings or a filter), else None. Then
             its events are held until it is corrected, and its outbox waits.
@@ -54,6 +56,7 @@ class RoutedDestination:
     invalid_for_event: str | None = None
     filters: DestinationFilters = field(default_factory=lambda: DestinationFilters(()))
     event_settings: Mapping[str, object] | None = None
+    network: NetworkPolicy = PUBLIC_ONLY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +96,7 @@ class Snapshot:
         day_zone: In which days begin and end for audiences and computed traits.
         own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
         invalid_computations: Why a computation cannot be used, by key: it keeps its members and tells nobody.
+        network: To which addresses webhooks may be sent.
         unreadable: Parts whose stored document cannot be read whole, by kind and slug: why.
     """
 
@@ -108,6 +112,7 @@ class Snapshot:
     day_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     invalid_computations: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
+    network: NetworkPolicy = PUBLIC_ONLY
 
     def problems(self) -> list[PartProblem]:
         """What this version cannot use of the stored configuration; empty if all is well."""
@@ -128,8 +133,15 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
     """The configuration in the form that the loops use. What is wrong with one part stops that part alone."""
     workspace, unreadable = standing.workspace, standing.unreadable
     zone, broken_workspace = _zone_of(workspace, unreadable)
+    network = _network_of(workspace)
     destinations = {
-        one.slug: _routed(one, keyring, catalog, broken=unreadable.get(("destination", one.slug)) or broken_workspace)
+        one.slug: _routed(
+            one,
+            keyring,
+            catalog,
+            network=network,
+            broken=unreadable.get(("destination", one.slug)) or broken_workspace,
+        )
         for one in workspace.destinations
     }
     routes = [
@@ -150,11 +162,12 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),
-        known_names=frozenset(partner.definition.name for partner in catalog.values()),
+        known_names=frozenset({*_built_in_names(catalog), *(one.name for one in destinations.values())}),
         computations=MappingProxyType(computations),
         own_write_keys=MappingProxyType({slug: route.source.write_keys[0] for slug, route in own.items()}),
         invalid_computations=MappingProxyType({**invalid, **broken}),
         unreadable=unreadable,
+        network=network,
     )
 
 
@@ -165,6 +178,20 @@ def _zone_of(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[Z
         return workspace.zone(), problem
     except Exception as error:  # noqa: BLE001  # a name that is stored may be anything, and the files of zones be away
         return ZoneInfo("UTC"), problem or f"the workspace's time zone cannot be used: {message_of(error)}"
+
+
+def _built_in_names(catalog: Catalog) -> Iterable[str]:
+    """The names of the destinations that are loaded: packages that nobody has configured are not asked for."""
+    partners = catalog.loaded() if isinstance(catalog, DestinationCatalog) else catalog.values()
+    return (partner.definition.name for partner in partners)
+
+
+def _network_of(workspace: Workspace) -> NetworkPolicy:
+    """The addresses that webhooks may be sent to; public ones only if what is stored cannot be read."""
+    try:
+        return NetworkPolicy(allowed=read_networks(workspace.webhook_allowed_networks))
+    except (TypeError, ValueError, AttributeError):
+        return PUBLIC_ONLY
 
 
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
@@ -310,20 +337,26 @@ class SnapshotWatch:
         self._problems = found
 
 
-def _routed(destination: Destination, keyring: Keyring, catalog: Catalog, *, broken: str | None) -> RoutedDestination:
+def _routed(
+    destination: Destination, keyring: Keyring, catalog: Catalog, *, network: NetworkPolicy, broken: str | None
+) -> RoutedDestination:
     """The destination ready for use, or why it is not.
 
     Args:
         broken: Why it must not be used whatever its settings are, else None.
     """
-    partner = catalog.get(destination.type) or _MissingPartner(destination.type)
+    partner = catalog.get(destination.type) or MissingPartner(destination.type, problem_of(catalog, destination.type))
     settings, invalid, fingerprint = None, broken, ""
+    supported = partner.definition.supported
     filters = DestinationFilters(())
     try:
         settings = partner.read_settings(destination.settings, destination.options)
         partner.delivery_options(settings)
+        supported = partner.supported_calls(settings)
         filters = _compiled_filters(destination.filters)
         fingerprint = settings_fingerprint(destination, keyring)
+        if network.allowed:
+            fingerprint = keyring.fingerprint(f"{fingerprint} {network.allowed}".encode())
     except Exception as error:  # noqa: BLE001  # whatever is wrong with one destination must not stop the others
         invalid = invalid or message_of(error)
     if broken is not None:
@@ -335,7 +368,8 @@ def _routed(destination: Destination, keyring: Keyring, catalog: Catalog, *, bro
         name=partner.definition.name,
         partner=partner,
         settings=settings,
-        supported=partner.definition.supported,
+        supported=supported,
+        network=network,
         fingerprint=fingerprint,
         destination=destination,
         invalid=invalid,
@@ -363,39 +397,3 @@ def _compiled_filters(filters: Iterable[DestinationFilter]) -> DestinationFilter
             except ConfigurationError as error:
                 raise ConfigurationError(f'filter "{one.title}": {error.message}', code=error.code) from error
         raise
-
-
-class _MissingPartner:
-    """Stands for a type that the catalog no longer has, so that one such destination does not stop the others."""
-
-    def __init__(self, type_: str) -> None:
-        self._reason = f'there is no destination of type "{type_}" in this version'
-        self.definition = Definition(
-            id="",
-            slug=type_,
-            name=type_,
-            description=self._reason,
-            website="",
-            categories=(),
-            supported=frozenset(EventType),
-            settings=(),
-            options=(),
-        )
-
-    def read_settings(self, settings: Mapping[str, object], options: Mapping[str, object]) -> object:
-        raise ConfigurationError(self._reason)
-
-    def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
-        raise ConfigurationError(self._reason)
-
-    def remap(self, event_name: str, settings: object) -> str | None:
-        raise ConfigurationError(self._reason)
-
-    def delivery_options(self, settings: object) -> DeliveryOptions:
-        raise ConfigurationError(self._reason)
-
-    def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
-        raise ConfigurationError(self._reason)
-
-    def client(self, settings: object) -> PartnerClient:
-        raise ConfigurationError(self._reason)

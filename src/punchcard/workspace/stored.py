@@ -18,7 +18,7 @@ from punchcard.workspace.model import Computation, Destination, Source, Workspac
 from punchcard.workspace.salvage import Part, read_part
 
 PartKey = tuple[str, str]
-"""Kind and slug of a part: `("destination", "perkville")`."""
+"""Kind and slug of a part: `("destination", "points")`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,10 @@
 import re
 import zoneinfo
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.network import read_networks
 from punchcard.errors import ConfigurationError
 from punchcard.filters.actions import ActionError, read_actions
 from punchcard.filters.argument_checks import find_argument_problems
@@ -18,7 +19,7 @@ from punchcard.filters.destination_filters import (
 from punchcard.filters.parser import parse
 from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
-from punchcard.workspace.document import Catalog, secret_keys
+from punchcard.workspace.document import Catalog, problem_of, secret_keys
 from punchcard.workspace.identity import identity_problems
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
@@ -55,6 +56,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
         expected = " or ".join(f'"{known}"' for known in DAY_BORDERS)
         message = f'"{workspace.day_borders}" is not known; expected {expected}'
         yield Problem(path=("workspace", "day_borders"), message=message)
+    yield from _network_problems(workspace.webhook_allowed_networks)
     yield from identity_problems(workspace.identity)
     yield from _label_problems(("workspace",), workspace.labels)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
@@ -105,6 +107,17 @@ def _timezone_problems(timezone: str) -> Iterator[Problem]:
             path=("workspace", "timezone"),
             message=f'"{timezone}" is not a time zone; expected an IANA name such as "America/Los_Angeles"',
         )
+
+
+def _network_problems(networks: Sequence[str]) -> Iterator[Problem]:
+    for index, text in enumerate(networks):
+        try:
+            read_networks([text])
+        except ValueError as error:
+            yield Problem(
+                path=("workspace", "webhookAllowedNetworks", index),
+                message=f"is not a network such as 10.0.0.0/8: {error}",
+            )
 
 
 def _slug_problems(path: KeyPath, slug: str, slugs: Sequence[str]) -> Iterator[Problem]:
@@ -169,6 +182,10 @@ def _consent_problems(path: KeyPath, consent: Sequence[str]) -> Iterator[Problem
 def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog) -> Iterator[Problem]:
     partner = catalog.get(destination.type)
     if partner is None:
+        if (problem := problem_of(catalog, destination.type)) is not None:
+            message = f'the package of "{destination.type}" could not be loaded ({problem})'
+            yield Problem(path=(*path, "type"), message=message)
+            return
         known = ", ".join(sorted(catalog)) or "none"
         yield Problem(
             path=(*path, "type"), message=f'there is no destination of type "{destination.type}"; known: {known}'
@@ -184,11 +201,14 @@ def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog
 
 def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> frozenset[KeyPath]:
     sections = {"settings": destination.settings, "options": destination.options}
-    return frozenset(
-        (*path, section, key)
-        for section, key in secret_keys(destination, catalog=catalog)
-        if isinstance(value := sections[section].get(key), str) and is_masked(value)
-    )
+    masked: set[KeyPath] = set()
+    for section, key in secret_keys(destination, catalog=catalog):
+        value = sections[section].get(key)
+        items = value.items() if isinstance(value, Mapping) else [(None, value)]
+        for name, item in items:
+            if isinstance(item, str) and is_masked(item):
+                masked.add((*path, section, key) if name is None else (*path, section, key, str(name)))
+    return frozenset(masked)
 
 
 def _of_partner(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:

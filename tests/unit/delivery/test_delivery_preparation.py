@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.delivery.preparation import NotReady, Ready, prepare
+from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import KeyScope, RefundFollows
 from punchcard.store import outbox
 from punchcard.store.by_hand import dismiss
@@ -31,7 +32,7 @@ def quantity_of(ready: Ready | NotReady) -> str:
     return str(ready.quantity)
 
 
-def refusal_of(answer: Ready | NotReady) -> tuple[EffectState, str]:
+def refusal_of(answer: Ready | NotReady) -> tuple[str, str]:
     assert isinstance(answer, NotReady), answer
     return answer.state, answer.reason
 
@@ -47,7 +48,9 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> Non
     with ledger.store.unit_of_work() as work:
         outbox.add(work, [new_effect("trait", quantity=None, attributes={"vip": True})], now=ledger.clock.now())
         trait = standing(work, "trait")
-        assert prepare(work, trait, options=ledger.options, now=ledger.clock.now()) == Ready(quantity=None)
+        assert prepare(
+            work, trait, partner=PerkvillePartner(), options=ledger.options, now=ledger.clock.now()
+        ) == Ready(quantity=None)
 
 
 @pytest.mark.parametrize(

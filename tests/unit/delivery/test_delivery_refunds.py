@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from punchcard.delivery.preparation import NotReady, Ready
+from punchcard.destinations.perkville import refunds
+from punchcard.destinations.perkville.refunds import OPEN_STATES
+from punchcard.destinations.perkville.refunds import UNCERTAIN_REASONS as UNCERTAIN
 from punchcard.destinations.port import RefundFollows
 from punchcard.store import outbox
 from punchcard.store.by_hand import dismiss, reopen
+from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER
 from punchcard.store.engine import Store
-from punchcard.store.orders import wake_refunds
+from punchcard.store.orders import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER, wake_refunds
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import standing
 from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
@@ -32,7 +36,7 @@ def quantity_of(ready: Ready | NotReady) -> str:
     return str(ready.quantity)
 
 
-def refusal_of(answer: Ready | NotReady) -> tuple[EffectState, str]:
+def refusal_of(answer: Ready | NotReady) -> tuple[str, str]:
     assert isinstance(answer, NotReady), answer
     return answer.state, answer.reason
 
@@ -108,7 +112,7 @@ def put_aside(ledger: OrderLedger, key: str) -> None:
         outbox.put(
             work,
             standing(work, key).id,
-            state=answer.state,
+            state=EffectState(answer.state),
             reason=answer.reason,
             detail=answer.detail,
             due_at=now + timedelta(seconds=answer.wait_seconds),
@@ -192,3 +196,12 @@ def test_a_refund_that_a_person_has_dismissed_does_not_come_back(ledger: OrderLe
         dismiss(work, [standing(work, REFUND).id], detail="by hand", now=ledger.clock.now())
     assert wake(ledger, delivered={"o-1"}) == 0
     assert state_of(ledger, REFUND) == (EffectState.REJECTED, "dismissed")
+
+
+def test_perkville_and_the_ledger_use_the_same_words() -> None:
+    """The ledger wakes refunds by these words, and neither may import the other."""
+    assert {state.value for state in EffectState if state.is_open} == OPEN_STATES
+    assert UNCERTAIN == UNCERTAIN_REASONS
+    text = Path(refunds.__file__).read_text()
+    words = (WAITING_FOR_ORDER, ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER)
+    assert [word for word in words if f'reason="{word}"' not in text] == []

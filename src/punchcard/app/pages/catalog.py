@@ -1,11 +1,12 @@
 """The catalog of destinations, and adding one: choose a source, paste the API key, business, location."""
 
+import asyncio
 from collections.abc import Mapping
 
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.forms import Wrong, within_fields, wrong_of
 from punchcard.app.setting_forms import read_setting, shown_values
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
@@ -25,7 +26,8 @@ def show_catalog(visit: Visiting) -> Page:
     """What events can be sent to."""
     asked = visit.query("q")
     found = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
-    return visit.page("catalog.html", asked=asked, found=found)
+    names = [one.definition.name for one in CATALOG.values()]
+    return visit.page("catalog.html", asked=asked, found=found, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
@@ -82,6 +84,8 @@ def add(visit: Visiting, slug: FromPath[str]) -> Page:
         wrong.others += said.others
     if wrong:
         return _form(visit, definition, {**settings, **options}, wrong, source=source, status=422)
+    if definition.event_map is None:
+        return visit.redirect(f"/destinations/{made[0]}", notices=[f"{definition.name} was added."])
     return visit.redirect(
         f"/destinations/{made[0]}/map",
         notices=[f"{definition.name} was added. Now say which events earn points."],
@@ -97,9 +101,12 @@ async def check(visit: Visiting, slug: FromPath[str]) -> Page:
         typed = partner.read_settings(settings, options)
     except ConfigurationError as error:
         return visit.part("findings.html", found=(), wrong=error.message.splitlines())
-    found = await check_connection(partner, typed, subject=partner.definition.name)
-    # Nothing can be mapped before it is added.
-    found = [one for one in found if one.subject != "eventToPerkMap"]
+    network = (await asyncio.to_thread(visit.parts.current)).network
+    found = await check_connection(partner, typed, subject=partner.definition.name, network=network)
+    event_map = partner.definition.event_map
+    if event_map is not None:
+        # Nothing can be mapped before it is added.
+        found = [finding for finding in found if finding.subject != event_map.key]
     return visit.part("findings.html", found=found, wrong=())
 
 
@@ -117,8 +124,7 @@ def _matches(definition: Definition, asked: str) -> bool:
 
 def _read(visit: Visit, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
     settings = {
-        field.key: field.default if field.type is FieldType.TEXT_MAP else read_setting(visit, field)
-        for field in definition.settings
+        field.key: field.default if field.is_event_map else read_setting(visit, field) for field in definition.settings
     }
     options: dict[str, object] = {}
     for field in definition.options:
@@ -149,10 +155,10 @@ def _form(
         "catalog_add.html",
         status=status,
         definition=definition,
-        fields=[one for one in definition.settings if one.type is not FieldType.TEXT_MAP],
-        options=[one for one in definition.options if one.key == "apiBaseUrl"],
+        fields=[field for field in definition.settings if not field.is_event_map],
+        options=[field for field in definition.options if field.is_asked],
         values=shown_values(values),
-        wrong=wrong,
+        wrong=within_fields(wrong, [field.key for field in (*definition.settings, *definition.options)]),
         sources=sources,
         source=source or (sources[0].slug if len(sources) == 1 else "" if sources else "+"),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.forms import Wrong, within_fields, wrong_of
 from punchcard.app.setting_forms import read_setting, shown_values
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
@@ -82,7 +82,9 @@ async def check(visit: Visiting, slug: FromPath[str]) -> Page:
         typed = partner.read_settings(wanted.settings, wanted.options)
     except ConfigurationError as error:
         return visit.part("findings.html", found=(), wrong=error.message.splitlines())
-    return visit.part("findings.html", found=await check_connection(partner, typed, subject=slug), wrong=())
+    network = (await asyncio.to_thread(visit.parts.current)).network
+    found = await check_connection(partner, typed, subject=slug, network=network)
+    return visit.part("findings.html", found=found, wrong=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)
@@ -106,8 +108,12 @@ def _definition(destination: Destination) -> Definition:
     return partner.definition
 
 
-def _fields(fields: tuple[SettingField, ...]) -> list[SettingField]:
-    return [one for one in fields if one.type is not FieldType.TEXT_MAP]
+def _setting_fields(definition: Definition) -> list[SettingField]:
+    return [field for field in definition.settings if not field.is_event_map]
+
+
+def _option_fields(definition: Definition) -> list[SettingField]:
+    return [field for field in definition.options if field.type is not FieldType.TEXT_MAP]
 
 
 def _values(destination: Destination) -> Mapping[str, object]:
@@ -120,8 +126,8 @@ def _values(destination: Destination) -> Mapping[str, object]:
 
 
 def _read(visit: Visit, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
-    settings = {field.key: read_setting(visit, field) for field in _fields(definition.settings)}
-    options = {field.key: read_setting(visit, field) for field in _fields(definition.options)}
+    settings = {field.key: read_setting(visit, field) for field in _setting_fields(definition)}
+    options = {field.key: read_setting(visit, field) for field in _option_fields(definition)}
     return settings, options
 
 
@@ -143,10 +149,10 @@ def _form(visit: Visit, destination: Destination, values: Mapping[str, object], 
         status=status,
         destination=destination,
         definition=definition,
-        settings=_fields(definition.settings),
-        options=_fields(definition.options),
+        settings=_setting_fields(definition),
+        options=_option_fields(definition),
         values=shown_values(values),
-        wrong=wrong,
+        wrong=within_fields(wrong, [field.key for field in _setting_fields(definition)]),
         name=visit.field("name") if posted else destination.name,
         enabled=visit.field("enabled") == "on" if posted else destination.enabled,
         chosen=visit.fields("sources") if posted else destination.sources,

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 
 from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import FieldType
+from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuestion
 from punchcard.operations.tester import Tested, try_event
@@ -122,8 +122,7 @@ def _sample(seen: SeenEvent) -> str:
 def _example(destination: Destination) -> str:
     """An event of the first mapped name, as the destination's page shows one."""
     partner = CATALOG.get(destination.type)
-    maps = [] if partner is None else [f.key for f in partner.definition.settings if f.type is FieldType.TEXT_MAP]
-    names = [str(name) for key in maps for name in (destination.settings.get(key) or {})]  # type: ignore[attr-defined]
+    names = [] if partner is None else mapped_names(partner.definition, destination.settings)
     name = names[0] if names else "Order Completed"
     properties: dict[str, object] = {"email": "example@example.com"}
     if "order" in name.lower():

@@ -1,4 +1,4 @@
-"""The editor of the map from event names to perks: beside the names that come in, and the perks that there are."""
+"""The editor of a destination's event map: beside the names that come in, and the values that there are."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from punchcard.app.forms import Wrong, wrong_of
 from punchcard.app.setting_forms import read_map
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, Offer
 from punchcard.errors import ConfigurationError
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
 from punchcard.store.fates import FateKind
-from punchcard.workspace.editing import changing_destination, destination_of, merged
+from punchcard.workspace.editing import NotThereError, changing_destination, destination_of, merged
 from punchcard.workspace.model import Destination
 
 _LATELY = timedelta(days=30)
@@ -45,7 +45,7 @@ class Row:
 
 @get("/destinations/{slug:str}/map")
 async def show_map(visit: Visiting, slug: FromPath[str]) -> Page:
-    """The map as it stands; perks are read from the partner."""
+    """The map as it stands; its values are read from the destination."""
     destination = await _destination(visit, slug)
     standing = destination.settings.get(_map_field(destination).key)
     return await _shown(visit, destination, standing if isinstance(standing, Mapping) else {}, Wrong(), status=200)
@@ -96,7 +96,7 @@ async def _shown(
             name=name,
             value=value,
             seen=seen.get(name, 0),
-            warning=_warning(name, value, seen, near[name], known),
+            warning=_warning(name, value, seen, near[name], known, label=_map_field(destination).value_label),
             order_like=order_like.get(name, 0),
         )
         for name, value in values.items()
@@ -137,11 +137,13 @@ def _seen(visit: Visit, destination: Destination) -> tuple[dict[str, int], dict[
     return seen, {str(name): count for (name,), count in counts.items()}
 
 
-def _warning(name: str, value: str, seen: Mapping[str, int], near: Sequence[str], known: Mapping[str, Offer]) -> str:
+def _warning(
+    name: str, value: str, seen: Mapping[str, int], near: Sequence[str], known: Mapping[str, Offer], *, label: str
+) -> str:
     """What the operator should know of a line, "" if nothing."""
     said = []
     if known and value not in known:
-        said.append("this perk was not found at the partner")
+        said.append(f"this {label} was not found at the partner")
     elif (offer := known.get(value)) is not None and offer.note and not _fits(name, offer):
         said.append(offer.note)
     if not seen.get(name):
@@ -154,17 +156,16 @@ def _warning(name: str, value: str, seen: Mapping[str, int], near: Sequence[str]
 
 
 def _fits(name: str, offer: Offer) -> bool:
-    """Whether a perk that redeems is what the event needs."""
+    """Whether a value that redeems is what the event needs."""
     return "refund" in name.lower() and offer.note.startswith("redeems")
 
 
 def _map_field(destination: Destination) -> SettingField:
     partner = CATALOG.get(destination.type)
-    fields = () if partner is None else partner.definition.settings
-    for field in fields:
-        if field.type is FieldType.TEXT_MAP:
-            return field
-    raise ConfigurationError(f"{destination.slug} has nothing to map events to")
+    field = None if partner is None else partner.definition.event_map
+    if field is None:
+        raise NotThereError(f"{destination.slug} has nothing to map events to")
+    return field
 
 
 HANDLERS = (show_map, save)

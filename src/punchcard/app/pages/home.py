@@ -11,7 +11,8 @@ from litestar import get
 from punchcard.app.periods import Period, period_of
 from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import FieldType
+from punchcard.destinations.definition import Definition
+from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import UnreadableRecordError
 from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
 from punchcard.operations.overview import read_series
@@ -35,7 +36,7 @@ class Step:
 
 @get("/")
 async def show_home(visit: Visiting) -> Page:
-    """How it goes. What a perk's unit gives is asked meanwhile, and shown the next time."""
+    """How it goes. What one unit gives is asked meanwhile, and shown the next time."""
     for destination in (await asyncio.to_thread(visit.parts.current)).destinations.values():
         if destination.destination.enabled:
             visit.offers.ask_meanwhile(destination)
@@ -88,6 +89,8 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     """The guide, in the order in which the destination's page goes."""
     destination = next((one for one in workspace.destinations if not one.is_kept), None)
     path = f"/destinations/{destination.slug}" if destination else ""
+    guided = _guided()
+    label = guided.event_map.value_label if guided.event_map is not None else "value"
     steps = [
         Step(
             title="Add a source",
@@ -97,15 +100,15 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
             done=any(not one.is_kept for one in workspace.sources),
         ),
         Step(
-            title="Add Perkville",
+            title=f"Add {guided.name}",
             text="Find it in the catalog, choose the source, paste the API key, business and location.",
-            path="/catalog?q=Perkville",
+            path=f"/catalog?q={guided.name}",
             label="Open the catalog",
             done=destination is not None,
         ),
         Step(
-            title="Map events to perks",
-            text="Say which events earn points, and which perk each of them awards.",
+            title=f"Map events to {label}s",
+            text=f"Say which events earn points, and which {label} each of them awards.",
             path=f"{path}/map",
             label="Map events",
             done=destination is not None and _is_mapped(destination),
@@ -125,16 +128,22 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     ]
 
 
+def _guided() -> Definition:
+    """Return the destination that the guide leads to: the first whose events are mapped."""
+    definitions = [partner.definition for partner in CATALOG.loaded()]
+    return next((one for one in definitions if one.event_map is not None), definitions[0])
+
+
 def _is_mapped(destination: Destination) -> bool:
     partner = CATALOG.get(destination.type)
     if partner is None:
         return False
-    maps = [field.key for field in partner.definition.settings if field.type is FieldType.TEXT_MAP]
-    return any(destination.settings.get(key) for key in maps)
+    # A destination without a map takes events as soon as it is added.
+    return partner.definition.event_map is None or bool(mapped_names(partner.definition, destination.settings))
 
 
 def _points(visit: Visit, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
-    """Points by hour, if what one unit of every perk gives has been read from the partner of late."""
+    """Points by hour, if what one unit of every value gives has been read from the partner of late."""
     given: list[tuple[datetime, Decimal]] = []
     for one in totals:
         each = visit.offers.points_of(one.destination, one.perk)

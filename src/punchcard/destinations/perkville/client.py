@@ -47,7 +47,7 @@ class PerkvilleClient:
             OutcomeUnknownError: perhaps performed.
         """
         deadline = Deadline(self._settings.delivery.request_timeout_seconds)
-        if effect.kind is EffectKind.USER_PROPERTY:
+        if effect.kind == EffectKind.USER_PROPERTY:
             return await self._set_property(effect, deadline)
         return await self._book(effect, deadline)
 
@@ -62,7 +62,7 @@ class PerkvilleClient:
         delivery = self._settings.delivery
         # Many pages may be read. They must end before the lease does, which outlasts these two waits.
         deadline = Deadline(delivery.request_timeout_seconds + delivery.unknown_wait_seconds)
-        if effect.kind is EffectKind.USER_PROPERTY:
+        if effect.kind == EffectKind.USER_PROPERTY:
             return await self._find_property(effect, deadline)
         return await self._find_transaction(effect, deadline)
 

@@ -1,6 +1,7 @@
 """Perkville's catalog entry, its five settings and our options, as data."""
 
-from punchcard.destinations.definition import Definition, FieldType, SettingField
+from punchcard.destinations.definition import Capability, Definition, FieldType, KindDefinition, SettingField
+from punchcard.destinations.perkville.reasons import REASONS
 from punchcard.events.model import EventType
 
 SETTINGS = (
@@ -47,6 +48,8 @@ SETTINGS = (
         type=FieldType.TEXT_MAP,
         required=True,
         default={},
+        is_event_map=True,
+        value_label="perk",
     ),
 )
 
@@ -58,6 +61,7 @@ OPTIONS = (
         type=FieldType.STRING,
         required=True,
         default="https://api.perkville.com",
+        is_asked=True,
     ),
     SettingField(
         key="requestsPerSecond",
@@ -193,4 +197,22 @@ PERKVILLE = Definition(
     supported=frozenset({EventType.TRACK, EventType.IDENTIFY}),
     settings=SETTINGS,
     options=OPTIONS,
+    kinds=(
+        KindDefinition(name="transaction", label="Transaction"),
+        KindDefinition(name="user_property", label="User property"),
+    ),
+    capabilities=frozenset(Capability),
+    reasons=REASONS,
+    delivery_note=(
+        "Each award is booked exactly once: after a lost response, Perkville is asked before anything is sent again."
+    ),
+    more_options="Another address of the API, for a sandbox",
+    add_steps=(
+        "Log in to Perkville as an admin and open Settings > Apps.",
+        "Under Connect Segment, click Generate Token.",
+        "Click Accept.",
+        "Back under the Segment app, click Show token.",
+        "Copy the token.",
+        "Paste it into the field API Key here.",
+    ),
 )

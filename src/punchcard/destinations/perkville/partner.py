@@ -1,16 +1,20 @@
 """Perkville as routing and delivery know it: the partner's entry in the catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville import mapping
 from punchcard.destinations.perkville.client import PerkvilleClient
 from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.destinations.perkville.preview import preview
+from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
+from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 from punchcard.errors import InvariantError
-from punchcard.events.model import Event
+from punchcard.events.model import Event, EventType
 
 
 class PerkvillePartner:
@@ -34,9 +38,25 @@ class PerkvillePartner:
         """
         return mapping.plan(event, _own(settings), source=source, destination=destination, timezone=timezone)
 
+    def supported_calls(self, settings: object) -> frozenset[EventType]:
+        """All that the definition supports."""
+        return self.definition.supported
+
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk that the settings map the event name to now, None if none."""
         return mapping.remap(event_name, _own(settings))
+
+    def prepare(
+        self,
+        effect: LedgerRow,
+        others: Sequence[LedgerRow],
+        *,
+        refusal: str | None,
+        options: DeliveryOptions,
+        now: datetime,
+    ) -> Ready | NotReady:
+        """Decide what a refund takes back."""
+        return decide_refund(effect, others, refusal=refusal, options=options, now=now)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""
@@ -46,8 +66,8 @@ class PerkvillePartner:
         """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets."""
         return preview(effect, _own(settings))
 
-    def client(self, settings: object) -> PartnerClient:
-        """A client for these settings."""
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
+        """A client for these settings. It connects to the option `apiBaseUrl`, which may be a sandbox at home."""
         return PerkvilleClient(_own(settings))
 
 

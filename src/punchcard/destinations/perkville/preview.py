@@ -20,7 +20,7 @@ def preview(effect: Effect, settings: PerkvilleSettings) -> Mapping[str, object]
     """
     note = None
     settings = with_event_settings(settings, effect.event_settings)
-    if effect.kind is EffectKind.USER_PROPERTY:
+    if effect.kind == EffectKind.USER_PROPERTY:
         request = patch_connection(settings.wire, "connection", effect.attributes or {})
         note = "`connection` stands for the id of the customer's connection, which is looked up first"
     else:

@@ -11,28 +11,25 @@ else is tried again; a write that gets anything else is read back.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import cached_property
 
 import aiohttp
 import msgspec
 
+from punchcard.destinations.http_text import one_line, retry_after_seconds
 from punchcard.destinations.perkville.complaints import Complaint, complains, read_complaints
 from punchcard.destinations.perkville.wire import Wire, is_one_of
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
 
 WORDS_CHARACTERS_MAX = 500
-RETRY_AFTER_SECONDS_MAX = 4 * 3600.0
 _HTML_START = re.compile(rb"\s*<(?:!doctype|html|head|body|!--)", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN_MAX = 4096
 _MASK = "•••"
 _WHOLE_REQUEST = "__all__"  # the field of what is wrong with no field in particular
-_DIGITS_READ_MAX = 20
-_DATE_CHARACTERS_MAX = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _REQUEST_ID_HEADERS = ("X-Request-Id", "CF-Ray")
@@ -247,25 +244,6 @@ def error_of_exception(error: Exception, *, is_write: bool, may_be_written: bool
     return RetryableError(f"the connection to Perkville failed ({said})", code="connection_failed")
 
 
-def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
-    """The wait that a `Retry-After` header asks for, given in seconds or as a date; None if it makes no sense."""
-    if value is None:
-        return None
-    text = value.strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
-        # However many digits: beyond the maximum, they say no more than "long".
-        return min(float(text[:_DIGITS_READ_MAX]), RETRY_AFTER_SECONDS_MAX)
-    try:
-        moment = parsedate_to_datetime(text[:_DATE_CHARACTERS_MAX])
-        # A date without a zone is in UTC, says the header's specification.
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        seconds = (moment - now).total_seconds()
-    except (ValueError, TypeError, IndexError, ArithmeticError):
-        # The year 0, an offset of a thousand hours, an instant before or behind all calendars.
-        return None
-    return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
-
-
 def _retry_code(response: Response) -> str:
     if response.status == 429:
         return "rate_limited"
@@ -341,8 +319,3 @@ def _sentence(complaint: Complaint) -> str:
 
 def _says(complaint: Complaint) -> bool:
     return bool(complaint.message or complaint.code or complaint.field not in ("", _WHOLE_REQUEST))
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and what cannot be printed, so that it can be stored and shown."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from punchcard.destinations.http_text import retry_after_seconds
 from punchcard.destinations.perkville.responses import (
     Content,
     Meaning,
@@ -18,7 +19,6 @@ from punchcard.destinations.perkville.responses import (
     error_of,
     error_of_exception,
     meaning_of,
-    retry_after_seconds,
 )
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError

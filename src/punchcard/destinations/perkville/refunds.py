@@ -5,53 +5,25 @@ awarded to its customer for the order, less what was taken back before. Until th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
 from punchcard.destinations.port import DeliveryOptions, RefundFollows
-from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER, StoredEffect
-from punchcard.store.orders import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER
-from punchcard.store.schema import EffectState
+from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 
+# As the ledger names them; a test holds both to the same words.
+OPEN_STATES: Final = frozenset({"pending", "sending", "retrying", "unknown"})
+UNCERTAIN_REASONS: Final = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
 # A waiting refund is woken when its order is settled; it looks by itself as well, in case that was missed.
 _LOOK_AGAIN_SECONDS: Final = 300.0
 # How far apart two sources may track the same refund. The slower one may send in batches, or catch up after an outage.
 _SAME_REFUND: Final = timedelta(hours=24)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """The effect can be sent.
-
-    Attributes:
-        quantity: Signed units to send, None for a user property.
-        detail: What was cut and why, None if nothing was.
-    """
-
-    quantity: Decimal | None
-    detail: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotReady:
-    """The effect is not sent now.
-
-    Attributes:
-        state: Where it goes instead.
-        wait_seconds: When to look again, for an open state.
-    """
-
-    state: EffectState
-    reason: str
-    detail: str
-    wait_seconds: float = 0.0
-
-
 def decide_refund(
-    refund: StoredEffect,
-    others: Sequence[StoredEffect],
+    refund: LedgerRow,
+    others: Sequence[LedgerRow],
     *,
     refusal: str | None,
     options: DeliveryOptions,
@@ -66,25 +38,25 @@ def decide_refund(
     original = _original_of(refund, others)
     if original is not None:
         return NotReady(
-            state=EffectState.REJECTED,
+            state="rejected",
             reason="refund_tracked_twice",
             detail=f"Source {original.source} tracked the same refund of order {refund.order_id} as message "
             f"{original.message_id}: the same customer and amount within a day. To take points twice, send each refund "
             "with its own refund_id.",
         )
     awards = [one for one in others if not one.is_refund]
-    if any(one.state.is_open for one in awards):
+    if any(one.state in OPEN_STATES for one in awards):
         return _waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
-    if any(one.state is EffectState.PARKED for one in awards):
+    if any(one.state == "parked" for one in awards):
         return _wait_for_parked(refund, options, now)
-    delivered = [one for one in awards if one.state is EffectState.DELIVERED]
+    delivered = [one for one in awards if one.state == "delivered"]
     if not delivered:
         return _without_award(refund, awards, refusal=refusal, options=options, now=now)
     own = [one for one in delivered if one.customer == refund.customer]
     if not own and options.refund_follows is RefundFollows.ORDER:
         customers = ", ".join(dict.fromkeys(one.email for one in delivered))
         return NotReady(
-            state=EffectState.PARKED,
+            state="parked",
             reason="refund_other_customer",
             detail=f"The refund is for {refund.email}, but order {refund.order_id} was awarded to {customers}: nothing "
             'was taken from either. Dismiss it, or set refundFollows = "event" and retry it to take the points from '
@@ -93,7 +65,7 @@ def decide_refund(
     return _from_balance(refund, own or delivered, delivered, [one for one in others if one.is_refund])
 
 
-def _original_of(refund: StoredEffect, others: Sequence[StoredEffect]) -> StoredEffect | None:
+def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | None:
     """The refund that another source tracked first and that is the same as this one, None if there is none.
 
     The n-th refund of one customer and amount from one source is the n-th such refund from another, unless both carry
@@ -116,21 +88,21 @@ def _original_of(refund: StoredEffect, others: Sequence[StoredEffect]) -> Stored
     return None
 
 
-def _wait_for_parked(refund: StoredEffect, options: DeliveryOptions, now: datetime) -> NotReady:
+def _wait_for_parked(refund: LedgerRow, options: DeliveryOptions, now: datetime) -> NotReady:
     parked = f"The award for order {refund.order_id} is parked"
     until = _deadline(refund, options, now)
     if now < until:
         return _waiting(f"{parked}; waiting for it until {_shown(until)}.", (until - now).total_seconds())
     return NotReady(
-        state=EffectState.PARKED,
-        reason=ORDER_NOT_DELIVERED,
+        state="parked",
+        reason="order_not_delivered",
         detail=f"{parked} itself: retry or dismiss that first. Once it is delivered, this refund follows by itself.",
     )
 
 
 def _without_award(
-    refund: StoredEffect,
-    awards: Sequence[StoredEffect],
+    refund: LedgerRow,
+    awards: Sequence[LedgerRow],
     *,
     refusal: str | None,
     options: DeliveryOptions,
@@ -139,8 +111,8 @@ def _without_award(
     cause = awards[-1].reason if awards else refusal
     if cause is not None or awards:
         return NotReady(
-            state=EffectState.REJECTED,
-            reason=ORDER_EARNED_NOTHING,
+            state="rejected",
+            reason="order_earned_nothing",
             detail=f"Order {refund.order_id} earned nothing ({cause or 'rejected'}), so there is nothing to take back.",
         )
     until = _deadline(refund, options, now)
@@ -155,8 +127,8 @@ def _without_award(
             detail=f"No award for order {refund.order_id} is on record; taken as the event asks.",
         )
     return NotReady(
-        state=EffectState.PARKED,
-        reason=REFUND_UNKNOWN_ORDER,
+        state="parked",
+        reason="refund_unknown_order",
         detail=f"No award for order {refund.order_id} is on record: nothing was taken. It follows by itself if the "
         'order still arrives. To take points for an unknown order, set refundFollows = "event" and retry it'
         + (", with an amount in the event." if refund.requested_quantity is None else "."),
@@ -164,10 +136,10 @@ def _without_award(
 
 
 def _from_balance(
-    refund: StoredEffect,
-    own: Sequence[StoredEffect],
-    awards: Sequence[StoredEffect],
-    refunds: Sequence[StoredEffect],
+    refund: LedgerRow,
+    own: Sequence[LedgerRow],
+    awards: Sequence[LedgerRow],
+    refunds: Sequence[LedgerRow],
 ) -> Ready | NotReady:
     awarded = _units(own)
     removed = _removed(refunds)
@@ -180,7 +152,7 @@ def _from_balance(
     balance = f"{awarded:f} awarded for order {refund.order_id}, {removed:f} removed before"
     if left <= 0:
         return NotReady(
-            state=EffectState.REJECTED,
+            state="rejected",
             reason="refund_nothing_left",
             detail=f"nothing is left to remove: {balance}",
         )
@@ -191,34 +163,34 @@ def _from_balance(
     return Ready(quantity=-asked)
 
 
-def _units(effects: Sequence[StoredEffect]) -> Decimal:
+def _units(effects: Sequence[LedgerRow]) -> Decimal:
     return sum((one.quantity or Decimal(0) for one in effects), Decimal(0))
 
 
-def _removed(refunds: Sequence[StoredEffect]) -> Decimal:
+def _removed(refunds: Sequence[LedgerRow]) -> Decimal:
     """What was taken back, positive, counting what may have been."""
     return -_units([one for one in refunds if _may_be_performed(one)])
 
 
-def _may_be_performed(refund: StoredEffect) -> bool:
+def _may_be_performed(refund: LedgerRow) -> bool:
     return (
-        refund.state is EffectState.DELIVERED
+        refund.state == "delivered"
         # After a restore an outcome may be unknown without an attempt on record.
-        or (refund.state.is_open and (refund.attempts > 0 or refund.state is EffectState.UNKNOWN))
+        or (refund.state in OPEN_STATES and (refund.attempts > 0 or refund.state == "unknown"))
         or refund.reason in UNCERTAIN_REASONS
     )
 
 
 def _waiting(detail: str, seconds: float) -> NotReady:
     return NotReady(
-        state=EffectState.RETRYING,
-        reason=WAITING_FOR_ORDER,
+        state="retrying",
+        reason="waiting_for_order",
         detail=detail,
         wait_seconds=min(seconds, _LOOK_AGAIN_SECONDS),
     )
 
 
-def _deadline(refund: StoredEffect, options: DeliveryOptions, now: datetime) -> datetime:
+def _deadline(refund: LedgerRow, options: DeliveryOptions, now: datetime) -> datetime:
     # From when it was planned, not received: what has waited in the log has not waited for its order.
     wait = timedelta(seconds=options.refund_wait_seconds)
     # Planned later than the whole wait from now: the clock was set back, and the refund might wait for years. It still

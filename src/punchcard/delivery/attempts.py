@@ -1,0 +1,131 @@
+"""The one stage of a delivery that talks to the destination: the calls of started attempts, alone or in batches.
+
+Every way in which a call can end is a result, also a defect of ours: nothing that one effect meets stops another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from punchcard.clock import Clock
+from punchcard.delivery.judgement import Answer
+from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.destinations.port import (
+    BatchClient,
+    DeliveryOptions,
+    Effect,
+    EffectKey,
+    PartnerClient,
+    Performed,
+    ReadBackClient,
+)
+from punchcard.errors import DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
+from punchcard.store.effects import Action, Started, StoredEffect
+
+_STOOD_STILL = "this process stood still after it had claimed the effect: nothing was sent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendBefore:
+    """When the first byte of a claimed request must have left: by both clocks.
+
+    The one that never goes back cannot be set, but stands still while a machine is suspended.
+
+    Attributes:
+        elapsed: On the clock that never goes back.
+    """
+
+    instant: datetime
+    elapsed: float
+
+    def is_over(self, clock: Clock) -> bool:
+        """True if it is too late to send."""
+        return clock.monotonic() > self.elapsed or clock.now() > self.instant
+
+
+async def attempt(
+    client: PartnerClient, started: Started, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
+) -> Answer:
+    """Make the one call of a started attempt; every way it can end is an answer."""
+    if send_before.is_over(clock):
+        return RetryableError(_STOOD_STILL, code="late")
+    effect = effect_to_perform(started.effect, perk=started.perk, quantity=started.quantity)
+    try:
+        if started.action is not Action.READ_BACK:
+            return await client.perform(effect)
+        if isinstance(client, ReadBackClient):
+            return await client.find(effect)
+        raise InvariantError("this destination's client cannot read back, but its options say that it can")
+    except DeliveryError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
+        telemetry.attempt_failed_unexpectedly(effect_key=effect.effect_key, error=error)
+        return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
+
+
+def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decimal | None) -> Effect:
+    """Return a stored effect as its destination's client takes it.
+
+    Args:
+        perk: The perk to use now.
+        quantity: Signed units, as decided.
+    """
+    return Effect(
+        kind=stored.kind,
+        effect_key=EffectKey(stored.effect_key),
+        email=stored.email,
+        event_name=stored.event_name,
+        perk=perk,
+        quantity=quantity,
+        attributes=stored.attributes,
+        event_settings=stored.event_settings,
+        payload=stored.payload,
+    )
+
+
+def batches(started: Sequence[Started], options: DeliveryOptions) -> list[list[Started]]:
+    """Return the attempts grouped by the requests that will carry them, each within the destination's limits."""
+    groups: list[list[Started]] = []
+    size = 0
+    for attempt_ in started:
+        length = len((attempt_.effect.payload or "").encode())
+        is_full = not groups or len(groups[-1]) >= options.batch_size or size + length > options.batch_bytes
+        if is_full or attempt_.action is Action.READ_BACK or groups[-1][-1].action is Action.READ_BACK:
+            groups.append([])
+            size = 0
+        groups[-1].append(attempt_)
+        size += length
+    return groups
+
+
+async def attempt_batch(
+    client: PartnerClient,
+    batch: Sequence[Started],
+    *,
+    send_before: SendBefore,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
+) -> Sequence[Answer]:
+    """Make the one call of several started attempts; returns the response to each, in order."""
+    if len(batch) == 1 or not isinstance(client, BatchClient):
+        return [
+            await attempt(client, started, send_before=send_before, clock=clock, telemetry=telemetry)
+            for started in batch
+        ]
+    error: Answer
+    if send_before.is_over(clock):
+        error = RetryableError(_STOOD_STILL, code="late")
+        return [error] * len(batch)
+    effects = [effect_to_perform(one.effect, perk=one.perk, quantity=one.quantity) for one in batch]
+    try:
+        results: Sequence[Performed | DeliveryError] = await client.perform_batch(effects)
+        if len(results) != len(batch):
+            raise InvariantError(f"{len(batch)} effects were sent and {len(results)} results came back")
+    except DeliveryError as failed:
+        return [failed] * len(batch)
+    except Exception as failed:  # noqa: BLE001  # a defect of ours must not take the other customers' awards down
+        telemetry.attempt_failed_unexpectedly(effect_key=effects[0].effect_key, error=failed)
+        error = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {failed!r}")
+        return [error] * len(batch)
+    return results

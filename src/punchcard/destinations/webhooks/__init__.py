@@ -1,0 +1,1 @@
+"""Webhooks: sends each event, or what a template makes of it, to a URL."""

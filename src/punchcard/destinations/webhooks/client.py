@@ -1,0 +1,230 @@
+"""Sends webhook calls over HTTP, one at a time or in batches. What was sent cannot be read back."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from punchcard import __version__
+from punchcard.clock import Clock, SystemClock
+from punchcard.destinations.network import NetworkPolicy
+from punchcard.destinations.port import Effect, Finding, Performed
+from punchcard.destinations.webhooks.connections import open_connector, refused_addresses
+from punchcard.destinations.webhooks.mapping import WebhookCall, read_call
+from punchcard.destinations.webhooks.responses import error_of
+from punchcard.destinations.webhooks.settings import WebhooksSettings
+from punchcard.destinations.webhooks.signatures import signature_headers
+from punchcard.errors import DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
+
+USER_AGENT: Final = f"punchcard/{__version__}"
+_RESPONSE_BYTES_MAX: Final = 64 * 1024
+# A refused batch is split to find the events that are meant. Each half is a request, so their number is limited.
+_REQUESTS_PER_BATCH_MAX: Final = 32
+Result = Performed | DeliveryError
+
+
+class _Progress:
+    """Whether a request may have begun to leave: it cannot have before it was given a connection."""
+
+    __slots__ = ("has_connection",)
+
+    def __init__(self) -> None:
+        self.has_connection = False
+
+
+@dataclass
+class _Budget:
+    """What is left for the parts of a refused batch.
+
+    Attributes:
+        deadline: On the clock that never goes back.
+    """
+
+    requests: int
+    deadline: float
+
+
+class WebhooksClient:
+    """Sends to one receiver with one set of settings.
+
+    Args:
+        network: To which addresses it may connect.
+        clock: For signatures and for `Retry-After` dates.
+    """
+
+    def __init__(self, settings: WebhooksSettings, *, network: NetworkPolicy, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._network = network
+        self._clock = clock or SystemClock()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def perform(self, effect: Effect) -> Performed:
+        """Send one event.
+
+        Raises:
+            RetryableError: surely not taken, later perhaps; `address_not_allowed` if its host has a private address.
+            RejectedError: the receiver does not take it.
+            OutcomeUnknownError: perhaps taken.
+        """
+        seconds = self._settings.delivery.request_timeout_seconds
+        return await self._send([read_call(effect.payload)], seconds=seconds)
+
+    async def perform_batch(self, effects: Sequence[Effect]) -> Sequence[Result]:
+        """Send several events by one request, and by smaller ones if the receiver refuses it.
+
+        So one event that it does not take does not keep the others from it. Time and requests are limited; what was not
+        sent by then is tried again later.
+        """
+        budget = _Budget(
+            requests=_REQUESTS_PER_BATCH_MAX,
+            deadline=self._clock.monotonic() + self._settings.delivery.request_timeout_seconds,
+        )
+        return await self._send_split([read_call(effect.payload) for effect in effects], budget)
+
+    async def check(self) -> Sequence[Finding]:
+        """Say whether the receiver can be reached: by a HEAD request, which carries no event."""
+        url = self._settings.url
+        try:
+            status = await self._exchange("HEAD", b"", {}, seconds=self._settings.delivery.request_timeout_seconds)
+        except DeliveryError as error:
+            if error.status is None:
+                return [Finding(ok=False, subject="url", message=error.message)]
+            status = error.status
+        if 300 <= status < 400:
+            message = f"{url} redirects elsewhere, which is not followed: enter the final address"
+            return [Finding(ok=False, subject="url", message=message)]
+        # Receivers of events often answer 404 or 405 to anything but a POST.
+        return [Finding(ok=True, subject="url", message=f"{_host(url)} can be reached (status {status})")]
+
+    async def verify(self) -> None:
+        """Do nothing: a receiver's credentials cannot be checked without an event, and nothing is ever paused."""
+
+    async def close(self) -> None:
+        """Release the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _send_split(self, calls: Sequence[WebhookCall], budget: _Budget) -> list[Result]:
+        seconds = budget.deadline - self._clock.monotonic()
+        if budget.requests <= 0 or seconds <= 0:
+            message = "the batch was refused, and its parts were not all sent yet"
+            return [RetryableError(message, code="batch_refused")] * len(calls)
+        budget.requests -= 1
+        try:
+            performed = await self._send(calls, seconds=seconds)
+        except RejectedError as error:
+            # Other refusals are about every request: of the credentials, say.
+            if len(calls) == 1 or error.code != "webhook_refused":
+                return [error] * len(calls)
+        except DeliveryError as error:
+            return [error] * len(calls)
+        else:
+            return [performed] * len(calls)
+        middle = len(calls) // 2
+        return [*await self._send_split(calls[:middle], budget), *await self._send_split(calls[middle:], budget)]
+
+    async def _send(self, calls: Sequence[WebhookCall], *, seconds: float) -> Performed:
+        body = request_body(calls, self._settings)
+        at = int(self._clock.now().timestamp())
+        headers = {
+            "Content-Type": "application/json",
+            **signature_headers(self._settings, body, request_id=request_id(calls), at=at),
+        }
+        return Performed(status=await self._exchange("POST", body, headers, seconds=seconds), partner_id=None)
+
+    async def _exchange(self, method: str, body: bytes, headers: Mapping[str, str], *, seconds: float) -> int:
+        """Send a request and return the status of a success."""
+        progress = _Progress()
+        refused: list[str] = []
+        token = refused_addresses.set(refused)
+        settings = self._settings
+        try:
+            async with self._opened().request(
+                method,
+                URL(settings.url),
+                data=body or None,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+                trace_request_ctx=progress,
+            ) as response:
+                status, answered = response.status, response.headers
+                content = await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._error_of(error, refused, progress) from error
+        finally:
+            refused_addresses.reset(token)
+        secrets = (settings.shared_secret, *settings.headers.values())
+        failed = error_of(status, answered, content, now=self._clock.now(), secrets=secrets)
+        if failed is not None:
+            raise failed
+        return status
+
+    def _error_of(self, error: Exception, refused: Sequence[str], progress: _Progress) -> DeliveryError:
+        if refused and not progress.has_connection:
+            return RetryableError(
+                f"{_host(self._settings.url)} has the private address {refused[0]}, so nothing was sent; to allow it, "
+                "name its network in webhookAllowedNetworks of the workspace",
+                code="address_not_allowed",
+            )
+        shown = f"{type(error).__name__}: {error}"[:300]
+        if progress.has_connection:
+            return OutcomeUnknownError(f"the connection failed before the response came ({shown})")
+        if isinstance(error, TimeoutError):
+            return RetryableError(f"no connection in time ({shown})", code="timeout")
+        return RetryableError(f"the receiver cannot be reached ({shown})", code="unreachable")
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            tracing = aiohttp.TraceConfig()
+            tracing.on_connection_create_end.append(_on_connection)
+            tracing.on_connection_reuseconn.append(_on_connection)
+            self._session = aiohttp.ClientSession(
+                connector=open_connector(self._network, limit=self._settings.delivery.concurrency),
+                headers={"User-Agent": USER_AGENT, **self._settings.headers},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[tracing],
+                # A proxy of the environment would resolve names itself, behind the check of addresses.
+                trust_env=False,
+            )
+        return self._session
+
+
+def request_body(calls: Sequence[WebhookCall], settings: WebhooksSettings) -> bytes:
+    """Return the body of a request: the event, or a JSON array of events if the batch size is more than 1."""
+    bodies = [bytes(call.body) for call in calls]
+    return bodies[0] if settings.batch_size == 1 else b"[" + b",".join(bodies) + b"]"
+
+
+def request_id(calls: Sequence[WebhookCall]) -> str:
+    """Return the id of a request, the same in every try of the same events: the message id, or a hash of several."""
+    if len(calls) == 1:
+        return calls[0].message_id
+    return "batch_" + hashlib.sha256("\n".join(call.message_id for call in calls).encode()).hexdigest()[:32]
+
+
+async def _on_connection(
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    progress = context.trace_request_ctx
+    if isinstance(progress, _Progress):
+        progress.has_connection = True
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the beginning of a response's body. The status decides; what comes behind it is only shown."""
+    try:
+        return await response.content.read(_RESPONSE_BYTES_MAX)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return b""
+
+
+def _host(url: str) -> str:
+    return URL(url).host or url

@@ -1,0 +1,49 @@
+"""Connections that reach only allowed addresses, checked on the resolved address of every single connection.
+
+A check of the host name alone is not enough: a name may resolve to a public address when it is checked and to a private
+one when the connection is opened (DNS rebinding). So the check stands where the socket is made, and a request that is
+refused there has not sent a byte.
+"""
+
+import socket
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import aiohttp
+
+from punchcard.destinations.network import NetworkPolicy
+
+# Below the five seconds after which many servers close an idle connection: a request must not meet its end.
+_KEEP_ALIVE_SECONDS = 4.0
+
+refused_addresses: ContextVar[list[str] | None] = ContextVar("refused_addresses", default=None)
+"""Where the addresses are noted that a request was not allowed to connect to; set per request."""
+
+
+class AddressNotAllowedError(OSError):
+    """The resolved address is private, and the workspace does not allow its network."""
+
+
+def open_connector(network: NetworkPolicy, *, limit: int) -> aiohttp.TCPConnector:
+    """Return a connector that makes sockets only to addresses that the policy permits."""
+    return aiohttp.TCPConnector(
+        limit=limit,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        use_dns_cache=False,
+        socket_factory=_socket_factory(network),
+    )
+
+
+def _socket_factory(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
+    def make_socket(address_info: Any) -> socket.socket:
+        family, type_, protocol, _, address = address_info
+        host = str(address[0])
+        if not network.permits(host):
+            noted = refused_addresses.get()
+            if noted is not None:
+                noted.append(host)
+            raise AddressNotAllowedError(f"{host} is not a public address")
+        return socket.socket(family=family, type=type_, proto=protocol)
+
+    return make_socket

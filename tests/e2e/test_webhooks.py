@@ -1,0 +1,142 @@
+"""Webhooks with real processes: what is killed meanwhile loses no event, keeps each user's order, and is on record."""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from punchcard.testing.product import WRITE_KEY, ProductProcess, command
+from punchcard.testing.webhook_receiver import ReceivedRequest, Reply, WebhookReceiver
+
+_USERS = 20
+
+
+def configuration(
+    receiver: WebhookReceiver,
+    *,
+    networks: list[str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    return {
+        "workspace": {"name": "Acme", "webhookAllowedNetworks": ["127.0.0.0/8"] if networks is None else networks},
+        "sources": [{"slug": "website", "name": "Website", "write_key": WRITE_KEY}],
+        "destinations": [
+            {
+                "slug": "hook",
+                "type": "webhooks",
+                "source": "website",
+                "settings": {"url": receiver.url, **(settings or {})},
+                "options": {"retryBaseSeconds": 0.1, **(options or {})},
+            }
+        ],
+    }
+
+
+def test_no_event_is_lost_and_users_stay_in_order_whatever_dies(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    with WebhookReceiver() as receiver:
+
+        def decide(request: ReceivedRequest) -> Reply:
+            draw = chance.random()
+            if draw < 0.1:
+                return Reply(status=503)
+            if draw < 0.2:
+                return Reply(resets=True)
+            return Reply(delay_seconds=0.01)
+
+        receiver.decide = decide
+        content = configuration(receiver, settings={"batchSize": 5}, options={"retryAttemptsMax": 50})
+        sent: dict[str, list[str]] = defaultdict(list)
+        with ProductProcess(tmp_path, content) as product:
+            for number in range(300):
+                user, message_id = f"u{number % _USERS}", f"m{number}"
+                fields = {"messageId": message_id, "userId": user, "properties": {"n": number}}
+                while product.send("track", {"type": "track", "event": "Order Completed", **fields})[0] != 200:
+                    time.sleep(0.05)
+                sent[user].append(message_id)
+                if number % 60 == 30:
+                    product.kill_worker()
+            everything = {message_id for ids in sent.values() for message_id in ids}
+            receiver.wait_for(lambda: set(receiver.message_ids()) >= everything, seconds=120)
+            for message_id in ("m0", "m150", "m299"):
+                product.wait_for_fate(message_id, "delivered")
+            rows = _all_rows(product)
+        assert {row["messageId"] for row in rows} == everything
+        assert _arrivals(receiver) == dict(sent)
+
+
+def _arrivals(receiver: WebhookReceiver) -> dict[str, list[str]]:
+    """When each event arrived first, by its user; repeats are dropped by message id, as a receiver does."""
+    arrived: dict[str, list[str]] = defaultdict(list)
+    for request in receiver.requests:
+        for event in request.events:
+            if event["messageId"] not in arrived[event["userId"]]:
+                arrived[event["userId"]].append(event["messageId"])
+    return dict(arrived)
+
+
+def _all_rows(product: ProductProcess) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        status, body = product.call("GET", f"/api/destinations/hook/transactions?count=200{cursor}")
+        assert status == 200, body
+        rows += body["data"]["transactions"]
+        if not (following := body["data"]["pagination"].get("next")):
+            return rows
+        cursor = f"&cursor={following}"
+
+
+def test_a_call_is_seen_in_trace_and_ledger(tmp_path: Path) -> None:
+    with WebhookReceiver() as receiver, ProductProcess(tmp_path, configuration(receiver)) as product:
+        receiver.replies.append(Reply(status=422, body=b"no such member"))
+        product.send("page", {"messageId": "bad", "userId": "u1", "name": "Home"})
+        product.send("identify", {"messageId": "good", "userId": "u2", "traits": {"email": "Ann@Example.com"}})
+        rejected = product.wait_for_fate("bad", "rejected")
+        assert rejected["reason"] == "webhook_refused"
+        assert "no such member" in rejected["detail"]
+        delivered = product.wait_for_fate("good", "delivered")
+        assert delivered["transaction"]["summary"] == "identify call"
+        assert [one["status"] for one in delivered["attempts"]] == [200]
+        trace = command("trace", "bad", "--data", str(product.data)).stdout
+        assert "page call" in trace
+        assert "no such member" in trace
+        bodies = {event["messageId"]: event for request in receiver.requests for event in request.events}
+        assert (bodies["bad"]["type"], bodies["bad"]["name"], bodies["bad"]["version"]) == ("page", "Home", 2)
+
+
+def test_a_private_address_is_named_until_the_workspace_allows_its_network(tmp_path: Path) -> None:
+    with WebhookReceiver() as receiver:
+        closed = configuration(receiver, networks=[], options={"retryAttemptsMax": 2})
+        with ProductProcess(tmp_path, closed) as product:
+            product.send("track", {"messageId": "m1", "userId": "u1", "event": "Checked In"})
+            parked = product.wait_for_fate("m1", "parked")
+            assert parked["reason"] == "address_not_allowed"
+            assert receiver.requests == []
+            checked = command("check", "--config", str(product.config))
+            assert "private address 127.0.0.1" in checked.stdout + checked.stderr
+            product.write_config(configuration(receiver, options={"retryAttemptsMax": 2}))
+            product.send("track", {"messageId": "m2", "userId": "u2", "event": "Checked In"})
+            deadline = time.monotonic() + 60
+            while "m1" not in receiver.message_ids() and time.monotonic() < deadline:
+                command("retry", "m1", "--yes", "--data", str(product.data))
+                time.sleep(0.5)
+            product.wait_for_fate("m1", "delivered")
+            assert receiver.message_ids()["m1"] == 1
+            checked = command("check", "--config", str(product.config))
+            assert "127.0.0.1 can be reached" in checked.stdout + checked.stderr
+
+
+def test_the_types_that_are_not_triggers_are_filtered(tmp_path: Path) -> None:
+    with WebhookReceiver() as receiver:
+        content = configuration(receiver, settings={"triggers": ["track"]})
+        with ProductProcess(tmp_path, content) as product:
+            product.send("page", {"messageId": "p1", "userId": "u1", "name": "Home"})
+            product.send("track", {"messageId": "t1", "userId": "u1", "event": "Checked In"})
+            product.wait_for_fate("t1", "delivered")
+            filtered = product.wait_for_fate("p1", "filtered_at_destination")
+        assert filtered["reason"] == "unsupported_event_type"
+        assert set(receiver.message_ids()) == {"t1"}
