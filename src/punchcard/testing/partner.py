@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock
-from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.definition import Capability, Definition, KindDefinition
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.port import (
@@ -117,6 +117,7 @@ class ScriptedPartner:
         supported=frozenset({EventType.TRACK}),
         settings=(),
         options=(),
+        kinds=tuple(KindDefinition(name=kind, label=kind.capitalize()) for kind in EffectKind),
         capabilities=frozenset(
             {Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS, Capability.PREPARATION}
         ),
