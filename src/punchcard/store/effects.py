@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Row
 
@@ -62,7 +62,7 @@ class StoredEffect:
 
     Attributes:
         unreadable: Which columns hold what this version cannot read, so that nothing may be sent by them; their values
-            are None, or `EffectState.UNKNOWN` for a state. None for a sound row.
+            are None, or the raw text for a state. None for a sound row.
     """
 
     id: int
@@ -158,6 +158,9 @@ class Settlement:
     quantity: Decimal | None = None
 
 
+_LISTED_STATES: Final = frozenset(EffectState)
+
+
 def effect_of(row: Row[Any]) -> StoredEffect:
     """The typed effect of one selected row of `effects`. A damaged row must not hide the others of its query."""
     values = row._mapping
@@ -172,6 +175,8 @@ def effect_of(row: Row[Any]) -> StoredEffect:
             return None
 
     state = read("state", EffectState)
+    if state is not None and state not in _LISTED_STATES:
+        faults.append(f"state is {state!s:.100}")
     requested_quantity, quantity = read("requested_quantity", _finite), read("quantity", _finite)
     attributes, event_settings = read("attributes", _json_object), read("event_settings", _json_object)
     return StoredEffect(
