@@ -157,7 +157,7 @@ class DestinationDelivery:
                     self._store,
                     target,
                     answered,
-                    room=room * target.options.batch_size,
+                    room=room,
                     clock=self._clock,
                     telemetry=self._telemetry,
                     busy=busy,
