@@ -32,6 +32,7 @@ EVENT = (
             '{"a":"Order Completed of u1: 9.990 !"}',
         ),
         ('{"a":{"@template":"{{properties.flag}} {{properties.tags}}"}}', '{"a":"true [\\"a\\",\\"b\\"]"}'),
+        ('{"a":{"@template":"{{ {{event}} {{"}}', '{"a":"{{ Order Completed {{"}'),
         ('{"a":{"@literal":{"@path":"$.event"}}}', '{"a":{"@path":"$.event"}}'),
         ('{"a":1.50,"b":[true,null,"{{event}}"]}', '{"a":1.50,"b":[true,null,"{{event}}"]}'),
         ('{"@path":"$.missing"}', "null"),
