@@ -52,10 +52,9 @@ def test_a_receiver_is_set_up_and_its_calls_are_seen(tmp_path: Path, chromium: B
 
         page.goto("/destinations/webhooks/transactions")
         expect(page.get_by_text("track call").first).to_be_visible()
-        page.goto("/events/from-the-tester")
-        expect(page.get_by_text("track call").first).to_be_visible()
-        page.goto("/sources/website/debugger")
-        expect(page.get_by_text("Checked In").first).to_be_visible()
+        for path, text in (("/events/from-the-tester", "track call"), ("/sources/website/debugger", "Checked In")):
+            page.goto(path)
+            expect(page.get_by_text(text).first).to_be_visible()
         context.close()
         (request,) = [request for request in receiver.requests if request.method == "POST"]
     assert request.headers["authorization"] == "Bearer secret-of-crm"
