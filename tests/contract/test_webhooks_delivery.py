@@ -12,7 +12,7 @@ import pytest
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import Target
+from punchcard.delivery.stages import Target, claim
 from punchcard.destinations.network import NetworkPolicy, read_networks
 from punchcard.destinations.webhooks.partner import WebhooksPartner
 from punchcard.store import ledger, outbox
@@ -276,3 +276,18 @@ async def test_a_private_address_is_retried_and_then_parked_with_what_to_do(rig:
     effect = rig.effect("m1")
     assert (effect.state, effect.reason) == (EffectState.PARKED, "address_not_allowed")
     assert rig.receiver.requests == []
+
+
+async def test_no_more_is_claimed_than_the_requests_that_may_be_sent_carry(rig: Rig) -> None:
+    rig.settings["batchSize"] = 10
+    effects = [_new(f"m{number}", f"u{number}") for number in range(30)]
+    large = json.dumps({"messageId": "m", "body": {"x": "y" * 300_000}})
+    with rig.store.unit_of_work() as work:
+        outbox.add(work, [_with_payload(one, large) for one in effects[:6]] + effects[6:], now=SystemClock().now())
+    with rig.store.unit_of_work() as work:
+        now = SystemClock().now()
+        claimed = {
+            requests: len(claim(work, rig.target(), room=requests, busy=(), now=now)) for requests in (0, 1, 2, 3, 4, 9)
+        }
+    # Two of the large ones fit into a request, then ten small ones.
+    assert claimed == {0: 0, 1: 2, 2: 4, 3: 14, 4: 24, 9: 30}

@@ -140,3 +140,34 @@ def test_the_types_that_are_not_triggers_are_filtered(tmp_path: Path) -> None:
             filtered = product.wait_for_fate("p1", "filtered_at_destination")
         assert filtered["reason"] == "unsupported_event_type"
         assert set(receiver.message_ids()) == {"t1"}
+
+
+def test_an_audience_is_synced_to_a_receiver(tmp_path: Path) -> None:
+    with WebhookReceiver() as receiver:
+        content = configuration(receiver, settings={"triggers": ["identify", "track"]})
+        content["audiences"] = [
+            {
+                "name": "Regulars",
+                "definition": "event('Checked In').count() >= 2",
+                "destinations": ["hook"],
+                "send": ["identify", "track"],
+            }
+        ]
+        with ProductProcess(tmp_path, content) as product:
+            for number in range(2):
+                properties = {"email": "ann@example.com"}
+                product.send(
+                    "track",
+                    {"messageId": f"m{number}", "userId": "u1", "event": "Checked In", "properties": properties},
+                )
+            receiver.wait_for(lambda: len(_synced(receiver)) == 2, seconds=120)
+        identify, track = sorted(_synced(receiver), key=lambda event: event["type"])
+        assert identify["traits"]["regulars"] is True
+        assert identify["context"]["personas"]["computation_key"] == "regulars"
+        assert track["event"] == "Audience Entered"
+
+
+def _synced(receiver: WebhookReceiver) -> list[dict[str, Any]]:
+    """The calls of audiences that have arrived, each once."""
+    events = {event["messageId"]: event for request in receiver.requests for event in request.events}
+    return [event for event in events.values() if "personas" in event.get("context", {})]

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from punchcard.delivery import refunds, stages
+from punchcard.delivery import stages
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import Answer
 from punchcard.delivery.judgement import judge as real_judge
+from punchcard.destinations.perkville import refunds
 from punchcard.errors import InvariantError
 from punchcard.routing import router
 from punchcard.routing.router import Router

@@ -68,6 +68,7 @@ class Renderer:
             Role=Role,
             title_of=_title_of,
             has_event_map=_has_event_map,
+            has_amounts=_has_amounts,
             has_balances=_has_balances,
             version=__version__,
         )
@@ -123,6 +124,12 @@ def _has_event_map(destination: Destination) -> bool:
     """Return whether event names are mapped for the destination."""
     definition = _definition_of(destination)
     return definition is not None and definition.event_map is not None
+
+
+def _has_amounts(destination: Destination) -> bool:
+    """Return whether the effects of the destination have quantities: points."""
+    definition = _definition_of(destination)
+    return definition is not None and Capability.AMOUNTS in definition.capabilities
 
 
 def _has_balances(destination: Destination) -> bool:

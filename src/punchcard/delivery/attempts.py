@@ -3,10 +3,11 @@
 Every way in which a call can end is a result, also a defect of ours: nothing that one effect meets stops another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeVar
 
 from punchcard.clock import Clock
 from punchcard.delivery.judgement import Answer
@@ -16,12 +17,16 @@ from punchcard.destinations.port import (
     DeliveryOptions,
     Effect,
     EffectKey,
+    OnUnknown,
     PartnerClient,
     Performed,
     ReadBackClient,
 )
 from punchcard.errors import DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
 from punchcard.store.effects import Action, Started, StoredEffect
+from punchcard.store.schema import EffectState
+
+T = TypeVar("T")
 
 _STOOD_STILL = "this process stood still after it had claimed the effect: nothing was sent"
 
@@ -86,15 +91,45 @@ def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decim
 
 def batches(started: Sequence[Started], options: DeliveryOptions) -> list[list[Started]]:
     """Return the attempts grouped by the requests that will carry them, each within the destination's limits."""
-    groups: list[list[Started]] = []
+    return _grouped(
+        started,
+        options,
+        payload_of=lambda attempt_: attempt_.effect.payload,
+        is_alone=lambda attempt_: attempt_.action is Action.READ_BACK,
+    )
+
+
+def within_requests(
+    effects: Sequence[StoredEffect], options: DeliveryOptions, *, requests: int
+) -> Sequence[StoredEffect]:
+    """Return the first of the effects, as many as so many requests carry: no more may be claimed than can be sent."""
+    groups = _grouped(
+        effects,
+        options,
+        payload_of=lambda effect: effect.payload,
+        is_alone=lambda effect: (
+            options.on_unknown is OnUnknown.READ_BACK and effect.state in (EffectState.UNKNOWN, EffectState.SENDING)
+        ),
+    )
+    return [effect for group in groups[:requests] for effect in group]
+
+
+def _grouped(
+    items: Sequence[T],
+    options: DeliveryOptions,
+    *,
+    payload_of: Callable[[T], str | None],
+    is_alone: Callable[[T], bool],
+) -> list[list[T]]:
+    groups: list[list[T]] = []
     size = 0
-    for attempt_ in started:
-        length = len((attempt_.effect.payload or "").encode())
+    for item in items:
+        length = len((payload_of(item) or "").encode())
         is_full = not groups or len(groups[-1]) >= options.batch_size or size + length > options.batch_bytes
-        if is_full or attempt_.action is Action.READ_BACK or groups[-1][-1].action is Action.READ_BACK:
+        if is_full or is_alone(item) or is_alone(groups[-1][-1]):
             groups.append([])
             size = 0
-        groups[-1].append(attempt_)
+        groups[-1].append(item)
         size += length
     return groups
 

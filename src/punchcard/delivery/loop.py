@@ -161,7 +161,7 @@ class DestinationDelivery:
                     self._store,
                     target,
                     answered,
-                    room=room * target.options.batch_size,
+                    room=room,
                     clock=self._clock,
                     telemetry=self._telemetry,
                     busy=busy,

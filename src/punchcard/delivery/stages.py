@@ -13,7 +13,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.delivery.attempts import SendBefore
+from punchcard.delivery.attempts import SendBefore, within_requests
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.judgement import CANNOT_READ_BACK, Answer, judge
 from punchcard.delivery.preparation import NotReady, Ready, prepare
@@ -33,6 +33,7 @@ from punchcard.store.waiting import wake_waiting
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
 _LEASE_MARGIN_SECONDS = 5.0
 _DETAIL_CHARACTERS_MAX = 500
+_CLAIMED_MAX = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +99,10 @@ def cycle(
     busy: Collection[Lane] = (),
     watch: ClockWatch | None = None,
 ) -> Cycle:
-    """Settle what has come back, then claim and prepare up to `room` effects, all in one unit of work.
+    """Settle what has come back, then claim and prepare what `room` requests carry, all in one unit of work.
 
     Args:
-        room: How many attempts may be started.
+        room: How many requests may be started.
         watch: Corrects due times if the wall clock was set, before anything is claimed by them.
         busy: Lanes in which the caller has an effect on its way: nothing of them is claimed, however late its answer
             comes.
@@ -311,8 +312,11 @@ def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane]
     """Effects that are due and first in their customer's lane, so that no order is overtaken by its refund."""
     if room <= 0:
         return []
-    found = outbox.claimable(work, target.slug, now=now, limit=room + len(busy))
-    return [effect for effect in found if effect.lane not in busy][:room]
+    # One unit of work must stay short, however many effects a request may carry.
+    limit = min(room * target.options.batch_size, max(room, _CLAIMED_MAX))
+    found = outbox.claimable(work, target.slug, now=now, limit=limit + len(busy))
+    free = [effect for effect in found if effect.lane not in busy][:limit]
+    return list(within_requests(free, target.options, requests=room))
 
 
 def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Started | None:

@@ -30,7 +30,7 @@ class NetworkPolicy:
         spellings = _spellings(parsed)
         if any(each in network for network in self.allowed for each in spellings):
             return True
-        return all(each.is_global and not each.is_multicast for each in spellings)
+        return all(each.is_global and not (each.is_multicast or each.is_reserved) for each in spellings)
 
 
 PUBLIC_ONLY: Final = NetworkPolicy()
@@ -52,11 +52,11 @@ def _spellings(address: Address) -> Sequence[Address]:
         return [address]
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]  # the same host, in another spelling
+    if address in _NAT64:
+        return [ipaddress.IPv4Address(address.packed[-_BYTES_OF_IPV4:])]  # how IPv6-only networks reach IPv4 hosts
     spellings: list[Address] = [address]
     if address.sixtofour is not None:
         spellings.append(address.sixtofour)
     if address.teredo is not None:
         spellings += address.teredo
-    if address in _NAT64:
-        spellings.append(ipaddress.IPv4Address(address.packed[-_BYTES_OF_IPV4:]))
     return spellings

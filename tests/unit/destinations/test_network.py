@@ -5,7 +5,9 @@ import pytest
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy, read_networks
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:2800:220:1::1946", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "8.8.8.8", "2606:2800:220:1::1946", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_public_addresses_are_allowed(address: str) -> None:
     assert PUBLIC_ONLY.permits(address)
 
@@ -37,6 +39,7 @@ def test_public_addresses_are_allowed(address: str) -> None:
         "64:ff9b::7f00:1",  # NAT64 of 127.0.0.1
         "64:ff9b::a00:1",
         "2002:7f00:1::",  # 6to4 of 127.0.0.1
+        "::127.0.0.1",  # the old form of an IPv4 address
         "not an address",
         "",
     ],

@@ -54,8 +54,14 @@ async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
         return visit.part("tester_wrong.html", said=str(getattr(error, "message", error)))
     if sends and tested.message_id is not None:
         await visit.parts.append(tested.record(visit.parts.clock))
+        destination = destination_of(await asyncio.to_thread(visit.parts.workspace), slug)
         return await asyncio.to_thread(
-            visit.part, "tester_sent.html", slug=slug, message_id=tested.message_id, story=None
+            visit.part,
+            "tester_sent.html",
+            slug=slug,
+            destination=destination,
+            message_id=tested.message_id,
+            story=None,
         )
     return await asyncio.to_thread(
         visit.part,
@@ -73,7 +79,10 @@ def follow(visit: Visiting, slug: FromPath[str]) -> Page:
     message_id = visit.query("id")
     story = visit.parts.stories.story(message_id)
     goes_on = story is None or any(one.fate in _GOING_ON for one in story.fates)
-    return visit.part("tester_sent.html", slug=slug, message_id=message_id, story=story, goes_on=goes_on)
+    destination = destination_of(visit.parts.workspace(), slug)
+    return visit.part(
+        "tester_sent.html", slug=slug, destination=destination, message_id=message_id, story=story, goes_on=goes_on
+    )
 
 
 class _WrongEvent(Exception):  # noqa: N818  # said beside the form, no error of the product

@@ -20,7 +20,7 @@ from punchcard.events.faults import UNREADABLE
 
 TEMPLATE_CHARACTERS_MAX: Final = 20_000
 _DEPTH_MAX: Final = 20
-_PLACEHOLDER: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_PLACEHOLDER: Final = re.compile(r"\{\{([^{}]*)\}\}")
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d{1,6})\]")
 _PATH: Final = re.compile(r"\$|(?:\$\.)?[^.\[\]]+(?:\.[^.\[\]]+|\[\d{1,6}\])*|\$(?:\[\d{1,6}\])+")
 _MISSING: Final = object()
@@ -123,7 +123,7 @@ def _text_parts(text: str) -> Iterator[str | list[str | int]]:
     end = 0
     for placeholder in _PLACEHOLDER.finditer(text):
         yield text[end : placeholder.start()]
-        yield _steps(placeholder[1])
+        yield _steps(placeholder[1].strip())
         end = placeholder.end()
     yield text[end:]
 

@@ -32,6 +32,7 @@ EVENT = (
             '{"a":"Order Completed of u1: 9.990 !"}',
         ),
         ('{"a":{"@template":"{{properties.flag}} {{properties.tags}}"}}', '{"a":"true [\\"a\\",\\"b\\"]"}'),
+        ('{"a":{"@template":"{{ {{event}} {{"}}', '{"a":"{{ Order Completed {{"}'),
         ('{"a":{"@literal":{"@path":"$.event"}}}', '{"a":{"@path":"$.event"}}'),
         ('{"a":1.50,"b":[true,null,"{{event}}"]}', '{"a":1.50,"b":[true,null,"{{event}}"]}'),
         ('{"@path":"$.missing"}', "null"),
@@ -65,11 +66,10 @@ def test_a_template_that_cannot_be_used_is_refused_when_it_is_saved(template: st
 _TEMPLATE = Template(
     '{"a":{"@path":"$.x.y[0]"},"b":{"@template":"{{x}} {{x.y}}"},"c":[{"@path":"$"}],"d":{"@path":"$[3]"}}'
 )
-_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y", "z"]), inner, max_size=3),
-    max_leaves=10,
-)
+_NAMES = st.sampled_from(["x", "y", "z"])
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+_NESTED = st.one_of(_LEAVES, st.lists(_LEAVES, max_size=3), st.dictionaries(_NAMES, _LEAVES, max_size=3))
+_VALUES = st.one_of(_NESTED, st.lists(_NESTED, max_size=3), st.dictionaries(_NAMES, _NESTED, max_size=3))
 
 
 @given(_VALUES)
