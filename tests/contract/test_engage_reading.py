@@ -1,6 +1,7 @@
 """The promise of what pages say of audiences, on both engines: sizes over time, how destinations took it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -84,7 +85,11 @@ def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destinatio
     with store.reading() as work:
         found = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
         nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")
-    assert found == Outcome(told=2, no_connection=2, retrying=2, parked=1, rejected=1)
+    assert replace(found, failed=()) == Outcome(told=2, no_connection=2, retrying=2, parked=1, rejected=1)
+    assert [(call.email, call.state) for call in found.failed] == [
+        ("6@example.com", EffectState.REJECTED),
+        ("5@example.com", EffectState.PARKED),
+    ]
     assert nothing == Outcome(told=0, no_connection=0, retrying=0, parked=0, rejected=0)
 
 

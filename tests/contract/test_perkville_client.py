@@ -377,7 +377,8 @@ def test_a_user_property_of_nobody_in_particular_is_not_set(
         pytest.param({}, {"vip": True}, False, id="not-set"),
         pytest.param({}, {"vip": None}, False, id="not-set-is-not-null"),
         pytest.param({"spend": 12.50}, {"spend": 12.5}, True, id="a-fraction"),
-        pytest.param({"clubs": ["a", 1]}, {"clubs": ["a", 1]}, True, id="a-list"),
+        pytest.param({"clubs": "a, 1"}, {"clubs": ["a", 1]}, True, id="a-list-as-text"),
+        pytest.param({"clubs": "a"}, {"clubs": ["a", 1]}, False, id="another-list-as-text"),
         pytest.param(None, {"vip": True}, False, id="not-shown"),
     ],
 )
