@@ -22,6 +22,7 @@ OWN_SOURCES: Final = "engage-"
 COMPUTATION_KINDS: Final = ("audience", "computed_trait")
 REAL_TIME: Final = "real-time"
 _NAME_CHARACTERS_MAX = 73  # Segment's
+_RESERVED_KEYS = frozenset({"new"})  # `/audiences/new` is the form that creates one
 _COMPUTATIONS_MAX = 500
 _SENDS = ("identify", "track")
 _RHYTHM = re.compile(r"every (?:(\d+) )?(minute|hour|day)s?")
@@ -158,6 +159,9 @@ def _name_problems(path: KeyPath, one: Computation, keys: list[str]) -> Iterator
         yield Problem(path=(*path, "key"), message=message)
     elif not KEY.fullmatch(one.key) or len(one.key) > KEY_CHARACTERS_MAX:
         message = f'"{one.key}" is not a key; expected lower-case letters and digits with single underscores between'
+        yield Problem(path=(*path, "key"), message=message)
+    elif one.key in _RESERVED_KEYS:
+        message = f'"{one.key}" is the address of a page of the App: give another key, such as {one.key}_members'
         yield Problem(path=(*path, "key"), message=message)
     elif keys.count(one.key) > 1:
         message = f'"{one.key}" is used more than once; audiences and computed traits share their keys'

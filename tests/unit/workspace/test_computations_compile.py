@@ -33,6 +33,12 @@ def test_what_cannot_be_used_is_a_problem_and_no_exception(computation: Computat
     assert set(invalid) == {"a"}
 
 
+def test_a_key_that_is_the_address_of_a_page_is_refused() -> None:
+    (problem,) = find_problems(Workspace(computations=(audience("new"), audience("newcomers"))))
+    assert problem.path == ("audiences", 0, "key")
+    assert "give another key" in problem.message
+
+
 def test_a_definition_that_the_compiler_fails_on_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> str:
         raise ValueError("a defect of the compiler")
