@@ -42,7 +42,7 @@ from punchcard.store import outbox
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, Ended, add_counts, count_ends
 from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateKind, to_json
+from punchcard.store.event_results import EventResult, EventStatus, to_json
 from punchcard.store.positions import ROUTING, advance
 from punchcard.store.schema import EffectState, delivery_attempts, effects
 
@@ -63,7 +63,7 @@ _PAGES = (
     "/customers/user-77@example.com",
     "/events",
     "/events?time=30d",
-    "/events?time=30d&destination=perkville&fate=refused&reason=not_allowlisted",
+    "/events?time=30d&destination=perkville&status=refused&reason=not_allowlisted",
     "/events?time=30d&name=Never+Seen",
     "/sources",
     "/sources/bench",
@@ -123,7 +123,9 @@ def _fill(data: Path, events: int, transactions: int) -> None:
     chance = random.Random(1)
     texts = [event_body(chance) for _ in range(_BODIES)]
     wires = [msgspec.json.Decoder(WireEvent).decode(one) for one in texts]
-    refused = to_json([Fate("perkville", FateKind.REFUSED, "not_allowlisted", "this event is not in eventToPerkMap")])
+    refused = to_json(
+        [EventResult("perkville", EventStatus.REFUSED, "not_allowlisted", "this event is not in eventToPerkMap")]
+    )
     end = to_micros(datetime.now(UTC))
     begin = end - to_micros(from_micros(0) + timedelta(days=_DAYS))
     orders = count()
@@ -132,14 +134,14 @@ def _fill(data: Path, events: int, transactions: int) -> None:
         at = begin + (end - begin) * first // events
         received = from_micros(at)
         ids = uuids(_BATCH)
-        fates = [refused] * _BATCH
+        results = [refused] * _BATCH
         new: list[NewEffect] = []
         for number in range(0, _BATCH, each):
             order = next(orders)
             if order >= transactions:
                 break
             key = f"SEG:bench:ORDER:order-{order}:order-completed"
-            fates[number] = to_json([Fate("perkville", FateKind.PENDING, effect_key=key)])
+            results[number] = to_json([EventResult("perkville", EventStatus.PENDING, effect_key=key)])
             new.append(_effect(order, key, ids[number], received, position=first // _PER_RECORD + 1))
         rows = LakeRows()
         for start in range(0, _BATCH, _PER_RECORD):
@@ -158,7 +160,7 @@ def _fill(data: Path, events: int, transactions: int) -> None:
                 source="bench",
                 received_at=at,
                 position=(first + start) // _PER_RECORD + 1,
-                fates=fates[start : start + _PER_RECORD],
+                results=results[start : start + _PER_RECORD],
             )
         writer.append(rows, first_position=first // _PER_RECORD + 1, last_position=(first + _BATCH) // _PER_RECORD)
         _keep(store, new, at, wires)
@@ -198,7 +200,10 @@ def _keep(store: Store, new: Sequence[NewEffect], at: int, wires: Sequence[WireE
     for name, number in Counter(one.event or "" for one in wires).items():
         base = CountKey(bucket, "bench", "", "track", name, RECEIVED, "")
         share = number * _BATCH // len(wires)
-        counts |= {base: share, base._replace(destination="perkville", fate="refused", reason="not_allowlisted"): share}
+        counts |= {
+            base: share,
+            base._replace(destination="perkville", status="refused", reason="not_allowlisted"): share,
+        }
     counts[CountKey(bucket, "bench", "perkville", "track", "Order Completed", "pending", "")] = len(new)
     with store.unit_of_work() as work:
         add_counts(work, counts)

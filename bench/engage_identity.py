@@ -62,5 +62,5 @@ def _event(chance: random.Random, number: int) -> LakeEvent:
         log_position=number // 100 + 1,
         event_index=number % 100,
         payload=b'{"type":"track","event":"Page Viewed","properties":{"sku":"a"},"context":{"page":{"url":"u"}}}',
-        fates=(),
+        results=(),
     )

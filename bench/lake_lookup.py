@@ -81,7 +81,7 @@ def _run(events: int, folder: Path) -> None:
                 source="website",
                 received_at=_START + number * _HOUR,
                 position=first + at // _PER_RECORD,
-                fates=[_FATES] * _PER_RECORD,
+                results=[_FATES] * _PER_RECORD,
             )
         filled = time.process_time()
         writer.append(rows, first_position=first, last_position=first + _BATCH // _PER_RECORD - 1)
@@ -169,7 +169,7 @@ def _one_row(position: int) -> LakeRows:
     instant = from_micros(_START)
     rows = LakeRows()
     event = Event(EventType.TRACK, MessageId("last"), instant, instant, msgspec.json.decode(body, type=WireEvent), body)
-    rows.add_record([event], source="website", received_at=_START, position=position, fates=[_FATES])
+    rows.add_record([event], source="website", received_at=_START, position=position, results=[_FATES])
     return rows
 
 

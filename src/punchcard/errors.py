@@ -23,7 +23,7 @@ class PunchcardError(Exception):
 
     Args:
         message: One sentence for a person, with the values that matter; the class's first docstring line if left out.
-        code: Stable snake_case word, usable as a metric label and as the `reason` of a fate.
+        code: Stable snake_case word, usable as a metric label and as the `reason` of a result.
         context: Further values a caller may want without parsing the message.
     """
 

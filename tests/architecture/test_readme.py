@@ -106,11 +106,11 @@ def test_the_readme_leads_to_the_first_points(tmp_path: Path) -> None:
         while not newcomer.transactions() and time.monotonic() < deadline:
             time.sleep(0.2)
         # The last line of the block only looks: until routing has come to the event, it says so.
-        story = newcomer.run(by_command)
-        while "duplicate" not in story and time.monotonic() < deadline:
+        trace = newcomer.run(by_command)
+        while "duplicate" not in trace and time.monotonic() < deadline:
             time.sleep(0.2)
-            story = newcomer.run(by_command)
-        assert "perkville: duplicate (same_effect)" in story
-        assert "9.99 × perk 123456 for example@example.com" in story
+            trace = newcomer.run(by_command)
+        assert "perkville: duplicate (same_effect)" in trace
+        assert "9.99 × perk 123456 for example@example.com" in trace
         found = newcomer.transactions()
         assert [(one["email"], one["quantity"]) for one in found] == [("example@example.com", "9.99")]

@@ -1,4 +1,4 @@
-"""Every fate and every reason code that the code can give stands in the reference, and nothing else does."""
+"""Every result and every reason code that the code can give stands in the reference, and nothing else does."""
 
 import ast
 import re
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "punchcard"
 PAGE = ROOT / "docs" / "reference" / "reasons.md"
 
-# Where reasons of fates come from. What the Tracking API and the Public API answer is on their own pages.
+# Where reasons of results come from. What the Tracking API and the Public API answer is on their own pages.
 MODULES = (
     "destinations/port.py",
     "destinations/perkville/*.py",
@@ -28,10 +28,10 @@ MODULES = (
     "store/by_hand.py",
     "store/outbox.py",
     "store/recoveries.py",
-    "traces/story.py",
+    "traces/trace.py",
     "traces/tail.py",
 )
-# Errors that never become the reason of a fate: the classes above the leaves, and what stops a process or a request.
+# Errors that never become the reason of a result: the classes above the leaves, and what stops a process or a request.
 NO_REASONS = {
     "punchcard_error",
     "refused",
@@ -53,7 +53,7 @@ NAMES = {"code", "reason", "repeat_reason", "note_code"}
 # Where codes that several modules share stand as constants.
 CONSTANTS_OF = ("destinations/port.py", "store/effects.py", "store/orders.py")
 # Functions that take a reason by position.
-TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "Fate": 2, "filtered": 0, "_repeat": 1}
+TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}
 
 
 @cache
@@ -163,6 +163,6 @@ def test_reasons_are_found_where_they_are_known_to_be(place: str) -> None:
     assert any(place in file for files in codes_in_the_code().values() for file in files)
 
 
-def test_every_fate_is_documented_and_no_other() -> None:
-    fates = PAGE.read_text().partition("## Fates")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", fates, re.MULTILINE)) == {fate.value for fate in FateKind}
+def test_every_result_is_documented_and_no_other() -> None:
+    results = PAGE.read_text().partition("## Statuses")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", results, re.MULTILINE)) == {result.value for result in EventStatus}

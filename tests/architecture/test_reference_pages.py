@@ -202,9 +202,9 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        bodies.EventTrace,
+        bodies.EventTraceBody,
         bodies.EventCopy,
-        bodies.EventResult,
+        bodies.ResultBody,
         bodies.Transaction,
         bodies.Attempt,
         bodies.Conflict,

@@ -51,7 +51,7 @@ def test_home_tells_of_an_unreadable_record_and_leads_to_it(world: PublicApiServ
     world.route()
     home = owner.get("/").text
     assert "<strong>1 record could not be read</strong>" in home
-    assert "/events?time=7d&amp;fate=failed_on_ingest&amp;reason=unreadable_record" in home
+    assert "/events?time=7d&amp;status=failed_on_ingest&amp;reason=unreadable_record" in home
     world.clock.advance(timedelta(days=8).total_seconds())
     assert "could not be read" not in owner.get("/").text
 

@@ -96,7 +96,7 @@ def test_whatever_an_event_holds_is_shown_as_text(world: PublicApiServer, owner:
         "/destinations/perkville",
         "/destinations/perkville/tester",
         "/destinations/perkville/transactions",
-        "/events?name=%3Cscript%3Ealert(1)%3C/script%3E%22&fate=%22%3E%3Cscript%3E",
+        "/events?name=%3Cscript%3Ealert(1)%3C/script%3E%22&status=%22%3E%3Cscript%3E",
         "/catalog?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
         "/sign-in?next=%22%3E%3Cscript%3E",
         "/events/%3Cscript%3Ealert(1)%3C%2Fscript%3E",

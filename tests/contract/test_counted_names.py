@@ -10,7 +10,7 @@ from punchcard.clock import to_micros
 from punchcard.routing.counted_names import CountedNames
 from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
-from punchcard.store.schema import fate_counts
+from punchcard.store.schema import result_counts
 from punchcard.testing.clock import ManualClock
 
 HOUR = to_micros(ManualClock().now()) // HOUR_MICROS * HOUR_MICROS
@@ -22,9 +22,9 @@ def store(store_url: str) -> Iterator[Store]:
         yield opened
 
 
-def received(name: str, *, source: str = "website", minute: int = 0, fate: str = RECEIVED) -> CountKey:
-    destination = "" if fate == RECEIVED else "perkville"
-    return CountKey(HOUR + minute * MINUTE_MICROS, source, destination, "track", name, fate, "")
+def received(name: str, *, source: str = "website", minute: int = 0, status: str = RECEIVED) -> CountKey:
+    destination = "" if status == RECEIVED else "perkville"
+    return CountKey(HOUR + minute * MINUTE_MICROS, source, destination, "track", name, status, "")
 
 
 def count(store: Store, names: CountedNames, *keys: CountKey) -> None:
@@ -33,11 +33,11 @@ def count(store: Store, names: CountedNames, *keys: CountKey) -> None:
 
 
 def stored(store: Store, source: str = "website") -> dict[str, int]:
-    columns = fate_counts.c
+    columns = result_counts.c
     with store.reading() as work:
         rows = work.execute(
             select(columns.event_name, func.sum(columns.count))
-            .where(columns.source == source, columns.fate == RECEIVED)
+            .where(columns.source == source, columns.status == RECEIVED)
             .group_by(columns.event_name)
         )
         return {name: int(number) for name, number in rows}
@@ -63,7 +63,7 @@ def test_a_name_that_is_counted_stays_counted(store: Store) -> None:
 def test_a_name_that_earns_is_always_counted_by_itself(store: Store) -> None:
     names = CountedNames(names_max=1)
     count(store, names, received("Junk"))
-    count(store, names, received("Checked In"), received("Checked In", fate="pending"))
+    count(store, names, received("Checked In"), received("Checked In", status="pending"))
     assert stored(store) == {"Junk": 1, "Checked In": 1}
 
 

@@ -22,9 +22,9 @@ from punchcard.testing.damage import (
     awarded,
     counted,
     damage,
-    fates,
     order,
     restore,
+    results,
     rewrite,
     with_actions,
     with_condition,
@@ -94,7 +94,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     assert awarded(world, "second") == ["m1", "m3"]
     assert awarded(world, "perkville") == []
     for message_id in ("m1", "m2", "m3"):
-        held = fates(world, message_id)["perkville"]
+        held = results(world, message_id)["perkville"]
         assert (held["status"], held["reason"]) == ("pending", "destination_on_hold")
         assert "perkville cannot be used as it is configured: " in held["detail"]
     snapshot = world.watch.newest()
@@ -109,13 +109,13 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1", "m3"]
-    assert {one: fates(world, one)["perkville"]["status"] for one in ("m1", "m2", "m3", "m4")} == {
+    assert {one: results(world, one)["perkville"]["status"] for one in ("m1", "m2", "m3", "m4")} == {
         "m1": "pending",
         "m2": "filtered_at_destination",
         "m3": "pending",
         "m4": "refused",
     }
-    assert fates(world, "m1")["perkville"]["transaction"]["quantity"] == "9.99"
+    assert results(world, "m1")["perkville"]["transaction"]["quantity"] == "9.99"
     assert counted(world) == {
         ("pending", ""): 2,
         ("filtered_at_destination", "FILTERED_BY_RULES"): 1,
@@ -143,7 +143,7 @@ def test_a_workspace_that_cannot_be_used_holds_every_destination(sqlite_world: P
     whole = damage(world, change, kind="workspace", slug="")
     world.send(order("m1", number="1"))
     world.route()
-    assert {one["reason"] for one in fates(world, "m1").values()} == {"destination_on_hold"}
+    assert {one["reason"] for one in results(world, "m1").values()} == {"destination_on_hold"}
     assert world.watch.has_write_key("wk_website")
     restore(world, whole, kind="workspace", slug="")
     world.route()
@@ -197,7 +197,7 @@ def test_rows_that_are_no_json_at_all_stop_nothing_else(sqlite_world: PublicApiS
     world.send(order("m1", number="1"))
     world.route()
     assert awarded(world, "second") == ["m1"]
-    assert fates(world, "m1")["perkville"]["reason"] == "destination_on_hold"
+    assert results(world, "m1")["perkville"]["reason"] == "destination_on_hold"
     subjects = {(one["kind"], one["slug"]) for one in read_problems(world.watch)}
     assert subjects == {("destination", "perkville"), ("source", "pos"), ("computation", "broken")}
     restore(world, body)

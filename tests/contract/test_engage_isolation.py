@@ -7,7 +7,7 @@ from sqlalchemy import text, update
 
 from punchcard.engage.reading import Untold, read_events
 from punchcard.engage.telling import send_again
-from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.operations.attention import Concern, find_matters
 from punchcard.operations.engagement import standing_of
 from punchcard.profiles.external_ids import IdReader
@@ -177,7 +177,7 @@ def test_a_refused_identify_call_of_ours_is_read_and_a_track_call_is_not():
             log_position=1,
             event_index=0,
             payload=b'{"context":{"personas":{"computation_key":"good"}},"traits":{"email":"ann@example.com"}}',
-            fates=(LakeFate("perkville", "refused", "invalid_trait", "must be text"),),
+            results=(LakeResult("perkville", "refused", "invalid_trait", "must be text"),),
         )
 
     (untold,) = read_events([event("identify"), event("track")], IdReader(IdentityRules())).untold

@@ -18,7 +18,7 @@ from punchcard.traces.filter_reach import find_reach, tell_reach
 from punchcard.workspace.model import Destination, DestinationFilter, Workspace
 
 NOW = ManualClock().now()
-FATES = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":null}]'
+STATUSES = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":null}]'
 
 
 @pytest.fixture
@@ -42,7 +42,11 @@ def lake(tmp_path: Path) -> LakeReader:
                 assert all(isinstance(one, Event) for one in items)
                 rows = LakeRows()
                 rows.add_record(
-                    items, source=source, received_at=to_micros(received), position=position, fates=[FATES] * len(items)
+                    items,
+                    source=source,
+                    received_at=to_micros(received),
+                    position=position,
+                    results=[STATUSES] * len(items),
                 )
                 writer.append(rows, first_position=position, last_position=position)
     return LakeReader(url)

@@ -11,7 +11,7 @@ from punchcard.destinations.port import Intent
 from punchcard.events.model import Event
 from punchcard.events.parse import read_request
 from punchcard.routing.planning import Planner
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
@@ -58,27 +58,27 @@ def event(name: str = "Checked In", **content: Any) -> Event:
     return found
 
 
-def fate_of(planned: Planner, given: Event) -> Fate:
+def result_of(planned: Planner, given: Event) -> EventResult:
     plan = planned.plan(given)
-    fates, intents = plan.decided, plan.planned
+    results, intents = plan.decided, plan.planned
     assert not intents
-    (fate,) = fates
-    return fate
+    (result,) = results
+    return result
 
 
 def intent_of(planned: Planner, given: Event) -> Intent:
     plan = planned.plan(given)
-    fates, intents = plan.decided, plan.planned
-    assert fates == ()
+    results, intents = plan.decided, plan.planned
+    assert results == ()
     (found,) = intents
     return found.intent
 
 
-def test_a_filter_that_drops_an_event_is_named_in_its_fate() -> None:
+def test_a_filter_that_drops_an_event_is_named_in_its_result() -> None:
     planned = planner(flt("contains( properties.email, '@acme.example' )", title="no staff"))
-    fate = fate_of(planned, event(properties={"email": "boss@acme.example"}))
-    assert (fate.fate, fate.reason) == (FateKind.FILTERED_AT_DESTINATION, "FILTERED_BY_RULES")
-    assert fate.detail == "filter \"no staff\" drops events with contains( properties.email, '@acme.example' )"
+    result = result_of(planned, event(properties={"email": "boss@acme.example"}))
+    assert (result.status, result.reason) == (EventStatus.FILTERED_AT_DESTINATION, "FILTERED_BY_RULES")
+    assert result.detail == "filter \"no staff\" drops events with contains( properties.email, '@acme.example' )"
     assert intent_of(planned, event()).perk == "123457"
 
 
@@ -89,37 +89,37 @@ def test_a_filter_that_is_switched_off_drops_nothing() -> None:
 def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
     planned = planner(flt("properties.test", title="no tests"))
     for _ in range(2):
-        assert fate_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
-        assert fate_of(planned, event("Sauna Visited", properties={"test": True})).reason == "FILTERED_BY_RULES"
-        assert fate_of(planned, event("Sauna Visited", properties={"test": False})).reason == "not_allowlisted"
+        assert result_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
+        assert result_of(planned, event("Sauna Visited", properties={"test": True})).reason == "FILTERED_BY_RULES"
+        assert result_of(planned, event("Sauna Visited", properties={"test": False})).reason == "not_allowlisted"
 
 
 def test_a_call_that_the_destination_does_not_take_is_told_before_any_filter() -> None:
-    assert fate_of(planner(flt("all")), event(type="page")).reason == "unsupported_event_type"
+    assert result_of(planner(flt("all")), event(type="page")).reason == "unsupported_event_type"
 
 
 def test_consent_is_asked_before_the_integrations_object_and_any_filter() -> None:
     planned = planner(flt("all"), consent=("marketing",))
     refused = {"consent": {"categoryPreferences": {"marketing": False}}}
     given = {"consent": {"categoryPreferences": {"marketing": True}}}
-    fate = fate_of(planned, event(context=refused, integrations={"All": False}))
-    assert fate.reason == "FILTERED_BY_END_USER_CONSENT"
-    assert "marketing" in str(fate.detail)
-    assert fate_of(planned, event(context=given, integrations={"All": False})).reason != fate.reason
-    assert fate_of(planned, event(context=given)).reason == "FILTERED_BY_RULES"
+    result = result_of(planned, event(context=refused, integrations={"All": False}))
+    assert result.reason == "FILTERED_BY_END_USER_CONSENT"
+    assert "marketing" in str(result.detail)
+    assert result_of(planned, event(context=given, integrations={"All": False})).reason != result.reason
+    assert result_of(planned, event(context=given)).reason == "FILTERED_BY_RULES"
 
 
 def test_what_was_remembered_of_an_event_without_consent_is_not_given_to_one_with() -> None:
     planned = planner(consent=("marketing",))
     refused = {"consent": {"categoryPreferences": {"marketing": False}}}
     for _ in range(2):
-        assert fate_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
-        assert fate_of(planned, event("Sauna Visited", context=refused)).reason == "FILTERED_BY_END_USER_CONSENT"
+        assert result_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
+        assert result_of(planned, event("Sauna Visited", context=refused)).reason == "FILTERED_BY_END_USER_CONSENT"
 
 
 @pytest.mark.parametrize("filters", [(flt("all", DROP), flt("event = 'x'")), (flt("event = 'x'"), flt("all", DROP))])
 def test_one_of_several_filters_is_enough(filters: Sequence[DestinationFilter]) -> None:
-    assert fate_of(planner(*filters), event()).reason == "FILTERED_BY_RULES"
+    assert result_of(planner(*filters), event()).reason == "FILTERED_BY_RULES"
 
 
 def test_properties_that_are_taken_out_are_not_there_for_the_mapping() -> None:
@@ -138,7 +138,7 @@ def test_only_the_allowed_properties_are_there_for_the_mapping() -> None:
     dropping = {"type": "DROP_PROPERTIES", "fields": {"properties": ["email"]}}
     # All drops of properties come before what is allowed, whatever the order of the filters.
     both = planner(flt("all", keeping), flt("all", dropping))
-    assert fate_of(both, event("Order Completed", properties=order)).reason == "missing_email"
+    assert result_of(both, event("Order Completed", properties=order)).reason == "missing_email"
 
 
 def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
@@ -151,7 +151,7 @@ def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
         assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}")).planned) is kept[number]
     assert 0.2 < sum(kept.values()) / len(kept) < 0.4
     out = next(number for number, stays in kept.items() if not stays)
-    assert fate_of(planned, event(userId=f"user-{out}")).detail == (
+    assert result_of(planned, event(userId=f"user-{out}")).detail == (
         'filter "a filter" keeps a share of 0.3 by userId, and this event is not in it'
     )
 
@@ -170,9 +170,9 @@ def test_samples_come_before_drops_and_drops_before_changes() -> None:
     sample = flt("all", {"type": "SAMPLE", "percent": 0}, title="sample")
     drop = flt("all", DROP, title="drop")
     change = flt("all", {"type": "DROP_PROPERTIES", "fields": {"": ["properties"]}}, title="change")
-    assert '"sample"' in str(fate_of(planner(change, drop, sample), event()).detail)
-    assert '"drop"' in str(fate_of(planner(change, drop), event()).detail)
-    assert fate_of(planner(change), event()).reason == "missing_email"
+    assert '"sample"' in str(result_of(planner(change, drop, sample), event()).detail)
+    assert '"drop"' in str(result_of(planner(change, drop), event()).detail)
+    assert result_of(planner(change), event()).reason == "missing_email"
 
 
 def test_an_event_that_a_filter_cannot_judge_is_not_sent_and_that_is_told() -> None:
@@ -181,6 +181,6 @@ def test_an_event_that_a_filter_cannot_judge_is_not_sent_and_that_is_told() -> N
     (given,) = read_request(body, call="batch", received_at=ManualClock().now(), position=1)
     assert isinstance(given, Event)
     assert intent_of(planner(flt("event = 'x'")), given).perk == "123457"
-    fate = fate_of(planner(flt("event = 'x'"), flt("properties.note = 'x'", title="asks")), given)
-    assert fate.reason == "FILTERED_BY_RULES"
-    assert str(fate.detail).startswith('filter "asks" cannot be applied to this event (')
+    result = result_of(planner(flt("event = 'x'"), flt("properties.note = 'x'", title="asks")), given)
+    assert result.reason == "FILTERED_BY_RULES"
+    assert str(result.detail).startswith('filter "asks" cannot be applied to this event (')

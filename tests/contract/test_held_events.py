@@ -20,9 +20,9 @@ from punchcard.testing.damage import (
     awarded,
     counted,
     damage,
-    fates,
     order,
     restore,
+    results,
     with_condition,
 )
 from punchcard.testing.operators import FormBrowser, add_operators
@@ -66,8 +66,8 @@ def test_an_event_that_comes_while_earlier_ones_are_planned_waits_behind_them(wo
     restore(world, whole)
     world.send(order("late", number="late"), {"messageId": "page", "userId": "ann", "event": "Page Opened"})
     world._router.step()  # plans some of the 600, and routes what is new
-    assert fates(world, "late")["perkville"]["reason"] == "behind_held_events"
-    assert fates(world, "page")["perkville"]["reason"] == "not_allowlisted"
+    assert results(world, "late")["perkville"]["reason"] == "behind_held_events"
+    assert results(world, "page")["perkville"]["reason"] == "not_allowlisted"
     assert awarded(world, "second")[-1] == "late"
     world.route()
     assert awarded(world, "perkville")[-2:] == ["x599", "late"]
@@ -82,12 +82,12 @@ def test_events_that_are_held_survive_a_restart_and_the_end_of_their_log_records
     world.log.trim(2, records_max=10)
     world.restart_routing()
     world.route()
-    assert fates(world, "m1")["perkville"]["reason"] == "destination_on_hold"
+    assert results(world, "m1")["perkville"]["reason"] == "destination_on_hold"
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1", "m2"]
-    assert fates(world, "m1")["perkville"]["status"] == "pending"
-    assert fates(world, "m1")["perkville"]["transaction"]["effectKey"].startswith("SEG:")
+    assert results(world, "m1")["perkville"]["status"] == "pending"
+    assert results(world, "m1")["perkville"]["transaction"]["effectKey"].startswith("SEG:")
 
 
 def test_a_copy_of_a_held_event_is_a_duplicate(world: PublicApiServer) -> None:
@@ -99,7 +99,7 @@ def test_a_copy_of_a_held_event_is_a_duplicate(world: PublicApiServer) -> None:
     assert awarded(world, "perkville") == ["m1"]
     # The copy by its message id, the other message by its order.
     assert counted(world) == {("pending", ""): 1, ("duplicate", "same_effect"): 1}
-    assert fates(world, "m2")["perkville"]["reason"] == "same_effect"
+    assert results(world, "m2")["perkville"]["reason"] == "same_effect"
 
 
 def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: PublicApiServer) -> None:
@@ -112,8 +112,8 @@ def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: Pu
     world.send(order("m2", number="2"))
     world.route()
     assert awarded(world, "perkville") == []
-    assert fates(world, "m1")["perkville"]["status"] == "pending"
-    assert fates(world, "m2")["perkville"]["reason"] == "destination_disabled"
+    assert results(world, "m1")["perkville"]["status"] == "pending"
+    assert results(world, "m2")["perkville"]["reason"] == "destination_disabled"
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1"]
@@ -170,7 +170,7 @@ def test_an_exception_in_a_filter_concerns_its_event_and_destination_alone(
     world.send(order("m1", number="1"), order("m2", number="2"), order("m3", number="3"))
     world.route()
     assert awarded(world, "perkville") == ["m1", "m3"]
-    held = fates(world, "m2")["perkville"]
+    held = results(world, "m2")["perkville"]
     assert (held["status"], held["reason"]) == ("pending", "planning_failed")
     assert "ZeroDivisionError('a defect')" in held["detail"]
     with world.store.reading() as work:
@@ -204,7 +204,7 @@ def test_an_exception_in_the_mapping_concerns_its_event_and_destination_alone(
     world.send(order("m1", number="1"), order("m2", number="2"))
     world.route()
     assert awarded(world, "perkville") == ["m2"]
-    assert fates(world, "m1")["perkville"]["reason"] == "planning_failed"
+    assert results(world, "m1")["perkville"]["reason"] == "planning_failed"
 
 
 # --- what people see and can do
@@ -261,7 +261,7 @@ def test_anything_else_can_be_changed_while_a_part_cannot_be_used(sqlite_world: 
     assert refused.status == 422
     world.send(order("m1", number="1"))
     world.route()
-    assert fates(world, "m1")["perkville"]["reason"] == "destination_on_hold"
+    assert results(world, "m1")["perkville"]["reason"] == "destination_on_hold"
 
 
 def test_what_is_left_of_an_unreadable_destination_is_never_saved_as_the_whole(sqlite_world: PublicApiServer) -> None:
@@ -275,7 +275,7 @@ def test_what_is_left_of_an_unreadable_destination_is_never_saved_as_the_whole(s
     assert "cannot be changed piece by piece" in refused.body.decode()
     world.configure(CONFIG)
     world.route()
-    assert fates(world, "m1")["perkville"]["reason"] == "FILTERED_BY_RULES"
+    assert results(world, "m1")["perkville"]["reason"] == "FILTERED_BY_RULES"
 
 
 def test_the_tester_says_that_an_event_would_be_held(sqlite_world: PublicApiServer) -> None:

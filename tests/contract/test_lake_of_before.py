@@ -40,7 +40,7 @@ def rows_of(position: int, *, noted: bool = False) -> LakeRows:
     batch = json.dumps({"batch": [body]}).encode()
     items = read_request(batch, call="batch", received_at=received_at, position=position)
     rows = LakeRows()
-    rows.add_record(items, source="website", received_at=MIDNIGHT, position=position, fates=["[]"])
+    rows.add_record(items, source="website", received_at=MIDNIGHT, position=position, results=["[]"])
     return rows
 
 

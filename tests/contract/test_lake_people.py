@@ -40,7 +40,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
             body = {"type": "track", "messageId": f"m{position}", **EVENTS[position - 1]}
             content = json.dumps({"batch": [body]}).encode()
             items = read_request(content, call="batch", received_at=at, position=position)
-            rows.add_record(items, source="web", received_at=to_micros(at), position=position, fates=["[]"])
+            rows.add_record(items, source="web", received_at=to_micros(at), position=position, results=["[]"])
         writer.append(rows, first_position=first, last_position=first + 1)
     return url
 

@@ -20,7 +20,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     body = b'{"event": "Checked In", "userId": "ann"}'
     events = read_request(body, call="track", received_at=from_micros(received_at), position=1)
     rows = LakeRows()
-    rows.add_record(events, source="web", received_at=received_at, position=1, fates=["[]"])
+    rows.add_record(events, source="web", received_at=received_at, position=1, results=["[]"])
     LakeWriter(str(folder)).append(rows, first_position=1, last_position=1)
     return folder
 

@@ -214,11 +214,11 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
 
 def test_trace_finds_an_event_in_the_log_while_the_lake_cannot_be_read(damaged: Installation) -> None:
     commits(damaged.lake_folder)[-5].write_bytes(b"garbage")
-    story = damaged.story("m-7")
-    assert story is not None
-    assert [one.fate for one in story.fates] == ["pending"]
+    trace = damaged.trace("m-7")
+    assert trace is not None
+    assert [one.status for one in trace.results] == ["pending"]
     with pytest.raises(LakeError, match="data lake"):
-        damaged.story("never-sent")
+        damaged.trace("never-sent")
 
 
 def test_a_lake_that_may_not_be_written_stops_no_award(installation: Installation) -> None:

@@ -19,12 +19,14 @@ from punchcard.clock import SystemClock, from_micros
 from punchcard.errors import ConfigurationError, InvariantError, StorageError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.notes import Note
-from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
+from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter, RangeKnownError
 
 MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
-FATES = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"SEG:website:ORDER:1"}]'
+STATUSES = (
+    '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"SEG:website:ORDER:1"}]'
+)
 FAILED = '[{"destination":null,"fate":"failed_on_ingest","reason":"invalid","detail":"no type","effectKey":null}]'
 
 
@@ -59,10 +61,10 @@ def an_event(message_id: str, *, raw: bytes = b"{}") -> Event:
     return Event(EventType.TRACK, MessageId(message_id), instant, instant, wire, raw)
 
 
-def rows_at(position: int, *items: Event | Failed, received_at: int = MIDNIGHT, fates: str = FATES) -> LakeRows:
+def rows_at(position: int, *items: Event | Failed, received_at: int = MIDNIGHT, results: str = STATUSES) -> LakeRows:
     rows = LakeRows()
     for index, item in enumerate(items):
-        rows.add(item, source="website", received_at=received_at, position=position, index=index, fates=fates)
+        rows.add(item, source="website", received_at=received_at, position=position, index=index, results=results)
     return rows
 
 
@@ -108,16 +110,16 @@ def test_an_event_is_read_back_as_it_was_appended(url: str) -> None:
             log_position=3,
             event_index=0,
             payload=raw,
-            fates=(LakeFate("perkville", "pending", effect_key="SEG:website:ORDER:1"),),
+            results=(LakeResult("perkville", "pending", effect_key="SEG:website:ORDER:1"),),
         )
     ]
 
 
 def test_what_is_no_valid_event_is_found_too(url: str) -> None:
-    rows = rows_at(1, Failed("derived", b"[1,2]"), fates=FAILED)
+    rows = rows_at(1, Failed("derived", b"[1,2]"), results=FAILED)
     LakeWriter(url).append(rows, first_position=1, last_position=1)
     (found,) = LakeReader(url).find("derived")
-    assert (found.type, found.timestamp, found.payload, found.fates[0].reason) == ("", None, b"[1,2]", "invalid")
+    assert (found.type, found.timestamp, found.payload, found.results[0].reason) == ("", None, b"[1,2]", "invalid")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_the_newest_message_ids_come_first_and_without_failures(url: str) -> Non
     writer = LakeWriter(url)
     for position in range(1, 5):
         append(writer, position, f"a-{position}", f"b-{position}")
-    writer.append(rows_at(5, Failed("no event", b"?"), fates=FAILED), first_position=5, last_position=5)
+    writer.append(rows_at(5, Failed("no event", b"?"), results=FAILED), first_position=5, last_position=5)
     newest = [one for some in LakeReader(url).recent_message_keys(3) for one in some]
     assert newest == ["website b-4", "website a-4", "website b-3"]
 
@@ -407,7 +409,7 @@ def test_days_gone_by_are_dropped_and_the_position_stays(tmp_path: Path) -> None
         rows = LakeRows()
         at = from_micros(begin)
         item = Event(EventType.TRACK, MessageId(f"m-{number}"), at, at, WireEvent(event="A"), b"{}")
-        rows.add(item, source="web", received_at=begin + number * day, position=number + 1, index=0, fates="[]")
+        rows.add(item, source="web", received_at=begin + number * day, position=number + 1, index=0, results="[]")
         writer.append(rows, first_position=number + 1, last_position=number + 1)
     assert writer.drop_before(datetime.date(2026, 1, 4)) == 2
     assert [len(reader.find(f"m-{number}")) for number in range(3)] == [0, 0, 1]

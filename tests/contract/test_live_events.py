@@ -58,7 +58,7 @@ class WatchedTail(Tail):
 
 
 class Watcher:
-    """Sees what the debugger shows: per message id its fates, in the order in which they were told."""
+    """Sees what the debugger shows: per message id its results, in the order in which they were told."""
 
     def __init__(self, world: PublicApiServer) -> None:
         self._tail = WatchedTail(log=world.log, store=world.store)
@@ -66,11 +66,11 @@ class Watcher:
         self._stream = live.watch()
         self.told: dict[str, list[str]] = {}
 
-    async def until(self, message_id: str, fate: str) -> None:
+    async def until(self, message_id: str, status: str) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while fate not in self.told.get(message_id, []):
+            while status not in self.told.get(message_id, []):
                 for one in await anext(self._stream):
-                    said = ",".join(str(fate.reason or fate.fate) for fate in one.fates)
+                    said = ",".join(str(status.reason or status.status) for status in one.results)
                     self.told.setdefault(one.event.message_id, []).append(said)
 
     async def follows(self) -> None:
@@ -99,7 +99,7 @@ async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: Pub
     assert watcher.told["m-1"] == ["not_routed_yet", "pending", "delivered"]
 
 
-async def test_fates_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:
+async def test_results_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-2", "not_routed_yet"))
     await watcher.follows()

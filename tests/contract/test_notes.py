@@ -71,9 +71,9 @@ def test_one_event_with_nan_costs_no_neighbour_and_says_so_wherever_it_is_read(w
         step()
         assert trace(world, "odd")["notes"] == expected
         assert [trace(world, neighbour)["notes"] for neighbour in ("left", "right")] == [[], []]
-    story = trace(world, "odd")
-    assert story["event"]["properties"] == {"order_id": "1001", "revenue": 5, "margin": None}
-    assert story["results"][0]["transaction"]["quantity"] == "5"
+    event_trace = trace(world, "odd")
+    assert event_trace["event"]["properties"] == {"order_id": "1001", "revenue": 5, "margin": None}
+    assert event_trace["results"][0]["transaction"]["quantity"] == "5"
     owner = FormBrowser(world)
     owner.sign_in("owner@acme.example")
     page = owner.get("/events/odd").text
@@ -91,8 +91,8 @@ def test_visits_with_times_as_numbers_are_of_their_days(world: PublicApiServer) 
     for number, time in enumerate(times):
         world.send(event(f"visit-{number}", timestamp=time))
     world.route()
-    fates = [trace(world, f"visit-{number}")["results"][0]["status"] for number in range(3)]
-    assert fates == ["pending"] * 3
+    results = [trace(world, f"visit-{number}")["results"][0]["status"] for number in range(3)]
+    assert results == ["pending"] * 3
     for number in range(3):
         (note,) = trace(world, f"visit-{number}")["notes"]
         assert note.startswith("timestamp ")

@@ -208,7 +208,7 @@ def rows(installation: Installation, through: int) -> None:
     held = LakeRows()
     for position in range(1, through + 1):
         failure = IngestFailure("unknown_type", "", f"message-{position}", b"{}")
-        held.add(failure, source="website", received_at=0, position=position, index=0, fates="[]")
+        held.add(failure, source="website", received_at=0, position=position, index=0, results="[]")
     writer = LakeWriter(str(installation.folder / "lake"), clock=installation.clock)
     writer.append(held, first_position=1, last_position=through)
 

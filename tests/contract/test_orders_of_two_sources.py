@@ -163,7 +163,7 @@ def test_what_looks_like_an_order_says_so_and_is_counted_on_the_map(api: PublicA
     assert result(api, "visit", "website")["detail"] is None
     page = html.unescape(owner.get("/destinations/perkville/map").text)
     assert page.count("looks like an order") == 1
-    link = "/events?time=30d&destination=perkville&fate=pending&reason=looks_like_order&name=Order%20Completed"
+    link = "/events?time=30d&destination=perkville&status=pending&reason=looks_like_order&name=Order%20Completed"
     assert link in page
     assert "like" in owner.get(link).text
 

@@ -87,7 +87,7 @@ def pipeline(world: PublicApiServer) -> Pipeline:
 def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
     fill(world)
     found = pipeline(world)
-    stages = {(one.destination, one.fate): one.count for one in (*found.before, *found.decided, *found.ended)}
+    stages = {(one.destination, one.status): one.count for one in (*found.before, *found.decided, *found.ended)}
     assert {place: count for place, count in stages.items() if count} == {
         (None, "failed_on_ingest"): 1,
         ("perkville", "filtered_at_destination"): 1,
@@ -99,7 +99,7 @@ def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
     }
     assert found.received == sum(stages.values()) + found.waiting
     assert found.waiting == 1
-    refused = next(one for one in found.decided if one.fate == "refused")
+    refused = next(one for one in found.decided if one.status == "refused")
     assert list(refused.reasons) == [("not_allowlisted", 2), ("invalid_email", 1)]
 
 
@@ -111,9 +111,9 @@ def test_every_number_opens_exactly_so_many_events(world: PublicApiServer, *, in
     for stage in (*pipeline(world).before, *pipeline(world).decided):
         for reason, count in stage.reasons:
             question = EventQuestion(
-                source="website", destination=stage.destination or "", fate=stage.fate, reason=reason
+                source="website", destination=stage.destination or "", status=stage.status, reason=reason
             )
-            assert len(world.browser.page(question, limit=100).events) == count, (stage.fate, reason)
+            assert len(world.browser.page(question, limit=100).events) == count, (stage.status, reason)
 
 
 def test_a_list_of_events_is_paged_without_a_gap_over_log_and_lake(world: PublicApiServer) -> None:
@@ -145,7 +145,7 @@ def test_a_customer_is_found_by_email_and_by_the_user_ids_that_came_with_it(
     person = world.browser.person(" M1@Example.com ")
     assert (list(person.emails), list(person.user_ids)) == (["m1@example.com"], ["u1"])
     found = world.browser.events_of(person, limit=10).events
-    assert [(one.event.message_id, [fate.reason for fate in one.fates]) for one in found] == [
+    assert [(one.event.message_id, [result.reason for result in one.results]) for one in found] == [
         ("without-email", ["missing_email"]),
         ("m-1", [None]),
     ]

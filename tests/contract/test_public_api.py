@@ -62,11 +62,11 @@ def ledger(api: PublicApiServer, query: str = "") -> Any:
 
 def test_an_event_that_is_not_routed_yet_is_found(api: PublicApiServer) -> None:
     api.send(order())
-    story = data(api, "/api/events/m1")
-    assert story["event"]["properties"]["revenue"] == 9.99
-    assert (story["messageId"], story["source"], story["copies"]) == ("m1", None, [])
-    (fate,) = story["results"]
-    assert (fate["destination"], fate["status"], fate["reason"]) == (None, "pending", "not_routed_yet")
+    trace = data(api, "/api/events/m1")
+    assert trace["event"]["properties"]["revenue"] == 9.99
+    assert (trace["messageId"], trace["source"], trace["copies"]) == ("m1", None, [])
+    (result,) = trace["results"]
+    assert (result["destination"], result["status"], result["reason"]) == (None, "pending", "not_routed_yet")
 
 
 @pytest.mark.parametrize("in_lake", [False, True])
@@ -77,16 +77,16 @@ def test_an_awarded_event_is_told_with_its_transaction_and_attempt(api: PublicAp
     if in_lake:
         api.feed_lake()
     api.deliver()
-    (fate,) = data(api, "/api/events/m1")["results"]
-    assert (fate["destination"], fate["status"]) == ("perkville", "delivered")
-    transaction = fate["transaction"]
+    (result,) = data(api, "/api/events/m1")["results"]
+    assert (result["destination"], result["status"]) == ("perkville", "delivered")
+    transaction = result["transaction"]
     assert transaction["effectKey"] == "SEG:perkville:ORDER:1001:order-completed"
     assert (transaction["quantity"], transaction["perk"], transaction["email"]) == (
         "9.99",
         "123456",
         "ann@example.com",
     )
-    (attempt,) = fate["attempts"]
+    (attempt,) = result["attempts"]
     assert (attempt["number"], attempt["action"], attempt["outcome"]) == (1, "send", "delivered")
 
 
@@ -100,9 +100,9 @@ def test_each_end_that_earned_nothing_has_its_reason(api: PublicApiServer) -> No
     api.route()
     ends = {}
     for message_id in ("again", "not-mapped", "no-email", "elsewhere", "filtered", "nameless"):
-        (fate,) = data(api, f"/api/events/{message_id}")["results"]
-        ends[message_id] = (fate["status"], fate["reason"])
-        assert fate["detail"] is None or isinstance(fate["detail"], str)
+        (result,) = data(api, f"/api/events/{message_id}")["results"]
+        ends[message_id] = (result["status"], result["reason"])
+        assert result["detail"] is None or isinstance(result["detail"], str)
     assert ends == {
         "again": ("duplicate", "same_effect"),
         "not-mapped": ("refused", "not_allowlisted"),
@@ -116,9 +116,9 @@ def test_each_end_that_earned_nothing_has_its_reason(api: PublicApiServer) -> No
 def test_a_message_that_came_twice_shows_its_copy(api: PublicApiServer) -> None:
     api.send(order(), order())
     api.route()
-    story = data(api, "/api/events/m1")
-    assert len(story["copies"]) == 1
-    assert [fate["status"] for fate in story["results"]] == ["pending"]
+    trace = data(api, "/api/events/m1")
+    assert len(trace["copies"]) == 1
+    assert [result["status"] for result in trace["results"]] == ["pending"]
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_a_key_that_came_with_other_content_shows_its_conflict(api: PublicApiSer
     (row,) = ledger(api)["transactions"]
     (conflict,) = row["conflicts"]
     assert conflict["messageId"] == "m2"
-    (fate,) = data(api, "/api/events/m2")["results"]
-    assert fate["status"] == "conflict"
+    (result,) = data(api, "/api/events/m2")["results"]
+    assert result["status"] == "conflict"
 
 
 @pytest.mark.parametrize(
@@ -264,10 +264,10 @@ def tried(api: PublicApiServer, event: object, query: str = "") -> Any:
 def test_the_tester_shows_the_request_and_sends_nothing(api: PublicApiServer) -> None:
     tested = tried(api, order())
     assert (tested["messageId"], tested["sent"]) == ("m1", False)
-    (fate,) = tested["results"]
-    assert (fate["destination"], fate["status"]) == ("perkville", "pending")
-    assert fate["transaction"]["quantity"] == "9.99"
-    assert "9.99" in json.dumps(fate["request"])
+    (result,) = tested["results"]
+    assert (result["destination"], result["status"]) == ("perkville", "pending")
+    assert result["transaction"]["quantity"] == "9.99"
+    assert "9.99" in json.dumps(result["request"])
     assert "a-secret-that-nobody-sees" not in json.dumps(tested)
     api.route()
     assert ledger(api)["transactions"] == []
@@ -289,11 +289,11 @@ def test_the_tester_knows_what_the_ledger_holds(api: PublicApiServer) -> None:
 
 @pytest.mark.parametrize("test", [True, False, "yes"])
 def test_the_tester_shows_what_each_filter_saw(api: PublicApiServer, test: object) -> None:
-    (fate,) = tried(api, order(test=test))["results"]
-    (seen,) = fate["filters"]
+    (result,) = tried(api, order(test=test))["results"]
+    (seen,) = result["filters"]
     assert (seen["title"], seen["if"], seen["matched"]) == ("no tests", "properties.test", test is True)
     assert seen["saw"] == {"properties.test": test}
-    assert fate["reason"] == ("FILTERED_BY_RULES" if test is True else None)
+    assert result["reason"] == ("FILTERED_BY_RULES" if test is True else None)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_the_tester_shows_what_each_filter_saw(api: PublicApiServer, test: objec
 def test_the_tester_says_why_an_event_is_none(api: PublicApiServer, event: object, reason: str) -> None:
     tested = tried(api, event, "?send=true")
     assert tested["sent"] is False
-    assert [(fate["status"], fate["reason"]) for fate in tested["results"]] == [("failed_on_ingest", reason)]
+    assert [(result["status"], result["reason"]) for result in tested["results"]] == [("failed_on_ingest", reason)]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"nonsense", b'"text"', b"\xff", b"{" * 90_000, b"x" * 40_000, b"null"])
@@ -324,7 +324,7 @@ def test_the_tester_asks_which_source_when_there_are_two(api: PublicApiServer) -
     assert "till, website" in answer.error["message"]
     assert tried(api, order(), "?source=website")["results"][0]["status"] == "pending"
     assert tried(api, {**order(), "writeKey": "wk_website"})["results"][0]["status"] == "pending"
-    assert [fate["reason"] for fate in tried(api, order(), "?source=till")["results"]] == ["no_destination"]
+    assert [result["reason"] for result in tried(api, order(), "?source=till")["results"]] == ["no_destination"]
     assert api.request("POST", "/api/events/test?source=shop", b"{}").status == 404
 
 

@@ -33,7 +33,7 @@ from punchcard.store.engine import Store
 from punchcard.store.held import waiting_destinations
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.recoveries import Recovery, RecoveryReason, mark_routed, newest_recovery, start_recovery
-from punchcard.store.schema import EffectState, fate_counts
+from punchcard.store.schema import EffectState, result_counts
 from punchcard.store.synced import Synced, remember_told, told_email
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply
@@ -82,15 +82,15 @@ class Restored:
         return compile_snapshot(load(self.store, self.keyring), keyring=self.keyring)
 
     def in_lake(
-        self, body: dict[str, object], *fates: dict[str, object], call: str = "track", source: str = "website"
+        self, body: dict[str, object], *results: dict[str, object], call: str = "track", source: str = "website"
     ) -> int:
-        """An event that the lake holds with its fates; the position of its record."""
+        """An event that the lake holds with its results; the position of its record."""
         position = self.last = self.last + 1
         received = self.clock.now()
         text = json.dumps(body).encode()
         items = read_request(text, call=call, received_at=received, position=position)
-        texts = [json.dumps(list(fates))] * len(items)
-        self.rows.add_record(items, source=source, received_at=to_micros(received), position=position, fates=texts)
+        texts = [json.dumps(list(results))] * len(items)
+        self.rows.add_record(items, source=source, received_at=to_micros(received), position=position, results=texts)
         return position
 
     def in_log(self, body: dict[str, object], *, call: str = "track") -> None:
@@ -169,7 +169,7 @@ def test_the_key_and_the_id_of_then_stand(restored: Restored) -> None:
 
 
 @pytest.mark.parametrize(
-    "fate",
+    "result",
     [
         {"destination": SLUG, "fate": "refused", "reason": "not_allowlisted"},
         {"destination": SLUG, "fate": "filtered_at_destination", "reason": "FILTERED_BY_RULES"},
@@ -177,10 +177,10 @@ def test_the_key_and_the_id_of_then_stand(restored: Restored) -> None:
         {"destination": SLUG, "fate": "conflict", "reason": "same_key_other_content", "effectKey": "SEG:x"},
         {"destination": None, "fate": "failed_on_ingest", "reason": "unknown_source"},
     ],
-    ids=lambda fate: fate["fate"],
+    ids=lambda result: result["fate"],
 )
-def test_what_planned_nothing_then_plans_nothing_now(restored: Restored, fate: dict[str, object]) -> None:
-    restored.in_lake(visit(), fate)
+def test_what_planned_nothing_then_plans_nothing_now(restored: Restored, result: dict[str, object]) -> None:
+    restored.in_lake(visit(), result)
     assert restored.replay().planned == 0
     assert restored.effects() == []
 
@@ -285,8 +285,8 @@ def test_events_count_as_they_did(restored: Restored) -> None:
     restored.in_lake(visit("m2"), {"destination": SLUG, "fate": "refused", "reason": "missing_email"})
     restored.replay()
     with restored.store.reading() as work:
-        columns = fate_counts.c
-        rows = work.execute(select(columns.destination, columns.fate, columns.reason, columns.count))
+        columns = result_counts.c
+        rows = work.execute(select(columns.destination, columns.status, columns.reason, columns.count))
         found = {(row[0], row[1], row[2]): row[3] for row in rows}
     assert found == {
         ("", "received", ""): 2,

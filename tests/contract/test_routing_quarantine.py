@@ -42,10 +42,10 @@ def key(message_id: str) -> str:
     return f"SEG:website:EVENT:{message_id}"
 
 
-def fates(installation: Installation, message_id: str) -> list[tuple[str | None, str, str | None]]:
-    story = installation.story(message_id)
-    assert story is not None, message_id
-    return [(one.destination, one.fate, one.reason) for one in story.fates]
+def results(installation: Installation, message_id: str) -> list[tuple[str | None, str, str | None]]:
+    trace = installation.trace(message_id)
+    assert trace is not None, message_id
+    return [(one.destination, one.status, one.reason) for one in trace.results]
 
 
 UNREADABLE = [(None, "failed_on_ingest", "unreadable_record")]
@@ -105,7 +105,7 @@ def test_a_damaged_record_is_quarantined_and_the_others_are_awarded(
     assert installation.effect_keys() == [key("a"), key("c"), key("d")]
     installation.feed.flush()
     [damaged] = [one for one in installation.in_lake() if one.log_position == position]
-    assert fates(installation, damaged.message_id) == UNREADABLE
+    assert results(installation, damaged.message_id) == UNREADABLE
     with installation.store.reading() as work:
         [kept] = quarantined(work, limit=10)
         assert [(one.reason, one.count) for one in count_quarantined(work)] == [("unreadable_record", 1)]
@@ -140,7 +140,7 @@ def test_a_body_that_is_no_json_object_any_more_is_quarantined(
     with installation.store.reading() as work:
         [kept] = quarantined(work, limit=10)
     assert (kept.position, kept.reason, kept.body) == (position, "unreadable_record", body)
-    assert fates(installation, kept.message_id) == UNREADABLE
+    assert results(installation, kept.message_id) == UNREADABLE
 
 
 @pytest.mark.parametrize("pack", [bytes, zstandard.compress, gzip.compress], ids=["plain", "zstd", "gzip"])
@@ -154,9 +154,9 @@ def test_events_of_a_damaged_body_are_still_found_by_the_ids_that_can_be_made_ou
     installation.append(body[: len(body) * 7 // 8], encoding=encoding)
     installation.route()
     assert installation.effect_keys() == []
-    assert fates(installation, "salvaged-3") == UNREADABLE
+    assert results(installation, "salvaged-3") == UNREADABLE
     installation.feed.flush()
-    assert fates(installation, "salvaged-3") == UNREADABLE
+    assert results(installation, "salvaged-3") == UNREADABLE
     installation.send(award("salvaged-3"))
     installation.route()
     assert installation.effect_keys() == [key("salvaged-3")]
@@ -182,7 +182,7 @@ def test_an_event_on_which_the_mapping_of_one_destination_fails_is_held_there_al
     installation.send(award("a"), award("b", fault="raise"), award("c"))
     installation.route()
     assert installation.effect_keys() == [key("a"), key("c")]
-    assert [one[1:] for one in fates(installation, "b")] == [("pending", "planning_failed")] * 2
+    assert [one[1:] for one in results(installation, "b")] == [("pending", "planning_failed")] * 2
     installation.partner.faults["raise"] = lambda intent: intent  # a version with the defect corrected starts
     installation.start()
     installation.route()
@@ -211,7 +211,7 @@ def test_an_event_whose_effect_cannot_be_written_is_quarantined_alone(on_each_st
     keys = [key("a"), "SEG:partner:ORDER:1", key("c"), "SEG:partner:ORDER:2", key("e")]
     assert installation.effect_keys() == keys
     assert installation.effect_keys("second") == [name.replace("partner", "second") for name in keys]
-    assert fates(installation, "bad") == [(None, "failed_on_ingest", "internal_error")]
+    assert results(installation, "bad") == [(None, "failed_on_ingest", "internal_error")]
     with installation.store.reading() as work:
         [kept] = quarantined(work, limit=10)
     assert (kept.message_id, kept.event_index, kept.reason) == ("bad", 1, "internal_error")
@@ -227,7 +227,7 @@ def test_odd_values_stop_nobody(on_each_store: Installation, values: dict[str, o
     installation.send(award("a"), award("odd", **values), award("b"))
     installation.route()
     assert {key("a"), key("b")} <= set(installation.effect_keys())
-    assert fates(installation, "odd")
+    assert results(installation, "odd")
 
 
 VAST = "".join(f"{number * number:x}" for number in range(3_000))
@@ -250,7 +250,7 @@ def test_what_only_postgresql_cannot_hold_is_the_events_fault(
     installation.send(award("a"), award("bad", fault="vast"), award("b"))
     installation.route()
     assert installation.effect_keys() == [key("a"), key("b")]
-    assert fates(installation, "bad") == [(None, "failed_on_ingest", "internal_error")]
+    assert results(installation, "bad") == [(None, "failed_on_ingest", "internal_error")]
     installation.close()
     store.close()
 

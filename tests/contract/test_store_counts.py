@@ -46,7 +46,7 @@ def clock() -> ManualClock:
 def ends(store: Store) -> dict[tuple[object, ...], int]:
     with store.reading() as work:
         question = CountQuestion(**ALWAYS, destination=DESTINATION)
-        return read_counts(work, question, by=[Dimension.FATE, Dimension.REASON])
+        return read_counts(work, question, by=[Dimension.STATUS, Dimension.REASON])
 
 
 def started(store: Store, clock: ManualClock, *keys: str, quantity: str = "1") -> list[StoredEffect]:
@@ -67,9 +67,9 @@ def settle(
         return outbox.settle(work, [one])
 
 
-def key(name: str, at: datetime, fate: str = RECEIVED) -> CountKey:
+def key(name: str, at: datetime, status: str = RECEIVED) -> CountKey:
     micros = to_micros(at)
-    return CountKey(micros - micros % 60_000_000, "website", "", "track", name, fate, "")
+    return CountKey(micros - micros % 60_000_000, "website", "", "track", name, status, "")
 
 
 def test_counts_add_up_and_are_told_apart_as_asked(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The promise of positions, fates, pauses and the ledger's readings, on both engines."""
+"""The promise of positions, results, pauses and the ledger's readings, on both engines."""
 
 import threading
 from collections.abc import Iterator
@@ -13,10 +13,17 @@ from sqlalchemy import text
 from punchcard.errors import InvariantError
 from punchcard.store import ledger, outbox
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, decode_batch, encode_batch
+from punchcard.store.event_results import (
+    EventResult,
+    EventStatus,
+    ResultBatch,
+    RoutedRecord,
+    decode_batch,
+    encode_batch,
+)
 from punchcard.store.ledger import LedgerQuestion
 from punchcard.store.pauses import Pause, PauseEnd, pause, pause_of, resume
-from punchcard.store.positions import ROUTING, advance, fates_after, forget_fates, position_of, save_fates
+from punchcard.store.positions import ROUTING, advance, forget_results, position_of, results_after, save_results
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement
@@ -64,35 +71,38 @@ def test_of_two_processes_that_advance_at_once_one_wins(store_url: str) -> None:
         store.close()
 
 
-# --- fates ---
+# --- results ---
 
 
-def batch(first: int, last: int) -> FateBatch:
-    fates = (Fate("perkville", FateKind.REFUSED, "not_allowlisted", "why"), Fate(None, FateKind.DUPLICATE))
-    return FateBatch(
-        distinct=[fates, ()],
+def batch(first: int, last: int) -> ResultBatch:
+    results = (
+        EventResult("perkville", EventStatus.REFUSED, "not_allowlisted", "why"),
+        EventResult(None, EventStatus.DUPLICATE),
+    )
+    return ResultBatch(
+        distinct=[results, ()],
         records=[
-            RoutedRecord(position=position, source="website", fates=[0, 1]) for position in range(first, last + 1)
+            RoutedRecord(position=position, source="website", results=[0, 1]) for position in range(first, last + 1)
         ],
     )
 
 
-def test_fates_are_kept_in_order_until_the_lake_holds_them(store: Store) -> None:
+def test_results_are_kept_in_order_until_the_lake_holds_them(store: Store) -> None:
     with store.unit_of_work() as work:
-        save_fates(work, batch(5, 9))
-        save_fates(work, batch(1, 4))
-        save_fates(work, batch(10, 10))
-        assert fates_after(work, 0, batches_max=2) == [batch(1, 4), batch(5, 9)]
-        assert fates_after(work, 4, batches_max=9) == [batch(5, 9), batch(10, 10)]
-        forget_fates(work, 9)
-        assert fates_after(work, 0, batches_max=9) == [batch(10, 10)]
+        save_results(work, batch(5, 9))
+        save_results(work, batch(1, 4))
+        save_results(work, batch(10, 10))
+        assert results_after(work, 0, batches_max=2) == [batch(1, 4), batch(5, 9)]
+        assert results_after(work, 4, batches_max=9) == [batch(5, 9), batch(10, 10)]
+        forget_results(work, 9)
+        assert results_after(work, 0, batches_max=9) == [batch(10, 10)]
 
 
 texts = st.text(max_size=20)
-fates = st.builds(
-    Fate,
+results = st.builds(
+    EventResult,
     destination=st.none() | texts,
-    fate=st.sampled_from(FateKind),
+    status=st.sampled_from(EventStatus),
     reason=st.none() | texts,
     detail=st.none() | texts,
     effect_key=st.none() | texts,
@@ -101,21 +111,21 @@ fates = st.builds(
 
 @given(
     st.builds(
-        FateBatch,
-        distinct=st.lists(st.lists(fates, max_size=3).map(tuple), max_size=4),
+        ResultBatch,
+        distinct=st.lists(st.lists(results, max_size=3).map(tuple), max_size=4),
         records=st.lists(
             st.builds(
                 RoutedRecord,
                 position=st.integers(0, 2**62),
                 source=st.none() | texts,
-                fates=st.lists(st.integers(0, 9), max_size=5),
+                results=st.lists(st.integers(0, 9), max_size=5),
             ),
             max_size=4,
         ),
     )
 )
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-def test_a_batch_of_fates_survives_encoding(original: FateBatch) -> None:
+def test_a_batch_of_results_survives_encoding(original: ResultBatch) -> None:
     assert decode_batch(encode_batch(original)) == original
 
 
@@ -283,8 +293,8 @@ def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(postgres
     store.close()
 
 
-def test_a_log_record_whose_fates_are_kept_already_is_refused(store: Store) -> None:
+def test_a_log_record_whose_results_are_kept_already_is_refused(store: Store) -> None:
     with store.unit_of_work() as work:
-        save_fates(work, batch(1, 4))
+        save_results(work, batch(1, 4))
     with pytest.raises(InvariantError, match="routed twice"), store.unit_of_work() as work:
-        save_fates(work, batch(1, 2))
+        save_results(work, batch(1, 2))

@@ -106,7 +106,7 @@ def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Pa
     """Promise: what waits is bounded; who is over the bound is told at once; who waited gets a true answer."""
     log = SqliteEventLog(tmp_path / "log.db")
 
-    async def story() -> None:
+    async def trace() -> None:
         held = _Held(log)
         commit = GroupCommit(held, records_max=64, bytes_max=1 << 20, queue_bytes_max=50_000)  # type: ignore[arg-type]
         app = TrackingApp(commit, keys=lambda _: True, clock=ManualClock(), body_seconds=5)
@@ -128,7 +128,7 @@ def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Pa
             assert len(everything(log)) == statuses.count(200) + 1
 
     try:
-        asyncio.run(story())
+        asyncio.run(trace())
     finally:
         log.close()
 

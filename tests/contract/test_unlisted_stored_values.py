@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Table, insert, select, update
 
-from punchcard.lake.reader import LakeFate
-from punchcard.store.fates import decode_batch, encode_batch
-from punchcard.store.schema import Instant, fate_batches, metadata
+from punchcard.lake.reader import LakeResult
+from punchcard.store.event_results import decode_batch, encode_batch
+from punchcard.store.schema import Instant, metadata, result_batches
 from punchcard.store.tokens import create_token
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.people import keep_computation
 from punchcard.testing.public_api import PublicApiServer
-from punchcard.traces.story import fate_story
+from punchcard.traces.trace import result_trace
 
 RAW = "zz_unlisted"
 CONFIG = """
@@ -150,7 +150,7 @@ def test_a_stored_value_that_is_not_listed_is_shown_as_it_is(world: PublicApiSer
     table, name = column.split(".")
     changed = update(metadata.tables[table]).values({name: RAW})
     if table == "fate_counts":
-        changed = changed.where(metadata.tables[table].c.fate == "delivered")  # each row has a key of its own
+        changed = changed.where(metadata.tables[table].c.status == "delivered")  # each row has a key of its own
     if name == "role":
         changed = changed.where(metadata.tables[table].c.name == "other")  # the one who looks keeps their role
     with world.store.unit_of_work() as work:
@@ -163,23 +163,23 @@ def test_a_stored_value_that_is_not_listed_is_shown_as_it_is(world: PublicApiSer
         assert re.search(r"zz.unlisted", pages[shown].text, re.IGNORECASE), pages[shown].text
 
 
-def test_a_fate_that_is_not_listed_is_shown_before_and_after_the_lake_has_it(world: PublicApiServer) -> None:
-    """Traces read kept fates from the store, and later from the lake."""
+def test_a_result_that_is_not_listed_is_shown_before_and_after_the_lake_has_it(world: PublicApiServer) -> None:
+    """Traces read kept results from the store, and later from the lake."""
     owner = FormBrowser(world)
     assert owner.sign_in("owner@acme.example").status == 303
     world.send({"userId": "ann", "event": "Unmapped", "messageId": "hello"})
     world.route()
     with world.store.unit_of_work() as work:
-        (batch,) = [decode_batch(row.body) for row in work.execute(select(fate_batches))]
+        (batch,) = [decode_batch(row.body) for row in work.execute(select(result_batches))]
         body = encode_batch(batch).replace(b"\xa7refused", b"\xa7zzother")
-        work.execute(update(fate_batches).values(body=body))
+        work.execute(update(result_batches).values(body=body))
     for path in ("/events", "/events/hello"):
         page = owner.get(path)
         assert page.status == 200
         assert "Zzother" in page.text
     assert b'"zzother"' in world.request("GET", "/api/events/hello").body
-    from_lake = fate_story(LakeFate("perkville", "zzother"), {}, None)
-    assert from_lake.fate == "zzother"
+    from_lake = result_trace(LakeResult("perkville", "zzother"), {}, None)
+    assert from_lake.status == "zzother"
 
 
 def test_an_effect_of_a_kind_that_is_not_listed_is_parked_and_the_others_are_delivered(world: PublicApiServer) -> None:

@@ -292,7 +292,7 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
             "properties": {"email": "b@x.example"},
         }
         product.send("track", event, write_key=WRITE_KEY)
-        product.wait_for_fate("filtered", "filtered_at_destination")
+        product.wait_for_status("filtered", "filtered_at_destination")
         page.get_by_role("link", name="No staff").click()
         expect(page.get_by_label("Property").first).to_have_value("event")
         page.once("dialog", lambda dialog: dialog.accept())
@@ -446,7 +446,7 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
             "properties": {"email": f"p{number}@example.com"},
         }
         product.send("track", event, write_key=WRITE_KEY)
-        product.wait_for_fate(f"parked-{number}", "parked")
+        product.wait_for_status(f"parked-{number}", "parked")
     sandbox.faults({})
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/")
@@ -457,12 +457,12 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.get_by_label("Choose the award of p1@example.com").check()
         page.get_by_role("button", name="Retry").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award back in the queue")
-        product.wait_for_fate("parked-1", "delivered")
+        product.wait_for_status("parked-1", "delivered")
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_label("Which ones").select_option("all")
         page.get_by_role("button", name="Dismiss").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award put aside")
-        found = product.wait_for_fate("parked-2", "rejected")
+        found = product.wait_for_status("parked-2", "rejected")
         assert found["reason"] == "dismissed"
         assert "olga@acme.example" in found["detail"]
 

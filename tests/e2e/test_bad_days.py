@@ -37,7 +37,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
     """One product for all tests that leave it as they found it; it has read the perk that they use."""
     with ProductProcess(tmp_path_factory.mktemp("bad-days"), healthy(sandbox)) as running:
-        running.wait_for_fate(check_in(running), "delivered")
+        running.wait_for_status(check_in(running), "delivered")
         yield running
 
 
@@ -83,8 +83,8 @@ def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, obje
     found: list[dict[str, object]] = []
 
     def ended() -> bool:
-        story = product.story(message_id)
-        attempts = story["results"][0]["attempts"] if story is not None and story["results"] else []
+        trace = product.trace(message_id)
+        attempts = trace["results"][0]["attempts"] if trace is not None and trace["results"] else []
         found[:] = [one for one in attempts if one["outcome"] is not None]
         return bool(found)
 
@@ -121,7 +121,7 @@ def test_each_fault_alone_neither_loses_nor_doubles_an_award(
     assert {wait_for_attempt(product, one)["outcome"] for one in sent} == {first_outcome}
     sandbox.faults({})
     for message_id in sent:
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
     assert times_standing(sandbox, sent) == [1, 1, 1]
 
 
@@ -141,9 +141,9 @@ def test_a_key_that_a_lost_request_has_used_counts_as_delivered(
     assert sandbox.request("POST", "/v2/transactions/", body=lost, headers={"User-Agent": "lost"}).status == 201
     sandbox.faults({"duplicateAnswer": answer})
     assert product.send("track", event_of(message_id))[0] == 200
-    fate = product.wait_for_fate(message_id, "delivered")
-    assert fate["attempts"][0]["status"] == int(answer)
-    assert fate["transaction"]["perkvilleId"] is not None
+    result = product.wait_for_status(message_id, "delivered")
+    assert result["attempts"][0]["status"] == int(answer)
+    assert result["transaction"]["perkvilleId"] is not None
     assert times_standing(sandbox, [message_id]) == [1]
 
 
@@ -153,11 +153,11 @@ def test_perkville_down_at_the_start_is_waited_for(tmp_path: Path) -> None:
     with ProductProcess(tmp_path / "product", content) as product:
         sent = [check_in(product) for _ in range(3)]
         for message_id in sent:
-            fate = product.wait_for_fate(message_id, "retrying")
-            assert fate["reason"] == "unreachable"
+            result = product.wait_for_status(message_id, "retrying")
+            assert result["reason"] == "unreachable"
         with SandboxProcess(tmp_path / "sandbox", port=port) as sandbox:
             for message_id in sent:
-                product.wait_for_fate(message_id, "delivered")
+                product.wait_for_status(message_id, "delivered")
             assert times_standing(sandbox, sent) == [1, 1, 1]
 
 
@@ -170,12 +170,12 @@ def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
         sent = [check_in(product) for _ in range(3)]
         wait_until(lambda: product.logged("destination_paused"))
         sent += [check_in(product) for _ in range(3)]
-        assert product.wait_for_fate(sent[0], "retrying")["reason"] == "credentials_refused"
-        product.wait_for_fate(sent[-1], "pending")
-        attempts = product.wait_for_fate(sent[0], "retrying")["attempts"]
+        assert product.wait_for_status(sent[0], "retrying")["reason"] == "credentials_refused"
+        product.wait_for_status(sent[-1], "pending")
+        attempts = product.wait_for_status(sent[0], "retrying")["attempts"]
         time.sleep(2)
         # The partner is asked now and then whether it takes the token by now; no award goes out for that.
-        assert product.wait_for_fate(sent[0], "retrying")["attempts"] == attempts
+        assert product.wait_for_status(sent[0], "retrying")["attempts"] == attempts
         checked = command("check", "--data", str(product.data))
         assert checked.returncode == 1
         assert "is paused, credentials refused since" in checked.stderr
@@ -183,7 +183,7 @@ def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
 
         product.write_config(healthy(sandbox))
         for message_id in sent:
-            product.wait_for_fate(message_id, "delivered")
+            product.wait_for_status(message_id, "delivered")
         assert times_standing(sandbox, sent) == [1] * 6
 
         # What else may tempt a process to talk: an unknown key, a body that is no JSON, a perk that is refused.
@@ -191,7 +191,7 @@ def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
         product.send("track", b'{"email": "broken@example.com"')
         product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map={"Checked In": "999"}))
         wait_until(lambda: len(product.logged("configuration_changed")) == 3)
-        wait_until(lambda: product.story(check_in(product)) and product.logged("effect_parked"))
+        wait_until(lambda: product.trace(check_in(product)) and product.logged("effect_parked"))
         token = product.token
     (paused,) = product.logged("destination_paused")
     assert paused["level"] == "error"
@@ -212,30 +212,30 @@ def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_th
 
     def is_rejected() -> bool:
         rejected.append(check_in(product))
-        product.wait_for_fate(rejected[-1], "rejected") if perk_of(rejected[-1]) == "999" else None
+        product.wait_for_status(rejected[-1], "rejected") if perk_of(rejected[-1]) == "999" else None
         return perk_of(rejected[-1]) == "999"
 
     def perk_of(message_id: str) -> str:
         wait_until(
-            lambda: (product.story(message_id) or {"results": [{"transaction": None}]})["results"][0]["transaction"]
+            lambda: (product.trace(message_id) or {"results": [{"transaction": None}]})["results"][0]["transaction"]
         )
-        story = product.story(message_id)
-        assert story is not None
-        return str(story["results"][0]["transaction"]["perk"])
+        trace = product.trace(message_id)
+        assert trace is not None
+        return str(trace["results"][0]["transaction"]["perk"])
 
     wait_until(is_rejected)
     message_id = rejected[-1]
-    fate = product.wait_for_fate(message_id, "rejected")
-    assert fate["reason"] == "perk_unknown"
-    assert "Perk 999" in fate["detail"]
-    assert "There is nothing at /v2/perks/999/" in fate["detail"]
+    result = product.wait_for_status(message_id, "rejected")
+    assert result["reason"] == "perk_unknown"
+    assert "Perk 999" in result["detail"]
+    assert "There is nothing at /v2/perks/999/" in result["detail"]
 
     corrected = {**EVENT_TO_PERK_MAP, "Checked In": "123460"}
     product.write_config(configuration(perkville_url=sandbox.url, options=QUICK, event_to_perk_map=corrected))
     wait_until(lambda: len(product.logged("configuration_changed")) > changes + 1)
     done = command("retry", "--reason", "perk_unknown", "--yes", "--data", str(product.data))
     assert (done.returncode, done.stderr) == (0, "")
-    delivered = product.wait_for_fate(message_id, "delivered")
+    delivered = product.wait_for_status(message_id, "delivered")
     assert delivered["transaction"]["perk"] == "123460"
     (standing,) = [one for one in sandbox.transactions() if one["trans_source_id"] == key_of(message_id)]
     assert standing["perk"] == 123460
@@ -249,7 +249,7 @@ def test_a_broken_config_file_changes_nothing_and_is_told_once(
     product.config.write_text("[workspace]\nname = ")
     wait_until(lambda: product.logged("config_file_refused"))
     message_id = check_in(product)
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
     time.sleep(1.5)
     assert len(product.logged("config_file_refused")) == 1
     product.write_config(healthy(sandbox))
@@ -265,7 +265,7 @@ def test_a_port_that_is_taken_ends_the_start_with_one_line(product: ProductProce
     assert str(product.port) in done.stderr
     # The one that runs on this folder goes on as if nothing had been, its counters too.
     assert metric(product, "punchcard_ingest_requests_total", call="track", status="200") == counted
-    product.wait_for_fate(check_in(product), "delivered")
+    product.wait_for_status(check_in(product), "delivered")
 
 
 METRIC = re.compile(r"^(?P<name>\w+?)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -288,16 +288,16 @@ def metric(product: ProductProcess, name: str, **labels: str) -> float:
 def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sandbox: SandboxProcess) -> None:
     product.send("track", {"userId": "ann", "event": "Sauna Visited"})
     product.send("page", {"userId": "ann"})
-    product.wait_for_fate(check_in(product), "delivered")
+    product.wait_for_status(check_in(product), "delivered")
     sandbox.faults({"status": 503})
     waiting = check_in(product)
-    product.wait_for_fate(waiting, "retrying")
+    product.wait_for_status(waiting, "retrying")
     # Between two attempts it is retrying; while one is made it is being sent.
     retrying = {"destination": "perkville", "state": "retrying"}
     wait_until(lambda: metric(product, "punchcard_outbox_effects", **retrying) == 1)
     wait_until(lambda: metric(product, "punchcard_outbox_oldest_seconds", **retrying) > 0)
     sandbox.faults({})
-    product.wait_for_fate(waiting, "delivered")
+    product.wait_for_status(waiting, "delivered")
 
     refused = {"destination": "perkville", "fate": "refused", "reason": "not_allowlisted"}
     filtered = {"fate": "filtered_at_destination", "reason": "unsupported_event_type"}
@@ -305,8 +305,8 @@ def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sa
         ("punchcard_ingest_requests_total", {"call": "track", "status": "200"}),
         ("punchcard_ingest_durable_seconds_count", {}),
         ("punchcard_routing_events_total", {"source": "website"}),
-        ("punchcard_routing_fates_total", refused),
-        ("punchcard_routing_fates_total", filtered),
+        ("punchcard_routing_results_total", refused),
+        ("punchcard_routing_results_total", filtered),
         ("punchcard_routing_latency_seconds_count", {}),
         ("punchcard_delivery_attempts_total", {"destination": "perkville", "outcome": "delivered"}),
         ("punchcard_delivery_attempts_total", {"destination": "perkville", "outcome": "retryable"}),
@@ -348,17 +348,17 @@ def test_sigterm_while_events_flow_ends_in_time_and_loses_nothing(tmp_path: Path
     assert not Path(f"/proc/{worker}").exists()
     with ProductProcess(tmp_path) as again:
         for message_id in acknowledged:
-            again.wait_for_fate(message_id, "delivered")
+            again.wait_for_status(message_id, "delivered")
         assert set(times_standing(sandbox, acknowledged)) == {1}
 
 
 def test_sigterm_is_obeyed_in_time_even_while_perkville_hangs(tmp_path: Path, sandbox: SandboxProcess) -> None:
     content = configuration(perkville_url=sandbox.url, options={**QUICK, "requestTimeoutSeconds": 60})
     product = ProductProcess(tmp_path, content)
-    product.wait_for_fate(check_in(product), "delivered")
+    product.wait_for_status(check_in(product), "delivered")
     sandbox.faults({"latencyMs": 25_000})
     message_id = check_in(product)
-    wait_until(lambda: (product.story(message_id) or {"results": [{"attempts": []}]})["results"][0]["attempts"])
+    wait_until(lambda: (product.trace(message_id) or {"results": [{"attempts": []}]})["results"][0]["attempts"])
     with socket.create_connection(("127.0.0.1", product.port)) as half_a_request:
         half_a_request.sendall(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         begun = time.monotonic()
@@ -366,22 +366,22 @@ def test_sigterm_is_obeyed_in_time_even_while_perkville_hangs(tmp_path: Path, sa
         assert time.monotonic() - begun < STOP_SECONDS_MAX
     sandbox.faults({})
     with ProductProcess(tmp_path, healthy(sandbox)) as again:
-        again.wait_for_fate(message_id, "delivered")
+        again.wait_for_status(message_id, "delivered")
         assert times_standing(sandbox, [message_id]) == [1]
 
 
 def test_a_second_up_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, sandbox: SandboxProcess) -> None:
     with ProductProcess(tmp_path, healthy(sandbox)) as first:
         sent = [check_in(first)]
-        first.wait_for_fate(sent[0], "delivered")
+        first.wait_for_status(sent[0], "delivered")
         with ProductProcess(tmp_path) as second:
             assert metric(first, "punchcard_ingest_requests_total", call="track", status="200") >= 1
             sent += [check_in(one) for _ in range(10) for one in (first, second)]
             for message_id in sent:
-                second.wait_for_fate(message_id, "delivered")
+                second.wait_for_status(message_id, "delivered")
             first.stop()
             sent.append(check_in(second))
-            second.wait_for_fate(sent[-1], "delivered")
+            second.wait_for_status(sent[-1], "delivered")
             assert times_standing(sandbox, sent) == [1] * len(sent)
 
 
@@ -407,7 +407,7 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
 ) -> None:
     with small_disk(tmp_path / "data", megabytes=48), ProductProcess(tmp_path, healthy(sandbox)) as product:
         acknowledged = [check_in(product)]
-        product.wait_for_fate(acknowledged[0], "delivered")
+        product.wait_for_status(acknowledged[0], "delivered")
         ballast = tmp_path / "data" / "ballast"
         with ballast.open("wb", buffering=0) as filling, suppress(OSError):
             while True:
@@ -439,7 +439,7 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
         acknowledged.append(fresh_id())
         wait_until(lambda: product.send("track", event_of(acknowledged[-1]))[0] == 200)
         for message_id in acknowledged:
-            product.wait_for_fate(message_id, "delivered")
+            product.wait_for_status(message_id, "delivered")
         assert set(times_standing(sandbox, acknowledged)) == {1}
         assert product.logged("event_log_append_failed")
         wait_until(lambda: product.logged("event_log_recovered"))
@@ -453,7 +453,7 @@ def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, empt
     ) as product:
         sent = [check_in(product) for _ in range(5)]
         for message_id in sent:
-            product.wait_for_fate(message_id, "delivered")
+            product.wait_for_status(message_id, "delivered")
         assert times_standing(sandbox, sent) == [1] * 5
     assert not (product.data / "punchcard.db").exists()
 
@@ -467,7 +467,7 @@ def test_serve_and_worker_as_two_processes_deliver(
         assert (done.returncode, done.stderr) == (0, "")
         wait_until(lambda: product.send("track", event_of(fresh_id()), strict=True)[0] == 200)
         sent = [check_in(product) for _ in range(5)]
-        assert product.wait_for_fate(sent[-1], "pending")["reason"] == "not_routed_yet"
+        assert product.wait_for_status(sent[-1], "pending")["reason"] == "not_routed_yet"
         with (tmp_path / "worker.log").open("w") as log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
@@ -476,7 +476,7 @@ def test_serve_and_worker_as_two_processes_deliver(
             )
         try:
             for message_id in sent:
-                product.wait_for_fate(message_id, "delivered")
+                product.wait_for_status(message_id, "delivered")
             assert times_standing(sandbox, sent) == [1] * 5
         finally:
             worker.send_signal(signal.SIGTERM)

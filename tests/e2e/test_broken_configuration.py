@@ -37,11 +37,11 @@ def change_stored(data: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def wait_for_reason(product: ProductProcess, message_id: str, reason: str) -> dict[str, Any]:
-    def fate() -> dict[str, Any]:
-        found = product.wait_for_fate(message_id, "pending")
+    def result() -> dict[str, Any]:
+        found = product.wait_for_status(message_id, "pending")
         return found if found["reason"] == reason else {}
 
-    return wait_until(fate, lambda: product.story(message_id))
+    return wait_until(result, lambda: product.trace(message_id))
 
 
 def test_a_stored_filter_that_does_not_compile_holds_its_destination_and_nothing_else(
@@ -77,8 +77,8 @@ def test_a_stored_filter_that_does_not_compile_holds_its_destination_and_nothing
         (stored,) = body["data"]["filters"]
         path = f"/api/destination/perkville/filters/{stored['id']}"
         assert product.call("PATCH", path, body={"if": "properties.staff"})[0] == 200
-        assert product.wait_for_fate("order", "delivered")["transaction"]["quantity"] == "9.99"
-        assert product.wait_for_fate("staff", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
+        assert product.wait_for_status("order", "delivered")["transaction"]["quantity"] == "9.99"
+        assert product.wait_for_status("staff", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
         assert product.call("GET", "/health/ready") == (200, {"status": "ready"})
     assert [one["email"] for one in sandbox.transactions()] == ["ann@example.com"]
     assert product.logged("routing_stopped") == []
@@ -93,7 +93,7 @@ def test_what_took_an_older_version_down_works(tmp_path: Path, sandbox: SandboxP
             body = {"title": "odd", "if": f"properties.{name} = 1", "enabled": True, "actions": [{"type": "DROP"}]}
             assert product.call("POST", "/api/destination/perkville/filters", body=body)[0] == 200
         assert product.track("Order Completed", ORDER, messageId="order") == 200
-        assert product.wait_for_fate("order", "delivered")
+        assert product.wait_for_status("order", "delivered")
         dropped = {**ORDER, "order_id": "1002", "a\nb": 1}
         assert product.track("Order Completed", dropped, messageId="dropped") == 200
-        assert product.wait_for_fate("dropped", "filtered_at_destination")
+        assert product.wait_for_status("dropped", "filtered_at_destination")

@@ -144,11 +144,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 def arrived(product: ProductProcess, message_id: str) -> dict[str, Any]:
     """The story of an event, once it has one."""
 
-    def story() -> dict[str, Any]:
-        found = product.story(message_id) or {}
+    def trace() -> dict[str, Any]:
+        found = product.trace(message_id) or {}
         return found if found.get("results") else {}
 
-    return wait_until(story, f"{message_id} did not arrive")
+    return wait_until(trace, f"{message_id} did not arrive")
 
 
 STRATEGIES = [
@@ -172,7 +172,7 @@ def test_what_a_browser_sends_arrives(tmp_path: Path, browser: str, sandbox: San
             assert found["anonymousId"]
             assert found["context"]["ip"] == "127.0.0.1"
             assert found["context"]["library"]["name"] == "analytics.js"
-            assert product.wait_for_fate(track, "delivered")["transaction"]["email"] == "visitor1@example.com"
+            assert product.wait_for_status(track, "delivered")["transaction"]["email"] == "visitor1@example.com"
         finally:
             shop.close()
 
@@ -199,7 +199,7 @@ def test_the_librarys_retry_queue_brings_what_could_not_be_sent(
                 assert time.monotonic() < deadline, "the queue was not sent"
                 time.sleep(0.2)
             for _ in range(3):
-                again.wait_for_fate(shop.message_id(), "delivered")
+                again.wait_for_status(shop.message_id(), "delivered")
     finally:
         shop.close()
         product.stop()

@@ -64,17 +64,17 @@ def test_what_send_prints_can_be_traced_at_once_and_when_it_is_delivered(
     order = '{"order_id": "traced", "revenue": 9.99, "email": "traced@example.com"}'
     message_id = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", order)
     assert "Order Completed" in trace(product, message_id)
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
     told = trace(product, message_id)
     assert "perkville: delivered" in told
     assert "9.99 × perk 123456 for traced@example.com" in told
     (transaction,) = transactions_of(sandbox, "traced@example.com")
     assert str(transaction["quantity"]) == "9.99"
     as_json = json.loads(command("trace", message_id, "--json", "--data", str(product.data)).stdout)
-    story = product.story(message_id)
-    assert story is not None
+    event_trace = product.trace(message_id)
+    assert event_trace is not None
     # Whose event it is is found out beside routing, perhaps between the two calls.
-    assert as_json["data"] | {"profile": None} == story | {"profile": None}
+    assert as_json["data"] | {"profile": None} == event_trace | {"profile": None}
 
 
 @pytest.mark.parametrize("example", ["send_with_curl.sh", "send_with_python.py"])
@@ -89,9 +89,9 @@ def test_the_pages_example_ends_as_one_transaction_whoever_sends_it(example: str
         sent = [program, str(ROOT / "examples" / example), product.url, WRITE_KEY]
         done = subprocess.run(sent, capture_output=True, text=True, check=True)
         message_id = done.stdout.split()[-1]
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
         again = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", PAGE_EXAMPLE)
-        product.wait_for_fate(again, "duplicate")
+        product.wait_for_status(again, "duplicate")
         (transaction,) = sandbox.transactions()
         assert str(transaction["quantity"]) == "9.99"
 
@@ -173,7 +173,7 @@ def test_retry_shows_asks_and_puts_back(own_product: ProductProcess, sandbox: Sa
     product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=wrong))
     wait_for_map(product, "Wrong Map Probed")
     message_id = send(product, "track", "Checked In", "--user-id", "a", "--properties", json.dumps({"email": customer}))
-    product.wait_for_fate(message_id, "rejected")
+    product.wait_for_status(message_id, "rejected")
     right = {**EVENT_TO_PERK_MAP, "Right Map Probed": "999"}
     product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=right))
     wait_for_map(product, "Right Map Probed")
@@ -190,7 +190,7 @@ def test_retry_shows_asks_and_puts_back(own_product: ProductProcess, sandbox: Sa
     done = command(*retry, message_id, "--yes")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "1 back in the queue"
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
     assert len(transactions_of(sandbox, customer)) == 1
 
 
@@ -201,7 +201,7 @@ def wait_for_map(product: ProductProcess, probe: str) -> None:
     def is_rejected() -> bool:
         message_id = f"{probe} {next(numbers)}"
         assert product.track(probe, {"email": "probe@example.com"}, messageId=message_id) == 200
-        return bool(product.wait_for_fate(message_id, "rejected", "refused")["status"] == "rejected")
+        return bool(product.wait_for_status(message_id, "rejected", "refused")["status"] == "rejected")
 
     wait_until(is_rejected)
 

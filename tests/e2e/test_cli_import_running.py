@@ -88,7 +88,7 @@ def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(t
                 assert told.startswith(f"{_ROWS} rows read, {_ROWS} sent, 0 refused")
             wait_for_transactions(sandbox, len(expected))
             assert second.track("Checked In", {"email": "last@example.com"}, messageId="last") == 200
-            second.wait_for_fate("last", "delivered")
+            second.wait_for_status("last", "delivered")
             stands = quantities(sandbox)
     assert stands.pop("SEG:website:EVENT:last") == 1
     assert stands == expected
@@ -107,11 +107,11 @@ def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Pa
     ):
         importing = start_import(file, product.url, tmp_path / "state")
         assert importing.communicate(timeout=PATIENCE_SECONDS)[0].startswith("1 rows read, 1 sent, 0 refused")
-        fate = product.wait_for_fate("nothing", "refused")
-        assert fate["reason"] == "zero_amount"
-        story = product.story("nothing")
-        assert story is not None
-        assert story["event"]["timestamp"] == "1997-01-01T12:00:00Z"
+        result = product.wait_for_status("nothing", "refused")
+        assert result["reason"] == "zero_amount"
+        trace = product.trace("nothing")
+        assert trace is not None
+        assert trace["event"]["timestamp"] == "1997-01-01T12:00:00Z"
         assert sandbox.transactions() == []
 
 
@@ -135,11 +135,11 @@ def test_the_summary_counts_the_rows_that_earned(tmp_path: Path) -> None:
             assert importing.returncode == 0, errors
             assert told.startswith("4 rows read, 4 sent, 0 refused, 2 earned"), told
         wait_for_transactions(sandbox, 2)
-        product.wait_for_fate("m2", "delivered")
+        product.wait_for_status("m2", "delivered")
         assert sorted(quantities(sandbox).values()) == [Decimal("9.5"), Decimal("1234.50")]
-        story = product.story("m1")
-        assert story is not None
-        assert story["event"]["userId"] == "a@example.com"
+        trace = product.trace("m1")
+        assert trace is not None
+        assert trace["event"]["userId"] == "a@example.com"
         wrong = start_import(file, product.url, state, "--yes", "--restart", "--token", "nonsense")
         told, _ = wrong.communicate(timeout=PATIENCE_SECONDS)
         assert wrong.returncode == 0

@@ -34,7 +34,7 @@ def test_awards_that_wait_for_a_time_that_was_never_meant_are_listed_and_freed(t
             sandbox.faults({"status": 503, "rate": 1})
             sent = [check_in(product) for _ in range(3)]
             for message_id in sent:
-                product.wait_for_fate(message_id, "retrying")
+                product.wait_for_status(message_id, "retrying")
             product.kill()
         sandbox.faults({})
         data = product.data
@@ -49,6 +49,6 @@ def test_awards_that_wait_for_a_time_that_was_never_meant_are_listed_and_freed(t
         # The others are freed by the worker itself.
         with ProductProcess(tmp_path / "product", content) as product:
             for message_id in sent:
-                product.wait_for_fate(message_id, "delivered")
+                product.wait_for_status(message_id, "delivered")
         emails = [one["email"] for one in sandbox.transactions()]
         assert sorted(emails) == sorted(f"{message_id}@example.com" for message_id in sent)

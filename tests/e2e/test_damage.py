@@ -37,7 +37,7 @@ def check_in(product: ProductProcess, message_id: str) -> None:
     properties = {"email": f"{message_id}@example.com"}
     event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": properties}
     assert product.send("track", event)[0] == 200
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
 
 
 def damage_lake(lake: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
         assert checked.returncode == 1
         assert "punchcard lake repair" in checked.stdout + checked.stderr
         assert product.call("GET", "/events", headers={"Accept": "text/html"})[0] in (200, 303, 503)
-        assert product.story(sent[0]) is not None  # found in the log
+        assert product.trace(sent[0]) is not None  # found in the log
         dry = command("lake", "repair", "--dry-run", "--data", str(product.data))
         assert dry.returncode == 0
         done = command("lake", "repair", "--data", str(product.data))
@@ -106,7 +106,7 @@ def test_an_unreadable_record_is_told_everywhere_and_stops_no_award(folder: Path
         check_in(product, "record-2")
         metrics = product.call("GET", "/metrics")[1]
         assert 'punchcard_routing_quarantined_records{reason="unreadable_record"} 1.0' in metrics
-        assert re.search(r'punchcard_routing_fates_total\{.*reason="unreadable_record".*\} 1\.0', metrics)
+        assert re.search(r'punchcard_routing_results_total\{.*reason="unreadable_record".*\} 1\.0', metrics)
         checked = command("check", "--data", str(product.data))
         assert checked.returncode == 1
         assert "unreadable_record" in checked.stdout + checked.stderr

@@ -76,10 +76,10 @@ def test_an_installed_destination_delivers_beside_a_broken_one(tmp_path: Path, m
         }
         with ProductProcess(tmp_path / "product", content) as product:
             product.send("track", {"event": "Signed Up", "userId": "u1", "messageId": "m1"})
-            delivered = product.wait_for_fate("m1", "delivered")
+            delivered = product.wait_for_status("m1", "delivered")
             assert delivered["transaction"]["summary"] == "Signed Up for u1"
             product.send("track", {"event": "Signed Up", "anonymousId": "a1", "messageId": "m2"})
-            assert product.wait_for_fate("m2", "refused")["reason"] == "acme_missing_user"
+            assert product.wait_for_status("m2", "refused")["reason"] == "acme_missing_user"
             status, catalog = product.call("GET", "/api/catalog/destinations?pagination.count=100")
             assert status == 200
             assert {"acme", "perkville", "webhooks"} <= {one["slug"] for one in catalog["data"]["destinationsCatalog"]}

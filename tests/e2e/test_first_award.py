@@ -1,4 +1,4 @@
-"""What each kind of event becomes, through the running product: one transaction, or a fate that says why not."""
+"""What each kind of event becomes, through the running product: one transaction, or a result that says why not."""
 
 import json
 import time
@@ -68,7 +68,7 @@ def test_the_pages_example_is_one_transaction_whoever_sends_it(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     by_http = track(product, "Order Completed", PAGE_EXAMPLE)
-    product.wait_for_fate(by_http, "delivered")
+    product.wait_for_status(by_http, "delivered")
 
     sent = command(
         *("send", "--write-key", WRITE_KEY, "--url", product.url, "track", "Order Completed"),
@@ -81,10 +81,10 @@ def test_the_pages_example_is_one_transaction_whoever_sends_it(
     client.shutdown()
 
     for later in (sent.stdout.strip(), by_library):
-        fate = product.wait_for_fate(later, "duplicate")
-        assert fate["reason"] == "same_effect"
-        assert fate["transaction"]["effectKey"] == PAGE_EXAMPLE_KEY
-        assert fate["attempts"] == []
+        result = product.wait_for_status(later, "duplicate")
+        assert result["reason"] == "same_effect"
+        assert result["transaction"]["effectKey"] == PAGE_EXAMPLE_KEY
+        assert result["attempts"] == []
     (transaction,) = standing(sandbox, "example@example.com")
     assert transaction["quantity"] == "9.99"
     assert transaction["trans_source_id"] == PAGE_EXAMPLE_KEY
@@ -111,7 +111,7 @@ def test_an_orders_amount_arrives_to_the_cent(
     properties: bytes, quantity: str, email: str, product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     text = b'{"order_id": "%s", "email": "%s", %s}' % (fresh_id().encode(), email.encode(), properties)
-    product.wait_for_fate(track(product, "Order Completed", text), "delivered")
+    product.wait_for_status(track(product, "Order Completed", text), "delivered")
     assert quantities(sandbox, email) == [quantity]
 
 
@@ -133,7 +133,7 @@ def test_a_refund_takes_points_back(
 ) -> None:
     order = {"order_id": fresh_id(), "email": email}
     track(product, "Order Completed", {**order, "revenue": 20})
-    refund = product.wait_for_fate(track(product, "Order Refunded", {**order, **asked}), "delivered")
+    refund = product.wait_for_status(track(product, "Order Refunded", {**order, **asked}), "delivered")
     assert quantities(sandbox, email) == ["20", removed]
     assert refund["transaction"]["quantity"] == removed
     assert (refund["detail"] is None) if told is None else told in refund["detail"]
@@ -147,8 +147,8 @@ def test_refunds_never_take_more_than_an_order_gave(
     track(product, "Order Refunded", {**order, "total": 15})
     cut = track(product, "Order Refunded", {**order, "total": 15})
     nothing_left = track(product, "Order Refunded", order)
-    assert "15 removed before" in product.wait_for_fate(cut, "delivered")["detail"]
-    assert product.wait_for_fate(nothing_left, "rejected")["reason"] == "refund_nothing_left"
+    assert "15 removed before" in product.wait_for_status(cut, "delivered")["detail"]
+    assert product.wait_for_status(nothing_left, "rejected")["reason"] == "refund_nothing_left"
     assert quantities(sandbox, email) == ["20", "-15", "-5"]
 
 
@@ -157,7 +157,7 @@ def test_a_refund_on_a_perk_that_redeems_has_a_positive_quantity(
 ) -> None:
     order = {"order_id": fresh_id(), "email": email}
     track(product, "Order Completed", {**order, "revenue": 20})
-    product.wait_for_fate(track(product, "Points Redeemed Refund", order), "delivered")
+    product.wait_for_status(track(product, "Points Redeemed Refund", order), "delivered")
     assert [(one["quantity"], one["points_total"]) for one in standing(sandbox, email)] == [
         ("20", "20"),
         ("20", "-20"),
@@ -169,12 +169,12 @@ def test_a_refund_that_comes_before_its_order_waits_for_it(
 ) -> None:
     order = {"order_id": fresh_id(), "email": email}
     refund = track(product, "Order Refunded", order)
-    waiting = product.wait_for_fate(refund, "retrying")
+    waiting = product.wait_for_status(refund, "retrying")
     assert waiting["reason"] == "waiting_for_order"
     assert f"Waiting for order {order['order_id']} until" in waiting["detail"]
-    product.wait_for_fate(track(product, "Checked In", {"email": email}), "delivered")
-    product.wait_for_fate(track(product, "Order Completed", {**order, "revenue": 12.5}), "delivered")
-    product.wait_for_fate(refund, "delivered")
+    product.wait_for_status(track(product, "Checked In", {"email": email}), "delivered")
+    product.wait_for_status(track(product, "Order Completed", {**order, "revenue": 12.5}), "delivered")
+    product.wait_for_status(refund, "delivered")
     assert quantities(sandbox, email) == ["1", "12.5", "-12.5"]
 
 
@@ -207,12 +207,12 @@ def test_what_earns_nothing_says_why(
     sandbox: SandboxProcess,
 ) -> None:
     filled = {key: email if value == "{}" else value for key, value in properties.items()}
-    fate = product.wait_for_fate(track(product, event, filled), "refused")
-    assert fate["reason"] == reason
-    assert fate["detail"]
-    assert fate["transaction"] is None
+    result = product.wait_for_status(track(product, event, filled), "refused")
+    assert result["reason"] == reason
+    assert result["detail"]
+    assert result["transaction"] is None
     if reason == "not_allowlisted":
-        assert f'"{event}"' in fate["detail"]
+        assert f'"{event}"' in result["detail"]
     assert standing(sandbox, email) == []
 
 
@@ -244,8 +244,8 @@ def test_the_email_is_found_in_three_places(
         email=address(on_event),
         context={"traits": {"email": address(in_traits)}},
     )
-    fate = product.wait_for_fate(message_id, "delivered")
-    assert fate["transaction"]["email"] == address(chosen)
+    result = product.wait_for_status(message_id, "delivered")
+    assert result["transaction"]["email"] == address(chosen)
     assert [one["email"] for one in sandbox.transactions() if one["email"].endswith(email)] == [address(chosen)]
 
 
@@ -262,8 +262,8 @@ def test_calls_that_perkville_does_not_take(call: str, fields: dict[str, object]
     message_id = fresh_id()
     body = {"userId": "ann", "messageId": message_id, "context": {"traits": {"email": "ann@example.com"}}, **fields}
     assert product.send(call, body)[0] == 200
-    fate = product.wait_for_fate(message_id, "filtered_at_destination")
-    assert fate["reason"] == "unsupported_event_type"
+    result = product.wait_for_status(message_id, "filtered_at_destination")
+    assert result["reason"] == "unsupported_event_type"
 
 
 INTEGRATIONS = [
@@ -287,10 +287,10 @@ def test_the_integrations_object_decides_where_an_event_goes(
 ) -> None:
     message_id = track(product, "Checked In", {"email": email}, integrations=integrations)
     if goes:
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
     else:
-        fate = product.wait_for_fate(message_id, "filtered_at_destination")
-        assert fate["reason"] == "FILTERED_BY_INTEGRATIONS_OBJECT"
+        result = product.wait_for_status(message_id, "filtered_at_destination")
+        assert result["reason"] == "FILTERED_BY_INTEGRATIONS_OBJECT"
     assert len(standing(sandbox, email)) == int(goes)
 
 
@@ -302,8 +302,8 @@ def test_a_batchs_integrations_object_holds_for_its_events_unless_they_say_other
     own = {**event, "messageId": sent, "integrations": {"Perkville": True}}
     body = {"integrations": {"Perkville": False}, "batch": [{**event, "messageId": kept}, own]}
     assert product.send("batch", body)[0] == 200
-    product.wait_for_fate(kept, "filtered_at_destination")
-    product.wait_for_fate(sent, "delivered")
+    product.wait_for_status(kept, "filtered_at_destination")
+    product.wait_for_status(sent, "delivered")
     assert len(standing(sandbox, email)) == 1
 
 
@@ -316,9 +316,9 @@ def test_a_perk_once_a_day_follows_the_local_calendar(
     first = attend("2026-01-01T20:00:00Z")  # noon in Los Angeles
     again = attend("2026-01-02T07:59:00Z")  # a minute before midnight there
     next_day = attend("2026-01-02T08:01:00Z")
-    product.wait_for_fate(first, "delivered")
-    assert product.wait_for_fate(again, "duplicate")["reason"] == "once_per_day"
-    product.wait_for_fate(next_day, "delivered")
+    product.wait_for_status(first, "delivered")
+    assert product.wait_for_status(again, "duplicate")["reason"] == "once_per_day"
+    product.wait_for_status(next_day, "delivered")
     assert quantities(sandbox, email) == ["1", "1"]
 
 
@@ -346,14 +346,14 @@ def attributes(sandbox: SandboxProcess, email: str) -> dict[str, object]:
 def test_computed_traits_become_user_properties_of_a_known_customer(
     email: str, product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
-    product.wait_for_fate(track(product, "Checked In", {"email": email}), "delivered")
+    product.wait_for_status(track(product, "Checked In", {"email": email}), "delivered")
     entered = computed(product, email, key="Order Completed Last 30days", value=True)
-    product.wait_for_fate(entered, "delivered")
+    product.wait_for_status(entered, "delivered")
     assert attributes(sandbox, email) == {"order_completed_last_30days": True}
-    product.wait_for_fate(computed(product, email, key="order_completed_last_30days", value=False), "delivered")
+    product.wait_for_status(computed(product, email, key="order_completed_last_30days", value=False), "delivered")
     spent = computed(product, email, key="lifetime_spend", value=129.5, class_="computed_trait")
-    fate = product.wait_for_fate(spent, "delivered")
-    assert fate["transaction"]["attributes"] == {"lifetime_spend": 129.5}
+    result = product.wait_for_status(spent, "delivered")
+    assert result["transaction"]["attributes"] == {"lifetime_spend": 129.5}
     assert attributes(sandbox, email) == {"order_completed_last_30days": False, "lifetime_spend": 129.5}
 
 
@@ -361,19 +361,19 @@ def test_a_user_property_waits_in_sight_until_perkville_knows_the_customer(
     email: str, product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     entered = computed(product, email, key="vip", value=True)
-    waiting = product.wait_for_fate(entered, "retrying")
+    waiting = product.wait_for_status(entered, "retrying")
     assert waiting["reason"] == "no_connection"
     assert email in waiting["detail"]
     # The first award makes the customer known: it must not queue behind what waits for it.
-    product.wait_for_fate(track(product, "Checked In", {"email": email}), "delivered")
-    product.wait_for_fate(entered, "delivered")
+    product.wait_for_status(track(product, "Checked In", {"email": email}), "delivered")
+    product.wait_for_status(entered, "delivered")
     assert attributes(sandbox, email) == {"vip": True}
 
 
 def test_an_identify_call_that_carries_no_computed_trait_is_refused(product: ProductProcess, email: str) -> None:
     message_id = fresh_id()
     product.send("identify", {"userId": "ann", "messageId": message_id, "traits": {"email": email}})
-    assert product.wait_for_fate(message_id, "refused")["reason"] == "no_computed_trait"
+    assert product.wait_for_status(message_id, "refused")["reason"] == "no_computed_trait"
 
 
 def test_the_same_order_with_another_amount_is_a_conflict_in_sight_of_all(
@@ -381,13 +381,13 @@ def test_the_same_order_with_another_amount_is_a_conflict_in_sight_of_all(
 ) -> None:
     order = {"order_id": fresh_id(), "email": email}
     first = track(product, "Order Completed", {**order, "revenue": 10})
-    product.wait_for_fate(first, "delivered")
+    product.wait_for_status(first, "delivered")
     other = track(product, "Order Completed", {**order, "revenue": 11})
-    fate = product.wait_for_fate(other, "conflict")
-    assert fate["reason"] == "same_key_other_content"
-    assert "10 for" in fate["detail"]
-    assert "now 11" in fate["detail"]
-    assert fate["transaction"]["quantity"] == "10"
+    result = product.wait_for_status(other, "conflict")
+    assert result["reason"] == "same_key_other_content"
+    assert "10 for" in result["detail"]
+    assert "now 11" in result["detail"]
+    assert result["transaction"]["quantity"] == "10"
     assert quantities(sandbox, email) == ["10"]
 
     (row,) = product.call("GET", f"/api/destinations/perkville/transactions?email={email}")[1]["data"]["transactions"]
@@ -406,11 +406,11 @@ def test_a_message_id_that_was_seen_before_does_nothing(
         assert product.send("track", event)[0] == 200
     other_content = {**event, "properties": {"email": email, "order_id": fresh_id(), "revenue": 5}}
     assert product.send("track", {**other_content, "event": "Order Completed"})[0] == 200
-    product.wait_for_fate(message_id, "delivered")
-    product.wait_for_fate(track(product, "Sauna Visited", {}), "refused")  # routing has passed the repeats
-    story = product.story(message_id)
-    assert story is not None
-    repeated = [copy["results"][0] for copy in story["copies"]]
+    product.wait_for_status(message_id, "delivered")
+    product.wait_for_status(track(product, "Sauna Visited", {}), "refused")  # routing has passed the repeats
+    trace = product.trace(message_id)
+    assert trace is not None
+    repeated = [copy["results"][0] for copy in trace["copies"]]
     assert [(one["status"], one["reason"]) for one in repeated] == [("duplicate", "duplicate_message_id")] * 2
     assert quantities(sandbox, email) == ["1"]
 
@@ -419,9 +419,9 @@ def test_an_unknown_write_key_is_taken_and_told(product: ProductProcess, email: 
     message_id = fresh_id()
     event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": {"email": email}}
     assert product.send("track", event, write_key="wk_of_nobody") == (200, {"success": True})
-    fate = product.wait_for_fate(message_id, "failed_on_ingest")
-    assert fate["reason"] == "unknown_source"
-    assert fate["destination"] is None
+    result = product.wait_for_status(message_id, "failed_on_ingest")
+    assert result["reason"] == "unknown_source"
+    assert result["destination"] is None
     assert standing(sandbox, email) == []
 
 
@@ -443,9 +443,9 @@ def test_a_bad_event_costs_none_of_its_neighbours(email: str, product: ProductPr
     assert product.send("batch", text) == (200, {"success": True})
 
     for event in [*batch[::2], odd]:
-        product.wait_for_fate(str(event["messageId"]), "delivered")
+        product.wait_for_status(str(event["messageId"]), "delivered")
     for reason in bad:
-        assert product.wait_for_fate(f"{email}-{reason}", "failed_on_ingest")["reason"] == reason
+        assert product.wait_for_status(f"{email}-{reason}", "failed_on_ingest")["reason"] == reason
     assert quantities(sandbox, email) == ["1"] * (len(bad) + 1)
 
 
@@ -470,10 +470,10 @@ def test_strict_mode_tells_the_sender_at_once(
         assert body["code"] == code
         assert body["message"]
     if status == 200:
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
     else:
         time.sleep(0.1)
-        assert product.story(message_id) is None
+        assert product.trace(message_id) is None
 
 
 def test_totals_at_perkville_are_exact_decimals(email: str, product: ProductProcess, sandbox: SandboxProcess) -> None:
@@ -483,5 +483,5 @@ def test_totals_at_perkville_are_exact_decimals(email: str, product: ProductProc
         for one in cents
     ]
     for message_id in ids:
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
     assert sum(Decimal(one) for one in quantities(sandbox, email)) == sum(cents)

@@ -57,7 +57,7 @@ def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
     sent = fresh("once")
     for _ in range(3):
         assert partner(product, event(sent))[0] == 202
-    product.wait_for_fate(sent, "delivered")
+    product.wait_for_status(sent, "delivered")
     assert booked(sandbox, f"{sent}@example.com") == ["1"]
 
 
@@ -77,8 +77,8 @@ def test_keys_of_body_and_settings_may_be_of_any_casing(product: ProductProcess,
         "event-to-perk-map": {"Order Completed": 123456},
     }
     assert partner(product, body, settings=settings)[0] == 202
-    fate = product.wait_for_fate(sent, "delivered")
-    assert fate["transaction"]["effectKey"].startswith("SEG:partner-41-7:ORDER:")
+    result = product.wait_for_status(sent, "delivered")
+    assert result["transaction"]["effectKey"].startswith("SEG:partner-41-7:ORDER:")
     assert booked(sandbox, f"{sent}@example.com") == ["9.99"]
 
 
@@ -90,7 +90,7 @@ def test_an_event_without_an_id_is_one_however_often_it_comes(product: ProductPr
     wait_until(lambda: booked(sandbox, email))
     last = fresh("last")
     assert partner(product, event(last, properties={"email": email}))[0] == 202
-    product.wait_for_fate(last, "delivered")
+    product.wait_for_status(last, "delivered")
     assert booked(sandbox, email) == ["1", "1"]
 
 
@@ -118,8 +118,8 @@ def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
     answer = partner(product, {**event(sent), **change})
     assert answer[0] == status
     assert said in message_of(answer)
-    fate = product.wait_for_fate(sent, "refused", "filtered_at_destination", "failed_on_ingest")
-    assert fate["reason"] == reason
+    result = product.wait_for_status(sent, "refused", "filtered_at_destination", "failed_on_ingest")
+    assert result["reason"] == reason
 
 
 def test_each_event_is_judged_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
@@ -129,9 +129,9 @@ def test_each_event_is_judged_by_the_settings_that_came_with_it(product: Product
     assert partner(product, event(before))[0] == 202
     assert partner(product, event(removed), settings=without)[0] == 400
     assert partner(product, event(added, "Class Attended"), settings=more)[0] == 202
-    assert product.wait_for_fate(removed, "refused")["reason"] == "not_allowlisted"
-    assert product.wait_for_fate(added, "delivered")["transaction"]["perk"] == "123460"
-    product.wait_for_fate(before, "delivered")
+    assert product.wait_for_status(removed, "refused")["reason"] == "not_allowlisted"
+    assert product.wait_for_status(added, "delivered")["transaction"]["perk"] == "123460"
+    product.wait_for_status(before, "delivered")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
     answer = partner(product, given.pop("body", event(sent)), **given)
     assert answer[0] == status
     assert said in message_of(answer)
-    assert product.story(sent) is None
+    assert product.trace(sent) is None
 
 
 def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path:
     ):
         good = fresh("good")
         assert partner(product, event(good))[0] == 202
-        product.wait_for_fate(good, "delivered")
+        product.wait_for_status(good, "delivered")
         statuses = [partner(product, event(fresh("random")), key=f"random-{number}")[0] for number in range(60)]
         again = [partner(product, event(fresh("again")), key="random-0")[0] for _ in range(20)]
         assert set(statuses) == {401, 429}
@@ -178,7 +178,7 @@ def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path:
         assert asked <= 60 - statuses.count(429)
         last = fresh("last")
         assert partner(product, event(last))[0] == 202
-        product.wait_for_fate(last, "delivered")
+        product.wait_for_status(last, "delivered")
 
 
 def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one_off(
@@ -191,7 +191,7 @@ def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one
     status, body = partner(product, event(fresh("unknown")), key="another-token")
     assert (status, list(body)) == (503, ["message"])
     sandbox.faults({})
-    product.wait_for_fate(known, "delivered")
+    product.wait_for_status(known, "delivered")
     assert booked(sandbox, f"{known}@example.com") == ["1"]
 
 
@@ -199,14 +199,14 @@ def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, 
     first, waiting = fresh("first"), fresh("waiting")
     with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url)) as product:
         assert partner(product, event(first))[0] == 202
-        product.wait_for_fate(first, "delivered")
+        product.wait_for_status(first, "delivered")
         sandbox.faults({"status": 401, "rate": 1})
         assert partner(product, event(fresh("pauses")))[0] == 202
         wait_until(lambda: product.logged("destination_paused"))
         answer = partner(product, event(waiting))
         assert answer[0] == 401
         assert "is kept" in message_of(answer)
-        assert product.wait_for_fate(waiting, "pending")
+        assert product.wait_for_status(waiting, "pending")
         assert booked(sandbox, f"{waiting}@example.com") == []
 
 
@@ -222,9 +222,9 @@ def test_what_was_answered_survives_sigkill_and_the_account_outlives_changes_of_
         product.kill()
     content["workspace"] = {"name": "Another name", "timezone": "UTC"}
     with ProductProcess(tmp_path, content) as product:
-        product.wait_for_fate(sent, "delivered")
+        product.wait_for_status(sent, "delivered")
         assert partner(product, event(again, "Order Completed", properties=order))[0] == 202
-        assert product.wait_for_fate(again, "duplicate")
+        assert product.wait_for_status(again, "duplicate")
         assert booked(sandbox, f"{sent}@example.com") == ["5"]
 
 
@@ -249,7 +249,7 @@ def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProc
         assert webhook(product, one, X_Signature=signature(one))[0] == 200
         assert webhook(product, [first, second], X_Signature=signature(first))[0] == 200
     for sent in (one, first, second):
-        product.wait_for_fate(sent["messageId"].replace("ö", "%C3%B6"), "delivered")
+        product.wait_for_status(sent["messageId"].replace("ö", "%C3%B6"), "delivered")
         assert booked(sandbox, sent["properties"]["email"]) == ["1"]
 
 
@@ -258,7 +258,7 @@ def test_many_events_of_one_webhook_call_all_arrive(product: ProductProcess) -> 
     wide = {"email": "many@example.com", "note": "x" * 600}
     assert webhook(product, [event(one, "Sauna Visited", properties=wide) for one in ids])[0] == 200
     for one in (ids[0], ids[1_500], ids[-1]):
-        assert product.wait_for_fate(one, "refused")["reason"] == "not_allowlisted"
+        assert product.wait_for_status(one, "refused")["reason"] == "not_allowlisted"
 
 
 @pytest.mark.parametrize(
@@ -292,8 +292,8 @@ def test_deletions_are_on_record_once_and_are_no_events(product: ProductProcess)
         assert partner(product, deletion("u1", by_partner))[0] == 202
         assert webhook(product, [deletion("u2", by_webhook), event(beside)])[0] == 200
     assert partner(product, {"type": "delete"})[0] == 400
-    product.wait_for_fate(beside, "delivered")
-    assert product.story(by_partner) is None
+    product.wait_for_status(beside, "delivered")
+    assert product.trace(by_partner) is None
     status, body = product.call("GET", "/api/regulations?count=1000")
     assert status == 200
     kept = {one["messageId"]: (one["source"], one["subjectIds"]) for one in body["data"]["regulations"]}
@@ -326,7 +326,7 @@ def test_the_destination_function_hands_events_on(product: ProductProcess, sandb
         "endpoint": f"{product.url}/",
     }
     assert function(product.url, "onTrack", event(sent, "Besuch im Café ☕"), **settings) == {"ok": True}
-    product.wait_for_fate(sent, "delivered")
+    product.wait_for_status(sent, "delivered")
     assert booked(sandbox, f"{sent}@example.com") == ["1"]
     assert function(product.url, "onDelete", {"type": "delete", "userId": "u9", "messageId": fresh("delete")})["ok"]
 

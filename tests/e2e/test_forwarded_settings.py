@@ -51,7 +51,7 @@ def test_an_event_is_delivered_with_the_settings_that_came_with_it(
     for message_id, settings in sent.items():
         assert partner(product, event(message_id), settings=settings)[0] == 202
     for message_id, settings in sent.items():
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
         (found,) = [one for one in sandbox.transactions() if one["email"] == f"{message_id}@example.com"]
         default = {"perk": 123457, "send_email": False}[member]
         assert str(found[member]) == str(default if settings is SETTINGS else booked_as)
@@ -66,7 +66,7 @@ def test_settings_that_are_left_out_have_their_default_not_the_value_of_another_
     assert partner(product, event(without), settings=left_out)[0] == 202
     assert partner(product, event(null), settings={**SETTINGS, "sendEmail": None})[0] == 202
     for message_id in (with_email, without, null):
-        product.wait_for_fate(message_id, "delivered")
+        product.wait_for_status(message_id, "delivered")
         (found,) = [one for one in sandbox.transactions() if one["email"] == f"{message_id}@example.com"]
         assert found["send_email"] == (message_id == with_email)
 
@@ -78,8 +78,8 @@ def test_one_order_with_other_settings_is_one_order(product: ProductProcess, san
     assert partner(product, event(first, "Order Completed", properties=order))[0] == 202
     assert partner(product, event(first, "Order Completed", properties=order), settings=other)[0] == 202
     assert partner(product, event(again, "Order Completed", properties=order), settings=other)[0] == 202
-    product.wait_for_fate(again, "duplicate")
-    product.wait_for_fate(first, "delivered")
+    product.wait_for_status(again, "duplicate")
+    product.wait_for_status(first, "delivered")
     (found,) = [one for one in sandbox.transactions() if one["email"] == f"{first}@example.com"]
     assert (found["quantity"], found["perk"], found["send_email"]) == ("5", 123456, False)
 
@@ -92,13 +92,13 @@ def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path
         assert partner(product, event(fresh("first")))[0] == 202
         sandbox.faults({"status": 503, "rate": 1})
         assert partner(product, event(early))[0] == 202
-        product.wait_for_fate(early, "retrying")
+        product.wait_for_status(early, "retrying")
         assert partner(product, event(late), settings=later)[0] == 202
         product.kill()
     with ProductProcess(tmp_path, content) as product:
         sandbox.faults({})
-        product.wait_for_fate(early, "delivered")
-        product.wait_for_fate(late, "delivered")
+        product.wait_for_status(early, "delivered")
+        product.wait_for_status(late, "delivered")
     found = {one["email"]: (one["perk"], one["send_email"]) for one in sandbox.transactions()}
     assert found[f"{early}@example.com"] == (123457, False)
     assert found[f"{late}@example.com"] == (123456, True)
@@ -111,15 +111,15 @@ def test_a_retried_event_keeps_the_perk_that_came_with_it(product: ProductProces
     wrong, right = fresh("wrong"), fresh("right")
     settings = {**SETTINGS, "eventToPerkMap": {"Sauna Visited": "999"}}
     assert partner(product, event(wrong, "Sauna Visited"), settings=settings)[0] == 202
-    assert product.wait_for_fate(wrong, "rejected")["reason"] == "perk_unknown"
+    assert product.wait_for_status(wrong, "rejected")["reason"] == "perk_unknown"
     better = {**SETTINGS, "eventToPerkMap": {"Sauna Visited": "123457"}}
     assert partner(product, event(right, "Sauna Visited"), settings=better)[0] == 202
-    product.wait_for_fate(right, "delivered")
+    product.wait_for_status(right, "delivered")
     status, _ = product.call("POST", "/api/destinations/partner-41-7/transactions/retry", body={"messageIds": [wrong]})
     assert status == 200
-    wait_until(lambda: len(product.wait_for_fate(wrong, "rejected", "pending")["attempts"]) >= 2)
-    fate = product.wait_for_fate(wrong, "rejected")
-    assert (fate["transaction"]["perk"], fate["reason"]) == ("999", "perk_unknown")
+    wait_until(lambda: len(product.wait_for_status(wrong, "rejected", "pending")["attempts"]) >= 2)
+    result = product.wait_for_status(wrong, "rejected")
+    assert (result["transaction"]["perk"], result["reason"]) == ("999", "perk_unknown")
     assert booked(sandbox, f"{wrong}@example.com") == []
 
 

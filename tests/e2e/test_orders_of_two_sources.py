@@ -53,28 +53,28 @@ def test_orders_and_refunds_of_two_sources_survive_kills(email: str, sandbox: Sa
     order_id = f"o-{email}"
     with ProductProcess(tmp_path, content(sandbox)) as product:
         early = track(product, "server", "Order Refunded", orderId=order_id, Total="-20", email=email)
-        assert product.wait_for_fate(early, "retrying")["reason"] == "waiting_for_order"
+        assert product.wait_for_status(early, "retrying")["reason"] == "waiting_for_order"
         product.kill()
     with ProductProcess(tmp_path) as product:
         track(product, "website", "Order Completed", order_id=order_id, revenue=50, email=email)
-        product.wait_for_fate(early, "delivered")
+        product.wait_for_status(early, "delivered")
         product.kill()
     with ProductProcess(tmp_path) as product:
         again = track(product, "server", "Order Completed", orderId=order_id, Revenue="50.00", Email=email)
-        assert product.wait_for_fate(again, "duplicate")["reason"] == "same_effect"
+        assert product.wait_for_status(again, "duplicate")["reason"] == "same_effect"
         copy = track(product, "website", "Order Refunded", order_id=order_id, total=20, email=email)
-        assert product.wait_for_fate(copy, "rejected")["reason"] == "refund_tracked_twice"
+        assert product.wait_for_status(copy, "rejected")["reason"] == "refund_tracked_twice"
         stranger = track(product, "website", "Order Refunded", order_id=order_id, email=f"x{email}")
-        parked = product.wait_for_fate(stranger, "parked")
+        parked = product.wait_for_status(stranger, "parked")
         assert parked["reason"] == "refund_other_customer"
         assert email in parked["detail"]
         assert f"x{email}" in parked["detail"]
         rest = track(product, "website", "Order Refunded", order_id=order_id, email=email)
-        product.wait_for_fate(rest, "delivered")
+        product.wait_for_status(rest, "delivered")
         for source in KEYS:
             track(product, source, "Checked In", "1", email=email)
         last = track(product, "server", "Checked In", email=email)
-        product.wait_for_fate(last, "delivered")
+        product.wait_for_status(last, "delivered")
     assert quantities(sandbox, email) == ["50", "-20", "-30", "1", "1", "1"]
 
 
@@ -82,7 +82,7 @@ def test_a_ledger_of_before_is_one_with_the_new_keys(email: str, sandbox: Sandbo
     order_id = f"o-{email}"
     with ProductProcess(tmp_path, content(sandbox)) as product:
         first = track(product, "website", "Order Completed", order_id=order_id, revenue=50, email=email)
-        product.wait_for_fate(first, "delivered")
+        product.wait_for_status(first, "delivered")
         product.stop()
     with sqlite3.connect(tmp_path / "data" / "punchcard.db") as store:
         # As the version before has written it.
@@ -92,12 +92,12 @@ def test_a_ledger_of_before_is_one_with_the_new_keys(email: str, sandbox: Sandbo
     for scope in ("destination", "source", "destination"):
         with ProductProcess(tmp_path, content(sandbox, orderIdScope=scope)) as product:
             again = track(product, "website", "Order Completed", order_id=order_id, revenue=50, email=email)
-            assert product.wait_for_fate(again, "duplicate")["reason"] == "same_effect"
+            assert product.wait_for_status(again, "duplicate")["reason"] == "same_effect"
     with ProductProcess(tmp_path) as product:
         other = track(product, "server", "Order Completed", order_id=order_id, revenue="50.0", email=email)
-        product.wait_for_fate(other, "duplicate")
+        product.wait_for_status(other, "duplicate")
         refund = track(product, "server", "Order Refunded", order_id=order_id, email=email)
-        product.wait_for_fate(refund, "delivered")
+        product.wait_for_status(refund, "delivered")
     assert quantities(sandbox, email) == ["50", "-50"]
 
 
@@ -108,7 +108,7 @@ def test_a_register_that_writes_ids_as_floats_means_the_same_orders(
     number = 700_000 + next(NUMBERS)
     with ProductProcess(tmp_path, content(sandbox)) as product:
         first = track(product, "server", "Order Completed", order_id=f"{number}.0", revenue=50, email=email)
-        assert f'"{number}.0" and is read as {number}.' in product.wait_for_fate(first, "delivered")["detail"]
+        assert f'"{number}.0" and is read as {number}.' in product.wait_for_status(first, "delivered")["detail"]
         product.kill()
     with sqlite3.connect(tmp_path / "data" / "punchcard.db") as store:
         changed = store.execute(
@@ -120,16 +120,16 @@ def test_a_register_that_writes_ids_as_floats_means_the_same_orders(
     for scope in ("source", "destination"):
         with ProductProcess(tmp_path, content(sandbox, orderIdScope=scope)) as product:
             again = track(product, "server", "Order Completed", order_id=number, revenue=50, email=email)
-            assert product.wait_for_fate(again, "duplicate")["reason"] == "same_effect"
+            assert product.wait_for_status(again, "duplicate")["reason"] == "same_effect"
     with ProductProcess(tmp_path) as product:
         other = track(product, "website", "Order Completed", order_id=str(number), revenue="50.0", email=email)
-        product.wait_for_fate(other, "duplicate")
+        product.wait_for_status(other, "duplicate")
         part = track(product, "website", "Order Refunded", order_id=number, refund_id=1, total=20, email=email)
-        product.wait_for_fate(part, "delivered")
+        product.wait_for_status(part, "delivered")
         copy = track(
             product, "server", "Order Refunded", order_id=f"{number}.0", refund_id="1.0", total=20, email=email
         )
-        product.wait_for_fate(copy, "duplicate")
+        product.wait_for_status(copy, "duplicate")
         nothing = track(product, "website", "Order Refunded", order_id=number, products=[], email=email)
-        assert product.wait_for_fate(nothing, "refused")["reason"] == "missing_amount"
+        assert product.wait_for_status(nothing, "refused")["reason"] == "missing_amount"
     assert quantities(sandbox, email) == ["50", "-20"]

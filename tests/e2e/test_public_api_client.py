@@ -41,8 +41,8 @@ def told(product: ProductProcess) -> dict[str, Any]:
     properties = {"email": "counted@example.com"}
     product.track("Checked In", properties, messageId="counted")
     product.track("Locker Opened", properties, messageId="refused")
-    product.wait_for_fate("counted", "delivered")
-    product.wait_for_fate("refused", "refused")
+    product.wait_for_status("counted", "delivered")
+    product.wait_for_status("refused", "refused")
     done = subprocess.run(
         [str(NODE), "--no-deprecation", str(SCRIPT), product.url],
         env={**os.environ, "NODE_PATH": str(MODULES), "TOKEN": product.token},
@@ -172,9 +172,9 @@ def test_what_the_client_has_set_up_awards_points(
     for who in ("ann@home.example", "boss@gym.example"):
         event = {"userId": "u", "event": "Checked In", "messageId": who, "properties": {"email": who}}
         assert product.send("track", event, write_key=key)[0] == 200
-    fate = product.wait_for_fate("ann@home.example", "delivered")
-    assert fate["destination"] == "perkville-2"
-    assert product.wait_for_fate("boss@gym.example", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
+    result = product.wait_for_status("ann@home.example", "delivered")
+    assert result["destination"] == "perkville-2"
+    assert product.wait_for_status("boss@gym.example", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
     assert [one["email"] for one in sandbox.transactions()] == ["counted@example.com", "ann@home.example"]
 
 

@@ -24,23 +24,23 @@ def test_a_token_that_is_refused_for_seconds_needs_nobody(tmp_path: Path) -> Non
     with SandboxProcess(tmp_path / "sandbox") as sandbox:
         content = configuration(perkville_url=sandbox.url, options=QUICK)
         with ProductProcess(tmp_path / "product", content) as product:
-            product.wait_for_fate(check_in(product), "delivered")
+            product.wait_for_status(check_in(product), "delivered")
             sandbox.faults({"status": 401, "rate": 1})
             sent = [check_in(product) for _ in range(5)]
             wait_until(lambda: product.logged("destination_paused"))
             sent += [check_in(product) for _ in range(5)]
 
-            def story() -> str:
-                return str(product.wait_for_fate(sent[-1], "pending")["detail"])
+            def trace() -> str:
+                return str(product.wait_for_status(sent[-1], "pending")["detail"])
 
-            wait_until(lambda: "credentials refused since" in story() and "next check at 2" in story())
-            assert product.wait_for_fate(sent[-1], "pending")["reason"] == "credentials_refused"
+            wait_until(lambda: "credentials refused since" in trace() and "next check at 2" in trace())
+            assert product.wait_for_status(sent[-1], "pending")["reason"] == "credentials_refused"
             shown = command("trace", sent[-1], "--data", str(product.data))
             assert "next check" in shown.stdout
             sandbox.faults({})
             for message_id in sent:
-                fate = product.wait_for_fate(message_id, "delivered")
-                assert fate["detail"] is None or "refused" not in fate["detail"]
+                result = product.wait_for_status(message_id, "delivered")
+                assert result["detail"] is None or "refused" not in result["detail"]
             emails = [one["email"] for one in sandbox.transactions()]
             assert sorted(emails) == sorted(set(emails))
             assert {f"{message_id}@example.com" for message_id in sent} <= set(emails)
@@ -57,6 +57,6 @@ def test_a_refused_token_is_checked_by_the_worker_that_comes_after_a_crash(tmp_p
             product.kill()
         sandbox.faults({})
         with ProductProcess(tmp_path / "product", content) as product:
-            product.wait_for_fate(sent, "delivered")
+            product.wait_for_status(sent, "delivered")
             shown = json.loads(command("trace", sent, "--data", str(product.data), "--json").stdout)
             assert "credentials" in json.dumps(shown)  # the attempt that was refused stays on record

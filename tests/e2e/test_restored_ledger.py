@@ -25,7 +25,7 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 def wait_for_copy(product: ProductProcess, message_id: str) -> None:
     """Return once a second event with this id is known."""
-    wait_until(lambda: (product.story(message_id) or {"copies": []})["copies"], lambda: product.story(message_id))
+    wait_until(lambda: (product.trace(message_id) or {"copies": []})["copies"], lambda: product.trace(message_id))
 
 
 def copy_database(data: Path, copy: Path) -> None:
@@ -48,26 +48,26 @@ def test_an_older_copy_of_the_database_finds_what_was_delivered_since(
     folder, copy = tmp_path / "product", tmp_path / "copy.db"
     with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
         product.track("Checked In", ANN, messageId="before")
-        product.wait_for_fate("before", "delivered")
+        product.wait_for_status("before", "delivered")
         copy_database(product.data, copy)
         product.track("Checked In", ANN, messageId="between")
         product.track("Order Completed", ORDER, messageId="order-between")
-        product.wait_for_fate("between", "delivered")
-        product.wait_for_fate("order-between", "delivered")
+        product.wait_for_status("between", "delivered")
+        product.wait_for_status("order-between", "delivered")
     put_back(product.data, copy)
     # New events that wait beside those that are routed again: the lake must not be given a range that it half knows.
     with ProductProcess(folder, serves_only=True) as serving:
         serving.track("Checked In", ANN, messageId="after")
     with ProductProcess(folder) as product:
-        product.wait_for_fate("after", "delivered")
-        assert product.wait_for_fate("before", "delivered")["transaction"]["perkvilleId"] == "1"
-        lost = product.wait_for_fate("between", "delivered")
+        product.wait_for_status("after", "delivered")
+        assert product.wait_for_status("before", "delivered")["transaction"]["perkvilleId"] == "1"
+        lost = product.wait_for_status("between", "delivered")
         assert lost["transaction"]["perkvilleId"] == "2"
         assert [one["action"] for one in lost["attempts"]] == ["read_back"]
         assert "older copy" in lost["detail"]
         assert product.send("batch", {"batch": []})[0] == 200
         product.track("Order Completed", ORDER, messageId="order-again")
-        again = product.wait_for_fate("order-again", "duplicate")
+        again = product.wait_for_status("order-again", "duplicate")
         assert again["transaction"]["effectKey"] == ORDER_KEY
     assert product.logged("lake_stopped") == []
     assert product.logged("worker_stopped") == []
@@ -83,7 +83,7 @@ def test_events_go_on_after_the_log_was_lost(tmp_path: Path, sandbox: SandboxPro
     with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=slow_lake) as product:
         for number in range(3):
             product.track("Checked In", ANN, messageId=f"before-{number}")
-        product.wait_for_fate("before-2", "delivered")
+        product.wait_for_status("before-2", "delivered")
         # The worker too, or it would bring everything to the lake now: so it has nothing, and nothing to make it of.
         product.kill_worker()
         product.kill()
@@ -91,9 +91,9 @@ def test_events_go_on_after_the_log_was_lost(tmp_path: Path, sandbox: SandboxPro
         file.unlink()
     with ProductProcess(folder) as product:
         product.track("Checked In", ANN, messageId="after")
-        product.wait_for_fate("after", "delivered")
+        product.wait_for_status("after", "delivered")
         product.track("Checked In", ANN, messageId="before-2")
-        product.wait_for_fate("before-2", "duplicate")
+        product.wait_for_status("before-2", "duplicate")
     assert len(product.logged("log_lost")) == 1
     assert product.logged("lake_records_lost")
     assert product.logged("routing_stopped") == []
@@ -104,17 +104,17 @@ def test_events_go_on_after_the_lake_was_lost(tmp_path: Path, sandbox: SandboxPr
     folder = tmp_path / "product"
     with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
         product.track("Checked In", ANN, messageId="before")
-        product.wait_for_fate("before", "delivered")
+        product.wait_for_status("before", "delivered")
     shutil.rmtree(product.data / "lake")
     with ProductProcess(folder) as product:
         product.track("Checked In", ANN, messageId="after")
-        product.wait_for_fate("after", "delivered")
+        product.wait_for_status("after", "delivered")
         product.track("Checked In", ANN, messageId="before")
         # The lake has the first one again, from the log.
         wait_for_copy(product, "before")
-        story = product.story("before")
-        assert story is not None
-        assert story["results"][0]["status"] == "delivered"
-        assert [copy["results"][0]["status"] for copy in story["copies"]] == ["duplicate"]
+        trace = product.trace("before")
+        assert trace is not None
+        assert trace["results"][0]["status"] == "delivered"
+        assert [copy["results"][0]["status"] for copy in trace["copies"]] == ["duplicate"]
     assert product.logged("lake_stopped") == []
     assert len(sandbox.transactions()) == 2

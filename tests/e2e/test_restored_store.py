@@ -200,7 +200,7 @@ def test_nothing_is_doubled_and_nothing_is_lost(
             wait_until(lambda: len(book(sandbox)) >= len(told), lambda: book(sandbox))
         send(product, told, "2")
         product.track("Checked In", {"email": "last@example.com"}, messageId="last")
-        product.wait_for_fate("last", "delivered")
+        product.wait_for_status("last", "delivered")
         wait_until(lambda: open_effects(data) == 0, lambda: open_effects(data))
         assert damage.declared or product.logged("older_store_found")
     found = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
@@ -238,10 +238,10 @@ def test_a_postgresql_database_that_is_restored_finds_what_was_delivered_since(
         with ProductProcess(tmp_path, environment=environment) as product:
             send(product, before + since, "2")
             product.track("Checked In", {"email": "last@example.com"}, messageId="last")
-            product.wait_for_fate("last", "delivered")
+            product.wait_for_status("last", "delivered")
             for one in since:
                 if one.kind != "visit":
-                    product.wait_for_fate(str(one.message("2")["messageId"]), "duplicate")
+                    product.wait_for_status(str(one.message("2")["messageId"]), "duplicate")
             assert product.logged("older_store_found")
     finally:
         copy_postgres(empty_postgres_url, source="template1", target=f"{name}_copy")

@@ -166,7 +166,7 @@ def test_the_snippet_of_the_app_earns_points_and_asks_nobody_else(
     pages = requests(product, "page")
     opened = visit(first.text.removeprefix("<script>").removesuffix("</script>"))
     message_id = opened.track("snippet@example.com")
-    found = product.wait_for_fate(message_id, "delivered")
+    found = product.wait_for_status(message_id, "delivered")
     assert found["transaction"]["email"] == "snippet@example.com"
     assert opened.hosts == {urlsplit(shop.url).netloc, urlsplit(product.url).netloc}
     assert set(opened.responses.values()) <= {200, 204}
@@ -178,7 +178,7 @@ def test_batches_arrive_too(visit: Callable[..., Visit], product: ProductProcess
     script = published(product).replace(f'analytics.load("{WRITE_KEY}")', f'analytics.load("{WRITE_KEY}", {BATCHING})')
     assert BATCHING in script
     message_id = visit(script).track("batches@example.com")
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
     assert requests(product, "batch") > batches
 
 
@@ -186,7 +186,7 @@ def test_a_page_may_call_it_otherwise(visit: Callable[..., Visit], product: Prod
     script = published(product).replace('var i="analytics"', 'var i="segment"')
     opened = visit(script)
     message_id = opened.track("renamed@example.com", name="segment")
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
     assert opened.hosts == {urlsplit(shop.url).netloc, urlsplit(product.url).netloc}
     assert opened.page.evaluate("typeof window.analytics") == "undefined"
 
@@ -195,7 +195,7 @@ def test_an_old_snippet_works_as_it_is(visit: Callable[..., Visit], product: Pro
     script = OLD_SNIPPET.replace(f"https://{SNIPPET_HOST}", product.url).replace(SNIPPET_KEY, WRITE_KEY)
     opened = visit(script)
     message_id = opened.track("old@example.com")
-    product.wait_for_fate(message_id, "delivered")
+    product.wait_for_status(message_id, "delivered")
     assert opened.hosts == {urlsplit(shop.url).netloc, urlsplit(product.url).netloc}
 
 
@@ -254,7 +254,7 @@ def test_a_shop_with_its_own_certificate_is_served_over_https(
     with ProductProcess(tmp_path, content, arguments=("--tls", "self-signed")) as secure:
         opened = visit(published(secure))
         message_id = opened.track("https@example.com")
-        secure.wait_for_fate(message_id, "delivered")
+        secure.wait_for_status(message_id, "delivered")
         assert all(url.startswith("https:") for url in opened.responses if "/v1/" in url)
 
 
@@ -272,4 +272,4 @@ def test_rudderstacks_library_sends_here(visit: Callable[..., Visit], product: P
         })""",
         [WRITE_KEY, product.url],
     )
-    product.wait_for_fate(str(message_id), "delivered")
+    product.wait_for_status(str(message_id), "delivered")

@@ -62,7 +62,7 @@ def test_no_event_is_lost_and_users_stay_in_order_whatever_dies(tmp_path: Path) 
             everything = {message_id for ids in sent.values() for message_id in ids}
             receiver.wait_for(lambda: set(receiver.message_ids()) >= everything, seconds=120)
             for message_id in ("m0", "m150", "m299"):
-                product.wait_for_fate(message_id, "delivered")
+                product.wait_for_status(message_id, "delivered")
             rows = _all_rows(product)
         assert {row["messageId"] for row in rows} == everything
         assert _arrivals(receiver) == dict(sent)
@@ -95,10 +95,10 @@ def test_a_call_is_seen_in_trace_and_ledger(tmp_path: Path) -> None:
         receiver.replies.append(Reply(status=422, body=b"no such member"))
         product.send("page", {"messageId": "bad", "userId": "u1", "name": "Home"})
         product.send("identify", {"messageId": "good", "userId": "u2", "traits": {"email": "Ann@Example.com"}})
-        rejected = product.wait_for_fate("bad", "rejected")
+        rejected = product.wait_for_status("bad", "rejected")
         assert rejected["reason"] == "webhook_refused"
         assert "no such member" in rejected["detail"]
-        delivered = product.wait_for_fate("good", "delivered")
+        delivered = product.wait_for_status("good", "delivered")
         assert delivered["transaction"]["summary"] == "identify call"
         assert [one["status"] for one in delivered["attempts"]] == [200]
         trace = command("trace", "bad", "--data", str(product.data)).stdout
@@ -113,7 +113,7 @@ def test_a_private_address_is_named_until_the_workspace_allows_its_network(tmp_p
         closed = configuration(receiver, networks=[], options={"retryAttemptsMax": 2})
         with ProductProcess(tmp_path, closed) as product:
             product.send("track", {"messageId": "m1", "userId": "u1", "event": "Checked In"})
-            parked = product.wait_for_fate("m1", "parked")
+            parked = product.wait_for_status("m1", "parked")
             assert parked["reason"] == "address_not_allowed"
             assert receiver.requests == []
             checked = command("check", "--config", str(product.config))
@@ -124,7 +124,7 @@ def test_a_private_address_is_named_until_the_workspace_allows_its_network(tmp_p
             while "m1" not in receiver.message_ids() and time.monotonic() < deadline:
                 command("retry", "m1", "--yes", "--data", str(product.data))
                 time.sleep(0.5)
-            product.wait_for_fate("m1", "delivered")
+            product.wait_for_status("m1", "delivered")
             assert receiver.message_ids()["m1"] == 1
             checked = command("check", "--config", str(product.config))
             assert "127.0.0.1 can be reached" in checked.stdout + checked.stderr
@@ -136,8 +136,8 @@ def test_the_types_that_are_not_triggers_are_filtered(tmp_path: Path) -> None:
         with ProductProcess(tmp_path, content) as product:
             product.send("page", {"messageId": "p1", "userId": "u1", "name": "Home"})
             product.send("track", {"messageId": "t1", "userId": "u1", "event": "Checked In"})
-            product.wait_for_fate("t1", "delivered")
-            filtered = product.wait_for_fate("p1", "filtered_at_destination")
+            product.wait_for_status("t1", "delivered")
+            filtered = product.wait_for_status("p1", "filtered_at_destination")
         assert filtered["reason"] == "unsupported_event_type"
         assert set(receiver.message_ids()) == {"t1"}
 

@@ -55,10 +55,10 @@ def test_the_simulation_notices_what_a_restore_would_double_or_lose(
 ) -> None:
     sabotage(monkeypatch)
 
-    def tell_stories() -> None:
+    def tell_traces() -> None:
         for seed in range(60):
             tell(tmp_path / str(seed), seed)
 
     with pytest.raises((BrokenPromiseError, InvariantError)) as caught:
-        tell_stories()
+        tell_traces()
     assert "in the story of seed" in caught.value.__notes__[0]

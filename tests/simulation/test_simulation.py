@@ -43,7 +43,7 @@ def test_every_event_has_at_most_one_effect_always_and_exactly_one_when_idle(tmp
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_thousands_of_stories_end_well(tmp_path: Path) -> None:
+def test_thousands_of_traces_end_well(tmp_path: Path) -> None:
     until = time.monotonic() + 1_800
     seed = 1_000
     while time.monotonic() < until:
@@ -138,11 +138,11 @@ def test_the_simulation_notices_what_would_double_or_lose_an_award(
 ) -> None:
     sabotage(monkeypatch)
 
-    def tell_stories() -> None:
+    def tell_traces() -> None:
         for seed in range(first_seed, first_seed + 60):
             simulate(tmp_path / str(seed), seed=seed, steps=STEPS)
 
     # The judge says it, or the store's own last line of defence does.
     with pytest.raises((BrokenPromiseError, InvariantError)) as caught:
-        tell_stories()
+        tell_traces()
     assert "in the story of seed" in caught.value.__notes__[0]

@@ -8,16 +8,16 @@ from punchcard.clock import to_iso
 from punchcard.operations.tester import Tested
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
-from punchcard.traces.story import (
-    AttemptStory,
-    EventStory,
-    FateStory,
-    TransactionStory,
-    attempt_story,
-    current_fate,
-    transaction_story,
+from punchcard.traces.event_profile import ProfileTrace
+from punchcard.traces.trace import (
+    AttemptTrace,
+    EventTrace,
+    ResultTrace,
+    TransactionTrace,
+    attempt_trace,
+    current_status,
+    transaction_trace,
 )
-from punchcard.traces.whose import ProfileStory
 
 
 class _Body(msgspec.Struct, kw_only=True, rename="camel"):
@@ -51,7 +51,7 @@ class Attempt(_Body):
     detail: str | None
 
 
-class EventResult(_Body):
+class ResultBody(_Body):
     """The result of an event at one destination; `destination` is null for a result before any."""
 
     destination: str | None
@@ -66,7 +66,7 @@ class EventCopy(_Body):
     """A later event with the same message id."""
 
     received_at: str
-    results: list[EventResult]
+    results: list[ResultBody]
 
 
 class EventProfile(_Body):
@@ -77,7 +77,7 @@ class EventProfile(_Body):
     audiences: list[str]
 
 
-class EventTrace(_Body, omit_defaults=True):
+class EventTraceBody(_Body, omit_defaults=True):
     """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
 
     `others` are events of other sources with the same message id, each with all that became of it; absent if none are.
@@ -90,9 +90,9 @@ class EventTrace(_Body, omit_defaults=True):
     received_at: str
     profile: EventProfile | None
     notes: list[str]
-    results: list[EventResult]
+    results: list[ResultBody]
     copies: list[EventCopy]
-    others: list["EventTrace"] = []
+    others: list["EventTraceBody"] = []
 
 
 class Conflict(_Body):
@@ -184,7 +184,7 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
         results=[
             TestedDestination(
                 destination=one.destination,
-                status=one.fate,
+                status=one.status,
                 reason=one.reason,
                 detail=one.detail,
                 transaction=None if one.transaction is None else transaction(one.transaction),
@@ -200,34 +200,34 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
                     for seen in one.filters
                 ],
             )
-            for one in tested.fates
+            for one in tested.results
         ],
     )
 
 
-def event_trace(story: EventStory) -> EventTrace:
+def event_trace(trace: EventTrace) -> EventTraceBody:
     """The events call's answer."""
-    return EventTrace(
-        event=msgspec.Raw(story.event),
-        message_id=story.message_id,
-        source=story.source,
-        received_at=to_iso(story.received_at),
-        profile=None if story.profile is None else _profile(story.profile),
-        notes=list(story.notes),
-        results=[_result(one) for one in story.fates],
+    return EventTraceBody(
+        event=msgspec.Raw(trace.event),
+        message_id=trace.message_id,
+        source=trace.source,
+        received_at=to_iso(trace.received_at),
+        profile=None if trace.profile is None else _profile(trace.profile),
+        notes=list(trace.notes),
+        results=[_result(one) for one in trace.results],
         copies=[
-            EventCopy(received_at=to_iso(copy.received_at), results=[_result(one) for one in copy.fates])
-            for copy in story.copies
+            EventCopy(received_at=to_iso(copy.received_at), results=[_result(one) for one in copy.results])
+            for copy in trace.copies
         ],
-        others=[event_trace(one) for one in story.others],
+        others=[event_trace(one) for one in trace.others],
     )
 
 
-def _profile(story: ProfileStory) -> EventProfile:
+def _profile(trace: ProfileTrace) -> EventProfile:
     return EventProfile(
-        id=story.public_id,
-        external_ids=[{"type": type_, "id": value} for type_, value in story.ids],
-        audiences=list(story.audiences),
+        id=trace.public_id,
+        external_ids=[{"type": type_, "id": value} for type_, value in trace.ids],
+        audiences=list(trace.audiences),
     )
 
 
@@ -237,7 +237,7 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         id=str(effect.id),
         effect_key=effect.effect_key,
         kind=effect.kind,
-        status=current_fate(effect),
+        status=current_status(effect),
         reason=effect.reason,
         detail=effect.detail,
         message_id=effect.message_id,
@@ -247,22 +247,22 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         received_at=to_iso(effect.received_at),
         settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
-        transaction=transaction(transaction_story(effect)),
-        attempts=[_attempt(attempt_story(one)) for one in attempts],
+        transaction=transaction(transaction_trace(effect)),
+        attempts=[_attempt(attempt_trace(one)) for one in attempts],
         conflicts=[_conflict(one) for one in conflicts],
     )
 
 
-def transaction(story: TransactionStory) -> Transaction:
+def transaction(trace: TransactionTrace) -> Transaction:
     """A transaction's body."""
     return Transaction(
-        effect_key=story.effect_key,
-        perk=story.perk,
-        email=story.email,
-        quantity=story.quantity,
-        perkville_id=story.partner_id,
-        attributes=None if story.attributes is None else dict(story.attributes),
-        summary=story.summary,
+        effect_key=trace.effect_key,
+        perk=trace.perk,
+        email=trace.email,
+        quantity=trace.quantity,
+        perkville_id=trace.partner_id,
+        attributes=None if trace.attributes is None else dict(trace.attributes),
+        summary=trace.summary,
     )
 
 
@@ -274,24 +274,24 @@ def _conflict(stored: StoredConflict) -> Conflict:
     )
 
 
-def _result(story: FateStory) -> EventResult:
-    return EventResult(
-        destination=story.destination,
-        status=story.fate,
-        reason=story.reason,
-        detail=story.detail,
-        transaction=None if story.transaction is None else transaction(story.transaction),
-        attempts=[_attempt(one) for one in story.attempts],
+def _result(trace: ResultTrace) -> ResultBody:
+    return ResultBody(
+        destination=trace.destination,
+        status=trace.status,
+        reason=trace.reason,
+        detail=trace.detail,
+        transaction=None if trace.transaction is None else transaction(trace.transaction),
+        attempts=[_attempt(one) for one in trace.attempts],
     )
 
 
-def _attempt(story: AttemptStory) -> Attempt:
+def _attempt(trace: AttemptTrace) -> Attempt:
     return Attempt(
-        number=story.number,
-        action=story.action,
-        started_at=to_iso(story.started_at),
-        status=story.status,
-        outcome=story.outcome,
-        duration_ms=story.duration_ms,
-        detail=story.detail,
+        number=trace.number,
+        action=trace.action,
+        started_at=to_iso(trace.started_at),
+        status=trace.status,
+        outcome=trace.outcome,
+        duration_ms=trace.duration_ms,
+        detail=trace.detail,
     )

@@ -22,7 +22,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.operations.overview import read_pipeline
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuestion, Dimension, read_counts
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import backlog
 from punchcard.store.schema import EffectState
 from punchcard.workspace.editing import destination_of
@@ -34,16 +34,16 @@ _GRANULARITIES = {
 }
 _GROUPS = {"eventName": Dimension.EVENT_NAME, "eventType": Dimension.EVENT_TYPE, "discardReason": Dimension.REASON}
 _LATELY = timedelta(hours=24)
-# Segment's stages in the fates that they are made of; the first value says whether it is before any destination.
+# Segment's stages in the results that they are made of; the first value says whether it is before any destination.
 _STAGES: Mapping[str, tuple[bool, Sequence[str]]] = {
-    "successfully-received": (True, (RECEIVED, FateKind.FAILED_ON_INGEST)),
-    "failed-on-ingest": (True, (FateKind.FAILED_ON_INGEST,)),
-    "filtered-at-source": (True, (FateKind.FILTERED_AT_SOURCE, FateKind.DUPLICATE)),
+    "successfully-received": (True, (RECEIVED, EventStatus.FAILED_ON_INGEST)),
+    "failed-on-ingest": (True, (EventStatus.FAILED_ON_INGEST,)),
+    "filtered-at-source": (True, (EventStatus.FILTERED_AT_SOURCE, EventStatus.DUPLICATE)),
     "filtered-at-destination": (
         False,
-        (FateKind.FILTERED_AT_DESTINATION, FateKind.DUPLICATE, FateKind.CONFLICT),
+        (EventStatus.FILTERED_AT_DESTINATION, EventStatus.DUPLICATE, EventStatus.CONFLICT),
     ),
-    "failed-delivery": (False, (FateKind.REFUSED, EffectState.REJECTED, EffectState.PARKED)),
+    "failed-delivery": (False, (EventStatus.REFUSED, EffectState.REJECTED, EffectState.PARKED)),
     "successful-delivery": (False, (EffectState.DELIVERED,)),
 }
 
@@ -156,13 +156,13 @@ def get_overview_stage(
     """
     if stage not in _STAGES:
         raise bad_request(f"the stage is one of {', '.join(_STAGES)}", "stage")
-    is_before, fates = _STAGES[stage]
+    is_before, statuses = _STAGES[stage]
     asked = _asked(request, begin, end, granularity)
     if all(one.slug != source for one in parts.workspace().sources):
         raise bad_request(f"there is no source {source}", "sourceId")
     if not is_before:
         destination_of(parts.workspace(), destination)
-    counts = _counts(parts, asked, source=source, destination="" if is_before else destination, fates=fates)
+    counts = _counts(parts, asked, source=source, destination="" if is_before else destination, statuses=statuses)
     datasets = _datasets(counts, asked.by)
     shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
     total = sum(one.total for one in datasets)
@@ -183,14 +183,14 @@ def get_delivery_metrics(
     since, until = _times(begin, end, parts.clock.now())
     question = CountQuestion(begin=since, end=until, source=source, destination=destination_id)
     with parts.store.reading() as work:
-        counts = read_counts(work, question, by=[Dimension.FATE, Dimension.REASON])
+        counts = read_counts(work, question, by=[Dimension.STATUS, Dimension.REASON])
     names = {
         "successes": (EffectState.DELIVERED,),
         "filtered": _STAGES["filtered-at-destination"][1],
-        "discarded": (FateKind.REFUSED, EffectState.REJECTED),
+        "discarded": (EventStatus.REFUSED, EffectState.REJECTED),
         "parked": (EffectState.PARKED,),
     }
-    metrics = [_metric(name, fates, counts) for name, fates in names.items()]
+    metrics = [_metric(name, statuses, counts) for name, statuses in names.items()]
     partner = CATALOG.get(destination.type)
     summary = MetricsSummary(
         source_id=source or (destination.sources[0] if destination.sources else ""),
@@ -215,7 +215,7 @@ def get_pipeline(
         found = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
         waiting = backlog(work, [destination_id])
     stages = [
-        StageView(status=one.fate, destination=one.destination, count=one.count, reasons=dict(one.reasons))
+        StageView(status=one.status, destination=one.destination, count=one.count, reasons=dict(one.reasons))
         for one in (*found.before, *found.decided, *found.ended)
     ]
     view = PipelineView(
@@ -252,25 +252,25 @@ def _asked(request: Request[Any, Any, Any], begin: str, end: str, granularity: s
 
 
 def _counts(
-    parts: ApiParts, asked: _Asked, *, source: str, destination: str, fates: Sequence[str]
+    parts: ApiParts, asked: _Asked, *, source: str, destination: str, statuses: Sequence[str]
 ) -> Mapping[tuple[object, ...], int]:
     question = CountQuestion(
         begin=asked.begin,
         end=asked.end,
         source=source,
         destination=destination,
-        fates=fates,
+        statuses=statuses,
         event_names=asked.filters.get("eventName", ()),
         event_types=asked.filters.get("eventType", ()),
         reasons=asked.filters.get("discardReason", ()),
     )
-    dimensions = [Dimension.FATE, Dimension.TIME, *(_GROUPS[name] for name in asked.by)]
+    dimensions = [Dimension.STATUS, Dimension.TIME, *(_GROUPS[name] for name in asked.by)]
     with parts.store.reading() as work:
         found = read_counts(work, question, by=dimensions, width_micros=asked.width_micros)
     sums: dict[tuple[object, ...], int] = {}
-    for (fate, *rest), number in found.items():
+    for (status, *rest), number in found.items():
         # What came in, less what was no valid event.
-        is_taken_off = RECEIVED in fates and fate != RECEIVED
+        is_taken_off = RECEIVED in statuses and status != RECEIVED
         key = tuple(rest)
         sums[key] = sums.get(key, 0) + (-number if is_taken_off else number)
     return {key: number for key, number in sums.items() if number}
@@ -302,11 +302,11 @@ def _key(dataset: Dataset) -> str:
     return "\x1f".join((dataset.event_name or "", dataset.event_type or "", dataset.discard_reason or "", "."))
 
 
-def _metric(name: str, fates: Sequence[str], counts: Mapping[tuple[object, ...], int]) -> Metric:
+def _metric(name: str, statuses: Sequence[str], counts: Mapping[tuple[object, ...], int]) -> Metric:
     by_reason: dict[str, int] = {}
-    for (fate, reason), number in counts.items():
-        if fate in fates:
-            by_reason[str(reason) or str(fate)] = by_reason.get(str(reason) or str(fate), 0) + number
+    for (status, reason), number in counts.items():
+        if status in statuses:
+            by_reason[str(reason) or str(status)] = by_reason.get(str(reason) or str(status), 0) + number
     breakdown = [Breakdown(metric_name=reason, value=number) for reason, number in sorted(by_reason.items())]
     return Metric(metric_name=name, total=sum(by_reason.values()), breakdown=breakdown)
 

@@ -25,21 +25,21 @@ _TEST_BYTES_MAX = 32 * 1024
 @in_thread
 def get_event(
     request: Request[Any, Any, Any], message_id: FromPath[str], parts: Parts, source: FromQuery[str | None] = None
-) -> dict[str, bodies.EventTrace]:
+) -> dict[str, bodies.EventTraceBody]:
     """What became of an event, destination by destination, with every attempt.
 
     Two sources may use the same message id: then it is the event of `source`, else the one received first.
     """
     # As it was sent: a path that the framework has read has lost doubled slashes.
     message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
-    story = parts.stories.story(message_id, source=source)
-    if story is None:
+    trace = parts.traces.trace(message_id, source=source)
+    if trace is None:
         raise HTTPException(
             f"no event with message id {message_id} was ever received{_from(source)}; one sent a moment ago is found "
             "at once",
             status_code=404,
         )
-    return {"data": bodies.event_trace(story)}
+    return {"data": bodies.event_trace(trace)}
 
 
 @post("/events/test", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="The Event Tester")

@@ -18,7 +18,7 @@ from punchcard.store.schema import EffectState
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
 _ID_DIGITS_MAX = 19
-# What the list's `state` takes, in the words that fates have.
+# What the list's `state` takes, in the words that results have.
 _STATES = {
     "pending": (EffectState.PENDING, EffectState.SENDING),
     "retrying": (EffectState.RETRYING, EffectState.SENDING),

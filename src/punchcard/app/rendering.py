@@ -1,4 +1,4 @@
-"""Pages out of templates: the one environment, and how times, numbers and fates look on every page."""
+"""Pages out of templates: the one environment, and how times, numbers and results look on every page."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
-from punchcard.app.words import fate_label, fate_tone
+from punchcard.app.words import status_label, status_tone
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.store.tokens import Role
@@ -53,8 +53,8 @@ class Renderer:
             pretty=_pretty,
             plainly=_plainly,
             raw=_raw,
-            fate_label=fate_label,
-            fate_tone=fate_tone,
+            status_label=status_label,
+            status_tone=status_tone,
             means=_means,
             to_do=_to_do,
             json=json_text,

@@ -1,51 +1,51 @@
-"""Fates and reasons in the words of a page."""
+"""Results and reasons in the words of a page."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 
 _LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        FateKind.FAILED_ON_INGEST: "Failed on ingest",
-        FateKind.FILTERED_AT_SOURCE: "Filtered at source",
-        FateKind.FILTERED_AT_DESTINATION: "Filtered at destination",
-        FateKind.REFUSED: "Refused",
-        FateKind.PENDING: "Pending",
-        FateKind.RETRYING: "Retrying",
-        FateKind.UNKNOWN: "Checking",
-        FateKind.PARKED: "Parked",
-        FateKind.REJECTED: "Rejected",
-        FateKind.DELIVERED: "Delivered",
-        FateKind.DUPLICATE: "Duplicate",
-        FateKind.CONFLICT: "Conflict",
+        EventStatus.FAILED_ON_INGEST: "Failed on ingest",
+        EventStatus.FILTERED_AT_SOURCE: "Filtered at source",
+        EventStatus.FILTERED_AT_DESTINATION: "Filtered at destination",
+        EventStatus.REFUSED: "Refused",
+        EventStatus.PENDING: "Pending",
+        EventStatus.RETRYING: "Retrying",
+        EventStatus.UNKNOWN: "Checking",
+        EventStatus.PARKED: "Parked",
+        EventStatus.REJECTED: "Rejected",
+        EventStatus.DELIVERED: "Delivered",
+        EventStatus.DUPLICATE: "Duplicate",
+        EventStatus.CONFLICT: "Conflict",
     }
 )
 # Tabler's colours: what is well, what goes on by itself, what was decided against, what needs a person.
 _TONES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        FateKind.DELIVERED: "green",
-        FateKind.PENDING: "azure",
-        FateKind.RETRYING: "azure",
-        FateKind.UNKNOWN: "azure",
-        FateKind.DUPLICATE: "secondary",
-        FateKind.FILTERED_AT_SOURCE: "secondary",
-        FateKind.FILTERED_AT_DESTINATION: "secondary",
-        FateKind.REFUSED: "orange",
-        FateKind.FAILED_ON_INGEST: "orange",
-        FateKind.CONFLICT: "red",
-        FateKind.PARKED: "red",
-        FateKind.REJECTED: "red",
+        EventStatus.DELIVERED: "green",
+        EventStatus.PENDING: "azure",
+        EventStatus.RETRYING: "azure",
+        EventStatus.UNKNOWN: "azure",
+        EventStatus.DUPLICATE: "secondary",
+        EventStatus.FILTERED_AT_SOURCE: "secondary",
+        EventStatus.FILTERED_AT_DESTINATION: "secondary",
+        EventStatus.REFUSED: "orange",
+        EventStatus.FAILED_ON_INGEST: "orange",
+        EventStatus.CONFLICT: "red",
+        EventStatus.PARKED: "red",
+        EventStatus.REJECTED: "red",
     }
 )
 
 
-def fate_label(fate: str) -> str:
-    """A fate as a heading says it."""
-    return _LABELS.get(fate, fate.replace("_", " ").capitalize())
+def status_label(status: str) -> str:
+    """A result as a heading says it."""
+    return _LABELS.get(status, status.replace("_", " ").capitalize())
 
 
-def fate_tone(fate: str) -> str:
-    """The colour of a fate."""
-    return _TONES.get(fate, "secondary")
+def status_tone(status: str) -> str:
+    """The colour of a result."""
+    return _TONES.get(status, "secondary")

@@ -297,11 +297,11 @@ def trace(
     json: Annotated[bool, typer.Option("--json", help="Print what the API's events call answers.")] = False,
     data: Data = None,
 ) -> int:
-    """Tell one event's whole story: received, fate and reason per destination, transaction, attempts."""
+    """Tell one event's trace: received, result and reason per destination, transaction, attempts."""
     settings = standing_settings(data=data)
-    from punchcard.cli.tracing import print_story
+    from punchcard.cli.tracing import print_trace
 
-    return print_story(message_id, settings, as_json=json)
+    return print_trace(message_id, settings, as_json=json)
 
 
 @app.command(

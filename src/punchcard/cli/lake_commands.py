@@ -27,7 +27,7 @@ def query(
 
     The view `events` has a row for each event: message_id, type, event, user_id, anonymous_id, email, order_id,
     revenue, value, total, currency, product_ids, source, received_at, timestamp, event_day (UTC), day
-    (of receipt), payload (JSON), fates (JSON), notes (JSON).
+    (of receipt), payload (JSON), results (JSON), notes (JSON).
     """
     settings = standing_settings(data=data)
     from punchcard.cli.lake import Format, print_rows

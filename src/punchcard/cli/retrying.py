@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from punchcard.cli.story_text import printable
+from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
 from punchcard.destinations.port import DeliveryOptions

@@ -138,15 +138,15 @@ def _read_own(event: LakeEvent, reading: Reading) -> None:
     named = _OWN_MESSAGE_ID.fullmatch(event.message_id)
     if named is None:
         return
-    has_failed = any(fate.fate == "failed_on_ingest" for fate in event.fates)
-    refusal = next((fate for fate in event.fates if fate.fate == "refused"), None)
+    has_failed = any(result.status == "failed_on_ingest" for result in event.results)
+    refusal = next((result for result in event.results if result.status == "refused"), None)
     if named[2] != _IDENTIFY:
         refusal = None  # a track call earns something only if its name is in the event map
-    if not has_failed and refusal is None and not any(fate.reason in _NOT_REACHED for fate in event.fates):
+    if not has_failed and refusal is None and not any(result.reason in _NOT_REACHED for result in event.results):
         return
     waits_for = ""
     if has_failed:  # the same call would fail again
-        waits_for = TOO_LARGE if any(fate.reason == "event_too_large" for fate in event.fates) else INVALID
+        waits_for = TOO_LARGE if any(result.reason == "event_too_large" for result in event.results) else INVALID
     elif refusal is not None:
         waits_for = SYNC_REFUSED
     try:
@@ -170,7 +170,9 @@ def counts(event: LakeEvent) -> bool:
     """False for what failed on ingest, was received before, or was told by Engage itself."""
     if not event.type or event.timestamp is None or event.source is None or event.source.startswith(OWN_SOURCES):
         return False
-    return not any(fate.fate == "failed_on_ingest" or fate.reason == "duplicate_message_id" for fate in event.fates)
+    return not any(
+        result.status == "failed_on_ingest" or result.reason == "duplicate_message_id" for result in event.results
+    )
 
 
 def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:

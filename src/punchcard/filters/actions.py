@@ -50,7 +50,7 @@ class Sample:
 
     Attributes:
         percent: The share, 0 to 1.
-        path: Events with the same value here share their fate; without it each has its own.
+        path: Events with the same value here share their result; without it each has its own.
     """
 
     percent: float
@@ -60,7 +60,7 @@ class Sample:
         """True if the event with this value at the path stays. The same at any time, in any process."""
         if self.percent <= 0 or self.percent >= 1:
             return self.percent >= 1
-        # An event without the value has nobody's fate to share.
+        # An event without the value has nobody's result to share.
         return share_of(message_id if self.path is None or value is None else value) < self.percent
 
 

@@ -42,7 +42,7 @@ from punchcard.log.port import NewRecord
 from punchcard.routing.planning import Planner
 from punchcard.store.deletions import record_deletion
 from punchcard.store.engine import Store
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.pauses import Pause, pause_of
 from punchcard.workspace.kept import Account, account_of, keep, options_of
 from punchcard.workspace.keyring import Keyring
@@ -263,11 +263,11 @@ class ForwardedApp:
         (item,) = read_request(record, call=PARTNER, received_at=self._clock.now(), position=0)
         if isinstance(item, IngestFailure):
             raise _RefusedCallError(501 if item.reason in _UNSUPPORTED else 400, item.detail)
-        for fate in planner.plan(item).decided:
-            if fate.reason in _UNSUPPORTED:
-                raise _RefusedCallError(501, fate.detail or "")
-            if fate.fate is FateKind.REFUSED:
-                raise _RefusedCallError(400, fate.detail or "")
+        for result in planner.plan(item).decided:
+            if result.reason in _UNSUPPORTED:
+                raise _RefusedCallError(501, result.detail or "")
+            if result.status is EventStatus.REFUSED:
+                raise _RefusedCallError(400, result.detail or "")
 
     async def _refuse_if_paused(self, slug: str) -> None:
         def pause_now() -> Pause | None:

@@ -15,8 +15,8 @@ class EventQuestion:
     """Which events are asked for; None and "" ask for all.
 
     Attributes:
-        destination: Together with `fate` and `reason` it names one fate; "" for a fate before any destination.
-        fate: A fate as routing decided it.
+        destination: Together with `status` and `reason` it names one result; "" for a result before any destination.
+        status: A result as routing decided it.
         begin: Not received before this instant.
         end: Received before this instant.
     """
@@ -25,18 +25,20 @@ class EventQuestion:
     type: str | None = None
     name: str | None = None
     destination: str | None = None
-    fate: str | None = None
+    status: str | None = None
     reason: str | None = None
     begin: datetime | None = None
     end: datetime | None = None
 
-    def fate_text(self) -> str:
-        """What stands in the fates of each event that is asked for, "" if any does."""
-        if self.fate is None:
+    def result_text(self) -> str:
+        """What stands in the results of each event that is asked for, "" if any does."""
+        if self.status is None:
             return ""
-        fate = f'"fate":{_json(self.fate)}'
+        status = f'"fate":{_json(self.status)}'
         reason = "" if self.reason is None else f',"reason":{_json(self.reason or None)}'
-        return ("" if self.destination is None else f'"destination":{_json(self.destination or None)},') + fate + reason
+        return (
+            ("" if self.destination is None else f'"destination":{_json(self.destination or None)},') + status + reason
+        )
 
 
 def where_of(question: EventQuestion, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
@@ -45,7 +47,7 @@ def where_of(question: EventQuestion, before: tuple[int, int] | None) -> tuple[s
         ("source = ?", question.source),
         ("type = ?", question.type),
         ("event = ?", question.name),
-        ("contains(fates, ?)", question.fate_text() or None),
+        ("contains(fates, ?)", question.result_text() or None),
     )
     conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in named if value is not None]
     return joined([*conditions, *within("received_at", question.begin, question.end), *beyond(before)])

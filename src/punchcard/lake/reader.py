@@ -77,26 +77,26 @@ _FILES_AT_ONCE_FIRST = 2
 _FILES_AT_ONCE_FACTOR = 4
 
 
-class LakeFate(msgspec.Struct, frozen=True, rename="camel"):
+class LakeResult(msgspec.Struct, frozen=True, rename="camel"):
     """What became of an event at one destination, as routing decided it.
 
     Attributes:
-        destination: Slug, None for a fate before any destination.
-        fate: One of the API's words (`filtered_at_destination`, `pending` …).
+        destination: Slug, None for a result before any destination.
+        status: One of the API's words (`filtered_at_destination`, `pending` …).
         reason: Stable code, None for a planned effect.
         detail: A sentence for a person.
         effect_key: The effect it planned or met, if any.
     """
 
     destination: str | None
-    fate: str
+    status: str = msgspec.field(name="fate")
     reason: str | None = None
     detail: str | None = None
     effect_key: str | None = None
 
 
 class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One received event with its fates.
+    """One received event with its results.
 
     Attributes:
         type: One of the six calls, "" for what is no valid event.
@@ -122,7 +122,7 @@ class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     log_position: int
     event_index: int
     payload: bytes
-    fates: tuple[LakeFate, ...]
+    results: tuple[LakeResult, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -356,7 +356,7 @@ def _without_email(sql: str) -> str:
 
 
 def _event(row: tuple[Any, ...]) -> LakeEvent:
-    received_at, timestamp, fates, notes = row[7], row[8], row[12], row[13]
+    received_at, timestamp, results, notes = row[7], row[8], row[12], row[13]
     return LakeEvent(
         message_id=row[0],
         type=row[1],
@@ -370,13 +370,13 @@ def _event(row: tuple[Any, ...]) -> LakeEvent:
         log_position=row[9],
         event_index=row[10],
         payload=row[11],
-        fates=_fates(fates),
+        results=_results(results),
         notes=() if notes is None else msgspec.json.decode(notes, type=tuple[str, ...]),
     )
 
 
-def _fates(text: str) -> tuple[LakeFate, ...]:
+def _results(text: str) -> tuple[LakeResult, ...]:
     try:
-        return msgspec.json.decode(text, type=tuple[LakeFate, ...])
+        return msgspec.json.decode(text, type=tuple[LakeResult, ...])
     except msgspec.DecodeError as error:
         raise LakeError(f"the data lake cannot be read: an event's results are damaged: {error}") from error

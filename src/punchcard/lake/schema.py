@@ -27,7 +27,7 @@ ROW_GROUP_ROWS = 16_384  # reading one event unpacks one group: at 1 KB an event
 ROW_GROUP_PAYLOAD_BYTES = 32 * 1024 * 1024  # events may be 32 KB each; one group is held in memory to be written
 _DAY_MICROS = 86_400_000_000
 
-# What routing writes into an event's fates if it never counted as received: its message id is free to come again.
+# What routing writes into an event's results if it never counted as received: its message id is free to come again.
 # Inside another JSON string the quotes would be escaped, so this text cannot appear by accident.
 FAILED_ON_INGEST = '"fate":"failed_on_ingest"'
 
@@ -84,13 +84,13 @@ class LakeRows:
         "_commerce",
         "_emails",
         "_events",
-        "_fates",
         "_indices",
         "_message_ids",
         "_notes",
         "_payloads",
         "_positions",
         "_received_at",
+        "_results",
         "_sources",
         "_timestamps",
         "_types",
@@ -112,7 +112,7 @@ class LakeRows:
         self._positions: list[int] = []
         self._indices: list[int] = []
         self._payloads: list[bytes] = []
-        self._fates: list[str] = []
+        self._results: list[str] = []
         self._notes: list[str | None] = []
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class LakeRows:
         received_at: int,
         position: int,
         index: int,
-        fates: str,
+        results: str,
     ) -> None:
         """Add one event, or what was received in place of one.
 
@@ -136,7 +136,7 @@ class LakeRows:
             received_at: Microseconds since 1970-01-01 UTC.
             position: Its record's place in the log.
             index: Its place in the record, from 0.
-            fates: JSON text of its fates; the same text should be the same object, which saves time.
+            results: JSON text of its results; the same text should be the same object, which saves time.
         """
         if isinstance(item, Event):
             wire = item.wire
@@ -163,7 +163,7 @@ class LakeRows:
         self._positions.append(position)
         self._indices.append(index)
         self._payloads.append(item.raw)
-        self._fates.append(fates)
+        self._results.append(results)
         self._notes.append(notes_to_json(item.notes))
 
     def add_record(
@@ -173,7 +173,7 @@ class LakeRows:
         source: str | None,
         received_at: int,
         position: int,
-        fates: Sequence[str],
+        results: Sequence[str],
     ) -> None:
         """Add all events of one log record, in order: as `add`, at a third of the time if they are many.
 
@@ -182,12 +182,12 @@ class LakeRows:
             source: Slug of its source, None if unknown.
             received_at: Microseconds since 1970-01-01 UTC.
             position: Its place in the log.
-            fates: JSON text of each event's fates.
+            results: JSON text of each event's results.
         """
         events = [item for item in items if isinstance(item, Event)]
         if len(events) < len(items):
-            for index, (item, text) in enumerate(zip(items, fates, strict=True)):
-                self.add(item, source=source, received_at=received_at, position=position, index=index, fates=text)
+            for index, (item, text) in enumerate(zip(items, results, strict=True)):
+                self.add(item, source=source, received_at=received_at, position=position, index=index, results=text)
             return
         wires = [event.wire for event in events]
         count = len(events)
@@ -206,7 +206,7 @@ class LakeRows:
         self._positions.extend([position] * count)
         self._indices.extend(range(count))
         self._payloads.extend([event.raw for event in events])
-        self._fates.extend(fates)
+        self._results.extend(results)
         self._notes.extend([notes_to_json(event.notes) if event.notes else None for event in events])
 
     def extend(self, rows: "LakeRows") -> None:
@@ -224,11 +224,11 @@ class LakeRows:
 
     def known_message_keys(self) -> list[str]:
         """The `message_key`s that count as received: those of all rows that did not fail on ingest."""
-        received = {fates: FAILED_ON_INGEST not in fates for fates in set(self._fates)}
+        received = {results: FAILED_ON_INGEST not in results for results in set(self._results)}
         return [
             message_key(source, message_id)
-            for source, message_id, fates in zip(self._sources, self._message_ids, self._fates, strict=True)
-            if received[fates] and message_id is not None
+            for source, message_id, results in zip(self._sources, self._message_ids, self._results, strict=True)
+            if received[results] and message_id is not None
         ]
 
     def by_day(self) -> dict[datetime.date, "LakeRows"]:
@@ -281,7 +281,7 @@ class LakeRows:
             self._positions,
             self._indices,
             self._payloads,
-            self._fates,
+            self._results,
             self._notes,
         )
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
 from punchcard.store.engage import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.engage_reading import failed_syncs, keys_of_failed_syncs
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
@@ -92,7 +92,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
     matters += _syncs(work, snapshot)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
-        work, CountQuestion(fates=[FateKind.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
+        work, CountQuestion(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
     )
     matters += [
         Matter(concern=Concern.CONFLICT, subject=str(slug), destination=str(slug), count=count)
@@ -100,7 +100,7 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
     ]
     unmapped = read_counts(
         work,
-        CountQuestion(fates=[FateKind.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
+        CountQuestion(statuses=[EventStatus.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
         by=[Dimension.DESTINATION, Dimension.EVENT_NAME],
     )
     most = sorted(unmapped.items(), key=lambda pair: -pair[1])
@@ -110,7 +110,9 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
         if count >= _UNMAPPED_IN_VOLUME
     ]
     unknown = read_counts(
-        work, CountQuestion(fates=[FateKind.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end), by=[]
+        work,
+        CountQuestion(statuses=[EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end),
+        by=[],
     )
     if count := sum(unknown.values()):
         matters.append(Matter(concern=Concern.UNKNOWN_SOURCE, subject="", count=count))

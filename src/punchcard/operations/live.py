@@ -9,7 +9,7 @@ import structlog
 
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeEvent
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.traces.browse import EventBrowser, Place, SeenEvent
 from punchcard.traces.tail import NOT_ROUTED, Tail
 
@@ -18,7 +18,7 @@ _AT_LEAST_EVERY_SECONDS = 0.8
 _REST = 9
 _EVENTS_MAX = 500  # as many as Segment's debugger keeps; of more at once only the newest are shown
 _QUEUE_MAX = 64
-_GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
+_GOING_ON = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 class LiveEvents:
@@ -30,7 +30,7 @@ class LiveEvents:
         self._watchers: set[asyncio.Queue[Sequence[SeenEvent]]] = set()
         self._task: asyncio.Task[None] | None = None
         self._after = 0
-        self._open: OrderedDict[Place, LakeEvent] = OrderedDict()  # those whose fates may still change
+        self._open: OrderedDict[Place, LakeEvent] = OrderedDict()  # those whose results may still change
 
     async def watch(self) -> AsyncIterator[Sequence[SeenEvent]]:
         """What is new, and what stands elsewhere than before, oldest first, as it happens; empty when nothing does."""
@@ -76,7 +76,7 @@ class LiveEvents:
         self._ask_again()
         seen = self._browser.told(list(self._open.values()))
         for told in seen:
-            if not _is_unrouted(told.event) and all(fate.fate not in _GOING_ON for fate in told.fates):
+            if not _is_unrouted(told.event) and all(result.status not in _GOING_ON for result in told.results):
                 self._open.pop(told.place, None)
         return seen
 
@@ -97,7 +97,7 @@ class LiveEvents:
             self._open.popitem(last=False)
 
     def _ask_again(self) -> None:
-        """Events that were read before they were routed have their fates by now: in the store, or in the lake."""
+        """Events that were read before they were routed have their results by now: in the store, or in the lake."""
         routed = self._tail.routed_position()
         waiting = [one for one in self._open.values() if _is_unrouted(one) and one.log_position <= routed]
         if not waiting:
@@ -113,8 +113,8 @@ class LiveEvents:
 
 
 def _is_unrouted(event: LakeEvent) -> bool:
-    return any(fate.reason == NOT_ROUTED.reason for fate in event.fates)
+    return any(result.reason == NOT_ROUTED.reason for result in event.results)
 
 
 def _state(seen: SeenEvent) -> str:
-    return "|".join(f"{fate.destination}:{fate.fate}:{fate.reason}" for fate in seen.fates)
+    return "|".join(f"{result.destination}:{result.status}:{result.reason}" for result in seen.results)

@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, latency_percentile, read_counts
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 
 _P95 = 95
 # What routing decides at a destination; the rest of what it plans ends in the ledger.
 _DECIDED = (
-    FateKind.FILTERED_AT_DESTINATION,
-    FateKind.REFUSED,
-    FateKind.DUPLICATE,
-    FateKind.CONFLICT,
+    EventStatus.FILTERED_AT_DESTINATION,
+    EventStatus.REFUSED,
+    EventStatus.DUPLICATE,
+    EventStatus.CONFLICT,
 )
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
@@ -26,12 +26,12 @@ class Stage:
     """One end, or station, of events.
 
     Attributes:
-        fate: In the words of the API.
+        status: In the words of the API.
         destination: Slug; None for what ends before any destination.
         reasons: Why, with how many, most first; empty if there is no reason to give.
     """
 
-    fate: str
+    status: str
     destination: str | None
     count: int
     reasons: Sequence[tuple[str, int]] = ()
@@ -60,7 +60,7 @@ class Pipeline:
     @property
     def delivered(self) -> int:
         """How many were delivered."""
-        return next(one.count for one in self.ended if one.fate == EffectState.DELIVERED)
+        return next(one.count for one in self.ended if one.status == EffectState.DELIVERED)
 
 
 def read_pipeline(
@@ -73,7 +73,7 @@ def read_pipeline(
         begin: Events received from here on.
         end: And before this.
     """
-    by = (Dimension.FATE, Dimension.REASON)
+    by = (Dimension.STATUS, Dimension.REASON)
     upstream: dict[tuple[object, ...], int] = {}
     for source in sources:
         question = CountQuestion(begin=begin, end=end, source=source, destination="")
@@ -81,14 +81,14 @@ def read_pipeline(
             upstream[key] = upstream.get(key, 0) + count
     own = read_counts(work, CountQuestion(begin=begin, end=end, destination=destination), by=by)
     ended = [_stage(own, end_, destination) for end_ in _ENDS]
-    planned = sum(count for (fate, _), count in own.items() if fate == FateKind.PENDING)
+    planned = sum(count for (status, _), count in own.items() if status == EventStatus.PENDING)
     return Pipeline(
-        received=sum(count for (fate, _), count in upstream.items() if fate == RECEIVED),
+        received=sum(count for (status, _), count in upstream.items() if status == RECEIVED),
         before=[
-            _stage(upstream, fate, None)
-            for fate in (FateKind.FAILED_ON_INGEST, FateKind.FILTERED_AT_SOURCE, FateKind.DUPLICATE)
+            _stage(upstream, status, None)
+            for status in (EventStatus.FAILED_ON_INGEST, EventStatus.FILTERED_AT_SOURCE, EventStatus.DUPLICATE)
         ],
-        decided=[_stage(own, fate, destination) for fate in _DECIDED],
+        decided=[_stage(own, status, destination) for status in _DECIDED],
         ended=ended,
         # What was planned before counts were kept has ended in them all the same.
         waiting=max(0, planned - sum(one.count for one in ended)),
@@ -99,7 +99,7 @@ def read_pipeline(
 def read_series(
     work: Connection, *, destination: str | None, source: str | None, begin: datetime, end: datetime, width: timedelta
 ) -> Mapping[str, Mapping[datetime, int]]:
-    """How many events had each fate over time, by fate and by the begin of each bucket.
+    """How many events had each result over time, by result and by the begin of each bucket.
 
     Args:
         destination: Slug; None for what came in, whatever became of it.
@@ -107,20 +107,20 @@ def read_series(
     """
     question = CountQuestion(begin=begin, end=end, source=source, destination=destination or "")
     counts = read_counts(
-        work, question, by=(Dimension.FATE, Dimension.TIME), width_micros=int(width.total_seconds() * 1_000_000)
+        work, question, by=(Dimension.STATUS, Dimension.TIME), width_micros=int(width.total_seconds() * 1_000_000)
     )
     series: dict[str, dict[datetime, int]] = {}
-    for (fate, at), count in counts.items():
-        assert isinstance(fate, str)
+    for (status, at), count in counts.items():
+        assert isinstance(status, str)
         assert isinstance(at, datetime)
-        series.setdefault(fate, {})[at] = count
+        series.setdefault(status, {})[at] = count
     return series
 
 
-def _stage(counts: Mapping[tuple[object, ...], int], fate: str, destination: str | None) -> Stage:
-    reasons = [(str(reason), count) for (one, reason), count in counts.items() if one == fate]
+def _stage(counts: Mapping[tuple[object, ...], int], status: str, destination: str | None) -> Stage:
+    reasons = [(str(reason), count) for (one, reason), count in counts.items() if one == status]
     return Stage(
-        fate=str(fate),
+        status=str(status),
         destination=destination,
         count=sum(count for _, count in reasons),
         reasons=sorted(((reason, count) for reason, count in reasons if reason), key=lambda pair: (-pair[1], pair[0])),

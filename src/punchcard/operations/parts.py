@@ -8,7 +8,7 @@ from punchcard.log.port import NewRecord
 from punchcard.operations.live import LiveEvents
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
-from punchcard.traces.story import Stories
+from punchcard.traces.trace import TraceReader
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import Snapshot
 
@@ -27,7 +27,7 @@ class Parts:
     """
 
     store: Store
-    stories: Stories
+    traces: TraceReader
     browser: EventBrowser
     live: LiveEvents
     clock: Clock

@@ -9,7 +9,7 @@ from punchcard.lake.reader import LakeEvent
 from punchcard.operations.parts import Parts
 from punchcard.profiles.external_ids import IdReader
 from punchcard.traces.browse import Place, Timeline
-from punchcard.traces.whose import owners_of_events
+from punchcard.traces.event_profile import owners_of_events
 
 _ROUNDS_MAX: Final = 20  # a page may then be short, and says that there is more
 _MORE: Final = 200  # where the first events were another's, many more may be

@@ -19,9 +19,9 @@ from punchcard.log.port import NewRecord
 from punchcard.routing.planning import Planned, plan_at, stopped_at_source
 from punchcard.routing.settling import Claim, settle_claims
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.ledger import effect_by_key
-from punchcard.traces.story import TransactionStory, transaction_story
+from punchcard.traces.trace import TransactionTrace, transaction_trace
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 
@@ -38,17 +38,17 @@ class TestedDestination:
     """What an event would do at one destination.
 
     Attributes:
-        destination: Slug, None for a fate before any.
-        fate: `pending` if something would be sent.
+        destination: Slug, None for a result before any.
+        status: `pending` if something would be sent.
         request: What the partner would get: `{"method", "url", "body"}`.
         filters: What each enabled filter of the destination saw and decided, in their order.
     """
 
     destination: str | None
-    fate: str
+    status: str
     reason: str | None
     detail: str | None
-    transaction: TransactionStory | None
+    transaction: TransactionTrace | None
     request: Mapping[str, object] | None
     filters: Sequence[Explained] = ()
 
@@ -65,7 +65,7 @@ class Tested:
     message_id: str | None
     body: bytes
     source: SourceRoute
-    fates: Sequence[TestedDestination]
+    results: Sequence[TestedDestination]
     notes: Sequence[str] = ()
 
     def record(self, clock: Clock) -> NewRecord:
@@ -96,40 +96,45 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
     (item,) = read_request(body, call="batch", received_at=now, position=0)
     notes = [note.detail for note in item.notes]
     if isinstance(item, IngestFailure):
-        failed = Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail)
-        return Tested(message_id=None, body=body, source=route, fates=[_without_effect(failed)], notes=notes)
+        failed = EventResult(None, EventStatus.FAILED_ON_INGEST, item.reason, item.detail)
+        return Tested(message_id=None, body=body, source=route, results=[_without_effect(failed)], notes=notes)
     stopped = stopped_at_source(route)
-    fates = [] if stopped is None else [_without_effect(stopped)]
+    results = [] if stopped is None else [_without_effect(stopped)]
     with store.trial() as work:
         for destination in () if stopped else route.destinations:
             answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
-            if isinstance(answer, Fate):
+            if isinstance(answer, EventResult):
                 tested = _without_effect(answer)
             else:
                 tested = _try_intent(work, Planned(destination, answer), item, route, clock=clock)
-            fates.append(replace(tested, filters=destination.filters.explain(item)))
-    return Tested(message_id=item.message_id, body=body, source=route, fates=fates, notes=notes)
+            results.append(replace(tested, filters=destination.filters.explain(item)))
+    return Tested(message_id=item.message_id, body=body, source=route, results=results, notes=notes)
 
 
 def _try_intent(
     work: Connection, planned: Planned, event: Event, route: SourceRoute, *, clock: Clock
 ) -> TestedDestination:
     claim = Claim(planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False)
-    (fate,) = settle_claims(work, [claim], now=clock.now())
+    (result,) = settle_claims(work, [claim], now=clock.now())
     slug = planned.destination.slug
     stored = effect_by_key(work, slug, planned.intent.effect_key)
-    if fate.fate is not FateKind.PENDING or stored is None:
-        shown = None if stored is None else transaction_story(stored)
+    if result.status is not EventStatus.PENDING or stored is None:
+        shown = None if stored is None else transaction_trace(stored)
         return TestedDestination(
-            destination=slug, fate=fate.fate, reason=fate.reason, detail=fate.detail, transaction=shown, request=None
+            destination=slug,
+            status=result.status,
+            reason=result.reason,
+            detail=result.detail,
+            transaction=shown,
+            request=None,
         )
     options = planned.destination.partner.delivery_options(planned.destination.settings)
     ready = prepare(work, stored, partner=planned.destination.partner, options=options, now=clock.now())
-    transaction = transaction_story(stored)
+    transaction = transaction_trace(stored)
     if isinstance(ready, NotReady):
         return TestedDestination(
             destination=slug,
-            fate=ready.state,
+            status=ready.state,
             reason=ready.reason,
             detail=ready.detail,
             transaction=transaction,
@@ -139,20 +144,20 @@ def _try_intent(
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
     return TestedDestination(
         destination=slug,
-        fate=fate.fate,
-        reason=fate.reason,
-        detail=ready.detail or fate.detail,
+        status=result.status,
+        reason=result.reason,
+        detail=ready.detail or result.detail,
         transaction=replace(transaction, quantity=quantity),
         request=dict(planned.destination.partner.preview(effect, planned.destination.settings)),
     )
 
 
-def _without_effect(fate: Fate) -> TestedDestination:
+def _without_effect(result: EventResult) -> TestedDestination:
     return TestedDestination(
-        destination=fate.destination,
-        fate=fate.fate,
-        reason=fate.reason,
-        detail=fate.detail,
+        destination=result.destination,
+        status=result.status,
+        reason=result.reason,
+        detail=result.detail,
         transaction=None,
         request=None,
     )

@@ -1,1 +1,1 @@
-"""Routing: reads the log in order, decides every event's fate, and commits fates, effects and position together."""
+"""Routing: reads the log in order, decides every event's result, and commits results, effects and position together."""

@@ -1,4 +1,4 @@
-"""One run of log records on its way through routing: parsed, planned, and turned into fates and lake rows."""
+"""One run of log records on its way through routing: parsed, planned, and turned into results and lake rows."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,15 +17,15 @@ from punchcard.routing.planning import Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.settling import Claim, refused_orders
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
-from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord, to_json
+from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
 from punchcard.store.held import HeldEvent
 from punchcard.store.orders import RefusedOrder
 from punchcard.workspace.snapshot import Snapshot
 
 _SEEN_BEFORE = (
-    Fate(
+    EventResult(
         None,
-        FateKind.DUPLICATE,
+        EventStatus.DUPLICATE,
         "duplicate_message_id",
         "an event with this message id was received before: nothing was done again",
     ),
@@ -39,30 +39,30 @@ FailingEvents = dict[tuple[int, int], Exception]
 
 @dataclass
 class Batch:
-    """What routing knows of a run of records: items with their fates, claims whose fate the ledger still decides.
+    """What routing knows of a run of records: items with their results, claims whose result the ledger still decides.
 
-    `items`, `fates` and `sources` run in parallel by record; `claims` point into them.
+    `items`, `results` and `sources` run in parallel by record; `claims` point into them.
     """
 
     records: list[LogRecord] = field(default_factory=list)
     sources: list[str | None] = field(default_factory=list)
     items: list[Sequence[Item]] = field(default_factory=list)
-    fates: list[list[tuple[Fate, ...]]] = field(default_factory=list)
+    results: list[list[tuple[EventResult, ...]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
     held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
     message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
     refused_orders: list[RefusedOrder] = field(default_factory=list)
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
-    routed: FateBatch = field(default_factory=lambda: FateBatch([], []))  # all fates, once they are committed
+    routed: ResultBatch = field(default_factory=lambda: ResultBatch([], []))  # all results, once they are committed
     notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `count_notes`
 
-    def give(self, decided: Sequence[Fate]) -> None:
+    def give(self, decided: Sequence[EventResult]) -> None:
         """Add what the ledger has said of each claim."""
-        for (record, event), fate in zip(self.places, decided, strict=True):
-            self.fates[record][event] += (fate,)
-            if fate.fate is FateKind.PENDING and fate.destination:
-                self.destinations.add(fate.destination)
+        for (record, event), result in zip(self.places, decided, strict=True):
+            self.results[record][event] += (result,)
+            if result.status is EventStatus.PENDING and result.destination:
+                self.destinations.add(result.destination)
 
 
 class Planners:
@@ -104,11 +104,11 @@ def plan_batch(
         batch.records.append(record)
         batch.sources.append(None if route is None else route.source.slug)
         batch.items.append(items if not failing else _without(items, number, failing))
-        fates: list[tuple[Fate, ...]] = []
-        batch.fates.append(fates)
+        results: list[tuple[EventResult, ...]] = []
+        batch.results.append(results)
         if route is None or planner is None:
             unknown = _unknown_source(record.write_key)
-            fates.extend(_failed(item) if _cannot_be_read(item) else unknown for item in items)
+            results.extend(_failed(item) if _cannot_be_read(item) else unknown for item in items)
         else:
             _plan_record(batch, number, planner, source=route.source.slug, index=index, behind=behind)
     return batch
@@ -117,25 +117,25 @@ def plan_batch(
 def _plan_record(
     batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex, behind: Collection[str]
 ) -> None:
-    record, fates = batch.records[number], batch.fates[number]
+    record, results = batch.records[number], batch.results[number]
     seen_now = batch.message_keys
     key_start = message_key(source, "")
     has_settings = record.call == PARTNER
     for event_number, item in enumerate(batch.items[number]):
         if isinstance(item, IngestFailure):
-            fates.append(_failed(item))
+            results.append(_failed(item))
             continue
         try:
             plan = (planner.under(settings_of(uncompressed(record))) if has_settings else planner).plan(item)
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
-            fates.append((internal_error(error),))
+            results.append((internal_error(error),))
             continue
         key = key_start + item.message_id
         seen_before = key in seen_now or key in index
         if not seen_before:
             seen_now.add(key)
             if plan.is_final:  # as for most events
-                fates.append(plan.decided)
+                results.append(plan.decided)
                 continue
         decided, planned = plan.decided, plan.planned
         if seen_before:
@@ -147,10 +147,10 @@ def _plan_record(
             if behind and planned:
                 decided += tuple(behind_held(one.destination.slug) for one in planned if one.destination.slug in behind)
                 planned = [one for one in planned if one.destination.slug not in behind]
-        fates.append(decided)
-        for fate in decided:
-            if fate.fate is FateKind.PENDING:
-                batch.held.append(held_event(record, event_number, item, fate, source=source))
+        results.append(decided)
+        for result in decided:
+            if result.status is EventStatus.PENDING:
+                batch.held.append(held_event(record, event_number, item, result, source=source))
         for one in planned:
             batch.claims.append(
                 Claim(
@@ -174,57 +174,57 @@ def _without(items: Sequence[Item], number: int, failing: FailingEvents) -> list
     return found
 
 
-def is_quarantined(fates: Sequence[Fate]) -> bool:
+def is_quarantined(results: Sequence[EventResult]) -> bool:
     """Whether the record of an event with these results is kept for an operator."""
-    return any(one.reason in QUARANTINED for one in fates)
+    return any(one.reason in QUARANTINED for one in results)
 
 
 def _cannot_be_read(item: Item) -> TypeGuard[IngestFailure]:
     return isinstance(item, IngestFailure) and item.reason in QUARANTINED
 
 
-def _failed(item: IngestFailure) -> tuple[Fate, ...]:
-    return (Fate(None, FateKind.FAILED_ON_INGEST, item.reason, item.detail),)
+def _failed(item: IngestFailure) -> tuple[EventResult, ...]:
+    return (EventResult(None, EventStatus.FAILED_ON_INGEST, item.reason, item.detail),)
 
 
-def fate_batch(batch: Batch) -> FateBatch:
-    """The batch's fates in their compact form."""
-    numbers: dict[tuple[Fate, ...], int] = {}
+def result_batch(batch: Batch) -> ResultBatch:
+    """The batch's results in their compact form."""
+    numbers: dict[tuple[EventResult, ...], int] = {}
     records = []
-    for record, source, fates in zip(batch.records, batch.sources, batch.fates, strict=True):
-        indices = [numbers.setdefault(one, len(numbers)) for one in fates]
-        records.append(RoutedRecord(position=record.position, source=source, fates=indices))
-    return FateBatch(distinct=list(numbers), records=records)
+    for record, source, results in zip(batch.records, batch.sources, batch.results, strict=True):
+        indices = [numbers.setdefault(one, len(numbers)) for one in results]
+        records.append(RoutedRecord(position=record.position, source=source, results=indices))
+    return ResultBatch(distinct=list(numbers), records=records)
 
 
-def lake_rows(fates: FateBatch, items_by_record: Sequence[Sequence[Item]], received: Sequence[int]) -> LakeRows:
+def lake_rows(results: ResultBatch, items_by_record: Sequence[Sequence[Item]], received: Sequence[int]) -> LakeRows:
     """The rows that the lake keeps of a routed batch.
 
     Args:
-        fates: The fates by record.
+        results: The results by record.
         items_by_record: The records' events in the same order.
         received: When each record was received, microseconds since 1970.
     """
     rows = LakeRows()
-    texts = [to_json(one) for one in fates.distinct]
-    for record, items, received_at in zip(fates.records, items_by_record, received, strict=True):
+    texts = [to_json(one) for one in results.distinct]
+    for record, items, received_at in zip(results.records, items_by_record, received, strict=True):
         rows.add_record(
             items,
             source=record.source,
             received_at=received_at,
             position=record.position,
-            fates=[texts[number] for number in record.fates],
+            results=[texts[number] for number in record.results],
         )
     return rows
 
 
-def counts_by_fate(fates: FateBatch) -> Counter[tuple[str, str, str]]:
-    """How often each (destination, fate, reason) occurs, for metrics; "" where there is none."""
-    by_number = Counter(number for record in fates.records for number in record.fates)
+def counts_by_status(results: ResultBatch) -> Counter[tuple[str, str, str]]:
+    """How often each (destination, result, reason) occurs, for metrics; "" where there is none."""
+    by_number = Counter(number for record in results.records for number in record.results)
     counts: Counter[tuple[str, str, str]] = Counter()
     for number, count in by_number.items():
-        for fate in fates.distinct[number]:
-            counts[fate.destination or "", fate.fate, fate.reason or ""] += count
+        for result in results.distinct[number]:
+            counts[result.destination or "", result.status, result.reason or ""] += count
     return counts
 
 
@@ -242,25 +242,27 @@ def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
     return counts
 
 
-def _unknown_source(write_key: str) -> tuple[Fate, ...]:
+def _unknown_source(write_key: str) -> tuple[EventResult, ...]:
     shown = write_key[:_KEY_SHOWN] + ("…" if len(write_key) > _KEY_SHOWN else "")
     said = f'no source has the write key "{shown}"' if write_key else "it came without a write key"
-    return (Fate(None, FateKind.FAILED_ON_INGEST, "unknown_source", said),)
+    return (EventResult(None, EventStatus.FAILED_ON_INGEST, "unknown_source", said),)
 
 
-def counts_to_keep(fates: FateBatch, batch: Batch) -> Counter[CountKey]:
-    """What the store counts of a routed batch: every event as received, and every fate."""
+def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:
+    """What the store counts of a routed batch: every event as received, and every result."""
     counts: Counter[CountKey] = Counter()
-    for record, items, routed in zip(batch.records, batch.items, fates.records, strict=True):
+    for record, items, routed in zip(batch.records, batch.items, results.records, strict=True):
         bucket = record.received_at - record.received_at % MINUTE_MICROS
         alike = Counter(
             (item.type, item.wire.event, number) if isinstance(item, Event) else ("", None, number)
-            for item, number in zip(items, routed.fates, strict=True)
+            for item, number in zip(items, routed.results, strict=True)
         )
         for (event_type, event_name, number), count in alike.items():
             base = CountKey(bucket, routed.source or "", "", str(event_type), event_name or "", RECEIVED, "")
             counts[base] += count
-            for fate in fates.distinct[number]:
-                key = base._replace(destination=fate.destination or "", fate=fate.fate.value, reason=fate.reason or "")
+            for result in results.distinct[number]:
+                key = base._replace(
+                    destination=result.destination or "", status=result.status.value, reason=result.reason or ""
+                )
                 counts[key] += count
     return counts

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection
 
 from punchcard.store.counts import HOUR_MICROS, OTHER_NAMES, CountKey, counted_names
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 
 _NAMES_MAX = 500
 _NAMES_OF_UNKNOWN_SOURCES_MAX = 20
@@ -36,7 +36,7 @@ class CountedNames:
             work: The unit of work in which they will be added.
             counts: What a batch counts.
         """
-        earning = {(key.source, key.event_name) for key in counts if key.fate == FateKind.PENDING}
+        earning = {(key.source, key.event_name) for key in counts if key.status == EventStatus.PENDING}
         limited: Counter[CountKey] = Counter()
         for key, count in counts.items():
             name = key.event_name

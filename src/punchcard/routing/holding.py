@@ -23,7 +23,7 @@ from punchcard.routing.records import describe
 from punchcard.routing.settling import Claim, record_refusals, refused_orders, settle_claims
 from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.held import (
     HeldEvent,
     HeldRecord,
@@ -45,23 +45,23 @@ HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held
 _PLANNED_PER_STEP = 500
 
 
-def behind_held(slug: str) -> Fate:
-    """The fate of an event that could be planned, but not before those that are held."""
+def behind_held(slug: str) -> EventResult:
+    """The result of an event that could be planned, but not before those that are held."""
     detail = f"earlier events are held for {slug}. They are planned first, and this one after them"
-    return Fate(slug, FateKind.PENDING, "behind_held_events", detail)
+    return EventResult(slug, EventStatus.PENDING, "behind_held_events", detail)
 
 
-def held_event(record: LogRecord, index: int, event: Event, fate: Fate, *, source: str) -> HeldEvent:
+def held_event(record: LogRecord, index: int, event: Event, result: EventResult, *, source: str) -> HeldEvent:
     """The event of a record in the form in which it is held."""
     return HeldEvent(
-        destination=fate.destination or "",
+        destination=result.destination or "",
         source=source,
         message_id=event.message_id,
         log_position=record.position,
         event_index=index,
         received_at=event.received_at,
-        reason=fate.reason or "",
-        detail=fate.detail or "",
+        reason=result.reason or "",
+        detail=result.detail or "",
     )
 
 
@@ -174,7 +174,7 @@ class Holding:
         now: datetime,
     ) -> Replanned:
         records = read_records(work, {event.log_position for event in events})
-        results: dict[int, Fate] = {}
+        results: dict[int, EventResult] = {}
         claims: list[Claim] = []
         claimed: list[HeldEvent] = []
         refused: list[RefusedOrder] = []
@@ -189,7 +189,7 @@ class Holding:
                 if isinstance(order_id := answer.context.get("order_id"), str):
                     refused += refused_orders([(held.destination, order_id, answer.code)], event, held.source)
                 answer = refusal_of(under, answer)
-            if isinstance(answer, Fate):
+            if isinstance(answer, EventResult):
                 results[held.id] = answer
                 continue
             claimed.append(held)
@@ -206,7 +206,7 @@ class Holding:
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
         decided = settle_claims(work, claims, now=now, recovery=newest_recovery(work))
         record_refusals(work, refused, now=now)
-        results |= {held.id: fate for held, fate in zip(claimed, decided, strict=True)}
+        results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], found, results, now)
 
     def _read(
@@ -236,23 +236,23 @@ class Holding:
         work: Connection,
         events: Sequence[HeldEvent],
         found: dict[int, Event],
-        results: dict[int, Fate],
+        results: dict[int, EventResult],
         now: datetime,
     ) -> Replanned:
         done = Replanned(tried=len(events))
         counts: Counter[CountKey] = Counter()
-        released: dict[int, Fate] = {}
+        released: dict[int, EventResult] = {}
         for held in events:
             result = results[held.id]
-            before = _count_key(held, found[held.id], FateKind.PENDING, held.reason)
+            before = _count_key(held, found[held.id], EventStatus.PENDING, held.reason)
             counts[before] -= 1
-            counts[before._replace(fate=result.fate.value, reason=result.reason or "")] += 1
+            counts[before._replace(status=result.status.value, reason=result.reason or "")] += 1
             if _is_held(result):
                 hold_again(work, held.id, reason=result.reason or "", detail=result.detail or "")
                 continue
             released[held.id] = result
             done.planned[held.destination] += 1
-            if result.fate is FateKind.PENDING:
+            if result.status is EventStatus.PENDING:
                 done.affected.add(held.destination)
         release(work, released, now=now)
         add_counts(work, counts)
@@ -265,16 +265,16 @@ def hold_events(work: Connection, events: Sequence[HeldEvent], records: Sequence
     hold(work, events, [_held_record(record) for record in records if record.position in positions])
 
 
-def _is_held(fate: Fate) -> bool:
-    """True for the fate of an event that is not planned; a planned one has an effect."""
-    return fate.fate is FateKind.PENDING and fate.effect_key is None
+def _is_held(result: EventResult) -> bool:
+    """True for the result of an event that is not planned; a planned one has an effect."""
+    return result.status is EventStatus.PENDING and result.effect_key is None
 
 
 def _can_plan(destination: RoutedDestination | None) -> bool:
     return destination is not None and destination.invalid is None and destination.destination.enabled
 
 
-def _count_key(held: HeldEvent, event: Event, fate: FateKind, reason: str) -> CountKey:
+def _count_key(held: HeldEvent, event: Event, result: EventStatus, reason: str) -> CountKey:
     received = to_micros(held.received_at)
     return CountKey(
         bucket=received - received % MINUTE_MICROS,
@@ -282,7 +282,7 @@ def _count_key(held: HeldEvent, event: Event, fate: FateKind, reason: str) -> Co
         destination=held.destination,
         event_type=str(event.type),
         event_name=event.wire.event or "",
-        fate=fate.value,
+        status=result.value,
         reason=reason,
     )
 

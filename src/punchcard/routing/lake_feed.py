@@ -2,7 +2,7 @@
 
 Rows reach the lake from memory while all is well. Whenever that is not sure, the feed is *behind*: after a start, when
 an append has failed, when another process has appended, when routing is too fast. Then the rows in memory are dropped,
-and those that the lake lacks are made again from the log and the fates that the store keeps, by the same function as
+and those that the lake lacks are made again from the log and the results that the store keeps, by the same function as
 ever, until there are none left. The lake's own commit names the log position up to which it is complete, so none is
 missing and none is there twice.
 """
@@ -22,9 +22,9 @@ from punchcard.routing.batch import lake_rows
 from punchcard.routing.records import describe, read_items
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.engine import Store
-from punchcard.store.fates import FateBatch
+from punchcard.store.event_results import ResultBatch
 from punchcard.store.lake_status import note_lake_failure, note_lake_success
-from punchcard.store.positions import LAKE, fates_after, forget_fates, note_position, position_of
+from punchcard.store.positions import LAKE, forget_results, note_position, position_of, results_after
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class LakeFeed:
         return self._through
 
     def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
-        """Hand over the rows of a batch whose fates are committed; waits a moment while the lake is too far behind."""
+        """Hand over the rows of a batch whose results are committed; waits a moment while the lake is too far behind."""
         with self._changed:
             if last_position <= self._through:
                 return
@@ -262,7 +262,7 @@ class LakeFeed:
     def trim_log(self, *, older_than_micros: int) -> int:
         """Forget some of the oldest log records that the lake holds and that are old enough; returns how many.
 
-        Their fates go with them: until then, rows that the lake loses can be made again.
+        Their results go with them: until then, rows that the lake loses can be made again.
         """
         safe = _use_lake(self._lake.last_position)
         oldest = self._log.read(0, records_max=_TRIM_RECORDS, bytes_max=_READ_BYTES)
@@ -271,7 +271,7 @@ class LakeFeed:
             return 0
         trimmed = self._log.trim(old[-1], records_max=_TRIM_RECORDS)
         with self._store.unit_of_work() as work:
-            forget_fates(work, old[-1])
+            forget_results(work, old[-1])
         self._telemetry.log_trimmed(records=trimmed)
         return trimmed
 
@@ -283,7 +283,7 @@ class LakeFeed:
         """
         while True:
             with self._store.reading() as connection:
-                batches = fates_after(connection, position, batches_max=_BATCHES_AT_ONCE)
+                batches = results_after(connection, position, batches_max=_BATCHES_AT_ONCE)
             if before is not None:
                 batches = [batch for batch in batches if batch.records[-1].position < before]
             if not batches:
@@ -296,18 +296,18 @@ class LakeFeed:
             position = batch.records[-1].position
             yield rows, position
 
-    def _rows_again(self, batch: FateBatch, *, after: int) -> LakeRows:
+    def _rows_again(self, batch: ResultBatch, *, after: int) -> LakeRows:
         """The rows of a batch's records behind a log position, made from the log."""
         routed = {record.position: record for record in batch.records if record.position > after}
         records = self._read_again(batch, after=after)
         if len(records) < len(routed):
             # The log was lost. Its events cannot be shown any more; their effects stand in the ledger and go on.
             self._telemetry.lake_records_lost(records=len(routed) - len(records))
-        found = FateBatch(batch.distinct, [routed[one.position] for one in records])
-        items = [read_items(one, len(routed[one.position].fates)) for one in records]
+        found = ResultBatch(batch.distinct, [routed[one.position] for one in records])
+        items = [read_items(one, len(routed[one.position].results)) for one in records]
         return lake_rows(found, items, [one.received_at for one in records])
 
-    def _read_again(self, batch: FateBatch, *, after: int) -> Sequence[LogRecord]:
+    def _read_again(self, batch: ResultBatch, *, after: int) -> Sequence[LogRecord]:
         """The batch's records behind a log position, as far as the log still has them."""
         wanted = {record.position for record in batch.records}
         last = batch.records[-1].position

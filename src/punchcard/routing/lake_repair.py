@@ -1,4 +1,4 @@
-"""Repairs the lake with what the log and the kept fates still know of the rows that it has lost."""
+"""Repairs the lake with what the log and the kept results still know of the rows that it has lost."""
 
 import datetime
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import lake_rows
 from punchcard.routing.records import read_items
 from punchcard.store.engine import Store
-from punchcard.store.fates import FateBatch
+from punchcard.store.event_results import ResultBatch
 from punchcard.store.lake_status import note_lake_loss, note_lake_success
-from punchcard.store.positions import LAKE, ROUTING, fates_after, first_kept_fates, note_position, position_of
+from punchcard.store.positions import LAKE, ROUTING, first_kept_results, note_position, position_of, results_after
 
 _BATCHES_AT_ONCE = 200
 _ROWS_AT_ONCE = 20_000
@@ -47,7 +47,7 @@ def repair(url: str, *, log: EventLog, store: Store, clock: Clock, dry_run: bool
     """
     report = repair_lake(url, restore=_Restoring(log, store).rows, clock=clock, dry_run=dry_run)
     with store.reading() as connection:
-        first, routed = first_kept_fates(connection), position_of(connection, ROUTING)
+        first, routed = first_kept_results(connection), position_of(connection, ROUTING)
     begin = routed + 1 if first is None else first
     lost = (report.position + 1, begin - 1) if report.position + 1 < begin else None
     if not dry_run:
@@ -69,7 +69,7 @@ def repair(url: str, *, log: EventLog, store: Store, clock: Clock, dry_run: bool
 
 
 class _Restoring:
-    """Makes rows again from log and kept fates."""
+    """Makes rows again from log and kept results."""
 
     def __init__(self, log: EventLog, store: Store) -> None:
         self._log = log
@@ -85,8 +85,8 @@ class _Restoring:
                     continue
                 if lacks(record.position, from_micros(record.received_at).date()):
                     known = routed[record.position]
-                    items = read_items(record, len(known.fates))
-                    rows.extend(lake_rows(FateBatch(batch.distinct, [known]), [items], [record.received_at]))
+                    items = read_items(record, len(known.results))
+                    rows.extend(lake_rows(ResultBatch(batch.distinct, [known]), [items], [record.received_at]))
                     if len(rows) < _ROWS_AT_ONCE:
                         continue
                 if len(rows):
@@ -95,17 +95,17 @@ class _Restoring:
         if len(rows):
             yield rows
 
-    def _batches(self, through: int) -> Iterator[FateBatch]:
+    def _batches(self, through: int) -> Iterator[ResultBatch]:
         position = 0
         while position < through:
             with self._store.reading() as connection:
-                batches = fates_after(connection, position, batches_max=_BATCHES_AT_ONCE)
+                batches = results_after(connection, position, batches_max=_BATCHES_AT_ONCE)
             if not batches:
                 return
             yield from batches
             position = batches[-1].records[-1].position
 
-    def _read(self, batch: FateBatch) -> Iterator[LogRecord]:
+    def _read(self, batch: ResultBatch) -> Iterator[LogRecord]:
         after, last = batch.records[0].position - 1, batch.records[-1].position
         while after < last and (some := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
             yield from (one for one in some if one.position <= last)

@@ -1,4 +1,4 @@
-"""What one valid event plans at each destination of its source: an intent, or a fate with its reason. No I/O."""
+"""What one valid event plans at each destination of its source: an intent, or a result with its reason. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from punchcard.events.model import Event, EventType
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
@@ -39,14 +39,14 @@ class Plan:
     """What becomes of one event.
 
     Attributes:
-        decided: The fates decided so far.
-        planned: The intents whose fate the ledger decides.
+        decided: The results decided so far.
+        planned: The intents whose result the ledger decides.
         refused_orders: Destination, order id and reason where an award for an order was refused.
         is_final: True if `decided` is all of it, whatever the event's own content: nothing planned, held or refused
             of an order.
     """
 
-    decided: tuple[Fate, ...]
+    decided: tuple[EventResult, ...]
     planned: Sequence[Planned] = ()
     refused_orders: Sequence[tuple[str, str, str]] = ()
     is_final: bool = False
@@ -71,7 +71,7 @@ class Planner:
     def plan(self, event: Event) -> Plan:
         """Return what becomes of the event at each destination.
 
-        A fate that is pending stands for an event that its destination cannot plan now: it is to be held.
+        A result that is pending stands for an event that its destination cannot plan now: it is to be held.
         """
         if self._stopped is not None:
             return self._stopped
@@ -81,7 +81,7 @@ class Planner:
             plain = False
         if plain and (shared := self._shared.get(name)) is not None and self._filters_leave(event):
             return shared
-        fates: list[Fate] = []
+        results: list[EventResult] = []
         planned: list[Planned] = []
         refused: list[tuple[str, str, str]] = []
         for destination in self._route.destinations:
@@ -90,11 +90,11 @@ class Planner:
                 if isinstance(order_id := result.context.get("order_id"), str):
                     refused.append((destination.slug, order_id, result.code))
                 result = refusal_of(destination, result)
-            if isinstance(result, Fate):
-                fates.append(result)
+            if isinstance(result, EventResult):
+                results.append(result)
             else:
                 planned.append(Planned(destination, result))
-        decided = tuple(fates)
+        decided = tuple(results)
         if plain and not planned and all(map(_is_same_for_all, decided)) and self._filters_leave(event):
             if len(self._shared) >= _REMEMBERED_MAX:
                 self._shared.clear()
@@ -128,9 +128,11 @@ class Planner:
         return True
 
 
-def internal_error(error: Exception) -> Fate:
+def internal_error(error: Exception) -> EventResult:
     """The result of an event on which Punchcard fails before it comes to any destination."""
-    return Fate(None, FateKind.FAILED_ON_INGEST, INTERNAL_ERROR, f"Punchcard failed on this event: {describe(error)}.")
+    return EventResult(
+        None, EventStatus.FAILED_ON_INGEST, INTERNAL_ERROR, f"Punchcard failed on this event: {describe(error)}."
+    )
 
 
 def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDestination:
@@ -155,30 +157,32 @@ def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDest
         return replace(destination, invalid_for_event="; ".join(str(error).splitlines()))
 
 
-def stopped_at_source(route: SourceRoute) -> Fate | None:
-    """The fate of every event of a source that is switched off or leads nowhere, else None."""
+def stopped_at_source(route: SourceRoute) -> EventResult | None:
+    """The result of every event of a source that is switched off or leads nowhere, else None."""
     slug = route.source.slug
     if not route.source.enabled:
-        return Fate(None, FateKind.FAILED_ON_INGEST, "source_disabled", f"source {slug} is switched off")
+        return EventResult(None, EventStatus.FAILED_ON_INGEST, "source_disabled", f"source {slug} is switched off")
     if not route.destinations:
-        return Fate(None, FateKind.FILTERED_AT_SOURCE, "no_destination", f"no destination takes events of {slug}")
+        return EventResult(
+            None, EventStatus.FILTERED_AT_SOURCE, "no_destination", f"no destination takes events of {slug}"
+        )
     return None
 
 
-def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | Fate:
+def plan_at(event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo) -> Intent | EventResult:
     """One event at one destination: every gate in Segment's order, then the destination's own mapping."""
     result = try_plan(event, destination, source=source, zone=zone)
     return refusal_of(destination, result) if isinstance(result, RefusedError) else result
 
 
-def refusal_of(destination: RoutedDestination, error: RefusedError) -> Fate:
-    """The fate of an event that the destination's mapping has refused."""
-    return Fate(destination.slug, FateKind.REFUSED, error.code, error.message)
+def refusal_of(destination: RoutedDestination, error: RefusedError) -> EventResult:
+    """The result of an event that the destination's mapping has refused."""
+    return EventResult(destination.slug, EventStatus.REFUSED, error.code, error.message)
 
 
 def try_plan(
     event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo
-) -> Intent | Fate | RefusedError:
+) -> Intent | EventResult | RefusedError:
     """The same as `plan_at`, with a refusal as the error that says which order it is of."""
     try:
         stopped = _stopped_before_filters(event, destination)
@@ -188,7 +192,9 @@ def try_plan(
             return _refused_in_any_case(event, destination, source, zone) or _on_hold(destination)
         if destination.filters and (filtered := destination.filters.apply(event)) is not None:
             if filtered.event is None:
-                return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail)
+                return EventResult(
+                    destination.slug, EventStatus.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail
+                )
             event = filtered.event
         intent = destination.partner.plan(
             event, destination.settings, source=source, destination=destination.slug, timezone=zone
@@ -200,19 +206,21 @@ def try_plan(
             f"filters or mapping of {destination.slug} failed on this event ({describe(error)}). It is "
             "held, and planned again when the configuration or the version of Punchcard changes"
         )
-        return Fate(destination.slug, FateKind.PENDING, "planning_failed", detail)
+        return EventResult(destination.slug, EventStatus.PENDING, "planning_failed", detail)
     return intent if destination.event_settings is None else replace(intent, event_settings=destination.event_settings)
 
 
-def _on_hold(destination: RoutedDestination) -> Fate:
+def _on_hold(destination: RoutedDestination) -> EventResult:
     detail = (
         f"{destination.slug} cannot be used as it is configured: {destination.invalid}. The event is held, and planned "
         "when that is corrected"
     )
-    return Fate(destination.slug, FateKind.PENDING, "destination_on_hold", detail)
+    return EventResult(destination.slug, EventStatus.PENDING, "destination_on_hold", detail)
 
 
-def _refused_in_any_case(event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo) -> Fate | None:
+def _refused_in_any_case(
+    event: Event, destination: RoutedDestination, source: str, zone: ZoneInfo
+) -> EventResult | None:
     """The refusal of an event that earns nothing whatever the filter does that cannot be used; None if it might earn.
 
     So the many events that are not mapped need not be held.
@@ -229,9 +237,9 @@ def _refused_in_any_case(event: Event, destination: RoutedDestination, source: s
     return None
 
 
-def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fate | None:
-    def filtered(reason: str, detail: str) -> Fate:
-        return Fate(destination.slug, FateKind.FILTERED_AT_DESTINATION, reason, detail)
+def _stopped_before_filters(event: Event, destination: RoutedDestination) -> EventResult | None:
+    def filtered(reason: str, detail: str) -> EventResult:
+        return EventResult(destination.slug, EventStatus.FILTERED_AT_DESTINATION, reason, detail)
 
     if not destination.destination.enabled:
         return filtered("destination_disabled", f"{destination.slug} is switched off: enable it to deliver events")
@@ -253,5 +261,5 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Fat
     return None
 
 
-def _is_same_for_all(fate: Fate) -> bool:
-    return fate.fate is FateKind.FILTERED_AT_DESTINATION or fate.reason in _SAME_FOR_ALL
+def _is_same_for_all(result: EventResult) -> bool:
+    return result.status is EventStatus.FILTERED_AT_DESTINATION or result.reason in _SAME_FOR_ALL

@@ -18,7 +18,7 @@ from punchcard.clock import from_micros
 from punchcard.errors import StorageError
 from punchcard.routing.batch import Batch, is_quarantined
 from punchcard.routing.records import INTERNAL_ERROR, QUARANTINED, UNREADABLE_RECORD
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.quarantine import QuarantinedRecord
 
 FAILURES_IN_A_ROW_MAX = 100
@@ -64,19 +64,19 @@ class FailureRun:
 def records_to_keep(batch: Batch, *, now: datetime) -> list[QuarantinedRecord]:
     """What is kept of a batch's quarantined records and events."""
     kept: list[QuarantinedRecord] = []
-    for number, fates in enumerate(batch.fates):
-        for index, event_fates in enumerate(fates):
-            if is_quarantined(event_fates):
-                fate = next(one for one in event_fates if one.reason in QUARANTINED)
-                kept.append(_kept(batch, number, index, fate, now))
-                if fate.reason == UNREADABLE_RECORD:
+    for number, results in enumerate(batch.results):
+        for index, event_results in enumerate(results):
+            if is_quarantined(event_results):
+                result = next(one for one in event_results if one.reason in QUARANTINED)
+                kept.append(_kept(batch, number, index, result, now))
+                if result.reason == UNREADABLE_RECORD:
                     break  # the whole record is kept with its first event
     return kept
 
 
-def _kept(batch: Batch, number: int, index: int, fate: Fate, now: datetime) -> QuarantinedRecord:
+def _kept(batch: Batch, number: int, index: int, result: EventResult, now: datetime) -> QuarantinedRecord:
     record, item = batch.records[number], batch.items[number][index]
-    is_whole = fate.reason == UNREADABLE_RECORD
+    is_whole = result.reason == UNREADABLE_RECORD
     return QuarantinedRecord(
         position=record.position,
         event_index=None if is_whole else index,
@@ -84,9 +84,9 @@ def _kept(batch: Batch, number: int, index: int, fate: Fate, now: datetime) -> Q
         received_at=from_micros(record.received_at),
         quarantined_at=now,
         source=batch.sources[number],
-        destination=fate.destination,
-        reason=fate.reason or "",
-        detail=fate.detail or "",
+        destination=result.destination,
+        reason=result.reason or "",
+        detail=result.detail or "",
         write_key=record.write_key,
         call=record.call,
         encoding=record.encoding if is_whole else "identity",
@@ -96,16 +96,16 @@ def _kept(batch: Batch, number: int, index: int, fate: Fate, now: datetime) -> Q
 
 
 def _failures_of_ours(batch: Batch) -> int:
-    return sum(_failed_before_destinations(fates) for record in batch.fates for fates in record)
+    return sum(_failed_before_destinations(results) for record in batch.results for results in record)
 
 
-def _failed_before_destinations(fates: Sequence[Fate]) -> bool:
-    return any(one.reason == INTERNAL_ERROR and one.destination is None for one in fates)
+def _failed_before_destinations(results: Sequence[EventResult]) -> bool:
+    return any(one.reason == INTERNAL_ERROR and one.destination is None for one in results)
 
 
 def _any_passed(batch: Batch) -> bool:
-    return any(not _failed_on_ingest(fates) for record in batch.fates for fates in record)
+    return any(not _failed_on_ingest(results) for record in batch.results for results in record)
 
 
-def _failed_on_ingest(fates: Sequence[Fate]) -> bool:
-    return any(one.fate is FateKind.FAILED_ON_INGEST for one in fates)
+def _failed_on_ingest(results: Sequence[EventResult]) -> bool:
+    return any(one.status is EventStatus.FAILED_ON_INGEST for one in results)

@@ -20,10 +20,10 @@ from punchcard.events.faults import UNREADABLE
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import read_request, rewritten
-from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
-from punchcard.routing.batch import Planners, counts_to_keep, fate_batch, plan_batch
+from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
@@ -32,7 +32,7 @@ from punchcard.routing.settling import Claim, record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.held import HeldEvent
 from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.store.recoveries import Recovery, add_planned, newest_recovery
@@ -58,7 +58,7 @@ class _NotPlanned:
     """A missing effect that cannot be planned again."""
 
     event: LakeEvent
-    fate: LakeFate
+    status: LakeResult
     reason: str
     detail: str
 
@@ -112,13 +112,13 @@ class LakeReplay:
         not_planned: list[_NotPlanned] = []
         held: list[HeldEvent] = []  # that were held then, too: they never passed the gates before their mapping
         for event in events:
-            for fate in event.fates:
-                if fate.fate != FateKind.PENDING or not fate.destination:
+            for result in event.results:
+                if result.status != EventStatus.PENDING or not result.destination:
                     continue
-                if not fate.effect_key and event.log_position in records:
-                    held.append(_held_again(event, fate))
+                if not result.effect_key and event.log_position in records:
+                    held.append(_held_again(event, result))
                     continue
-                claim = _claim(event, fate, snapshot, record=records.get(event.log_position))
+                claim = _claim(event, result, snapshot, record=records.get(event.log_position))
                 (claims if isinstance(claim, Claim) else not_planned).append(claim)  # type: ignore[arg-type]
         in_lake = {event.log_position for event in events}
         unseen = [record for position, record in sorted(records.items()) if position not in in_lake]
@@ -130,13 +130,13 @@ class LakeReplay:
             decided = settle_claims(work, claims, now=now, recovery=recovery)
             decided += self._plan_unseen(work, unseen, snapshot, recovery)
             add_counts(work, self._counted_names.limit(work, _counts(events)))
-            planned = sum(fate.fate is FateKind.PENDING for fate in decided)
+            planned = sum(result.status is EventStatus.PENDING for result in decided)
             add_planned(work, recovery.id, planned=planned, not_planned=len(not_planned))
         for one in not_planned:
             self._telemetry.lost_effect_not_planned(
                 message_id=one.event.message_id,
-                effect_key=one.fate.effect_key or "",
-                destination=one.fate.destination or "",
+                effect_key=one.status.effect_key or "",
+                destination=one.status.destination or "",
                 reason=one.reason,
                 detail=one.detail,
             )
@@ -144,7 +144,7 @@ class LakeReplay:
 
     def _plan_unseen(
         self, work: Connection, records: Sequence[LogRecord], snapshot: Snapshot, recovery: Recovery
-    ) -> list[Fate]:
+    ) -> list[EventResult]:
         """Plan records of which the lake has lost the events, as if they were new: read back, they cannot double."""
         if not records:
             return []
@@ -154,7 +154,7 @@ class LakeReplay:
         batch.give(decided)
         record_refusals(work, batch.refused_orders, now=self._clock.now())
         hold_events(work, batch.held, records)
-        add_counts(work, self._counted_names.limit(work, counts_to_keep(fate_batch(batch), batch)))
+        add_counts(work, self._counted_names.limit(work, counts_to_keep(result_batch(batch), batch)))
         return decided
 
     def _records(self, after: int, through: int) -> Iterable[LogRecord]:
@@ -164,28 +164,30 @@ class LakeReplay:
             yield from (one for one in records if one.position <= through)
 
 
-def _held_again(event: LakeEvent, fate: LakeFate) -> HeldEvent:
+def _held_again(event: LakeEvent, result: LakeResult) -> HeldEvent:
     return HeldEvent(
-        destination=fate.destination or "",
+        destination=result.destination or "",
         source=event.source or "",
         message_id=event.message_id,
         log_position=event.log_position,
         event_index=event.event_index,
         received_at=event.received_at,
-        reason=fate.reason or "",
-        detail=fate.detail or "",
+        reason=result.reason or "",
+        detail=result.detail or "",
     )
 
 
-def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogRecord | None) -> Claim | _NotPlanned:
+def _claim(
+    event: LakeEvent, result: LakeResult, snapshot: Snapshot, *, record: LogRecord | None
+) -> Claim | _NotPlanned:
     """What an event planned at one destination, with its content as read today and its key of then."""
 
     def not_planned(reason: str, detail: str) -> _NotPlanned:
-        return _NotPlanned(event=event, fate=fate, reason=reason, detail=detail)
+        return _NotPlanned(event=event, status=result, reason=reason, detail=detail)
 
-    destination = snapshot.destinations.get(fate.destination or "")
+    destination = snapshot.destinations.get(result.destination or "")
     if destination is None:
-        return not_planned("destination_removed", f"there is no destination {fate.destination} any more")
+        return not_planned("destination_removed", f"there is no destination {result.destination} any more")
     if record is not None and record.call == PARTNER:
         destination = with_settings(destination, settings_of(uncompressed(record)))
     invalid = destination.invalid or destination.invalid_for_event
@@ -196,13 +198,13 @@ def _claim(event: LakeEvent, fate: LakeFate, snapshot: Snapshot, *, record: LogR
         return not_planned("unreadable_event", "the lake's text of the event cannot be read")
     try:
         intent = _intent(
-            read, destination, source=event.source or "", snapshot=snapshot, has_passed=bool(fate.effect_key)
+            read, destination, source=event.source or "", snapshot=snapshot, has_passed=bool(result.effect_key)
         )
     except RefusedError as refusal:
         return not_planned(refusal.code, refusal.message)
     return Claim(
         planned=Planned(
-            destination, replace(intent, effect_key=EffectKey(fate.effect_key)) if fate.effect_key else intent
+            destination, replace(intent, effect_key=EffectKey(result.effect_key)) if result.effect_key else intent
         ),
         event=read,
         source=event.source or "",
@@ -258,6 +260,8 @@ def _counts(events: Sequence[LakeEvent]) -> Counter[CountKey]:
         bucket, name = received - received % MINUTE_MICROS, event.event or ""
         key = CountKey(bucket, event.source or "", "", event.type, name, RECEIVED, "")
         counts[key] += 1
-        for fate in event.fates:
-            counts[key._replace(destination=fate.destination or "", fate=fate.fate, reason=fate.reason or "")] += 1
+        for result in event.results:
+            counts[
+                key._replace(destination=result.destination or "", status=result.status, reason=result.reason or "")
+            ] += 1
     return counts

@@ -13,12 +13,12 @@ from punchcard.routing.batch import (
     FailingEvents,
     Planners,
     count_notes,
-    counts_by_fate,
+    counts_by_status,
     counts_to_keep,
-    fate_batch,
     is_quarantined,
     lake_rows,
     plan_batch,
+    result_batch,
 )
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
@@ -30,9 +30,9 @@ from punchcard.routing.settling import record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.note_counts import add_note_counts
-from punchcard.store.positions import ROUTING, advance, position_of, save_fates
+from punchcard.store.positions import ROUTING, advance, position_of, save_results
 from punchcard.store.quarantine import add_quarantined
 from punchcard.store.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.workspace.snapshot import Snapshot
@@ -139,18 +139,18 @@ class Router:
             record_refusals(work, batch.refused_orders, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
-            fates = fate_batch(batch)
-            save_fates(work, fates)
-            add_counts(work, self._counted_names.limit(work, counts_to_keep(fates, batch)))
+            results = result_batch(batch)
+            save_results(work, results)
+            add_counts(work, self._counted_names.limit(work, counts_to_keep(results, batch)))
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
             if batch.held:
                 newest_held = self._holding.hold(work, batch.held, records)
-            if any(map(is_quarantined, fates.distinct)):
+            if any(map(is_quarantined, results.distinct)):
                 add_quarantined(work, records_to_keep(batch, now=now))
         self._failures.add(batch)
         self._holding.note_committed(newest_held)
-        batch.routed = fates
+        batch.routed = results
         return batch
 
     def _commit_apart(self, records: Sequence[LogRecord], error: Exception) -> Batch:
@@ -206,12 +206,12 @@ class Router:
 
     def _publish(self, batch: Batch) -> None:
         """Tell everyone who waits for it what was committed."""
-        fates = batch.routed
+        results = batch.routed
         if batch.destinations:
             self._on_effects(batch.destinations)
         received = [record.received_at for record in batch.records]
         self._feed.offer(
-            lake_rows(fates, batch.items, received),
+            lake_rows(results, batch.items, received),
             first_position=batch.records[0].position,
             last_position=self._position,
         )
@@ -219,15 +219,15 @@ class Router:
         by_source: Counter[str] = Counter()
         for source, items in zip(batch.sources, batch.items, strict=True):
             by_source[source or ""] += len(items)
-        by_fate = counts_by_fate(fates)
+        by_status = counts_by_status(results)
         for (_, source, reason), count in batch.notes.items():
             self._telemetry.events_noted(source=source, reason=reason, count=count)
         self._telemetry.batch_routed(
             by_source=by_source,
-            by_fate=by_fate,
+            by_status=by_status,
             latency_seconds=(self._clock.now() - from_micros(received[-1])).total_seconds(),
         )
-        for (destination, _, reason), count in by_fate.items():
+        for (destination, _, reason), count in by_status.items():
             if reason in QUARANTINED:
                 self._telemetry.events_quarantined(
                     first_position=batch.records[0].position, destination=destination, reason=reason, count=count
@@ -259,5 +259,5 @@ class Router:
         return known or records
 
 
-def _count_planned(decided: Sequence[Fate]) -> int:
-    return sum(fate.fate is FateKind.PENDING for fate in decided)
+def _count_planned(decided: Sequence[EventResult]) -> int:
+    return sum(result.status is EventStatus.PENDING for result in decided)

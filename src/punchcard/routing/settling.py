@@ -18,7 +18,7 @@ from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect, StoredEffect, storable
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_refunds
 from punchcard.store.recoveries import Recovery
 
@@ -61,7 +61,7 @@ class _Ledger:
 
 def settle_claims(
     work: Connection, claims: Sequence[Claim], *, now: datetime, recovery: Recovery | None = None
-) -> list[Fate]:
+) -> list[EventResult]:
     """Add the effects that are new and say of every claim what became of it, in order.
 
     Args:
@@ -70,21 +70,21 @@ def settle_claims(
     ledgers = {slug: _load(work, slug, claims) for slug in {claim.planned.destination.slug for claim in claims}}
     new: list[NewEffect] = []
     conflicts: list[tuple[_Row, NewEffect]] = []
-    fates = []
+    results = []
     for claim in claims:
         wanted = _new_effect(claim)
         ledger = ledgers[wanted.destination]
         existing = _existing(claim, wanted, ledger)
-        fate = _decide(claim, wanted, existing, ledger)
-        fates.append(fate)
-        if fate.fate is FateKind.PENDING:
+        result = _decide(claim, wanted, existing, ledger)
+        results.append(result)
+        if result.status is EventStatus.PENDING:
             new.append(wanted)
             ledger.add(wanted)
-        elif fate.fate is FateKind.CONFLICT and existing is not None:
+        elif result.status is EventStatus.CONFLICT and existing is not None:
             conflicts.append((existing, wanted))
     outbox.add(work, new, now=now, recovery=recovery)
     _keep_conflicts(work, conflicts)
-    return fates
+    return results
 
 
 def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source: str) -> list[RefusedOrder]:
@@ -183,7 +183,7 @@ def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
     )
 
 
-def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Ledger) -> Fate:
+def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Ledger) -> EventResult:
     intent = claim.planned.intent
     if existing is not None:
         is_same_message = (existing.source, existing.message_id) == (wanted.source, wanted.message_id)
@@ -195,9 +195,9 @@ def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Led
                 f"{_noted(intent)}",
                 existing.effect_key,
             )
-        return Fate(
+        return EventResult(
             wanted.destination,
-            FateKind.CONFLICT,
+            EventStatus.CONFLICT,
             "same_key_other_content",
             f"{existing.effect_key} stands in the ledger with other content: {_content(existing)} from message "
             f"{existing.message_id}{_from(existing, wanted)}, now {_content(wanted)}; nothing was sent"
@@ -213,7 +213,7 @@ def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Led
         return _repeat(
             wanted, "duplicate_message_id", f"message {wanted.message_id} was received before and made no effect then"
         )
-    return Fate(wanted.destination, FateKind.PENDING, intent.note_code, intent.note, wanted.effect_key)
+    return EventResult(wanted.destination, EventStatus.PENDING, intent.note_code, intent.note, wanted.effect_key)
 
 
 def _from(existing: _Row, wanted: NewEffect) -> str:
@@ -225,8 +225,8 @@ def _noted(intent: Intent) -> str:
     return "" if intent.order_id is None or intent.note is None else f". {intent.note}"
 
 
-def _repeat(wanted: NewEffect, reason: str, detail: str, effect_key: str | None = None) -> Fate:
-    return Fate(wanted.destination, FateKind.DUPLICATE, reason, detail, effect_key or wanted.effect_key)
+def _repeat(wanted: NewEffect, reason: str, detail: str, effect_key: str | None = None) -> EventResult:
+    return EventResult(wanted.destination, EventStatus.DUPLICATE, reason, detail, effect_key or wanted.effect_key)
 
 
 def _same_content(standing: StoredEffect | NewEffect, wanted: NewEffect) -> bool:

@@ -9,8 +9,10 @@ from prometheus_client import Counter, Histogram
 from punchcard.store.recoveries import Recovery
 
 _events = Counter("punchcard_routing_events", "Events routed, by source.", ["source"])
-_fates = Counter(
-    "punchcard_routing_fates", "Fates decided at routing, by destination and reason.", ["destination", "fate", "reason"]
+_results = Counter(
+    "punchcard_routing_results",
+    "Results decided at routing, by destination and reason.",
+    ["destination", "status", "reason"],
 )
 _held = Counter(
     "punchcard_routing_held", "Events that a destination could not plan, so that they wait.", ["destination"]
@@ -45,13 +47,13 @@ class RoutingTelemetry:
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.routing"))
 
     def batch_routed(
-        self, *, by_source: Mapping[str, int], by_fate: Mapping[tuple[str, str, str], int], latency_seconds: float
+        self, *, by_source: Mapping[str, int], by_status: Mapping[tuple[str, str, str], int], latency_seconds: float
     ) -> None:
-        """A batch's fates, effects and log position are committed."""
+        """A batch's results, effects and log position are committed."""
         for source, count in by_source.items():
             _events.labels(source).inc(count)
-        for labels, count in by_fate.items():
-            _fates.labels(*labels).inc(count)
+        for labels, count in by_status.items():
+            _results.labels(*labels).inc(count)
         _latency.observe(max(0.0, latency_seconds))
 
     def events_held(self, *, held: Mapping[str, int]) -> None:

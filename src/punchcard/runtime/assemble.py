@@ -13,7 +13,7 @@ from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.traces.story import Stories
+from punchcard.traces.trace import TraceReader
 from punchcard.workspace import stored
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.keyring import open_keyring as keyring_of
@@ -95,13 +95,13 @@ def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: 
 
 
 @contextmanager
-def open_reading(settings: Settings) -> Iterator[Stories]:
+def open_reading(settings: Settings) -> Iterator[TraceReader]:
     """What `trace` reads: log, lake and store, whether or not `up` is running."""
     store = open_store(settings)
     try:
         with store.reading() as work:
             rules = stored.read(work).workspace.identity
         with open_log(settings) as log:
-            yield Stories(log=log, lake=LakeReader(settings.lake_location()), store=store, rules=lambda: rules)
+            yield TraceReader(log=log, lake=LakeReader(settings.lake_location()), store=store, rules=lambda: rules)
     finally:
         store.close()

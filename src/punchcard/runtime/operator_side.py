@@ -19,8 +19,8 @@ from punchcard.runtime.applying import find_save_warnings
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
-from punchcard.traces.story import Stories
 from punchcard.traces.tail import Tail
+from punchcard.traces.trace import TraceReader
 from punchcard.workspace import stored
 from punchcard.workspace.apply import edit
 from punchcard.workspace.keyring import Keyring
@@ -51,7 +51,7 @@ def build_operator_side(
     browser = EventBrowser(log=log, lake=lake, store=store)
     parts = Parts(
         store=store,
-        stories=Stories(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
+        traces=TraceReader(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
         browser=browser,
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
         clock=SystemClock(),

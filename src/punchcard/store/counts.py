@@ -18,10 +18,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.effects import storable
-from punchcard.store.schema import EffectState, award_totals, delivery_latencies, effects, fate_counts
+from punchcard.store.schema import EffectState, award_totals, delivery_latencies, effects, result_counts
 
 RECEIVED = "received"
-"""Stands among the fates for every event that came in, whatever became of it."""
+"""Stands among the results for every event that came in, whatever became of it."""
 
 OTHER_NAMES = "(other names)"
 """Stands for the event names beyond the first few hundred of a source in an hour: see `routing.counted_names`."""
@@ -43,10 +43,11 @@ class CountKey(NamedTuple):
     Attributes:
         bucket: Where the minute or hour begins, microseconds since 1970.
         source: Slug, "" if unknown.
-        destination: Slug, "" for a fate before any.
+        destination: Slug, "" for a result before any.
         event_type: One of the six calls, "" for what is no valid event.
         event_name: Of a track call, "" for any other.
-        fate: `RECEIVED`, a fate of routing (`pending`: an effect was planned), or the state in which an effect ended.
+        status: `RECEIVED`, a result of routing (`pending`: an effect was planned), or the state in which an effect
+            ended.
         reason: Stable code, "" for none.
     """
 
@@ -55,7 +56,7 @@ class CountKey(NamedTuple):
     destination: str
     event_type: str
     event_name: str
-    fate: str
+    status: str
     reason: str
 
 
@@ -67,7 +68,7 @@ class Dimension(StrEnum):
     DESTINATION = "destination"
     EVENT_TYPE = "event_type"
     EVENT_NAME = "event_name"
-    FATE = "fate"
+    STATUS = "status"
     REASON = "reason"
 
 
@@ -85,7 +86,7 @@ class CountQuestion:
     end: datetime
     source: str | None = None
     destination: str | None = None
-    fates: Sequence[str] = ()
+    statuses: Sequence[str] = ()
     event_names: Sequence[str] = ()
     event_types: Sequence[str] = ()
     reasons: Sequence[str] = ()
@@ -102,7 +103,7 @@ def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
         for key, number in merged.items()
         if number
     ]
-    _add(work, fate_counts, rows, ["count"])
+    _add(work, result_counts, rows, ["count"])
 
 
 class Ended(NamedTuple):
@@ -138,7 +139,7 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
             destination=one.destination,
             event_type=event_type,
             event_name=one.event_name if event_type == "track" else "",
-            fate=one.state,
+            status=one.state,
             reason=one.reason or "",
         )
         counts[key] += sign
@@ -184,7 +185,7 @@ def read_counts(
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
     columns = [_column(one, width_micros) for one in by]
-    chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(fate_counts.c.count)), question)
+    chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(result_counts.c.count)), question)
     rows = work.execute(chosen.group_by(*columns) if columns else chosen)
     answer: dict[tuple[object, ...], int] = {}
     for row in rows:
@@ -199,13 +200,13 @@ def read_counts(
 
 def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
     """The names of the track calls that came in from these sources, and how many of each."""
-    columns = fate_counts.c
+    columns = result_counts.c
     rows = work.execute(
         select(columns.event_name, func.sum(columns.count))
         .where(
             columns.destination == "",
             columns.bucket >= since,
-            columns.fate == RECEIVED,
+            columns.status == RECEIVED,
             columns.event_type == "track",
             columns.source.in_(sources),
         )
@@ -221,7 +222,7 @@ def counted_names(work: Connection, *, source: str, begin: int, end: int) -> lis
         begin: The first instant of receipt, microseconds since 1970.
         end: The first instant behind.
     """
-    columns = fate_counts.c
+    columns = result_counts.c
     query = select(columns.event_name).where(
         columns.bucket >= from_micros(begin), columns.bucket < from_micros(end), columns.source == source
     )
@@ -277,7 +278,7 @@ def latency_percentile(
 
 def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120) -> int:
     """Put counts that are older than two days together by the hour; returns how many rows that took away."""
-    columns = fate_counts.c
+    columns = result_counts.c
     micros = type_coerce(columns.bucket, BigInteger)
     old = (columns.bucket < now - MINUTES_KEPT, micros % HOUR_MICROS != 0)
     minutes = work.scalars(select(columns.bucket).where(*old).distinct().order_by(columns.bucket).limit(minutes_max))
@@ -286,11 +287,11 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
         return 0
     chosen = (*old, columns.bucket <= through)
     merged: Counter[CountKey] = Counter()
-    rows = work.execute(select(fate_counts).where(*chosen)).all()
+    rows = work.execute(select(result_counts).where(*chosen)).all()
     for row in rows:
         bucket = to_micros(row.bucket)
         merged[CountKey(bucket - bucket % HOUR_MICROS, *row[1:-1])] += row[-1]
-    work.execute(delete(fate_counts).where(*chosen))
+    work.execute(delete(result_counts).where(*chosen))
     add_counts(work, merged)
     return len(rows)
 
@@ -308,14 +309,14 @@ def _held(work: Connection, effect_ids: Sequence[int], condition: ColumnElement[
 
 
 def _asked(chosen: Select[*tuple[Any, ...]], question: CountQuestion) -> Select[*tuple[Any, ...]]:
-    columns = fate_counts.c
+    columns = result_counts.c
     chosen = chosen.where(columns.bucket >= question.begin, columns.bucket < question.end)
     if question.source is not None:
         chosen = chosen.where(columns.source == question.source)
     if question.destination is not None:
         chosen = chosen.where(columns.destination == question.destination)
     for column, values in (
-        (columns.fate, question.fates),
+        (columns.status, question.statuses),
         (columns.event_name, question.event_names),
         (columns.event_type, question.event_types),
         (columns.reason, question.reasons),
@@ -327,9 +328,9 @@ def _asked(chosen: Select[*tuple[Any, ...]], question: CountQuestion) -> Select[
 
 def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
     if dimension is Dimension.TIME:
-        micros = type_coerce(fate_counts.c.bucket, BigInteger)
+        micros = type_coerce(result_counts.c.bucket, BigInteger)
         return micros - micros % width_micros
-    return fate_counts.c[dimension.value]
+    return result_counts.c[dimension.value]
 
 
 def _add(work: Connection, table: Table, rows: Sequence[Mapping[str, object]], summed: Sequence[str]) -> None:

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, Row, delete, exists, func, select, tuple_, up
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.effects import storable
-from punchcard.store.fates import Fate
+from punchcard.store.event_results import EventResult
 from punchcard.store.schema import held_events, held_records
 
 _KEYS_PER_QUERY = 200
 _GIVEN_LATER = ("id", "released_at", "result")
 _json = msgspec.json.Encoder()
-_fate = msgspec.json.Decoder(Fate)
+_result = msgspec.json.Decoder(EventResult)
 
 Place = tuple[int, int]
 """Where an event stands in the log: position of its record, and its number in the record."""
@@ -123,7 +123,7 @@ def read_records(work: Connection, positions: Collection[int]) -> dict[int, Held
     return found
 
 
-def release(work: Connection, results: Mapping[int, Fate], *, now: datetime) -> None:
+def release(work: Connection, results: Mapping[int, EventResult], *, now: datetime) -> None:
     """Write down what became of events that were held, by their ids, and forget records that none needs any more."""
     for event_id, result in results.items():
         work.execute(
@@ -145,9 +145,9 @@ def hold_again(work: Connection, event_id: int, *, reason: str, detail: str) -> 
     work.execute(update(held_events).where(held_events.c.id == event_id).values(reason=reason, detail=storable(detail)))
 
 
-def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place, str], Fate]:
+def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place, str], EventResult]:
     """What became of events that were held and are released, by their place in the log and the destination."""
-    found: dict[tuple[Place, str], Fate] = {}
+    found: dict[tuple[Place, str], EventResult] = {}
     wanted = sorted(places)
     columns = held_events.c
     for begin in range(0, len(wanted), _KEYS_PER_QUERY):
@@ -158,7 +158,7 @@ def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place,
             )
         )
         for position, index, destination, result in rows:
-            found[(position, index), destination] = _fate.decode(result)
+            found[(position, index), destination] = _result.decode(result)
     return found
 
 

@@ -1,6 +1,6 @@
-"""How far a consumer has come in the log, and the fates that the lake may still need.
+"""How far a consumer has come in the log, and the results that the lake may still need.
 
-Fates are kept as long as their log records are: with both, rows that the lake has lost are made again.
+Results are kept as long as their log records are: with both, rows that the lake has lost are made again.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
-from punchcard.store.fates import FateBatch, decode_batch, encode_batch
-from punchcard.store.schema import fate_batches, log_positions
+from punchcard.store.event_results import ResultBatch, decode_batch, encode_batch
+from punchcard.store.schema import log_positions, result_batches
 
 ROUTING = "routing"
 LAKE = "lake"
@@ -46,56 +46,56 @@ def note_position(work: Connection, consumer: str, position: int) -> None:
     work.execute(noted.on_conflict_do_update(index_elements=["consumer"], set_={"position": position}))
 
 
-def save_fates(work: Connection, batch: FateBatch) -> None:
-    """Keep a batch's fates until the lake holds them.
+def save_results(work: Connection, batch: ResultBatch) -> None:
+    """Keep a batch's results until the lake holds them.
 
     Raises:
-        InvariantError: fates of its first record are kept already: it was routed before.
+        InvariantError: results of its first record are kept already: it was routed before.
     """
     first, last = batch.records[0].position, batch.records[-1].position
     try:
-        work.execute(insert(fate_batches).values(first_position=first, last_position=last, body=encode_batch(batch)))
+        work.execute(insert(result_batches).values(first_position=first, last_position=last, body=encode_batch(batch)))
     except IntegrityError as error:
         raise InvariantError(f"log record {first} was routed twice: {error.orig}") from error
 
 
-def fates_after(work: Connection, position: int, *, batches_max: int) -> Sequence[FateBatch]:
+def results_after(work: Connection, position: int, *, batches_max: int) -> Sequence[ResultBatch]:
     """The oldest kept batches that reach behind a log position, in order."""
     # The batch that the position lies in begins before it; from there on the primary key leads.
-    holding = select(func.max(fate_batches.c.first_position)).where(fate_batches.c.first_position <= position)
+    holding = select(func.max(result_batches.c.first_position)).where(result_batches.c.first_position <= position)
     rows = work.execute(
-        select(fate_batches.c.body)
+        select(result_batches.c.body)
         .where(
-            fate_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
-            fate_batches.c.last_position > position,
+            result_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
+            result_batches.c.last_position > position,
         )
-        .order_by(fate_batches.c.first_position)
+        .order_by(result_batches.c.first_position)
         .limit(batches_max)
     )
     return [decode_batch(row.body) for row in rows]
 
 
-def fates_between(work: Connection, first: int, last: int) -> Sequence[FateBatch]:
+def results_between(work: Connection, first: int, last: int) -> Sequence[ResultBatch]:
     """The kept batches that hold a position from `first` to `last`, in order."""
-    holding = select(func.max(fate_batches.c.first_position)).where(fate_batches.c.first_position <= first)
+    holding = select(func.max(result_batches.c.first_position)).where(result_batches.c.first_position <= first)
     rows = work.execute(
-        select(fate_batches.c.body)
+        select(result_batches.c.body)
         .where(
-            fate_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
-            fate_batches.c.first_position <= last,
-            fate_batches.c.last_position >= first,
+            result_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
+            result_batches.c.first_position <= last,
+            result_batches.c.last_position >= first,
         )
-        .order_by(fate_batches.c.first_position)
+        .order_by(result_batches.c.first_position)
     )
     return [decode_batch(row.body) for row in rows]
 
 
-def first_kept_fates(work: Connection) -> int | None:
-    """The log position from which on fates are kept, None if none are."""
-    first: int | None = work.scalar(select(func.min(fate_batches.c.first_position)))
+def first_kept_results(work: Connection) -> int | None:
+    """The log position from which on results are kept, None if none are."""
+    first: int | None = work.scalar(select(func.min(result_batches.c.first_position)))
     return first
 
 
-def forget_fates(work: Connection, through: int) -> None:
+def forget_results(work: Connection, through: int) -> None:
     """Drop the batches up to a log position."""
-    work.execute(delete(fate_batches).where(fate_batches.c.last_position <= through))
+    work.execute(delete(result_batches).where(result_batches.c.last_position <= through))

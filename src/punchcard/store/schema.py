@@ -119,8 +119,8 @@ recoveries = Table(  # each time that the store was found to be older than what 
     Column("finished_at", Instant),  # when Engage knew again what destinations were sent
 )
 
-fate_batches = Table(  # fates that routing has decided and the lake does not hold yet
-    "fate_batches",
+result_batches = Table(  # results that routing has decided and the lake does not hold yet
+    "result_batches",
     metadata,
     Column("first_position", BigInteger, primary_key=True, autoincrement=False),
     Column("last_position", BigInteger, nullable=False),
@@ -299,7 +299,7 @@ held_events = Table(  # events that one destination could not plan: planned once
     Column("reason", String(64), nullable=False),
     Column("detail", Text, nullable=False),
     Column("released_at", Instant),  # null while it waits
-    Column("result", Text),  # JSON of the fate that it got when it was planned
+    Column("result", Text),  # JSON of the result that it got when it was planned
     UniqueConstraint("log_position", "event_index", "destination"),
 )
 Index(
@@ -359,19 +359,21 @@ audit_events = Table(  # every change of the configuration and of tokens: who, w
 )
 Index("ix_audit_events_resource", audit_events.c.resource_type, audit_events.c.resource_id, audit_events.c.id)
 
-fate_counts = Table(  # how many events ended how, by the minute in which they were received; by the hour after two days
-    "fate_counts",
-    metadata,
-    Column("bucket", Instant, primary_key=True),  # where the minute or hour begins
-    Column("source", String(128), primary_key=True),  # "" if unknown
-    Column("destination", String(128), primary_key=True),  # "" for a fate before any
-    Column("event_type", String(16), primary_key=True),  # "" for what is no valid event
-    Column("event_name", String(256), primary_key=True),  # "" for a call without
-    Column("fate", String(32), primary_key=True),  # of routing, `received`, or how an effect has ended
-    Column("reason", String(64), primary_key=True),  # "" for none
-    Column("count", BigInteger, nullable=False),
+result_counts = (
+    Table(  # how many events ended how, by the minute in which they were received; by the hour after two days
+        "result_counts",
+        metadata,
+        Column("bucket", Instant, primary_key=True),  # where the minute or hour begins
+        Column("source", String(128), primary_key=True),  # "" if unknown
+        Column("destination", String(128), primary_key=True),  # "" for a result before any
+        Column("event_type", String(16), primary_key=True),  # "" for what is no valid event
+        Column("event_name", String(256), primary_key=True),  # "" for a call without
+        Column("status", String(32), primary_key=True),  # of routing, `received`, or how an effect has ended
+        Column("reason", String(64), primary_key=True),  # "" for none
+        Column("count", BigInteger, nullable=False),
+    )
 )
-Index("ix_fate_counts_destination", fate_counts.c.destination, fate_counts.c.bucket)
+Index("ix_result_counts_destination", result_counts.c.destination, result_counts.c.bucket)
 
 award_totals = Table(  # units delivered, by the hour in which their events were received
     "award_totals",

@@ -88,7 +88,7 @@ def order(message_id: str, *, number: str, revenue: object = 9.99, **more: Any) 
     return {"messageId": message_id, "userId": "ann", "event": "Order Completed", "properties": properties}
 
 
-def fates(world: PublicApiServer, message_id: str) -> dict[str, dict[str, Any]]:
+def results(world: PublicApiServer, message_id: str) -> dict[str, dict[str, Any]]:
     """What the Public API says of an event, by destination."""
     answer = world.request("GET", f"/api/events/{message_id}")
     assert answer.status == 200, answer.body
@@ -102,10 +102,12 @@ def awarded(world: PublicApiServer, slug: str) -> list[str]:
 
 
 def counted(world: PublicApiServer, slug: str = "perkville") -> dict[tuple[str, str], int]:
-    """How many events the counts of a destination hold, by fate and reason."""
+    """How many events the counts of a destination hold, by result and reason."""
     with world.store.reading() as work:
         rows = work.execute(
-            text("SELECT fate, reason, sum(count) FROM fate_counts WHERE destination = :slug GROUP BY fate, reason"),
+            text(
+                "SELECT status, reason, sum(count) FROM result_counts WHERE destination = :slug GROUP BY status, reason"
+            ),
             {"slug": slug},
         )
-        return {(fate, reason): int(count) for fate, reason, count in rows if count}
+        return {(status, reason): int(count) for status, reason, count in rows if count}

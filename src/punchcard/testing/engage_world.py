@@ -127,7 +127,7 @@ class EngageWorld:
             source=source,
             received_at=to_micros(received),
             position=self.position,
-            fates=[_REPEATED if one else _ROUTED for one in again],
+            results=[_REPEATED if one else _ROUTED for one in again],
         )
         self.writer.append(rows, first_position=self.position, last_position=self.position)
 

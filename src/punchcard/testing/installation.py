@@ -21,7 +21,7 @@ from punchcard.store import ledger
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
-from punchcard.traces.story import EventStory, Stories
+from punchcard.traces.trace import EventTrace, TraceReader
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
 
@@ -122,10 +122,10 @@ class Installation:
             found = ledger.page(work, ledger.LedgerQuestion(destination=destination), count=10**6)
         return [one.effect_key for one in found][::-1]
 
-    def story(self, message_id: str) -> EventStory | None:
+    def trace(self, message_id: str) -> EventTrace | None:
         """What `punchcard trace` shows."""
         lake = LakeReader(str(self.lake_folder))
-        return Stories(log=self.log, lake=lake, store=self.store).story(message_id)
+        return TraceReader(log=self.log, lake=lake, store=self.store).trace(message_id)
 
     def in_lake(self) -> list[LakeEvent]:
         """Everything in the lake, in the order of the log."""

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from punchcard.store import ledger
 from punchcard.store.effects import StoredEffect
-from punchcard.store.positions import LAKE, fates_after, position_of
+from punchcard.store.positions import LAKE, position_of, results_after
 from punchcard.store.schema import EffectState, delivery_attempts
 from punchcard.testing.world import SLUG, WRITE_KEYS, World
 
@@ -78,7 +78,7 @@ class Judge:
             )
             counted = select(delivery_attempts.c.effect_id, func.count()).group_by(delivery_attempts.c.effect_id)
             made: dict[int, int] = {row[0]: row[1] for row in connection.execute(counted)}
-            waiting = fates_after(connection, position_of(connection, LAKE), batches_max=1)
+            waiting = results_after(connection, position_of(connection, LAKE), batches_max=1)
         effects = {one.effect_key: one for one in stored}
         _require(unsettled == 0, f"{unsettled} attempts have no outcome")
         _require(

@@ -229,21 +229,21 @@ class ProductProcess:
         body = {"type": "track", "event": event, "userId": "ann", "properties": properties, **fields}
         return self.call("POST", "/v1/track", body={"writeKey": WRITE_KEY, **body})[0]
 
-    def story(self, message_id: str) -> dict[str, Any] | None:
+    def trace(self, message_id: str) -> dict[str, Any] | None:
         """What the events call says, None if it knows no such event."""
         status, body = self.call("GET", f"/api/events/{message_id}")
         return body["data"] if status == 200 else None
 
-    def wait_for_fate(self, message_id: str, *fates: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        """The event's first fate, as soon as it is one of those expected."""
+    def wait_for_status(self, message_id: str, *results: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """The event's first result, as soon as it is one of those expected."""
         deadline = time.monotonic() + seconds
         while True:
-            story = self.story(message_id)
-            if story is not None and story["results"] and story["results"][0]["status"] in fates:
-                found: dict[str, Any] = story["results"][0]
+            trace = self.trace(message_id)
+            if trace is not None and trace["results"] and trace["results"][0]["status"] in results:
+                found: dict[str, Any] = trace["results"][0]
                 return found
             if time.monotonic() > deadline:
-                raise AssertionError(f"{message_id} is not {' or '.join(fates)} after {seconds} s: {story}")
+                raise AssertionError(f"{message_id} is not {' or '.join(results)} after {seconds} s: {trace}")
             time.sleep(0.05)
 
     def _wait_for_url(self) -> str:

@@ -42,8 +42,8 @@ from punchcard.testing.listening import ListeningApp
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
-from punchcard.traces.story import Stories
 from punchcard.traces.tail import Tail
+from punchcard.traces.trace import TraceReader
 from punchcard.workspace import stored
 from punchcard.workspace.apply import apply, edit
 from punchcard.workspace.file import read_content
@@ -107,7 +107,7 @@ class PublicApiServer:
         self._facts_path = folder / "engage.duckdb"
         self._lake = lake
         self._engine: Engine | None = None
-        self._stories = Stories(log=self.log, lake=LakeReader(lake), store=self.store)
+        self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
@@ -170,7 +170,7 @@ class PublicApiServer:
         )
 
     def feed_lake(self) -> None:
-        """The lake gets all that is routed, and the store forgets its fates."""
+        """The lake gets all that is routed, and the store forgets its results."""
         self._feed.flush()
 
     def engage(self) -> None:
@@ -246,7 +246,7 @@ class PublicApiServer:
         """
         parts = Parts(
             store=self.store,
-            stories=self._stories,
+            traces=self._traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,

@@ -1,1 +1,1 @@
-"""Traces: one event's whole story, put together from log, lake and ledger, for `trace` and the events call."""
+"""Traces: one event's trace, put together from log, lake and ledger, for `trace` and the events call."""

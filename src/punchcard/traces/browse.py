@@ -12,10 +12,10 @@ from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.store.engine import Store
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
-from punchcard.traces.story import FateStory, effects_met, fate_story
 from punchcard.traces.tail import Tail
+from punchcard.traces.trace import ResultTrace, effects_met, result_trace
 
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
@@ -27,10 +27,10 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class SeenEvent:
-    """One event of a list, with its fates as they stand now."""
+    """One event of a list, with its results as they stand now."""
 
     event: LakeEvent
-    fates: tuple[FateStory, ...]
+    results: tuple[ResultTrace, ...]
 
     @property
     def place(self) -> Place:
@@ -90,8 +90,8 @@ class EventBrowser:
             StorageError: log, lake or store is away.
         """
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
-        # What waits for routing has no fate yet, so none of it is what is asked for.
-        unrouted_max = _UNROUTED_MAX if question.fate in (None, FateKind.PENDING) else 0
+        # What waits for routing has no result yet, so none of it is what is asked for.
+        unrouted_max = _UNROUTED_MAX if question.status in (None, EventStatus.PENDING) else 0
         found = self._late(
             lambda one: _matches(one, question),
             needles=[question.name] if question.name else (),
@@ -133,7 +133,7 @@ class EventBrowser:
         return replace(page, events=[one for one in page.events if _is_theirs(one.event, person)])
 
     def routed_events_of(self, question: PersonQuestion, *, limit: int, beyond: Place | None = None) -> Timeline:
-        """The first events that a question asks for, in its order, of all that has its fates.
+        """The first events that a question asks for, in its order, of all that has its results.
 
         What waits for routing is left out: it would come between pages that were read already.
 
@@ -180,7 +180,7 @@ class EventBrowser:
         return self._lake.between(first_position, last_position)
 
     def told(self, events: Sequence[LakeEvent]) -> list[SeenEvent]:
-        """The events with their fates as they stand now."""
+        """The events with their results as they stand now."""
         with self._store.reading() as work:
             return _told(work, events)
 
@@ -236,7 +236,9 @@ def _is_theirs(event: LakeEvent, person: Person) -> bool:
 def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
     events = with_results_of_held(work, events)
     met = effects_met(work, events)
-    return [SeenEvent(event=one, fates=tuple(fate_story(fate, met, None) for fate in one.fates)) for one in events]
+    return [
+        SeenEvent(event=one, results=tuple(result_trace(result, met, None) for result in one.results)) for one in events
+    ]
 
 
 def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
@@ -280,12 +282,12 @@ def _matches(event: LakeEvent, question: EventQuestion) -> bool:
         and (question.begin is None or event.received_at >= question.begin)
         and (question.end is None or event.received_at < question.end)
         and (
-            question.fate is None
+            question.status is None
             or any(
-                one.fate == question.fate
+                one.status == question.status
                 and question.destination in (None, one.destination or "")
                 and question.reason in (None, one.reason or "")
-                for one in event.fates
+                for one in event.results
             )
         )
     )

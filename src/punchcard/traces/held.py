@@ -5,39 +5,39 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.routing.holding import HELD_REASONS
-from punchcard.store.fates import Fate
+from punchcard.store.event_results import EventResult
 from punchcard.store.held import results_at
 
 
 def with_results_of_held(work: Connection, events: Sequence[LakeEvent]) -> list[LakeEvent]:
     """The events; where one was held and is planned by now, with what that gave in the place of "held"."""
-    places = {(one.log_position, one.event_index) for one in events if any(map(_was_held, one.fates))}
+    places = {(one.log_position, one.event_index) for one in events if any(map(_was_held, one.results))}
     if not places:
         return list(events)
-    results = results_at(work, places)
-    return [_with_results(one, results) for one in events]
+    held_results = results_at(work, places)
+    return [_with_results(one, held_results) for one in events]
 
 
-def _with_results(event: LakeEvent, results: dict[tuple[tuple[int, int], str], Fate]) -> LakeEvent:
+def _with_results(event: LakeEvent, held_results: dict[tuple[tuple[int, int], str], EventResult]) -> LakeEvent:
     place = (event.log_position, event.event_index)
-    fates = []
-    for fate in event.fates:
-        result = results.get((place, fate.destination or "")) if _was_held(fate) else None
-        fates.append(fate if result is None else _lake_fate(result))
-    return replace(event, fates=tuple(fates))
+    results = []
+    for result in event.results:
+        planned = held_results.get((place, result.destination or "")) if _was_held(result) else None
+        results.append(result if planned is None else _lake_result(planned))
+    return replace(event, results=tuple(results))
 
 
-def _was_held(fate: LakeFate) -> bool:
-    return fate.reason in HELD_REASONS
+def _was_held(result: LakeResult) -> bool:
+    return result.reason in HELD_REASONS
 
 
-def _lake_fate(fate: Fate) -> LakeFate:
-    return LakeFate(
-        destination=fate.destination,
-        fate=fate.fate.value,
-        reason=fate.reason,
-        detail=fate.detail,
-        effect_key=fate.effect_key,
+def _lake_result(result: EventResult) -> LakeResult:
+    return LakeResult(
+        destination=result.destination,
+        status=result.status.value,
+        reason=result.reason,
+        detail=result.detail,
+        effect_key=result.effect_key,
     )

@@ -1,4 +1,4 @@
-"""What every reason code means and what to do about it: for the reference page, and for pages that show fates."""
+"""What every reason code means and what to do about it: for the reference page, and for pages that show results."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What was received and is not in the lake yet: the last seconds of the log, with the fates that the store keeps."""
+"""What was received and is not in the lake yet: the last seconds of the log, with the results that the store keeps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -7,21 +7,23 @@ from msgspec.structs import replace
 from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
-from punchcard.lake.reader import LakeEvent, LakeFate
+from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.lake.schema import readings_of
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateBatch, FateKind, RoutedRecord
-from punchcard.store.positions import LAKE, ROUTING, fates_between, position_of
+from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
+from punchcard.store.positions import LAKE, ROUTING, position_of, results_between
 
 _RECORDS = 500
 _BYTES = 4_000_000
 _UNROUTED_MAX = 500
 _RECORDS_AT_ONCE = 50
 
-NOT_ROUTED = Fate(None, FateKind.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet")
-_RoutedAt = Mapping[int, tuple[FateBatch, RoutedRecord]]
+NOT_ROUTED = EventResult(
+    None, EventStatus.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet"
+)
+_RoutedAt = Mapping[int, tuple[ResultBatch, RoutedRecord]]
 
 
 class Tail:
@@ -72,10 +74,11 @@ class Tail:
     ) -> Iterator[LakeEvent]:
         """The same events from the newest on: for lists, which end when they are full.
 
-        Of records that wait for routing only the newest are read: a backlog of millions has no fates to show yet.
+        Of records that wait for routing only the newest are read: a backlog of millions has no results to show yet.
 
         Args:
-            after: Everything behind this log position, of which the lake may hold some; their fates are then not here,
+            after: Everything behind this log position, of which the lake may hold some; their results are then not
+                here,
                 and they count as not routed. None for what the lake may not hold yet.
             unrouted_max: How many records that wait for routing are read at most.
             may_hold: False for a record that need not be parsed.
@@ -98,7 +101,7 @@ class Tail:
                 high = lower
 
     def routed_position(self) -> int:
-        """The log position through which all events have their fates.
+        """The log position through which all events have their results.
 
         Raises:
             StorageError: the store is away.
@@ -107,7 +110,7 @@ class Tail:
             return position_of(connection, ROUTING)
 
     def routed_again(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
-        """Those of the events whose fates the store keeps, with them.
+        """Those of the events whose results the store keeps, with them.
 
         Args:
             events: At least one, as they were read before they were routed.
@@ -120,8 +123,8 @@ class Tail:
         found = []
         for one in events:
             if one.log_position in routed_at:
-                source, fates = _fates_at(routed_at, one.log_position, one.event_index)
-                found.append(replace(one, source=source, fates=_lake_fates(fates)))
+                source, results = _results_at(routed_at, one.log_position, one.event_index)
+                found.append(replace(one, source=source, results=_lake_results(results)))
         return found
 
     def _begin(self) -> int:
@@ -134,7 +137,7 @@ class Tail:
 
     def _routed_between(self, first: int, last: int) -> _RoutedAt:
         with self._store.reading() as connection:
-            batches = fates_between(connection, first, last)
+            batches = results_between(connection, first, last)
         return {record.position: (batch, record) for batch in batches for record in batch.records}
 
     def _between(self, after: int, last: int) -> list[LogRecord]:
@@ -158,13 +161,13 @@ def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:
 
 def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
     routed = routed_at.get(record.position)
-    items = read_record(record) if routed is None else read_items(record, len(routed[1].fates))
+    items = read_record(record) if routed is None else read_items(record, len(routed[1].results))
     return [
-        _seen(item, record, index, *_fates_at(routed_at, record.position, index)) for index, item in enumerate(items)
+        _seen(item, record, index, *_results_at(routed_at, record.position, index)) for index, item in enumerate(items)
     ]
 
 
-def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: Sequence[Fate]) -> LakeEvent:
+def _seen(item: Item, record: LogRecord, index: int, source: str | None, results: Sequence[EventResult]) -> LakeEvent:
     event = item if isinstance(item, Event) else None
     return LakeEvent(
         message_id=item.message_id,
@@ -179,17 +182,17 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, fates: 
         log_position=record.position,
         event_index=index,
         payload=item.raw,
-        fates=_lake_fates(fates),
+        results=_lake_results(results),
         notes=tuple(note.detail for note in item.notes),
     )
 
 
-def _lake_fates(fates: Sequence[Fate]) -> tuple[LakeFate, ...]:
-    return tuple(LakeFate(one.destination, one.fate, one.reason, one.detail, one.effect_key) for one in fates)
+def _lake_results(results: Sequence[EventResult]) -> tuple[LakeResult, ...]:
+    return tuple(LakeResult(one.destination, one.status, one.reason, one.detail, one.effect_key) for one in results)
 
 
-def _fates_at(routed_at: _RoutedAt, position: int, index: int) -> tuple[str | None, Sequence[Fate]]:
+def _results_at(routed_at: _RoutedAt, position: int, index: int) -> tuple[str | None, Sequence[EventResult]]:
     if position not in routed_at:
         return None, (NOT_ROUTED,)
     batch, record = routed_at[position]
-    return record.source, batch.distinct[record.fates[index]]
+    return record.source, batch.distinct[record.results[index]]

@@ -138,7 +138,7 @@ def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
     def fail(*_: object, **__: object) -> int:
         raise raised
 
-    monkeypatch.setattr(punchcard.cli.tracing, "print_story", fail)
+    monkeypatch.setattr(punchcard.cli.tracing, "print_trace", fail)
     assert run(["trace", "m", "--data", str(some_data)]) == status
     assert capsys.readouterr().err == told
 
@@ -148,7 +148,7 @@ def test_a_defect_shows_where_only_when_asked(
 ) -> None:
     import punchcard.cli.tracing
 
-    monkeypatch.setattr(punchcard.cli.tracing, "print_story", lambda *_, **__: 1 // 0)
+    monkeypatch.setattr(punchcard.cli.tracing, "print_trace", lambda *_, **__: 1 // 0)
     assert run(["trace", "m", "--data", str(some_data)]) == 1
     assert "Traceback" not in (told := capsys.readouterr().err)
     assert "ZeroDivisionError" in told

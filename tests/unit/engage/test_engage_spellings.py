@@ -26,7 +26,7 @@ def test_facts_have_the_exact_names_beside_those_that_were_sent() -> None:
         log_position=1,
         event_index=0,
         payload=json.dumps({"userId": "ann", "properties": properties}).encode(),
-        fates=(),
+        results=(),
     )
     (text,) = read_events([event], IdReader(IdentityRules())).facts.properties
     assert text is not None

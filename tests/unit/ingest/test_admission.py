@@ -34,10 +34,10 @@ class Partner:
         return self.result
 
 
-def run(story: Callable[[Admission, ManualClock], Awaitable[None]]) -> None:
+def run(trace: Callable[[Admission, ManualClock], Awaitable[None]]) -> None:
     async def told() -> None:
         clock = ManualClock()
-        await story(Admission(clock), clock)
+        await trace(Admission(clock), clock)
 
     asyncio.run(told())
 
@@ -54,7 +54,7 @@ async def count_limited(admission: Admission, partner: Partner, addresses: list[
 
 
 def test_random_keys_of_one_address_are_asked_about_only_so_often() -> None:
-    async def story(admission: Admission, clock: ManualClock) -> None:
+    async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(NO)
         assert await count_limited(admission, partner, ["192.0.2.1"] * 1_000) == 980
         assert partner.questions == 20
@@ -62,7 +62,7 @@ def test_random_keys_of_one_address_are_asked_about_only_so_often() -> None:
         assert await count_limited(admission, partner, ["192.0.2.1"] * 100) == 90
         assert await count_limited(admission, partner, ["192.0.2.2"] * 20) == 0
 
-    run(story)
+    run(trace)
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,17 @@ def test_random_keys_of_one_address_are_asked_about_only_so_often() -> None:
     ],
 )
 def test_addresses_of_one_network_are_one(addresses: list[str], are_one: bool) -> None:
-    async def story(admission: Admission, clock: ManualClock) -> None:
+    async def trace(admission: Admission, clock: ManualClock) -> None:
         sent = (addresses * 20)[: 20 * len(addresses)]
         limited = await count_limited(admission, Partner(NO), sent)
         assert limited == (len(sent) - 20 if are_one else 0)
 
-    run(story)
+    run(trace)
 
 
 @pytest.mark.parametrize(("result", "seconds"), [(NO, 60), (Refusal(status=400, message="x"), 60), (None, 600)])
 def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: float) -> None:
-    async def story(admission: Admission, clock: ManualClock) -> None:
+    async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(result)
         for _ in range(50):
             assert await admission.ask(("a", "k"), address="x", question=partner) == result
@@ -100,21 +100,21 @@ def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: fl
         await admission.ask(("a", "k"), address="x", question=partner)
         assert partner.questions == 3
 
-    run(story)
+    run(trace)
 
 
 def test_a_partner_that_cannot_be_asked_is_asked_again() -> None:
-    async def story(admission: Admission, clock: ManualClock) -> None:
+    async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(DOWN)
         assert await admission.ask(("a", "k"), address="x", question=partner) == DOWN
         partner.result = None
         assert await admission.ask(("a", "k"), address="x", question=partner) is None
 
-    run(story)
+    run(trace)
 
 
 def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() -> None:
-    async def story(admission: Admission, clock: ManualClock) -> None:
+    async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(None)
         partner.gate = asyncio.Event()
         calls = [asyncio.create_task(admission.ask(("a", "k"), address="x", question=partner)) for _ in range(30)]
@@ -133,15 +133,15 @@ def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() 
         assert partner.questions == 100
         assert partner.at_once_max == 8
 
-    run(story)
+    run(trace)
 
 
 def test_memory_is_bounded_whatever_strangers_send() -> None:
-    async def story(admission: Admission, clock: ManualClock) -> None:
+    async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(NO)
         for number in range(12_000):
             await admission.ask(("a", str(number)), address=f"10.{number // 250}.{number % 250}.1", question=partner)
         assert len(admission._results) <= 10_000
         assert len(admission._allowances) <= 10_000
 
-    run(story)
+    run(trace)

@@ -30,10 +30,10 @@ def an_event(message_id: str = "m-1", *, raw: bytes = b"{}", timestamp: datetime
     return Event(EventType.TRACK, MessageId(message_id), timestamp, NOW, wire, raw)
 
 
-def rows_of(*items: Event | Failed, fates: str = "[]", received_at: int = NOW_MICROS) -> LakeRows:
+def rows_of(*items: Event | Failed, results: str = "[]", received_at: int = NOW_MICROS) -> LakeRows:
     rows = LakeRows()
     for index, item in enumerate(items):
-        rows.add(item, source="website", received_at=received_at, position=7, index=index, fates=fates)
+        rows.add(item, source="website", received_at=received_at, position=7, index=index, results=results)
     return rows
 
 
@@ -79,7 +79,7 @@ def test_a_record_added_at_once_equals_its_events_added_singly(with_failed: bool
     if with_failed:
         items[2] = Failed("f-2", b"?")
     at_once = LakeRows()
-    at_once.add_record(items, source="website", received_at=NOW_MICROS, position=7, fates=["[]"] * 5)
+    at_once.add_record(items, source="website", received_at=NOW_MICROS, position=7, results=["[]"] * 5)
     assert at_once.to_arrow().equals(rows_of(*items).to_arrow())
 
 
@@ -106,12 +106,12 @@ def test_timestamps_are_exact(instants: list[datetime.datetime]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fates", "known"),
+    ("results", "known"),
     [("[]", ["website m-1"]), (FAILED, []), (QUOTED, ["website m-1"])],
     ids=["planned", "failed on ingest", "only says so in a detail"],
 )
-def test_only_what_did_not_fail_on_ingest_is_known(fates: str, known: list[str]) -> None:
-    assert rows_of(an_event("m-1"), fates=fates).known_message_keys() == known
+def test_only_what_did_not_fail_on_ingest_is_known(results: str, known: list[str]) -> None:
+    assert rows_of(an_event("m-1"), results=results).known_message_keys() == known
 
 
 def test_rows_around_midnight_fall_into_two_days() -> None:
@@ -126,9 +126,11 @@ def test_rows_around_midnight_fall_into_two_days() -> None:
 def test_row_groups_are_bounded_in_rows_and_bytes() -> None:
     large = b"x" * 32_000
     many = LakeRows()
-    many.add_record([an_event()] * (ROW_GROUP_ROWS + 1), source=None, received_at=1, position=1, fates=["[]"] * 16_385)
+    many.add_record(
+        [an_event()] * (ROW_GROUP_ROWS + 1), source=None, received_at=1, position=1, results=["[]"] * 16_385
+    )
     heavy = LakeRows()
-    heavy.add_record([an_event(raw=large)] * 3_000, source=None, received_at=1, position=1, fates=["[]"] * 3_000)
+    heavy.add_record([an_event(raw=large)] * 3_000, source=None, received_at=1, position=1, results=["[]"] * 3_000)
     assert [len(part) for part in many.row_groups()] == [ROW_GROUP_ROWS, 1]
     assert sum(len(part) for part in heavy.row_groups()) == 3_000
     assert max(len(part) for part in heavy.row_groups()) * len(large) <= 32 * 1024 * 1024

@@ -17,7 +17,7 @@ from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.planning import Planned
 from punchcard.routing.settling import Claim, record_refusals, settle_claims
 from punchcard.store.engine import Store
-from punchcard.store.fates import Fate, FateKind
+from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.ledger import LedgerQuestion, conflicts_of, effect_by_key, page
 from punchcard.store.orders import RefusedOrder, refusal_of_order
 from punchcard.testing.clock import ManualClock
@@ -89,24 +89,24 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def settle(store: Store, *claims: Claim) -> list[Fate]:
+def settle(store: Store, *claims: Claim) -> list[EventResult]:
     with store.unit_of_work() as work:
         return settle_claims(work, claims, now=CLOCK.now())
 
 
-def kinds(fates: list[Fate]) -> list[tuple[FateKind, str | None]]:
-    return [(fate.fate, fate.reason) for fate in fates]
+def kinds(results: list[EventResult]) -> list[tuple[EventStatus, str | None]]:
+    return [(result.status, result.reason) for result in results]
 
 
-NEW = (FateKind.PENDING, None)
-SAME_EFFECT = (FateKind.DUPLICATE, "same_effect")
-SAME_MESSAGE = (FateKind.DUPLICATE, "duplicate_message_id")
-CONFLICT = (FateKind.CONFLICT, "same_key_other_content")
+NEW = (EventStatus.PENDING, None)
+SAME_EFFECT = (EventStatus.DUPLICATE, "same_effect")
+SAME_MESSAGE = (EventStatus.DUPLICATE, "duplicate_message_id")
+CONFLICT = (EventStatus.CONFLICT, "same_key_other_content")
 OTHER_KEY = EffectKey("SEG:website:ORDER:o2:order-completed")
 
 
 def test_a_new_intent_becomes_a_pending_effect_with_all_it_knows(store: Store) -> None:
-    assert settle(store, claim()) == [Fate("perkville", FateKind.PENDING, effect_key=INTENT.effect_key)]
+    assert settle(store, claim()) == [EventResult("perkville", EventStatus.PENDING, effect_key=INTENT.effect_key)]
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", INTENT.effect_key)
     assert effect is not None
@@ -116,7 +116,7 @@ def test_a_new_intent_becomes_a_pending_effect_with_all_it_knows(store: Store) -
 
 
 # What follows the first claim, and what it is: the same whether it comes in the same unit of work or years later.
-REPEATS: list[tuple[str, Mapping[str, Any], tuple[FateKind, str | None]]] = [
+REPEATS: list[tuple[str, Mapping[str, Any], tuple[EventStatus, str | None]]] = [
     ("the same event again", {"message_id": "m1"}, SAME_MESSAGE),
     ("the same event again, known to the index", {"message_id": "m1", "seen_before": True}, SAME_MESSAGE),
     ("another event with the same content", {"message_id": "m2"}, SAME_EFFECT),
@@ -142,7 +142,7 @@ REPEATS: list[tuple[str, Mapping[str, Any], tuple[FateKind, str | None]]] = [
             "on_repeat": OnRepeat.DUPLICATE,
             "repeat_reason": "once_per_day",
         },
-        (FateKind.DUPLICATE, "once_per_day"),
+        (EventStatus.DUPLICATE, "once_per_day"),
     ),
     (
         "once a day, the same event",
@@ -157,15 +157,15 @@ REPEATS: list[tuple[str, Mapping[str, Any], tuple[FateKind, str | None]]] = [
     ("changes", "expected"), [pytest.param(changes, expected, id=name) for name, changes, expected in REPEATS]
 )
 def test_a_second_intent_is_judged_by_key_content_and_message(
-    store: Store, changes: Mapping[str, Any], expected: tuple[FateKind, str | None], together: bool
+    store: Store, changes: Mapping[str, Any], expected: tuple[EventStatus, str | None], together: bool
 ) -> None:
     second = claim(position=2, **changes)
     if together:
-        _, fate = settle(store, claim(), second)
+        _, result = settle(store, claim(), second)
     else:
         settle(store, claim())
-        (fate,) = settle(store, second)
-    assert (fate.fate, fate.reason) == expected
+        (result,) = settle(store, second)
+    assert (result.status, result.reason) == expected
     with store.reading() as connection:
         stored = [
             one
@@ -179,10 +179,10 @@ def test_a_second_intent_is_judged_by_key_content_and_message(
 
 def test_a_conflict_is_kept_and_says_what_stands_and_what_came(store: Store) -> None:
     settle(store, claim())
-    (fate,) = settle(store, claim("m2", position=2, quantity=Decimal("10"), customer="bob@example.com"))
-    assert fate.detail is not None
+    (result,) = settle(store, claim("m2", position=2, quantity=Decimal("10"), customer="bob@example.com"))
+    assert result.detail is not None
     for words in ("9.99 for ann@example.com", "message m1", "10 for bob@example.com", "nothing was sent"):
-        assert words in fate.detail
+        assert words in result.detail
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", INTENT.effect_key)
         assert effect is not None
@@ -193,14 +193,14 @@ def test_a_conflict_is_kept_and_says_what_stands_and_what_came(store: Store) -> 
 
 
 def test_several_conflicts_of_one_unit_of_work_are_all_kept(store: Store) -> None:
-    fates = settle(
+    results = settle(
         store,
         claim("m1", index=0),
         claim("m2", index=1, quantity=Decimal(1)),
         claim("m3", index=2, quantity=Decimal(2)),
         claim("m4", index=3),
     )
-    assert kinds(fates) == [NEW, CONFLICT, CONFLICT, SAME_EFFECT]
+    assert kinds(results) == [NEW, CONFLICT, CONFLICT, SAME_EFFECT]
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", INTENT.effect_key)
         assert effect is not None
@@ -230,11 +230,11 @@ def test_a_message_id_with_a_nul_is_remembered_as_well(store: Store) -> None:
     assert kinds(settle(store, claim("m\x00", position=3, effect_key=OTHER_KEY))) == [SAME_MESSAGE]
 
 
-def test_the_fates_stand_in_the_order_of_the_claims(store: Store) -> None:
+def test_the_results_stand_in_the_order_of_the_claims(store: Store) -> None:
     claims = [claim(f"m{number}", effect_key=EffectKey(f"k{number % 7}"), index=number) for number in range(500)]
-    fates = settle(store, *claims)
-    assert [fate.effect_key for fate in fates] == [f"k{number % 7}" for number in range(500)]
-    assert kinds(fates[:8]) == [*[NEW] * 7, SAME_EFFECT]
+    results = settle(store, *claims)
+    assert [result.effect_key for result in results] == [f"k{number % 7}" for number in range(500)]
+    assert kinds(results[:8]) == [*[NEW] * 7, SAME_EFFECT]
 
 
 @pytest.mark.parametrize("key", ["x" * 101, "ä", "a\x00b"], ids=["too long", "not ASCII", "NUL"])
@@ -256,7 +256,7 @@ REFUND = RefundKey("o1", "r1")
 DAY = DayKey("123457", "ann@example.com", date(2026, 1, 31))
 TAKEN = {"is_refund": True, "quantity": Decimal(-5), "refund_id": "r1"}
 ONCE = {"on_repeat": OnRepeat.DUPLICATE, "repeat_reason": "once_per_day", "order_id": None}
-ONCE_PER_DAY = (FateKind.DUPLICATE, "once_per_day")
+ONCE_PER_DAY = (EventStatus.DUPLICATE, "once_per_day")
 DESTINATION, SOURCE = KeyScope.DESTINATION, KeyScope.SOURCE
 SCOPED = [pytest.param(ORDER, {}, SAME_EFFECT, id="order"), pytest.param(REFUND, TAKEN, SAME_EFFECT, id="refund")]
 SCOPED_AND_DAY = [*SCOPED, pytest.param(DAY, ONCE, ONCE_PER_DAY, id="day")]
@@ -265,30 +265,30 @@ SCOPED_AND_DAY = [*SCOPED, pytest.param(DAY, ONCE, ONCE_PER_DAY, id="day")]
 @pytest.mark.parametrize("together", [True, False], ids=["in one unit of work", "in another"])
 @pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
 def test_what_two_sources_tell_of_is_one_effect_unless_each_counts_its_own(
-    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[FateKind, str], together: bool
+    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[EventStatus, str], together: bool
 ) -> None:
     for scope, expected in ((DESTINATION, repeated), (SOURCE, NEW)):
         at = PERKVILLE if scope is DESTINATION else SECOND
         claims = [scoped(key, "m", one, scope=scope, at=at, **changes) for one in ("website", "server")]
-        fates = settle(store, *claims) if together else [fate for one in claims for fate in settle(store, one)]
-        assert kinds(fates) == [NEW, expected]
+        results = settle(store, *claims) if together else [result for one in claims for result in settle(store, one)]
+        assert kinds(results) == [NEW, expected]
 
 
 @pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
 @pytest.mark.parametrize("old_source", ["website", "server"])
 def test_keys_of_before_count_from_every_source(
-    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[FateKind, str], old_source: str
+    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[EventStatus, str], old_source: str
 ) -> None:
     old = claim("old", source=old_source, effect_key=key.within(old_source), **changes)
     assert kinds(settle(store, old)) == [NEW]
-    (fate,) = settle(store, scoped(key, "new", "website", **changes))
-    assert (fate.fate, fate.reason) == repeated
-    assert fate.effect_key == key.within(old_source)
+    (result,) = settle(store, scoped(key, "new", "website", **changes))
+    assert (result.status, result.reason) == repeated
+    assert result.effect_key == key.within(old_source)
 
 
 @pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED)
 def test_an_order_of_a_source_that_is_gone_is_found(
-    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[FateKind, str]
+    store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[EventStatus, str]
 ) -> None:
     settle(store, claim("old", source="removed", effect_key=key.within("removed"), **changes))
     assert kinds(settle(store, scoped(key, "new", "website", **changes))) == [repeated]
@@ -302,7 +302,7 @@ def test_nothing_is_awarded_twice_when_the_scope_is_changed_and_changed_back(
     store: Store,
     key: ScopedKey,
     changes: Mapping[str, Any],
-    repeated: tuple[FateKind, str],
+    repeated: tuple[EventStatus, str],
     first: KeyScope,
     then: KeyScope,
 ) -> None:
@@ -332,9 +332,9 @@ def test_a_refund_is_no_award_of_its_order(store: Store) -> None:
 
 def test_a_conflict_of_two_sources_is_kept_with_both(store: Store) -> None:
     settle(store, claim("old", source="server", effect_key=ORDER.within("server")))
-    (fate,) = settle(store, scoped(ORDER, "new", "website", position=2, quantity=Decimal(10)))
-    assert (fate.fate, fate.effect_key) == (FateKind.CONFLICT, "SEG:server:ORDER:o1:order-completed")
-    assert "from source server" in (fate.detail or "")
+    (result,) = settle(store, scoped(ORDER, "new", "website", position=2, quantity=Decimal(10)))
+    assert (result.status, result.effect_key) == (EventStatus.CONFLICT, "SEG:server:ORDER:o1:order-completed")
+    assert "from source server" in (result.detail or "")
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", "SEG:server:ORDER:o1:order-completed")
         assert effect is not None
@@ -347,15 +347,15 @@ def test_two_sources_may_number_their_events_alike(store: Store) -> None:
         key = EffectKey(f"SEG:{source}:EVENT:{message_id}")
         return claim(message_id, source=source, effect_key=key, order_id=None, quantity=Decimal(1))
 
-    fates = settle(store, *(visit(source, number) for source in ("website", "server") for number in ("1", "2")))
-    assert kinds(fates) == [NEW] * 4
+    results = settle(store, *(visit(source, number) for source in ("website", "server") for number in ("1", "2")))
+    assert kinds(results) == [NEW] * 4
     assert kinds(settle(store, visit("server", "1"), visit("website", "2"))) == [SAME_MESSAGE] * 2
 
 
 def test_a_note_stays_with_the_event(store: Store) -> None:
-    (fate,) = settle(store, claim(note="It looks like an order.", note_code="looks_like_order"))
-    assert (fate.fate, fate.reason, fate.detail) == (
-        FateKind.PENDING,
+    (result,) = settle(store, claim(note="It looks like an order.", note_code="looks_like_order"))
+    assert (result.status, result.reason, result.detail) == (
+        EventStatus.PENDING,
         "looks_like_order",
         "It looks like an order.",
     )
@@ -378,7 +378,7 @@ def test_a_refused_order_is_kept_and_wakes_its_refunds(store: Store) -> None:
         assert refusal_of_order(work, "second", "o1", source=None) is None
 
 
-def test_no_claims_are_no_fates(store: Store) -> None:
+def test_no_claims_are_no_results(store: Store) -> None:
     assert settle(store) == []
 
 
@@ -415,9 +415,9 @@ def test_a_key_of_an_id_with_the_zero_of_a_float_counts_for_the_whole_number(
     """Earlier versions kept order `1001.0` apart from `1001`; their rows are found under either."""
     old = scoped(stored, "old", "website", scope=scope, **{"order_id": "1001.0"} | changes)
     again = scoped(key, "new", "website", scope=scope, other_keys=others, **{"order_id": "1001"} | changes)
-    fates = settle(store, old, again) if together else [*settle(store, old), *settle(store, again)]
-    assert kinds(fates) == [NEW, SAME_EFFECT]
-    assert fates[1].effect_key == fates[0].effect_key
+    results = settle(store, old, again) if together else [*settle(store, old), *settle(store, again)]
+    assert kinds(results) == [NEW, SAME_EFFECT]
+    assert results[1].effect_key == results[0].effect_key
     other = scoped(
         key,
         "other",
@@ -434,8 +434,8 @@ def test_a_repetition_says_how_its_order_id_was_read(store: Store) -> None:
     note = 'properties.order_id was sent as "1001.0" and is read as 1001.'
     settle(store, claim())
     for message_id, changes in (("m2", {}), ("m3", {"quantity": Decimal(1)})):
-        (fate,) = settle(store, claim(message_id, position=2, note=note, **changes))
-        assert note in (fate.detail or "")
+        (result,) = settle(store, claim(message_id, position=2, note=note, **changes))
+        assert note in (result.detail or "")
 
 
 def test_a_refusal_is_found_for_the_whole_number(store: Store) -> None:

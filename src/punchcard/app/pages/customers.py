@@ -18,11 +18,11 @@ from punchcard.operations.threads import in_thread
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store import ledger, profile_reading, profile_search
 from punchcard.store.effects import StoredEffect
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.profile_reading import StoredConflict, StoredExternalId, StoredProfile, TraitChange
 from punchcard.store.profiles import StoredTrait
 from punchcard.traces.browse import EventPage, Person, SeenEvent
-from punchcard.traces.story import current_fate
+from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import RoutedDestination
 
 _EVENTS = 50
@@ -33,7 +33,7 @@ _PEOPLE = 50
 _NAMES = 200
 _IDS_MAX = 10
 _DIGITS_MAX = 19
-_EARNED = frozenset({FateKind.DELIVERED, FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
+_EARNED = frozenset({EventStatus.DELIVERED, EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class _Account:
     """
 
     destination: RoutedDestination
-    transactions: list[tuple[StoredEffect, FateKind]]
+    transactions: list[tuple[StoredEffect, EventStatus]]
     units: Decimal
     standing: CustomerStanding | None
     problem: str | None
@@ -140,13 +140,13 @@ async def _account(visit: Visit, destination: RoutedDestination, person: Person)
     if destination.destination.enabled or transactions:
         standing, problem = await find_customer(destination, person.emails[0])
     units = sum(
-        (one.quantity or Decimal(0) for one, fate in transactions if fate is FateKind.DELIVERED and one.perk),
+        (one.quantity or Decimal(0) for one, status in transactions if status is EventStatus.DELIVERED and one.perk),
         Decimal(0),
     )
     return _Account(destination=destination, transactions=transactions, units=units, standing=standing, problem=problem)
 
 
-def _transactions(visit: Visit, slug: str, emails: Sequence[str]) -> list[tuple[StoredEffect, FateKind]]:
+def _transactions(visit: Visit, slug: str, emails: Sequence[str]) -> list[tuple[StoredEffect, EventStatus]]:
     with visit.parts.store.reading() as work:
         found = [
             one
@@ -154,7 +154,7 @@ def _transactions(visit: Visit, slug: str, emails: Sequence[str]) -> list[tuple[
             for one in ledger.page(work, ledger.LedgerQuestion(destination=slug, customer=email), count=_TRANSACTIONS)
         ]
     found.sort(key=lambda one: one.id, reverse=True)
-    return [(one, current_fate(one)) for one in found]
+    return [(one, current_status(one)) for one in found]
 
 
 def _rendered(
@@ -238,7 +238,7 @@ def _json_texts(value: str) -> Sequence[str]:
 
 
 def _has_earned(seen: SeenEvent) -> bool:
-    return any(fate.fate in _EARNED for fate in seen.fates)
+    return any(status.status in _EARNED for status in seen.results)
 
 
 def _place(text: str) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from punchcard.app.visit import Page, Visiting
 from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
 from punchcard.store.pauses import last_pause_of
 from punchcard.store.schema import EffectState
@@ -36,22 +36,25 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
         by_name = read_counts(
             work,
             CountQuestion(begin=period.begin, end=period.end, destination=slug),
-            by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.FATE],
+            by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)
         held = count_held_for(work, slug)
     buckets = period.buckets()
-    shown = [fate for fate in (EffectState.DELIVERED, FateKind.REFUSED, EffectState.REJECTED) if fate in series]
+    shown = [
+        status for status in (EffectState.DELIVERED, EventStatus.REFUSED, EffectState.REJECTED) if status in series
+    ]
     chart = {
         "times": [one.timestamp() for one in buckets],
         "zone": visit.parts.workspace().timezone,
         "series": [
-            {"label": str(fate).capitalize(), "values": [series[fate].get(one, 0) for one in buckets]} for fate in shown
+            {"label": str(status).capitalize(), "values": [series[status].get(one, 0) for one in buckets]}
+            for status in shown
         ],
     }
     names: dict[tuple[str, str], dict[str, int]] = {}
-    for (event_type, name, fate), count in by_name.items():
-        names.setdefault((str(event_type), str(name)), {})[str(fate)] = count
+    for (event_type, name, status), count in by_name.items():
+        names.setdefault((str(event_type), str(name)), {})[str(status)] = count
     return visit.page(
         "destination.html",
         destination=destination,
@@ -69,10 +72,10 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
 
 def _behind(slug: str, period: Period, stage: Stage, reason: str) -> str:
     """Where the events, or the transactions, behind a number are listed."""
-    if stage.fate in _IN_LEDGER and stage.fate != FateKind.PENDING:
-        query = {"time": period.key, "state": stage.fate, "reason": reason}
+    if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
+        query = {"time": period.key, "state": stage.status, "reason": reason}
         return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"
-    query = {"time": period.key, "fate": stage.fate, "reason": reason, "destination": stage.destination or ""}
+    query = {"time": period.key, "status": stage.status, "reason": reason, "destination": stage.destination or ""}
     return f"/events?{urlencode({k: v for k, v in query.items() if v})}"
 
 

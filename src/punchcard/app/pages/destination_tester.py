@@ -13,7 +13,7 @@ from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuestion
 from punchcard.operations.tester import Tested, try_event
 from punchcard.operations.threads import in_thread
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.tokens import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import destination_of
@@ -22,7 +22,7 @@ from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _EVENT_BYTES_MAX = 32 * 1024
 _SAMPLES = 20
-_GOING_ON = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
+_GOING_ON = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 @get("/destinations/{slug:str}/tester")
@@ -61,14 +61,14 @@ async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
             slug=slug,
             destination=destination,
             message_id=tested.message_id,
-            story=None,
+            trace=None,
         )
     return await asyncio.to_thread(
         visit.part,
         "tester_result.html",
         tested=tested,
-        shown=[one for one in tested.fates if one.destination in (None, slug)],
-        others=[one for one in tested.fates if one.destination not in (None, slug)],
+        shown=[one for one in tested.results if one.destination in (None, slug)],
+        others=[one for one in tested.results if one.destination not in (None, slug)],
     )
 
 
@@ -77,11 +77,11 @@ async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
 def follow(visit: Visiting, slug: FromPath[str]) -> Page:
     """How far the sent event has come; asked again until it has arrived."""
     message_id = visit.query("id")
-    story = visit.parts.stories.story(message_id)
-    goes_on = story is None or any(one.fate in _GOING_ON for one in story.fates)
+    trace = visit.parts.traces.trace(message_id)
+    goes_on = trace is None or any(one.status in _GOING_ON for one in trace.results)
     destination = destination_of(visit.parts.workspace(), slug)
     return visit.part(
-        "tester_sent.html", slug=slug, destination=destination, message_id=message_id, story=story, goes_on=goes_on
+        "tester_sent.html", slug=slug, destination=destination, message_id=message_id, trace=trace, goes_on=goes_on
     )
 
 

@@ -18,7 +18,7 @@ from punchcard.destinations.port import LOOKS_LIKE_ORDER, Offer
 from punchcard.errors import ConfigurationError
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotThereError, changing_destination, destination_of, merged
 from punchcard.workspace.model import Destination
 
@@ -128,7 +128,7 @@ def _seen(visit: Visit, destination: Destination) -> tuple[dict[str, int], dict[
         begin=since,
         end=now + _CLOCKS_DIFFER,
         destination=destination.slug,
-        fates=[FateKind.PENDING],
+        statuses=[EventStatus.PENDING],
         reasons=[LOOKS_LIKE_ORDER],
     )
     with visit.parts.store.reading() as work:

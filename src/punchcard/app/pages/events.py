@@ -1,4 +1,4 @@
-"""Events: those behind a number, and one event's whole story."""
+"""Events: those behind a number, and one event's trace."""
 
 from collections.abc import Mapping
 from urllib.parse import quote, unquote, urlencode
@@ -11,11 +11,11 @@ from punchcard.app.visit import Page, Visiting
 from punchcard.lake.listing import EventQuestion
 from punchcard.operations.threads import in_thread
 from punchcard.store.counts import RECEIVED, CountQuestion, read_counts
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotThereError
 
 _ROWS = 50
-_FIELDS = ("source", "type", "name", "destination", "fate", "reason")
+_FIELDS = ("source", "type", "name", "destination", "status", "reason")
 
 
 @get("/events")
@@ -26,13 +26,13 @@ def list_events(visit: Visiting) -> Page:
     asked = {name: visit.query(name) for name in _FIELDS}
     if message_id := visit.query("id"):
         return visit.redirect("/events/" + quote(message_id, safe=""))
-    fate = asked["fate"] or None
+    status = asked["status"] or None
     question = EventQuestion(
         source=asked["source"] or None,
         type=asked["type"] or None,
         name=asked["name"] or None,
-        destination=None if fate is None else asked["destination"],
-        fate=fate,
+        destination=None if status is None else asked["destination"],
+        status=status,
         reason=asked["reason"] or None,
         begin=period.begin,
         end=period.end,
@@ -42,11 +42,11 @@ def list_events(visit: Visiting) -> Page:
         begin=period.begin,
         end=period.end,
         source=question.source,
-        destination=asked["destination"] if fate else "",
-        fates=[fate or RECEIVED],
+        destination=asked["destination"] if status else "",
+        statuses=[status or RECEIVED],
         event_types=[asked["type"]] if asked["type"] else (),
         event_names=[asked["name"]] if asked["name"] else (),
-        reasons=[asked["reason"]] if fate and asked["reason"] else (),
+        reasons=[asked["reason"]] if status and asked["reason"] else (),
     )
     with parts.store.reading() as work:
         total = sum(read_counts(work, counted, by=()).values())
@@ -63,25 +63,25 @@ def list_events(visit: Visiting) -> Page:
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[one.slug for one in parts.workspace().sources],
         destinations=[one.slug for one in parts.workspace().destinations],
-        fates=[one.value for one in FateKind if one not in _OF_THE_LEDGER],
+        statuses=[one.value for one in EventStatus if one not in _OF_THE_LEDGER],
     )
 
 
 @get("/events/{message_id:path}")
 @in_thread
 def show_event(visit: Visiting, message_id: FromPath[str]) -> Page:
-    """One event's whole story."""
+    """One event's trace."""
     # As it was sent: a path that the framework has read has lost doubled slashes.
     message_id = unquote(visit.request.scope["raw_path"].partition(b"/events/")[2])
-    story = visit.parts.stories.story(message_id, source=visit.query("source") or None)
-    if story is None:
+    trace = visit.parts.traces.trace(message_id, source=visit.query("source") or None)
+    if trace is None:
         raise NotThereError(f"no event with the message id {message_id} was ever received")
-    return visit.page("event.html", story=story)
+    return visit.page("event.html", trace=trace)
 
 
 # These are told by the ledger, as they change after routing.
 _OF_THE_LEDGER = frozenset(
-    {FateKind.DELIVERED, FateKind.PARKED, FateKind.REJECTED, FateKind.RETRYING, FateKind.UNKNOWN}
+    {EventStatus.DELIVERED, EventStatus.PARKED, EventStatus.REJECTED, EventStatus.RETRYING, EventStatus.UNKNOWN}
 )
 
 

@@ -17,7 +17,7 @@ from punchcard.errors import UnreadableRecordError
 from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
 from punchcard.operations.overview import read_series
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
 
@@ -183,12 +183,14 @@ def _matter_path(matter: Matter) -> str:
         case Concern.PARKED:
             return f"{base}/transactions?state=parked" + (f"&reason={matter.reason}" if matter.reason else "")
         case Concern.CONFLICT:
-            return f"/events?time=7d&destination={matter.destination}&fate=conflict"
+            return f"/events?time=7d&destination={matter.destination}&status=conflict"
         case Concern.UNMAPPED:
             return f"{base}/map"
         case Concern.QUARANTINED:
-            fate = FateKind.FAILED_ON_INGEST if matter.reason == UnreadableRecordError.code else FateKind.REFUSED
-            return f"/events?time=7d&fate={fate}&reason={matter.reason}"
+            status = (
+                EventStatus.FAILED_ON_INGEST if matter.reason == UnreadableRecordError.code else EventStatus.REFUSED
+            )
+            return f"/events?time=7d&status={status}&reason={matter.reason}"
         case Concern.LAKE | Concern.LAKE_LOSS:
             return ""
         case Concern.COMPUTATION | Concern.SYNC:

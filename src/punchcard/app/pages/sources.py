@@ -61,7 +61,7 @@ def list_sources(visit: Visiting) -> Page:
     with parts.store.reading() as work:
         received = read_counts(
             work,
-            CountQuestion(begin=now - timedelta(hours=24), end=now + timedelta(minutes=1), fates=[RECEIVED]),
+            CountQuestion(begin=now - timedelta(hours=24), end=now + timedelta(minutes=1), statuses=[RECEIVED]),
             by=[Dimension.SOURCE],
         )
         unknown = read_counts(
@@ -72,7 +72,7 @@ def list_sources(visit: Visiting) -> Page:
         rejected = read_rejected_requests(work, "")
         rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
     strangers = sum(unknown.values())
-    question = EventQuestion(fate="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
+    question = EventQuestion(status="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     try:
         shown = parts.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
     except LakeError:  # this page is where people look for missing events: it says the rest without the lake

@@ -16,9 +16,9 @@ from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.threads import in_thread
 from punchcard.store import ledger
 from punchcard.store.counts import CountQuestion, read_counts
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
-from punchcard.traces.story import attempt_story, current_fate
+from punchcard.traces.trace import attempt_trace, current_status
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import destination_of
 from punchcard.workspace.model import Destination
@@ -56,7 +56,7 @@ def list_transactions(visit: Visiting, slug: FromPath[str]) -> Page:
         "transactions.html",
         destination=destination,
         rows=[
-            (one, current_fate(one), [attempt_story(each) for each in attempts[one.id]], conflicts[one.id])
+            (one, current_status(one), [attempt_trace(each) for each in attempts[one.id]], conflicts[one.id])
             for one in shown
         ],
         total=total,
@@ -105,7 +105,7 @@ def _total(work: Connection, question: ledger.LedgerQuestion) -> int:
     if question.states == _STATES["open"]:
         if question.reason is not None or question.event_name is not None:
             return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
-        planned = [FateKind.PENDING]
+        planned = [EventStatus.PENDING]
         open_ = _counted(work, question, planned, begin, end) - _counted(work, question, _ENDS, begin, end)
         return max(0, open_)  # as the overview says
     if question.states and not any(state.is_open for state in question.states):
@@ -114,12 +114,12 @@ def _total(work: Connection, question: ledger.LedgerQuestion) -> int:
 
 
 def _counted(
-    work: Connection, question: ledger.LedgerQuestion, fates: Sequence[str], begin: datetime, end: datetime
+    work: Connection, question: ledger.LedgerQuestion, statuses: Sequence[str], begin: datetime, end: datetime
 ) -> int:
     names = () if question.event_name is None else (question.event_name,)
     reasons = () if question.reason is None else (question.reason,)
     asked = CountQuestion(
-        begin=begin, end=end, destination=question.destination, fates=fates, event_names=names, reasons=reasons
+        begin=begin, end=end, destination=question.destination, statuses=statuses, event_names=names, reasons=reasons
     )
     return sum(read_counts(work, asked, by=()).values())
 

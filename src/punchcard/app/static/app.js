@@ -147,7 +147,7 @@
       row.hidden = !matches(row);
       if (standing?.open) {
         // What somebody reads stays as it is; only what became of it is new.
-        standing.querySelector(".live-fates").replaceWith(row.querySelector(".live-fates"));
+        standing.querySelector(".live-results").replaceWith(row.querySelector(".live-results"));
         return;
       }
       if (standing) standing.replaceWith(row);

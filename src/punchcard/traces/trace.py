@@ -1,4 +1,4 @@
-"""One event's whole story: received, fates and reasons, transaction, attempts."""
+"""One event's trace: received, results and reasons, transaction, attempts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,26 +7,26 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.errors import LakeError
-from punchcard.lake.reader import LakeEvent, LakeFate, LakeReader
+from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.fates import FateKind
+from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
 from punchcard.store.pauses import Pause, pause_of
 from punchcard.store.schema import EffectState
+from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.tail import Tail
-from punchcard.traces.whose import ProfileStory, profile_story
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttemptStory:
+class AttemptTrace:
     """One HTTP call: sending, or reading back."""
 
     number: int
@@ -39,7 +39,7 @@ class AttemptStory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransactionStory:
+class TransactionTrace:
     """The effect that an event made, or met.
 
     Attributes:
@@ -58,19 +58,19 @@ class TransactionStory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FateStory:
+class ResultTrace:
     """What became of the event at one destination (None: before any)."""
 
     destination: str | None
-    fate: FateKind
+    status: EventStatus
     reason: str | None
     detail: str | None
-    transaction: TransactionStory | None
-    attempts: tuple[AttemptStory, ...]
+    transaction: TransactionTrace | None
+    attempts: tuple[AttemptTrace, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventStory:
+class EventTrace:
     """One event as received, and all that became of it.
 
     Attributes:
@@ -86,19 +86,19 @@ class EventStory:
     received_at: datetime
     source: str | None
     event: bytes
-    fates: tuple[FateStory, ...]
+    results: tuple[ResultTrace, ...]
     notes: tuple[str, ...] = ()
-    profile: ProfileStory | None = None
-    copies: tuple["EventStory", ...] = ()
-    others: tuple["EventStory", ...] = ()
+    profile: ProfileTrace | None = None
+    copies: tuple["EventTrace", ...] = ()
+    others: tuple["EventTrace", ...] = ()
 
 
-_WAITING = frozenset({FateKind.PENDING, FateKind.RETRYING, FateKind.UNKNOWN})
+_WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 EffectsMet = Mapping[tuple[str, str], StoredEffect]
 """Effects by destination and effect key."""
 
 
-class Stories:
+class TraceReader:
     """Finds events by message id: the last seconds in the log, everything else in the lake.
 
     Args:
@@ -113,7 +113,7 @@ class Stories:
         self._store = store
         self._rules = rules
 
-    def story(self, message_id: str, *, source: str | None = None) -> EventStory | None:
+    def trace(self, message_id: str, *, source: str | None = None) -> EventTrace | None:
         """The story of the first event with this id, None if none was ever received.
 
         Args:
@@ -127,7 +127,7 @@ class Stories:
         # The log first: an event that moves to the lake in between is then found there, never in neither.
         found = {(one.log_position, one.event_index): one for one in self._in_log(message_id)}
         found |= {(one.log_position, one.event_index): one for one in self._in_lake(message_id)}
-        by_source: dict[str | None, list[EventStory]] = {}
+        by_source: dict[str | None, list[EventTrace]] = {}
         for place in sorted(found):
             event = self._told(message_id, found[place])
             by_source.setdefault(event.source, []).append(event)
@@ -135,11 +135,11 @@ class Stories:
             return None
         # What no source is known of is no event, or waits for routing: whatever has a source says more.
         known_first = sorted(by_source, key=lambda slug: slug is None)
-        stories = [_with_copies(by_source[slug]) for slug in known_first]
-        if not stories:
+        traces = [_with_copies(by_source[slug]) for slug in known_first]
+        if not traces:
             return None
-        chosen = next(one for one in stories if source in (None, one.source))
-        return replace(chosen, others=tuple(one for one in stories if one is not chosen))
+        chosen = next(one for one in traces if source in (None, one.source))
+        return replace(chosen, others=tuple(one for one in traces if one is not chosen))
 
     def _in_lake(self, message_id: str) -> list[LakeEvent]:
         """The events that the lake holds; of one that cannot be read, those that the log still has."""
@@ -159,43 +159,43 @@ class Stories:
 
         return [one for one in self._tail.events(after=after, may_hold=may_hold) if one.message_id == message_id]
 
-    def _told(self, message_id: str, copy: LakeEvent) -> EventStory:
+    def _told(self, message_id: str, copy: LakeEvent) -> EventTrace:
         with self._store.reading() as connection:
             (copy,) = with_results_of_held(connection, [copy])
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
-            profile = profile_story(connection, copy, IdReader(self._rules()))
+            profile = profile_trace(connection, copy, IdReader(self._rules()))
             pauses = {slug: found for slug, _ in met if (found := pause_of(connection, slug)) is not None}
-        return EventStory(
+        return EventTrace(
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
             event=mask_write_keys(copy.payload),
-            fates=tuple(_with_pause(fate_story(fate, met, attempts), pauses) for fate in copy.fates),
+            results=tuple(_with_pause(result_trace(result, met, attempts), pauses) for result in copy.results),
             notes=copy.notes,
             profile=profile,
         )
 
 
-def _with_pause(fate: FateStory, pauses: Mapping[str, Pause]) -> FateStory:
-    """The fate, with what its effect waits for if its destination delivers nothing now."""
-    pause = pauses.get(fate.destination or "")
-    if pause is None or fate.fate not in _WAITING:
-        return fate
-    return replace(fate, reason=fate.reason or pause.reason, detail=pause.description)
+def _with_pause(result: ResultTrace, pauses: Mapping[str, Pause]) -> ResultTrace:
+    """The result, with what its effect waits for if its destination delivers nothing now."""
+    pause = pauses.get(result.destination or "")
+    if pause is None or result.status not in _WAITING:
+        return result
+    return replace(result, reason=result.reason or pause.reason, detail=pause.description)
 
 
-def current_fate(effect: StoredEffect) -> FateKind:
+def current_status(effect: StoredEffect) -> EventStatus:
     """Where an effect stands, in the words of the API."""
     if effect.state is EffectState.SENDING:
-        return FateKind.PENDING if effect.attempts <= 1 else FateKind.RETRYING
-    return FateKind(effect.state)
+        return EventStatus.PENDING if effect.attempts <= 1 else EventStatus.RETRYING
+    return EventStatus(effect.state)
 
 
-def transaction_story(effect: StoredEffect) -> TransactionStory:
+def transaction_trace(effect: StoredEffect) -> TransactionTrace:
     """The effect as the API and `trace` show it."""
     quantity = effect.quantity if effect.quantity is not None else effect.requested_quantity
-    return TransactionStory(
+    return TransactionTrace(
         effect_key=effect.effect_key,
         perk=effect.perk,
         email=effect.email,
@@ -206,13 +206,13 @@ def transaction_story(effect: StoredEffect) -> TransactionStory:
     )
 
 
-def attempt_story(attempt: StoredAttempt) -> AttemptStory:
+def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
     """One attempt as the API and `trace` show it."""
     duration = None
     if attempt.settled_at is not None:
         # Not below zero, though the clock may have been set back meanwhile.
         duration = max(0, round((attempt.settled_at - attempt.started_at).total_seconds() * 1000))
-    return AttemptStory(
+    return AttemptTrace(
         number=attempt.number,
         action=attempt.action,
         started_at=attempt.started_at,
@@ -227,49 +227,51 @@ def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
     """The effects that the events made, or met in the ledger."""
     wanted: dict[str, set[str]] = {}
     for event in events:
-        for fate in event.fates:
-            if fate.effect_key and fate.destination:
-                wanted.setdefault(fate.destination, set()).add(fate.effect_key)
+        for result in event.results:
+            if result.effect_key and result.destination:
+                wanted.setdefault(result.destination, set()).add(result.effect_key)
     return {
         (slug, key): effect for slug, keys in wanted.items() for key, effect in effects_by_key(work, slug, keys).items()
     }
 
 
-def fate_story(fate: LakeFate, met: EffectsMet, attempts: Mapping[int, Sequence[StoredAttempt]] | None) -> FateStory:
+def result_trace(
+    result: LakeResult, met: EffectsMet, attempts: Mapping[int, Sequence[StoredAttempt]] | None
+) -> ResultTrace:
     """What became of an event at one destination, as it stands now.
 
     Args:
         attempts: Of the effects; None leaves them out.
     """
-    effect = met.get((fate.destination or "", fate.effect_key)) if fate.effect_key else None
-    if effect is None and fate.effect_key and fate.fate == FateKind.PENDING:
+    effect = met.get((result.destination or "", result.effect_key)) if result.effect_key else None
+    if effect is None and result.effect_key and result.status == EventStatus.PENDING:
         # Both are written in one unit of work: the store is an older copy than the lake.
-        return FateStory(
-            destination=fate.destination,
-            fate=FateKind.PENDING,
+        return ResultTrace(
+            destination=result.destination,
+            status=EventStatus.PENDING,
             reason="not_in_ledger",
-            detail=f"{fate.effect_key} was planned, and is not in the ledger: that was put back from an older copy. "
+            detail=f"{result.effect_key} was planned, and is not in the ledger: that was put back from an older copy. "
             "Nothing waits here; whether it was delivered, the partner knows",
             transaction=None,
             attempts=(),
         )
     if effect is None:
-        return FateStory(
-            destination=fate.destination,
-            fate=FateKind(fate.fate),
-            reason=fate.reason,
-            detail=fate.detail,
+        return ResultTrace(
+            destination=result.destination,
+            status=EventStatus(result.status),
+            reason=result.reason,
+            detail=result.detail,
             transaction=None,
             attempts=(),
         )
-    planned = fate.fate == FateKind.PENDING
-    return FateStory(
-        destination=fate.destination,
-        fate=current_fate(effect) if planned else FateKind(fate.fate),
-        reason=effect.reason if planned else fate.reason,
-        detail=_joined(effect.detail, fate.detail) if planned else fate.detail,
-        transaction=transaction_story(effect),
-        attempts=tuple(attempt_story(one) for one in attempts[effect.id]) if planned and attempts else (),
+    planned = result.status == EventStatus.PENDING
+    return ResultTrace(
+        destination=result.destination,
+        status=current_status(effect) if planned else EventStatus(result.status),
+        reason=effect.reason if planned else result.reason,
+        detail=_joined(effect.detail, result.detail) if planned else result.detail,
+        transaction=transaction_trace(effect),
+        attempts=tuple(attempt_trace(one) for one in attempts[effect.id]) if planned and attempts else (),
     )
 
 
@@ -283,11 +285,11 @@ def _may_hold(body: bytes, message_id: bytes) -> bool:
     return message_id in body or b"\\" in body
 
 
-def _with_copies(copies: Sequence[EventStory]) -> EventStory:
+def _with_copies(copies: Sequence[EventTrace]) -> EventTrace:
     """The event of several with one id and source that did something, with the others beside it."""
     first = next((copy for copy in copies if not _did_nothing(copy)), copies[0])
     return replace(first, copies=tuple(copy for copy in copies if copy is not first))
 
 
-def _did_nothing(copy: EventStory) -> bool:
-    return bool(copy.fates) and all(fate.fate is FateKind.DUPLICATE for fate in copy.fates)
+def _did_nothing(copy: EventTrace) -> bool:
+    return bool(copy.results) and all(result.status is EventStatus.DUPLICATE for result in copy.results)

@@ -13,7 +13,7 @@ from punchcard.store.profiles import ids_of, owners_of, traits_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileStory:
+class ProfileTrace:
     """The person of an event, as they are known now.
 
     Attributes:
@@ -44,14 +44,14 @@ def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdRe
     return [next((owners[one] for one in some if one in owners), None) for some in ids]
 
 
-def profile_story(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileStory | None:
+def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileTrace | None:
     """The person of an event, None if nobody is known by its ids."""
     [owner] = owners_of_events(work, [event], reader)
     profile = None if owner is None else get_profile(work, owner)
     if profile is None:
         return None
     traits = traits_of(work, [profile.id])
-    return ProfileStory(
+    return ProfileTrace(
         public_id=profile.public_id,
         ids=sorted(ids_of(work, [profile.id])[profile.id]),
         audiences=sorted(one.name for one in traits if one.computation == "audience" and one.value == "true"),

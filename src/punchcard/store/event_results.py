@@ -1,4 +1,4 @@
-"""What became of an event at routing: the fate per destination, and its compact form until the lake holds it."""
+"""What became of an event at routing: the result per destination, and its compact form until the lake holds it."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import msgspec
 from punchcard.store.stored_enum import StoredEnum
 
 
-class FateKind(StoredEnum):
+class EventStatus(StoredEnum):
     """The ends of an event and the stations on its way, as the API names them."""
 
     FAILED_ON_INGEST = "failed_on_ingest"  # not a valid event, or from no source
@@ -24,60 +24,60 @@ class FateKind(StoredEnum):
     CONFLICT = "conflict"  # its effect key stands in the ledger with other content
 
 
-class Fate(msgspec.Struct, frozen=True, rename="camel"):
-    """One event's fate at one destination, as decided by routing.
+class EventResult(msgspec.Struct, frozen=True, rename="camel"):
+    """One event's result at one destination, as decided by routing.
 
     Attributes:
-        destination: Slug, or None for a fate before any destination.
-        fate: What became of it.
+        destination: Slug, or None for a result before any destination.
+        status: What became of it.
         reason: Stable code, None for a planned effect.
         detail: A sentence for a person.
         effect_key: The effect it planned or met, if any; the ledger knows how that went on.
     """
 
     destination: str | None
-    fate: FateKind
+    status: EventStatus = msgspec.field(name="fate")
     reason: str | None = None
     detail: str | None = None
     effect_key: str | None = None
 
 
 class RoutedRecord(msgspec.Struct, frozen=True):
-    """The fates of one log record's events.
+    """The results of one log record's events.
 
     Attributes:
         position: The record's place in the log.
         source: Slug of its source when it was routed, None if its write key was unknown.
-        fates: For each event in order, an index into the batch's `distinct`.
+        results: For each event in order, an index into the batch's `distinct`.
     """
 
     position: int
     source: str | None
-    fates: list[int]
+    results: list[int] = msgspec.field(name="fates")
 
 
-class FateBatch(msgspec.Struct, frozen=True):
-    """The fates of a run of log records. Most events share few distinct fates, so those stand once."""
+class ResultBatch(msgspec.Struct, frozen=True):
+    """The results of a run of log records. Most events share few distinct results, so those stand once."""
 
-    distinct: list[tuple[Fate, ...]]
+    distinct: list[tuple[EventResult, ...]]
     records: list[RoutedRecord]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(FateBatch)
+_decoder = msgspec.msgpack.Decoder(ResultBatch)
 _json = msgspec.json.Encoder()
 
 
-def encode_batch(batch: FateBatch) -> bytes:
+def encode_batch(batch: ResultBatch) -> bytes:
     """The batch as bytes for the store."""
     return _encoder.encode(batch)
 
 
-def decode_batch(body: bytes) -> FateBatch:
+def decode_batch(body: bytes) -> ResultBatch:
     """The batch that `encode_batch` wrote."""
     return _decoder.decode(body)
 
 
-def to_json(fates: Sequence[Fate]) -> str:
-    """One event's fates as the JSON text that the lake keeps."""
-    return _json.encode(fates).decode()
+def to_json(results: Sequence[EventResult]) -> str:
+    """One event's results as the JSON text that the lake keeps."""
+    return _json.encode(results).decode()

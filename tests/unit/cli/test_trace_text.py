@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
-from punchcard.cli.story_text import print_text
-from punchcard.store.fates import FateKind
-from punchcard.traces.story import AttemptStory, EventStory, FateStory, TransactionStory
-from punchcard.traces.whose import ProfileStory
+from punchcard.cli.trace_text import print_text
+from punchcard.store.event_results import EventStatus
+from punchcard.traces.event_profile import ProfileTrace
+from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-DELIVERED = FateStory(
+DELIVERED = ResultTrace(
     destination="perkville",
-    fate=FateKind.DELIVERED,
+    status=EventStatus.DELIVERED,
     reason=None,
     detail=None,
-    transaction=TransactionStory(
+    transaction=TransactionTrace(
         effect_key="SEG:perkville:ORDER:1:order-completed",
         perk="123456",
         email="ann@example.com",
@@ -26,7 +26,7 @@ DELIVERED = FateStory(
         attributes=None,
     ),
     attempts=(
-        AttemptStory(
+        AttemptTrace(
             number=1,
             action="send",
             started_at=AT,
@@ -35,7 +35,7 @@ DELIVERED = FateStory(
             duration_ms=10_000,
             detail="no answer in 10 s",
         ),
-        AttemptStory(
+        AttemptTrace(
             number=2,
             action="read_back",
             started_at=AT + timedelta(seconds=20),
@@ -46,23 +46,23 @@ DELIVERED = FateStory(
         ),
     ),
 )
-STORY = EventStory(
+STORY = EventTrace(
     message_id="m1",
     received_at=AT,
     source="website",
     event=b'{"type":"track","event":"Order Completed","properties":{"revenue":9.990}}',
-    fates=(DELIVERED,),
+    results=(DELIVERED,),
 )
 
 
-def text_of(story: EventStory) -> str:
+def text_of(trace: EventTrace) -> str:
     output = io.StringIO()
-    print_text(story, Console(file=output, highlight=False, soft_wrap=True))
+    print_text(trace, Console(file=output, highlight=False, soft_wrap=True))
     return output.getvalue()
 
 
-def lines_of(story: EventStory) -> list[str]:
-    return [" ".join(line.split()) for line in text_of(story).splitlines()]
+def lines_of(trace: EventTrace) -> list[str]:
+    return [" ".join(line.split()) for line in text_of(trace).splitlines()]
 
 
 def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
@@ -82,7 +82,7 @@ def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
 
 
 def test_whose_it_is_is_told_with_their_audiences() -> None:
-    ann = ProfileStory(
+    ann = ProfileTrace(
         public_id="use_a", ids=[("email", "ann@example.com"), ("user_id", "ann")], audiences=["lapsed", "regulars"]
     )
     lines = lines_of(replace(STORY, profile=ann))
@@ -96,47 +96,47 @@ def test_the_event_is_shown_digit_by_digit() -> None:
 
 
 def test_a_refusal_is_told_with_its_reason() -> None:
-    refused = FateStory(
+    refused = ResultTrace(
         destination="perkville",
-        fate=FateKind.REFUSED,
+        status=EventStatus.REFUSED,
         reason="missing_email",
         detail="there is no email in the event",
         transaction=None,
         attempts=(),
     )
-    lines = lines_of(replace(STORY, fates=(refused,)))
+    lines = lines_of(replace(STORY, results=(refused,)))
     assert lines[-2:] == ["perkville: refused (missing_email)", "why there is no email in the event"]
 
 
 def test_what_needs_a_person_is_told_with_the_next_step() -> None:
-    parked = replace(DELIVERED, fate=FateKind.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
-    assert lines_of(replace(STORY, fates=(parked,)))[-1] == ("next step when the cause is mended: punchcard retry m1")
+    parked = replace(DELIVERED, status=EventStatus.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
+    assert lines_of(replace(STORY, results=(parked,)))[-1] == ("next step when the cause is mended: punchcard retry m1")
 
 
-def test_a_fate_before_any_destination_and_an_unknown_source_are_told() -> None:
-    failed = FateStory(
+def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> None:
+    failed = ResultTrace(
         destination=None,
-        fate=FateKind.FAILED_ON_INGEST,
+        status=EventStatus.FAILED_ON_INGEST,
         reason="unknown_source",
         detail=None,
         transaction=None,
         attempts=(),
     )
-    lines = lines_of(replace(STORY, source=None, fates=(failed,)))
+    lines = lines_of(replace(STORY, source=None, results=(failed,)))
     assert "no known source" in lines[1]
     assert lines[-1] == "before any destination: failed on ingest (unknown_source)"
 
 
 def test_later_copies_are_told() -> None:
-    duplicate = FateStory(
+    duplicate = ResultTrace(
         destination="perkville",
-        fate=FateKind.DUPLICATE,
+        status=EventStatus.DUPLICATE,
         reason="same_message_id",
         detail=None,
         transaction=None,
         attempts=(),
     )
-    copy = replace(STORY, received_at=AT + timedelta(hours=1), fates=(duplicate,))
+    copy = replace(STORY, received_at=AT + timedelta(hours=1), results=(duplicate,))
     last = lines_of(replace(STORY, copies=(copy,)))[-1]
     assert last == "The same message id came again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
 
@@ -144,7 +144,7 @@ def test_later_copies_are_told() -> None:
 def test_a_user_property_is_told_as_one() -> None:
     assert DELIVERED.transaction is not None
     transaction = replace(DELIVERED.transaction, perk=None, quantity=None, attributes={"vip": True})
-    lines = lines_of(replace(STORY, fates=(replace(DELIVERED, transaction=transaction),)))
+    lines = lines_of(replace(STORY, results=(replace(DELIVERED, transaction=transaction),)))
     assert 'user property {"vip":true} for ann@example.com' in lines
 
 
@@ -153,7 +153,7 @@ def test_what_senders_wrote_cannot_steer_the_terminal() -> None:
         STORY,
         message_id="m\x1b[2J1",
         event='{"type":"track","event":"\\u001b[2J [red]\u202e"}'.encode(),
-        fates=(replace(DELIVERED, detail="\x1b]0;owned\x07"),),
+        results=(replace(DELIVERED, detail="\x1b]0;owned\x07"),),
     )
     text = text_of(nasty)
     assert not {"\x1b", "\x07", "\u202e"} & set(text)

@@ -17,7 +17,7 @@ SOURCES = st.sampled_from([SOURCE, OTHER_SOURCE])
 EMAILS = st.sampled_from(["ann@example.com", "bob@example.com"])
 
 
-class AnyStory(RuleBasedStateMachine):
+class AnyTrace(RuleBasedStateMachine):
     """Append, step, crash, lost answer, clock, replay, retry: in any order."""
 
     def __init__(self) -> None:
@@ -134,8 +134,8 @@ class AnyStory(RuleBasedStateMachine):
         self.world.send(body, source=source)
 
 
-TestAnyStory = AnyStory.TestCase
-TestAnyStory.settings = settings(
+TestAnyTrace = AnyTrace.TestCase
+TestAnyTrace.settings = settings(
     max_examples=15,
     stateful_step_count=40,
     deadline=None,

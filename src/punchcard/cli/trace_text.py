@@ -7,43 +7,43 @@ from rich.console import Console
 from rich.text import Text
 
 from punchcard.events.model import WireEvent
-from punchcard.store.fates import FateKind
-from punchcard.traces.story import AttemptStory, EventStory, FateStory
-from punchcard.traces.whose import ProfileStory
+from punchcard.store.event_results import EventStatus
+from punchcard.traces.event_profile import ProfileTrace
+from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace
 
 _STYLES = {
-    FateKind.DELIVERED: "green",
-    FateKind.PENDING: "cyan",
-    FateKind.RETRYING: "yellow",
-    FateKind.UNKNOWN: "yellow",
-    FateKind.DUPLICATE: "cyan",
-    FateKind.FILTERED_AT_SOURCE: "cyan",
-    FateKind.FILTERED_AT_DESTINATION: "cyan",
+    EventStatus.DELIVERED: "green",
+    EventStatus.PENDING: "cyan",
+    EventStatus.RETRYING: "yellow",
+    EventStatus.UNKNOWN: "yellow",
+    EventStatus.DUPLICATE: "cyan",
+    EventStatus.FILTERED_AT_SOURCE: "cyan",
+    EventStatus.FILTERED_AT_DESTINATION: "cyan",
 }
-_BAD = "bold red"  # every other fate: somebody expected points and got none
+_BAD = "bold red"  # every other result: somebody expected points and got none
 _LABEL_WIDTH = 14
 _IDS_SHOWN = 6
 
 
-def print_text(story: EventStory, console: Console) -> None:
-    """Print the whole story: the event, its fate at each destination, its later copies, events of other sources."""
-    console.print(Text(f"{_title(story.event)}  ", style="bold") + Text(_clean(story.message_id)))
-    _line(console, "received", f"{_instant(story.received_at)} from {_source(story)}")
-    if story.profile is not None:
-        _line(console, "profile", f"{story.profile.public_id}: {_ids(story.profile)}")
-        if story.profile.audiences:
-            _line(console, "audiences", ", ".join(story.profile.audiences))
-    for note in story.notes:
+def print_text(trace: EventTrace, console: Console) -> None:
+    """Print the trace: the event, its result at each destination, its later copies, events of other sources."""
+    console.print(Text(f"{_title(trace.event)}  ", style="bold") + Text(_clean(trace.message_id)))
+    _line(console, "received", f"{_instant(trace.received_at)} from {_source(trace)}")
+    if trace.profile is not None:
+        _line(console, "profile", f"{trace.profile.public_id}: {_ids(trace.profile)}")
+        if trace.profile.audiences:
+            _line(console, "audiences", ", ".join(trace.profile.audiences))
+    for note in trace.notes:
         _line(console, "note", note)
     console.print(Text("  event", style="dim"))
-    for line in _pretty(story.event).splitlines():
+    for line in _pretty(trace.event).splitlines():
         console.print(Text(f"    {line}"))
-    for fate in story.fates:
-        _print_fate(fate, story, console)
-    for copy in story.copies:
-        fates = ", ".join(sorted({_fate_words(fate) for fate in copy.fates}))
-        console.print(Text(f"\nThe same message id came again {_instant(copy.received_at)}: {fates}"))
-    for other in story.others:
+    for result in trace.results:
+        _print_result(result, trace, console)
+    for copy in trace.copies:
+        results = ", ".join(sorted({_status_words(result) for result in copy.results}))
+        console.print(Text(f"\nThe same message id came again {_instant(copy.received_at)}: {results}"))
+    for other in trace.others:
         console.print(Text(f"\nAnother event with the same message id, from {_source(other)}:\n", style="bold"))
         print_text(other, console)
 
@@ -53,13 +53,15 @@ def printable(text: str) -> str:
     return _clean(text)
 
 
-def _print_fate(fate: FateStory, story: EventStory, console: Console) -> None:
-    where = fate.destination or "before any destination"
-    console.print(Text(f"\n{where}: ", style="bold") + Text(_fate_words(fate), style=_STYLES.get(fate.fate, _BAD)))
-    if fate.detail:
-        _line(console, "why", fate.detail)
-    if fate.transaction is not None:
-        transaction = fate.transaction
+def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> None:
+    where = result.destination or "before any destination"
+    console.print(
+        Text(f"\n{where}: ", style="bold") + Text(_status_words(result), style=_STYLES.get(result.status, _BAD))
+    )
+    if result.detail:
+        _line(console, "why", result.detail)
+    if result.transaction is not None:
+        transaction = result.transaction
         if transaction.summary is not None:
             _line(console, "effect", transaction.summary)
         elif transaction.perk is None:
@@ -70,17 +72,17 @@ def _print_fate(fate: FateStory, story: EventStory, console: Console) -> None:
         _line(console, "effect key", transaction.effect_key)
         if transaction.partner_id is not None:
             _line(console, "partner's id", transaction.partner_id)
-    for attempt in fate.attempts:
+    for attempt in result.attempts:
         _line(console, f"attempt {attempt.number}", _attempt_words(attempt))
-    if fate.fate in (FateKind.PARKED, FateKind.REJECTED):
-        _line(console, "next step", f"when the cause is mended: punchcard retry {story.message_id}")
+    if result.status in (EventStatus.PARKED, EventStatus.REJECTED):
+        _line(console, "next step", f"when the cause is mended: punchcard retry {trace.message_id}")
 
 
 def _line(console: Console, label: str, words: str) -> None:
     console.print(Text(f"  {label:<{_LABEL_WIDTH}}", style="dim") + Text(_clean(words)))
 
 
-def _ids(profile: ProfileStory) -> str:
+def _ids(profile: ProfileTrace) -> str:
     named = [f"{type_} {value}" for type_, value in profile.ids]
     return ", ".join(named[:_IDS_SHOWN]) + (f" and {len(named) - _IDS_SHOWN} more" if len(named) > _IDS_SHOWN else "")
 
@@ -104,15 +106,15 @@ def _pretty(event: bytes) -> str:
     return "\n".join(_clean(line) for line in text.splitlines())
 
 
-def _source(story: EventStory) -> str:
-    return "no known source (write key unknown)" if story.source is None else f"source {story.source}"
+def _source(trace: EventTrace) -> str:
+    return "no known source (write key unknown)" if trace.source is None else f"source {trace.source}"
 
 
-def _fate_words(fate: FateStory) -> str:
-    return _clean(fate.fate.value.replace("_", " ") + (f" ({fate.reason})" if fate.reason else ""))
+def _status_words(result: ResultTrace) -> str:
+    return _clean(result.status.value.replace("_", " ") + (f" ({result.reason})" if result.reason else ""))
 
 
-def _attempt_words(attempt: AttemptStory) -> str:
+def _attempt_words(attempt: AttemptTrace) -> str:
     words = [_instant(attempt.started_at), attempt.action.replace("_", " ")]
     if attempt.status is not None:
         words.append(f"HTTP {attempt.status}")
