@@ -182,7 +182,7 @@ def public_calls() -> dict[str, list[str]]:
             arguments = [*node.args.args, *node.args.kwonlyargs]
             renamed = {arg.arg: re.search(r"name='([\w\[\]]+)'", ast.unparse(arg.annotation)) for arg in arguments}
             names = [match[1] if (match := renamed[arg.arg]) else arg.arg for arg in arguments]
-            inside = {*re.findall(r"{(\w+)", path), "request", "parts", "data"}
+            inside = {*re.findall(r"{(\w+)", path), "request", "dependencies", "data"}
             found[f"{name_of(route).upper()} /api{path}"] = [name for name in names if name not in inside]
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from punchcard.operations.attention import Concern, find_matters
+from punchcard.operations.alerts import AlertKind, find_alerts
 from punchcard.runtime.readiness import read_problems
 from punchcard.store.held import count_held, count_held_for
 from punchcard.store.schema import configuration_documents, held_records
@@ -100,8 +100,8 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     snapshot = world.watch.newest()
     assert snapshot.destinations["second"].invalid is None
     with world.store.reading() as work:
-        (matter,) = find_matters(work, snapshot, now=world.clock.now())
-        assert (matter.concern, matter.subject) == (Concern.INVALID, "perkville")
+        (matter,) = find_alerts(work, snapshot, now=world.clock.now())
+        assert (matter.kind, matter.subject) == (AlertKind.INVALID, "perkville")
         assert matter.count == count_held_for(work, "perkville")
     (problem,) = read_problems(world.watch)
     assert (problem["code"], problem["slug"]) == ("destination_invalid", "perkville")

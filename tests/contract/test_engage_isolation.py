@@ -8,7 +8,7 @@ from sqlalchemy import text, update
 from punchcard.engage.reading import Untold, read_events
 from punchcard.engage.telling import send_again
 from punchcard.lake.reader import LakeEvent, LakeResult
-from punchcard.operations.attention import Concern, find_matters
+from punchcard.operations.alerts import AlertKind, find_alerts
 from punchcard.operations.engagement import standing_of
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
@@ -55,10 +55,10 @@ def statuses(engage: SyncWorld) -> dict[str, str]:
         return {one.key: one.status for one in stored.states(work)}
 
 
-def alerts(engage: SyncWorld) -> list[tuple[Concern, str]]:
+def alerts(engage: SyncWorld) -> list[tuple[AlertKind, str]]:
     with engage.store.reading() as work:
-        found = find_matters(work, engage.world.current(), now=engage.world.clock.now())
-    return [(one.concern, one.subject) for one in found]
+        found = find_alerts(work, engage.world.current(), now=engage.world.clock.now())
+    return [(one.kind, one.subject) for one in found]
 
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["first values", "kept up to date"])
@@ -71,7 +71,7 @@ def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_liv
     engage.order("bea")
     engage.settle()
     assert statuses(engage) == {"bad": "Failed", "good": "Live", "last": "Live"}
-    assert (Concern.COMPUTATION, "bad") in alerts(engage)
+    assert (AlertKind.COMPUTATION, "bad") in alerts(engage)
     synced_keys = {
         key for call in engage.calls() for key in call["traits"] if call["traits"]["email"].startswith("bea")
     }
@@ -92,7 +92,7 @@ def test_a_computation_whose_stored_state_cannot_be_read_is_held_alone(engage):
     engage.order("ann")
     engage.settle()
     assert statuses(engage) == {"bad": "Failed", "good": "Live"}
-    assert (Concern.COMPUTATION, "bad") in alerts(engage)
+    assert (AlertKind.COMPUTATION, "bad") in alerts(engage)
     assert len(engage.world.values("good")) == 1
 
 
@@ -103,7 +103,7 @@ def test_an_event_that_cannot_be_written_is_quarantined_and_the_others_count(eng
         engage.order(who)
     engage.settle()
     assert len(engage.world.values("good")) == 2
-    assert alerts(engage) == [(Concern.QUARANTINED, "internal_error")]
+    assert alerts(engage) == [(AlertKind.QUARANTINED, "internal_error")]
     engage.order("cid")
     engage.settle()
     assert len(engage.world.values("good")) == 3
@@ -126,7 +126,7 @@ def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engag
     (warning,) = one.waiting[0].warnings
     assert one.waiting[0].failed == 1
     assert "1 person could not be synced" in warning
-    assert (Concern.SYNC, "good") in alerts(engage)
+    assert (AlertKind.SYNC, "good") in alerts(engage)
     with engage.store.unit_of_work() as work:
         work.execute(update(synced).values(changes=""))
     engage.restart_sync()
@@ -154,7 +154,7 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
     (one,) = standing_of(engage.store, workspace)
     assert one.waiting[0].refused == 1
     assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.waiting[0].warnings[0]
-    assert (Concern.SYNC, "good") in alerts(engage)
+    assert (AlertKind.SYNC, "good") in alerts(engage)
     engage.order("ann")
     engage.settle()
     assert engage.queue() == {}

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from punchcard.destinations.port import EffectKind
-from punchcard.operations.attention import find_matters
+from punchcard.operations.alerts import find_alerts
 from punchcard.store import engage as stored
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect
@@ -279,8 +279,8 @@ def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
     assert (state.differences, state.size) == (1, 1)
     assert telling.world.values(KEY) == {1: "true"}
     with telling.store.reading() as work:
-        matters = find_matters(work, telling.world.current(), now=telling.world.clock.now())
-    assert [(one.concern, one.subject, one.count) for one in matters] == [("computation", KEY, 1)]
+        alerts = find_alerts(work, telling.world.current(), now=telling.world.clock.now())
+    assert [(one.kind, one.subject, one.count) for one in alerts] == [("computation", KEY, 1)]
     assert telling.world.engine.check() == 0
 
 
@@ -338,12 +338,12 @@ def test_a_stored_definition_that_cannot_be_used_keeps_its_members_and_tells_nob
     assert telling.told() == [("ann@example.com", True)]
     with telling.store.reading() as work:
         (state,) = stored.states(work)
-        matters = find_matters(work, telling.world.current(), now=telling.world.clock.now())
+        alerts = find_alerts(work, telling.world.current(), now=telling.world.clock.now())
     assert state.status == stored.Status.FAILED
-    assert [(one.concern, one.subject) for one in matters] == [("computation", KEY)]
-    assert matters[0].detail
+    assert [(one.kind, one.subject) for one in alerts] == [("computation", KEY)]
+    assert alerts[0].detail
     telling.audience(when_removed="false")
     telling.settle()
     assert telling.told()[-1] == ("ann@example.com", False)  # the thirty days are over by now
     with telling.store.reading() as work:
-        assert find_matters(work, telling.world.current(), now=telling.world.clock.now()) == []
+        assert find_alerts(work, telling.world.current(), now=telling.world.clock.now()) == []

@@ -11,7 +11,7 @@ import pytest
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import Event
 from punchcard.filters.destination_filters import DestinationFilters
-from punchcard.operations.attention import Concern, find_matters
+from punchcard.operations.alerts import AlertKind, find_alerts
 from punchcard.store import ledger
 from punchcard.store.recoveries import RecoveryReason, start_recovery
 from punchcard.store.schema import EffectState
@@ -174,10 +174,10 @@ def test_an_exception_in_a_filter_concerns_its_event_and_destination_alone(
     assert (held["status"], held["reason"]) == ("pending", "planning_failed")
     assert "ZeroDivisionError('a defect')" in held["detail"]
     with world.store.reading() as work:
-        matters = find_matters(work, world.watch.newest(), now=world.clock.now())
-    assert {(one.concern, one.subject, one.count) for one in matters} == {
-        (Concern.HELD, "perkville", 1),
-        (Concern.HELD, "second", 1),
+        alerts = find_alerts(work, world.watch.newest(), now=world.clock.now())
+    assert {(one.kind, one.subject, one.count) for one in alerts} == {
+        (AlertKind.HELD, "perkville", 1),
+        (AlertKind.HELD, "second", 1),
     }
     # Nothing changes by waiting, nor does it hold up what comes later; a new version plans it at its start.
     world.send(order("m4", number="4"))

@@ -432,7 +432,7 @@ def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: Pub
     assert len(calls) == len(HANDLERS)
     parameters = {one["name"] for methods in described["paths"].values() for call in methods.values()
                   for one in call.get("parameters", [])}  # fmt: skip
-    assert "parts" not in parameters
+    assert "dependencies" not in parameters
     for methods in described["paths"].values():
         for operation in methods.values():
             assert {"200", "400", "401", "403", "404", "422", "503"} <= set(operation["responses"])

@@ -155,7 +155,7 @@ def test_a_definition_that_cannot_be_meant_is_refused_with_its_place(api: Public
                              if "computed" in path else BOUGHT},
     }  # fmt: skip
     for field, definition in wrong.items():
-        (error,) = call(api, "POST", path, {"name": "Wrong", "definition": definition}).json()["errors"]
+        (error,) = call(api, "POST", path, {"name": "FormErrors", "definition": definition}).json()["errors"]
         assert (error["field"], error["status"], error["type"]) == (field, 422, "invalid_definition"), error
         assert error.get("data") == ({"position": 25} if field == "definition.query" else None)
     none = call(api, "POST", path, {"name": "None", "definition": {}})

@@ -25,7 +25,7 @@ from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.operations.attention import find_matters
+from punchcard.operations.alerts import find_alerts
 from punchcard.routing.recovery import LakeReplay
 from punchcard.store import ledger
 from punchcard.store.effects import StoredEffect
@@ -216,8 +216,8 @@ def test_what_cannot_be_planned_any_more_is_named(restored: Restored, changes: d
     named = [one for one in lines if one["event"] == "lost_effect_not_planned"]
     assert [(one["message_id"], one["reason"]) for one in named] == [("m1", reason), ("m2", reason)]
     with restored.store.reading() as work:
-        (matter,) = find_matters(work, restored.snapshot(), now=restored.clock.now())
-    assert "2 awards cannot be planned again" in matter.detail
+        (alert,) = find_alerts(work, restored.snapshot(), now=restored.clock.now())
+    assert "2 awards cannot be planned again" in alert.detail
 
 
 def test_an_event_of_the_partner_endpoint_is_planned_under_the_settings_that_came_with_it(restored: Restored) -> None:

@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from punchcard import __version__
 from punchcard.api import errors
+from punchcard.api.api_dependencies import NEEDS, ApiDependencies
 from punchcard.api.audit import list_audit_events
 from punchcard.api.catalog import (
     get_destination_catalog,
@@ -40,7 +41,6 @@ from punchcard.api.filters import (
 )
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
-from punchcard.api.parts import NEEDS, ApiParts
 from punchcard.api.regulations import list_regulations
 from punchcard.api.sources import (
     create_source,
@@ -59,7 +59,7 @@ from punchcard.api.transactions import dismiss_transactions, list_transactions, 
 from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
-from punchcard.operations.parts import Parts
+from punchcard.operations.dependencies import Dependencies
 from punchcard.store.tokens import Role, StoredToken, note_use, verify_token
 from punchcard.workspace.document import without_write_keys
 
@@ -116,7 +116,7 @@ _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"
 
 
-def build_api(parts: Parts) -> Litestar:
+def build_api(dependencies: Dependencies) -> Litestar:
     """The app, to be mounted where paths begin with `/api`."""
 
     async def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -132,23 +132,23 @@ def build_api(parts: Parts) -> Litestar:
         connection.state[_TOKEN] = token
 
     def known(secret: str) -> StoredToken | None:
-        with parts.store.reading() as work:
+        with dependencies.store.reading() as work:
             token = verify_token(work, secret) if secret else None
         if token is not None:
-            note_use(parts.store, token, clock=parts.clock)
+            note_use(dependencies.store, token, clock=dependencies.clock)
         return token
 
-    def parts_of(request: Request[Any, Any, Any]) -> ApiParts:
-        shared = {one.name: getattr(parts, one.name) for one in fields(parts)}
+    def dependencies_of(request: Request[Any, Any, Any]) -> ApiDependencies:
+        shared = {one.name: getattr(dependencies, one.name) for one in fields(dependencies)}
         token: StoredToken = request.state[_TOKEN]
         if not token.role.may(Role.EDITOR):
-            shared["workspace"] = lambda: without_write_keys(parts.workspace())
-        return ApiParts(**shared, token=token)
+            shared["workspace"] = lambda: without_write_keys(dependencies.workspace())
+        return ApiDependencies(**shared, token=token)
 
     return Litestar(
         path="/api",
         route_handlers=HANDLERS,
-        dependencies={"parts": Provide(parts_of, sync_to_thread=False)},
+        dependencies={"dependencies": Provide(dependencies_of, sync_to_thread=False)},
         guards=[needs_token],
         exception_handlers={
             HTTPException: errors.http_error,

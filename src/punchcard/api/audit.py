@@ -10,12 +10,12 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor
-from punchcard.api.parts import Parts
 from punchcard.clock import to_iso
 from punchcard.events.times import read_time
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.audit import AuditEvent, AuditQuestion, count_events, list_events
 
 Text = str | None
@@ -42,9 +42,9 @@ class AuditPage(msgspec.Struct):
 
 
 @get("/audit-events", summary="Every change, newest first")
-@in_thread
+@run_in_executor
 def list_audit_events(
-    parts: Parts,
+    dependencies: Dependencies,
     count: Count = COUNT_DEFAULT,
     cursor: Cursor = None,
     begin: Annotated[Text, QueryParameter(name="startTime")] = None,
@@ -63,7 +63,7 @@ def list_audit_events(
     question = AuditQuestion(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         found = list_events(work, question, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_events(work, question)
     shown = found[:count]

@@ -11,6 +11,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.api.computation_bodies import (
     AudiencePage,
     Cadence,
@@ -37,7 +38,6 @@ from punchcard.api.computation_bodies import (
 )
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import NEEDS, Parts
 from punchcard.clock import to_iso
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import PreviewRequest
@@ -45,7 +45,7 @@ from punchcard.operations import engagement
 from punchcard.operations.authorship import Authorship, authorship_of
 from punchcard.operations.definitions import definition_text
 from punchcard.operations.engagement import Standing
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.engage_reading import Outcome
 from punchcard.store.tokens import Role
 from punchcard.workspace.computations import parsed
@@ -58,54 +58,62 @@ SPACE = "punchcard"
 
 
 @get("/spaces/{space_id:str}/audiences", summary="All audiences")
-@in_thread
+@run_in_executor
 def list_audiences(
-    space_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+    space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, AudiencePage]:
     """Every audience, by key, with its size and what its destinations are still to be told."""
-    shown, pagination = _page(parts, "audience", count, cursor)
+    shown, pagination = _page(dependencies, "audience", count, cursor)
     return {"data": AudiencePage(audiences=shown, pagination=pagination)}
 
 
 @post("/spaces/{space_id:str}/audiences", status_code=200, summary="Create an audience")
-@in_thread
-def create_audience(space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts) -> dict[str, SavedAudience]:
+@run_in_executor
+def create_audience(
+    space_id: FromPath[str], data: JSONBody[NewComputation], dependencies: Dependencies
+) -> dict[str, SavedAudience]:
     """A new audience; it is live within seconds."""
-    return {"data": SavedAudience(*_create(parts, "audience", data))}
+    return {"data": SavedAudience(*_create(dependencies, "audience", data))}
 
 
 @get("/spaces/{space_id:str}/audiences/{id:str}", summary="One audience")
-@in_thread
-def get_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, ComputationView]]:
+@run_in_executor
+def get_audience(
+    space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
+) -> dict[str, dict[str, ComputationView]]:
     """The audience with this id or key."""
-    return {"data": {"audience": _view_of(parts, _one(parts, "audience", id))}}
+    return {"data": {"audience": _view_of(dependencies, _one(dependencies, "audience", id))}}
 
 
 @patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Change an audience")
-@in_thread
+@run_in_executor
 def update_audience(
-    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], parts: Parts
+    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], dependencies: Dependencies
 ) -> dict[str, SavedAudience]:
     """Anything but its key."""
-    return {"data": SavedAudience(*_update(parts, "audience", id, data))}
+    return {"data": SavedAudience(*_update(dependencies, "audience", id, data))}
 
 
 @delete("/spaces/{space_id:str}/audiences/{id:str}", status_code=200, summary="Delete an audience")
-@in_thread
-def delete_audience(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_audience(
+    space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
+) -> dict[str, dict[str, str]]:
     """Its last values stay on profiles as custom traits."""
-    parts.edit(engagement.removing(_one(parts, "audience", id).computation.key))
+    dependencies.edit(engagement.removing(_one(dependencies, "audience", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
 @post("/spaces/{space_id:str}/audiences/{id:str}/resync", status_code=200, summary="Tell everybody again")
-@in_thread
+@run_in_executor
 def resync_audience(
-    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ResyncOrder], parts: Parts
+    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ResyncOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, int]]:
     """Queues everybody, whether or not anything has changed."""
-    one = _one(parts, None, id)
-    count = engagement.resync(parts.store, one, destination=data.destination, actor=parts.actor, clock=parts.clock)
+    one = _one(dependencies, None, id)
+    count = engagement.resync(
+        dependencies.store, one, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
+    )
     return {"data": {"queued": count}}
 
 
@@ -115,31 +123,31 @@ def resync_audience(
     opt={NEEDS: Role.READ_ONLY},
     summary="Try an audience's definition",
 )
-@in_thread
+@run_in_executor
 def create_preview(
-    space_id: FromPath[str], data: JSONBody[PreviewOrder], parts: Parts
+    space_id: FromPath[str], data: JSONBody[PreviewOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, PreviewView]]:
     """How many people a definition would hold now, ten of them, and what in it may be a mistake."""
-    return {"data": {"audiencePreview": _preview(parts, data.kind, data.definition, data.options)}}
+    return {"data": {"audiencePreview": _preview(dependencies, data.kind, data.definition, data.options)}}
 
 
 @get("/spaces/{space_id:str}/computed-traits", summary="All computed traits")
-@in_thread
+@run_in_executor
 def list_computed_traits(
-    space_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+    space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, TraitPage]:
     """Every computed trait, by key."""
-    shown, pagination = _page(parts, "computed_trait", count, cursor)
+    shown, pagination = _page(dependencies, "computed_trait", count, cursor)
     return {"data": TraitPage(computed_traits=shown, pagination=pagination)}
 
 
 @post("/spaces/{space_id:str}/computed-traits", status_code=200, summary="Create a computed trait")
-@in_thread
+@run_in_executor
 def create_computed_trait(
-    space_id: FromPath[str], data: JSONBody[NewComputation], parts: Parts
+    space_id: FromPath[str], data: JSONBody[NewComputation], dependencies: Dependencies
 ) -> dict[str, SavedTrait]:
     """A new computed trait; it is live within seconds."""
-    return {"data": SavedTrait(*_create(parts, "computed_trait", data))}
+    return {"data": SavedTrait(*_create(dependencies, "computed_trait", data))}
 
 
 @post(
@@ -148,37 +156,39 @@ def create_computed_trait(
     opt={NEEDS: Role.READ_ONLY},
     summary="Try a computed trait's definition",
 )
-@in_thread
+@run_in_executor
 def create_trait_preview(
-    space_id: FromPath[str], data: JSONBody[TraitPreviewOrder], parts: Parts
+    space_id: FromPath[str], data: JSONBody[TraitPreviewOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, PreviewView]]:
     """How many people would have a value now, ten of them, and what in the definition may be a mistake."""
-    return {"data": {"computedTraitPreview": _preview(parts, "computed_trait", data.definition, data.options)}}
+    return {"data": {"computedTraitPreview": _preview(dependencies, "computed_trait", data.definition, data.options)}}
 
 
 @get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="One computed trait")
-@in_thread
+@run_in_executor
 def get_computed_trait(
-    space_id: FromPath[str], id: FromPath[str], parts: Parts
+    space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ComputationView]]:
     """The computed trait with this id or key."""
-    return {"data": {"computedTrait": _view_of(parts, _one(parts, "computed_trait", id))}}
+    return {"data": {"computedTrait": _view_of(dependencies, _one(dependencies, "computed_trait", id))}}
 
 
 @patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Change a computed trait")
-@in_thread
+@run_in_executor
 def update_computed_trait(
-    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], parts: Parts
+    space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], dependencies: Dependencies
 ) -> dict[str, SavedTrait]:
     """Anything but its key."""
-    return {"data": SavedTrait(*_update(parts, "computed_trait", id, data))}
+    return {"data": SavedTrait(*_update(dependencies, "computed_trait", id, data))}
 
 
 @delete("/spaces/{space_id:str}/computed-traits/{id:str}", status_code=200, summary="Delete a computed trait")
-@in_thread
-def delete_computed_trait(space_id: FromPath[str], id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_computed_trait(
+    space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
+) -> dict[str, dict[str, str]]:
     """Its last values stay on profiles as custom traits."""
-    parts.edit(engagement.removing(_one(parts, "computed_trait", id).computation.key))
+    dependencies.edit(engagement.removing(_one(dependencies, "computed_trait", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -199,25 +209,29 @@ HANDLERS = (
 )
 
 
-def _page(parts: Parts, kind: Kind, count: int, cursor: str | None) -> tuple[list[ComputationView], bodies.Pagination]:
-    found = sorted(_standing(parts, kind), key=lambda one: one.computation.key)
+def _page(
+    dependencies: Dependencies, kind: Kind, count: int, cursor: str | None
+) -> tuple[list[ComputationView], bodies.Pagination]:
+    found = sorted(_standing(dependencies, kind), key=lambda one: one.computation.key)
     shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
-    authors = authorship_of(parts.store, shown)
+    authors = authorship_of(dependencies.store, shown)
     return [_view(one, authors[one.computation.key]) for one in shown], pagination
 
 
-def _standing(parts: Parts, kind: Kind | None) -> list[Standing]:
-    return engagement.standing_of(parts.store, parts.workspace(), kind=kind, rates=engagement.rates_of(parts.current()))
+def _standing(dependencies: Dependencies, kind: Kind | None) -> list[Standing]:
+    return engagement.standing_of(
+        dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.rates_of(dependencies.current())
+    )
 
 
-def _one(parts: Parts, kind: Kind | None, id: str) -> Standing:
-    for one in _standing(parts, kind):
+def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> Standing:
+    for one in _standing(dependencies, kind):
         if id in (one.id, one.computation.key):
             return one
     raise NotThereError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
 
 
-def _create(parts: Parts, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
+def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
     computation = Computation(
         kind=kind,
         key=key_of(data.name) if data.key is None else data.key,
@@ -232,12 +246,14 @@ def _create(parts: Parts, kind: Kind, data: NewComputation) -> tuple[Computation
         include_history=data.options.include_historical_data,
         when_removed=data.when_removed,
     )
-    warnings = parts.edit(engagement.adding(computation))
-    return _view_of(parts, _one(parts, kind, computation.key)), list(warnings)
+    warnings = dependencies.edit(engagement.adding(computation))
+    return _view_of(dependencies, _one(dependencies, kind, computation.key)), list(warnings)
 
 
-def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> tuple[ComputationView, list[str]]:
-    key = _one(parts, kind, id).computation.key
+def _update(
+    dependencies: Dependencies, kind: Kind, id: str, data: ComputationUpdate
+) -> tuple[ComputationView, list[str]]:
+    key = _one(dependencies, kind, id).computation.key
     definition = None if data.definition is None else _text(kind, data.definition)
     options = data.options or OptionsUpdate()
 
@@ -256,8 +272,8 @@ def _update(parts: Parts, kind: Kind, id: str, data: ComputationUpdate) -> tuple
         }
         return replace(one, **{name: value for name, value in given.items() if value is not None})
 
-    warnings = parts.edit(engagement.changing(key, changed))
-    return _view_of(parts, _one(parts, kind, key)), list(warnings)
+    warnings = dependencies.edit(engagement.changing(key, changed))
+    return _view_of(dependencies, _one(dependencies, kind, key)), list(warnings)
 
 
 def _refuse_what_stays(one: Computation, data: ComputationUpdate) -> None:
@@ -277,10 +293,10 @@ def _text(kind: Kind, definition: DefinitionOrder) -> str:
     return definition_text(kind, query=definition.query, model=definition.model)
 
 
-def _preview(parts: Parts, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
+def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
     text = _text(kind, definition)
     request = PreviewRequest(kind, text, options.include_anonymous_users)
-    found = engagement.preview(parts.store, request, clock=parts.clock)
+    found = engagement.preview(dependencies.store, request, clock=dependencies.clock)
     if found.error:
         raise bad_request(found.error, "definition")
     return PreviewView(
@@ -327,9 +343,9 @@ def _outcome_view(outcome: Outcome) -> OutcomeView:
     )
 
 
-def _view_of(parts: Parts, one: Standing) -> ComputationView:
-    one = engagement.with_outcomes(parts.store, one)
-    return _view(one, authorship_of(parts.store, [one])[one.computation.key])
+def _view_of(dependencies: Dependencies, one: Standing) -> ComputationView:
+    one = engagement.with_outcomes(dependencies.store, one)
+    return _view(one, authorship_of(dependencies.store, [one])[one.computation.key])
 
 
 def _view(one: Standing, authorship: Authorship) -> ComputationView:

@@ -14,13 +14,13 @@ from litestar import Request, get
 from litestar.params import FromPath, QueryParameter
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import ApiDependencies, Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import ApiParts, Parts
 from punchcard.clock import to_iso
 from punchcard.destinations.catalog import CATALOG
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_pipeline
-from punchcard.operations.threads import in_thread
 from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuestion, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import backlog
@@ -136,10 +136,10 @@ class _Asked:
 
 
 @get("/delivery-overview/{stage:str}", summary="One stage of the delivery overview")
-@in_thread
+@run_in_executor
 def get_overview_stage(
     stage: FromPath[str],
-    parts: Parts,
+    dependencies: Dependencies,
     request: Request[Any, Any, Any],
     source: Annotated[str, QueryParameter(name="sourceId")],
     begin: Annotated[str, QueryParameter(name="startTime")],
@@ -158,11 +158,13 @@ def get_overview_stage(
         raise bad_request(f"the stage is one of {', '.join(_STAGES)}", "stage")
     is_before, statuses = _STAGES[stage]
     asked = _asked(request, begin, end, granularity)
-    if all(one.slug != source for one in parts.workspace().sources):
+    if all(one.slug != source for one in dependencies.workspace().sources):
         raise bad_request(f"there is no source {source}", "sourceId")
     if not is_before:
-        destination_of(parts.workspace(), destination)
-    counts = _counts(parts, asked, source=source, destination="" if is_before else destination, statuses=statuses)
+        destination_of(dependencies.workspace(), destination)
+    counts = _counts(
+        dependencies, asked, source=source, destination="" if is_before else destination, statuses=statuses
+    )
     datasets = _datasets(counts, asked.by)
     shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
     total = sum(one.total for one in datasets)
@@ -170,19 +172,19 @@ def get_overview_stage(
 
 
 @get("/destinations/{destination_id:str}/delivery-metrics", summary="A destination's delivery metrics")
-@in_thread
+@run_in_executor
 def get_delivery_metrics(
     destination_id: FromPath[str],
-    parts: Parts,
+    dependencies: Dependencies,
     source: Annotated[str | None, QueryParameter(name="sourceId")] = None,
     begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, dict[str, MetricsSummary]]:
     """Delivered, filtered, refused and what needs a person, each by reason; of the last 24 hours unless asked."""
-    destination = destination_of(parts.workspace(), destination_id)
-    since, until = _times(begin, end, parts.clock.now())
+    destination = destination_of(dependencies.workspace(), destination_id)
+    since, until = _times(begin, end, dependencies.clock.now())
     question = CountQuestion(begin=since, end=until, source=source, destination=destination_id)
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         counts = read_counts(work, question, by=[Dimension.STATUS, Dimension.REASON])
     names = {
         "successes": (EffectState.DELIVERED,),
@@ -201,17 +203,17 @@ def get_delivery_metrics(
 
 
 @get("/destinations/{destination_id:str}/pipeline", summary="A destination's pipeline, stage by stage")
-@in_thread
+@run_in_executor
 def get_pipeline(
     destination_id: FromPath[str],
-    parts: Parts,
+    dependencies: Dependencies,
     begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, PipelineView]:
     """Every stage with its reasons, what waits now, and how long deliveries took; of 24 hours unless asked."""
-    destination = destination_of(parts.workspace(), destination_id)
-    since, until = _times(begin, end, parts.clock.now())
-    with parts.store.reading() as work:
+    destination = destination_of(dependencies.workspace(), destination_id)
+    since, until = _times(begin, end, dependencies.clock.now())
+    with dependencies.store.reading() as work:
         found = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
         waiting = backlog(work, [destination_id])
     stages = [
@@ -252,7 +254,7 @@ def _asked(request: Request[Any, Any, Any], begin: str, end: str, granularity: s
 
 
 def _counts(
-    parts: ApiParts, asked: _Asked, *, source: str, destination: str, statuses: Sequence[str]
+    dependencies: ApiDependencies, asked: _Asked, *, source: str, destination: str, statuses: Sequence[str]
 ) -> Mapping[tuple[object, ...], int]:
     question = CountQuestion(
         begin=asked.begin,
@@ -265,7 +267,7 @@ def _counts(
         reasons=asked.filters.get("discardReason", ()),
     )
     dimensions = [Dimension.STATUS, Dimension.TIME, *(_GROUPS[name] for name in asked.by)]
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         found = read_counts(work, question, by=dimensions, width_micros=asked.width_micros)
     sums: dict[tuple[object, ...], int] = {}
     for (status, *rest), number in found.items():

@@ -10,12 +10,12 @@ import msgspec
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
+from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.catalog import definition_named
 from punchcard.api.destination_views import ConnectedPage, DestinationView, destination_view
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import Parts
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store import ledger
 from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
@@ -54,16 +54,22 @@ class DestinationUpdate(msgspec.Struct, rename="camel"):
 
 
 @get("/destinations", summary="All destinations")
-@in_thread
-def list_destinations(parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, ConnectedPage]:
+@run_in_executor
+def list_destinations(
+    dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, ConnectedPage]:
     """Every destination, by slug."""
-    shown, pagination = page(parts.workspace().destinations, key=lambda one: one.slug, count=count, cursor=cursor)
+    shown, pagination = page(
+        dependencies.workspace().destinations, key=lambda one: one.slug, count=count, cursor=cursor
+    )
     return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
 
 
 @post("/destinations", status_code=200, summary="Create a destination")
-@in_thread
-def create_destination(data: JSONBody[NewDestination], parts: Parts) -> dict[str, dict[str, DestinationView]]:
+@run_in_executor
+def create_destination(
+    data: JSONBody[NewDestination], dependencies: Dependencies
+) -> dict[str, dict[str, DestinationView]]:
     """A destination for a source's events."""
     definition = definition_named(data.metadata_id)
     if definition is None:
@@ -85,21 +91,21 @@ def create_destination(data: JSONBody[NewDestination], parts: Parts) -> dict[str
         )
         return adding_destination(destination)(workspace)
 
-    parts.edit(change)
-    return _answer(parts, made[0])
+    dependencies.edit(change)
+    return _answer(dependencies, made[0])
 
 
 @get("/destinations/{destination_id:str}", summary="One destination")
-@in_thread
-def get_destination(destination_id: FromPath[str], parts: Parts) -> dict[str, dict[str, DestinationView]]:
+@run_in_executor
+def get_destination(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, DestinationView]]:
     """The destination with this slug."""
-    return _answer(parts, destination_id)
+    return _answer(dependencies, destination_id)
 
 
 @patch("/destinations/{destination_id:str}", summary="Change a destination")
-@in_thread
+@run_in_executor
 def update_destination(
-    destination_id: FromPath[str], data: JSONBody[DestinationUpdate], parts: Parts
+    destination_id: FromPath[str], data: JSONBody[DestinationUpdate], dependencies: Dependencies
 ) -> dict[str, dict[str, DestinationView]]:
     """Its name, whether it is on, its sources, and those of its settings and options that are given."""
 
@@ -113,23 +119,23 @@ def update_destination(
             options=merged(destination.options, data.options),
         )
 
-    parts.edit(changing_destination(destination_id, changed))
-    return _answer(parts, destination_id)
+    dependencies.edit(changing_destination(destination_id, changed))
+    return _answer(dependencies, destination_id)
 
 
 @delete("/destinations/{destination_id:str}", status_code=200, summary="Delete a destination")
-@in_thread
-def delete_destination(destination_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_destination(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Only one with nothing in its queue; its ledger stays."""
 
     def queued() -> int:
-        with parts.store.reading() as work:
+        with dependencies.store.reading() as work:
             waiting = ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
             return waiting + count_held_for(work, destination_id)
 
-    parts.edit(removing_destination(destination_id, queued=queued))
+    dependencies.edit(removing_destination(destination_id, queued=queued))
     return {"data": {"status": "SUCCESS"}}
 
 
-def _answer(parts: Parts, slug: str) -> dict[str, dict[str, DestinationView]]:
-    return {"data": {"destination": destination_view(destination_of(parts.workspace(), slug))}}
+def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationView]]:
+    return {"data": {"destination": destination_view(destination_of(dependencies.workspace(), slug))}}

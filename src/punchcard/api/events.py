@@ -10,10 +10,10 @@ from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.api.errors import bad_request
-from punchcard.api.parts import NEEDS, Parts
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import try_event
-from punchcard.operations.threads import in_thread
 from punchcard.store.ledger import earning_messages
 from punchcard.store.tokens import Role
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
@@ -22,9 +22,12 @@ _TEST_BYTES_MAX = 32 * 1024
 
 
 @get("/events/{message_id:path}", summary="One event's whole story")
-@in_thread
+@run_in_executor
 def get_event(
-    request: Request[Any, Any, Any], message_id: FromPath[str], parts: Parts, source: FromQuery[str | None] = None
+    request: Request[Any, Any, Any],
+    message_id: FromPath[str],
+    dependencies: Dependencies,
+    source: FromQuery[str | None] = None,
 ) -> dict[str, bodies.EventTraceBody]:
     """What became of an event, destination by destination, with every attempt.
 
@@ -32,7 +35,7 @@ def get_event(
     """
     # As it was sent: a path that the framework has read has lost doubled slashes.
     message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
-    trace = parts.traces.trace(message_id, source=source)
+    trace = dependencies.traces.trace(message_id, source=source)
     if trace is None:
         raise HTTPException(
             f"no event with message id {message_id} was ever received{_from(source)}; one sent a moment ago is found "
@@ -45,22 +48,26 @@ def get_event(
 @post("/events/test", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="The Event Tester")
 async def run_event_tester(
     request: Request[Any, Any, Any],
-    parts: Parts,
+    dependencies: Dependencies,
     source: FromQuery[str | None] = None,
     *,
     send: FromQuery[bool] = False,
 ) -> dict[str, bodies.TestedEvent]:
     """Run one event through validation, filters and mapping; with `send=true` really take it in."""
-    if send and not parts.token.role.may(Role.EDITOR):
-        raise PermissionDeniedException(f"this token is {parts.token.role}; to send needs one that is {Role.EDITOR}")
+    if send and not dependencies.token.role.may(Role.EDITOR):
+        raise PermissionDeniedException(
+            f"this token is {dependencies.token.role}; to send needs one that is {Role.EDITOR}"
+        )
     body = await request.body()
     if len(body) > _TEST_BYTES_MAX:
         raise bad_request("one event has at most 32 KB")
-    snapshot = parts.current()
+    snapshot = dependencies.current()
     route = _source_of(snapshot, source, body)
-    tested = await asyncio.to_thread(try_event, body, route, store=parts.store, clock=parts.clock, snapshot=snapshot)
+    tested = await asyncio.to_thread(
+        try_event, body, route, store=dependencies.store, clock=dependencies.clock, snapshot=snapshot
+    )
     if send and tested.message_id is not None:
-        await parts.append(tested.record(parts.clock))
+        await dependencies.append(tested.record(dependencies.clock))
     return {"data": bodies.tested_event(tested, sent=send and tested.message_id is not None)}
 
 
@@ -77,10 +84,10 @@ class EarnedEvents(msgspec.Struct):
 
 
 @post("/events/earned", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Which of many events earned")
-@in_thread
-def list_earned(data: JSONBody[EarnedRequest], parts: Parts) -> dict[str, EarnedEvents]:
+@run_in_executor
+def list_earned(data: JSONBody[EarnedRequest], dependencies: Dependencies) -> dict[str, EarnedEvents]:
     """Those of the events that have an award in the ledger, whatever its state but `rejected`."""
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         return {"data": EarnedEvents(earned=earning_messages(work, data.message_ids))}
 
 

@@ -13,13 +13,13 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import NEEDS, Parts
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.filters.destination_filters import FilterDefinition, preview
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.configuration import changed_at
 from punchcard.store.tokens import Role
 from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
@@ -99,21 +99,23 @@ class PreviewAnswer(msgspec.Struct, rename="camel"):
 
 
 @get("/destination/{destination_id:str}/filters", summary="A destination's filters")
-@in_thread
+@run_in_executor
 def list_filters(
-    destination_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+    destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, FilterPage]:
     """Every filter of a destination."""
-    destination = destination_of(parts.workspace(), destination_id)
+    destination = destination_of(dependencies.workspace(), destination_id)
     numbered = [(f"{number:04}", one) for number, one in enumerate(destination.filters)]
     shown, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
-    when = _changed_at(parts, destination_id)
+    when = _changed_at(dependencies, destination_id)
     return {"data": FilterPage(filters=[_view(destination, one, when) for _, one in shown], pagination=pagination)}
 
 
 @post("/destination/{destination_id:str}/filters", status_code=200, summary="Create a filter")
-@in_thread
-def create_filter(destination_id: FromPath[str], data: JSONBody[NewFilter], parts: Parts) -> dict[str, SavedFilter]:
+@run_in_executor
+def create_filter(
+    destination_id: FromPath[str], data: JSONBody[NewFilter], dependencies: Dependencies
+) -> dict[str, SavedFilter]:
     """A new filter, asked after those that are there."""
     before: set[str] = set()
 
@@ -131,27 +133,27 @@ def create_filter(destination_id: FromPath[str], data: JSONBody[NewFilter], part
         )
         return replace(destination, filters=(*destination.filters, fresh))
 
-    warnings = list(parts.edit(changing_destination(destination_id, changed)))
-    destination = destination_of(parts.workspace(), destination_id)
+    warnings = list(dependencies.edit(changing_destination(destination_id, changed)))
+    destination = destination_of(dependencies.workspace(), destination_id)
     made = next(one for one in destination.filters if one.id not in before)
-    return _saved(parts, destination, made, warnings)
+    return _saved(dependencies, destination, made, warnings)
 
 
 @get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="One filter")
-@in_thread
+@run_in_executor
 def get_filter(
-    destination_id: FromPath[str], filter_id: FromPath[str], parts: Parts
+    destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, FilterView]]:
     """The filter with this id."""
-    destination = destination_of(parts.workspace(), destination_id)
+    destination = destination_of(dependencies.workspace(), destination_id)
     found = filter_of(destination, filter_id)
-    return {"data": {"filter": _view(destination, found, _changed_at(parts, destination_id))}}
+    return {"data": {"filter": _view(destination, found, _changed_at(dependencies, destination_id))}}
 
 
 @patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Change a filter")
-@in_thread
+@run_in_executor
 def update_filter(
-    destination_id: FromPath[str], filter_id: FromPath[str], data: JSONBody[FilterUpdate], parts: Parts
+    destination_id: FromPath[str], filter_id: FromPath[str], data: JSONBody[FilterUpdate], dependencies: Dependencies
 ) -> dict[str, SavedFilter]:
     """Those of its parts that are given."""
 
@@ -165,9 +167,9 @@ def update_filter(
             enabled=one.enabled if data.enabled is None else data.enabled,
         )
 
-    warnings = list(parts.edit(changing_destination(destination_id, changing_filter(filter_id, changed))))
-    destination = destination_of(parts.workspace(), destination_id)
-    return _saved(parts, destination, filter_of(destination, filter_id), warnings)
+    warnings = list(dependencies.edit(changing_destination(destination_id, changing_filter(filter_id, changed))))
+    destination = destination_of(dependencies.workspace(), destination_id)
+    return _saved(dependencies, destination, filter_of(destination, filter_id), warnings)
 
 
 @delete(
@@ -175,15 +177,17 @@ def update_filter(
     status_code=200,
     summary="Delete a filter",
 )
-@in_thread
-def delete_filter(destination_id: FromPath[str], filter_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_filter(
+    destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
+) -> dict[str, dict[str, str]]:
     """Events reach the destination as if it had never been."""
-    parts.edit(changing_destination(destination_id, changing_filter(filter_id, lambda _: None)))
+    dependencies.edit(changing_destination(destination_id, changing_filter(filter_id, lambda _: None)))
     return {"data": {"status": "SUCCESS"}}
 
 
 @post("/destination/filters/preview", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Try a filter on an event")
-@in_thread
+@run_in_executor
 def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer]:
     """What a filter makes of an event. Nothing is saved and nothing is sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
@@ -222,12 +226,12 @@ def _source_of(destination: Destination, one: DestinationFilter) -> str:
 
 
 def _saved(
-    parts: Parts, destination: Destination, one: DestinationFilter, warnings: list[str]
+    dependencies: Dependencies, destination: Destination, one: DestinationFilter, warnings: list[str]
 ) -> dict[str, SavedFilter]:
-    shown = _view(destination, one, _changed_at(parts, destination.slug))
+    shown = _view(destination, one, _changed_at(dependencies, destination.slug))
     return {"data": SavedFilter(filter=shown, warnings=warnings)}
 
 
-def _changed_at(parts: Parts, slug: str) -> datetime:
-    with parts.store.reading() as work:
-        return changed_at(work, "destination", slug) or parts.clock.now()
+def _changed_at(dependencies: Dependencies, slug: str) -> datetime:
+    with dependencies.store.reading() as work:
+        return changed_at(work, "destination", slug) or dependencies.clock.now()

@@ -10,9 +10,9 @@ import msgspec
 from litestar import delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import unprocessable
-from punchcard.api.parts import Parts
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.workspace.editing import NotThereError, changing_source, source_of
 from punchcard.workspace.model import Label, Source, Workspace
 
@@ -38,18 +38,18 @@ class LabelList(msgspec.Struct):
 
 
 @get("/labels", summary="All labels")
-@in_thread
-def list_labels(parts: Parts) -> dict[str, LabelList]:
+@run_in_executor
+def list_labels(dependencies: Dependencies) -> dict[str, LabelList]:
     """Every label of the workspace, those that sources have among them."""
-    return {"data": LabelList(labels=[label_view(one) for one in _known(parts.workspace())])}
+    return {"data": LabelList(labels=[label_view(one) for one in _known(dependencies.workspace())])}
 
 
 @post("/labels", status_code=200, summary="Create a label")
-@in_thread
-def create_label(data: JSONBody[NewLabel], parts: Parts) -> dict[str, dict[str, LabelView]]:
+@run_in_executor
+def create_label(data: JSONBody[NewLabel], dependencies: Dependencies) -> dict[str, dict[str, LabelView]]:
     """A label that sources can have. One that is there gets the description."""
     label = _label(data.label)
-    parts.edit(
+    dependencies.edit(
         lambda workspace: replace(
             workspace, labels=(*(one for one in workspace.labels if _name(one) != _name(label)), label)
         )
@@ -58,8 +58,8 @@ def create_label(data: JSONBody[NewLabel], parts: Parts) -> dict[str, dict[str, 
 
 
 @delete("/labels/{key:str}/{value:str}", status_code=200, summary="Delete a label")
-@in_thread
-def delete_label(key: FromPath[str], value: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_label(key: FromPath[str], value: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Only one that no source has."""
 
     def without(workspace: Workspace) -> Workspace:
@@ -70,22 +70,26 @@ def delete_label(key: FromPath[str], value: FromPath[str], parts: Parts) -> dict
             raise NotThereError(f"there is no label {key}:{value}")
         return replace(workspace, labels=tuple(one for one in workspace.labels if _name(one) != (key, value)))
 
-    parts.edit(without)
+    dependencies.edit(without)
     return {"data": {"status": "SUCCESS"}}
 
 
 @post("/sources/{source_id:str}/labels", status_code=200, summary="Add labels to a source")
-@in_thread
-def add_source_labels(source_id: FromPath[str], data: JSONBody[LabelList], parts: Parts) -> dict[str, LabelList]:
+@run_in_executor
+def add_source_labels(
+    source_id: FromPath[str], data: JSONBody[LabelList], dependencies: Dependencies
+) -> dict[str, LabelList]:
     """The labels beside those that it has."""
-    return _set(source_id, parts, lambda source: _merged([*source.labels, *map(_label, data.labels)]))
+    return _set(source_id, dependencies, lambda source: _merged([*source.labels, *map(_label, data.labels)]))
 
 
 @put("/sources/{source_id:str}/labels", status_code=200, summary="Replace the labels of a source")
-@in_thread
-def replace_source_labels(source_id: FromPath[str], data: JSONBody[LabelList], parts: Parts) -> dict[str, LabelList]:
+@run_in_executor
+def replace_source_labels(
+    source_id: FromPath[str], data: JSONBody[LabelList], dependencies: Dependencies
+) -> dict[str, LabelList]:
     """The labels in the place of those that it has."""
-    return _set(source_id, parts, lambda _: _merged([*map(_label, data.labels)]))
+    return _set(source_id, dependencies, lambda _: _merged([*map(_label, data.labels)]))
 
 
 def label_view(label: Label) -> LabelView:
@@ -93,9 +97,11 @@ def label_view(label: Label) -> LabelView:
     return LabelView(key=label.key, value=label.value, description=label.description)
 
 
-def _set(source_id: str, parts: Parts, labels_of: Callable[[Source], tuple[Label, ...]]) -> dict[str, LabelList]:
-    parts.edit(changing_source(source_id, lambda source: replace(source, labels=labels_of(source))))
-    source = source_of(parts.workspace(), source_id)
+def _set(
+    source_id: str, dependencies: Dependencies, labels_of: Callable[[Source], tuple[Label, ...]]
+) -> dict[str, LabelList]:
+    dependencies.edit(changing_source(source_id, lambda source: replace(source, labels=labels_of(source))))
+    source = source_of(dependencies.workspace(), source_id)
     return {"data": LabelList(labels=[label_view(one) for one in source.labels])}
 
 

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from punchcard.api.profile_routes import HANDLERS
 from punchcard.api.rate_limit import RateLimit
 from punchcard.errors import PunchcardError, StorageError
-from punchcard.operations.parts import Parts
+from punchcard.operations.dependencies import Dependencies
 from punchcard.store.tokens import note_use, verify_token
 
 REQUESTS_PER_SECOND: Final = 100
@@ -36,9 +36,9 @@ _CODES: Final = {
 }
 
 
-def build_profile_app(parts: Parts, *, requests_per_second: int = REQUESTS_PER_SECOND) -> ASGIApp:
+def build_profile_app(dependencies: Dependencies, *, requests_per_second: int = REQUESTS_PER_SECOND) -> ASGIApp:
     """The app, to be mounted where paths begin with `/v1/spaces/`."""
-    limit = RateLimit(requests_per_second, clock=parts.clock)
+    limit = RateLimit(requests_per_second, clock=dependencies.clock)
 
     async def may_ask(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         secret = _secret(connection.headers.get("authorization", ""))
@@ -50,27 +50,27 @@ def build_profile_app(parts: Parts, *, requests_per_second: int = REQUESTS_PER_S
             raise TooManyRequestsException(f"a space has {requests_per_second} requests a second; come again in one")
 
     def is_known(secret: str) -> bool:
-        with parts.store.reading() as work:
+        with dependencies.store.reading() as work:
             token = verify_token(work, secret)
         if token is not None:
-            note_use(parts.store, token, clock=parts.clock)
+            note_use(dependencies.store, token, clock=dependencies.clock)
         return token is not None
 
     app = Litestar(
         path="/v1/spaces",
         route_handlers=HANDLERS,
-        dependencies={"shared": Provide(lambda: parts, sync_to_thread=False)},
+        dependencies={"shared": Provide(lambda: dependencies, sync_to_thread=False)},
         guards=[may_ask],
         exception_handlers={HTTPException: _http_error, PunchcardError: _our_error, Exception: _defect},
         openapi_config=None,
         logging_config=None,
     )
-    return _with_request_ids(app, parts)
+    return _with_request_ids(app, dependencies)
 
 
-def _with_request_ids(app: ASGIApp, parts: Parts) -> ASGIApp:
+def _with_request_ids(app: ASGIApp, dependencies: Dependencies) -> ASGIApp:
     async def numbered(scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = parts.clock.new_id()
+        request_id = dependencies.clock.new_id()
 
         async def send_numbered(message: Message) -> None:
             if message["type"] == "http.response.start":

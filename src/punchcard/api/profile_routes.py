@@ -19,9 +19,9 @@ from punchcard.clock import to_iso, to_micros
 from punchcard.events.times import read_time
 from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
 from punchcard.lake.reader import LakeEvent
-from punchcard.operations.parts import Parts
+from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.profile_events import events_of_profile
-from punchcard.operations.threads import in_thread
 from punchcard.store import profile_reading as reading
 from punchcard.store.profile_reading import StoredExternalId, StoredProfile
 from punchcard.traces.browse import Place
@@ -31,7 +31,7 @@ _LINKS_MAX: Final = 20
 _BASE: Final = "/{space_id:str}/collections/{collection:str}/profiles/{external_id:str}"
 _VIEWED: Final = {"page": (PAGE_VIEWED, "page_name"), "screen": (SCREEN_VIEWED, "screen_name")}
 
-Shared = NamedDependency[SkipValidation[Parts]]
+Shared = NamedDependency[SkipValidation[Dependencies]]
 TraitLimit = Annotated[int, QueryParameter(name="limit", ge=1, le=200)]
 Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=100)]
 LinkLimit = Annotated[int, QueryParameter(name="limit", ge=1, le=_LINKS_MAX)]
@@ -51,7 +51,7 @@ class CursorView(msgspec.Struct):
 
 
 @get(_BASE + "/traits")
-@in_thread
+@run_in_executor
 def get_traits(
     space_id: FromPath[str],
     collection: FromPath[str],
@@ -85,7 +85,7 @@ def get_traits(
 
 
 @get(_BASE + "/external_ids")
-@in_thread
+@run_in_executor
 def get_external_ids(
     space_id: FromPath[str],
     collection: FromPath[str],
@@ -121,7 +121,7 @@ def get_external_ids(
 
 
 @get(_BASE + "/events")
-@in_thread
+@run_in_executor
 def get_events(
     space_id: FromPath[str],
     collection: FromPath[str],
@@ -162,7 +162,7 @@ def get_events(
 
 
 @get(_BASE + "/metadata")
-@in_thread
+@run_in_executor
 def get_metadata(
     space_id: FromPath[str],
     collection: FromPath[str],
@@ -193,7 +193,7 @@ def get_metadata(
 
 
 @get(_BASE + "/links")
-@in_thread
+@run_in_executor
 def get_links(
     space_id: FromPath[str],
     collection: FromPath[str],
@@ -210,7 +210,7 @@ def get_links(
 HANDLERS = (get_traits, get_external_ids, get_events, get_metadata, get_links)
 
 
-def _profile(parts: Parts, collection: str, external_id: str) -> StoredProfile:
+def _profile(dependencies: Dependencies, collection: str, external_id: str) -> StoredProfile:
     if collection not in ("users", "accounts"):
         raise _invalid("collection", "is `users` or `accounts`")
     type_, colon, value = unquote(external_id).partition(":")
@@ -218,7 +218,7 @@ def _profile(parts: Parts, collection: str, external_id: str) -> StoredProfile:
         type_, value = ("profile", type_) if type_.startswith("use_") else ("user_id", type_)
     if collection == "accounts" or "\x00" in type_ + value:
         raise NotFoundException("Profile was not found.")
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         found = reading.find_profile(work, type_, value)
     if found is None:
         raise NotFoundException("Profile was not found.")
@@ -262,7 +262,7 @@ def _written_cursor(place: tuple[str, ...]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def _read_cursor(text: str, parts: int) -> tuple[str, ...]:
+def _read_cursor(text: str, count: int) -> tuple[str, ...]:
     """The place that a cursor holds, empty for the first page."""
     if not text:
         return ()
@@ -270,7 +270,7 @@ def _read_cursor(text: str, parts: int) -> tuple[str, ...]:
         found = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, ...])
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise _invalid("next", "is not what a page of this list has given") from error
-    if len(found) != parts:
+    if len(found) != count:
         raise _invalid("next", "is not what a page of this list has given")
     return found
 

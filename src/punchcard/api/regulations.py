@@ -7,10 +7,10 @@ from litestar import get
 from litestar.params import FromQuery, QueryParameter
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
-from punchcard.api.parts import Parts
 from punchcard.clock import to_iso
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.deletions import count_deletions, list_deletions
 
 _PAGE_DEFAULT = 50
@@ -38,16 +38,16 @@ class RegulationPage(msgspec.Struct):
 
 
 @get("/regulations", summary="Requests to delete users' data, newest first")
-@in_thread
+@run_in_executor
 def list_regulations(
-    parts: Parts,
+    dependencies: Dependencies,
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
 ) -> dict[str, RegulationPage]:
     """What came as `delete` messages from Segment's cloud. Punchcard deletes nothing by itself."""
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("cursor is not one that a page of this list has given", "cursor")
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         found = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_deletions(work)
     shown = found[:count]

@@ -11,15 +11,15 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.catalog import SourceMetadata, source_metadata
 from punchcard.api.destination_views import ConnectedPage, destination_view
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.labels import LabelView, label_view
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import Parts
 from punchcard.api.workspaces import WORKSPACE_ID
 from punchcard.clock import to_iso
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.rejected_requests import read_rejected_requests
 from punchcard.workspace.editing import (
     adding_source,
@@ -73,16 +73,18 @@ class SourcePage(msgspec.Struct):
 
 
 @get("/sources", summary="All sources")
-@in_thread
-def list_sources(parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, SourcePage]:
+@run_in_executor
+def list_sources(
+    dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+) -> dict[str, SourcePage]:
     """Every source, by slug."""
-    shown, pagination = page(parts.workspace().sources, key=lambda one: one.slug, count=count, cursor=cursor)
+    shown, pagination = page(dependencies.workspace().sources, key=lambda one: one.slug, count=count, cursor=cursor)
     return {"data": SourcePage(sources=[source_view(one) for one in shown], pagination=pagination)}
 
 
 @post("/sources", status_code=200, summary="Create a source")
-@in_thread
-def create_source(data: JSONBody[NewSource], parts: Parts) -> dict[str, dict[str, SourceView]]:
+@run_in_executor
+def create_source(data: JSONBody[NewSource], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
     """A new source with a write key of its own."""
     if data.metadata_id not in SOURCE_TYPES:
         known = ", ".join(sorted(SOURCE_TYPES))
@@ -90,21 +92,21 @@ def create_source(data: JSONBody[NewSource], parts: Parts) -> dict[str, dict[str
     source = Source(
         slug=data.slug, name=data.slug, write_keys=(new_write_key(),), type=data.metadata_id, enabled=data.enabled
     )
-    parts.edit(adding_source(source))
-    return _answer(parts, data.slug)
+    dependencies.edit(adding_source(source))
+    return _answer(dependencies, data.slug)
 
 
 @get("/sources/{source_id:str}", summary="One source")
-@in_thread
-def get_source(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, SourceView]]:
+@run_in_executor
+def get_source(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
     """The source with this slug."""
-    return _answer(parts, source_id)
+    return _answer(dependencies, source_id)
 
 
 @patch("/sources/{source_id:str}", summary="Change a source")
-@in_thread
+@run_in_executor
 def update_source(
-    source_id: FromPath[str], data: JSONBody[SourceUpdate], parts: Parts
+    source_id: FromPath[str], data: JSONBody[SourceUpdate], dependencies: Dependencies
 ) -> dict[str, dict[str, SourceView]]:
     """Its name, and whether it is on."""
     if data.slug not in (None, source_id):
@@ -118,25 +120,25 @@ def update_source(
             enabled=source.enabled if data.enabled is None else data.enabled,
         )
 
-    parts.edit(changing_source(source_id, changed))
-    return _answer(parts, source_id)
+    dependencies.edit(changing_source(source_id, changed))
+    return _answer(dependencies, source_id)
 
 
 @delete("/sources/{source_id:str}", status_code=200, summary="Delete a source")
-@in_thread
-def delete_source(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_source(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Only one that no destination gets events of: deleting must not end awards by the way."""
-    parts.edit(removing_source(source_id))
+    dependencies.edit(removing_source(source_id))
     return {"data": {"status": "SUCCESS"}}
 
 
 @get("/sources/{source_id:str}/connected-destinations", summary="Where a source's events go")
-@in_thread
+@run_in_executor
 def list_connected_destinations(
-    source_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+    source_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, ConnectedPage]:
     """Every destination that gets this source's events."""
-    workspace = parts.workspace()
+    workspace = dependencies.workspace()
     source_of(workspace, source_id)
     connected = [one for one in workspace.destinations if source_id in one.sources]
     shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
@@ -168,22 +170,22 @@ class RejectedRequestList(msgspec.Struct, rename="camel"):
 
 
 @get("/sources/{source_id:str}/rejected-requests", summary="The newest rejected requests of a source")
-@in_thread
-def list_rejected_requests(source_id: FromPath[str], parts: Parts) -> dict[str, RejectedRequestList]:
+@run_in_executor
+def list_rejected_requests(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, RejectedRequestList]:
     """The newest requests with one of the source's write keys that were answered with 4xx; 50 at most."""
-    source_of(parts.workspace(), source_id)
-    return {"data": _rejected_requests(parts, source_id)}
+    source_of(dependencies.workspace(), source_id)
+    return {"data": _rejected_requests(dependencies, source_id)}
 
 
 @get("/rejected-requests", summary="The newest rejected requests that belong to no source")
-@in_thread
-def list_rejected_requests_without_source(parts: Parts) -> dict[str, RejectedRequestList]:
+@run_in_executor
+def list_rejected_requests_without_source(dependencies: Dependencies) -> dict[str, RejectedRequestList]:
     """The newest requests with no write key of a source that were answered with 4xx: 10 of a network, 50 in all."""
-    return {"data": _rejected_requests(parts, "")}
+    return {"data": _rejected_requests(dependencies, "")}
 
 
-def _rejected_requests(parts: Parts, source: str) -> RejectedRequestList:
-    with parts.store.reading() as work:
+def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedRequestList:
+    with dependencies.store.reading() as work:
         found = read_rejected_requests(work, source)
     return RejectedRequestList(
         rejected_requests=[
@@ -205,12 +207,12 @@ def _rejected_requests(parts: Parts, source: str) -> RejectedRequestList:
 
 
 @post("/sources/{source_id:str}/writekey", status_code=200, summary="Add a write key")
-@in_thread
-def create_write_key(source_id: FromPath[str], parts: Parts) -> dict[str, dict[str, SourceView]]:
+@run_in_executor
+def create_write_key(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
     """One more write key, as when one is to be replaced: both work until the old one is removed."""
     key = new_write_key()
-    parts.edit(changing_source(source_id, lambda source: replace(source, write_keys=(*source.write_keys, key))))
-    return _answer(parts, source_id)
+    dependencies.edit(changing_source(source_id, lambda source: replace(source, write_keys=(*source.write_keys, key))))
+    return _answer(dependencies, source_id)
 
 
 @delete(
@@ -218,10 +220,12 @@ def create_write_key(source_id: FromPath[str], parts: Parts) -> dict[str, dict[s
     status_code=200,
     summary="Revoke a write key",
 )
-@in_thread
-def delete_write_key(source_id: FromPath[str], write_key: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def delete_write_key(
+    source_id: FromPath[str], write_key: FromPath[str], dependencies: Dependencies
+) -> dict[str, dict[str, str]]:
     """Events that come with it afterwards end as `unknown_source`. The last one stays."""
-    parts.edit(changing_source(source_id, without_key(write_key)))
+    dependencies.edit(changing_source(source_id, without_key(write_key)))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -240,5 +244,5 @@ def source_view(source: Source) -> SourceView:
     )
 
 
-def _answer(parts: Parts, slug: str) -> dict[str, dict[str, SourceView]]:
-    return {"data": {"source": source_view(source_of(parts.workspace(), slug))}}
+def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, SourceView]]:
+    return {"data": {"source": source_view(source_of(dependencies.workspace(), slug))}}

@@ -4,9 +4,9 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from punchcard.api.parts import NEEDS, Parts
+from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.clock import to_iso
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tokens import make_token, remove_token
 from punchcard.store.tokens import Role, StoredToken, list_tokens
 
@@ -36,28 +36,28 @@ class MadeToken(msgspec.Struct):
 
 
 @get("/tokens", opt={NEEDS: Role.OWNER}, summary="All tokens")
-@in_thread
-def list_tokens_call(parts: Parts) -> dict[str, dict[str, list[TokenView]]]:
+@run_in_executor
+def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[TokenView]]]:
     """Every token, oldest first."""
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         return {"data": {"tokens": [_view(one) for one in list_tokens(work)]}}
 
 
 @post("/tokens", status_code=200, opt={NEEDS: Role.OWNER}, summary="Make a token")
-@in_thread
-def create_token_call(data: JSONBody[NewToken], parts: Parts) -> dict[str, MadeToken]:
+@run_in_executor
+def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, MadeToken]:
     """A new token. Keep its secret now: nobody can show it again."""
-    with parts.store.unit_of_work() as work:
-        made, secret = make_token(work, data.name, data.role, actor=parts.actor, clock=parts.clock)
+    with dependencies.store.unit_of_work() as work:
+        made, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
     return {"data": MadeToken(token=_view(made), secret=secret)}
 
 
 @delete("/tokens/{token_id:str}", status_code=200, opt={NEEDS: Role.OWNER}, summary="Revoke a token")
-@in_thread
-def revoke_token_call(token_id: FromPath[str], parts: Parts) -> dict[str, dict[str, str]]:
+@run_in_executor
+def revoke_token_call(token_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """It is refused from the next request on. The last owner's stays: without it nobody could make another."""
-    with parts.store.unit_of_work() as work:
-        remove_token(work, token_id, actor=parts.actor, clock=parts.clock)
+    with dependencies.store.unit_of_work() as work:
+        remove_token(work, token_id, actor=dependencies.actor, clock=dependencies.clock)
     return {"data": {"status": "SUCCESS"}}
 
 

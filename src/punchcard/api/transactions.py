@@ -8,10 +8,10 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
-from punchcard.api.parts import Parts
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
 
@@ -30,17 +30,17 @@ _STATES = {
 
 
 @get("/destinations/{destination_id:str}/transactions", summary="The ledger, newest first")
-@in_thread
+@run_in_executor
 def list_transactions(
     destination_id: FromPath[str],
-    parts: Parts,
+    dependencies: Dependencies,
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
     email: FromQuery[str | None] = None,
     standing: Annotated[str | None, QueryParameter(name="state")] = None,  # `state` is a word of the framework's own
 ) -> dict[str, bodies.LedgerPage]:
     """Every transaction of a destination, by customer and state if asked."""
-    if destination_id not in parts.current().destinations:
+    if destination_id not in dependencies.current().destinations:
         raise HTTPException(f"there is no destination {destination_id}", status_code=404)
     if standing is not None and standing not in _STATES:
         raise bad_request(f"state is one of {', '.join(_STATES)}", "state")
@@ -49,7 +49,7 @@ def list_transactions(
     states = _STATES[standing] if standing else ()
     before_id = int(cursor) if cursor else None
     question = ledger.LedgerQuestion(destination=destination_id, customer=email, states=states)
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         rows = ledger.page(work, question, count=count + 1, before_id=before_id)
         total = ledger.count(work, question)
         shown = rows[:count]
@@ -79,25 +79,27 @@ class Retried(msgspec.Struct):
 
 
 @post("/destinations/{destination_id:str}/transactions/retry", status_code=200, summary="Try parked ones again")
-@in_thread
-def retry_transactions(destination_id: FromPath[str], data: JSONBody[RetryRequest], parts: Parts) -> dict[str, Retried]:
+@run_in_executor
+def retry_transactions(
+    destination_id: FromPath[str], data: JSONBody[RetryRequest], dependencies: Dependencies
+) -> dict[str, Retried]:
     """Put parked and rejected transactions back in the queue; one whose outcome is not known is read back first.
 
     Open ones that wait for a time that cannot be meant, because the clock was set forward and back, are tried as well.
     """
-    options = options_by_slug(parts.current())
-    with parts.store.unit_of_work() as work:
+    options = options_by_slug(dependencies.current())
+    with dependencies.store.unit_of_work() as work:
         found = find_retryable(
             work,
             configured={slug: one for slug, one in options.items() if slug == destination_id},
             destination=destination_id,
             reason=data.reason,
             message_ids=data.message_ids,
-            now=parts.clock.now(),
+            now=dependencies.clock.now(),
         )
         if not found.effects and destination_id not in options:
             raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-        reopened = retry(work, found, actor=parts.actor, now=parts.clock.now())
+        reopened = retry(work, found, actor=dependencies.actor, now=dependencies.clock.now())
     return {"data": Retried(reopened=reopened, resumed=bool(found.pauses))}
 
 
@@ -114,15 +116,15 @@ class Dismissed(msgspec.Struct):
 
 
 @post("/destinations/{destination_id:str}/transactions/dismiss", status_code=200, summary="Put parked ones aside")
-@in_thread
+@run_in_executor
 def dismiss_transactions(
-    destination_id: FromPath[str], data: JSONBody[DismissRequest], parts: Parts
+    destination_id: FromPath[str], data: JSONBody[DismissRequest], dependencies: Dependencies
 ) -> dict[str, Dismissed]:
     """Parked transactions that are not to be sent: they end as rejected, with who said so. A retry brings one back."""
-    if destination_id not in parts.current().destinations:
+    if destination_id not in dependencies.current().destinations:
         raise HTTPException(f"there is no destination {destination_id}", status_code=404)
     numbers = [int(one) for one in data.ids if one.isascii() and one.isdecimal() and len(one) < _ID_DIGITS_MAX]
-    with parts.store.unit_of_work() as work:
+    with dependencies.store.unit_of_work() as work:
         chosen = ledger.own_ids(work, destination_id, numbers)
-        dismissed = dismiss_chosen(work, destination_id, chosen, actor=parts.actor, now=parts.clock.now())
+        dismissed = dismiss_chosen(work, destination_id, chosen, actor=dependencies.actor, now=dependencies.clock.now())
     return {"data": Dismissed(dismissed=dismissed)}

@@ -10,10 +10,10 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from punchcard.api import bodies
+from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.api.errors import unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
-from punchcard.api.parts import NEEDS, Parts
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.tokens import Role
 from punchcard.workspace.editing import NotThereError, destination_of, source_of
 
@@ -62,20 +62,20 @@ class Echo(msgspec.Struct):
 
 
 @get("/sources/{source_id:str}/settings", summary="A source's schema settings")
-@in_thread
-def get_schema_settings(source_id: FromPath[str], parts: Parts) -> dict[str, SchemaSettings]:
+@run_in_executor
+def get_schema_settings(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, SchemaSettings]:
     """Everything is allowed: there are no tracking plans."""
-    source_of(parts.workspace(), source_id)
+    source_of(dependencies.workspace(), source_id)
     return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
 
 
 @patch("/sources/{source_id:str}/settings", summary="Change a source's schema settings")
-@in_thread
+@run_in_executor
 def update_schema_settings(
-    source_id: FromPath[str], data: JSONBody[dict[str, Any]], parts: Parts
+    source_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
 ) -> dict[str, SchemaSettings]:
     """Only to what they are: nothing can be blocked without a tracking plan."""
-    source_of(parts.workspace(), source_id)
+    source_of(dependencies.workspace(), source_id)
     for section, values in data.items():
         standing = _SETTINGS.get(section)
         if standing is None or not isinstance(values, dict):
@@ -88,53 +88,56 @@ def update_schema_settings(
 
 
 @get("/sources/{source_id:str}/connected-warehouses", summary="Warehouses of a source")
-@in_thread
+@run_in_executor
 def list_connected_warehouses(
-    source_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+    source_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, WarehousePage]:
     """None: every event is in the data lake."""
-    source_of(parts.workspace(), source_id)
+    source_of(dependencies.workspace(), source_id)
     _, pagination = page([], key=str, count=count, cursor=cursor)
     return {"data": WarehousePage(warehouses=[], pagination=pagination)}
 
 
 @get("/destinations/{destination_id:str}/subscriptions", summary="A destination's subscriptions")
-@in_thread
+@run_in_executor
 def list_subscriptions(
-    destination_id: FromPath[str], parts: Parts, count: Count = COUNT_DEFAULT, cursor: Cursor = None
+    destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, SubscriptionPage]:
     """None: what reaches a destination is said by its settings and filters."""
-    destination_of(parts.workspace(), destination_id)
+    destination_of(dependencies.workspace(), destination_id)
     _, pagination = page([], key=str, count=count, cursor=cursor)
     return {"data": SubscriptionPage(subscriptions=[], pagination=pagination)}
 
 
 @post("/destinations/{destination_id:str}/subscriptions", status_code=200, summary="Create a subscription")
-@in_thread
+@run_in_executor
 def create_subscription(
-    destination_id: FromPath[str], data: JSONBody[dict[str, Any]], parts: Parts
+    destination_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Always refused."""
-    destination_of(parts.workspace(), destination_id)
+    destination_of(dependencies.workspace(), destination_id)
     raise unprocessable(_NO_SUBSCRIPTIONS)
 
 
 @get("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="One subscription")
-@in_thread
+@run_in_executor
 def get_subscription(
-    destination_id: FromPath[str], subscription_id: FromPath[str], parts: Parts
+    destination_id: FromPath[str], subscription_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """There is none."""
-    raise _no_subscription(destination_id, subscription_id, parts)
+    raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
 @patch("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="Change a subscription")
-@in_thread
+@run_in_executor
 def update_subscription(
-    destination_id: FromPath[str], subscription_id: FromPath[str], data: JSONBody[dict[str, Any]], parts: Parts
+    destination_id: FromPath[str],
+    subscription_id: FromPath[str],
+    data: JSONBody[dict[str, Any]],
+    dependencies: Dependencies,
 ) -> dict[str, dict[str, str]]:
     """There is none."""
-    raise _no_subscription(destination_id, subscription_id, parts)
+    raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
 @delete(
@@ -142,12 +145,12 @@ def update_subscription(
     status_code=200,
     summary="Delete a subscription",
 )
-@in_thread
+@run_in_executor
 def delete_subscription(
-    destination_id: FromPath[str], subscription_id: FromPath[str], parts: Parts
+    destination_id: FromPath[str], subscription_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """There is none."""
-    raise _no_subscription(destination_id, subscription_id, parts)
+    raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
 @get("/echo", summary="Echo", opt={NEEDS: Role.READ_ONLY}, sync_to_thread=False)
@@ -176,8 +179,8 @@ def _errors(status: int, *messages: str) -> Response[Any]:
     return Response({"errors": errors}, status_code=status, media_type="application/json")
 
 
-def _no_subscription(destination_id: str, subscription_id: str, parts: Parts) -> NotThereError:
-    destination_of(parts.workspace(), destination_id)
+def _no_subscription(destination_id: str, subscription_id: str, dependencies: Dependencies) -> NotThereError:
+    destination_of(dependencies.workspace(), destination_id)
     return NotThereError(f"{destination_id} has no subscription {subscription_id}: {_NO_SUBSCRIPTIONS}")
 
 

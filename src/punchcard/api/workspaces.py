@@ -8,8 +8,8 @@ import re
 import msgspec
 from litestar import get
 
-from punchcard.api.parts import Parts
-from punchcard.operations.threads import in_thread
+from punchcard.api.api_dependencies import Dependencies
+from punchcard.operations.executor import run_in_executor
 
 
 class WorkspaceView(msgspec.Struct):
@@ -21,10 +21,10 @@ class WorkspaceView(msgspec.Struct):
 
 
 @get("/", summary="The workspace")
-@in_thread
-def get_workspace(parts: Parts) -> dict[str, dict[str, WorkspaceView]]:
+@run_in_executor
+def get_workspace(dependencies: Dependencies) -> dict[str, dict[str, WorkspaceView]]:
     """Whose workspace this is."""
-    name = parts.workspace().name
+    name = dependencies.workspace().name
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "workspace"
     return {"data": {"workspace": WorkspaceView(id=WORKSPACE_ID, slug=slug, name=name)}}
 

@@ -20,10 +20,10 @@ from punchcard.app.hosts import AllowedHosts
 from punchcard.app.pages import HANDLERS
 from punchcard.app.passwords import PasswordPool, PasswordsBusyError
 from punchcard.app.rendering import Renderer
-from punchcard.app.visit import NEEDS, NOTICE_COOKIE, OPEN, SESSION_COOKIE, Page, Visit, read_notices
+from punchcard.app.request_context import NEEDS, NOTICE_COOKIE, OPEN, SESSION_COOKIE, Page, RequestContext, read_notices
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
-from punchcard.operations.asking import OfferMemory
-from punchcard.operations.parts import Parts
+from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import Operator, count_operators, operator_of_session
 from punchcard.store.tokens import Role
 from punchcard.workspace.document import without_write_keys
@@ -63,15 +63,15 @@ class _Elsewhere(Exception):  # noqa: N818  # no error: the way to another page
         self.path = path
 
 
-def build_app(parts: Parts, *, hosts: AllowedHosts = AllowedHosts()) -> ASGIApp:  # noqa: B008  # a frozen value
+def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts()) -> ASGIApp:  # noqa: B008  # a frozen value
     """The app, to be given every path that nothing else answers.
 
     Args:
         hosts: The names under which it answers.
     """
     assets = Assets()
-    renderer = Renderer(assets, zone=lambda: parts.current().zone, now=parts.clock.now)
-    visitors = _Visitors(parts, renderer)
+    renderer = Renderer(assets, zone=lambda: dependencies.current().zone, now=dependencies.clock.now)
+    visitors = _Visitors(dependencies, renderer)
 
     @get(PREFIX + "{file:str}", opt={OPEN: True})
     async def read_asset(request: Request[Any, Any, Any], file: FromPath[str]) -> Response[bytes]:
@@ -87,7 +87,7 @@ def build_app(parts: Parts, *, hosts: AllowedHosts = AllowedHosts()) -> ASGIApp:
 
     app = Litestar(
         route_handlers=[read_asset, *HANDLERS],
-        dependencies={"visit": Provide(visitors.visit_of, sync_to_thread=False)},
+        dependencies={"context": Provide(visitors.context_of, sync_to_thread=False)},
         guards=[visitors.admit],
         request_max_body_size=_BODY_BYTES_MAX,
         exception_handlers={
@@ -141,10 +141,10 @@ def _strict(app: ASGIApp) -> ASGIApp:
 class _Visitors:
     """Says of every request whose it is, and whether it is taken."""
 
-    def __init__(self, parts: Parts, renderer: Renderer) -> None:
-        self._parts = parts
+    def __init__(self, dependencies: Dependencies, renderer: Renderer) -> None:
+        self._dependencies = dependencies
         self._renderer = renderer
-        self._offers = OfferMemory(parts.clock)
+        self._offers = MappingChoiceCache(dependencies.clock)
         self._passwords = PasswordPool()
         self._has_operators = False
 
@@ -163,8 +163,8 @@ class _Visitors:
                 raise PermissionDeniedException("this form was not sent from a page of this App")
             sent = await request.form()
             form = {name: [str(value) for value in sent.getall(name)] for name in sent}
-        visit = self._visit(request, operator, secret if operator else "", form)
-        request.state.visit = visit
+        context = self._visit(request, operator, secret if operator else "", form)
+        request.state.context = context
         if is_open:
             return
         if operator is None:
@@ -173,15 +173,15 @@ class _Visitors:
             wanted = request.url.path if request.method == "GET" else "/"
             raise _Elsewhere("/sign-in" + (f"?next={wanted}" if wanted != "/" else ""))
         if request.method not in _SAFE_METHODS:
-            token = request.headers.get("x-csrf-token") or visit.field("_csrf")
-            if token != visit.csrf:
+            token = request.headers.get("x-csrf-token") or context.field("_csrf")
+            if token != context.csrf:
                 raise PermissionDeniedException("this form is too old: go back, reload the page and send it again")
-        visit.need(handler.opt.get(NEEDS) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR))
+        context.need(handler.opt.get(NEEDS) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR))
 
-    def visit_of(self, request: Request[Any, Any, Any]) -> Visit:
+    def context_of(self, request: Request[Any, Any, Any]) -> RequestContext:
         """The visit that was admitted."""
-        visit: Visit = request.state.visit
-        return visit
+        context: RequestContext = request.state.context
+        return context
 
     def send_elsewhere(self, request: Request[Any, Any, Any], error: _Elsewhere) -> Page:
         """Go to another page first."""
@@ -227,15 +227,15 @@ class _Visitors:
         return self._error(request, 500, "Punchcard failed on this page", "The log of the server has the details.")
 
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str) -> Page:
-        visit = self._known(request)
+        context = self._known(request)
         try:
-            return visit.page("error.html", status=status, title=title, text=text)
+            return context.page("error.html", status=status, title=title, text=text)
         except PunchcardError:  # the very store that the frame of a page is read from
             return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 
-    def _known(self, request: Request[Any, Any, Any]) -> Visit:
-        visit = request.scope.get("state", {}).get("visit")
-        return visit if isinstance(visit, Visit) else self._visit(request, None, "", {})
+    def _known(self, request: Request[Any, Any, Any]) -> RequestContext:
+        context = request.scope.get("state", {}).get("context")
+        return context if isinstance(context, RequestContext) else self._visit(request, None, "", {})
 
     def _visit(
         self,
@@ -243,12 +243,12 @@ class _Visitors:
         operator: Operator | None,
         secret: str,
         form: Mapping[str, list[str]],
-    ) -> Visit:
-        parts = self._parts
+    ) -> RequestContext:
+        dependencies = self._dependencies
         if operator is not None and not operator.role.may(Role.EDITOR):
-            parts = replace(parts, workspace=lambda: without_write_keys(self._parts.workspace()))
-        return Visit(
-            parts=parts,
+            dependencies = replace(dependencies, workspace=lambda: without_write_keys(self._dependencies.workspace()))
+        return RequestContext(
+            dependencies=dependencies,
             renderer=self._renderer,
             passwords=self._passwords,
             offers=self._offers,
@@ -260,11 +260,11 @@ class _Visitors:
         )
 
     def _operator(self, secret: str) -> Operator | None:
-        return operator_of_session(self._parts.store, secret, clock=self._parts.clock) if secret else None
+        return operator_of_session(self._dependencies.store, secret, clock=self._dependencies.clock) if secret else None
 
     def _anybody(self) -> bool:
         if not self._has_operators:
-            with self._parts.store.reading() as work:
+            with self._dependencies.store.reading() as work:
                 self._has_operators = count_operators(work) > 0
         return self._has_operators
 

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Final
 
 from punchcard.app.audience_lines import MORE, SOURCE_OPEN, THEN, Ask, Line, Lines
-from punchcard.app.visit import Visit
+from punchcard.app.request_context import RequestContext
 
 LINES_MAX: Final = 20
 ASKS_MAX: Final = 10
@@ -29,42 +29,42 @@ _FIELDS: Final = (
 )
 
 
-def lines_of_form(visit: Visit) -> tuple[Lines, str]:
+def lines_of_form(context: RequestContext) -> tuple[Lines, str]:
     """The lines, changed as the button says that was pressed; and which part has just been added, "" for none.
 
     A part is named by its line and itself: `0.ask1` is the second condition of the first line.
     """
-    lines = [_line(visit, number) for number in visit.fields("line")[:LINES_MAX] if number.isdecimal()]
+    lines = [_line(context, number) for number in context.fields("line")[:LINES_MAX] if number.isdecimal()]
     fresh = ""
     for number, line in enumerate(lines):
-        lines[number], part = _with_more(line, visit.field(f"l{number}_more"))
+        lines[number], part = _with_more(line, context.field(f"l{number}_more"))
         fresh = f"{number}.{part}" if part else fresh
-    dropped, _, part = visit.field("drop").partition(".")
+    dropped, _, part = context.field("drop").partition(".")
     if dropped.isdecimal() and int(dropped) < len(lines):
         number = int(dropped)
         if part:
             lines[number] = _without(lines[number], part)
         elif len(lines) > 1:
             del lines[number]
-    if visit.field("add") and len(lines) < LINES_MAX:
+    if context.field("add") and len(lines) < LINES_MAX:
         lines.append(Line())
         fresh = f"{len(lines) - 1}.event"
     found = Lines(
         lines=lines or [Line()],
-        joined="or" if visit.field("joined") == "or" else "and",
-        reducer=visit.field("reducer") or "count",
-        of=visit.field("of"),
+        joined="or" if context.field("joined") == "or" else "and",
+        reducer=context.field("reducer") or "count",
+        of=context.field("of"),
     )
     return found, fresh
 
 
-def _line(visit: Visit, number: str) -> Line:
-    given = {name: visit.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in visit.form}
-    return Line(**given, asks=_asks(visit, f"l{number}_"), then_asks=_asks(visit, f"l{number}_then_"))
+def _line(context: RequestContext, number: str) -> Line:
+    given = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
+    return Line(**given, asks=_asks(context, f"l{number}_"), then_asks=_asks(context, f"l{number}_then_"))
 
 
-def _asks(visit: Visit, prefix: str) -> list[Ask]:
-    columns = (visit.fields(f"{prefix}{name}") for name in ("path", "operator", "value"))
+def _asks(context: RequestContext, prefix: str) -> list[Ask]:
+    columns = (context.fields(f"{prefix}{name}") for name in ("path", "operator", "value"))
     asks = [
         Ask(path=path, operator=operator or "=", value=value)
         for path, operator, value in zip_longest(*columns, fillvalue="")

@@ -10,7 +10,7 @@ _PART_KEYS = 2  # `destinations.points`: which part it is, the page says
 
 
 @dataclass
-class Wrong:
+class FormErrors:
     """What is wrong with a form.
 
     Attributes:
@@ -29,7 +29,7 @@ class Wrong:
         return self.fields.get(name, "")
 
 
-def within_fields(wrong: Wrong, names: Iterable[str]) -> Wrong:
+def within_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
     """Return the same, with what is wrong within a field (an entry of a map) at the field itself.
 
     Args:
@@ -37,16 +37,16 @@ def within_fields(wrong: Wrong, names: Iterable[str]) -> Wrong:
     """
     shown = set(names)
     fields: dict[str, str] = {}
-    for path, message in wrong.fields.items():
+    for path, message in errors.fields.items():
         name, _, entry = path.partition(".")
         if name in shown and entry:
             message = f"{entry}: {message}"
         place = name if name in shown else path
         fields[place] = "; ".join(filter(None, (fields.get(place), message)))
-    return Wrong(fields=fields, others=wrong.others)
+    return FormErrors(fields=fields, others=errors.others)
 
 
-def wrong_of(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> Wrong:
+def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> FormErrors:
     """What an error says, by field.
 
     Args:
@@ -54,20 +54,20 @@ def wrong_of(error: ConfigurationError, *, names: Mapping[str, str] | None = Non
         names: The field for a path within the part, where it is another; `{"settings.eventMap": "map"}`.
     """
     problems = error.context.get("problems")
-    wrong = Wrong()
+    errors = FormErrors()
     if not isinstance(problems, tuple):
-        wrong.others.append(error.message)
-        return wrong
+        errors.others.append(error.message)
+        return errors
     for problem in problems:
         assert isinstance(problem, Problem)
         path = render_path(problem.path[_PART_KEYS:])
         name, within = _field_of(path, names or {})
         if name:
             said = f"{within}: {problem.message}" if within else problem.message
-            wrong.fields[name] = "; ".join(filter(None, (wrong.fields.get(name), said)))
+            errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), said)))
         else:
-            wrong.others.append(str(problem))
-    return wrong
+            errors.others.append(str(problem))
+    return errors
 
 
 def _field_of(path: str, names: Mapping[str, str]) -> tuple[str, str]:

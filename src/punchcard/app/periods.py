@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from punchcard.app.visit import Visit
+from punchcard.app.request_context import RequestContext
 
 _LENGTHS = {
     "1h": (timedelta(hours=1), timedelta(minutes=1)),
@@ -34,13 +34,13 @@ class Period:
         return [first + number * self.width for number in range(int((self.end - first) / self.width) + 1)]
 
 
-def period_of(visit: Visit, *, default: str = _DEFAULT) -> Period:
+def period_of(context: RequestContext, *, default: str = _DEFAULT) -> Period:
     """What the address asks for, up to now; the default if it names no period."""
-    key = visit.query("time")
+    key = context.query("time")
     if key not in _LENGTHS:
         key = default
     length, width = _LENGTHS[key]
-    now = visit.parts.clock.now()
+    now = context.dependencies.clock.now()
     begin = now - length
     # Whole minutes or hours, as counts are kept.
     step = 60 if key == "1h" else 3600

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from punchcard.app.visit import Visit
+from punchcard.app.request_context import RequestContext
 from punchcard.destinations.definition import FieldType, SettingField
 
 
-def read_setting(visit: Visit, field: SettingField) -> object:
+def read_setting(context: RequestContext, field: SettingField) -> object:
     """The value of a field as it was posted, of the field's type as far as it can be; validation says the rest."""
-    text = visit.field(field.key)
+    text = context.field(field.key)
     match field.type:
         case FieldType.BOOLEAN:
             return text in ("on", "true")
@@ -22,9 +22,9 @@ def read_setting(visit: Visit, field: SettingField) -> object:
             return text
 
 
-def read_map(visit: Visit, key: str) -> dict[str, str]:
+def read_map(context: RequestContext, key: str) -> dict[str, str]:
     """The rows of a map, without those that are empty. Two rows of one name: the later one stands."""
-    names, values = visit.fields(f"{key}.name"), visit.fields(f"{key}.value")
+    names, values = context.fields(f"{key}.name"), context.fields(f"{key}.value")
     return {name: value for name, value in zip(names, values, strict=False) if name or value}
 
 

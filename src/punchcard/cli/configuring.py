@@ -9,7 +9,7 @@ from pathlib import Path
 from punchcard.cli.options import quiet_logs
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
-from punchcard.operations.asking import check_connection
+from punchcard.operations.partner_queries import check_connection
 from punchcard.runtime.applying import apply_with_warnings
 from punchcard.runtime.assemble import open_keyring, open_store
 from punchcard.runtime.check import run_check

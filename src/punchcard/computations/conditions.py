@@ -18,7 +18,7 @@ from punchcard.computations.model import (
     Reducer,
     Span,
     Trait,
-    parts_of,
+    dependencies_of,
 )
 from punchcard.computations.times import compared_in_time
 
@@ -78,18 +78,18 @@ def text_of(value: str) -> str:
 def path_of(of: Property | Context, table: str) -> str:
     """A property's text: a string's content, else its JSON. Of a list's entries: the one that is looked at."""
     if of.list_path is not None:
-        return f"JSON_EXTRACT_STRING({ENTRY}, {_json_path(parts_of(of.path_in_entry))})"
-    return f"JSON_EXTRACT_STRING({_column(of, table)}, {_json_path(parts_of(of.path))})"
+        return f"JSON_EXTRACT_STRING({ENTRY}, {_json_path(dependencies_of(of.path_in_entry))})"
+    return f"JSON_EXTRACT_STRING({_column(of, table)}, {_json_path(dependencies_of(of.path))})"
 
 
 def json_text(of: Property | Context, table: str) -> str:
     """A property as JSON."""
-    return f"JSON_EXTRACT({_column(of, table)}, {_json_path(parts_of(of.path))})"
+    return f"JSON_EXTRACT({_column(of, table)}, {_json_path(dependencies_of(of.path))})"
 
 
 def entries_of(of: Property | Context, table: str) -> str:
     """The entries of a property's list, as a list of JSON; empty if it is none."""
-    return _entries(_column(of, table), parts_of(of.list_path or ""))
+    return _entries(_column(of, table), dependencies_of(of.list_path or ""))
 
 
 def member_of_json(column: str, names: Sequence[str]) -> str:
@@ -99,7 +99,7 @@ def member_of_json(column: str, names: Sequence[str]) -> str:
 
 def values_in_list(of: Property | Context, table: str) -> str:
     """What the entries of a property's list hold, as a list of JSON, without those that hold nothing."""
-    entry = f"JSON_EXTRACT({ENTRY}, {_json_path(parts_of(of.path_in_entry))})"
+    entry = f"JSON_EXTRACT({ENTRY}, {_json_path(dependencies_of(of.path_in_entry))})"
     values = f"LIST_TRANSFORM({entries_of(of, table)}, lambda {ENTRY}: {entry})"
     return f"LIST_FILTER({values}, lambda {ENTRY}: CAST({ENTRY} AS VARCHAR) <> 'null')"
 
@@ -182,7 +182,7 @@ def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -
         case Trait():
             text = scope.trait(value)
             if value.list_path is not None:
-                text = member_of_json(ENTRY, parts_of(value.path_in_entry))
+                text = member_of_json(ENTRY, dependencies_of(value.path_in_entry))
             return text, as_number(text)
         case Property(of_parent=True):
             return path_of(value, scope.parent), number_of(value, scope.parent)

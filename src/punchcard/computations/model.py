@@ -177,13 +177,13 @@ class Trait(_Part, frozen=True, tag="trait"):
     @property
     def name(self) -> str:
         """The trait itself."""
-        return parts_of(self.key)[0]
+        return dependencies_of(self.key)[0]
 
     @property
     def inner(self) -> tuple[str, ...]:
         """The names that lead from the trait to what is asked for, or to the list whose entries are."""
         path = self.key if self.list_path is None else self.list_path
-        return tuple(parts_of(path)[1:])
+        return tuple(dependencies_of(path)[1:])
 
     @property
     def list_path(self) -> str | None:
@@ -271,7 +271,7 @@ def _path_in_entry(path: str) -> str:
     return path if found is None else path[found.end() :]
 
 
-def parts_of(path: str) -> list[str]:
+def dependencies_of(path: str) -> list[str]:
     """The names that a path leads through; a dot with a backslash before it is part of a name."""
     return [one.replace("\\.", ".") for one in _UNESCAPED_DOT.split(path)] if path else []
 

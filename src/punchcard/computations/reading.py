@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from punchcard.computations.errors import DefinitionError
-from punchcard.computations.model import Duration, parts_of
+from punchcard.computations.model import Duration, dependencies_of
 from punchcard.computations.tokens import END, NAME, NUMBER, TEXT, Token, tokens_of
 
 DEFINITION_BYTES_MAX: Final = 16 * 1024
@@ -79,7 +79,7 @@ class TokenReader:
         """Read the path of a property or trait, in quotes."""
         at = self.next
         path = self.text_value()
-        names = parts_of(path)
+        names = dependencies_of(path)
         if not all(names) or not names:
             raise self.error(f"the name of a {kind} is expected, `a.b` for a member inside", at=at)
         if "*" in names:

@@ -15,7 +15,7 @@ from punchcard.computations.model import (
     Property,
     Trait,
     all_events,
-    parts_of,
+    dependencies_of,
     traits_of,
 )
 from punchcard.engage.facts import Facts
@@ -85,7 +85,7 @@ def find_warnings(known: KnownNames, definition: Definition) -> Iterator[str]:
         if trait.name not in traits:
             escaped = {name.replace(".", "\\."): name for name in traits}
             yield f'nobody has a trait "{trait.name}" yet{_near(trait.key, escaped) or _near(trait.name, escaped)}'
-        elif len(parts_of(trait.key)) > 1:
+        elif len(dependencies_of(trait.key)) > 1:
             yield from _inner_trait_warnings(trait, known.trait_values(trait.name))
 
 
@@ -106,7 +106,7 @@ def values_in(texts: Iterator[str | bytes | None]) -> list[object]:
 
 
 def _property_warnings(event: str, path: str, sample: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    names = parts_of(path)
+    names = dependencies_of(path)
     if not sample:
         return
     keys = {key for properties in sample for key in properties}
@@ -118,7 +118,7 @@ def _property_warnings(event: str, path: str, sample: Sequence[Mapping[str, obje
 
 
 def _inner_trait_warnings(trait: Trait, sample: Sequence[object]) -> Iterator[str]:
-    names = parts_of(trait.key)[1:]
+    names = dependencies_of(trait.key)[1:]
     if not any(_has(value, names) for value in sample):
         inside = {key for value in sample for key in _keys_before(value, names)}
         yield f'nobody has a trait "{trait.key}" yet{_near(names[-1], inside)}'

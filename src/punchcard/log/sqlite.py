@@ -26,7 +26,7 @@ from punchcard.log.row_damage import (
     is_whole,
     text_or_nothing,
 )
-from punchcard.wal import write_ahead
+from punchcard.sqlite import write_ahead
 
 _PAGE_BYTES = 32_768  # bodies are some 10 KB compressed: larger pages mean fewer of them to write
 _BUSY_SECONDS = 10.0

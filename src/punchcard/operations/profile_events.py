@@ -6,7 +6,7 @@ from typing import Final
 from punchcard.engage.reading import counts
 from punchcard.lake.people import PersonQuestion
 from punchcard.lake.reader import LakeEvent
-from punchcard.operations.parts import Parts
+from punchcard.operations.dependencies import Dependencies
 from punchcard.profiles.external_ids import IdReader
 from punchcard.traces.browse import Place, Timeline
 from punchcard.traces.event_profile import owners_of_events
@@ -16,7 +16,7 @@ _MORE: Final = 200  # where the first events were another's, many more may be
 
 
 def events_of_profile(
-    parts: Parts, profile_id: int, question: PersonQuestion, *, limit: int, beyond: Place | None
+    dependencies: Dependencies, profile_id: int, question: PersonQuestion, *, limit: int, beyond: Place | None
 ) -> Timeline:
     """The first events that a question asks for and that belong to the profile.
 
@@ -27,12 +27,12 @@ def events_of_profile(
     Raises:
         StorageError: log, lake or store is away.
     """
-    reader = IdReader(parts.current().identity)
+    reader = IdReader(dependencies.current().identity)
     found: list[LakeEvent] = []
     wanted = limit
     for _ in range(_ROUNDS_MAX):
-        page = parts.browser.routed_events_of(question, limit=wanted, beyond=beyond)
-        found += _belonging(parts, profile_id, [one for one in page.events if counts(one)], reader)
+        page = dependencies.browser.routed_events_of(question, limit=wanted, beyond=beyond)
+        found += _belonging(dependencies, profile_id, [one for one in page.events if counts(one)], reader)
         if len(found) > limit:
             last = found[limit - 1]
             return Timeline(events=found[:limit], following=(last.log_position, last.event_index))
@@ -42,7 +42,9 @@ def events_of_profile(
     return Timeline(events=found, following=beyond)
 
 
-def _belonging(parts: Parts, profile_id: int, events: Sequence[LakeEvent], reader: IdReader) -> list[LakeEvent]:
-    with parts.store.reading() as work:
+def _belonging(
+    dependencies: Dependencies, profile_id: int, events: Sequence[LakeEvent], reader: IdReader
+) -> list[LakeEvent]:
+    with dependencies.store.reading() as work:
         owners = owners_of_events(work, events, reader)
     return [event for event, owner in zip(events, owners, strict=True) if owner == profile_id]

@@ -9,7 +9,7 @@ from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.writer import LakeWriter
-from punchcard.operations.asking import check_connection
+from punchcard.operations.partner_queries import check_connection
 from punchcard.runtime.assemble import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store

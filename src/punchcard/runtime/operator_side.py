@@ -13,8 +13,8 @@ from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
+from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
-from punchcard.operations.parts import Parts
 from punchcard.runtime.applying import find_save_warnings
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
@@ -49,7 +49,7 @@ def build_operator_side(
         return find_save_warnings(before, after, store=store, lake=lake).all()
 
     browser = EventBrowser(log=log, lake=lake, store=store)
-    parts = Parts(
+    dependencies = Dependencies(
         store=store,
         traces=TraceReader(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
         browser=browser,
@@ -63,4 +63,4 @@ def build_operator_side(
         public_url=settings.public_url,
     )
     hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host, public_url=settings.public_url)
-    return build_app(parts, hosts=hosts), build_api(parts), build_profile_app(parts)
+    return build_app(dependencies, hosts=hosts), build_api(dependencies), build_profile_app(dependencies)

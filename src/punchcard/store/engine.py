@@ -22,9 +22,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
+from punchcard.sqlite import write_ahead
 from punchcard.store import schema_engage  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
-from punchcard.wal import write_ahead
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
 HEAD_MIGRATION = "0019"

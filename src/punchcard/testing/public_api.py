@@ -28,8 +28,8 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
-from punchcard.operations.parts import Parts
 from punchcard.operations.unknown_names import tell_unknown_names
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
@@ -244,7 +244,7 @@ class PublicApiServer:
 
         Each is built for its first request: building one takes longer than most tests that do not ask it.
         """
-        parts = Parts(
+        parts = Dependencies(
             store=self.store,
             traces=self._traces,
             browser=self.browser,

@@ -238,7 +238,7 @@ def _signature(problem: Problem) -> tuple[object, ...]:
 
 def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Mapping[PartKey, str]) -> None:
     """Refuse to change a part of which only a remainder is known: saving it would make that remainder the truth."""
-    before, after = stored.parts_of(current), stored.parts_of(wanted)
+    before, after = stored.dependencies_of(current), stored.dependencies_of(wanted)
     problems = [
         Problem(
             path=(f"{kind}s", slug) if slug else (kind,),
@@ -259,7 +259,7 @@ def _with_unreadable_as_stored(final: Workspace, current: Workspace, unreadable:
 
 def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:
     """The current workspace without the unreadable parts that are replaced: those are written anew, equal or not."""
-    replaced = unreadable.keys() & stored.parts_of(keep).keys()
+    replaced = unreadable.keys() & stored.dependencies_of(keep).keys()
     return replace(
         current,
         name="" if ("workspace", "") in replaced else current.name,  # no workspace has this name

@@ -115,7 +115,7 @@ def write(
     catalog: Catalog = CATALOG,
 ) -> None:
     """Store every part of `wanted` that differs from `current`, and forget the parts that it lacks."""
-    old, new = parts_of(current), parts_of(wanted)
+    old, new = dependencies_of(current), dependencies_of(wanted)
     changed = [(key, part) for key, part in new.items() if old.get(key) != part]
     configuration.save_documents(
         work,
@@ -164,7 +164,7 @@ def in_order(workspace: Workspace) -> Workspace:
     )
 
 
-def parts_of(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
+def dependencies_of(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
     """Every part by its kind and slug; the workspace's own fields are one part without a slug."""
     parts: dict[PartKey, Workspace | Source | Destination | Computation] = {
         ("workspace", ""): replace(workspace, sources=(), destinations=(), computations=())

@@ -6,56 +6,56 @@ from collections.abc import Mapping
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import Wrong, within_fields, wrong_of
+from punchcard.app.forms import FormErrors, form_errors_from, within_fields
+from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
 from punchcard.app.setting_forms import read_setting, shown_values
-from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType
 from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError
-from punchcard.operations.asking import check_connection
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
+from punchcard.operations.partner_queries import check_connection
 from punchcard.store.tokens import Role
 from punchcard.workspace.editing import NotThereError, adding_destination, adding_source, free_slug, new_write_key
 from punchcard.workspace.model import Destination, Source, Workspace
 
 
 @get("/catalog")
-@in_thread
-def show_catalog(visit: Visiting) -> Page:
+@run_in_executor
+def show_catalog(context: ContextDependency) -> Page:
     """What events can be sent to."""
-    asked = visit.query("q")
+    asked = context.query("q")
     found = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
     names = [one.definition.name for one in CATALOG.values()]
-    return visit.page("catalog.html", asked=asked, found=found, names=names, broken=CATALOG.problems)
+    return context.page("catalog.html", asked=asked, found=found, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
-@in_thread
-def show_entry(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One destination of the catalog."""
     definition = _partner(slug).definition
-    standing = [one for one in visit.parts.workspace().destinations if one.type == slug]
-    return visit.page("catalog_entry.html", definition=definition, standing=standing)
+    standing = [one for one in context.dependencies.workspace().destinations if one.type == slug]
+    return context.page("catalog_entry.html", definition=definition, standing=standing)
 
 
 @get("/catalog/{slug:str}/add", opt={NEEDS: Role.EDITOR})
-@in_thread
-def show_add(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_add(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form for a new destination."""
     definition = _partner(slug).definition
     values = {field.key: field.default for field in (*definition.settings, *definition.options)}
-    return _form(visit, definition, values, Wrong(), source=visit.query("source"), status=200)
+    return _form(context, definition, values, FormErrors(), source=context.query("source"), status=200)
 
 
 @post("/catalog/{slug:str}/add", status_code=200)
-@in_thread
-def add(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save the new destination; its map is next."""
     partner = _partner(slug)
     definition = partner.definition
-    settings, options = _read(visit, definition)
-    source, wrong = visit.field("source"), Wrong()
+    settings, options = _read(context, definition)
+    source, errors = context.field("source"), FormErrors()
     made: list[str] = []
 
     def change(workspace: Workspace) -> Workspace:
@@ -71,43 +71,43 @@ def add(visit: Visiting, slug: FromPath[str]) -> Page:
         return adding_destination(destination)(workspace)
 
     if not source:
-        wrong.fields["source"] = "choose the source whose events it should get"
+        errors.fields["source"] = "choose the source whose events it should get"
     try:
         partner.read_settings(settings, options)
-        if not wrong:
-            visit.edit(change)
+        if not errors:
+            context.edit(change)
     except ConfigurationError as error:
-        said = wrong_of(error) if error.context.get("problems") else _by_line(error)
-        wrong.fields |= {
+        said = form_errors_from(error) if error.context.get("problems") else _by_line(error)
+        errors.fields |= {
             name.removeprefix("settings.").removeprefix("options."): one for name, one in said.fields.items()
         }
-        wrong.others += said.others
-    if wrong:
-        return _form(visit, definition, {**settings, **options}, wrong, source=source, status=422)
+        errors.others += said.others
+    if errors:
+        return _form(context, definition, {**settings, **options}, errors, source=source, status=422)
     if definition.event_map is None:
-        return visit.redirect(f"/destinations/{made[0]}", notices=[f"{definition.name} was added."])
-    return visit.redirect(
+        return context.redirect(f"/destinations/{made[0]}", notices=[f"{definition.name} was added."])
+    return context.redirect(
         f"/destinations/{made[0]}/map",
         notices=[f"{definition.name} was added. Now say which events earn points."],
     )
 
 
 @post("/catalog/{slug:str}/check", status_code=200)
-async def check(visit: Visiting, slug: FromPath[str]) -> Page:
+async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask the partner about settings that are not saved yet."""
     partner = _partner(slug)
-    settings, options = _read(visit, partner.definition)
+    settings, options = _read(context, partner.definition)
     try:
         typed = partner.read_settings(settings, options)
     except ConfigurationError as error:
-        return visit.part("findings.html", found=(), wrong=error.message.splitlines())
-    network = (await asyncio.to_thread(visit.parts.current)).network
+        return context.part("findings.html", found=(), errors=error.message.splitlines())
+    network = (await asyncio.to_thread(context.dependencies.current)).network
     found = await check_connection(partner, typed, subject=partner.definition.name, network=network)
     event_map = partner.definition.event_map
     if event_map is not None:
         # Nothing can be mapped before it is added.
         found = [finding for finding in found if finding.subject != event_map.key]
-    return visit.part("findings.html", found=found, wrong=())
+    return context.part("findings.html", found=found, errors=())
 
 
 def _partner(slug: str) -> Partner:
@@ -122,43 +122,50 @@ def _matches(definition: Definition, asked: str) -> bool:
     return all(word in words for word in asked.lower().split())
 
 
-def _read(visit: Visit, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
+def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
     settings = {
-        field.key: field.default if field.is_event_map else read_setting(visit, field) for field in definition.settings
+        field.key: field.default if field.is_event_map else read_setting(context, field)
+        for field in definition.settings
     }
     options: dict[str, object] = {}
     for field in definition.options:
-        if field.key in visit.form and field.type is not FieldType.TEXT_MAP:
-            value = read_setting(visit, field)
+        if field.key in context.form and field.type is not FieldType.TEXT_MAP:
+            value = read_setting(context, field)
             if value != field.default:
                 options[field.key] = value
     return settings, options
 
 
-def _by_line(error: ConfigurationError) -> Wrong:
+def _by_line(error: ConfigurationError) -> FormErrors:
     """What a partner says of its settings: a line a problem, each beginning with its key path."""
-    wrong = Wrong()
+    errors = FormErrors()
     for line in error.message.splitlines():
         path, found, message = line.partition(": ")
         if found and path.startswith(("settings.", "options.")):
-            wrong.fields[path] = message
+            errors.fields[path] = message
         else:
-            wrong.others.append(line)
-    return wrong
+            errors.others.append(line)
+    return errors
 
 
 def _form(
-    visit: Visit, definition: Definition, values: Mapping[str, object], wrong: Wrong, *, source: str, status: int
+    context: RequestContext,
+    definition: Definition,
+    values: Mapping[str, object],
+    errors: FormErrors,
+    *,
+    source: str,
+    status: int,
 ) -> Page:
-    sources = [one for one in visit.parts.workspace().sources if not one.is_kept]
-    return visit.page(
+    sources = [one for one in context.dependencies.workspace().sources if not one.is_kept]
+    return context.page(
         "catalog_add.html",
         status=status,
         definition=definition,
         fields=[field for field in definition.settings if not field.is_event_map],
         options=[field for field in definition.options if field.is_asked],
         values=shown_values(values),
-        wrong=within_fields(wrong, [field.key for field in (*definition.settings, *definition.options)]),
+        errors=within_fields(errors, [field.key for field in (*definition.settings, *definition.options)]),
         sources=sources,
         source=source or (sources[0].slug if len(sources) == 1 else "" if sources else "+"),
     )

@@ -11,10 +11,10 @@ from urllib.parse import quote, unquote, urlencode
 from litestar import get
 from litestar.params import FromPath
 
-from punchcard.app.visit import Page, Visit, Visiting
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.destinations.port import CustomerStanding
-from punchcard.operations.asking import find_customer
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
+from punchcard.operations.partner_queries import find_customer
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store import ledger, profile_reading, profile_search
 from punchcard.store.effects import StoredEffect
@@ -77,18 +77,18 @@ class _Profile:
 
 
 @get("/customers")
-@in_thread
-def find_customers(visit: Visiting) -> Page:
+@run_in_executor
+def find_customers(context: ContextDependency) -> Page:
     """The search for a customer, and below it people: with a trait, or those who came last."""
-    asked, trait, value = (visit.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
+    asked, trait, value = (context.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
     if "@" in asked and "." in asked.rpartition("@")[2]:
-        return visit.redirect("/customers/" + quote(asked, safe=""))
-    before = visit.query("before")
+        return context.redirect("/customers/" + quote(asked, safe=""))
+    before = context.query("before")
     place = int(before) if before.isdecimal() and len(before) < _DIGITS_MAX else None
-    workspace = visit.parts.workspace()
+    workspace = context.dependencies.workspace()
     found: Sequence[profile_search.FoundPerson] = ()
     customers: list[str] = []
-    with visit.parts.store.reading() as work:
+    with context.dependencies.store.reading() as work:
         if asked:
             found = profile_search.named(work, asked, limit=_LIKE_SHOWN)
             known = {value for one in found for type_, value in one.ids if type_ == EMAIL}
@@ -104,7 +104,7 @@ def find_customers(visit: Visiting) -> Page:
         "value": value,
         "before": str(people[_PEOPLE - 1].profile_id) if len(people) > _PEOPLE else "",
     }
-    return visit.page(
+    return context.page(
         "customers.html",
         asked=asked,
         found=found,
@@ -121,21 +121,21 @@ def find_customers(visit: Visiting) -> Page:
 
 
 @get("/customers/{who:path}")
-async def show_customer(visit: Visiting, who: FromPath[str]) -> Page:
+async def show_customer(context: ContextDependency, who: FromPath[str]) -> Page:
     """Balance, transactions, and for each event that earned nothing, why."""
-    who = unquote(visit.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
-    known, person = await asyncio.to_thread(_who, visit, who)
-    before = _place(visit.query("before"))
-    events = await asyncio.to_thread(visit.parts.browser.events_of, person, limit=_EVENTS, before=before)
-    snapshot = await asyncio.to_thread(visit.parts.current)
+    who = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
+    known, person = await asyncio.to_thread(_who, context, who)
+    before = _place(context.query("before"))
+    events = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=_EVENTS, before=before)
+    snapshot = await asyncio.to_thread(context.dependencies.current)
     accounts = await asyncio.gather(
-        *(_account(visit, one, person) for one in snapshot.destinations.values() if person.emails)
+        *(_account(context, one, person) for one in snapshot.destinations.values() if person.emails)
     )
-    return await asyncio.to_thread(_rendered, visit, who, person, known, events, accounts)
+    return await asyncio.to_thread(_rendered, context, who, person, known, events, accounts)
 
 
-async def _account(visit: Visit, destination: RoutedDestination, person: Person) -> _Account:
-    transactions = await asyncio.to_thread(_transactions, visit, destination.slug, person.emails)
+async def _account(context: RequestContext, destination: RoutedDestination, person: Person) -> _Account:
+    transactions = await asyncio.to_thread(_transactions, context, destination.slug, person.emails)
     standing, problem = None, None
     if destination.destination.enabled or transactions:
         standing, problem = await find_customer(destination, person.emails[0])
@@ -146,8 +146,8 @@ async def _account(visit: Visit, destination: RoutedDestination, person: Person)
     return _Account(destination=destination, transactions=transactions, units=units, standing=standing, problem=problem)
 
 
-def _transactions(visit: Visit, slug: str, emails: Sequence[str]) -> list[tuple[StoredEffect, EventStatus]]:
-    with visit.parts.store.reading() as work:
+def _transactions(context: RequestContext, slug: str, emails: Sequence[str]) -> list[tuple[StoredEffect, EventStatus]]:
+    with context.dependencies.store.reading() as work:
         found = [
             one
             for email in emails
@@ -158,13 +158,18 @@ def _transactions(visit: Visit, slug: str, emails: Sequence[str]) -> list[tuple[
 
 
 def _rendered(
-    visit: Visit, who: str, person: Person, known: _Profile | None, events: EventPage, accounts: list[_Account]
+    context: RequestContext,
+    who: str,
+    person: Person,
+    known: _Profile | None,
+    events: EventPage,
+    accounts: list[_Account],
 ) -> Page:
     following = events.following
     heading = who
     if known is not None and who == known.profile.public_id:
         heading = next(iter([*person.emails, *person.user_ids]), "Somebody without email and user id")
-    return visit.page(
+    return context.page(
         "customer.html",
         who=who,
         heading=heading,
@@ -177,18 +182,18 @@ def _rendered(
     )
 
 
-def _who(visit: Visit, who: str) -> tuple[_Profile | None, Person]:
+def _who(context: RequestContext, who: str) -> tuple[_Profile | None, Person]:
     """The profile that an id of whatever type leads to, if there is one, and by what its events are found."""
-    with visit.parts.store.reading() as work:
+    with context.dependencies.store.reading() as work:
         found = profile_search.find(work, who)
-    known = _profile(visit, found) if found is not None else None
+    known = _profile(context, found) if found is not None else None
     own = known.values(EMAIL) + known.values(USER_ID) if known is not None else []
     if known is not None and not {who, who.lower()} & set(own):
         person = Person(emails=(), user_ids=())  # named by an id that events are not found by
     else:
-        person = visit.parts.browser.person(who)
+        person = context.dependencies.browser.person(who)
     if known is None:
-        known = _profile_of_events(visit, person)
+        known = _profile_of_events(context, person)
     if known is not None:
         person = Person(
             emails=_joined(person.emails, known.values(EMAIL)),
@@ -202,21 +207,21 @@ def _joined(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*some, *others]))[:_IDS_MAX]
 
 
-def _profile_of_events(visit: Visit, person: Person) -> _Profile | None:
+def _profile_of_events(context: RequestContext, person: Person) -> _Profile | None:
     """The profile that one of the ids leads to with which somebody's events came."""
     asked = [(EMAIL, one) for one in person.emails] + [(USER_ID, one) for one in person.user_ids]
-    with visit.parts.store.reading() as work:
+    with context.dependencies.store.reading() as work:
         for type_, value in asked:
             found = profile_reading.find_profile(work, type_, value)
             if found is not None:
                 break
         else:
             return None
-    return _profile(visit, found)
+    return _profile(context, found)
 
 
-def _profile(visit: Visit, found: StoredProfile) -> _Profile:
-    with visit.parts.store.reading() as work:
+def _profile(context: RequestContext, found: StoredProfile) -> _Profile:
+    with context.dependencies.store.reading() as work:
         traits = [one for one in profile_reading.traits_by_name(work, found.id) if one.value != "null"]
         return _Profile(
             profile=found,
@@ -226,7 +231,7 @@ def _profile(visit: Visit, found: StoredProfile) -> _Profile:
             history=profile_reading.history_of(work, found.id, limit=_HISTORY),
             merges=profile_reading.merges_into(work, found.id),
             conflicts=profile_reading.conflicts_of(work, found.id, limit=_HISTORY),
-            labels={one.key: one.name for one in visit.parts.workspace().computations},
+            labels={one.key: one.name for one in context.dependencies.workspace().computations},
         )
 
 

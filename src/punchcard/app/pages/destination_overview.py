@@ -6,9 +6,9 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.periods import Period, period_of
-from punchcard.app.visit import Page, Visiting
+from punchcard.app.request_context import ContextDependency, Page
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
-from punchcard.operations.threads import in_thread
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
@@ -21,12 +21,12 @@ _NAMES_SHOWN = 50
 
 
 @get("/destinations/{slug:str}")
-@in_thread
-def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
     """How its events of a time ended."""
-    parts, period = visit.parts, period_of(visit)
-    destination = destination_of(parts.workspace(), slug)
-    with parts.store.reading() as work:
+    dependencies, period = context.dependencies, period_of(context)
+    destination = destination_of(dependencies.workspace(), slug)
+    with dependencies.store.reading() as work:
         pipeline = read_pipeline(
             work, destination=slug, sources=destination.sources, begin=period.begin, end=period.end
         )
@@ -46,7 +46,7 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
     ]
     chart = {
         "times": [one.timestamp() for one in buckets],
-        "zone": visit.parts.workspace().timezone,
+        "zone": context.dependencies.workspace().timezone,
         "series": [
             {"label": str(status).capitalize(), "values": [series[status].get(one, 0) for one in buckets]}
             for status in shown
@@ -55,10 +55,10 @@ def show_overview(visit: Visiting, slug: FromPath[str]) -> Page:
     names: dict[tuple[str, str], dict[str, int]] = {}
     for (event_type, name, status), count in by_name.items():
         names.setdefault((str(event_type), str(name)), {})[str(status)] = count
-    return visit.page(
+    return context.page(
         "destination.html",
         destination=destination,
-        routed=parts.current().destinations[slug],
+        routed=dependencies.current().destinations[slug],
         time=period.key,
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,

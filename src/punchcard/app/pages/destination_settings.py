@@ -7,15 +7,15 @@ from dataclasses import replace
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import Wrong, within_fields, wrong_of
+from punchcard.app.forms import FormErrors, form_errors_from, within_fields
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.app.setting_forms import read_setting, shown_values
-from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType, SettingField
 from punchcard.destinations.settings import with_defaults
 from punchcard.errors import ConfigurationError
-from punchcard.operations.asking import check_connection
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
+from punchcard.operations.partner_queries import check_connection
 from punchcard.store import ledger
 from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
@@ -28,30 +28,30 @@ _QUEUED = tuple(state for state in EffectState if state.is_open or state is Effe
 
 
 @get("/destinations/{slug:str}/settings")
-@in_thread
-def show_settings(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form."""
-    destination = destination_of(visit.parts.workspace(), slug)
-    return _form(visit, destination, _values(destination), Wrong(), status=200)
+    destination = destination_of(context.dependencies.workspace(), slug)
+    return _form(context, destination, _values(destination), FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/settings", status_code=200)
-@in_thread
-def save(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save it; what is queued is sent by the new settings."""
-    standing = destination_of(visit.parts.workspace(), slug)
+    standing = destination_of(context.dependencies.workspace(), slug)
     definition = _definition(standing)
-    settings, options = _read(visit, definition)
+    settings, options = _read(context, definition)
     try:
-        visit.edit(
+        context.edit(
             changing_destination(
                 slug,
                 lambda one: replace(
                     one,
-                    name=visit.field("name"),
-                    enabled=visit.field("enabled") == "on",
-                    sources=tuple(visit.fields("sources")),
-                    consent=tuple(word for word in visit.field("consent").split() if word),
+                    name=context.field("name"),
+                    enabled=context.field("enabled") == "on",
+                    sources=tuple(context.fields("sources")),
+                    consent=tuple(word for word in context.field("consent").split() if word),
                     settings=merged(one.settings, settings),
                     options=_without_defaults({**one.options, **options}, definition),
                 ),
@@ -60,20 +60,20 @@ def save(visit: Visiting, slug: FromPath[str]) -> Page:
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
-        wrong = wrong_of(error)
-        wrong.fields = {
-            name.removeprefix("settings.").removeprefix("options."): said for name, said in wrong.fields.items()
+        errors = form_errors_from(error)
+        errors.fields = {
+            name.removeprefix("settings.").removeprefix("options."): said for name, said in errors.fields.items()
         }
-        return _form(visit, standing, {**settings, **options}, wrong, status=422)
-    return visit.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."])
+        return _form(context, standing, {**settings, **options}, errors, status=422)
+    return context.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."])
 
 
 @post("/destinations/{slug:str}/check", status_code=200)
-async def check(visit: Visiting, slug: FromPath[str]) -> Page:
+async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask the partner about the settings as they stand in the form."""
-    standing = destination_of(await asyncio.to_thread(visit.parts.workspace), slug)
+    standing = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
     partner = CATALOG[standing.type]
-    settings, options = _read(visit, partner.definition)
+    settings, options = _read(context, partner.definition)
     wanted = with_stored_secrets(
         replace(standing, settings=merged(standing.settings, settings), options=merged(standing.options, options)),
         standing,
@@ -81,24 +81,24 @@ async def check(visit: Visiting, slug: FromPath[str]) -> Page:
     try:
         typed = partner.read_settings(wanted.settings, wanted.options)
     except ConfigurationError as error:
-        return visit.part("findings.html", found=(), wrong=error.message.splitlines())
-    network = (await asyncio.to_thread(visit.parts.current)).network
+        return context.part("findings.html", found=(), errors=error.message.splitlines())
+    network = (await asyncio.to_thread(context.dependencies.current)).network
     found = await check_connection(partner, typed, subject=slug, network=network)
-    return visit.part("findings.html", found=found, wrong=())
+    return context.part("findings.html", found=found, errors=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)
-@in_thread
-def remove(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Only a destination with nothing in its queue; its ledger stays."""
 
     def queued() -> int:
-        with visit.parts.store.reading() as work:
+        with context.dependencies.store.reading() as work:
             waiting = ledger.count(work, ledger.LedgerQuestion(destination=slug, states=_QUEUED))
             return waiting + count_held_for(work, slug)
 
-    visit.edit(removing_destination(slug, queued=queued))
-    return visit.redirect("/destinations", notices=[f"{slug} was removed. Its ledger stays on record."])
+    context.edit(removing_destination(slug, queued=queued))
+    return context.redirect("/destinations", notices=[f"{slug} was removed. Its ledger stays on record."])
 
 
 def _definition(destination: Destination) -> Definition:
@@ -125,9 +125,9 @@ def _values(destination: Destination) -> Mapping[str, object]:
     }
 
 
-def _read(visit: Visit, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
-    settings = {field.key: read_setting(visit, field) for field in _setting_fields(definition)}
-    options = {field.key: read_setting(visit, field) for field in _option_fields(definition)}
+def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
+    settings = {field.key: read_setting(context, field) for field in _setting_fields(definition)}
+    options = {field.key: read_setting(context, field) for field in _option_fields(definition)}
     return settings, options
 
 
@@ -141,10 +141,12 @@ def _without_defaults(options: Mapping[str, object], definition: Definition) -> 
     }
 
 
-def _form(visit: Visit, destination: Destination, values: Mapping[str, object], wrong: Wrong, *, status: int) -> Page:
+def _form(
+    context: RequestContext, destination: Destination, values: Mapping[str, object], errors: FormErrors, *, status: int
+) -> Page:
     definition = _definition(destination)
-    posted = bool(wrong)
-    return visit.page(
+    posted = bool(errors)
+    return context.page(
         "destination_settings.html",
         status=status,
         destination=destination,
@@ -152,12 +154,16 @@ def _form(visit: Visit, destination: Destination, values: Mapping[str, object], 
         settings=_setting_fields(definition),
         options=_option_fields(definition),
         values=shown_values(values),
-        wrong=within_fields(wrong, [field.key for field in _setting_fields(definition)]),
-        name=visit.field("name") if posted else destination.name,
-        enabled=visit.field("enabled") == "on" if posted else destination.enabled,
-        chosen=visit.fields("sources") if posted else destination.sources,
-        consent=visit.field("consent") if posted else " ".join(destination.consent),
-        sources=[one for one in visit.parts.workspace().sources if not one.is_kept or one.slug in destination.sources],
+        errors=within_fields(errors, [field.key for field in _setting_fields(definition)]),
+        name=context.field("name") if posted else destination.name,
+        enabled=context.field("enabled") == "on" if posted else destination.enabled,
+        chosen=context.fields("sources") if posted else destination.sources,
+        consent=context.field("consent") if posted else " ".join(destination.consent),
+        sources=[
+            one
+            for one in context.dependencies.workspace().sources
+            if not one.is_kept or one.slug in destination.sources
+        ],
     )
 
 

@@ -6,13 +6,13 @@ import json
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.visit import NEEDS, Page, Visit, Visiting
+from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuestion
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import Tested, try_event
-from punchcard.operations.threads import in_thread
 from punchcard.store.event_results import EventStatus
 from punchcard.store.tokens import Role
 from punchcard.traces.browse import SeenEvent
@@ -26,14 +26,14 @@ _GOING_ON = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UN
 
 
 @get("/destinations/{slug:str}/tester")
-@in_thread
-def show_tester(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form, with an event to begin with."""
-    destination = destination_of(visit.parts.workspace(), slug)
-    samples = _newest_events(visit, destination)
-    wanted = visit.query("event")
+    destination = destination_of(context.dependencies.workspace(), slug)
+    samples = _newest_events(context, destination)
+    wanted = context.query("event")
     chosen = next((one for one in samples if one.event.message_id == wanted), None)
-    return visit.page(
+    return context.page(
         "tester.html",
         destination=destination,
         text=_sample(chosen) if chosen else _example(destination),
@@ -42,21 +42,21 @@ def show_tester(visit: Visiting, slug: FromPath[str]) -> Page:
 
 
 @post("/destinations/{slug:str}/tester", status_code=200, opt={NEEDS: Role.READ_ONLY})
-async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
+async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What the event would do; with the button that sends, it is really taken in."""
-    sends = visit.field("send") == "yes"
+    sends = context.field("send") == "yes"
     if sends:
-        visit.need(Role.EDITOR)
-    text = visit.field("event").encode()
+        context.need(Role.EDITOR)
+    text = context.field("event").encode()
     try:
-        tested = await asyncio.to_thread(_try, visit, slug, text)
+        tested = await asyncio.to_thread(_try, context, slug, text)
     except (PunchcardError, _WrongEvent) as error:
-        return visit.part("tester_wrong.html", said=str(getattr(error, "message", error)))
+        return context.part("tester_wrong.html", said=str(getattr(error, "message", error)))
     if sends and tested.message_id is not None:
-        await visit.parts.append(tested.record(visit.parts.clock))
-        destination = destination_of(await asyncio.to_thread(visit.parts.workspace), slug)
+        await context.dependencies.append(tested.record(context.dependencies.clock))
+        destination = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
         return await asyncio.to_thread(
-            visit.part,
+            context.part,
             "tester_sent.html",
             slug=slug,
             destination=destination,
@@ -64,7 +64,7 @@ async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
             trace=None,
         )
     return await asyncio.to_thread(
-        visit.part,
+        context.part,
         "tester_result.html",
         tested=tested,
         shown=[one for one in tested.results if one.destination in (None, slug)],
@@ -73,14 +73,14 @@ async def run_tester(visit: Visiting, slug: FromPath[str]) -> Page:
 
 
 @get("/destinations/{slug:str}/tester/sent")
-@in_thread
-def follow(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def follow(context: ContextDependency, slug: FromPath[str]) -> Page:
     """How far the sent event has come; asked again until it has arrived."""
-    message_id = visit.query("id")
-    trace = visit.parts.traces.trace(message_id)
+    message_id = context.query("id")
+    trace = context.dependencies.traces.trace(message_id)
     goes_on = trace is None or any(one.status in _GOING_ON for one in trace.results)
-    destination = destination_of(visit.parts.workspace(), slug)
-    return visit.part(
+    destination = destination_of(context.dependencies.workspace(), slug)
+    return context.part(
         "tester_sent.html", slug=slug, destination=destination, message_id=message_id, trace=trace, goes_on=goes_on
     )
 
@@ -89,12 +89,12 @@ class _WrongEvent(Exception):  # noqa: N818  # said beside the form, no error of
     """What was typed cannot be tried."""
 
 
-def _try(visit: Visit, slug: str, text: bytes) -> Tested:
+def _try(context: RequestContext, slug: str, text: bytes) -> Tested:
     if len(text) > _EVENT_BYTES_MAX:
         raise _WrongEvent("one event has at most 32 KB")
-    snapshot = visit.parts.current()
-    route = _route(snapshot, slug, visit.field("source"))
-    return try_event(text, route, store=visit.parts.store, clock=visit.parts.clock, snapshot=snapshot)
+    snapshot = context.dependencies.current()
+    route = _route(snapshot, slug, context.field("source"))
+    return try_event(text, route, store=context.dependencies.store, clock=context.dependencies.clock, snapshot=snapshot)
 
 
 def _route(snapshot: Snapshot, slug: str, source: str) -> SourceRoute:
@@ -104,13 +104,15 @@ def _route(snapshot: Snapshot, slug: str, source: str) -> SourceRoute:
     raise _WrongEvent("choose a source that this destination gets events of")
 
 
-def _newest_events(visit: Visit, destination: Destination) -> list[SeenEvent]:
+def _newest_events(context: RequestContext, destination: Destination) -> list[SeenEvent]:
     """Return the newest events of the destination's sources; none while the lake cannot be read."""
     try:
         samples = [
             sample
             for source in destination.sources
-            for sample in visit.parts.browser.page(EventQuestion(source=source, type="track"), limit=_SAMPLES).events
+            for sample in context.dependencies.browser.page(
+                EventQuestion(source=source, type="track"), limit=_SAMPLES
+            ).events
         ]
     except LakeError:  # they are only suggestions: the form works without them
         return []

@@ -4,21 +4,21 @@ from datetime import timedelta
 
 from litestar import get
 
-from punchcard.app.visit import Page, Visiting
+from punchcard.app.request_context import ContextDependency, Page
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_pipeline
-from punchcard.operations.threads import in_thread
 from punchcard.store.pauses import pause_of
 
 
 @get("/destinations")
-@in_thread
-def list_destinations(visit: Visiting) -> Page:
+@run_in_executor
+def list_destinations(context: ContextDependency) -> Page:
     """Every destination, with how the last day went."""
-    parts = visit.parts
-    now = parts.clock.now()
-    snapshot = parts.current()
+    dependencies = context.dependencies
+    now = dependencies.clock.now()
+    snapshot = dependencies.current()
     rows = []
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         for slug, one in snapshot.destinations.items():
             pipeline = read_pipeline(
                 work,
@@ -28,7 +28,7 @@ def list_destinations(visit: Visiting) -> Page:
                 end=now + timedelta(minutes=1),
             )
             rows.append((one, pipeline, pause_of(work, slug)))
-    return visit.page("destinations.html", rows=rows)
+    return context.page("destinations.html", rows=rows)
 
 
 HANDLERS = (list_destinations,)

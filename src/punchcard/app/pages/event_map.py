@@ -8,15 +8,15 @@ from datetime import timedelta
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.app.setting_forms import read_map
-from punchcard.app.visit import Page, Visit, Visiting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, Offer
 from punchcard.errors import ConfigurationError
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotThereError, changing_destination, destination_of, merged
@@ -44,49 +44,56 @@ class Row:
 
 
 @get("/destinations/{slug:str}/map")
-async def show_map(visit: Visiting, slug: FromPath[str]) -> Page:
+async def show_map(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The map as it stands; its values are read from the destination."""
-    destination = await _destination(visit, slug)
+    destination = await _destination(context, slug)
     standing = destination.settings.get(_map_field(destination).key)
-    return await _shown(visit, destination, standing if isinstance(standing, Mapping) else {}, Wrong(), status=200)
+    return await _shown(
+        context, destination, standing if isinstance(standing, Mapping) else {}, FormErrors(), status=200
+    )
 
 
 @post("/destinations/{slug:str}/map", status_code=200)
-async def save(visit: Visiting, slug: FromPath[str]) -> Page:
+async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save the map; it is in force for events that are routed from now on."""
-    destination = await _destination(visit, slug)
+    destination = await _destination(context, slug)
     key = _map_field(destination).key
-    wanted = read_map(visit, key)
+    wanted = read_map(context, key)
     try:
-        await _save(visit, slug, key, wanted)
+        await _save(context, slug, key, wanted)
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
-        wrong = wrong_of(error, names={f"settings.{key}": "map"})
-        return await _shown(visit, destination, wanted, wrong, status=422)
+        errors = form_errors_from(error, names={f"settings.{key}": "map"})
+        return await _shown(context, destination, wanted, errors, status=422)
     events = f"{len(wanted)} {'event earns' if len(wanted) == 1 else 'events earn'} points"
-    return visit.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."])
+    return context.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."])
 
 
-@in_thread
-def _destination(visit: Visit, slug: str) -> Destination:
-    return destination_of(visit.parts.workspace(), slug)
+@run_in_executor
+def _destination(context: RequestContext, slug: str) -> Destination:
+    return destination_of(context.dependencies.workspace(), slug)
 
 
-@in_thread
-def _save(visit: Visit, slug: str, key: str, wanted: Mapping[str, str]) -> Sequence[str]:
-    return visit.edit(
+@run_in_executor
+def _save(context: RequestContext, slug: str, key: str, wanted: Mapping[str, str]) -> Sequence[str]:
+    return context.edit(
         changing_destination(slug, lambda one: replace(one, settings=merged(one.settings, {key: dict(wanted)})))
     )
 
 
 async def _shown(
-    visit: Visit, destination: Destination, standing: Mapping[str, object], wrong: Wrong, *, status: int
+    context: RequestContext,
+    destination: Destination,
+    standing: Mapping[str, object],
+    errors: FormErrors,
+    *,
+    status: int,
 ) -> Page:
-    snapshot = await asyncio.to_thread(visit.parts.current)
+    snapshot = await asyncio.to_thread(context.dependencies.current)
     routed = snapshot.destinations[destination.slug]
-    offers, problem = await visit.offers.read(routed, fresh="refresh" in visit.request.query_params)
-    seen, order_like = await _seen(visit, destination)
+    offers, problem = await context.offers.read(routed, fresh="refresh" in context.request.query_params)
+    seen, order_like = await _seen(context, destination)
     values = {str(name): str(value) for name, value in standing.items()}
     known = {one.value: one for one in offers}
     near = near_names(list(values), seen)
@@ -102,7 +109,7 @@ async def _shown(
         for name, value in values.items()
     ]
     return await asyncio.to_thread(
-        visit.page,
+        context.page,
         "event_map.html",
         status=status,
         destination=destination,
@@ -114,15 +121,15 @@ async def _shown(
         problem=problem,
         unmapped=unmapped[:_UNMAPPED_SHOWN],
         names=sorted(seen),
-        added=visit.query("add"),
-        wrong=wrong,
+        added=context.query("add"),
+        errors=errors,
     )
 
 
-@in_thread
-def _seen(visit: Visit, destination: Destination) -> tuple[dict[str, int], dict[str, int]]:
+@run_in_executor
+def _seen(context: RequestContext, destination: Destination) -> tuple[dict[str, int], dict[str, int]]:
     """How many events of each name came in lately, and how many of those look like orders and earned 1."""
-    now = visit.parts.clock.now()
+    now = context.dependencies.clock.now()
     since = now - _LATELY
     looks_like_order = CountQuestion(
         begin=since,
@@ -131,7 +138,7 @@ def _seen(visit: Visit, destination: Destination) -> tuple[dict[str, int], dict[
         statuses=[EventStatus.PENDING],
         reasons=[LOOKS_LIKE_ORDER],
     )
-    with visit.parts.store.reading() as work:
+    with context.dependencies.store.reading() as work:
         seen = seen_names(work, sources=destination.sources, since=since)
         counts = read_counts(work, looks_like_order, by=[Dimension.EVENT_NAME])
     return seen, {str(name): count for (name,), count in counts.items()}

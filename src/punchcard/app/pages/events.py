@@ -7,9 +7,9 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.periods import period_of
-from punchcard.app.visit import Page, Visiting
+from punchcard.app.request_context import ContextDependency, Page
 from punchcard.lake.listing import EventQuestion
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import RECEIVED, CountQuestion, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotThereError
@@ -19,13 +19,13 @@ _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 
 
 @get("/events")
-@in_thread
-def list_events(visit: Visiting) -> Page:
+@run_in_executor
+def list_events(context: ContextDependency) -> Page:
     """The newest events that match; all of them, page by page."""
-    parts, period = visit.parts, period_of(visit)
-    asked = {name: visit.query(name) for name in _FIELDS}
-    if message_id := visit.query("id"):
-        return visit.redirect("/events/" + quote(message_id, safe=""))
+    dependencies, period = context.dependencies, period_of(context)
+    asked = {name: context.query(name) for name in _FIELDS}
+    if message_id := context.query("id"):
+        return context.redirect("/events/" + quote(message_id, safe=""))
     status = asked["status"] or None
     question = EventQuestion(
         source=asked["source"] or None,
@@ -37,7 +37,7 @@ def list_events(visit: Visiting) -> Page:
         begin=period.begin,
         end=period.end,
     )
-    found = parts.browser.page(question, limit=_ROWS, before=_place(visit.query("before")))
+    found = dependencies.browser.page(question, limit=_ROWS, before=_place(context.query("before")))
     counted = CountQuestion(
         begin=period.begin,
         end=period.end,
@@ -48,11 +48,11 @@ def list_events(visit: Visiting) -> Page:
         event_names=[asked["name"]] if asked["name"] else (),
         reasons=[asked["reason"]] if status and asked["reason"] else (),
     )
-    with parts.store.reading() as work:
+    with dependencies.store.reading() as work:
         total = sum(read_counts(work, counted, by=()).values())
     following = found.following
     query = {**{name: value for name, value in asked.items() if value}, "time": period.key}
-    return visit.page(
+    return context.page(
         "events.html",
         found=found,
         total=total,
@@ -61,22 +61,22 @@ def list_events(visit: Visiting) -> Page:
         others=_others(asked),
         query=urlencode(query),
         following=f"{following[0]}-{following[1]}" if following else "",
-        sources=[one.slug for one in parts.workspace().sources],
-        destinations=[one.slug for one in parts.workspace().destinations],
+        sources=[one.slug for one in dependencies.workspace().sources],
+        destinations=[one.slug for one in dependencies.workspace().destinations],
         statuses=[one.value for one in EventStatus if one not in _OF_THE_LEDGER],
     )
 
 
 @get("/events/{message_id:path}")
-@in_thread
-def show_event(visit: Visiting, message_id: FromPath[str]) -> Page:
+@run_in_executor
+def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     """One event's trace."""
     # As it was sent: a path that the framework has read has lost doubled slashes.
-    message_id = unquote(visit.request.scope["raw_path"].partition(b"/events/")[2])
-    trace = visit.parts.traces.trace(message_id, source=visit.query("source") or None)
+    message_id = unquote(context.request.scope["raw_path"].partition(b"/events/")[2])
+    trace = context.dependencies.traces.trace(message_id, source=context.query("source") or None)
     if trace is None:
         raise NotThereError(f"no event with the message id {message_id} was ever received")
-    return visit.page("event.html", trace=trace)
+    return context.page("event.html", trace=trace)
 
 
 # These are told by the ledger, as they change after routing.

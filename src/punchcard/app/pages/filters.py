@@ -8,14 +8,14 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.filter_rows import OPERATORS, rows_of
-from punchcard.app.forms import Wrong, wrong_of
-from punchcard.app.visit import NEEDS, Page, Visit, Visiting
+from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
 from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
 from punchcard.lake.listing import EventQuestion
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.tokens import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
@@ -34,25 +34,25 @@ class Tried:
 
 
 @get("/destinations/{slug:str}/filters")
-@in_thread
-def list_filters(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def list_filters(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Every filter, in the order in which they are asked."""
-    return visit.page("filters.html", destination=destination_of(visit.parts.workspace(), slug))
+    return context.page("filters.html", destination=destination_of(context.dependencies.workspace(), slug))
 
 
 @get("/destinations/{slug:str}/filters/new", opt={NEEDS: Role.EDITOR})
-@in_thread
-def show_new(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_new(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The editor, empty."""
-    return _editor(visit, destination_of(visit.parts.workspace(), slug), _NEW, Wrong(), status=200)
+    return _editor(context, destination_of(context.dependencies.workspace(), slug), _NEW, FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/filters/new", status_code=200)
-@in_thread
-def create(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def create(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save a new filter; who saves it is told what it would have dropped of last week's awards."""
     return _save(
-        visit,
+        context,
         slug,
         lambda fresh: lambda destination: replace(destination, filters=(*destination.filters, fresh)),
         _NEW,
@@ -60,59 +60,59 @@ def create(visit: Visiting, slug: FromPath[str]) -> Page:
 
 
 @get("/destinations/{slug:str}/filters/{filter_id:str}")
-@in_thread
-def show_filter(visit: Visiting, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
+@run_in_executor
+def show_filter(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """The editor with a filter."""
-    destination = destination_of(visit.parts.workspace(), slug)
-    return _editor(visit, destination, filter_of(destination, filter_id), Wrong(), status=200)
+    destination = destination_of(context.dependencies.workspace(), slug)
+    return _editor(context, destination, filter_of(destination, filter_id), FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/filters/{filter_id:str}", status_code=200)
-@in_thread
-def change(visit: Visiting, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
+@run_in_executor
+def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Save a changed filter."""
-    standing = filter_of(destination_of(visit.parts.workspace(), slug), filter_id)
-    return _save(visit, slug, lambda fresh: changing_filter(filter_id, lambda _: fresh), standing)
+    standing = filter_of(destination_of(context.dependencies.workspace(), slug), filter_id)
+    return _save(context, slug, lambda fresh: changing_filter(filter_id, lambda _: fresh), standing)
 
 
 @post("/destinations/{slug:str}/filters/{filter_id:str}/remove", status_code=200)
-@in_thread
-def remove(visit: Visiting, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
+@run_in_executor
+def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Events go on as if it had never been."""
-    visit.edit(changing_destination(slug, changing_filter(filter_id, lambda _: None)))
-    return visit.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
+    context.edit(changing_destination(slug, changing_filter(filter_id, lambda _: None)))
+    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
 
 
 @post("/destinations/{slug:str}/filters-preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
-@in_thread
-def try_filter(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What the filter in the form makes of the newest real events of the destination's sources."""
-    destination = destination_of(visit.parts.workspace(), slug)
-    wrong, fresh = _read(visit, _NEW)
+    destination = destination_of(context.dependencies.workspace(), slug)
+    errors, fresh = _read(context, _NEW)
     tried: Sequence[Tried] = ()
-    if not wrong and fresh.condition:
+    if not errors and fresh.condition:
         try:
-            tried = _tried(visit, destination, fresh)
+            tried = _tried(context, destination, fresh)
         except ConfigurationError as error:
-            wrong.fields["if"] = error.message
-    return visit.part(
+            errors.fields["if"] = error.message
+    return context.part(
         "filter_preview.html",
         untold=not fresh.condition,
-        wrong=wrong,
+        errors=errors,
         tried=tried,
         matched=sum(1 for one in tried if one.explained.matched),
         rows=rows_of(fresh.condition),
     )
 
 
-def _tried(visit: Visit, destination: Destination, fresh: DestinationFilter) -> list[Tried]:
+def _tried(context: RequestContext, destination: Destination, fresh: DestinationFilter) -> list[Tried]:
     definition = FilterDefinition(title=fresh.title or "this filter", condition=fresh.condition, actions=fresh.actions)
     check_filter(definition)
     compiled = DestinationFilters([definition])
     newest = [
         seen
         for source in destination.sources
-        for seen in visit.parts.browser.page(EventQuestion(source=source), limit=_TRIED_ON).events
+        for seen in context.dependencies.browser.page(EventQuestion(source=source), limit=_TRIED_ON).events
     ]
     newest.sort(key=lambda one: one.place, reverse=True)
     tried = []
@@ -130,31 +130,31 @@ def _tried(visit: Visit, destination: Destination, fresh: DestinationFilter) -> 
     return tried
 
 
-def _read(visit: Visit, standing: DestinationFilter) -> tuple[Wrong, DestinationFilter]:
+def _read(context: RequestContext, standing: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
     """The filter of the form."""
-    wrong = Wrong()
-    kind = visit.field("action") or "DROP"
+    errors = FormErrors()
+    kind = context.field("action") or "DROP"
     action: dict[str, object] = {"type": kind}
     fields: Mapping[str, object] = {}
     if kind == "SAMPLE":
         try:
-            action["percent"] = float(visit.field("percent")) / 100
+            action["percent"] = float(context.field("percent")) / 100
         except ValueError:
-            wrong.fields["percent"] = "a number from 0 to 100"
-        if visit.field("path"):
-            action["path"] = visit.field("path")
+            errors.fields["percent"] = "a number from 0 to 100"
+        if context.field("path"):
+            action["path"] = context.field("path")
     elif kind in ("DROP_PROPERTIES", "ALLOW_PROPERTIES"):
-        fields = _fields(visit.field("fields"))
+        fields = _fields(context.field("fields"))
         action["fields"] = fields
         if not fields:
-            wrong.fields["fields"] = "name at least one property, one a line: properties.phone"
+            errors.fields["fields"] = "name at least one property, one a line: properties.phone"
     elif kind == "KEEP":
         action = {}
-    return wrong, DestinationFilter(
-        title=visit.field("title"),
-        condition=visit.field("if"),
-        description=visit.field("description"),
-        enabled=visit.field("enabled") == "on",
+    return errors, DestinationFilter(
+        title=context.field("title"),
+        condition=context.field("if"),
+        description=context.field("description"),
+        enabled=context.field("enabled") == "on",
         actions=standing.actions if kind == "KEEP" else (action,),
         id=standing.id,
     )
@@ -169,23 +169,23 @@ def _fields(text: str) -> dict[str, list[str]]:
     return found
 
 
-def _save(visit: Visit, slug: str, put: object, standing: DestinationFilter) -> Page:
+def _save(context: RequestContext, slug: str, put: object, standing: DestinationFilter) -> Page:
     assert callable(put)
-    destination = destination_of(visit.parts.workspace(), slug)
-    wrong, fresh = _read(visit, standing)
+    destination = destination_of(context.dependencies.workspace(), slug)
+    errors, fresh = _read(context, standing)
     warnings: Sequence[str] = ()
-    if not wrong:
+    if not errors:
         try:
-            warnings = visit.edit(changing_destination(slug, put(fresh)))
+            warnings = context.edit(changing_destination(slug, put(fresh)))
         except ConfigurationError as error:
             if error.code == "not_found":
                 raise
-            said = wrong_of(error)
-            wrong.fields |= {_name(path): text for path, text in said.fields.items()}
-            wrong.others += said.others
-    if wrong:
-        return _editor(visit, destination, fresh, wrong, status=422)
-    return visit.redirect(
+            said = form_errors_from(error)
+            errors.fields |= {_name(path): text for path, text in said.fields.items()}
+            errors.others += said.others
+    if errors:
+        return _editor(context, destination, fresh, errors, status=422)
+    return context.redirect(
         f"/destinations/{slug}/filters", notices=[f"“{fresh.title}” was saved, and is in force.", *warnings]
     )
 
@@ -196,24 +196,26 @@ def _name(path: str) -> str:
     return last if last in ("title", "if", "description") else "actions"
 
 
-def _editor(visit: Visit, destination: Destination, shown: DestinationFilter, wrong: Wrong, *, status: int) -> Page:
+def _editor(
+    context: RequestContext, destination: Destination, shown: DestinationFilter, errors: FormErrors, *, status: int
+) -> Page:
     action = shown.actions[0] if len(shown.actions) == 1 else {}
     fields = action.get("fields")
     lines = [f"{place}.{key}" for place, keys in fields.items() for key in keys] if isinstance(fields, Mapping) else []
     percent = action.get("percent")
-    return visit.page(
+    return context.page(
         "filter.html",
         status=status,
         destination=destination,
         shown=shown,
         action=action.get("type", "KEEP"),
         actions_text=json.dumps(list(shown.actions), indent=2),
-        percent=visit.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),
+        percent=context.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),
         path=action.get("path", ""),
-        fields="\n".join(lines) or visit.field("fields"),
+        fields="\n".join(lines) or context.field("fields"),
         rows=rows_of(shown.condition),
         operators=OPERATORS,
-        wrong=wrong,
+        errors=errors,
     )
 
 

@@ -9,12 +9,12 @@ from decimal import Decimal
 from litestar import get
 
 from punchcard.app.periods import Period, period_of
-from punchcard.app.visit import Page, Visit, Visiting
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import UnreadableRecordError
-from punchcard.operations.attention import Concern, Matter, find_matters, read_backlog
+from punchcard.operations.alerts import Alert, AlertKind, find_alerts, read_backlog
 from punchcard.operations.overview import read_series
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
 from punchcard.store.event_results import EventStatus
@@ -35,26 +35,26 @@ class Step:
 
 
 @get("/")
-async def show_home(visit: Visiting) -> Page:
+async def show_home(context: ContextDependency) -> Page:
     """How it goes. What one unit gives is asked meanwhile, and shown the next time."""
-    for destination in (await asyncio.to_thread(visit.parts.current)).destinations.values():
+    for destination in (await asyncio.to_thread(context.dependencies.current)).destinations.values():
         if destination.destination.enabled:
-            visit.offers.ask_meanwhile(destination)
-    return await asyncio.to_thread(_home, visit)
+            context.offers.ask_meanwhile(destination)
+    return await asyncio.to_thread(_home, context)
 
 
-def _home(visit: Visit) -> Page:
-    parts, period = visit.parts, period_of(visit)
-    workspace, snapshot = parts.workspace(), parts.current()
-    with parts.store.reading() as work:
-        matters = find_matters(work, snapshot, now=parts.clock.now())
+def _home(context: RequestContext) -> Page:
+    dependencies, period = context.dependencies, period_of(context)
+    workspace, snapshot = dependencies.workspace(), dependencies.current()
+    with dependencies.store.reading() as work:
+        alerts = find_alerts(work, snapshot, now=dependencies.clock.now())
         backlog = read_backlog(work, snapshot)
         totals = read_award_totals(work, begin=period.begin, end=period.end, destination=None)
         received = read_series(
             work, destination=None, source=None, begin=period.begin, end=period.end, width=period.width
         ).get(RECEIVED, {})
         ever = read_award_totals(work, begin=_beginning(period), end=period.end, destination=None) if not totals else 1
-    points = _points(visit, totals)
+    points = _points(context, totals)
     units = sum((one.units for one in totals), Decimal(0))
     given = points if points is not None else [(one.begin, one.units) for one in totals]
     buckets = period.buckets()
@@ -68,12 +68,12 @@ def _home(visit: Visit) -> Page:
         ],
     }
     waiting = [one.oldest_created_at for one in backlog if one.state is not EffectState.PARKED]
-    return visit.page(
+    return context.page(
         "home.html",
         workspace=workspace,
         time=period.key,
-        matters=matters,
-        matter_path=_matter_path,
+        alerts=alerts,
+        alert_path=_alert_path,
         received=sum(received.values()),
         delivered=sum(one.transactions for one in totals),
         units=units,
@@ -142,11 +142,11 @@ def _is_mapped(destination: Destination) -> bool:
     return partner.definition.event_map is None or bool(mapped_names(partner.definition, destination.settings))
 
 
-def _points(visit: Visit, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
+def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
     """Points by hour, if what one unit of every value gives has been read from the partner of late."""
     given: list[tuple[datetime, Decimal]] = []
     for one in totals:
-        each = visit.offers.points_of(one.destination, one.perk)
+        each = context.offers.points_of(one.destination, one.perk)
         if each is None:
             return None
         given.append((one.begin, one.units * abs(each)))
@@ -166,36 +166,34 @@ def _beginning(period: Period) -> datetime:
     return period.begin.replace(year=period.begin.year - 1, day=1)
 
 
-def _matter_path(matter: Matter) -> str:
+def _alert_path(alert: Alert) -> str:
     """Where the operator can do something about it, "" if that is not in the App."""
-    base = f"/destinations/{matter.destination}"
-    match matter.concern:
-        case Concern.INVALID | Concern.HELD if not matter.destination:
-            return "/sources" if matter.reason == "source" else "/destinations"
-        case Concern.HELD:
+    base = f"/destinations/{alert.destination}"
+    match alert.kind:
+        case AlertKind.INVALID | AlertKind.HELD if not alert.destination:
+            return "/sources" if alert.reason == "source" else "/destinations"
+        case AlertKind.HELD:
             return base
-        case Concern.INVALID if matter.detail.startswith("filter "):
+        case AlertKind.INVALID if alert.detail.startswith("filter "):
             return f"{base}/filters"
-        case Concern.PAUSED | Concern.INVALID:
+        case AlertKind.PAUSED | AlertKind.INVALID:
             return f"{base}/settings"
-        case Concern.RESUMED:
+        case AlertKind.RESUMED:
             return base
-        case Concern.PARKED:
-            return f"{base}/transactions?state=parked" + (f"&reason={matter.reason}" if matter.reason else "")
-        case Concern.CONFLICT:
-            return f"/events?time=7d&destination={matter.destination}&status=conflict"
-        case Concern.UNMAPPED:
+        case AlertKind.PARKED:
+            return f"{base}/transactions?state=parked" + (f"&reason={alert.reason}" if alert.reason else "")
+        case AlertKind.CONFLICT:
+            return f"/events?time=7d&destination={alert.destination}&status=conflict"
+        case AlertKind.UNMAPPED:
             return f"{base}/map"
-        case Concern.QUARANTINED:
-            status = (
-                EventStatus.FAILED_ON_INGEST if matter.reason == UnreadableRecordError.code else EventStatus.REFUSED
-            )
-            return f"/events?time=7d&status={status}&reason={matter.reason}"
-        case Concern.LAKE | Concern.LAKE_LOSS:
+        case AlertKind.QUARANTINED:
+            status = EventStatus.FAILED_ON_INGEST if alert.reason == UnreadableRecordError.code else EventStatus.REFUSED
+            return f"/events?time=7d&status={status}&reason={alert.reason}"
+        case AlertKind.LAKE | AlertKind.LAKE_LOSS:
             return ""
-        case Concern.COMPUTATION | Concern.SYNC:
-            return f"/audiences/{matter.subject}"
-        case Concern.RESTORED:
+        case AlertKind.COMPUTATION | AlertKind.SYNC:
+            return f"/audiences/{alert.subject}"
+        case AlertKind.RESTORED:
             return "/events?time=7d"
         case _:
             return "/sources"

@@ -7,9 +7,9 @@ from datetime import timedelta
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
 from punchcard.app.snippets import snippets_for
-from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.events.notes import (
     JSON_REPAIRED,
@@ -21,7 +21,7 @@ from punchcard.events.notes import (
     VALUE_NOT_FINITE,
 )
 from punchcard.lake.listing import EventQuestion
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, read_counts
 from punchcard.store.note_counts import read_note_counts
 from punchcard.store.rejected_requests import count_rejected_requests, read_rejected_requests
@@ -53,12 +53,12 @@ NOTE_MEANINGS = {
 
 
 @get("/sources")
-@in_thread
-def list_sources(visit: Visiting) -> Page:
+@run_in_executor
+def list_sources(context: ContextDependency) -> Page:
     """Every source, with how much came from it of late."""
-    parts = visit.parts
-    now = parts.clock.now()
-    with parts.store.reading() as work:
+    dependencies = context.dependencies
+    now = dependencies.clock.now()
+    with dependencies.store.reading() as work:
         received = read_counts(
             work,
             CountQuestion(begin=now - timedelta(hours=24), end=now + timedelta(minutes=1), statuses=[RECEIVED]),
@@ -74,12 +74,12 @@ def list_sources(visit: Visiting) -> Page:
     strangers = sum(unknown.values())
     question = EventQuestion(status="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     try:
-        shown = parts.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
+        shown = dependencies.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
     except LakeError:  # this page is where people look for missing events: it says the rest without the lake
         shown = None
-    return visit.page(
+    return context.page(
         "sources.html",
-        sources=parts.workspace().sources,
+        sources=dependencies.workspace().sources,
         received={str(source): count for (source,), count in received.items()},
         types=SOURCE_TYPES,
         strangers=strangers,
@@ -90,92 +90,92 @@ def list_sources(visit: Visiting) -> Page:
 
 
 @get("/sources/new", opt={NEEDS: Role.EDITOR})
-@in_thread
-def show_new(visit: Visiting) -> Page:
+@run_in_executor
+def show_new(context: ContextDependency) -> Page:
     """The form for a new source."""
-    return _new(visit, {"type": visit.query("type") or DEFAULT_SOURCE_TYPE}, Wrong(), status=200)
+    return _new(context, {"type": context.query("type") or DEFAULT_SOURCE_TYPE}, FormErrors(), status=200)
 
 
 @post("/sources/new", status_code=200)
-@in_thread
-def create(visit: Visiting) -> Page:
+@run_in_executor
+def create(context: ContextDependency) -> Page:
     """Save the new source."""
-    name, wrong = visit.field("name"), Wrong()
-    slug = visit.field("slug") or slug_of(name)
-    source = Source(slug=slug, name=name or slug, write_keys=(new_write_key(),), type=visit.field("type"))
+    name, errors = context.field("name"), FormErrors()
+    slug = context.field("slug") or slug_of(name)
+    source = Source(slug=slug, name=name or slug, write_keys=(new_write_key(),), type=context.field("type"))
     if not slug:
-        wrong.fields["name"] = "give it a name of letters or digits"
+        errors.fields["name"] = "give it a name of letters or digits"
     else:
         try:
-            visit.edit(adding_source(source))
+            context.edit(adding_source(source))
         except ConfigurationError as error:
-            wrong = wrong_of(error)
+            errors = form_errors_from(error)
             if error.code == "source_exists":
-                wrong = Wrong(fields={"slug": error.message})
-    if wrong:
-        typed = {"name": name, "slug": visit.field("slug"), "type": visit.field("type")}
-        return _new(visit, typed, wrong, status=422)
-    return visit.redirect(f"/sources/{slug}", notices=[f"{source.name} was added. Copy a snippet, and send."])
+                errors = FormErrors(fields={"slug": error.message})
+    if errors:
+        typed = {"name": name, "slug": context.field("slug"), "type": context.field("type")}
+        return _new(context, typed, errors, status=422)
+    return context.redirect(f"/sources/{slug}", notices=[f"{source.name} was added. Copy a snippet, and send."])
 
 
 @get("/sources/{slug:str}")
-@in_thread
-def show_source(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def show_source(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One source: its keys, and how to send with them."""
-    return _shown(visit, source_of(visit.parts.workspace(), slug), Wrong(), status=200)
+    return _shown(context, source_of(context.dependencies.workspace(), slug), FormErrors(), status=200)
 
 
 @post("/sources/{slug:str}", status_code=200)
-@in_thread
-def change(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def change(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Its name, and whether it is on."""
-    name, enabled = visit.field("name"), visit.field("enabled") == "on"
+    name, enabled = context.field("name"), context.field("enabled") == "on"
     try:
-        visit.edit(changing_source(slug, lambda one: replace(one, name=name, enabled=enabled)))
+        context.edit(changing_source(slug, lambda one: replace(one, name=name, enabled=enabled)))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
-        return _shown(visit, source_of(visit.parts.workspace(), slug), wrong_of(error), status=422)
-    return visit.redirect(f"/sources/{slug}", notices=["Saved."])
+        return _shown(context, source_of(context.dependencies.workspace(), slug), form_errors_from(error), status=422)
+    return context.redirect(f"/sources/{slug}", notices=["Saved."])
 
 
 @post("/sources/{slug:str}/keys", status_code=200)
-@in_thread
-def add_key(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One more write key, as when one is to be replaced."""
-    visit.edit(changing_source(slug, lambda one: replace(one, write_keys=(*one.write_keys, new_write_key()))))
-    return visit.redirect(
+    context.edit(changing_source(slug, lambda one: replace(one, write_keys=(*one.write_keys, new_write_key()))))
+    return context.redirect(
         f"/sources/{slug}", notices=["A write key was added. Both work until you remove the old one."]
     )
 
 
 @post("/sources/{slug:str}/keys/remove", status_code=200)
-@in_thread
-def remove_key(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Events with this key are refused from now on."""
-    visit.edit(changing_source(slug, without_key(visit.field("key"))))
-    return visit.redirect(f"/sources/{slug}", notices=["The write key was removed."])
+    context.edit(changing_source(slug, without_key(context.field("key"))))
+    return context.redirect(f"/sources/{slug}", notices=["The write key was removed."])
 
 
 @post("/sources/{slug:str}/remove", status_code=200)
-@in_thread
-def remove(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Only a source that no destination gets events of."""
-    visit.edit(removing_source(slug))
-    return visit.redirect("/sources", notices=[f"{slug} was removed. Its events and awards stay on record."])
+    context.edit(removing_source(slug))
+    return context.redirect("/sources", notices=[f"{slug} was removed. Its events and awards stay on record."])
 
 
-def _new(visit: Visit, typed: Mapping[str, str], wrong: Wrong, *, status: int) -> Page:
-    return visit.page("source_new.html", status=status, typed=typed, wrong=wrong, types=SOURCE_TYPES)
+def _new(context: RequestContext, typed: Mapping[str, str], errors: FormErrors, *, status: int) -> Page:
+    return context.page("source_new.html", status=status, typed=typed, errors=errors, types=SOURCE_TYPES)
 
 
-def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
-    connected = [one for one in visit.parts.workspace().destinations if source.slug in one.sources]
-    host = visit.parts.public_url or str(visit.request.base_url).rstrip("/")
-    with visit.parts.store.reading() as work:
+def _shown(context: RequestContext, source: Source, errors: FormErrors, *, status: int) -> Page:
+    connected = [one for one in context.dependencies.workspace().destinations if source.slug in one.sources]
+    host = context.dependencies.public_url or str(context.request.base_url).rstrip("/")
+    with context.dependencies.store.reading() as work:
         rejected = read_rejected_requests(work, source.slug)
-        notes = read_note_counts(work, source.slug, since=visit.parts.clock.now() - _LATELY)
-    return visit.page(
+        notes = read_note_counts(work, source.slug, since=context.dependencies.clock.now() - _LATELY)
+    return context.page(
         "source.html",
         status=status,
         source=source,
@@ -184,7 +184,7 @@ def _shown(visit: Visit, source: Source, wrong: Wrong, *, status: int) -> Page:
         snippets=snippets_for(source, host=host),
         notes=[(NOTE_MEANINGS[reason], notes[reason]) for reason in NOTE_MEANINGS if reason in notes],
         rejected=rejected,
-        wrong=wrong,
+        errors=errors,
     )
 
 

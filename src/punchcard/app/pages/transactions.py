@@ -11,9 +11,9 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from punchcard.app.periods import period_of
-from punchcard.app.visit import Page, Visit, Visiting
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.store import ledger
 from punchcard.store.counts import CountQuestion, read_counts
 from punchcard.store.event_results import EventStatus
@@ -40,19 +40,19 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 
 @get("/destinations/{slug:str}/transactions")
-@in_thread
-def list_transactions(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The ledger, newest first."""
-    destination = destination_of(visit.parts.workspace(), slug)
-    question, asked = _question(visit, destination)
-    before = visit.query("before")
-    with visit.parts.store.reading() as work:
+    destination = destination_of(context.dependencies.workspace(), slug)
+    question, asked = _question(context, destination)
+    before = context.query("before")
+    with context.dependencies.store.reading() as work:
         rows = ledger.page(work, question, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
         total = _total(work, question)
         shown = rows[:_ROWS]
         ids = [one.id for one in shown]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
-    return visit.page(
+    return context.page(
         "transactions.html",
         destination=destination,
         rows=[
@@ -70,28 +70,28 @@ def list_transactions(visit: Visiting, slug: FromPath[str]) -> Page:
 
 
 @post("/destinations/{slug:str}/transactions", status_code=200)
-@in_thread
-def act(visit: Visiting, slug: FromPath[str]) -> Page:
+@run_in_executor
+def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Try parked ones again, or put them aside: those chosen, or all that match."""
-    destination = destination_of(visit.parts.workspace(), slug)
-    question, asked = _question(visit, destination)
-    does_dismiss = visit.field("do") == "dismiss"
-    with visit.parts.store.unit_of_work() as work:
+    destination = destination_of(context.dependencies.workspace(), slug)
+    question, asked = _question(context, destination)
+    does_dismiss = context.field("do") == "dismiss"
+    with context.dependencies.store.unit_of_work() as work:
         effect_ids: Sequence[int]
-        if visit.field("which") == "all":
+        if context.field("which") == "all":
             states = (EffectState.PARKED,) if does_dismiss else _RETRYABLE
             chosen = [state for state in states if not question.states or state in question.states]
             effect_ids = ledger.ids(work, replace(question, states=chosen)) if chosen else ()
         else:
-            numbers = [int(one) for one in visit.fields("id") if one.isdecimal()]
+            numbers = [int(one) for one in context.fields("id") if one.isdecimal()]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
-        done = act_on(work, slug, effect_ids, actor=visit.actor, now=visit.parts.clock.now())
+        done = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
     award = "award" if done == 1 else "awards"
     said = f"{done:,} {award} put aside." if does_dismiss else f"{done:,} {award} back in the queue."
     if not done:
         said = "Nothing was changed: choose parked awards first."
-    return visit.redirect(
+    return context.redirect(
         f"/destinations/{slug}/transactions", notices=[said], **{name: one for name, one in asked.items() if one}
     )
 
@@ -124,14 +124,14 @@ def _counted(
     return sum(read_counts(work, asked, by=()).values())
 
 
-def _question(visit: Visit, destination: Destination) -> tuple[ledger.LedgerQuestion, dict[str, str]]:
+def _question(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuestion, dict[str, str]]:
     """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
-    asked = {name: visit.query(name) or visit.field(name) for name in names}
+    asked = {name: context.query(name) or context.field(name) for name in names}
     text = asked["q"]
     is_email = "@" in text
     timed = asked["time"] != ""
-    period = period_of(visit)
+    period = period_of(context)
     values: dict[str, Any] = {
         "customer": text if is_email else None,
         "order_id": text if text and not is_email else None,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from litestar import get, post
 
-from punchcard.app.forms import Wrong, wrong_of
+from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
 from punchcard.app.timezones import TIMEZONES
-from punchcard.app.visit import NEEDS, Page, Visit, Visiting
 from punchcard.errors import ConfigurationError
-from punchcard.operations.threads import in_thread
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tokens import make_token, remove_token
 from punchcard.store import audit
 from punchcard.store.tokens import Role, list_tokens
@@ -21,81 +21,87 @@ _AUDIT_ROWS = 50
 
 
 @get("/settings")
-@in_thread
-def show_settings(visit: Visiting) -> Page:
+@run_in_executor
+def show_settings(context: ContextDependency) -> Page:
     """Name, time zone, and the whole configuration as a file."""
-    return _settings(visit, Wrong(), status=200)
+    return _settings(context, FormErrors(), status=200)
 
 
 @post("/settings", status_code=200)
-@in_thread
-def save_settings(visit: Visiting) -> Page:
+@run_in_executor
+def save_settings(context: ContextDependency) -> Page:
     """Save name and time zone."""
     try:
-        visit.edit(naming(visit.field("name"), visit.field("timezone")))
+        context.edit(naming(context.field("name"), context.field("timezone")))
     except ConfigurationError as error:
-        return _settings(visit, _named(wrong_of(error)), status=422)
-    return visit.redirect("/settings", notices=["Saved."])
+        return _settings(context, _named(form_errors_from(error)), status=422)
+    return context.redirect("/settings", notices=["Saved."])
 
 
 @get("/settings/tokens", opt={NEEDS: Role.OWNER})
-@in_thread
-def show_tokens(visit: Visiting) -> Page:
+@run_in_executor
+def show_tokens(context: ContextDependency) -> Page:
     """The tokens of the Public API."""
-    return _tokens(visit, Wrong(), secret="", status=200)
+    return _tokens(context, FormErrors(), secret="", status=200)
 
 
 @post("/settings/tokens", status_code=200, opt={NEEDS: Role.OWNER})
-@in_thread
-def create_token(visit: Visiting) -> Page:
+@run_in_executor
+def create_token(context: ContextDependency) -> Page:
     """A new token; it is shown on this answer, and never again."""
-    with visit.parts.store.unit_of_work() as work:
+    with context.dependencies.store.unit_of_work() as work:
         try:
             _, secret = make_token(
-                work, visit.field("name"), visit.field("role"), actor=visit.actor, clock=visit.parts.clock
+                work,
+                context.field("name"),
+                context.field("role"),
+                actor=context.actor,
+                clock=context.dependencies.clock,
             )
         except ConfigurationError as error:
-            return _tokens(visit, Wrong(fields={str(error.context.get("field", "name")): error.message}), "", 422)
-    return _tokens(visit, Wrong(), secret=secret, status=200)
+            return _tokens(
+                context, FormErrors(fields={str(error.context.get("field", "name")): error.message}), "", 422
+            )
+    return _tokens(context, FormErrors(), secret=secret, status=200)
 
 
 @post("/settings/tokens/revoke", status_code=200, opt={NEEDS: Role.OWNER})
-@in_thread
-def revoke_token(visit: Visiting) -> Page:
+@run_in_executor
+def revoke_token(context: ContextDependency) -> Page:
     """It is refused from the next request on."""
-    with visit.parts.store.unit_of_work() as work:
-        remove_token(work, visit.field("id"), actor=visit.actor, clock=visit.parts.clock)
-    return visit.redirect("/settings/tokens", notices=["The token was revoked."])
+    with context.dependencies.store.unit_of_work() as work:
+        remove_token(work, context.field("id"), actor=context.actor, clock=context.dependencies.clock)
+    return context.redirect("/settings/tokens", notices=["The token was revoked."])
 
 
 @get("/settings/audit")
-@in_thread
-def show_audit(visit: Visiting) -> Page:
+@run_in_executor
+def show_audit(context: ContextDependency) -> Page:
     """Who changed what, newest first."""
-    before = visit.query("before")
+    before = context.query("before")
     question = audit.AuditQuestion(
-        resource_type=visit.query("type") or None, resource_id=visit.query("resource") or None
+        resource_type=context.query("type") or None, resource_id=context.query("resource") or None
     )
-    with visit.parts.store.reading() as work:
+    with context.dependencies.store.reading() as work:
         rows = audit.list_events(
             work, question, count=_AUDIT_ROWS + 1, before_id=int(before) if before.isdecimal() else None
         )
     shown = rows[:_AUDIT_ROWS]
-    return visit.page(
+    return context.page(
         "audit.html",
         rows=[(one, json.loads(one.changes)) for one in shown],
         following=str(shown[-1].id) if len(rows) > _AUDIT_ROWS else "",
     )
 
 
-def _settings(visit: Visit, wrong: Wrong, *, status: int) -> Page:
-    workspace = visit.parts.workspace()
-    timezone = visit.field("timezone") or workspace.timezone
-    return visit.page(
+def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
+    workspace = context.dependencies.workspace()
+    timezone = context.field("timezone") or workspace.timezone
+    return context.page(
         "settings.html",
         status=status,
-        wrong=wrong,
-        name=visit.field("name") if wrong else workspace.name,
+        errors=errors,
+        name=context.field("name") if errors else workspace.name,
         timezone=timezone,
         timezones=TIMEZONES if timezone in TIMEZONES else (timezone, *TIMEZONES),
         file=export(workspace),
@@ -103,28 +109,28 @@ def _settings(visit: Visit, wrong: Wrong, *, status: int) -> Page:
     )
 
 
-def _named(wrong: Wrong) -> Wrong:
+def _named(errors: FormErrors) -> FormErrors:
     """`workspace.name` has one key less than the parts of lists."""
-    fields: Mapping[str, str] = {name.rpartition(".")[2]: said for name, said in wrong.fields.items()}
-    for said in list(wrong.others):
+    fields: Mapping[str, str] = {name.rpartition(".")[2]: said for name, said in errors.fields.items()}
+    for said in list(errors.others):
         path, found, message = said.partition(": ")
         if found and path.startswith("workspace."):
             fields = {**fields, path.removeprefix("workspace."): message}
-            wrong.others.remove(said)
-    return Wrong(fields=dict(fields), others=wrong.others)
+            errors.others.remove(said)
+    return FormErrors(fields=dict(fields), others=errors.others)
 
 
-def _tokens(visit: Visit, wrong: Wrong, secret: str, status: int) -> Page:
-    with visit.parts.store.reading() as work:
+def _tokens(context: RequestContext, errors: FormErrors, secret: str, status: int) -> Page:
+    with context.dependencies.store.reading() as work:
         tokens = list_tokens(work)
-    return visit.page(
+    return context.page(
         "tokens.html",
         status=status,
         tokens=tokens,
-        wrong=wrong,
+        errors=errors,
         secret=secret,
-        name="" if secret else visit.field("name"),
-        role=visit.field("role") or Role.READ_ONLY,
+        name="" if secret else context.field("name"),
+        role=context.field("role") or Role.READ_ONLY,
         roles=list(Role),
     )
 

@@ -1,4 +1,4 @@
-"""What needs a person now."""
+"""Alerts: what an operator must act on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ _UNMAPPED_IN_VOLUME = 20
 _NAMES_MAX = 5
 
 
-class Concern(StrEnum):
-    """Kinds of things that need a person."""
+class AlertKind(StrEnum):
+    """Kinds of alerts."""
 
     PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
     RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
@@ -46,8 +46,8 @@ class Concern(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matter:
-    """One thing that needs a person.
+class Alert:
+    """One thing that an operator must act on.
 
     Attributes:
         subject: A destination's slug, or an event's name.
@@ -58,7 +58,7 @@ class Matter:
         next_check_at: When Punchcard looks again by itself, None if it does not.
     """
 
-    concern: Concern
+    kind: AlertKind
     subject: str
     destination: str = ""
     count: int = 0
@@ -69,14 +69,14 @@ class Matter:
     next_check_at: datetime | None = None
 
 
-def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Matter]:
-    """What needs a person now, what stops awards first."""
-    matters = _invalid(work, snapshot)
+def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
+    """Return the current alerts, those that stop awards first."""
+    alerts = _invalid(work, snapshot)
     for slug in snapshot.destinations:
         if (pause := pause_of(work, slug)) is not None:
-            matters.append(
-                Matter(
-                    concern=Concern.PAUSED,
+            alerts.append(
+                Alert(
+                    kind=AlertKind.PAUSED,
                     subject=slug,
                     destination=slug,
                     detail=pause.detail,
@@ -84,18 +84,18 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
                     next_check_at=pause.next_check_at,
                 )
             )
-    matters += _parked(work)
-    matters += _storage(work, now - _LATELY)
-    matters += _resumed(work, snapshot, now=now)
-    matters += _restored(work, now)
-    matters += _computations(work, snapshot)
-    matters += _syncs(work, snapshot)
+    alerts += _parked(work)
+    alerts += _storage(work, now - _LATELY)
+    alerts += _resumed(work, snapshot, now=now)
+    alerts += _restored(work, now)
+    alerts += _computations(work, snapshot)
+    alerts += _syncs(work, snapshot)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
         work, CountQuestion(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
     )
-    matters += [
-        Matter(concern=Concern.CONFLICT, subject=str(slug), destination=str(slug), count=count)
+    alerts += [
+        Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
         for (slug,), count in conflicts.items()
     ]
     unmapped = read_counts(
@@ -104,8 +104,8 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
         by=[Dimension.DESTINATION, Dimension.EVENT_NAME],
     )
     most = sorted(unmapped.items(), key=lambda pair: -pair[1])
-    matters += [
-        Matter(concern=Concern.UNMAPPED, subject=str(name), destination=str(slug), count=count)
+    alerts += [
+        Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
         for (slug, name), count in most[:_NAMES_MAX]
         if count >= _UNMAPPED_IN_VOLUME
     ]
@@ -115,8 +115,8 @@ def find_matters(work: Connection, snapshot: Snapshot, *, now: datetime) -> list
         by=[],
     )
     if count := sum(unknown.values()):
-        matters.append(Matter(concern=Concern.UNKNOWN_SOURCE, subject="", count=count))
-    return matters
+        alerts.append(Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count))
+    return alerts
 
 
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
@@ -124,12 +124,12 @@ def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     return backlog(work, list(snapshot.destinations))
 
 
-def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Matter]:
+def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
     """Refusals of credentials that ended by themselves: nobody need act, but somebody should know."""
     lasts = [last for slug in snapshot.destinations if (last := last_pause_of(work, slug)) is not None]
     return [
-        Matter(
-            concern=Concern.RESUMED,
+        Alert(
+            kind=AlertKind.RESUMED,
             subject=last.destination,
             destination=last.destination,
             detail=last.detail,
@@ -141,18 +141,18 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Mat
     ]
 
 
-def _invalid(work: Connection, snapshot: Snapshot) -> list[Matter]:
+def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
     """Parts of the configuration that cannot be used, and events that are held for whatever reason."""
     held = {one.destination: one for one in count_held(work)}
-    matters = []
+    alerts = []
     for problem in snapshot.problems():
         if problem.kind == "computation":
             continue
         slug = problem.slug if problem.kind == "destination" else ""
         waiting = held.pop(slug, None)
-        matters.append(
-            Matter(
-                concern=Concern.INVALID,
+        alerts.append(
+            Alert(
+                kind=AlertKind.INVALID,
                 subject=problem.slug or "The workspace",
                 destination=slug,
                 count=0 if waiting is None else waiting.count,
@@ -161,9 +161,9 @@ def _invalid(work: Connection, snapshot: Snapshot) -> list[Matter]:
             )
         )
     for waiting in held.values():
-        matters.append(
-            Matter(
-                concern=Concern.HELD,
+        alerts.append(
+            Alert(
+                kind=AlertKind.HELD,
                 subject=waiting.destination,
                 destination=waiting.destination if waiting.destination in snapshot.destinations else "",
                 count=waiting.count,
@@ -171,26 +171,26 @@ def _invalid(work: Connection, snapshot: Snapshot) -> list[Matter]:
                 since=waiting.oldest_received_at,
             )
         )
-    return matters
+    return alerts
 
 
-def _computations(work: Connection, snapshot: Snapshot) -> list[Matter]:
+def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
     """Audiences and computed traits that do not say what they should."""
     invalid = snapshot.invalid_computations
-    failed = [Matter(concern=Concern.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
+    failed = [Alert(kind=AlertKind.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
     failed += [
-        Matter(concern=Concern.COMPUTATION, subject=one.key, detail=one.detail)
+        Alert(kind=AlertKind.COMPUTATION, subject=one.key, detail=one.detail)
         for one in states(work)
         if one.status is Status.FAILED and one.key not in invalid
     ]
     return failed + [
-        Matter(concern=Concern.COMPUTATION, subject=one.key, count=one.differences)
+        Alert(kind=AlertKind.COMPUTATION, subject=one.key, count=one.differences)
         for one in states(work)
         if one.differences
     ]
 
 
-def _syncs(work: Connection, snapshot: Snapshot) -> list[Matter]:
+def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
     """Values of audiences and traits that their destinations do not have."""
     queues = queue_sizes(work)
     found = []
@@ -209,26 +209,26 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Matter]:
                 reason = SYNC_FAILED if held[SYNC_FAILED] else SYNC_REFUSED
                 detail = last_failure(work, destination=slug, key=key, waits_for=reason)
             found.append(
-                Matter(concern=Concern.SYNC, subject=key, destination=slug, count=count, reason=reason, detail=detail)
+                Alert(kind=AlertKind.SYNC, subject=key, destination=slug, count=count, reason=reason, detail=detail)
             )
     return found
 
 
-def _storage(work: Connection, since: datetime) -> list[Matter]:
+def _storage(work: Connection, since: datetime) -> list[Alert]:
     """What is wrong with the log's records and with the lake."""
     found = [
-        Matter(concern=Concern.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
+        Alert(kind=AlertKind.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
         for one in count_quarantined(work, since=since)
     ]
     lake = read_lake_status(work)
     if lake.failing_since is not None:
-        found.append(Matter(concern=Concern.LAKE, subject="lake", detail=lake.detail, since=lake.failing_since))
+        found.append(Alert(kind=AlertKind.LAKE, subject="lake", detail=lake.detail, since=lake.failing_since))
     if lake.lost_at is not None and lake.lost_at >= since:
-        found.append(Matter(concern=Concern.LAKE_LOSS, subject="lake", count=lake.lost_events, since=lake.lost_from))
+        found.append(Alert(kind=AlertKind.LAKE_LOSS, subject="lake", count=lake.lost_events, since=lake.lost_from))
     return found
 
 
-def _restored(work: Connection, now: datetime) -> list[Matter]:
+def _restored(work: Connection, now: datetime) -> list[Alert]:
     """That the store was restored from an older copy: until all is read back, and some days longer."""
     recovery = newest_recovery(work)
     if recovery is None:
@@ -259,16 +259,14 @@ def _restored(work: Connection, now: datetime) -> list[Matter]:
     if recovery.reason not in set(RecoveryReason):
         sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
     done = " ".join(sentences)
-    return [
-        Matter(concern=Concern.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)
-    ]
+    return [Alert(kind=AlertKind.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)]
 
 
 def _count_awards(count: int, predicate: str) -> str:
     return f"{count:,} {'award' if count == 1 else 'awards'} {predicate}"
 
 
-def _parked(work: Connection) -> list[Matter]:
+def _parked(work: Connection) -> list[Alert]:
     columns = effects.c
     rows = work.execute(
         select(columns.destination, columns.reason, func.count(), func.min(columns.settled_at))
@@ -277,6 +275,6 @@ def _parked(work: Connection) -> list[Matter]:
         .order_by(func.count().desc())
     )
     return [
-        Matter(concern=Concern.PARKED, subject=slug, destination=slug, count=count, reason=reason or "", since=since)
+        Alert(kind=AlertKind.PARKED, subject=slug, destination=slug, count=count, reason=reason or "", since=since)
         for slug, reason, count, since in rows
     ]

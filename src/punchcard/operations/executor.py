@@ -13,7 +13,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def in_thread(handler: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+def run_in_executor(handler: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """The handler as one that the event loop can go on beside."""
 
     @functools.wraps(handler)

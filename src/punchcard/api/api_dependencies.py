@@ -1,4 +1,4 @@
-"""What the API's handlers work with, given to each by the framework under the name `parts`."""
+"""What the API's handlers work with, given to each by the framework under the name `dependencies`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from punchcard.operations.parts import Parts as SharedParts
+from punchcard.operations.dependencies import Dependencies as SharedDependencies
 from punchcard.store.tokens import StoredToken
 from punchcard.workspace.model import Workspace
 
@@ -15,7 +15,7 @@ NEEDS = "needs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiParts(SharedParts):
+class ApiDependencies(SharedDependencies):
     """What the API reads and writes through, for one request.
 
     Attributes:
@@ -34,5 +34,5 @@ class ApiParts(SharedParts):
         return self.edit_as(change, self.actor)
 
 
-Parts = NamedDependency[SkipValidation[ApiParts]]
-"""The type of a handler's parameter `parts`."""
+Dependencies = NamedDependency[SkipValidation[ApiDependencies]]
+"""The type of a handler's parameter `dependencies`."""

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from punchcard.app.forms import wrong_of
+from punchcard.app.forms import form_errors_from
 from punchcard.app.passwords import hashed, is_right
 from punchcard.app.rendering import json_text
-from punchcard.app.visit import csrf_of, local_path, read_notices
+from punchcard.app.request_context import csrf_of, local_path, read_notices
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.editing import free_slug, new_write_key, slug_of
 from punchcard.workspace.problems import Problem
@@ -55,11 +55,11 @@ def test_problems_stand_beside_their_fields() -> None:
         Problem(path=("destinations", "perkville", "settings", "eventToPerkMap", "Checked In"), message="is no id"),
         Problem(path=("workspace",), message="is odd"),
     )
-    error = ConfigurationError("wrong", problems=problems)
-    wrong = wrong_of(error, names={"settings.eventToPerkMap": "map"})
-    assert wrong.of("settings.apiKey") == "is required"
-    assert wrong.of("map") == '"Checked In": is no id'
-    assert wrong.others == ["workspace: is odd"]
+    error = ConfigurationError("errors", problems=problems)
+    errors = form_errors_from(error, names={"settings.eventToPerkMap": "map"})
+    assert errors.of("settings.apiKey") == "is required"
+    assert errors.of("map") == '"Checked In": is no id'
+    assert errors.others == ["workspace: is odd"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Dependencies:
     """What operators' requests read and write through.
 
     Attributes:

@@ -14,8 +14,8 @@ from litestar.params import SkipValidation
 
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
-from punchcard.operations.asking import OfferMemory
-from punchcard.operations.parts import Parts
+from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import SESSION_LENGTH, Operator
 from punchcard.store.tokens import Role
 from punchcard.workspace.model import Workspace
@@ -35,7 +35,7 @@ Page = Response[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visit:
+class RequestContext:
     """One request.
 
     Attributes:
@@ -47,10 +47,10 @@ class Visit:
         notices: What the page before has left to be said.
     """
 
-    parts: Parts
+    dependencies: Dependencies
     renderer: Renderer
     passwords: PasswordPool
-    offers: OfferMemory
+    offers: MappingChoiceCache
     request: Request[Any, Any, Any]
     operator: Operator | None
     secret: str
@@ -95,7 +95,7 @@ class Visit:
 
     def edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
         """Change the configuration in the operator's name; returns what whoever saves it should know."""
-        return self.parts.edit_as(change, self.actor)
+        return self.dependencies.edit_as(change, self.actor)
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:
         """The page of this template."""
@@ -106,7 +106,7 @@ class Visit:
 
     def part(self, template: str, *, status: int = 200, **values: object) -> Page:
         """A part of a page, to be put into one that is shown."""
-        text = self.renderer.render(template, {"visit": self, **values})
+        text = self.renderer.render(template, {"context": self, **values})
         return Response(text, status_code=status, media_type="text/html")
 
     def redirect(self, path: str, *, notices: Sequence[str] = (), **query: str) -> Page:
@@ -138,8 +138,8 @@ class Visit:
         return response
 
 
-Visiting = NamedDependency[SkipValidation[Visit]]
-"""The type of a handler's parameter `visit`."""
+ContextDependency = NamedDependency[SkipValidation[RequestContext]]
+"""The type of a handler's parameter `context`."""
 
 
 def csrf_of(secret: str) -> str:

@@ -67,7 +67,7 @@ async def list_offers(destination: RoutedDestination) -> tuple[Sequence[Offer], 
             return (), error.message
 
 
-class OfferMemory:
+class MappingChoiceCache:
     """What partners have said of their offers, remembered for ten minutes: pages show it without asking each time.
 
     Safe to use from several threads.
