@@ -206,7 +206,7 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         bodies.EventCopy,
         bodies.ResultBody,
         bodies.Transaction,
-        bodies.Attempt,
+        bodies.AttemptBody,
         bodies.Conflict,
         bodies.LedgerRow,
         bodies.LedgerPage,

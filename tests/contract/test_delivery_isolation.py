@@ -14,9 +14,9 @@ from punchcard.delivery.stages import Target
 from punchcard.destinations.port import DeliveryOptions, Effect, PartnerClient, Performed
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
 from punchcard.store import ledger, outbox
-from punchcard.store.by_hand import reopen
 from punchcard.store.effects import NewEffect, StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, new_effect, standing
 from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings

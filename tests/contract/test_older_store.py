@@ -16,9 +16,9 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.log_guard import OlderStoreError
 from punchcard.store import audit, outbox
 from punchcard.store.audit import AuditQuestion
-from punchcard.store.by_hand import reopen
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.operator_actions import reopen
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock

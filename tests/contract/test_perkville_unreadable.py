@@ -98,7 +98,7 @@ class TestWhatCannotBeRead:
         assert isinstance(result, Performed | OutcomeUnknownError)
         assert len([one for one in server.asked if one.method == "PATCH"]) == 1
 
-    @pytest.mark.parametrize("effort", ["verify", "customer", "offers"])
+    @pytest.mark.parametrize("effort", ["verify", "customer", "mapping_choices"])
     def test_of_an_account_proves_nothing(self, body: bytes, headers: dict[str, str], cut: int, effort: str) -> None:
         for status in (200, 400, 404):
             if effort == "verify" and status == 200 and any(part in body for part in (b'ok"}', b"null, ", b"[], ")):
@@ -126,7 +126,7 @@ def failure_of(reply: Callable[[Asked], Reply], effort: str) -> DeliveryError | 
             try:
                 await {
                     "verify": client.verify,
-                    "offers": client.offers,
+                    "mapping_choices": client.mapping_choices,
                     "customer": lambda: client.customer("a@example.com"),
                 }[effort]()
             except DeliveryError as error:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from punchcard.delivery.attempts import attempt
-from punchcard.delivery.stages import Answered, Cycle, Target, cycle
+from punchcard.delivery.attempts import perform_attempt
+from punchcard.delivery.stages import CompletedAttempt, Cycle, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import ledger, outbox
-from punchcard.store.by_hand import reopen
 from punchcard.store.effects import NewEffect, StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, standing
@@ -36,7 +36,7 @@ class Delivery:
         with self.store.unit_of_work() as work:
             outbox.add(work, effects, now=self.clock.now())
 
-    def cycle(self, *answered: Answered, room: int = 8) -> Cycle:
+    def cycle(self, *answered: CompletedAttempt, room: int = 8) -> Cycle:
         settings = ScriptedSettings(options=self.options)
         target = Target(
             slug=DESTINATION, partner=self.partner, settings=settings, options=self.options, fingerprint="f"
@@ -47,16 +47,16 @@ class Delivery:
 
     def run(self, *, cycles_max: int = 50) -> None:
         """Deliver until there is nothing to do at this moment."""
-        answered: list[Answered] = []
+        answered: list[CompletedAttempt] = []
         client = self.partner.client(ScriptedSettings())
         for _ in range(cycles_max):
             done = self.cycle(*answered)
-            if not done.started and not done.moved and not answered:
+            if not done.attempts and not done.moved and not answered:
                 return
             answered = []
-            for started in done.started:
+            for started in done.attempts:
                 answer = asyncio.run(
-                    attempt(
+                    perform_attempt(
                         client,
                         started,
                         send_before=done.send_before,
@@ -64,7 +64,7 @@ class Delivery:
                         telemetry=DeliveryTelemetry(DESTINATION),
                     )
                 )
-                answered.append(Answered(started=started, answer=answer, seconds=0.0, fingerprint="f"))
+                answered.append(CompletedAttempt(attempt=started, result=answer, seconds=0.0, fingerprint="f"))
         raise AssertionError("it does not come to rest")
 
     def restart(self) -> None:
@@ -192,10 +192,10 @@ def test_one_effect_of_a_customer_is_on_its_way_when_several_are_due_at_once(del
     delivery.add(*(refund(f"late {number}", "-1", order_id="o2") for number in range(3)))
     delivery.run()
     delivery.add(order("second", order_id="o2"), new_effect("visit", customer=ANN))
-    delivery.clock.advance(HOUR)  # the refunds look again, beside the first of the lane
+    delivery.clock.advance(HOUR)  # the refunds look again, beside the first of the ordering key
     for _ in range(3):
-        assert len(delivery.cycle().started) <= 1
-        assert delivery.cycle().started == []
+        assert len(delivery.cycle().attempts) <= 1
+        assert delivery.cycle().attempts == []
     with delivery.store.reading() as work:
         sending = ledger.count(work, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.SENDING]))
     assert sending == 1

@@ -8,7 +8,6 @@ import pytest
 
 from punchcard.clock import to_micros
 from punchcard.store import outbox
-from punchcard.store.by_hand import dismiss, reopen
 from punchcard.store.counts import (
     RECEIVED,
     CountKey,
@@ -21,11 +20,12 @@ from punchcard.store.counts import (
     read_counts,
     seen_names,
 )
-from punchcard.store.effects import Outcome, StoredEffect
+from punchcard.store.effects import AttemptOutcome, StoredEffect
 from punchcard.store.engine import Store
+from punchcard.store.operator_actions import dismiss, reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement
+from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect
 
 RECEIVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ALWAYS = {"begin": RECEIVED_AT - timedelta(days=30), "end": RECEIVED_AT + timedelta(days=30)}
@@ -59,12 +59,12 @@ def started(store: Store, clock: ManualClock, *keys: str, quantity: str = "1") -
     return [found[key] for key in keys]
 
 
-def settle(
+def record_results(
     store: Store, clock: ManualClock, effect: StoredEffect, state: EffectState, reason: str | None = None
 ) -> int:
     with store.unit_of_work() as work:
-        one = settlement(effect, clock=clock, state=state, outcome=Outcome.REJECTED, reason=reason, number=1)
-        return outbox.settle(work, [one])
+        one = attempt_result(effect, clock=clock, state=state, outcome=AttemptOutcome.REJECTED, reason=reason, number=1)
+        return outbox.record_results(work, [one])
 
 
 def key(name: str, at: datetime, status: str = RECEIVED) -> CountKey:
@@ -90,8 +90,8 @@ def test_counts_add_up_and_are_told_apart_as_asked(store: Store) -> None:
 def test_an_effect_counts_once_where_it_ends_and_its_units_are_summed(store: Store, clock: ManualClock) -> None:
     first, second = started(store, clock, "a", "b", quantity="9.99")
     clock.advance(2.0)
-    assert settle(store, clock, first, EffectState.DELIVERED) == 1
-    assert settle(store, clock, second, EffectState.REJECTED, "perk_unknown") == 1
+    assert record_results(store, clock, first, EffectState.DELIVERED) == 1
+    assert record_results(store, clock, second, EffectState.REJECTED, "perk_unknown") == 1
     assert ends(store) == {("delivered", ""): 1, ("rejected", "perk_unknown"): 1}
     with store.reading() as work:
         (total,) = read_award_totals(work, **ALWAYS, destination=DESTINATION)
@@ -103,14 +103,14 @@ def test_an_effect_counts_once_where_it_ends_and_its_units_are_summed(store: Sto
 
 def test_an_end_that_is_written_twice_counts_once(store: Store, clock: ManualClock) -> None:
     (effect,) = started(store, clock, "a")
-    assert settle(store, clock, effect, EffectState.DELIVERED) == 1
-    assert settle(store, clock, effect, EffectState.DELIVERED) == 0  # the answer to the first commit was lost
+    assert record_results(store, clock, effect, EffectState.DELIVERED) == 1
+    assert record_results(store, clock, effect, EffectState.DELIVERED) == 0  # the answer to the first commit was lost
     assert ends(store) == {("delivered", ""): 1}
 
 
 def test_what_is_put_back_in_the_queue_has_not_ended(store: Store, clock: ManualClock) -> None:
     (effect,) = started(store, clock, "a")
-    settle(store, clock, effect, EffectState.PARKED, "partner_unavailable")
+    record_results(store, clock, effect, EffectState.PARKED, "partner_unavailable")
     assert ends(store) == {("parked", "partner_unavailable"): 1}
     with store.unit_of_work() as work:
         assert reopen(work, [effect.id], now=clock.now()) == 1
@@ -127,7 +127,7 @@ def test_what_is_put_aside_ends_as_rejected_and_keeps_its_doubt(
     store: Store, clock: ManualClock, reason: str, dismissed: str
 ) -> None:
     (effect,) = started(store, clock, "a")
-    settle(store, clock, effect, EffectState.PARKED, reason)
+    record_results(store, clock, effect, EffectState.PARKED, reason)
     with store.unit_of_work() as work:
         assert dismiss(work, [effect.id], detail="dismissed by Olga", now=clock.now()) == 1
         assert dismiss(work, [effect.id], detail="dismissed by Olga", now=clock.now()) == 0
@@ -140,7 +140,7 @@ def test_what_is_put_aside_ends_as_rejected_and_keeps_its_doubt(
 
 def test_a_delivered_award_is_never_put_aside(store: Store, clock: ManualClock) -> None:
     (effect,) = started(store, clock, "a")
-    settle(store, clock, effect, EffectState.DELIVERED)
+    record_results(store, clock, effect, EffectState.DELIVERED)
     with store.unit_of_work() as work:
         assert dismiss(work, [effect.id], detail="", now=clock.now()) == 0
     assert ends(store) == {("delivered", ""): 1}

@@ -10,18 +10,18 @@ from sqlalchemy import text
 
 from punchcard.errors import InvariantError
 from punchcard.store import outbox
-from punchcard.store.by_hand import reopen
-from punchcard.store.effects import Action, Outcome, Settlement, StoredEffect
+from punchcard.store.effects import Action, AttemptOutcome, AttemptResult, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
+from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
     DESTINATION,
     LEASE_SECONDS,
+    attempt_result,
     begin_all,
     new_effect,
-    settlement,
     standing,
     started,
 )
@@ -56,9 +56,9 @@ def claim(store: Store, clock: ManualClock, *, limit: int = 100) -> list[StoredE
     return claimed
 
 
-def settle(store: Store, *settlements: Settlement) -> int:
+def record_results(store: Store, *attempt_results: AttemptResult) -> int:
     with store.unit_of_work() as work:
-        return outbox.settle(work, settlements)
+        return outbox.record_results(work, attempt_results)
 
 
 def read(store: Store, key: str) -> StoredEffect:
@@ -115,7 +115,7 @@ def test_claiming_takes_one_effect_of_each_customer_in_order(store: Store, clock
     assert claimable_keys(store, clock, limit=1) == ["ann 1"]
     ann, _bob = claim(store, clock)
     assert claimable_keys(store, clock) == []
-    assert settle(store, settlement(ann, clock=clock)) == 1
+    assert record_results(store, attempt_result(ann, clock=clock)) == 1
     assert claimable_keys(store, clock) == ["ann 2"]
 
 
@@ -131,9 +131,9 @@ def test_a_lane_waits_while_its_first_effect_waits_for_its_retry(store: Store, c
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
     later = clock.now() + timedelta(seconds=60)
-    settle(
+    record_results(
         store,
-        settlement(first, clock=clock, state=EffectState.RETRYING, outcome=Outcome.RETRYABLE, due_at=later),
+        attempt_result(first, clock=clock, state=EffectState.RETRYING, outcome=AttemptOutcome.RETRYABLE, due_at=later),
     )
     assert claimable_keys(store, clock) == []
     clock.advance(60)
@@ -148,9 +148,11 @@ def test_a_user_property_that_waits_for_its_customer_holds_up_no_transaction(sto
     add_property("vip")
     (waiting,) = claim(store, clock)
     later = clock.now() + timedelta(seconds=60)
-    settle(
+    record_results(
         store,
-        settlement(waiting, clock=clock, state=EffectState.RETRYING, outcome=Outcome.RETRYABLE, due_at=later),
+        attempt_result(
+            waiting, clock=clock, state=EffectState.RETRYING, outcome=AttemptOutcome.RETRYABLE, due_at=later
+        ),
     )
     add_property("vip again")
     add(store, clock, "order", "next order")
@@ -166,26 +168,30 @@ def test_a_lane_goes_on_behind_an_effect_that_has_come_to_an_end(
 ) -> None:
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
-    settle(store, settlement(first, clock=clock, state=end, outcome=Outcome.REJECTED))
+    record_results(store, attempt_result(first, clock=clock, state=end, outcome=AttemptOutcome.REJECTED))
     assert claimable_keys(store, clock) == ["second"]
 
 
 def test_a_reopened_effect_goes_first_but_not_beside_one_in_flight(store: Store, clock: ManualClock) -> None:
     add(store, clock, "first", "second", "third")
     (first,) = claim(store, clock)
-    settle(store, settlement(first, clock=clock, state=EffectState.PARKED, outcome=Outcome.RETRYABLE))
+    record_results(
+        store, attempt_result(first, clock=clock, state=EffectState.PARKED, outcome=AttemptOutcome.RETRYABLE)
+    )
     (second,) = claim(store, clock)
     with store.unit_of_work() as work:
         assert reopen(work, [first.id], now=clock.now()) == 1
     assert claimable_keys(store, clock) == []  # the second is on its way
-    settle(store, settlement(second, clock=clock))
+    record_results(store, attempt_result(second, clock=clock))
     assert claimable_keys(store, clock) == ["first"]
 
 
 def test_a_reopened_effect_does_not_wait_for_one_whose_lease_is_over(store: Store, clock: ManualClock) -> None:
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
-    settle(store, settlement(first, clock=clock, state=EffectState.PARKED, outcome=Outcome.RETRYABLE))
+    record_results(
+        store, attempt_result(first, clock=clock, state=EffectState.PARKED, outcome=AttemptOutcome.RETRYABLE)
+    )
     claim(store, clock)
     with store.unit_of_work() as work:
         reopen(work, [first.id], now=clock.now())
@@ -211,10 +217,10 @@ def test_starting_makes_the_attempt_durable_and_settling_ends_it(store: Store, c
         (attempt,) = attempts_of(connection, [effect.id])[effect.id]
     assert (attempt.number, attempt.action, attempt.outcome) == (1, Action.SEND, None)
     clock.advance(2)
-    assert settle(store, settlement(effect, clock=clock, partner_id="p1", detail="rounded")) == 1
+    assert record_results(store, attempt_result(effect, clock=clock, partner_id="p1", detail="rounded")) == 1
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [effect.id])[effect.id]
-    assert (attempt.outcome, attempt.status, attempt.detail) == (Outcome.DELIVERED, 201, "rounded")
+    assert (attempt.outcome, attempt.status, attempt.detail) == (AttemptOutcome.DELIVERED, 201, "rounded")
     assert attempt.settled_at == clock.now()
     done = read(store, "a")
     assert (done.state, done.partner_id, done.tries) == (EffectState.DELIVERED, "p1", 1)
@@ -224,9 +230,9 @@ def test_starting_makes_the_attempt_durable_and_settling_ends_it(store: Store, c
 def test_a_try_that_does_not_count_leaves_the_tries_alone(store: Store, clock: ManualClock) -> None:
     add(store, clock, "a")
     (effect,) = claim(store, clock)
-    settle(
+    record_results(
         store,
-        settlement(effect, clock=clock, state=EffectState.RETRYING, outcome=Outcome.RETRYABLE, counts=False),
+        attempt_result(effect, clock=clock, state=EffectState.RETRYING, outcome=AttemptOutcome.RETRYABLE, counts=False),
     )
     assert (read(store, "a").tries, read(store, "a").attempts) == (0, 1)
 
@@ -244,22 +250,27 @@ def test_a_late_answer_changes_nothing_that_its_successor_decides(store: Store, 
             now=clock.now(),
             lease_until=clock.now() + timedelta(seconds=LEASE_SECONDS),
         )
-    assert settle(store, settlement(late, clock=clock, state=EffectState.REJECTED, outcome=Outcome.REJECTED)) == 0
+    assert (
+        record_results(
+            store, attempt_result(late, clock=clock, state=EffectState.REJECTED, outcome=AttemptOutcome.REJECTED)
+        )
+        == 0
+    )
     assert read(store, "a").state is EffectState.SENDING
-    assert settle(store, settlement(again, clock=clock)) == 1
-    assert settle(store, settlement(again, clock=clock, state=EffectState.RETRYING)) == 0
+    assert record_results(store, attempt_result(again, clock=clock)) == 1
+    assert record_results(store, attempt_result(again, clock=clock, state=EffectState.RETRYING)) == 0
     assert read(store, "a").state is EffectState.DELIVERED
     with store.reading() as connection:
         first, second = attempts_of(connection, [late.id])[late.id]
-    assert (first.outcome, second.action, second.outcome) == (Outcome.REJECTED, Action.READ_BACK, "delivered")
+    assert (first.outcome, second.action, second.outcome) == (AttemptOutcome.REJECTED, Action.READ_BACK, "delivered")
 
 
 def test_several_settlements_say_how_many_of_them_moved_something(store: Store, clock: ManualClock) -> None:
     for number in range(5):
         add(store, clock, f"k{number}", customer=f"c{number}@example.com")
     claimed = claim(store, clock)
-    settle(store, settlement(claimed[3], clock=clock))
-    assert settle(store, *(settlement(one, clock=clock) for one in claimed)) == 4
+    record_results(store, attempt_result(claimed[3], clock=clock))
+    assert record_results(store, *(attempt_result(one, clock=clock) for one in claimed)) == 4
 
 
 def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
@@ -279,8 +290,8 @@ def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [orphan.id])[orphan.id]
         assert standing(connection, "z", destination="other").state is EffectState.PENDING
-    assert (attempt.outcome, attempt.settled_at) == (Outcome.UNKNOWN, clock.now())
-    assert settle(store, settlement(orphan, clock=clock)) == 0  # its answer comes too late
+    assert (attempt.outcome, attempt.settled_at) == (AttemptOutcome.UNKNOWN, clock.now())
+    assert record_results(store, attempt_result(orphan, clock=clock)) == 0  # its answer comes too late
 
 
 @pytest.mark.parametrize(
@@ -298,7 +309,9 @@ def test_reopening_gives_fresh_tries_and_asks_first_where_the_outcome_is_not_kno
 ) -> None:
     add(store, clock, "a")
     (effect,) = claim(store, clock)
-    settle(store, settlement(effect, clock=clock, state=state, outcome=Outcome.UNKNOWN, reason=reason))
+    record_results(
+        store, attempt_result(effect, clock=clock, state=state, outcome=AttemptOutcome.UNKNOWN, reason=reason)
+    )
     with store.unit_of_work() as work:
         assert [one.id for one in needing_a_person(work)] == [effect.id]
     clock.advance(3_600)
@@ -315,7 +328,7 @@ def test_only_parked_and_rejected_effects_are_reopened(store: Store, clock: Manu
     add(store, clock, "sending", customer="bob@example.com")
     add(store, clock, "pending", customer="cid@example.com")
     delivered, sending = claim(store, clock, limit=2)
-    settle(store, settlement(delivered, clock=clock))
+    record_results(store, attempt_result(delivered, clock=clock))
     with store.unit_of_work() as work:
         ids = [delivered.id, sending.id, sending.id + 1]
         assert reopen(work, ids, now=clock.now()) == 0
@@ -346,12 +359,12 @@ def test_the_next_due_moment_is_that_of_the_open_effects(store: Store, clock: Ma
     add(store, clock, "a")
     (effect,) = claim(store, clock)
     later = clock.now() + timedelta(seconds=60)
-    settle(store, settlement(effect, clock=clock, state=EffectState.RETRYING, due_at=later))
+    record_results(store, attempt_result(effect, clock=clock, state=EffectState.RETRYING, due_at=later))
     with store.reading() as connection:
         assert outbox.next_due(connection, DESTINATION) == later
     clock.advance(60)
     (effect,) = claim(store, clock)
-    settle(store, settlement(effect, clock=clock))
+    record_results(store, attempt_result(effect, clock=clock))
     with store.reading() as connection:
         assert outbox.next_due(connection, DESTINATION) is None
 
@@ -362,7 +375,9 @@ def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(stor
         assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {("website", "m\ufffd")}
         outbox.add_conflict(work, standing(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
-    settle(store, settlement(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected"))
+    record_results(
+        store, attempt_result(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected")
+    )
     done = read(store, "a")
     assert (done.message_id, done.order_id) == ("m\ufffd", "o\ufffd")
     assert (done.detail, done.partner_id) == ("<html>\ufffd", "p\ufffd")
@@ -395,7 +410,7 @@ def test_threads_that_claim_at_once_never_get_the_same_effect_nor_two_of_a_custo
                 claimed = claim(store, clock, limit=3)
                 quiet = 0 if claimed else quiet + 1
                 got.extend((one.customer, one.effect_key) for one in claimed)
-                settle(store, *(settlement(one, clock=clock) for one in claimed))
+                record_results(store, *(attempt_result(one, clock=clock) for one in claimed))
         except BaseException as error:  # noqa: BLE001  # a thread's failure must reach the test
             failures.append(error)
 

@@ -26,7 +26,7 @@ from punchcard.store.pauses import Pause, PauseEnd, pause, pause_of, resume
 from punchcard.store.positions import ROUTING, advance, forget_results, position_of, results_after, save_results
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement
+from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect
 
 
 @pytest.fixture
@@ -166,8 +166,8 @@ def fill(store: Store, clock: ManualClock) -> None:
         claimed = outbox.claimable(work, DESTINATION, now=clock.now(), limit=9)
         begin_all(work, claimed, now=clock.now(), lease_until=clock.now() + timedelta(seconds=25))
         states = [EffectState.DELIVERED, EffectState.PARKED, EffectState.REJECTED]
-        outbox.settle(
-            work, [settlement(one, clock=clock, state=state) for one, state in zip(claimed, states, strict=True)]
+        outbox.record_results(
+            work, [attempt_result(one, clock=clock, state=state) for one, state in zip(claimed, states, strict=True)]
         )
 
 
@@ -275,7 +275,7 @@ def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> No
     store.close()
     claiming, next_due = plans
     assert "USING INDEX ix_effects_due" in claiming
-    assert "ix_effects_lane" in claiming
+    assert "ix_effects_ordering_key" in claiming
     assert "ix_effects_state" in claiming
     assert "SCAN effects" not in claiming
     assert "USE TEMP B-TREE" not in claiming

@@ -14,11 +14,11 @@ from punchcard.delivery.stages import Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import outbox
-from punchcard.store.effects import Outcome, StoredEffect
+from punchcard.store.effects import AttemptOutcome, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import DESTINATION, begin_all, new_effect, settlement, standing
+from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect, standing
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 
 HOUR = 3_600.0
@@ -49,15 +49,15 @@ class World:
         with self.store.unit_of_work() as work:
             effect = standing(work, key)
             begin_all(work, [effect], now=self.clock.now(), lease_until=self.clock.now())
-            ended = settlement(
+            ended = attempt_result(
                 effect,
                 clock=self.clock,
                 state=state,
-                outcome=Outcome.UNKNOWN if state is EffectState.UNKNOWN else Outcome.RETRYABLE,
+                outcome=AttemptOutcome.UNKNOWN if state is EffectState.UNKNOWN else AttemptOutcome.RETRYABLE,
                 reason="outcome_unknown" if state is EffectState.UNKNOWN else "partner_unavailable",
                 due_at=self.clock.now() + timedelta(seconds=seconds),
             )
-            assert outbox.settle(work, [ended]) == 1
+            assert outbox.record_results(work, [ended]) == 1
 
     def claimed(self, *, room: int = 100) -> list[str]:
         """The keys of what a cycle of delivery claims now."""
@@ -66,7 +66,7 @@ class World:
             slug=DESTINATION, partner=self.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
         )
         done = cycle(self.store, target, [], room=room, clock=self.clock, telemetry=TELEMETRY, watch=self.watch)
-        return sorted(one.effect.effect_key for one in done.started)
+        return sorted(one.effect.effect_key for one in done.attempts)
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:
@@ -156,7 +156,7 @@ def test_an_effect_on_its_way_is_not_claimed_by_its_own_process_however_the_cloc
     world.add("a")
     assert world.claimed() == ["a"]
     world.clock.set_wall_clock(by=change)
-    lane = world.effect("a").lane
+    ordering_group = world.effect("a").ordering_group
     settings = ScriptedSettings(options=OPTIONS)
     target = Target(
         slug=DESTINATION, partner=world.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
@@ -169,9 +169,9 @@ def test_an_effect_on_its_way_is_not_claimed_by_its_own_process_however_the_cloc
         clock=world.clock,
         telemetry=TELEMETRY,
         watch=world.watch,
-        busy=[lane],
+        busy=[ordering_group],
     )
-    assert list(done.started) == []
+    assert list(done.attempts) == []
 
 
 def test_a_new_leader_frees_what_others_had_on_their_way_and_leaves_its_own(world: World) -> None:

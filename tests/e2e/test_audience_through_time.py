@@ -16,7 +16,7 @@ import pytest
 
 from punchcard.clock import to_micros
 from punchcard.delivery.attempts import attempt
-from punchcard.delivery.stages import Answered, Target, cycle
+from punchcard.delivery.stages import CompletedAttempt, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.engine import Engine
 from punchcard.engage.facts import Facts
@@ -133,11 +133,13 @@ class Road:
             while True:
                 done = cycle(self.store, target, answered, room=5, clock=self.clock, telemetry=telemetry)
                 answered = []
-                for one in done.started:
+                for one in done.attempts:
                     answer = await attempt(
                         client, one, send_before=done.send_before, clock=self.clock, telemetry=telemetry
                     )
-                    answered.append(Answered(started=one, answer=answer, seconds=0, fingerprint=target.fingerprint))
+                    answered.append(
+                        CompletedAttempt(attempt=one, result=answer, seconds=0, fingerprint=target.fingerprint)
+                    )
                 sent += len(answered)
                 if not answered:
                     return sent

@@ -52,7 +52,7 @@ def healthy(sandbox: SandboxProcess) -> dict[str, object]:
 
 
 def event_of(message_id: str) -> dict[str, object]:
-    """A check-in by a customer of its own, so that no lane holds it up."""
+    """A check-in by a customer of its own, so that no ordering key holds it up."""
     properties = {"email": f"{message_id}@example.com", "note": "words-of-a-body"}
     return {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": properties}
 

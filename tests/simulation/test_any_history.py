@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from punchcard.errors import StorageError
-from punchcard.testing.judge import Judge
+from punchcard.testing.oracle import Oracle
 from punchcard.testing.simulation import come_to_rest
 from punchcard.testing.world import OTHER_SOURCE, SOURCE, ProcessEnd, World, batch_of, track
 
@@ -28,7 +28,7 @@ class AnyTrace(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 99), refuses_used_keys=st.booleans())
     def begin(self, seed: int, refuses_used_keys: bool) -> None:
         self.world = World(Path(self._folder.name), seed=seed, refuses_used_keys=refuses_used_keys)
-        self.judge = Judge(self.world)
+        self.oracle = Oracle(self.world)
 
     @rule(source=SOURCES, email=EMAILS, order=NUMBERS, cents=st.integers(1, 99_999))
     def order(self, source: str, email: str, order: int, cents: int) -> None:
@@ -111,15 +111,15 @@ class AnyTrace(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_effect_per_key(self) -> None:
-        if hasattr(self, "judge"):
-            self.judge.always()
+        if hasattr(self, "oracle"):
+            self.oracle.always()
 
     def teardown(self) -> None:
         try:
             if hasattr(self, "world"):
                 try:
                     come_to_rest(self.world)
-                    self.judge.when_idle()
+                    self.oracle.when_idle()
                 finally:
                     self.world.close()
         finally:

@@ -25,7 +25,7 @@ from punchcard.testing.simulation import simulate
 GROWING = ("effects", "delivery_attempts", "effect_conflicts")
 OF_PEOPLE = ("profiles", "external_ids", "profile_traits", "synced", "sync_queue", "computation_sizes")
 # Hold only what is open; that is all of what such a statement asks for.
-OF_WHAT_IS_OPEN = ("ix_effects_due", "ix_effects_lane")
+OF_WHAT_IS_OPEN = ("ix_effects_due", "ix_effects_ordering_key")
 # The pages of the ledger, newest first.
 IN_ORDER = ("ix_effects_destination",)
 # The judge of the simulation counts attempts over all.

@@ -18,17 +18,17 @@ from sqlalchemy import Connection
 
 from punchcard.delivery import stages
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.judgement import Answer
-from punchcard.delivery.judgement import judge as real_judge
+from punchcard.delivery.outcomes import Answer
+from punchcard.delivery.outcomes import classify_outcome as real_classify_outcome
 from punchcard.destinations.perkville import refunds
 from punchcard.errors import InvariantError
 from punchcard.routing import router
 from punchcard.routing.router import Router
 from punchcard.store import outbox
-from punchcard.store.effects import Outcome, Settlement, Started
+from punchcard.store.effects import Attempt, AttemptOutcome, AttemptResult
 from punchcard.store.positions import ROUTING, advance
 from punchcard.store.schema import EffectState
-from punchcard.testing.judge import BrokenPromiseError
+from punchcard.testing.oracle import BrokenPromiseError
 from punchcard.testing.simulation import simulate
 from punchcard.testing.world import World
 
@@ -54,11 +54,11 @@ def test_thousands_of_traces_end_well(tmp_path: Path) -> None:
 def resend_blindly(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome is sent again without reading back."""
 
-    def blind(*arguments: object, **options: object) -> Settlement:
-        found = real_judge(*arguments, **options)  # type: ignore[arg-type]
-        return replace(found, state=EffectState.RETRYING) if found.outcome is Outcome.UNKNOWN else found
+    def blind(*arguments: object, **options: object) -> AttemptResult:
+        found = real_classify_outcome(*arguments, **options)  # type: ignore[arg-type]
+        return replace(found, state=EffectState.RETRYING) if found.outcome is AttemptOutcome.UNKNOWN else found
 
-    patch.setattr(stages, "judge", blind)
+    patch.setattr(stages, "classify_outcome", blind)
 
 
 def read_back_too_early(patch: pytest.MonkeyPatch) -> None:
@@ -95,11 +95,11 @@ def commit_the_position_first(patch: pytest.MonkeyPatch) -> None:
 def forget_answers(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome counts as delivered."""
 
-    def hopeful(started: Started, answer: Answer, **options: object) -> Settlement:
-        found = real_judge(started, answer, **options)  # type: ignore[arg-type]
-        return replace(found, state=EffectState.DELIVERED) if found.outcome is Outcome.UNKNOWN else found
+    def hopeful(attempt: Attempt, answer: Answer, **options: object) -> AttemptResult:
+        found = real_classify_outcome(attempt, answer, **options)  # type: ignore[arg-type]
+        return replace(found, state=EffectState.DELIVERED) if found.outcome is AttemptOutcome.UNKNOWN else found
 
-    patch.setattr(stages, "judge", hopeful)
+    patch.setattr(stages, "classify_outcome", hopeful)
 
 
 def believe_every_source(patch: pytest.MonkeyPatch) -> None:

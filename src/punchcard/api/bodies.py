@@ -39,7 +39,7 @@ class Transaction(_Body):
     summary: str | None = None
 
 
-class Attempt(_Body):
+class AttemptBody(_Body):
     """One HTTP call to the partner: `action` is `send` or `read_back`."""
 
     number: int
@@ -59,7 +59,7 @@ class ResultBody(_Body):
     reason: str | None
     detail: str | None
     transaction: Transaction | None
-    attempts: list[Attempt]
+    attempts: list[AttemptBody]
 
 
 class EventCopy(_Body):
@@ -120,7 +120,7 @@ class LedgerRow(_Body):
     settled_at: str | None
     next_attempt_at: str | None
     transaction: Transaction
-    attempts: list[Attempt]
+    attempts: list[AttemptBody]
     conflicts: list[Conflict]
 
 
@@ -285,8 +285,8 @@ def _result(trace: ResultTrace) -> ResultBody:
     )
 
 
-def _attempt(trace: AttemptTrace) -> Attempt:
-    return Attempt(
+def _attempt(trace: AttemptTrace) -> AttemptBody:
+    return AttemptBody(
         number=trace.number,
         action=trace.action,
         started_at=to_iso(trace.started_at),

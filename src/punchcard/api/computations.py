@@ -46,7 +46,7 @@ from punchcard.operations.authorship import Authorship, authorship_of
 from punchcard.operations.definitions import definition_text
 from punchcard.operations.engagement import Standing
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.engage_reading import Outcome
+from punchcard.store.engage_reading import SyncOutcome
 from punchcard.store.tokens import Role
 from punchcard.workspace.computations import parsed
 from punchcard.workspace.editing import NotThereError
@@ -321,7 +321,7 @@ def _definition(kind: str, text: str) -> Definition:
     return Definition(query=text, model=msgspec.to_builtins(parsed(kind, text)))
 
 
-def _outcome_view(outcome: Outcome) -> OutcomeView:
+def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
     return OutcomeView(
         told=outcome.told,
         no_connection=outcome.no_connection,

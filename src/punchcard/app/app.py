@@ -144,7 +144,7 @@ class _Visitors:
     def __init__(self, dependencies: Dependencies, renderer: Renderer) -> None:
         self._dependencies = dependencies
         self._renderer = renderer
-        self._offers = MappingChoiceCache(dependencies.clock)
+        self._mapping_choices = MappingChoiceCache(dependencies.clock)
         self._passwords = PasswordPool()
         self._has_operators = False
 
@@ -251,7 +251,7 @@ class _Visitors:
             dependencies=dependencies,
             renderer=self._renderer,
             passwords=self._passwords,
-            offers=self._offers,
+            mapping_choices=self._mapping_choices,
             request=request,
             operator=operator,
             secret=secret,

@@ -40,7 +40,7 @@ class RequestContext:
 
     Attributes:
         passwords: Where password hashes are computed.
-        offers: What partners have said of late.
+        mapping_choices: What partners have said of late.
         operator: Who is signed in, None on the pages before that.
         secret: Of the session, "" without one.
         form: The fields of a posted form, each with all its values.
@@ -50,7 +50,7 @@ class RequestContext:
     dependencies: Dependencies
     renderer: Renderer
     passwords: PasswordPool
-    offers: MappingChoiceCache
+    mapping_choices: MappingChoiceCache
     request: Request[Any, Any, Any]
     operator: Operator | None
     secret: str

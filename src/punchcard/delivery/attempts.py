@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from punchcard.clock import Clock
-from punchcard.delivery.judgement import Answer
+from punchcard.delivery.outcomes import Answer
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import (
     BatchClient,
@@ -23,7 +23,7 @@ from punchcard.destinations.port import (
     ReadBackClient,
 )
 from punchcard.errors import DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
-from punchcard.store.effects import Action, Started, StoredEffect
+from punchcard.store.effects import Action, Attempt, StoredEffect
 from punchcard.store.schema import EffectState
 
 T = TypeVar("T")
@@ -49,15 +49,15 @@ class SendBefore:
         return clock.monotonic() > self.elapsed or clock.now() > self.instant
 
 
-async def attempt(
-    client: PartnerClient, started: Started, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
+async def perform_attempt(
+    client: PartnerClient, attempt: Attempt, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
 ) -> Answer:
     """Make the one call of a started attempt; every way it can end is an answer."""
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code="late")
-    effect = effect_to_perform(started.effect, perk=started.perk, quantity=started.quantity)
+    effect = effect_to_perform(attempt.effect, perk=attempt.perk, quantity=attempt.quantity)
     try:
-        if started.action is not Action.READ_BACK:
+        if attempt.action is not Action.READ_BACK:
             return await client.perform(effect)
         if isinstance(client, ReadBackClient):
             return await client.find(effect)
@@ -89,10 +89,10 @@ def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decim
     )
 
 
-def batches(started: Sequence[Started], options: DeliveryOptions) -> list[list[Started]]:
+def batches(attempt: Sequence[Attempt], options: DeliveryOptions) -> list[list[Attempt]]:
     """Return the attempts grouped by the requests that will carry them, each within the destination's limits."""
     return _grouped(
-        started,
+        attempt,
         options,
         payload_of=lambda attempt_: attempt_.effect.payload,
         is_alone=lambda attempt_: attempt_.action is Action.READ_BACK,
@@ -136,7 +136,7 @@ def _grouped(
 
 async def attempt_batch(
     client: PartnerClient,
-    batch: Sequence[Started],
+    batch: Sequence[Attempt],
     *,
     send_before: SendBefore,
     clock: Clock,
@@ -145,8 +145,8 @@ async def attempt_batch(
     """Make the one call of several started attempts; returns the response to each, in order."""
     if len(batch) == 1 or not isinstance(client, BatchClient):
         return [
-            await attempt(client, started, send_before=send_before, clock=clock, telemetry=telemetry)
-            for started in batch
+            await perform_attempt(client, attempt, send_before=send_before, clock=clock, telemetry=telemetry)
+            for attempt in batch
         ]
     error: Answer
     if send_before.is_over(clock):

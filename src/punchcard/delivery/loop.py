@@ -12,15 +12,15 @@ from punchcard.clock import Clock
 from punchcard.delivery.attempts import SendBefore, attempt_batch, batches
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
-from punchcard.delivery.judgement import TOO_MANY_REQUESTS, Answer
 from punchcard.delivery.limit import TokenBucket
+from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, Answer
 from punchcard.delivery.retry import bounded
-from punchcard.delivery.stages import Answered, Cycle, Target, cycle, lease_seconds
+from punchcard.delivery.stages import CompletedAttempt, Cycle, Target, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
 from punchcard.store import outbox
-from punchcard.store.effects import Started
+from punchcard.store.effects import Attempt
 from punchcard.store.engine import Leadership, Store
 from punchcard.store.pauses import PauseEnd
 
@@ -63,10 +63,10 @@ class DestinationDelivery:
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
         self._bucket = TokenBucket(0, clock)
-        self._in_flight: dict[asyncio.Task[None], Sequence[Started]] = {}  # by request
+        self._in_flight: dict[asyncio.Task[None], Sequence[Attempt]] = {}  # by request
         self._watch = ClockWatch(clock)
         self._may_have_lost_lead = True
-        self._answered: list[Answered] = []
+        self._answered: list[CompletedAttempt] = []
         self._target: Target | None = None  # as last seen
         self._client: PartnerClient | None = None
         self._client_fingerprint = ""
@@ -113,8 +113,8 @@ class DestinationDelivery:
         if not is_held:
             self._may_have_lost_lead = True
         elif self._may_have_lost_lead:
-            answered = [one.started for one in self._answered]
-            own = {(one.effect.id, one.number) for one in (*self._flying(), *answered)}
+            completed = [one.attempt for one in self._answered]
+            own = {(one.effect.id, one.number) for one in (*self._flying(), *completed)}
             await self._in_thread(lambda: self._release_orphans(own))
             self._watch = ClockWatch(self._clock)
             self._may_have_lost_lead = False
@@ -138,10 +138,10 @@ class DestinationDelivery:
                     continue
                 done = await self._step(target, room=room)
                 await self._check_credentials(target, done)
-                if len(done.started) >= _MANY:
+                if len(done.attempts) >= _MANY:
                     # Under load, answers that come within a moment share the next unit of work.
                     await asyncio.sleep(_GATHER_SECONDS)
-                elif not done.started and not done.moved and not self._answered:
+                elif not done.attempts and not done.moved and not self._answered:
                     await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
@@ -153,14 +153,14 @@ class DestinationDelivery:
     async def _step(self, target: Target, *, room: int) -> Cycle:
         # Made before anything is claimed, so that what is claimed leaves at once.
         client = await self._client_for(target)
-        answered, self._answered = self._answered, []
-        busy = frozenset(one.effect.lane for one in self._flying())
+        completed, self._answered = self._answered, []
+        busy = frozenset(one.effect.ordering_group for one in self._flying())
         try:
             done = await self._in_thread(
                 lambda: cycle(
                     self._store,
                     target,
-                    answered,
+                    completed,
                     room=room,
                     clock=self._clock,
                     telemetry=self._telemetry,
@@ -169,11 +169,11 @@ class DestinationDelivery:
                 )
             )
         except Exception:
-            self._answered = answered + self._answered
+            self._answered = completed + self._answered
             raise
-        requests = batches(done.started, target.options)
+        requests = batches(done.attempts, target.options)
         self._bucket.take(len(requests))
-        if done.started and not await self._may_send(target, done.started):
+        if done.attempts and not await self._may_send(target, done.attempts):
             return done
         for batch in requests:
             task = asyncio.create_task(self._attempt(client, target, batch, send_before=done.send_before))
@@ -190,11 +190,11 @@ class DestinationDelivery:
         if error is not None:
             self._telemetry.attempt_failed_unexpectedly(effect_key=batch[0].effect.effect_key, error=error)
         answer = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
-        recorded = {attempt.started for attempt in self._answered}
+        recorded = {perform_attempt.attempt for perform_attempt in self._answered}
         self._answered.extend(
-            Answered(started=started, answer=answer, seconds=0.0, fingerprint=target.fingerprint)
-            for started in batch
-            if started not in recorded
+            CompletedAttempt(attempt=attempt, answer=answer, seconds=0.0, fingerprint=target.fingerprint)
+            for attempt in batch
+            if attempt not in recorded
         )
         self._woken.set()
 
@@ -212,7 +212,7 @@ class DestinationDelivery:
         else:
             self._check.begin(await self._client_for(target), done=self._woken)
 
-    async def _may_send(self, target: Target, started: Sequence[Started]) -> bool:
+    async def _may_send(self, target: Target, attempts: Sequence[Attempt]) -> bool:
         """Ask `before_sending`; if it fails, settle the attempts as not made."""
         try:
             await self._in_thread(self._before_sending)
@@ -221,14 +221,15 @@ class DestinationDelivery:
             self._telemetry.storage_failed(error=message)
             not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
             self._answered += [
-                Answered(started=one, answer=not_sent, seconds=0.0, fingerprint=target.fingerprint) for one in started
+                CompletedAttempt(attempt=one, answer=not_sent, seconds=0.0, fingerprint=target.fingerprint)
+                for one in attempts
             ]
             await asyncio.sleep(_STORAGE_RETRY_SECONDS)
             return False
         return True
 
     async def _attempt(
-        self, client: PartnerClient, target: Target, batch: Sequence[Started], *, send_before: SendBefore
+        self, client: PartnerClient, target: Target, batch: Sequence[Attempt], *, send_before: SendBefore
     ) -> None:
         begun = self._clock.monotonic()
         answers: Sequence[Answer]
@@ -239,16 +240,16 @@ class DestinationDelivery:
         except asyncio.CancelledError:
             answers = [OutcomeUnknownError("Punchcard was stopped before the answer came")] * len(batch)
         seconds = self._clock.monotonic() - begun
-        for started, answer in zip(batch, answers, strict=True):
-            self._take(target, started, answer, seconds=seconds)
+        for attempt, answer in zip(batch, answers, strict=True):
+            self._take(target, attempt, answer, seconds=seconds)
         self._woken.set()
 
-    def _take(self, target: Target, started: Started, answer: Answer, *, seconds: float) -> None:
+    def _take(self, target: Target, attempt: Attempt, answer: Answer, *, seconds: float) -> None:
         if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
             self._is_probation = False
         self._answered.append(
-            Answered(
-                started=started,
+            CompletedAttempt(
+                attempt=attempt,
                 answer=answer,
                 seconds=seconds,
                 fingerprint=target.fingerprint,
@@ -270,8 +271,8 @@ class DestinationDelivery:
             self._client_fingerprint = target.fingerprint
         return self._client
 
-    def _flying(self) -> list[Started]:
-        return [started for batch in self._in_flight.values() for started in batch]
+    def _flying(self) -> list[Attempt]:
+        return [attempt for batch in self._in_flight.values() for attempt in batch]
 
     def _concurrency(self, target: Target) -> int:
         return 1 if self._is_probation else target.options.concurrency

@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.delivery.attempts import SendBefore, within_requests
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.judgement import CANNOT_READ_BACK, Answer, judge
+from punchcard.delivery.outcomes import CANNOT_READ_BACK, Answer, classify_outcome
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, EffectKind, OnUnknown, Partner
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
-from punchcard.store.effects import Action, Lane, Settlement, Started, StoredEffect
+from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
 from punchcard.store.engine import Store, is_storage_fault
 from punchcard.store.orders import wake_refunds
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
@@ -56,14 +56,14 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class CompletedAttempt:
     """An attempt with what came of it, waiting to be settled.
 
     Attributes:
         fingerprint: Of the settings that the attempt was made with; they may have changed since.
     """
 
-    started: Started
+    attempt: Attempt
     answer: Answer
     seconds: float
     fingerprint: str
@@ -74,14 +74,14 @@ class Cycle:
     """What one unit of work did.
 
     Attributes:
-        started: Attempts that may leave now.
+        attempts: Attempts that may leave now.
         send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
         paused: True if the destination delivers nothing: it is disabled, or its credentials were refused.
         pause: The refusal, None if its credentials are good.
     """
 
-    started: Sequence[Started]
+    attempts: Sequence[Attempt]
     send_before: SendBefore
     moved: int
     paused: bool
@@ -91,12 +91,12 @@ class Cycle:
 def cycle(
     store: Store,
     target: Target,
-    answered: Sequence[Answered],
+    completed: Sequence[CompletedAttempt],
     *,
     room: int,
     clock: Clock,
     telemetry: DeliveryTelemetry,
-    busy: Collection[Lane] = (),
+    busy: Collection[OrderingGroup] = (),
     watch: ClockWatch | None = None,
 ) -> Cycle:
     """Settle what has come back, then claim and prepare what `room` requests carry, all in one unit of work.
@@ -112,26 +112,26 @@ def cycle(
     """
     try:
         return _cycle(
-            store, target, answered, room=room, clock=clock, telemetry=telemetry, busy=busy, watch=watch, apart=False
+            store, target, completed, room=room, clock=clock, telemetry=telemetry, busy=busy, watch=watch, apart=False
         )
     except Exception as error:
         if _is_storage_fault(error):
             raise
         telemetry.cycle_failed(error=error)
         return _cycle(
-            store, target, answered, room=room, clock=clock, telemetry=telemetry, busy=busy, watch=watch, apart=True
+            store, target, completed, room=room, clock=clock, telemetry=telemetry, busy=busy, watch=watch, apart=True
         )
 
 
 def _cycle(
     store: Store,
     target: Target,
-    answered: Sequence[Answered],
+    completed: Sequence[CompletedAttempt],
     *,
     room: int,
     clock: Clock,
     telemetry: DeliveryTelemetry,
-    busy: Collection[Lane],
+    busy: Collection[OrderingGroup],
     watch: ClockWatch | None,
     apart: bool,
 ) -> Cycle:
@@ -142,9 +142,9 @@ def _cycle(
     """
     with store.unit_of_work() as work:
         if apart:
-            settled = _settle_apart(work, target, answered, clock=clock, telemetry=telemetry)
+            recorded = _settle_apart(work, target, completed, clock=clock, telemetry=telemetry)
         else:
-            settled = settle(work, target, answered, clock=clock)
+            recorded = record_results(work, target, completed, clock=clock)
         # One reading for all that follows: the clock may be set at any time.
         reading = (watch or ClockWatch(clock)).read()
         now = reading.now
@@ -158,29 +158,29 @@ def _cycle(
             claimed = _claim_apart(work, target, room=room, busy=busy, now=now, telemetry=telemetry)
         else:
             claimed = claim(work, target, room=room, busy=busy, now=now)
-        started = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
+        attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
     if watch is not None:
         watch.done(reading)
-    _report(settled, corrected=corrected, resumed=resumed, telemetry=telemetry)
+    _report(recorded, corrected=corrected, resumed=resumed, telemetry=telemetry)
     return Cycle(
-        started=started,
+        attempts=attempt,
         send_before=SendBefore(
             instant=now + timedelta(seconds=_LEASE_MARGIN_SECONDS), elapsed=reading.elapsed + _LEASE_MARGIN_SECONDS
         ),
-        moved=len(claimed) - len(started),
+        moved=len(claimed) - len(attempt),
         paused=paused,
         pause=refused,
     )
 
 
-def _report(settled: "Settled", *, corrected: int, resumed: bool, telemetry: DeliveryTelemetry) -> None:
+def _report(recorded: "RecordedResults", *, corrected: int, resumed: bool, telemetry: DeliveryTelemetry) -> None:
     """Log what a cycle did, once it is committed: what a failed unit of work has not done is not reported."""
     try:
         if corrected:
             telemetry.waits_corrected(count=corrected)
         if resumed:
             telemetry.destination_resumed(by=PauseEnd.SETTINGS)
-        settled.report(telemetry)
+        recorded.report(telemetry)
     except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
         telemetry.report_failed(error=error)
 
@@ -193,15 +193,15 @@ def _begin_all(
     clock: Clock,
     telemetry: DeliveryTelemetry,
     apart: bool,
-) -> list[Started]:
+) -> list[Attempt]:
     now = clock.now()
     lease_until = now + timedelta(seconds=lease_seconds(target.options))
-    begun: list[Started] = []
-    lanes: set[Lane] = set()
+    begun: list[Attempt] = []
+    ordering_groups: set[OrderingGroup] = set()
     written = 0
     for effect in claimed:
-        if effect.lane in lanes:
-            continue  # a refund that has waited for its order, and the first of its lane: one of them at a time
+        if effect.ordering_group in ordering_groups:
+            continue  # a refund that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
             one = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
         else:
@@ -209,7 +209,7 @@ def _begin_all(
         if one is None:
             continue
         begun.append(one)
-        lanes.add(effect.lane)
+        ordering_groups.add(effect.ordering_group)
         if apart:
             written = len(begun)
         elif effect.is_refund:
@@ -228,14 +228,14 @@ def _begin_apart(
     lease_until: datetime,
     clock: Clock,
     telemetry: DeliveryTelemetry,
-) -> Started | None:
+) -> Attempt | None:
     """Begin one effect and write its attempt; park it if that fails, so that the others go on."""
     try:
         with work.begin_nested():
-            started = begin(work, target, effect, clock=clock)
-            if started is not None:
-                outbox.start(work, [started], now=clock.now(), lease_until=lease_until)
-            return started
+            attempt = begin(work, target, effect, clock=clock)
+            if attempt is not None:
+                outbox.start(work, [attempt], now=clock.now(), lease_until=lease_until)
+            return attempt
     except Exception as error:
         if _is_storage_fault(error):
             raise
@@ -249,7 +249,7 @@ def _claim_apart(
     target: Target,
     *,
     room: int,
-    busy: Collection[Lane],
+    busy: Collection[OrderingGroup],
     now: datetime,
     telemetry: DeliveryTelemetry,
 ) -> list[StoredEffect]:
@@ -267,7 +267,7 @@ def _claim_apart(
             telemetry.preparation_failed(effect_key=f"effect {effect_id}", error=error)
             _set_aside(work, effect_id, error, now=now, telemetry=telemetry)
         else:
-            if effect.lane not in busy:
+            if effect.ordering_group not in busy:
                 claimed.append(effect)
     return claimed[:room]
 
@@ -308,18 +308,20 @@ def lease_seconds(options: DeliveryOptions) -> float:
     return options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
 
 
-def claim(work: Connection, target: Target, *, room: int, busy: Collection[Lane], now: datetime) -> list[StoredEffect]:
-    """Effects that are due and first in their customer's lane, so that no order is overtaken by its refund."""
+def claim(
+    work: Connection, target: Target, *, room: int, busy: Collection[OrderingGroup], now: datetime
+) -> list[StoredEffect]:
+    """Effects that are due and first in their customer's ordering key, so that no order is overtaken by its refund."""
     if room <= 0:
         return []
     # One unit of work must stay short, however many effects a request may carry.
     limit = min(room * target.options.batch_size, max(room, _CLAIMED_MAX))
     found = outbox.claimable(work, target.slug, now=now, limit=limit + len(busy))
-    free = [effect for effect in found if effect.lane not in busy][:limit]
+    free = [effect for effect in found if effect.ordering_group not in busy][:limit]
     return list(within_requests(free, target.options, requests=room))
 
 
-def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Started | None:
+def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Attempt | None:
     """Prepare one claimed effect; None if it was put elsewhere instead of being sent.
 
     Raises:
@@ -334,7 +336,7 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
             outbox.abandon(work, effect, now=clock.now())
         if target.options.on_unknown is not OnUnknown.READ_BACK:
             return _begin_in_doubt(work, target, effect, now=clock.now())
-        return Started(
+        return Attempt(
             effect=effect,
             number=effect.attempts + 1,
             action=Action.READ_BACK,
@@ -364,7 +366,7 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
         perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
     if effect.kind == EffectKind.TRANSACTION and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
-    return Started(
+    return Attempt(
         effect=effect,
         number=effect.attempts + 1,
         action=Action.SEND,
@@ -374,7 +376,7 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     )
 
 
-def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Started | None:
+def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Attempt | None:
     """Begin an effect that was perhaps performed, at a destination that cannot be asked: send it again, or park it."""
     if target.options.on_unknown is OnUnknown.PARK:
         outbox.put(
@@ -387,7 +389,7 @@ def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, n
             now=now,
         )
         return None
-    return Started(
+    return Attempt(
         effect=effect,
         number=effect.attempts + 1,
         action=Action.SEND,
@@ -404,107 +406,116 @@ def _estimate(work: Connection, target: Target, effect: StoredEffect, *, now: da
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
-    """What `settle` has written.
+class RecordedResults:
+    """What `record_results` has written.
 
     Attributes:
-        settlements: Each answer with what it led to.
+        attempt_results: Each answer with what it led to.
         ignored: Answers that came too late to move their effect.
         paused_by: The refusal that paused the destination just now, if one did.
     """
 
-    settlements: Sequence[tuple[Answered, Settlement]]
+    attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]]
     ignored: int
     paused_by: CredentialsError | None
 
     def report(self, telemetry: DeliveryTelemetry) -> None:
         """Tell logs and metrics."""
         if self.ignored:
-            telemetry.late_answers_ignored(count=self.ignored)
+            telemetry.late_results_ignored(count=self.ignored)
         if self.paused_by is not None:
             telemetry.destination_paused(detail=self.paused_by.message)
-        for one, settlement in self.settlements:
-            effect = one.started.effect
-            telemetry.attempt_settled(action=one.started.action, outcome=settlement.outcome, seconds=one.seconds)
-            if settlement.state is EffectState.DELIVERED:
-                telemetry.effect_delivered(seconds=(settlement.settled_at - effect.received_at).total_seconds())
-            elif not settlement.state.is_open:
+        for one, attempt_result in self.attempt_results:
+            effect = one.attempt.effect
+            telemetry.attempt_completed(action=one.attempt.action, outcome=attempt_result.outcome, seconds=one.seconds)
+            if attempt_result.state is EffectState.DELIVERED:
+                telemetry.effect_delivered(seconds=(attempt_result.settled_at - effect.received_at).total_seconds())
+            elif not attempt_result.state.is_open:
                 telemetry.effect_parked(
                     effect_key=effect.effect_key,
-                    state=settlement.state,
-                    reason=settlement.reason,
-                    detail=settlement.detail,
+                    state=attempt_result.state,
+                    reason=attempt_result.reason,
+                    detail=attempt_result.detail,
                 )
 
 
-def settle(work: Connection, target: Target, answered: Sequence[Answered], *, clock: Clock) -> Settled:
+def record_results(
+    work: Connection, target: Target, completed: Sequence[CompletedAttempt], *, clock: Clock
+) -> RecordedResults:
     """Write what became of attempts; refused credentials pause the destination, once."""
-    settlements = [(one, judge(one.started, one.answer, clock=clock, options=target.options)) for one in answered]
-    moved = outbox.settle(work, [settlement for _, settlement in settlements])
-    _wake(work, target, settlements, clock=clock)
-    return Settled(
-        settlements=settlements,
-        ignored=len(settlements) - moved,
-        paused_by=_pause_if_refused(work, target, answered, clock=clock),
+    attempt_results = [
+        (one, classify_outcome(one.attempt, one.answer, clock=clock, options=target.options)) for one in completed
+    ]
+    moved = outbox.record_results(work, [attempt_result for _, attempt_result in attempt_results])
+    _wake(work, target, attempt_results, clock=clock)
+    return RecordedResults(
+        attempt_results=attempt_results,
+        ignored=len(attempt_results) - moved,
+        paused_by=_pause_if_refused(work, target, completed, clock=clock),
     )
 
 
 def _settle_apart(
-    work: Connection, target: Target, answered: Sequence[Answered], *, clock: Clock, telemetry: DeliveryTelemetry
-) -> Settled:
+    work: Connection,
+    target: Target,
+    completed: Sequence[CompletedAttempt],
+    *,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
+) -> RecordedResults:
     """Settle each attempt by itself: an answer that cannot be recorded is an unknown outcome, and is read back."""
-    settlements: list[tuple[Answered, Settlement]] = []
+    attempt_results: list[tuple[CompletedAttempt, AttemptResult]] = []
     moved = 0
-    for one in answered:
+    for one in completed:
         result = _settle_one(work, target, one, clock=clock, telemetry=telemetry)
         if result is None:
             continue
-        settlement, count = result
-        settlements.append((one, settlement))
+        attempt_result, count = result
+        attempt_results.append((one, attempt_result))
         moved += count
         try:
             with work.begin_nested():
-                _wake(work, target, [(one, settlement)], clock=clock)
+                _wake(work, target, [(one, attempt_result)], clock=clock)
         except Exception as error:
             if _is_storage_fault(error):
                 raise
             # What waits looks by itself from time to time.
-            telemetry.wake_failed(effect_key=one.started.effect.effect_key, error=error)
-    return Settled(
-        settlements=settlements,
-        ignored=len(settlements) - moved,
-        paused_by=_pause_if_refused(work, target, answered, clock=clock),
+            telemetry.wake_failed(effect_key=one.attempt.effect.effect_key, error=error)
+    return RecordedResults(
+        attempt_results=attempt_results,
+        ignored=len(attempt_results) - moved,
+        paused_by=_pause_if_refused(work, target, completed, clock=clock),
     )
 
 
 def _settle_one(
-    work: Connection, target: Target, one: Answered, *, clock: Clock, telemetry: DeliveryTelemetry
-) -> tuple[Settlement, int] | None:
+    work: Connection, target: Target, one: CompletedAttempt, *, clock: Clock, telemetry: DeliveryTelemetry
+) -> tuple[AttemptResult, int] | None:
     """Settle one attempt; None if the effect had to be parked without reading anything of it."""
     answer = one.answer
     for _ in range(2):
         try:
             with work.begin_nested():
-                settlement = judge(one.started, answer, clock=clock, options=target.options)
-                return settlement, outbox.settle(work, [settlement])
+                attempt_result = classify_outcome(one.attempt, answer, clock=clock, options=target.options)
+                return attempt_result, outbox.record_results(work, [attempt_result])
         except Exception as error:
             if _is_storage_fault(error):
                 raise
-            telemetry.settlement_failed(effect_key=one.started.effect.effect_key, error=error)
+            telemetry.settlement_failed(effect_key=one.attempt.effect.effect_key, error=error)
             answer = OutcomeUnknownError(f"Punchcard could not record the response: {_described(error)}")
             last = error
-    _set_aside(work, one.started.effect.id, last, now=clock.now(), telemetry=telemetry, number=one.started.number)
+    _set_aside(work, one.attempt.effect.id, last, now=clock.now(), telemetry=telemetry, number=one.attempt.number)
     return None
 
 
 def _pause_if_refused(
-    work: Connection, target: Target, answered: Sequence[Answered], *, clock: Clock
+    work: Connection, target: Target, completed: Sequence[CompletedAttempt], *, clock: Clock
 ) -> CredentialsError | None:
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (
             one.answer
-            for one in answered
+            for one in completed
             if isinstance(one.answer, CredentialsError) and one.fingerprint == target.fingerprint
         ),
         None,
@@ -523,29 +534,29 @@ def _pause_if_refused(
 
 
 def _wake(
-    work: Connection, target: Target, settlements: Sequence[tuple[Answered, Settlement]], *, clock: Clock
+    work: Connection, target: Target, attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]], *, clock: Clock
 ) -> None:
     """Let other effects of the customers and orders look again now."""
     # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
     known = {
-        one.started.effect.customer
-        for one, settlement in settlements
-        if settlement.state is EffectState.DELIVERED and one.started.effect.kind == EffectKind.TRANSACTION
+        one.attempt.effect.customer
+        for one, attempt_result in attempt_results
+        if attempt_result.state is EffectState.DELIVERED and one.attempt.effect.kind == EffectKind.TRANSACTION
     }
     if known:
         wake_waiting(work, target.slug, known, now=clock.now())
-    _wake_refunds(work, target, settlements, clock=clock)
+    _wake_refunds(work, target, attempt_results, clock=clock)
 
 
 def _wake_refunds(
-    work: Connection, target: Target, settlements: Sequence[tuple[Answered, Settlement]], *, clock: Clock
+    work: Connection, target: Target, attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]], *, clock: Clock
 ) -> None:
     """Let refunds look again at the orders whose awards have ended."""
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
-    for one, settlement in settlements:
-        effect = one.started.effect
-        if effect.order_id is not None and not effect.is_refund and settlement.state in ends:
-            ends[settlement.state].add(effect.order_id)
+    for one, attempt_result in attempt_results:
+        effect = one.attempt.effect
+        if effect.order_id is not None and not effect.is_refund and attempt_result.state in ends:
+            ends[attempt_result.state].add(effect.order_id)
     delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
     if delivered or rejected:
         wake_refunds(work, target.slug, delivered=delivered, ended=rejected, now=clock.now())

@@ -29,7 +29,7 @@ class DeliveryTelemetry:
     destination: str
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.delivery"))
 
-    def attempt_settled(self, *, action: str, outcome: str, seconds: float) -> None:
+    def attempt_completed(self, *, action: str, outcome: str, seconds: float) -> None:
         """One attempt ended."""
         _attempts.labels(self.destination, action, outcome).inc()
         _attempt_seconds.labels(self.destination).observe(seconds)
@@ -74,7 +74,7 @@ class DeliveryTelemetry:
         """Effects that a stopped worker had on its way will be read back."""
         self.log.warning("orphans_released", destination=self.destination, count=count)
 
-    def late_answers_ignored(self, *, count: int) -> None:
+    def late_results_ignored(self, *, count: int) -> None:
         """Answers came for attempts that are no longer the newest of their effects."""
         self.log.warning("late_answers_ignored", destination=self.destination, count=count)
 

@@ -213,7 +213,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class MappingChoice:
     """Something of the partner's that event names can be mapped to: a perk.
 
     Attributes:
@@ -230,7 +230,7 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CustomerStanding:
+class CustomerBalance:
     """What the partner knows of one customer.
 
     Attributes:
@@ -293,7 +293,7 @@ class BatchClient(Protocol):
 class ChoicesClient(Protocol):
     """A client of a destination with `Capability.VALUE_CHOICES`."""
 
-    async def offers(self) -> Sequence[Offer]:
+    async def mapping_choices(self) -> Sequence[MappingChoice]:
         """What event names can be mapped to, by title."""
 
 
@@ -301,7 +301,7 @@ class ChoicesClient(Protocol):
 class BalancesClient(Protocol):
     """A client of a destination with `Capability.BALANCES`."""
 
-    async def customer(self, email: str) -> CustomerStanding | None:
+    async def customer(self, email: str) -> CustomerBalance | None:
         """What the partner knows of a customer; None if it does not know them."""
 
 

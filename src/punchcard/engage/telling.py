@@ -245,7 +245,7 @@ def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: 
     """The calls about somebody who is due, as rows to keep; what they tell is noted as told."""
     if one.key in snapshot.invalid_computations:
         # What it would say is not known, so destinations keep what they have until it is corrected.
-        stored.settle(work, one, due_at=now + _INVALID_WAIT)
+        stored.dequeue(work, one, due_at=now + _INVALID_WAIT)
         return []
     ready = snapshot.computations.get(one.key)
     computation = ready.configured if ready is not None else None
@@ -255,7 +255,7 @@ def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: 
     told = {row.email: row for row in standing}
     newest = stored.newest_email(work, one.profile_id)
     if newest is None and not told and wanted not in NOBODY:
-        stored.settle(work, one, waits_for="email")
+        stored.dequeue(work, one, waits_for="email")
         return []
     calls = SyncCalls(
         work,
@@ -267,12 +267,12 @@ def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: 
     )
     fitted = {email: calls.fit(wanted, email) for email in sorted({*told, *([newest] if newest else [])})}
     if refusal := next((each.refusal for each in fitted.values() if each.refusal), ""):
-        stored.settle(work, one, waits_for=refusal)  # the destination keeps what it has
+        stored.dequeue(work, one, waits_for=refusal)  # the destination keeps what it has
         return []
     if not one.is_resync and (due_at := _delayed_until(told.values(), fitted, now)) is not None:
-        stored.settle(work, one, due_at=due_at)
+        stored.dequeue(work, one, due_at=due_at)
         return []
-    stored.settle(work, one)
+    stored.dequeue(work, one)
     return _Sync(work, one, calls, told, newest, now).rows(fitted, is_member=wanted not in NOBODY)
 
 

@@ -44,8 +44,8 @@ from punchcard.store.deletions import record_deletion
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.store.pauses import Pause, pause_of
-from punchcard.workspace.kept import Account, account_of, keep, options_of
 from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.managed_by import Account, account_of, keep, options_of
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 
@@ -205,7 +205,7 @@ class ForwardedApp:
             raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
         if needs_maps:
             require_maps(given, definition)
-        if standing is not None and not standing.destination.is_kept:
+        if standing is not None and not standing.destination.is_managed:
             raise _RefusedCallError(
                 403, f"the configuration has a {account.slug} of its own, which takes no such calls"
             )

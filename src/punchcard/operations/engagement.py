@@ -75,7 +75,7 @@ class Waiting:
     cut_lists: int
     seconds: float | None
     paused_since: datetime | None
-    outcome: engage_reading.Outcome | None = None
+    outcome: engage_reading.SyncOutcome | None = None
 
     @property
     def warnings(self) -> list[str]:

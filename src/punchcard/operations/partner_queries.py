@@ -11,17 +11,17 @@ from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import (
     BalancesClient,
     ChoicesClient,
-    CustomerStanding,
+    CustomerBalance,
     Finding,
-    Offer,
+    MappingChoice,
     Partner,
     PartnerClient,
 )
 from punchcard.errors import DeliveryError, InvariantError
 from punchcard.workspace.snapshot import RoutedDestination
 
-_OFFERS_REMEMBERED_SECONDS = 600.0
-_OFFERS_ASKED_AGAIN_SECONDS = 30.0
+_CHOICES_CACHED_SECONDS = 600.0
+_CHOICES_RETRIED_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -52,7 +52,7 @@ async def check_connection(
             return [Finding(ok=False, subject=subject, message=error.message)]
 
 
-async def list_offers(destination: RoutedDestination) -> tuple[Sequence[Offer], str | None]:
+async def list_mapping_choices(destination: RoutedDestination) -> tuple[Sequence[MappingChoice], str | None]:
     """What event names can be mapped to, and why that could not be read (None if it could)."""
     if destination.settings is None:
         return (), destination.invalid
@@ -62,7 +62,7 @@ async def list_offers(destination: RoutedDestination) -> tuple[Sequence[Offer], 
         if not isinstance(client, ChoicesClient):
             raise InvariantError(f"{destination.name} declares value choices, and its client does not list them")
         try:
-            return await client.offers(), None
+            return await client.mapping_choices(), None
         except DeliveryError as error:
             return (), error.message
 
@@ -75,23 +75,25 @@ class MappingChoiceCache:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[float, Sequence[Offer]]] = {}
+        self._known: dict[tuple[str, str], tuple[float, Sequence[MappingChoice]]] = {}
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
-    async def read(self, destination: RoutedDestination, *, fresh: bool = False) -> tuple[Sequence[Offer], str | None]:
-        """As `list_offers`, remembered.
+    async def read(
+        self, destination: RoutedDestination, *, fresh: bool = False
+    ) -> tuple[Sequence[MappingChoice], str | None]:
+        """As `list_mapping_choices`, remembered.
 
         Args:
             fresh: True to ask all the same.
         """
         key = (destination.slug, destination.fingerprint)
-        until, offers = self._known.get(key, (0.0, ()))
+        until, mapping_choices = self._known.get(key, (0.0, ()))
         if not fresh and self._clock.monotonic() < until:
-            return offers, None
-        offers, problem = await list_offers(destination)
+            return mapping_choices, None
+        mapping_choices, problem = await list_mapping_choices(destination)
         if problem is None:
-            self._known[key] = (self._clock.monotonic() + _OFFERS_REMEMBERED_SECONDS, offers)
-        return offers, problem
+            self._known[key] = (self._clock.monotonic() + _CHOICES_CACHED_SECONDS, mapping_choices)
+        return mapping_choices, problem
 
     def ask_meanwhile(self, destination: RoutedDestination) -> None:
         """Have the offers read for later, if they are not known and nobody asks already. Within a running loop."""
@@ -104,18 +106,18 @@ class MappingChoiceCache:
     async def _ask(self, destination: RoutedDestination) -> None:
         _, problem = await self.read(destination)
         if problem is not None:
-            await asyncio.sleep(_OFFERS_ASKED_AGAIN_SECONDS)
+            await asyncio.sleep(_CHOICES_RETRIED_SECONDS)
         del self._asking[destination.slug, destination.fingerprint]
 
     def points_of(self, slug: str, value: str) -> Decimal | None:
         """What one unit of an offer gave when it was last read; None if it was not, or the partner did not say."""
-        for (known, _), (_, offers) in reversed(list(self._known.items())):
+        for (known, _), (_, mapping_choices) in reversed(list(self._known.items())):
             if known == slug:
-                return next((one.points for one in offers if one.value == value), None)
+                return next((one.points for one in mapping_choices if one.value == value), None)
         return None
 
 
-async def find_customer(destination: RoutedDestination, email: str) -> tuple[CustomerStanding | None, str | None]:
+async def find_customer(destination: RoutedDestination, email: str) -> tuple[CustomerBalance | None, str | None]:
     """What the partner knows of a customer (None: nothing), and why that could not be read (None if it could)."""
     if destination.settings is None:
         return None, destination.invalid

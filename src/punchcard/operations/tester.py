@@ -16,8 +16,8 @@ from punchcard.events.parse import IngestFailure, read_request
 from punchcard.events.repair import decode_repaired
 from punchcard.filters.destination_filters import Explained
 from punchcard.log.port import NewRecord
+from punchcard.routing.conflicts import PlannedEffect, resolve_conflicts
 from punchcard.routing.planning import Planned, plan_at, stopped_at_source
-from punchcard.routing.settling import Claim, settle_claims
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.ledger import effect_by_key
@@ -114,8 +114,10 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
 def _try_intent(
     work: Connection, planned: Planned, event: Event, route: SourceRoute, *, clock: Clock
 ) -> TestedDestination:
-    claim = Claim(planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False)
-    (result,) = settle_claims(work, [claim], now=clock.now())
+    planned_effect = PlannedEffect(
+        planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False
+    )
+    (result,) = resolve_conflicts(work, [planned_effect], now=clock.now())
     slug = planned.destination.slug
     stored = effect_by_key(work, slug, planned.intent.effect_key)
     if result.status is not EventStatus.PENDING or stored is None:

@@ -11,11 +11,11 @@ from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
+from punchcard.routing.conflicts import PlannedEffect, refused_orders
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
 from punchcard.routing.planning import Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
-from punchcard.routing.settling import Claim, refused_orders
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
 from punchcard.store.held import HeldEvent
@@ -41,14 +41,14 @@ FailingEvents = dict[tuple[int, int], Exception]
 class Batch:
     """What routing knows of a run of records: items with their results, claims whose result the ledger still decides.
 
-    `items`, `results` and `sources` run in parallel by record; `claims` point into them.
+    `items`, `results` and `sources` run in parallel by record; `planned_effects` point into them.
     """
 
     records: list[LogRecord] = field(default_factory=list)
     sources: list[str | None] = field(default_factory=list)
     items: list[Sequence[Item]] = field(default_factory=list)
     results: list[list[tuple[EventResult, ...]]] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
+    planned_effects: list[PlannedEffect] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
     held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
     message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
@@ -152,8 +152,8 @@ def _plan_record(
             if result.status is EventStatus.PENDING:
                 batch.held.append(held_event(record, event_number, item, result, source=source))
         for one in planned:
-            batch.claims.append(
-                Claim(
+            batch.planned_effects.append(
+                PlannedEffect(
                     planned=one,
                     event=item,
                     source=source,

@@ -18,9 +18,9 @@ from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import uncompressed
+from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
-from punchcard.routing.settling import Claim, record_refusals, refused_orders, settle_claims
 from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventResult, EventStatus
@@ -175,7 +175,7 @@ class Holding:
     ) -> Replanned:
         records = read_records(work, {event.log_position for event in events})
         results: dict[int, EventResult] = {}
-        claims: list[Claim] = []
+        planned_effects: list[PlannedEffect] = []
         claimed: list[HeldEvent] = []
         refused: list[RefusedOrder] = []
         found: dict[int, Event] = {}
@@ -193,8 +193,8 @@ class Holding:
                 results[held.id] = answer
                 continue
             claimed.append(held)
-            claims.append(
-                Claim(
+            planned_effects.append(
+                PlannedEffect(
                     planned=Planned(under, answer),
                     event=event,
                     source=held.source,
@@ -204,7 +204,7 @@ class Holding:
                 )
             )
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
-        decided = settle_claims(work, claims, now=now, recovery=newest_recovery(work))
+        decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work))
         record_refusals(work, refused, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], found, results, now)

@@ -74,7 +74,7 @@ class LakeFeed:
         return self._through
 
     def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
-        """Hand over the rows of a batch whose results are committed; waits a moment while the lake is too far behind."""
+        """Hand over the rows of a batch whose results are committed; wait a moment while the lake is behind."""
         with self._changed:
             if last_position <= self._through:
                 return

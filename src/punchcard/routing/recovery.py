@@ -24,11 +24,11 @@ from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
 from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
+from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
 from punchcard.routing.planning import Planned, plan_at, with_settings
-from punchcard.routing.settling import Claim, record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
@@ -108,7 +108,7 @@ class LakeReplay:
         """Plan what a stretch of the log has planned before; False if another process has routed it."""
         snapshot = self._current()
         records = {one.position: one for one in self._records(after, through)}
-        claims: list[Claim] = []
+        planned_effects: list[PlannedEffect] = []
         not_planned: list[_NotPlanned] = []
         held: list[HeldEvent] = []  # that were held then, too: they never passed the gates before their mapping
         for event in events:
@@ -118,8 +118,8 @@ class LakeReplay:
                 if not result.effect_key and event.log_position in records:
                     held.append(_held_again(event, result))
                     continue
-                claim = _claim(event, result, snapshot, record=records.get(event.log_position))
-                (claims if isinstance(claim, Claim) else not_planned).append(claim)  # type: ignore[arg-type]
+                planned_effect = _planned_effect(event, result, snapshot, record=records.get(event.log_position))
+                (planned_effects if isinstance(planned_effect, PlannedEffect) else not_planned).append(planned_effect)  # type: ignore[arg-type]
         in_lake = {event.log_position for event in events}
         unseen = [record for position, record in sorted(records.items()) if position not in in_lake]
         now = self._clock.now()
@@ -127,7 +127,7 @@ class LakeReplay:
             if not advance(work, ROUTING, expected=after, to=through):
                 return False
             hold_events(work, held, list(records.values()))
-            decided = settle_claims(work, claims, now=now, recovery=recovery)
+            decided = resolve_conflicts(work, planned_effects, now=now, recovery=recovery)
             decided += self._plan_unseen(work, unseen, snapshot, recovery)
             add_counts(work, self._counted_names.limit(work, _counts(events)))
             planned = sum(result.status is EventStatus.PENDING for result in decided)
@@ -150,7 +150,7 @@ class LakeReplay:
             return []
         planners = self._planners.under(snapshot)
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
-        decided = settle_claims(work, batch.claims, now=self._clock.now(), recovery=recovery)
+        decided = resolve_conflicts(work, batch.planned_effects, now=self._clock.now(), recovery=recovery)
         batch.give(decided)
         record_refusals(work, batch.refused_orders, now=self._clock.now())
         hold_events(work, batch.held, records)
@@ -177,9 +177,9 @@ def _held_again(event: LakeEvent, result: LakeResult) -> HeldEvent:
     )
 
 
-def _claim(
+def _planned_effect(
     event: LakeEvent, result: LakeResult, snapshot: Snapshot, *, record: LogRecord | None
-) -> Claim | _NotPlanned:
+) -> PlannedEffect | _NotPlanned:
     """What an event planned at one destination, with its content as read today and its key of then."""
 
     def not_planned(reason: str, detail: str) -> _NotPlanned:
@@ -202,7 +202,7 @@ def _claim(
         )
     except RefusedError as refusal:
         return not_planned(refusal.code, refusal.message)
-    return Claim(
+    return PlannedEffect(
         planned=Planned(
             destination, replace(intent, effect_key=EffectKey(result.effect_key)) if result.effect_key else intent
         ),

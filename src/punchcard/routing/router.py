@@ -20,13 +20,13 @@ from punchcard.routing.batch import (
     plan_batch,
     result_batch,
 )
+from punchcard.routing.conflicts import record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import Holding
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
 from punchcard.routing.records import QUARANTINED, describe, read_record
-from punchcard.routing.settling import record_refusals, settle_claims
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
@@ -134,7 +134,7 @@ class Router:
         with self._store.unit_of_work() as work:
             if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
-            decided = settle_claims(work, batch.claims, now=now, recovery=self._recovery)
+            decided = resolve_conflicts(work, batch.planned_effects, now=now, recovery=self._recovery)
             batch.give(decided)
             record_refusals(work, batch.refused_orders, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
@@ -175,10 +175,14 @@ class Router:
         batch = self._plan(records, self._current(), None)
         failing: FailingEvents = {}
         with self._store.trial() as work:
-            for place, claims in groupby(zip(batch.places, batch.claims, strict=True), key=itemgetter(0)):
+            for place, planned_effects in groupby(
+                zip(batch.places, batch.planned_effects, strict=True), key=itemgetter(0)
+            ):
                 try:
                     with work.begin_nested():
-                        settle_claims(work, [claim for _, claim in claims], now=self._clock.now())
+                        resolve_conflicts(
+                            work, [planned_effect for _, planned_effect in planned_effects], now=self._clock.now()
+                        )
                 except Exception as error:
                     if isinstance(error, StorageError) or is_storage_fault(error):
                         raise
@@ -189,7 +193,7 @@ class Router:
         """Whether Punchcard can process any of the next records."""
         for record in self._log.read(after, records_max=_LOOK_AHEAD_RECORDS, bytes_max=self._batch_bytes):
             batch = self._plan([record], self._current(), None)
-            if batch.claims and not self._failing_events([record]):
+            if batch.planned_effects and not self._failing_events([record]):
                 return True
         return False
 

@@ -11,7 +11,7 @@ real service (see the tables in `resources.py`, `orders.py` and `awards.py`) is 
     │   ├── orders     the body of POST /v2/transactions/: keys, types, bounds
     │   ├── awards     the rules of a transaction: perk, location, points, duplicates, voids
     │   └── resources  what each collection answers, and by what it can be filtered
-    ├── judge     /sandbox/…  faults, and the truth for a test
+    ├── control_api  /sandbox/…  faults, and the truth for a test
     └── pages     the rest    for people
     database  one SQLite file in the data folder
 """

@@ -6,12 +6,12 @@ from typing import Any
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
-from punchcard.sandbox import api, judge
+from punchcard.sandbox import api, control_api
 from punchcard.sandbox.answers import edge_block, throttled, unavailable
 from punchcard.sandbox.api import PerkvilleApi
+from punchcard.sandbox.control_api import ControlApi
 from punchcard.sandbox.database import Database
 from punchcard.sandbox.faults import Faults, Misfortune, Strike
-from punchcard.sandbox.judge import Judge
 from punchcard.sandbox.pages.site import Site
 from punchcard.sandbox.web import Answer, Request
 
@@ -34,7 +34,7 @@ class Front:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._misfortune = Misfortune(clock)
         self._api = PerkvilleApi(database, clock, faults=lambda: self._misfortune.faults)
-        self._judge = Judge(database, self._misfortune)
+        self._control_api = ControlApi(database, self._misfortune)
         self._site = Site(database, clock, self._misfortune)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,8 +56,8 @@ class Front:
             self._misfortune.counts["no_answer" if answer is None else f"status_{answer.status}"] += 1
             return answer
         try:
-            if request.path.startswith(judge.PREFIX):
-                return await self._judge.answer(request)
+            if request.path.startswith(control_api.PREFIX):
+                return await self._control_api.answer(request)
             return self._site.answer(request)
         except StorageError as exc:
             return Answer(503, exc.message.encode(), "text/plain; charset=utf-8")

@@ -52,7 +52,7 @@ class NewEffect:
     summary: str | None = None
 
 
-Lane = tuple[str, str]
+OrderingGroup = tuple[str, str]
 """An ordering key and a kind of effect."""
 
 
@@ -99,8 +99,8 @@ class StoredEffect:
     summary: str | None = None
 
     @property
-    def lane(self) -> Lane:
-        """Effects of one lane are delivered in order, one at a time."""
+    def ordering_group(self) -> OrderingGroup:
+        """Effects of one ordering key are delivered in order, one at a time."""
         return self.customer if self.ordering_key is None else self.ordering_key, self.kind
 
 
@@ -111,7 +111,7 @@ class Action(StrEnum):
     READ_BACK = "read_back"  # asks whether it did
 
 
-class Outcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """How one attempt ended."""
 
     DELIVERED = "delivered"  # performed, or found performed
@@ -123,7 +123,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Started:
+class Attempt:
     """An effect on its way: committed as such before the first byte leaves."""
 
     effect: StoredEffect
@@ -135,7 +135,7 @@ class Started:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settlement:
+class AttemptResult:
     """How one attempt ended and what follows for its effect.
 
     Attributes:
@@ -147,7 +147,7 @@ class Settlement:
     number: int
     settled_at: datetime
     status: int | None
-    outcome: Outcome
+    outcome: AttemptOutcome
     attempt_detail: str | None
     state: EffectState
     reason: str | None

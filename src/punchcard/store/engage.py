@@ -279,7 +279,7 @@ def advance_due(
     return work.execute(advanced).rowcount
 
 
-def settle(work: Connection, one: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
+def dequeue(work: Connection, one: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
     """Take somebody from the queue, or let them wait for something or longer."""
     where = (
         sync_queue.c.destination == one.destination,
@@ -296,7 +296,7 @@ def settle(work: Connection, one: Due, *, waits_for: str | None = None, due_at: 
 
 def hold_failed(work: Connection, one: Due, detail: str) -> None:
     """Sync nothing more of somebody for now, because Punchcard fails on it."""
-    settle(work, one, waits_for=SYNC_FAILED)
+    dequeue(work, one, waits_for=SYNC_FAILED)
     _explain(work, one.destination, one.key, one.profile_id, detail=detail, waits_for=SYNC_FAILED)
 
 

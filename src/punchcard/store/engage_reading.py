@@ -50,7 +50,7 @@ class FailedSync:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SyncOutcome:
     """How one destination took what it was told of one computation.
 
     Attributes:
@@ -70,7 +70,7 @@ class Outcome:
     failed: Sequence[FailedSync] = ()
 
 
-def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> Outcome:
+def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> SyncOutcome:
     """How a destination took what it was told of a computation.
 
     Args:
@@ -93,7 +93,7 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
     for row in work.execute(union_all(*parts)):
         is_waiting = row.reason == NO_CONNECTION and row.state != EffectState.REJECTED
         calls[NO_CONNECTION if is_waiting else row.state] += row.calls
-    return Outcome(
+    return SyncOutcome(
         told=work.scalar(people) or 0,
         no_connection=calls[NO_CONNECTION],
         retrying=calls[EffectState.RETRYING],

@@ -22,9 +22,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.events.commerce import id_variants, normalize_id
-from punchcard.store.by_hand import reopen
 from punchcard.store.effects import WAITING_FOR_ORDER, StoredEffect, effect_of, storable
 from punchcard.store.note_counts import PRUNED_PER_UNIT
+from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState, effects, refused_orders
 
 ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
@@ -53,7 +53,7 @@ class RefusedOrder:
 
 
 def waits_for_order(table: FromClause) -> ColumnElement[bool]:
-    """That a row is a refund which leaves its lane to others until its order is settled."""
+    """That a row is a refund which leaves its ordering key to others until its order is settled."""
     return and_(table.c.state == EffectState.RETRYING, func.coalesce(table.c.reason, "") == WAITING_FOR_ORDER)
 
 

@@ -23,10 +23,10 @@ from punchcard.errors import InvariantError
 from punchcard.store.counts import count_ends, ended_of, ending_of
 from punchcard.store.effects import (
     NO_ANSWER,
+    Attempt,
+    AttemptOutcome,
+    AttemptResult,
     NewEffect,
-    Outcome,
-    Settlement,
-    Started,
     StoredEffect,
     decimal_text,
     effect_of,
@@ -40,7 +40,7 @@ from punchcard.store.schema import EffectState, delivery_attempts, effect_confli
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
-_lane = effects.alias("lane")
+_same_key = effects.alias("same_key")
 _flying = effects.alias("flying")
 # The statements of every delivery cycle are built once: building them costs more than running them.
 _CLAIMABLE = (
@@ -54,13 +54,13 @@ _CLAIMABLE = (
         or_(
             waits_for_order(effects),
             effects.c.id
-            == select(func.min(_lane.c.id))
+            == select(func.min(_same_key.c.id))
             .where(
-                _lane.c.destination == effects.c.destination,
-                _lane.c.ordering_key == effects.c.ordering_key,
-                _lane.c.kind == effects.c.kind,
-                _lane.c.is_open == true(),
-                not_(waits_for_order(_lane)),
+                _same_key.c.destination == effects.c.destination,
+                _same_key.c.ordering_key == effects.c.ordering_key,
+                _same_key.c.kind == effects.c.kind,
+                _same_key.c.is_open == true(),
+                not_(waits_for_order(_same_key)),
             )
             .scalar_subquery(),
         ),
@@ -226,14 +226,14 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 
 
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
-    """Effects that are due and first in their lane, oldest due first. The caller starts or settles each.
+    """Effects that are due and first in their ordering key, oldest due first. The caller starts or settles each.
 
-    A refund that waits for its order stands in nobody's way, and may be due beside the first of its lane: the caller
-    starts one of a lane at most.
+    A refund that waits for its order stands in nobody's way, and may be due beside the first of its ordering key: the
+    caller starts one of a ordering key at most.
 
-    A customer's transactions are one lane and their user properties another: a property may wait for a customer whom
-    the partner does not know yet, and whom the first transaction makes known. A lane is also closed while anything of
-    it is on its way: an older effect that an operator has put back in the queue waits for it.
+    A customer's transactions are one ordering key and their user properties another: a property may wait for a customer
+    whom the partner does not know yet, and whom the first transaction makes known. A ordering key is also closed while
+    anything of it is on its way: an older effect that an operator has put back in the queue waits for it.
     """
     return [
         effect_of(row)
@@ -252,7 +252,7 @@ def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
     return effect_of(work.execute(select(effects).where(effects.c.id == effect_id)).one())
 
 
-def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_until: datetime) -> None:
+def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_until: datetime) -> None:
     """Write the attempts and take the leases; once this is committed, the first byte may leave."""
     if not started:
         return
@@ -279,13 +279,13 @@ def start(work: Connection, started: Sequence[Started], *, now: datetime, lease_
     )
 
 
-def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
+def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -> int:
     """Write how attempts ended; returns how many effects that moved.
 
     An attempt settles its effect only while it is the newest one: a worker that was thought dead and answers late
     changes nothing that its successor has decided.
     """
-    if not settlements:
+    if not attempt_results:
         return 0
     work.execute(
         _END_ATTEMPT,
@@ -298,10 +298,10 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_outcome": one.outcome,
                 "b_detail": storable_or_none(one.attempt_detail),
             }
-            for one in settlements
+            for one in attempt_results
         ],
     )
-    _count_ends_of(work, settlements)
+    _count_ends_of(work, attempt_results)
     moved = work.execute(
         _SETTLE,
         [
@@ -318,15 +318,15 @@ def settle(work: Connection, settlements: Sequence[Settlement]) -> int:
                 "b_booked": decimal_text(one.quantity),
                 "b_end": None if one.state.is_open else one.settled_at,
             }
-            for one in settlements
+            for one in attempt_results
         ],
     )
     return moved.rowcount
 
 
-def _count_ends_of(work: Connection, settlements: Sequence[Settlement]) -> None:
+def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -> None:
     """Count the effects that these settlements end."""
-    ends = {one.effect_id: one for one in settlements if not one.state.is_open}
+    ends = {one.effect_id: one for one in attempt_results if not one.state.is_open}
     count_ends(
         work,
         [
@@ -410,7 +410,7 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
             delivery_attempts.c.number == effect.attempts,
             delivery_attempts.c.outcome.is_(None),
         )
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
+        .values(outcome=AttemptOutcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
     )
 
 
@@ -435,7 +435,7 @@ def release_orphans(
         work.execute(
             update(delivery_attempts)
             .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(chunk))
-            .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
+            .values(outcome=AttemptOutcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
         )
         work.execute(
             update(effects)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, true, update
 
-from punchcard.store.effects import NO_ANSWER, Outcome
+from punchcard.store.effects import NO_ANSWER, AttemptOutcome
 from punchcard.store.schema import EffectState, delivery_attempts, effects, recoveries
 from punchcard.store.stored_enum import StoredEnum
 
@@ -149,7 +149,7 @@ def _put_open_effects_in_doubt(work: Connection, *, read_back_from: datetime, no
     work.execute(
         update(delivery_attempts)
         .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(sending))
-        .values(outcome=Outcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
+        .values(outcome=AttemptOutcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
     )
     work.execute(
         update(effects)

@@ -213,7 +213,7 @@ Index(
     postgresql_where=text("is_open"),
 )
 Index(
-    "ix_effects_lane",
+    "ix_effects_ordering_key",
     effects.c.destination,
     effects.c.ordering_key,
     effects.c.kind,

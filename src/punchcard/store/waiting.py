@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from punchcard.store.by_hand import reopen
+from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState, effects
 
 NO_CONNECTION = "no_connection"

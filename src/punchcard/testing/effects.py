@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.store import outbox
-from punchcard.store.effects import Action, NewEffect, Outcome, Settlement, Started, StoredEffect
+from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult, NewEffect, StoredEffect
 from punchcard.store.ledger import effect_by_key
 from punchcard.store.schema import EffectState
 
@@ -59,9 +59,9 @@ def begin_all(work: Connection, claimed: Sequence[StoredEffect], *, now: datetim
     outbox.start(work, [started(effect) for effect in claimed], now=now, lease_until=lease_until)
 
 
-def started(effect: StoredEffect, *, action: Action = Action.SEND, quantity: Decimal | None = None) -> Started:
+def started(effect: StoredEffect, *, action: Action = Action.SEND, quantity: Decimal | None = None) -> Attempt:
     """The next attempt of an effect."""
-    return Started(
+    return Attempt(
         effect=effect,
         number=effect.attempts + 1,
         action=action,
@@ -71,25 +71,25 @@ def started(effect: StoredEffect, *, action: Action = Action.SEND, quantity: Dec
     )
 
 
-def settlement(
+def attempt_result(
     effect: StoredEffect,
     *,
     clock: Clock,
     state: EffectState = EffectState.DELIVERED,
-    outcome: Outcome = Outcome.DELIVERED,
+    outcome: AttemptOutcome = AttemptOutcome.DELIVERED,
     reason: str | None = None,
     detail: str | None = None,
     due_at: datetime | None = None,
     number: int | None = None,
     partner_id: str | None = None,
     counts: bool = True,
-) -> Settlement:
+) -> AttemptResult:
     """How the attempt after `effect` was read ended."""
-    return Settlement(
+    return AttemptResult(
         effect_id=effect.id,
         number=effect.attempts + 1 if number is None else number,
         settled_at=clock.now(),
-        status=201 if outcome is Outcome.DELIVERED else None,
+        status=201 if outcome is AttemptOutcome.DELIVERED else None,
         outcome=outcome,
         attempt_detail=detail,
         state=state,

@@ -9,12 +9,12 @@ from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import outbox
-from punchcard.store.effects import Outcome
+from punchcard.store.effects import AttemptOutcome
 from punchcard.store.engine import Store
 from punchcard.store.orders import RefusedOrder, record_refused_orders
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import new_effect, settlement, standing, started
+from punchcard.testing.effects import attempt_result, new_effect, standing, started
 
 AWARD, REFUND, OTHER_REFUND = "award", "refund", "other refund"
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -59,25 +59,25 @@ class OrderLedger:
             one = started(effect, quantity=None if quantity is None else Decimal(quantity))
             outbox.start(work, [one], now=self.clock.now(), lease_until=self.clock.now() + timedelta(seconds=25))
 
-    def settle(self, key: str, state: EffectState, *, reason: str | None = None) -> None:
+    def record_results(self, key: str, state: EffectState, *, reason: str | None = None) -> None:
         """End the attempt so that the effect has this state."""
         with self.store.unit_of_work() as work:
             effect = standing(work, key)
-            end = settlement(
+            end = attempt_result(
                 effect,
                 clock=self.clock,
                 state=state,
-                outcome=Outcome.DELIVERED if state is EffectState.DELIVERED else Outcome.UNKNOWN,
+                outcome=AttemptOutcome.DELIVERED if state is EffectState.DELIVERED else AttemptOutcome.UNKNOWN,
                 reason=reason,
                 number=effect.attempts,
             )
-            if outbox.settle(work, [end]) != 1:
+            if outbox.record_results(work, [end]) != 1:
                 raise LookupError(f"{key} has no attempt to settle")
 
     def deliver(self, key: str, quantity: str | None = None) -> None:
         """Begin an attempt and end it as delivered."""
         self.start(key, quantity)
-        self.settle(key, EffectState.DELIVERED)
+        self.record_results(key, EffectState.DELIVERED)
 
     def prepare(self, key: str = REFUND) -> Ready | NotReady:
         """Return what is to be done with an effect now."""

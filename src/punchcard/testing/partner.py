@@ -16,7 +16,7 @@ from punchcard.destinations.definition import Capability, Definition, KindDefini
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.port import (
-    CustomerStanding,
+    CustomerBalance,
     DeliveryOptions,
     Effect,
     EffectKey,
@@ -24,7 +24,7 @@ from punchcard.destinations.port import (
     Finding,
     Intent,
     KeyScope,
-    Offer,
+    MappingChoice,
     PartnerClient,
     Performed,
 )
@@ -339,11 +339,11 @@ class ScriptedClient:
         if not self._partner.accepts_on_check:
             self._fail(Step.PERFORM)
 
-    async def offers(self) -> Sequence[Offer]:
+    async def mapping_choices(self) -> Sequence[MappingChoice]:
         """Nothing to map to."""
         return ()
 
-    async def customer(self, email: str) -> CustomerStanding | None:
+    async def customer(self, email: str) -> CustomerBalance | None:
         """Nobody is known."""
         return None
 

@@ -18,8 +18,8 @@ from punchcard.api.app import build_api
 from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.clock import to_micros
-from punchcard.delivery.attempts import attempt
-from punchcard.delivery.stages import Answered, Target, cycle
+from punchcard.delivery.attempts import perform_attempt
+from punchcard.delivery.stages import CompletedAttempt, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.engine import Engine
 from punchcard.engage.facts import Facts
@@ -191,18 +191,22 @@ class PublicApiServer:
         """Delivery claims and sends what is due, so often; the scripted partner answers."""
         target = self._target(slug)
         telemetry = DeliveryTelemetry(slug)
-        answered: list[Answered] = []
+        completed: list[CompletedAttempt] = []
         for _ in range(rounds):
-            done = cycle(self.store, target, answered, room=100, clock=self.clock, telemetry=telemetry)
-            answered = []
-            for started in done.started:
+            done = cycle(self.store, target, completed, room=100, clock=self.clock, telemetry=telemetry)
+            completed = []
+            for attempt in done.attempts:
                 client = self.partner.client(ScriptedSettings())
                 answer = asyncio.run(
-                    attempt(client, started, send_before=done.send_before, clock=self.clock, telemetry=telemetry)
+                    perform_attempt(
+                        client, attempt, send_before=done.send_before, clock=self.clock, telemetry=telemetry
+                    )
                 )
-                answered.append(Answered(started=started, answer=answer, seconds=0.0, fingerprint=target.fingerprint))
-            cycle(self.store, target, answered, room=0, clock=self.clock, telemetry=telemetry)
-            answered = []
+                completed.append(
+                    CompletedAttempt(attempt=attempt, result=answer, seconds=0.0, fingerprint=target.fingerprint)
+                )
+            cycle(self.store, target, completed, room=0, clock=self.clock, telemetry=telemetry)
+            completed = []
 
     def claim(self, *, slug: str = "perkville") -> None:
         """Delivery claims what is due and says nothing more: the requests are on their way."""

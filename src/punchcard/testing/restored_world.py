@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from random import Random
 
-from punchcard.delivery.stages import Answered
+from punchcard.delivery.stages import CompletedAttempt
 from punchcard.errors import RetryableError, StorageError
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
@@ -78,7 +78,7 @@ class RestoredWorld(World):
             self._sent = [one for one in self._sent if one not in claimed]
             not_sent = RetryableError("nothing was sent", code="not_sent")
             self._answered += [
-                Answered(started=one.started, answer=not_sent, seconds=0.0, fingerprint=one.fingerprint)
+                CompletedAttempt(attempt=one.attempt, answer=not_sent, seconds=0.0, fingerprint=one.fingerprint)
                 for one in claimed
             ]
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from punchcard.errors import StorageError
 from punchcard.store import ledger
 from punchcard.store.schema import EffectState
-from punchcard.testing.judge import BrokenPromiseError, Judge
+from punchcard.testing.oracle import BrokenPromiseError, Oracle
 from punchcard.testing.world import OTHER_SOURCE, SLUG, SOURCE, ProcessEnd, World, batch_of, track
 
 W = TypeVar("W", bound=World)
@@ -93,17 +93,17 @@ def simulate(
     chance = Random(f"steps of {seed}")
     world = make_world(folder, seed=seed, refuses_used_keys=chance.random() < 0.3)
     producer = Producer(chance)
-    judge = Judge(world)
+    oracle = Oracle(world)
     try:
         for _ in range(steps):
             _light_fuse(world, chance)
             _step(world, producer, chance)
-            judge.always()
+            oracle.always()
             if also is not None:
                 also(world, chance)
-                judge.always()
+                oracle.always()
         come_to_rest(world)
-        judge.when_idle()
+        oracle.when_idle()
     except Exception as error:
         error.add_note(f"in the story of seed {seed}, {steps} steps")
         raise

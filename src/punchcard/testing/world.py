@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from punchcard.clock import to_micros
-from punchcard.delivery.attempts import SendBefore, attempt
+from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.stages import Answered, Target, cycle
+from punchcard.delivery.stages import CompletedAttempt, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
 from punchcard.errors import StorageError
@@ -31,8 +31,8 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
-from punchcard.store import by_hand, outbox
-from punchcard.store.effects import Action, Started
+from punchcard.store import operator_actions, outbox
+from punchcard.store.effects import Action, Attempt
 from punchcard.store.engine import Store
 from punchcard.store.ledger import needing_a_person
 from punchcard.store.pauses import PauseEnd, resume
@@ -159,9 +159,9 @@ class ChancePartner(ScriptedPartner):
 class Sent:
     """An attempt that is on its way, and what will be heard of it."""
 
-    started: Started
+    attempt: Attempt
     fingerprint: str
-    heard: Answered | None = None
+    heard: CompletedAttempt | None = None
     send_before: SendBefore
 
 
@@ -190,7 +190,7 @@ class World:
         self.renew_token()
         self._telemetry = DeliveryTelemetry(SLUG)
         self._sent: list[Sent] = []
-        self._answered: list[Answered] = []
+        self._answered: list[CompletedAttempt] = []
         # Sources and bodies that their sender got no answer for, so it sends them again.
         self._unsaid: list[tuple[str, bytes]] = []
         self._open()
@@ -223,9 +223,11 @@ class World:
         one = self._sent[index]
         client = self.partner.client(self._settings)
         answer = self._loop.run_until_complete(
-            attempt(client, one.started, send_before=one.send_before, clock=self.clock, telemetry=self._telemetry)
+            perform_attempt(
+                client, one.attempt, send_before=one.send_before, clock=self.clock, telemetry=self._telemetry
+            )
         )
-        heard = Answered(started=one.started, answer=answer, seconds=0.0, fingerprint=one.fingerprint)
+        heard = CompletedAttempt(attempt=one.attempt, answer=answer, seconds=0.0, fingerprint=one.fingerprint)
         self._sent[index] = replace(one, heard=heard)
 
     def hear(self, number: int) -> None:
@@ -272,7 +274,7 @@ class World:
             with self.store.unit_of_work() as work:
                 wanted = [one.id for one in needing_a_person(work)]
                 resume(work, SLUG, by=PauseEnd.OPERATOR, now=self.clock.now())
-                reopened = by_hand.reopen(work, wanted, now=self.clock.now())
+                reopened = operator_actions.reopen(work, wanted, now=self.clock.now())
 
         self._guarded(put_back)
         return reopened
@@ -329,7 +331,7 @@ class World:
         self.feed.flush()
 
     def _cycle(self, room: int) -> None:
-        answered, self._answered = self._answered, []
+        completed, self._answered = self._answered, []
         target = Target(
             slug=SLUG,
             partner=self.partner,
@@ -337,12 +339,12 @@ class World:
             options=OPTIONS,
             fingerprint=self._settings.token,
         )
-        busy = frozenset(one.started.effect.lane for one in self._sent)
+        busy = frozenset(one.attempt.effect.ordering_group for one in self._sent)
         try:
             done = cycle(
                 self.store,
                 target,
-                answered,
+                completed,
                 room=room,
                 clock=self.clock,
                 telemetry=self._telemetry,
@@ -350,31 +352,31 @@ class World:
                 watch=self._watch,
             )
         except StorageError:
-            self._answered = answered + self._answered
+            self._answered = completed + self._answered
             raise
         self._sent.extend(
-            Sent(started=one, fingerprint=target.fingerprint, send_before=done.send_before) for one in done.started
+            Sent(attempt=one, fingerprint=target.fingerprint, send_before=done.send_before) for one in done.attempts
         )
-        customers = [one.started.effect.customer for one in self._sent]
+        customers = [one.attempt.effect.customer for one in self._sent]
         self.crowded.extend({one for one in customers if customers.count(one) > 1})
 
     def _lose_memory(self) -> None:
         for one in self._sent:
-            if one.heard is None and one.started.action is Action.SEND and not one.send_before.is_over(self.clock):
-                self._cut_off(one.started)
+            if one.heard is None and one.attempt.action is Action.SEND and not one.send_before.is_over(self.clock):
+                self._cut_off(one.attempt)
         self.restarts += 1
         self._close_parts()
 
-    def _cut_off(self, started: Started) -> None:
+    def _cut_off(self, attempt: Attempt) -> None:
         # The request had left or had not; if it had, it arrived, or still will.
         effect = Effect(
-            kind=EffectKind(started.effect.kind),
-            effect_key=EffectKey(started.effect.effect_key),
-            email=started.effect.email,
-            event_name=started.effect.event_name,
-            perk=started.perk,
-            quantity=started.quantity,
-            attributes=started.effect.attributes,
+            kind=EffectKind(attempt.effect.kind),
+            effect_key=EffectKey(attempt.effect.effect_key),
+            email=attempt.effect.email,
+            event_name=attempt.effect.event_name,
+            perk=attempt.perk,
+            quantity=attempt.quantity,
+            attributes=attempt.effect.attributes,
         )
         match self.chance.randrange(3):
             case 0:

@@ -185,9 +185,9 @@ def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
     destinations = {one.slug for one in wanted.destinations}
     return replace(
         wanted,
-        sources=wanted.sources + tuple(one for one in current.sources if one.is_kept and one.slug not in sources),
+        sources=wanted.sources + tuple(one for one in current.sources if one.is_managed and one.slug not in sources),
         destinations=wanted.destinations
-        + tuple(one for one in current.destinations if one.is_kept and one.slug not in destinations),
+        + tuple(one for one in current.destinations if one.is_managed and one.slug not in destinations),
     )
 
 

@@ -108,7 +108,7 @@ def changing_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         found = source_of(workspace, slug)
-        if found.is_kept:
+        if found.is_managed:
             raise ConfigurationError(
                 f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
             )
@@ -173,7 +173,7 @@ def changing_destination(slug: str, changed: Callable[[Destination], Destination
 
     def change(workspace: Workspace) -> Workspace:
         found = destination_of(workspace, slug)
-        if found.is_kept:
+        if found.is_managed:
             raise ConfigurationError(
                 f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
             )

@@ -26,7 +26,8 @@ class Source:
         write_keys: Credentials of its senders; several while one is being replaced.
         type: What sends, as a word of the catalog of sources; it chooses the snippets that people are shown.
         enabled: False refuses its events (`source_disabled`).
-        is_kept: Punchcard has made it for callers of the partner endpoint: a config file neither holds nor removes it.
+        is_managed: Punchcard has made it for callers of the partner endpoint: a config file neither holds nor removes
+            it.
         labels: As the Public API has set them; a config file neither holds nor removes them.
     """
 
@@ -35,7 +36,7 @@ class Source:
     write_keys: tuple[str, ...]
     type: str = "http-api"
     enabled: bool = True
-    is_kept: bool = False
+    is_managed: bool = False
     labels: tuple[Label, ...] = ()
 
 
@@ -80,7 +81,7 @@ class Destination:
         settings: The partner's settings under their wire keys, plain text secrets included.
         options: Our own tuning under its keys, without defaults filled in.
         filters: Destination filters in order.
-        is_kept: As of a source.
+        is_managed: As of a source.
     """
 
     slug: str
@@ -92,7 +93,7 @@ class Destination:
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     options: Mapping[str, object] = field(default_factory=dict)
     filters: tuple[DestinationFilter, ...] = ()
-    is_kept: bool = False
+    is_managed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

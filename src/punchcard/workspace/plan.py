@@ -102,7 +102,7 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
     for key, value in values.items():
-        if key not in ("slug", "is_kept", "kind", "key"):
+        if key not in ("slug", "is_managed", "kind", "key"):
             yield from _leaves((key,), value)
 
 

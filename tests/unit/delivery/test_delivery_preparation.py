@@ -9,8 +9,8 @@ from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import KeyScope, RefundFollows
 from punchcard.store import outbox
-from punchcard.store.by_hand import dismiss
 from punchcard.store.engine import Store
+from punchcard.store.operator_actions import dismiss
 from punchcard.store.orders import wake_refunds
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import new_effect, standing
@@ -123,7 +123,7 @@ def test_a_refund_waits_while_its_award_is_on_the_way(ledger: OrderLedger) -> No
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.start(AWARD)
     assert refusal_of(ledger.prepare()) == WAITING
-    ledger.settle(AWARD, EffectState.UNKNOWN)
+    ledger.record_results(AWARD, EffectState.UNKNOWN)
     ledger.clock.advance(48 * 3600)  # an award that is tried again for days is still to come
     answer = ledger.prepare()
     assert refusal_of(answer) == WAITING
@@ -134,7 +134,7 @@ def test_a_refund_waits_while_its_award_is_on_the_way(ledger: OrderLedger) -> No
 def test_a_refund_of_a_parked_award_waits_and_is_parked_itself(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
-    ledger.settle(AWARD, EffectState.PARKED, reason="outcome_unknown")
+    ledger.record_results(AWARD, EffectState.PARKED, reason="outcome_unknown")
     ledger.add(REFUND, "-5")
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.clock.advance(24 * 3600)
@@ -144,7 +144,7 @@ def test_a_refund_of_a_parked_award_waits_and_is_parked_itself(ledger: OrderLedg
 def test_a_dismissed_award_earned_nothing(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
-    ledger.settle(AWARD, EffectState.PARKED, reason="partner_unavailable")
+    ledger.record_results(AWARD, EffectState.PARKED, reason="partner_unavailable")
     ledger.add(REFUND, "-5")
     with ledger.store.unit_of_work() as work:
         assert dismiss(work, [standing(work, AWARD).id], detail="by hand", now=ledger.clock.now()) == 1
@@ -157,7 +157,7 @@ def test_a_dismissed_award_earned_nothing(ledger: OrderLedger) -> None:
 def test_nothing_is_removed_for_an_award_that_was_rejected(ledger: OrderLedger, asked: str | None) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
-    ledger.settle(AWARD, EffectState.REJECTED, reason="perk_unknown")
+    ledger.record_results(AWARD, EffectState.REJECTED, reason="perk_unknown")
     ledger.add(REFUND, asked)
     answer = ledger.prepare()
     assert refusal_of(answer) == NOTHING_EARNED
@@ -219,7 +219,7 @@ def test_another_refund_counts_as_removed_where_it_may_have_happened(
     ledger.add(OTHER_REFUND, "-7")
     ledger.start(OTHER_REFUND, "-7")
     if state is not None:
-        ledger.settle(OTHER_REFUND, state, reason=reason)
+        ledger.record_results(OTHER_REFUND, state, reason=reason)
     ledger.add(REFUND, "-10")
     assert quantity_of(ledger.prepare()) == left
 
@@ -230,7 +230,7 @@ def test_a_refund_that_came_before_its_award_waits_for_it(ledger: OrderLedger) -
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.start(AWARD)
     assert refusal_of(ledger.prepare()) == WAITING
-    ledger.settle(AWARD, EffectState.DELIVERED)
+    ledger.record_results(AWARD, EffectState.DELIVERED)
     assert quantity_of(ledger.prepare()) == "-3"
 
 
@@ -239,7 +239,7 @@ def test_its_own_earlier_try_does_not_count_against_a_refund(ledger: OrderLedger
     ledger.deliver(AWARD)
     ledger.add(REFUND, "-5")
     ledger.start(REFUND, "-5")
-    ledger.settle(REFUND, EffectState.RETRYING, reason="not_performed")
+    ledger.record_results(REFUND, EffectState.RETRYING, reason="not_performed")
     assert quantity_of(ledger.prepare()) == "-5"
 
 

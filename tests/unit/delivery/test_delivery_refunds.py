@@ -12,9 +12,9 @@ from punchcard.destinations.perkville.refunds import OPEN_STATES
 from punchcard.destinations.perkville.refunds import UNCERTAIN_REASONS as UNCERTAIN
 from punchcard.destinations.port import RefundFollows
 from punchcard.store import outbox
-from punchcard.store.by_hand import dismiss, reopen
 from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER
 from punchcard.store.engine import Store
+from punchcard.store.operator_actions import dismiss, reopen
 from punchcard.store.orders import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER, wake_refunds
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import standing
@@ -176,7 +176,7 @@ def test_a_parked_refund_comes_back_once_its_order_is_delivered(ledger: OrderLed
 def test_a_refund_of_an_order_that_earned_nothing_comes_back_once_that_is_delivered(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
-    ledger.settle(AWARD, EffectState.REJECTED, reason="perk_unknown")
+    ledger.record_results(AWARD, EffectState.REJECTED, reason="perk_unknown")
     ledger.add(REFUND, None)
     put_aside(ledger, REFUND)
     assert wake(ledger, ended={"o-1"}) == 0

@@ -157,7 +157,7 @@ def _form(
     source: str,
     status: int,
 ) -> Page:
-    sources = [one for one in context.dependencies.workspace().sources if not one.is_kept]
+    sources = [one for one in context.dependencies.workspace().sources if not one.is_managed]
     return context.page(
         "catalog_add.html",
         status=status,

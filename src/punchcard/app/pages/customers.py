@@ -12,7 +12,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
-from punchcard.destinations.port import CustomerStanding
+from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
@@ -49,7 +49,7 @@ class _Account:
     destination: RoutedDestination
     transactions: list[tuple[StoredEffect, EventStatus]]
     units: Decimal
-    standing: CustomerStanding | None
+    standing: CustomerBalance | None
     problem: str | None
 
 

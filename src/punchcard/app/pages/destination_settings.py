@@ -162,7 +162,7 @@ def _form(
         sources=[
             one
             for one in context.dependencies.workspace().sources
-            if not one.is_kept or one.slug in destination.sources
+            if not one.is_managed or one.slug in destination.sources
         ],
     )
 

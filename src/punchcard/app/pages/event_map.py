@@ -14,7 +14,7 @@ from punchcard.app.setting_forms import read_map
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
-from punchcard.destinations.port import LOOKS_LIKE_ORDER, Offer
+from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
@@ -92,10 +92,12 @@ async def _shown(
 ) -> Page:
     snapshot = await asyncio.to_thread(context.dependencies.current)
     routed = snapshot.destinations[destination.slug]
-    offers, problem = await context.offers.read(routed, fresh="refresh" in context.request.query_params)
+    mapping_choices, problem = await context.mapping_choices.read(
+        routed, fresh="refresh" in context.request.query_params
+    )
     seen, order_like = await _seen(context, destination)
     values = {str(name): str(value) for name, value in standing.items()}
-    known = {one.value: one for one in offers}
+    known = {one.value: one for one in mapping_choices}
     near = near_names(list(values), seen)
     unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])
     rows = [
@@ -117,7 +119,7 @@ async def _shown(
         field=_map_field(destination),
         rows=rows,
         warnings=find_map_warnings(list(values)),
-        offers=offers,
+        mapping_choices=mapping_choices,
         problem=problem,
         unmapped=unmapped[:_UNMAPPED_SHOWN],
         names=sorted(seen),
@@ -145,14 +147,20 @@ def _seen(context: RequestContext, destination: Destination) -> tuple[dict[str, 
 
 
 def _warning(
-    name: str, value: str, seen: Mapping[str, int], near: Sequence[str], known: Mapping[str, Offer], *, label: str
+    name: str,
+    value: str,
+    seen: Mapping[str, int],
+    near: Sequence[str],
+    known: Mapping[str, MappingChoice],
+    *,
+    label: str,
 ) -> str:
     """What the operator should know of a line, "" if nothing."""
     said = []
     if known and value not in known:
         said.append(f"this {label} was not found at the partner")
-    elif (offer := known.get(value)) is not None and offer.note and not _fits(name, offer):
-        said.append(offer.note)
+    elif (choice := known.get(value)) is not None and choice.note and not _fits(name, choice):
+        said.append(choice.note)
     if not seen.get(name):
         said.append("never seen in 30 days")
     if near:
@@ -162,9 +170,9 @@ def _warning(
     return "; ".join(said)
 
 
-def _fits(name: str, offer: Offer) -> bool:
+def _fits(name: str, choice: MappingChoice) -> bool:
     """Whether a value that redeems is what the event needs."""
-    return "refund" in name.lower() and offer.note.startswith("redeems")
+    return "refund" in name.lower() and choice.note.startswith("redeems")
 
 
 def _map_field(destination: Destination) -> SettingField:

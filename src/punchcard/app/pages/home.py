@@ -39,7 +39,7 @@ async def show_home(context: ContextDependency) -> Page:
     """How it goes. What one unit gives is asked meanwhile, and shown the next time."""
     for destination in (await asyncio.to_thread(context.dependencies.current)).destinations.values():
         if destination.destination.enabled:
-            context.offers.ask_meanwhile(destination)
+            context.mapping_choices.ask_meanwhile(destination)
     return await asyncio.to_thread(_home, context)
 
 
@@ -87,7 +87,7 @@ def _home(context: RequestContext) -> Page:
 
 def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     """The guide, in the order in which the destination's page goes."""
-    destination = next((one for one in workspace.destinations if not one.is_kept), None)
+    destination = next((one for one in workspace.destinations if not one.is_managed), None)
     path = f"/destinations/{destination.slug}" if destination else ""
     guided = _guided()
     label = guided.event_map.value_label if guided.event_map is not None else "value"
@@ -97,7 +97,7 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
             text="Where events come from: your website, your till, your app.",
             path="/sources/new",
             label="Add source",
-            done=any(not one.is_kept for one in workspace.sources),
+            done=any(not one.is_managed for one in workspace.sources),
         ),
         Step(
             title=f"Add {guided.name}",
@@ -146,7 +146,7 @@ def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple
     """Points by hour, if what one unit of every value gives has been read from the partner of late."""
     given: list[tuple[datetime, Decimal]] = []
     for one in totals:
-        each = context.offers.points_of(one.destination, one.perk)
+        each = context.mapping_choices.points_of(one.destination, one.perk)
         if each is None:
             return None
         given.append((one.begin, one.units * abs(each)))

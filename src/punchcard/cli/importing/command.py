@@ -132,7 +132,7 @@ class _Run:
         self._display = display
         self._strict = strict
         self._instance: str | None = None
-        self._settled_row = 0
+        self._recorded_row = 0
         self._saved_at = time.monotonic()
 
     def to_the_end(self) -> bool:
@@ -140,7 +140,7 @@ class _Run:
         self._instance = self._sender.instance()
         standing = self._kept.load(instance=self._instance)
         if standing is not None:
-            self._settled_row = standing.row
+            self._recorded_row = standing.row
             self.counts = Counts(read=standing.read, sent=standing.sent, refused=standing.refused)
             self._display.say(
                 f"going on after row {standing.row}, up to which an earlier run came (--restart begins again)"
@@ -154,7 +154,7 @@ class _Run:
             self.counts.sent_now += accepted
             for row in sorted(refused, key=lambda row: row.number):
                 self._display.say(f"row {row.number}: {row.reason}")
-            self._settled_row = max(self._settled_row, *(row.number for row in batch), *(row.number for row in bad))
+            self._recorded_row = max(self._recorded_row, *(row.number for row in batch), *(row.number for row in bad))
             self._display.show(self._reader.position, self.counts)
             if refused and self._strict:
                 return False
@@ -171,13 +171,13 @@ class _Run:
     def keep_progress(self) -> None:
         """Keep how far this run came, for the next one."""
         self._saved_at = time.monotonic()
-        if self._instance is None or self._settled_row == 0:
+        if self._instance is None or self._recorded_row == 0:
             return
         done = self.counts
         self._kept.save(
             Progress(
                 instance=self._instance,
-                row=self._settled_row,
+                row=self._recorded_row,
                 read=done.sent + done.refused,
                 sent=done.sent,
                 refused=done.refused,
@@ -189,7 +189,7 @@ class _Run:
         ready: list[ReadyRow] = []
         bad: list[BadRow] = []
         size = 0
-        for row in self._reader.rows(after=self._settled_row):
+        for row in self._reader.rows(after=self._recorded_row):
             self.counts.read += 1
             out = row if isinstance(row, BadRow) else self._ready(row)
             if isinstance(out, BadRow):

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from punchcard.destinations.event_names import find_map_warnings, is_refund_name
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.lists import Item, read_object
+from punchcard.destinations.perkville.pagination import Item, read_object
 from punchcard.destinations.perkville.perks import Direction, Perk, Perks
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
 from punchcard.destinations.perkville.wire import id_of, is_one_of

@@ -6,8 +6,8 @@ from decimal import Decimal
 from punchcard.clock import Clock, SystemClock
 from punchcard.destinations.perkville.checking import find_findings, verify_account
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.lists import Item, item_of, read_list
-from punchcard.destinations.perkville.offers import list_offers
+from punchcard.destinations.perkville.pagination import Item, item_of, read_list
+from punchcard.destinations.perkville.perk_choices import list_mapping_choices
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
 from punchcard.destinations.perkville.property_values import property_value
 from punchcard.destinations.perkville.responses import Content, Response
@@ -20,7 +20,7 @@ from punchcard.destinations.perkville.wire import (
     patch_connection,
     post_transaction,
 )
-from punchcard.destinations.port import CustomerStanding, Effect, EffectKind, Finding, Offer, Performed
+from punchcard.destinations.port import CustomerBalance, Effect, EffectKind, Finding, MappingChoice, Performed
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 
 
@@ -80,7 +80,7 @@ class PerkvilleClient:
         """
         await verify_account(self._http, self._settings)
 
-    async def offers(self) -> Sequence[Offer]:
+    async def mapping_choices(self) -> Sequence[MappingChoice]:
         """The perks of the business, by title.
 
         Raises:
@@ -88,9 +88,9 @@ class PerkvilleClient:
             RejectedError: Perkville does not let them be read.
             RetryableError: Perkville cannot be asked at the moment.
         """
-        return await list_offers(self._http, self._settings)
+        return await list_mapping_choices(self._http, self._settings)
 
-    async def customer(self, email: str) -> CustomerStanding | None:
+    async def customer(self, email: str) -> CustomerBalance | None:
         """The customer's connection to the business; None if there is none.
 
         Raises:
@@ -103,7 +103,7 @@ class PerkvilleClient:
         if found is None:
             return None
         status = found.get(wire.status_key)
-        return CustomerStanding(
+        return CustomerBalance(
             partner_id=self._connection_id(found),
             balance=amount_of(found.get(wire.balance_key)),
             status=status if isinstance(status, str) else "",

@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 
 from punchcard.destinations.event_names import folded_event_name, is_refund_name
 from punchcard.destinations.perkville import keys
-from punchcard.destinations.perkville.property_values import property_value
-from punchcard.destinations.perkville.readings import (
+from punchcard.destinations.perkville.fields import (
+    FieldRef,
     OrderMembers,
-    Place,
     context_members,
     countable,
     email_beside,
@@ -31,6 +30,7 @@ from punchcard.destinations.perkville.readings import (
     trait_email,
     traits,
 )
+from punchcard.destinations.perkville.property_values import property_value
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, EffectKind, Intent, KeyScope, OnRepeat
 from punchcard.errors import RefusedError
@@ -91,7 +91,7 @@ def _plan_track(
     key_scope = settings.delivery.order_scope
     scope = destination if key_scope is KeyScope.DESTINATION else source
     properties = order_members(event)
-    order_place = Place("properties.order_id", properties.order_id)
+    order_place = FieldRef("properties.order_id", properties.order_id)
     order_id = read_id(order_place)
     if order_id is None:
         intent = _other(event, properties, source=source, name=name, perk=perk)
@@ -143,7 +143,7 @@ def _refund(
 ) -> Intent:
     email = _track_email(event, properties)
     amount = _refunded(properties)
-    place = Place("properties.refund_id", properties.refund_id)
+    place = FieldRef("properties.refund_id", properties.refund_id)
     refund_id = read_id(place)
     key = keys.RefundKey(order_id, refund_id or event.message_id)
     # A message id is no number that a tool writes anew: only the sender's own id has other texts.
@@ -197,7 +197,7 @@ def _refunded(properties: OrderMembers) -> Decimal | None:
     amount = read_amount(_amount_places(properties), may_be_negative=True)
     if amount is not None:
         return amount
-    products = Place("properties.products", properties.products)
+    products = FieldRef("properties.products", properties.products)
     total = product_sum(products)
     return None if total is None else countable(f"the sum of {products.name}", total.copy_abs())
 
@@ -237,7 +237,7 @@ def _once_a_day(
 def _plan_identify(event: Event, *, source: str) -> Intent:
     context = context_members(event)
     computed = personas(context)
-    key = _text(Place("context.personas.computation_key", computed.computation_key))
+    key = _text(FieldRef("context.personas.computation_key", computed.computation_key))
     if not key:
         raise RefusedError(
             "this identify call carries no computed trait or audience; Perkville takes only those of Engage",
@@ -252,10 +252,10 @@ def _plan_identify(event: Event, *, source: str) -> Intent:
     property_name = snake_case(key)
     if not property_name:
         raise RefusedError(f"{shown(key)} has no letter or digit to name a user property by", code="invalid_trait")
-    is_audience = _text(Place("context.personas.computation_class", computed.computation_class)) in _AUDIENCE_CLASSES
+    is_audience = _text(FieldRef("context.personas.computation_class", computed.computation_class)) in _AUDIENCE_CLASSES
     email = read_email(
         (
-            Place("event.email", event.wire.email),
+            FieldRef("event.email", event.wire.email),
             trait_email(event.wire.traits, "traits"),
             trait_email(context.traits, "context.traits"),
         )
@@ -266,11 +266,11 @@ def _plan_identify(event: Event, *, source: str) -> Intent:
         customer=email.lower(),
         email=email,
         event_name=IDENTIFY_NAME,
-        attributes={property_name: _trait_value(Place(f"traits.{key}", value), is_audience=is_audience)},
+        attributes={property_name: _trait_value(FieldRef(f"traits.{key}", value), is_audience=is_audience)},
     )
 
 
-def _trait_value(place: Place, *, is_audience: bool) -> object:
+def _trait_value(place: FieldRef, *, is_audience: bool) -> object:
     value = json_value(place)
     if is_audience and not isinstance(value, bool):
         raise RefusedError(f"{shown(place.name)} must be true or false: it is an audience", code="invalid_trait")
@@ -284,7 +284,7 @@ def _trait_value(place: Place, *, is_audience: bool) -> object:
 
 
 def _track_email(event: Event, properties: OrderMembers) -> str:
-    first = (Place("event.email", event.wire.email), Place("properties.email", properties.email))
+    first = (FieldRef("event.email", event.wire.email), FieldRef("properties.email", properties.email))
     # The context is large and seldom needed: it is read only if no place before it has an address.
     email = find_email(first)
     if email is not None:
@@ -293,15 +293,15 @@ def _track_email(event: Event, properties: OrderMembers) -> str:
     return find_email((last, email_beside(event))) or read_email((*first, last))
 
 
-def _amount_places(properties: OrderMembers) -> tuple[Place, ...]:
+def _amount_places(properties: OrderMembers) -> tuple[FieldRef, ...]:
     return (
-        Place("properties.revenue", properties.revenue),
-        Place("properties.value", properties.value),
-        Place("properties.total", properties.total),
+        FieldRef("properties.revenue", properties.revenue),
+        FieldRef("properties.value", properties.value),
+        FieldRef("properties.total", properties.total),
     )
 
 
-def _text(place: Place) -> str | None:
+def _text(place: FieldRef) -> str | None:
     value = json_value(place) if place.raw else None
     return value if isinstance(value, str) else None
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from punchcard.clock import Clock
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.lists import Item, read_object
+from punchcard.destinations.perkville.pagination import Item, read_object
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod
 from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of
 from punchcard.errors import RejectedError, RetryableError

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from punchcard.destinations.perkville.fields import is_email
 from punchcard.destinations.perkville.keys import OrderKey
 from punchcard.destinations.perkville.mapping import plan, remap, snake_case
-from punchcard.destinations.perkville.readings import is_email
 from punchcard.destinations.perkville.settings import read_settings
 from punchcard.destinations.port import EffectKind, Intent, OnRepeat
 from punchcard.errors import RefusedError

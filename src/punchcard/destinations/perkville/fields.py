@@ -72,7 +72,7 @@ class TraitMembers(msgspec.Struct):
     email: msgspec.Raw = msgspec.Raw()
 
 
-class Place(NamedTuple):
+class FieldRef(NamedTuple):
     """Where a value was looked for, and the JSON text that stands there."""
 
     name: str
@@ -105,7 +105,7 @@ def order_members(event: Event) -> OrderMembers:
     return OrderMembers(**{name: members[name] for name in OrderMembers.__struct_fields__ if name in members})
 
 
-def product_sum(place: "Place") -> Decimal | None:
+def product_sum(place: "FieldRef") -> Decimal | None:
     """The sum of price times quantity over a list of products, exactly; None if there is no list.
 
     A product without a quantity counts once. The sum may be negative or zero.
@@ -139,8 +139,10 @@ def product_sum(place: "Place") -> Decimal | None:
                 "send properties.total, or a price for each product",
                 code="missing_amount",
             )
-        price = _factor(Place(f"{name}.price", product.price))
-        quantity = _factor(Place(f"{name}.quantity", product.quantity)) if has_value(product.quantity) else Decimal(1)
+        price = _factor(FieldRef(f"{name}.price", product.price))
+        quantity = (
+            _factor(FieldRef(f"{name}.quantity", product.quantity)) if has_value(product.quantity) else Decimal(1)
+        )
         total = _EXACT.add(total, _EXACT.multiply(price, quantity))
     return total
 
@@ -162,24 +164,24 @@ def personas(context: ContextMembers) -> Personas:
         raise _unreadable("context.personas", exc) from exc
 
 
-def trait_email(raw: msgspec.Raw, name: str) -> Place:
+def trait_email(raw: msgspec.Raw, name: str) -> FieldRef:
     """The email within the traits in `raw`, in whatever spelling."""
     try:
         members = _trait_members(raw) if _is_object(raw) else TraitMembers()
     except _UNREADABLE as exc:
         raise _unreadable(name, exc) from exc
     if has_value(members.email):
-        return Place(f"{name}.email", members.email)
+        return FieldRef(f"{name}.email", members.email)
     others = exact_members(raw, EMAIL)
-    return Place(f"{name}.email", members.email if others is None else others["email"])
+    return FieldRef(f"{name}.email", members.email if others is None else others["email"])
 
 
-def email_beside(event: Event) -> Place:
+def email_beside(event: Event) -> FieldRef:
     """The event's own email where its sender does not spell it `email`: the last place that is looked at."""
     if b"mail" not in event.raw.lower():
-        return Place("event.email", msgspec.Raw())
+        return FieldRef("event.email", msgspec.Raw())
     others = exact_members(event.raw, EMAIL)
-    return Place("event.email", msgspec.Raw() if others is None else others["email"])
+    return FieldRef("event.email", msgspec.Raw() if others is None else others["email"])
 
 
 def traits(event: Event) -> dict[str, msgspec.Raw]:
@@ -191,7 +193,7 @@ def traits(event: Event) -> dict[str, msgspec.Raw]:
         raise _unreadable("traits", exc) from exc
 
 
-def json_value(place: Place) -> object:
+def json_value(place: FieldRef) -> object:
     """The JSON value of a place, floats as they are; for values that are passed on, not counted."""
     try:
         return msgspec.json.decode(place.raw)
@@ -199,7 +201,7 @@ def json_value(place: Place) -> object:
         raise _unreadable(place.name, exc) from exc
 
 
-def read_email(places: Sequence[Place]) -> str:
+def read_email(places: Sequence[FieldRef]) -> str:
     """The first email that is present, trimmed.
 
     Raises:
@@ -214,7 +216,7 @@ def read_email(places: Sequence[Place]) -> str:
     )
 
 
-def find_email(places: Sequence[Place]) -> str | None:
+def find_email(places: Sequence[FieldRef]) -> str | None:
     """The first email that is present, trimmed; None if there is none.
 
     Raises:
@@ -241,14 +243,14 @@ def is_email(text: str) -> bool:
     of all scripts are allowed.
     """
     match = _EMAIL.fullmatch(text)
-    # Lower-cased, some letters become two, and the lower-cased form is the one that names the customer's lane.
+    # Lower-cased, some letters become two, and the lower-cased form is the one that names the customer's ordering key.
     if match is None or len(text.lower()) > EMAIL_CHARACTERS_MAX or not text.isprintable():
         return False
     labels = match["domain"].split(".")
     return len(labels) > 1 and all(_DOMAIN_LABEL.fullmatch(label) for label in labels)
 
 
-def read_id(place: Place) -> str | None:
+def read_id(place: FieldRef) -> str | None:
     """An id given as text or whole number, trimmed; None if there is none. Both `1001.0` and `"1001.0"` are 1001.
 
     Raises:
@@ -274,7 +276,7 @@ def read_id(place: Place) -> str | None:
     return text or None
 
 
-def id_note(place: Place, read: str | None) -> str | None:
+def id_note(place: FieldRef, read: str | None) -> str | None:
     """The sentence for the trace if an id was read as another text than its sender wrote; None if not."""
     sent = bytes(place.raw).strip()
     if read is None or sent in (read.encode(), b'"%s"' % read.encode()):
@@ -285,7 +287,7 @@ def id_note(place: Place, read: str | None) -> str | None:
     return f"{place.name} was sent as {shown(value)} and is read as {read}."
 
 
-def read_amount(places: Sequence[Place], *, may_be_negative: bool = False) -> Decimal | None:
+def read_amount(places: Sequence[FieldRef], *, may_be_negative: bool = False) -> Decimal | None:
     """The first amount that is present, rounded half up to cents; None if there is none.
 
     Never zero and never a float: `30.000000000000004` is 30, `"9.99"` is 9.99, 19.995 is 20. Null and blank text are
@@ -324,7 +326,7 @@ def countable(name: str, amount: Decimal) -> Decimal:
     return _shortest(cents)
 
 
-def _factor(place: Place) -> Decimal:
+def _factor(place: FieldRef) -> Decimal:
     number = _number(place.name, _value(place))
     if number.copy_abs() > AMOUNT_MAX:
         raise RefusedError(f"{place.name} is larger than any amount: {shown(number)}", code="invalid_amount")
@@ -357,7 +359,7 @@ def shown(value: object) -> str:
     return f'"{text[:_SHOWN_CHARACTERS_MAX]}"' if isinstance(value, str) else text[:_SHOWN_CHARACTERS_MAX]
 
 
-def _value(place: Place) -> object:
+def _value(place: FieldRef) -> object:
     # An absent member is an empty Raw.
     if not place.raw:
         return None

@@ -41,7 +41,7 @@ class Due:
     received_at: int
 
 
-class Judge:
+class Oracle:
     """Compares the partner's book, the store and the lake with what the log obliges to."""
 
     def __init__(self, world: World) -> None:
@@ -65,7 +65,7 @@ class Judge:
             if due is not None and not due.is_refund:
                 got = booking.effect.quantity
                 _require(got == due.quantity, f"{due.key}: {got} performed, {due.quantity} due")
-        self._judge_removals()
+        self._check_removals()
 
     def when_idle(self) -> None:
         """What must hold besides once nothing is left to do."""
@@ -88,12 +88,12 @@ class Judge:
         for due in self.due.values():
             effect = effects[due.key]
             _require(made.get(effect.id, 0) == effect.attempts, f"{due.key}: attempts are missing")
-            self._judge_effect(due, effect)
+            self._check_effect(due, effect)
         for order_id in {due.order_id for due in self.due.values() if due.order_id}:
-            self._judge_order(order_id, effects)
-        self._judge_lake()
+            self._check_order(order_id, effects)
+        self._check_lake()
 
-    def _judge_effect(self, due: Due, effect: StoredEffect) -> None:
+    def _check_effect(self, due: Due, effect: StoredEffect) -> None:
         booking = self._world.partner.standing(due.key)
         if effect.state is EffectState.DELIVERED:
             _require(booking is not None, f"{due.key} is delivered, says the ledger; the partner has nothing")
@@ -104,7 +104,7 @@ class Judge:
         _require(due.is_refund and effect.reason in _SETTLED_FOR_GOOD, f"{due.key} ended as {effect}")
         _require(booking is None, f"{due.key} was performed; the ledger says {effect.state}")
 
-    def _judge_removals(self) -> None:
+    def _check_removals(self) -> None:
         """At no moment is more taken back for an order than was given for it."""
         balance: Counter[str] = Counter()
         for booking in self._world.partner.book:
@@ -114,7 +114,7 @@ class Judge:
         short = [order_id for order_id, hundredths in balance.items() if hundredths < 0]
         _require(not short, f"more was removed than awarded for {short}")
 
-    def _judge_order(self, order_id: str, effects: dict[str, StoredEffect]) -> None:
+    def _check_order(self, order_id: str, effects: dict[str, StoredEffect]) -> None:
         own = [due for due in self.due.values() if due.order_id == order_id]
         awards = [due for due in own if not due.is_refund]
         refunds = sorted((due for due in own if due.is_refund), key=lambda due: due.place)
@@ -142,7 +142,7 @@ class Judge:
             wanted = min(awarded, -sum((one or Decimal(0) for one in asked), Decimal(0)))
         _require(removed == wanted, f"order {order_id}: {removed} removed of {awarded}, {wanted} was due")
 
-    def _judge_lake(self) -> None:
+    def _check_lake(self) -> None:
         lake = self._world.lake()
         seen = Counter(one for some in lake.recent_message_keys(10**6) for one in some)
         _require(seen.total() == self._events, f"{seen.total()} of {self._events} events are in the lake")

@@ -22,7 +22,7 @@ FROM transactions JOIN users USING (user_id) ORDER BY transaction_id
 """
 
 
-class JudgedTransaction(msgspec.Struct, frozen=True):
+class ListedTransaction(msgspec.Struct, frozen=True):
     """One stored transaction with everything known of it; ids are plain numbers, quantities exact decimals as text."""
 
     transaction_id: int
@@ -46,10 +46,10 @@ class Verdict(msgspec.Struct, frozen=True):
     """All transactions, in the order in which they were stored."""
 
     count: int
-    transactions: list[JudgedTransaction]
+    transactions: list[ListedTransaction]
 
 
-class Judge:
+class ControlApi:
     """Answers what arrives below `/sandbox/`."""
 
     def __init__(self, database: Database, misfortune: Misfortune) -> None:
@@ -80,15 +80,15 @@ class Judge:
 
 def _all_transactions(path: Path) -> bytes:
     with snapshot(path) as connection:
-        transactions = [_judged(row) for row in connection.execute(_ALL_TRANSACTIONS)]
+        transactions = [_listed(row) for row in connection.execute(_ALL_TRANSACTIONS)]
     return msgspec.json.encode(Verdict(len(transactions), transactions))
 
 
-def _judged(row: tuple[object, ...]) -> JudgedTransaction:
+def _listed(row: tuple[object, ...]) -> ListedTransaction:
     (*ids, email, title, classification, points, quantity, status, source_id, send_email, micros) = row
     total = points_total(classification=str(classification), points=int(str(points)), quantity=Decimal(str(quantity)))
     transaction_id, business, location, perk, user = (int(str(each)) for each in ids)
-    return JudgedTransaction(
+    return ListedTransaction(
         transaction_id=transaction_id,
         business=business,
         location=location,

@@ -7,7 +7,7 @@ from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
-from punchcard.store.effects import Action, Outcome, Settlement, Started
+from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult
 from punchcard.store.recoveries import STORE_RESTORED
 from punchcard.store.schema import EffectState
 
@@ -16,45 +16,47 @@ CANNOT_READ_BACK = "it may have been performed, and this destination cannot be a
 Answer = Performed | DeliveryError | None
 
 
-def judge(started: Started, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> Settlement:
+def classify_outcome(attempt: Attempt, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
     """The settlement of an attempt.
 
     Args:
-        started: The attempt.
+        attempt: The attempt.
         answer: What `perform` returned or raised; for a read-back, what `find` did (None: it surely does not stand).
         clock: Gives the present and the jitter.
         options: The destination's retry schedule.
     """
-    if started.action is Action.READ_BACK:
-        return _judge_read_back(started, answer, clock=clock, options=options)
-    return _judge_send(started, answer, clock=clock, options=options)
+    if attempt.action is Action.READ_BACK:
+        return _classify_read_back(attempt, answer, clock=clock, options=options)
+    return _classify_send(attempt, answer, clock=clock, options=options)
 
 
-def _judge_send(started: Started, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> Settlement:
+def _classify_send(attempt: Attempt, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
     now = clock.now()
     match answer:
         case Performed():
-            return _delivered(started, answer, now)
+            return _delivered(attempt, answer, now)
         case OutcomeUnknownError() if options.on_unknown is not OnUnknown.READ_BACK:
-            return _in_doubt(started, answer, now, clock=clock, options=options)
+            return _in_doubt(attempt, answer, now, clock=clock, options=options)
         case OutcomeUnknownError():
             later = now + timedelta(seconds=options.unknown_wait_seconds)
-            return _moved(started, answer, Outcome.UNKNOWN, EffectState.UNKNOWN, now, later, reason="outcome_unknown")
+            return _moved(
+                attempt, answer, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, later, reason="outcome_unknown"
+            )
         case CredentialsError():
-            return _moved(started, answer, Outcome.CREDENTIALS, EffectState.RETRYING, now, now, counts=False)
+            return _moved(attempt, answer, AttemptOutcome.CREDENTIALS, EffectState.RETRYING, now, now, counts=False)
         case RejectedError(code="duplicate_key") if options.on_unknown is OnUnknown.READ_BACK:
             # Our id is used: by an attempt of ours whose answer was lost, most likely. Look before believing it.
-            return _moved(started, answer, Outcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
+            return _moved(attempt, answer, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
         case RejectedError():
-            return _moved(started, answer, Outcome.REJECTED, EffectState.REJECTED, now, now)
+            return _moved(attempt, answer, AttemptOutcome.REJECTED, EffectState.REJECTED, now, now)
         case RetryableError() if answer.status == TOO_MANY_REQUESTS:
-            return _slowed_down(started, answer, EffectState.RETRYING, now, clock=clock, options=options)
+            return _slowed_down(attempt, answer, EffectState.RETRYING, now, clock=clock, options=options)
         case RetryableError():
             return _later_or_parked(
-                started,
+                attempt,
                 answer,
                 now,
-                outcome=Outcome.RETRYABLE,
+                outcome=AttemptOutcome.RETRYABLE,
                 state=EffectState.RETRYING,
                 reason=answer.code,
                 clock=clock,
@@ -63,11 +65,11 @@ def _judge_send(started: Started, answer: Answer, *, clock: Clock, options: Deli
         case _:
             unknown = OutcomeUnknownError(f"the attempt ended in no answer that is known: {answer!r}")
             if options.on_unknown is not OnUnknown.READ_BACK:
-                return _in_doubt(started, unknown, now, clock=clock, options=options)
+                return _in_doubt(attempt, unknown, now, clock=clock, options=options)
             return _moved(
-                started,
+                attempt,
                 unknown,
-                Outcome.UNKNOWN,
+                AttemptOutcome.UNKNOWN,
                 EffectState.UNKNOWN,
                 now,
                 now + timedelta(seconds=options.unknown_wait_seconds),
@@ -76,19 +78,26 @@ def _judge_send(started: Started, answer: Answer, *, clock: Clock, options: Deli
 
 
 def _in_doubt(
-    started: Started, error: OutcomeUnknownError, now: datetime, *, clock: Clock, options: DeliveryOptions
-) -> Settlement:
+    attempt: Attempt, error: OutcomeUnknownError, now: datetime, *, clock: Clock, options: DeliveryOptions
+) -> AttemptResult:
     # The destination cannot be asked: it is sent again (at least once), or an operator decides.
     if options.on_unknown is OnUnknown.PARK:
         detail = f"{CANNOT_READ_BACK}; {error.message}"
         return _moved(
-            started, error, Outcome.UNKNOWN, EffectState.PARKED, now, now, reason="outcome_unknown", detail=detail
+            attempt,
+            error,
+            AttemptOutcome.UNKNOWN,
+            EffectState.PARKED,
+            now,
+            now,
+            reason="outcome_unknown",
+            detail=detail,
         )
     return _later_or_parked(
-        started,
+        attempt,
         error,
         now,
-        outcome=Outcome.UNKNOWN,
+        outcome=AttemptOutcome.UNKNOWN,
         state=EffectState.RETRYING,
         reason="outcome_unknown",
         clock=clock,
@@ -96,20 +105,20 @@ def _in_doubt(
     )
 
 
-def _judge_read_back(started: Started, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> Settlement:
+def _classify_read_back(attempt: Attempt, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
     now = clock.now()
-    effect = started.effect
+    effect = attempt.effect
     in_doubt = "duplicate_key" if effect.reason == "duplicate_key" else "outcome_unknown"
     if isinstance(answer, Performed):
-        return _delivered(started, answer, now)
+        return _delivered(attempt, answer, now)
     if isinstance(answer, CredentialsError):
         return _moved(
-            started, answer, Outcome.CREDENTIALS, EffectState.UNKNOWN, now, now, reason=in_doubt, counts=False
+            attempt, answer, AttemptOutcome.CREDENTIALS, EffectState.UNKNOWN, now, now, reason=in_doubt, counts=False
         )
     if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
-        return _slowed_down(started, answer, EffectState.UNKNOWN, now, clock=clock, options=options, reason=in_doubt)
+        return _slowed_down(attempt, answer, EffectState.UNKNOWN, now, clock=clock, options=options, reason=in_doubt)
     if answer is None and in_doubt == "outcome_unknown":
-        return _not_there(started, now, clock=clock, options=options)
+        return _not_there(attempt, now, clock=clock, options=options)
     if answer is None:
         doubt: DeliveryError = OutcomeUnknownError(
             "the partner says that this key is used, but shows no transaction of the customer with it"
@@ -117,10 +126,10 @@ def _judge_read_back(started: Started, answer: Answer, *, clock: Clock, options:
     else:
         doubt = answer
     return _later_or_parked(
-        started,
+        attempt,
         doubt,
         now,
-        outcome=Outcome.NOT_FOUND if answer is None else Outcome.RETRYABLE,
+        outcome=AttemptOutcome.NOT_FOUND if answer is None else AttemptOutcome.RETRYABLE,
         state=EffectState.UNKNOWN,
         reason=in_doubt,
         clock=clock,
@@ -128,23 +137,25 @@ def _judge_read_back(started: Started, answer: Answer, *, clock: Clock, options:
     )
 
 
-def _not_there(started: Started, now: datetime, *, clock: Clock, options: DeliveryOptions) -> Settlement:
+def _not_there(attempt: Attempt, now: datetime, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
     # Surely not performed, so the same key goes out again: at once the first time, later if it happens again and again.
-    tries = started.effect.tries
+    tries = attempt.effect.tries
     absent = RetryableError("the partner has nothing under this key: it was not performed", code="not_performed")
     if tries >= options.tries_max:
         # What each attempt was answered is lost from the effect by its own read-back, so the last one is said again.
-        detail = f"{absent.message}; given up after {tries} tries; the last: {started.effect.detail or 'no words'}"
-        return _moved(started, absent, Outcome.NOT_FOUND, EffectState.PARKED, now, now, detail=detail, counts=False)
+        detail = f"{absent.message}; given up after {tries} tries; the last: {attempt.effect.detail or 'no words'}"
+        return _moved(
+            attempt, absent, AttemptOutcome.NOT_FOUND, EffectState.PARKED, now, now, detail=detail, counts=False
+        )
     wait = 0.0
     if tries > 1:
         wait = wait_seconds(tries - 1, base_seconds=options.retry_base_seconds, jitter=clock.jitter())
     later = now + timedelta(seconds=wait)
-    return _moved(started, absent, Outcome.NOT_FOUND, EffectState.RETRYING, now, later, counts=False)
+    return _moved(attempt, absent, AttemptOutcome.NOT_FOUND, EffectState.RETRYING, now, later, counts=False)
 
 
 def _slowed_down(
-    started: Started,
+    attempt: Attempt,
     error: RetryableError,
     state: EffectState,
     now: datetime,
@@ -152,7 +163,7 @@ def _slowed_down(
     clock: Clock,
     options: DeliveryOptions,
     reason: str | None = None,
-) -> Settlement:
+) -> AttemptResult:
     # Not this effect's fault: the whole destination slows down, and the try is not held against it.
     wait = wait_seconds(
         1,
@@ -161,24 +172,24 @@ def _slowed_down(
         retry_after_seconds=error.retry_after_seconds,
     )
     later = now + timedelta(seconds=wait)
-    return _moved(started, error, Outcome.RETRYABLE, state, now, later, reason=reason, counts=False)
+    return _moved(attempt, error, AttemptOutcome.RETRYABLE, state, now, later, reason=reason, counts=False)
 
 
 def _later_or_parked(
-    started: Started,
+    attempt: Attempt,
     error: DeliveryError,
     now: datetime,
     *,
-    outcome: Outcome,
+    outcome: AttemptOutcome,
     state: EffectState,
     reason: str,
     clock: Clock,
     options: DeliveryOptions,
-) -> Settlement:
-    tries = started.effect.tries + 1
+) -> AttemptResult:
+    tries = attempt.effect.tries + 1
     if tries >= options.tries_max:
         return _moved(
-            started,
+            attempt,
             error,
             outcome,
             EffectState.PARKED,
@@ -193,50 +204,50 @@ def _later_or_parked(
         jitter=clock.jitter(),
         retry_after_seconds=error.retry_after_seconds if isinstance(error, RetryableError) else None,
     )
-    return _moved(started, error, outcome, state, now, now + timedelta(seconds=wait), reason=reason)
+    return _moved(attempt, error, outcome, state, now, now + timedelta(seconds=wait), reason=reason)
 
 
-def _delivered(started: Started, performed: Performed, now: datetime) -> Settlement:
-    found = _found_words(started) if started.action is Action.READ_BACK else None
-    return Settlement(
-        effect_id=started.effect.id,
-        number=started.number,
+def _delivered(attempt: Attempt, performed: Performed, now: datetime) -> AttemptResult:
+    found = _found_words(attempt) if attempt.action is Action.READ_BACK else None
+    return AttemptResult(
+        effect_id=attempt.effect.id,
+        number=attempt.number,
         settled_at=now,
         status=performed.status,
-        outcome=Outcome.DELIVERED,
+        outcome=AttemptOutcome.DELIVERED,
         attempt_detail=performed.note or found,
         state=EffectState.DELIVERED,
         reason=None,
         detail=performed.note or found,
         due_at=now,
         partner_id=performed.partner_id,
-        quantity=_booked(started, performed),
+        quantity=_booked(attempt, performed),
     )
 
 
-def _booked(started: Started, performed: Performed) -> Decimal | None:
+def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
     """What a refund has taken that the ledger had never decided: one of a run that it knows nothing of."""
-    effect = started.effect
-    if started.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
+    effect = attempt.effect
+    if attempt.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
         return None
     return None if performed.units is None else -performed.units
 
 
-def _found_words(started: Started) -> str:
-    if started.effect.reason == STORE_RESTORED:
+def _found_words(attempt: Attempt) -> str:
+    if attempt.effect.reason == STORE_RESTORED:
         return "found by reading back: it was delivered before the database was restored from an older copy"
     # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
-    asked = started.effect.requested_quantity
-    if started.quantity == asked or started.quantity is None:
+    asked = attempt.effect.requested_quantity
+    if attempt.quantity == asked or attempt.quantity is None:
         return "found by reading back"
     wanted = "no amount was asked" if asked is None else f"{asked:f} was asked"
-    return f"found by reading back; {wanted}, {started.quantity:f} sent"
+    return f"found by reading back; {wanted}, {attempt.quantity:f} sent"
 
 
 def _moved(
-    started: Started,
+    attempt: Attempt,
     error: DeliveryError,
-    outcome: Outcome,
+    outcome: AttemptOutcome,
     state: EffectState,
     now: datetime,
     due_at: datetime,
@@ -244,10 +255,10 @@ def _moved(
     reason: str | None = None,
     detail: str | None = None,
     counts: bool = True,
-) -> Settlement:
-    return Settlement(
-        effect_id=started.effect.id,
-        number=started.number,
+) -> AttemptResult:
+    return AttemptResult(
+        effect_id=attempt.effect.id,
+        number=attempt.number,
         settled_at=now,
         status=error.status,
         outcome=outcome,

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from punchcard.delivery.judgement import Answer, judge
+from punchcard.delivery.outcomes import Answer, classify_outcome
 from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.errors import (
     CredentialsError,
@@ -15,7 +15,7 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.store.effects import Action, Outcome, Started, StoredEffect
+from punchcard.store.effects import Action, Attempt, AttemptOutcome, StoredEffect
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 
@@ -56,9 +56,9 @@ class MiddleClock(ManualClock):
         return 0.5
 
 
-def attempt(action: Action, *, tries: int = 0, reason: str | None = None) -> Started:
+def make_attempt(action: Action, *, tries: int = 0, reason: str | None = None) -> Attempt:
     effect = replace(EFFECT, tries=tries, reason=reason)
-    return Started(effect=effect, number=1, action=action, perk="1", quantity=EFFECT.quantity, detail=None)
+    return Attempt(effect=effect, number=1, action=action, perk="1", quantity=EFFECT.quantity, detail=None)
 
 
 DONE = Performed(status=201, partner_id="p1")
@@ -72,7 +72,7 @@ USED = RejectedError("used", code="duplicate_key", status=400)
 NO_TOKEN = CredentialsError("bad token", status=401)
 LOST = OutcomeUnknownError("time-out", status=504)
 STRANGE = DeliveryError("a kind of its own")
-S, R, E, O = Action.SEND, Action.READ_BACK, EffectState, Outcome  # noqa: E741  # short, so that the table is one
+S, R, E, O = Action.SEND, Action.READ_BACK, EffectState, AttemptOutcome  # noqa: E741  # short, so that the table is one
 
 TABLE = [
     # id, action, tries so far, reason so far, answer -> state, outcome, reason, wait, counts
@@ -123,17 +123,17 @@ def test_an_answer_decides_what_follows(
     before: str | None,
     answer: Answer,
     state: EffectState,
-    outcome: Outcome,
+    outcome: AttemptOutcome,
     reason: str | None,
     wait: float,
     counts: bool,
 ) -> None:
-    started = attempt(action, tries=tries, reason=before)
-    settlement = judge(started, answer, clock=MiddleClock(), options=OPTIONS)
-    assert (settlement.state, settlement.outcome, settlement.reason) == (state, outcome, reason)
-    assert settlement.counts is counts
-    assert (settlement.due_at - NOW).total_seconds() == pytest.approx(wait, rel=0.11)
-    assert (settlement.effect_id, settlement.number, settlement.settled_at) == (7, 1, NOW)
+    attempt = make_attempt(action, tries=tries, reason=before)
+    attempt_result = classify_outcome(attempt, answer, clock=MiddleClock(), options=OPTIONS)
+    assert (attempt_result.state, attempt_result.outcome, attempt_result.reason) == (state, outcome, reason)
+    assert attempt_result.counts is counts
+    assert (attempt_result.due_at - NOW).total_seconds() == pytest.approx(wait, rel=0.11)
+    assert (attempt_result.effect_id, attempt_result.number, attempt_result.settled_at) == (7, 1, NOW)
 
 
 @pytest.mark.parametrize("action", list(Action))
@@ -145,27 +145,31 @@ def test_an_answer_decides_what_follows(
 @pytest.mark.parametrize("tries", [0, 9, 10, 99])
 def test_only_a_partner_that_says_so_makes_an_effect_delivered(action: Action, answer: Answer, tries: int) -> None:
     for before in (None, "outcome_unknown", "duplicate_key", "retried", "worker_stopped"):
-        settlement = judge(attempt(action, tries=tries, reason=before), answer, clock=MiddleClock(), options=OPTIONS)
-        assert settlement.state is not EffectState.DELIVERED
-        assert settlement.outcome is not Outcome.DELIVERED
-        assert settlement.detail
-        assert settlement.due_at >= NOW
+        attempt_result = classify_outcome(
+            make_attempt(action, tries=tries, reason=before), answer, clock=MiddleClock(), options=OPTIONS
+        )
+        assert attempt_result.state is not EffectState.DELIVERED
+        assert attempt_result.outcome is not AttemptOutcome.DELIVERED
+        assert attempt_result.detail
+        assert attempt_result.due_at >= NOW
 
 
 @pytest.mark.parametrize("tries", [9, 10, 99])
 def test_a_parked_effect_whose_outcome_is_not_known_says_so_in_its_reason(tries: int) -> None:
     for answer in (BUSY, NO_PERK, LOST, STRANGE):
-        settlement = judge(attempt(R, tries=tries, reason="worker_stopped"), answer, clock=CLOCK, options=OPTIONS)
-        assert (settlement.state, settlement.reason) == (EffectState.PARKED, "outcome_unknown")
-        assert f"given up after {tries + 1} tries" in (settlement.detail or "")
+        attempt_result = classify_outcome(
+            make_attempt(R, tries=tries, reason="worker_stopped"), answer, clock=CLOCK, options=OPTIONS
+        )
+        assert (attempt_result.state, attempt_result.reason) == (EffectState.PARKED, "outcome_unknown")
+        assert f"given up after {tries + 1} tries" in (attempt_result.detail or "")
 
 
 def test_the_partners_words_and_id_are_kept() -> None:
     note = replace(DONE, note="rounded to 10")
-    settlement = judge(attempt(S), note, clock=CLOCK, options=OPTIONS)
-    assert (settlement.partner_id, settlement.status, settlement.detail) == ("p1", 201, "rounded to 10")
-    settlement = judge(attempt(S), NO_PERK, clock=CLOCK, options=OPTIONS)
-    assert (settlement.status, settlement.detail) == (400, "no such perk")
+    attempt_result = classify_outcome(make_attempt(S), note, clock=CLOCK, options=OPTIONS)
+    assert (attempt_result.partner_id, attempt_result.status, attempt_result.detail) == ("p1", 201, "rounded to 10")
+    attempt_result = classify_outcome(make_attempt(S), NO_PERK, clock=CLOCK, options=OPTIONS)
+    assert (attempt_result.status, attempt_result.detail) == (400, "no such perk")
 
 
 @pytest.mark.parametrize(
@@ -178,13 +182,13 @@ def test_the_partners_words_and_id_are_kept() -> None:
 )
 def test_what_was_cut_is_still_on_record_after_reading_back(asked: str | None, sent: str, words: str) -> None:
     effect = replace(EFFECT, requested_quantity=None if asked is None else Decimal(asked), is_refund=True)
-    started = replace(attempt(R), effect=effect, quantity=Decimal(sent))
-    assert judge(started, FOUND, clock=CLOCK, options=OPTIONS).detail == words
+    attempt = replace(make_attempt(R), effect=effect, quantity=Decimal(sent))
+    assert classify_outcome(attempt, FOUND, clock=CLOCK, options=OPTIONS).detail == words
 
 
 def test_waits_of_many_are_spread() -> None:
     clock = ManualClock()
-    due = {judge(attempt(S), BUSY, clock=clock, options=OPTIONS).due_at for _ in range(20)}
+    due = {classify_outcome(make_attempt(S), BUSY, clock=clock, options=OPTIONS).due_at for _ in range(20)}
     assert len(due) == 20
     assert min(due) >= NOW + timedelta(seconds=24)
     assert max(due) <= NOW + timedelta(seconds=36)
@@ -202,11 +206,13 @@ def test_a_refund_that_a_lost_run_made_has_taken_what_the_partner_shows(
     kept: str | None, shown: str | None, expected: str | None
 ) -> None:
     """After a restore the ledger knows a refund without an amount, and later refunds must not take it once more."""
-    started = attempt(R, reason="store_restored")
-    effect = replace(started.effect, is_refund=True, quantity=None if kept is None else Decimal(kept))
+    attempt = make_attempt(R, reason="store_restored")
+    effect = replace(attempt.effect, is_refund=True, quantity=None if kept is None else Decimal(kept))
     found = replace(FOUND, units=None if shown is None else Decimal(shown))
-    settlement = judge(replace(started, effect=effect), found, clock=MiddleClock(), options=DeliveryOptions())
-    assert settlement.state is E.DELIVERED
-    assert settlement.quantity == (None if expected is None else Decimal(expected))
-    assert settlement.detail is not None
-    assert "older copy" in settlement.detail
+    attempt_result = classify_outcome(
+        replace(attempt, effect=effect), found, clock=MiddleClock(), options=DeliveryOptions()
+    )
+    assert attempt_result.state is E.DELIVERED
+    assert attempt_result.quantity == (None if expected is None else Decimal(expected))
+    assert attempt_result.detail is not None
+    assert "older copy" in attempt_result.detail

@@ -14,8 +14,8 @@ from punchcard.destinations.perkville.keys import DayKey, OrderKey, RefundKey
 from punchcard.destinations.port import EffectKey, EffectKind, Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.planning import Planned
-from punchcard.routing.settling import Claim, record_refusals, settle_claims
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.ledger import LedgerQuestion, conflicts_of, effect_by_key, page
@@ -54,7 +54,7 @@ def destination(slug: str = "perkville") -> RoutedDestination:
 PERKVILLE, SECOND = destination(), destination("second")
 
 
-def claim(
+def planned_effect(
     message_id: str = "m1",
     *,
     at: RoutedDestination = PERKVILLE,
@@ -63,7 +63,7 @@ def claim(
     index: int = 0,
     source: str = "website",
     **changes: Any,
-) -> Claim:
+) -> PlannedEffect:
     event = Event(
         type=EventType.TRACK,
         message_id=MessageId(message_id),
@@ -72,7 +72,7 @@ def claim(
         wire=WireEvent(),
         raw=b"{}",
     )
-    return Claim(
+    return PlannedEffect(
         planned=Planned(at, replace(INTENT, **changes)),
         event=event,
         source=source,
@@ -89,9 +89,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def settle(store: Store, *claims: Claim) -> list[EventResult]:
+def resolve(store: Store, *planned_effects: PlannedEffect) -> list[EventResult]:
     with store.unit_of_work() as work:
-        return settle_claims(work, claims, now=CLOCK.now())
+        return resolve_conflicts(work, planned_effects, now=CLOCK.now())
 
 
 def kinds(results: list[EventResult]) -> list[tuple[EventStatus, str | None]]:
@@ -106,7 +106,9 @@ OTHER_KEY = EffectKey("SEG:website:ORDER:o2:order-completed")
 
 
 def test_a_new_intent_becomes_a_pending_effect_with_all_it_knows(store: Store) -> None:
-    assert settle(store, claim()) == [EventResult("perkville", EventStatus.PENDING, effect_key=INTENT.effect_key)]
+    assert resolve(store, planned_effect()) == [
+        EventResult("perkville", EventStatus.PENDING, effect_key=INTENT.effect_key)
+    ]
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", INTENT.effect_key)
     assert effect is not None
@@ -159,12 +161,12 @@ REPEATS: list[tuple[str, Mapping[str, Any], tuple[EventStatus, str | None]]] = [
 def test_a_second_intent_is_judged_by_key_content_and_message(
     store: Store, changes: Mapping[str, Any], expected: tuple[EventStatus, str | None], together: bool
 ) -> None:
-    second = claim(position=2, **changes)
+    second = planned_effect(position=2, **changes)
     if together:
-        _, result = settle(store, claim(), second)
+        _, result = resolve(store, planned_effect(), second)
     else:
-        settle(store, claim())
-        (result,) = settle(store, second)
+        resolve(store, planned_effect())
+        (result,) = resolve(store, second)
     assert (result.status, result.reason) == expected
     with store.reading() as connection:
         stored = [
@@ -178,8 +180,8 @@ def test_a_second_intent_is_judged_by_key_content_and_message(
 
 
 def test_a_conflict_is_kept_and_says_what_stands_and_what_came(store: Store) -> None:
-    settle(store, claim())
-    (result,) = settle(store, claim("m2", position=2, quantity=Decimal("10"), customer="bob@example.com"))
+    resolve(store, planned_effect())
+    (result,) = resolve(store, planned_effect("m2", position=2, quantity=Decimal("10"), customer="bob@example.com"))
     assert result.detail is not None
     for words in ("9.99 for ann@example.com", "message m1", "10 for bob@example.com", "nothing was sent"):
         assert words in result.detail
@@ -193,12 +195,12 @@ def test_a_conflict_is_kept_and_says_what_stands_and_what_came(store: Store) -> 
 
 
 def test_several_conflicts_of_one_unit_of_work_are_all_kept(store: Store) -> None:
-    results = settle(
+    results = resolve(
         store,
-        claim("m1", index=0),
-        claim("m2", index=1, quantity=Decimal(1)),
-        claim("m3", index=2, quantity=Decimal(2)),
-        claim("m4", index=3),
+        planned_effect("m1", index=0),
+        planned_effect("m2", index=1, quantity=Decimal(1)),
+        planned_effect("m3", index=2, quantity=Decimal(2)),
+        planned_effect("m4", index=3),
     )
     assert kinds(results) == [NEW, CONFLICT, CONFLICT, SAME_EFFECT]
     with store.reading() as connection:
@@ -208,8 +210,8 @@ def test_several_conflicts_of_one_unit_of_work_are_all_kept(store: Store) -> Non
 
 
 def test_user_properties_are_compared_by_what_they_set(store: Store) -> None:
-    def trait(message_id: str, value: object, *, key: str = "SEG:website:EVENT:t") -> Claim:
-        return claim(
+    def trait(message_id: str, value: object, *, key: str = "SEG:website:EVENT:t") -> PlannedEffect:
+        return planned_effect(
             message_id,
             kind=EffectKind.USER_PROPERTY,
             effect_key=EffectKey(key),
@@ -219,20 +221,22 @@ def test_user_properties_are_compared_by_what_they_set(store: Store) -> None:
             attributes={"vip": value, "tags": ["a", "ä"]},
         )
 
-    assert kinds(settle(store, trait("t1", True))) == [NEW]
-    assert kinds(settle(store, trait("t2", True))) == [SAME_EFFECT]
-    assert kinds(settle(store, trait("t3", False))) == [CONFLICT]
+    assert kinds(resolve(store, trait("t1", True))) == [NEW]
+    assert kinds(resolve(store, trait("t2", True))) == [SAME_EFFECT]
+    assert kinds(resolve(store, trait("t3", False))) == [CONFLICT]
 
 
 def test_a_message_id_with_a_nul_is_remembered_as_well(store: Store) -> None:
-    assert kinds(settle(store, claim("m\x00"))) == [NEW]
-    assert kinds(settle(store, claim("m\x00", position=2))) == [SAME_MESSAGE]
-    assert kinds(settle(store, claim("m\x00", position=3, effect_key=OTHER_KEY))) == [SAME_MESSAGE]
+    assert kinds(resolve(store, planned_effect("m\x00"))) == [NEW]
+    assert kinds(resolve(store, planned_effect("m\x00", position=2))) == [SAME_MESSAGE]
+    assert kinds(resolve(store, planned_effect("m\x00", position=3, effect_key=OTHER_KEY))) == [SAME_MESSAGE]
 
 
 def test_the_results_stand_in_the_order_of_the_claims(store: Store) -> None:
-    claims = [claim(f"m{number}", effect_key=EffectKey(f"k{number % 7}"), index=number) for number in range(500)]
-    results = settle(store, *claims)
+    planned_effects = [
+        planned_effect(f"m{number}", effect_key=EffectKey(f"k{number % 7}"), index=number) for number in range(500)
+    ]
+    results = resolve(store, *planned_effects)
     assert [result.effect_key for result in results] == [f"k{number % 7}" for number in range(500)]
     assert kinds(results[:8]) == [*[NEW] * 7, SAME_EFFECT]
 
@@ -240,15 +244,17 @@ def test_the_results_stand_in_the_order_of_the_claims(store: Store) -> None:
 @pytest.mark.parametrize("key", ["x" * 101, "ä", "a\x00b"], ids=["too long", "not ASCII", "NUL"])
 def test_a_key_that_could_not_be_kept_stops_routing(store: Store, key: str) -> None:
     with pytest.raises(InvariantError):
-        settle(store, claim(effect_key=EffectKey(key)))
+        resolve(store, planned_effect(effect_key=EffectKey(key)))
 
 
 def scoped(
     key: ScopedKey, message_id: str, source: str, *, scope: KeyScope = KeyScope.DESTINATION, **changes: Any
-) -> Claim:
+) -> PlannedEffect:
     """A claim of an order, refund or day as this version makes it."""
     slug = "perkville" if scope is KeyScope.DESTINATION else source
-    return claim(message_id, source=source, effect_key=key.within(slug), scoped_key=key, scope=scope, **changes)
+    return planned_effect(
+        message_id, source=source, effect_key=key.within(slug), scoped_key=key, scope=scope, **changes
+    )
 
 
 ORDER = OrderKey("o1", "Order Completed")
@@ -269,8 +275,12 @@ def test_what_two_sources_tell_of_is_one_effect_unless_each_counts_its_own(
 ) -> None:
     for scope, expected in ((DESTINATION, repeated), (SOURCE, NEW)):
         at = PERKVILLE if scope is DESTINATION else SECOND
-        claims = [scoped(key, "m", one, scope=scope, at=at, **changes) for one in ("website", "server")]
-        results = settle(store, *claims) if together else [result for one in claims for result in settle(store, one)]
+        planned_effects = [scoped(key, "m", one, scope=scope, at=at, **changes) for one in ("website", "server")]
+        results = (
+            resolve(store, *planned_effects)
+            if together
+            else [result for one in planned_effects for result in resolve(store, one)]
+        )
         assert kinds(results) == [NEW, expected]
 
 
@@ -279,9 +289,9 @@ def test_what_two_sources_tell_of_is_one_effect_unless_each_counts_its_own(
 def test_keys_of_before_count_from_every_source(
     store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[EventStatus, str], old_source: str
 ) -> None:
-    old = claim("old", source=old_source, effect_key=key.within(old_source), **changes)
-    assert kinds(settle(store, old)) == [NEW]
-    (result,) = settle(store, scoped(key, "new", "website", **changes))
+    old = planned_effect("old", source=old_source, effect_key=key.within(old_source), **changes)
+    assert kinds(resolve(store, old)) == [NEW]
+    (result,) = resolve(store, scoped(key, "new", "website", **changes))
     assert (result.status, result.reason) == repeated
     assert result.effect_key == key.within(old_source)
 
@@ -290,8 +300,8 @@ def test_keys_of_before_count_from_every_source(
 def test_an_order_of_a_source_that_is_gone_is_found(
     store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[EventStatus, str]
 ) -> None:
-    settle(store, claim("old", source="removed", effect_key=key.within("removed"), **changes))
-    assert kinds(settle(store, scoped(key, "new", "website", **changes))) == [repeated]
+    resolve(store, planned_effect("old", source="removed", effect_key=key.within("removed"), **changes))
+    assert kinds(resolve(store, scoped(key, "new", "website", **changes))) == [repeated]
 
 
 @pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
@@ -306,33 +316,33 @@ def test_nothing_is_awarded_twice_when_the_scope_is_changed_and_changed_back(
     first: KeyScope,
     then: KeyScope,
 ) -> None:
-    assert kinds(settle(store, scoped(key, "m1", "website", scope=first, **changes))) == [NEW]
+    assert kinds(resolve(store, scoped(key, "m1", "website", scope=first, **changes))) == [NEW]
     for number, scope in enumerate((then, first, then)):
         again = scoped(key, f"again {number}", "website", scope=scope, **changes)
-        assert kinds(settle(store, again)) == [repeated]
+        assert kinds(resolve(store, again)) == [repeated]
 
 
 def test_after_each_source_counted_its_own_the_same_content_is_nothing_new(store: Store) -> None:
     first = scoped(ORDER, "m1", "website", scope=SOURCE)
     second = scoped(ORDER, "m2", "server", scope=SOURCE, quantity=Decimal(7))
-    assert kinds(settle(store, first, second)) == [NEW, NEW]
+    assert kinds(resolve(store, first, second)) == [NEW, NEW]
     for amount, expected in (("9.99", SAME_EFFECT), ("7", SAME_EFFECT), ("8", CONFLICT)):
         again = scoped(ORDER, f"m{amount}", "server", quantity=Decimal(amount), position=9)
-        assert kinds(settle(store, again)) == [expected]
+        assert kinds(resolve(store, again)) == [expected]
 
 
 def test_another_event_of_an_order_is_another_award(store: Store) -> None:
     updated = scoped(OrderKey("o1", "Order Updated"), "m2", "server")
-    assert kinds(settle(store, scoped(ORDER, "m1", "website"), updated)) == [NEW, NEW]
+    assert kinds(resolve(store, scoped(ORDER, "m1", "website"), updated)) == [NEW, NEW]
 
 
 def test_a_refund_is_no_award_of_its_order(store: Store) -> None:
-    assert kinds(settle(store, scoped(ORDER, "m1", "website"), scoped(REFUND, "m2", "server", **TAKEN))) == [NEW, NEW]
+    assert kinds(resolve(store, scoped(ORDER, "m1", "website"), scoped(REFUND, "m2", "server", **TAKEN))) == [NEW, NEW]
 
 
 def test_a_conflict_of_two_sources_is_kept_with_both(store: Store) -> None:
-    settle(store, claim("old", source="server", effect_key=ORDER.within("server")))
-    (result,) = settle(store, scoped(ORDER, "new", "website", position=2, quantity=Decimal(10)))
+    resolve(store, planned_effect("old", source="server", effect_key=ORDER.within("server")))
+    (result,) = resolve(store, scoped(ORDER, "new", "website", position=2, quantity=Decimal(10)))
     assert (result.status, result.effect_key) == (EventStatus.CONFLICT, "SEG:server:ORDER:o1:order-completed")
     assert "from source server" in (result.detail or "")
     with store.reading() as connection:
@@ -343,17 +353,17 @@ def test_a_conflict_of_two_sources_is_kept_with_both(store: Store) -> None:
 
 
 def test_two_sources_may_number_their_events_alike(store: Store) -> None:
-    def visit(source: str, message_id: str) -> Claim:
+    def visit(source: str, message_id: str) -> PlannedEffect:
         key = EffectKey(f"SEG:{source}:EVENT:{message_id}")
-        return claim(message_id, source=source, effect_key=key, order_id=None, quantity=Decimal(1))
+        return planned_effect(message_id, source=source, effect_key=key, order_id=None, quantity=Decimal(1))
 
-    results = settle(store, *(visit(source, number) for source in ("website", "server") for number in ("1", "2")))
+    results = resolve(store, *(visit(source, number) for source in ("website", "server") for number in ("1", "2")))
     assert kinds(results) == [NEW] * 4
-    assert kinds(settle(store, visit("server", "1"), visit("website", "2"))) == [SAME_MESSAGE] * 2
+    assert kinds(resolve(store, visit("server", "1"), visit("website", "2"))) == [SAME_MESSAGE] * 2
 
 
 def test_a_note_stays_with_the_event(store: Store) -> None:
-    (result,) = settle(store, claim(note="It looks like an order.", note_code="looks_like_order"))
+    (result,) = resolve(store, planned_effect(note="It looks like an order.", note_code="looks_like_order"))
     assert (result.status, result.reason, result.detail) == (
         EventStatus.PENDING,
         "looks_like_order",
@@ -362,7 +372,7 @@ def test_a_note_stays_with_the_event(store: Store) -> None:
 
 
 def test_a_refused_order_is_kept_and_wakes_its_refunds(store: Store) -> None:
-    settle(store, scoped(REFUND, "m1", "website", **TAKEN))
+    resolve(store, scoped(REFUND, "m1", "website", **TAKEN))
     refused = RefusedOrder(
         destination="perkville",
         order_id="o1",
@@ -379,7 +389,7 @@ def test_a_refused_order_is_kept_and_wakes_its_refunds(store: Store) -> None:
 
 
 def test_no_claims_are_no_results(store: Store) -> None:
-    assert settle(store) == []
+    assert resolve(store) == []
 
 
 @pytest.mark.parametrize("scope", [DESTINATION, SOURCE])
@@ -415,7 +425,7 @@ def test_a_key_of_an_id_with_the_zero_of_a_float_counts_for_the_whole_number(
     """Earlier versions kept order `1001.0` apart from `1001`; their rows are found under either."""
     old = scoped(stored, "old", "website", scope=scope, **{"order_id": "1001.0"} | changes)
     again = scoped(key, "new", "website", scope=scope, other_keys=others, **{"order_id": "1001"} | changes)
-    results = settle(store, old, again) if together else [*settle(store, old), *settle(store, again)]
+    results = resolve(store, old, again) if together else [*resolve(store, old), *resolve(store, again)]
     assert kinds(results) == [NEW, SAME_EFFECT]
     assert results[1].effect_key == results[0].effect_key
     other = scoped(
@@ -427,14 +437,14 @@ def test_a_key_of_an_id_with_the_zero_of_a_float_counts_for_the_whole_number(
         position=9,
         **{"order_id": "1001", **changes, "quantity": Decimal(3)},
     )
-    assert kinds(settle(store, other)) == [CONFLICT]
+    assert kinds(resolve(store, other)) == [CONFLICT]
 
 
 def test_a_repetition_says_how_its_order_id_was_read(store: Store) -> None:
     note = 'properties.order_id was sent as "1001.0" and is read as 1001.'
-    settle(store, claim())
+    resolve(store, planned_effect())
     for message_id, changes in (("m2", {}), ("m3", {"quantity": Decimal(1)})):
-        (result,) = settle(store, claim(message_id, position=2, note=note, **changes))
+        (result,) = resolve(store, planned_effect(message_id, position=2, note=note, **changes))
         assert note in (result.detail or "")
 
 

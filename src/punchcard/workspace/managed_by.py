@@ -73,20 +73,22 @@ def keep(store: Store, account: Account, settings: Mapping[str, object], *, cloc
         slug = account.slug
         source = next((one for one in workspace.sources if one.slug == slug), None)
         standing = next((one for one in workspace.destinations if one.slug == slug), None)
-        if any(one is not None and not one.is_kept for one in (source, standing)):
+        if any(one is not None and not one.is_managed for one in (source, standing)):
             raise ConfigurationError(
                 f"the configuration has a {slug} of its own, so the partner endpoint cannot keep one by that name"
             )
         if source is None:
             name = f"Segment's cloud for {account.type} {', '.join(account.ids)}"
-            source = Source(slug=slug, name=name, write_keys=(secrets.token_urlsafe(_WRITE_KEY_BYTES),), is_kept=True)
+            source = Source(
+                slug=slug, name=name, write_keys=(secrets.token_urlsafe(_WRITE_KEY_BYTES),), is_managed=True
+            )
         destination = Destination(
             slug=slug,
             type=account.type,
             sources=(slug,),
             settings=_grown({} if standing is None else standing.settings, settings),
             options=options_of(workspace.destinations, account),
-            is_kept=True,
+            is_managed=True,
         )
         return replace(
             workspace,

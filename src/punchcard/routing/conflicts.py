@@ -24,7 +24,7 @@ from punchcard.store.recoveries import Recovery
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PlannedEffect:
     """One event's intent at one destination, with the event's place in the log.
 
     Attributes:
@@ -59,23 +59,26 @@ class _Ledger:
             self.by_order[normalize_id(storable(new.order_id))].append(new)
 
 
-def settle_claims(
-    work: Connection, claims: Sequence[Claim], *, now: datetime, recovery: Recovery | None = None
+def resolve_conflicts(
+    work: Connection, planned_effects: Sequence[PlannedEffect], *, now: datetime, recovery: Recovery | None = None
 ) -> list[EventResult]:
     """Add the effects that are new and say of every claim what became of it, in order.
 
     Args:
         recovery: The last time that the store was restored from an older copy.
     """
-    ledgers = {slug: _load(work, slug, claims) for slug in {claim.planned.destination.slug for claim in claims}}
+    ledgers = {
+        slug: _load(work, slug, planned_effects)
+        for slug in {planned_effect.planned.destination.slug for planned_effect in planned_effects}
+    }
     new: list[NewEffect] = []
     conflicts: list[tuple[_Row, NewEffect]] = []
     results = []
-    for claim in claims:
-        wanted = _new_effect(claim)
+    for planned_effect in planned_effects:
+        wanted = _new_effect(planned_effect)
         ledger = ledgers[wanted.destination]
-        existing = _existing(claim, wanted, ledger)
-        result = _decide(claim, wanted, existing, ledger)
+        existing = _existing(planned_effect, wanted, ledger)
+        result = _decide(planned_effect, wanted, existing, ledger)
         results.append(result)
         if result.status is EventStatus.PENDING:
             new.append(wanted)
@@ -113,36 +116,42 @@ def record_refusals(work: Connection, refused: Sequence[RefusedOrder], *, now: d
         wake_refunds(work, slug, ended={one.order_id for one in refused if one.destination == slug}, now=now)
 
 
-def _load(work: Connection, slug: str, claims: Sequence[Claim]) -> _Ledger:
-    own = [claim for claim in claims if claim.planned.destination.slug == slug]
-    keys = {key for claim in own for key in _keys_to_load(claim)}
-    order_ids = {intent.order_id for intent in (claim.planned.intent for claim in own) if intent.order_id is not None}
+def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
+    own = [planned_effect for planned_effect in planned_effects if planned_effect.planned.destination.slug == slug]
+    keys = {key for planned_effect in own for key in _keys_to_load(planned_effect)}
+    order_ids = {
+        intent.order_id
+        for intent in (planned_effect.planned.intent for planned_effect in own)
+        if intent.order_id is not None
+    }
     ledger = _Ledger(
         destination=slug,
         by_key=dict(outbox.effects_by_key(work, slug, keys)),
-        by_message=dict(outbox.effects_by_message(work, slug, {claim.event.message_id for claim in own})),
+        by_message=dict(
+            outbox.effects_by_message(work, slug, {planned_effect.event.message_id for planned_effect in own})
+        ),
     )
     for order_id, rows in effects_by_order(work, slug, order_ids).items():
         ledger.by_order[order_id] += rows
     return ledger
 
 
-def _keys_to_load(claim: Claim) -> Iterator[str]:
-    intent = claim.planned.intent
+def _keys_to_load(planned_effect: PlannedEffect) -> Iterator[str]:
+    intent = planned_effect.planned.intent
     yield intent.effect_key
     if intent.scoped_key is not None and intent.on_repeat is OnRepeat.DUPLICATE:
         # What is given once a day is found by its key alone; it may stand under that of any of the sources.
-        yield from (intent.scoped_key.within(scope) for scope in _scopes(claim))
+        yield from (intent.scoped_key.within(scope) for scope in _scopes(planned_effect))
 
 
-def _scopes(claim: Claim) -> list[str]:
-    destination = claim.planned.destination
-    return [destination.slug, *destination.destination.sources, claim.source]
+def _scopes(planned_effect: PlannedEffect) -> list[str]:
+    destination = planned_effect.planned.destination
+    return [destination.slug, *destination.destination.sources, planned_effect.source]
 
 
-def _existing(claim: Claim, wanted: NewEffect, ledger: _Ledger) -> _Row | None:
+def _existing(planned_effect: PlannedEffect, wanted: NewEffect, ledger: _Ledger) -> _Row | None:
     """The effect that the claim would make once more, None if there is none."""
-    candidates = _candidates(claim, ledger)
+    candidates = _candidates(planned_effect, ledger)
     exact = ledger.by_key.get(wanted.effect_key)
     if exact is not None:
         candidates.insert(0, exact)
@@ -150,25 +159,25 @@ def _existing(claim: Claim, wanted: NewEffect, ledger: _Ledger) -> _Row | None:
     return next((row for row in candidates if _same_content(row, wanted)), candidates[0] if candidates else None)
 
 
-def _candidates(claim: Claim, ledger: _Ledger) -> list[_Row]:
-    intent = claim.planned.intent
+def _candidates(planned_effect: PlannedEffect, ledger: _Ledger) -> list[_Row]:
+    intent = planned_effect.planned.intent
     if intent.scoped_key is None:
         return []
     if intent.on_repeat is OnRepeat.DUPLICATE:
-        keys = dict.fromkeys(intent.scoped_key.within(scope) for scope in _scopes(claim))
+        keys = dict.fromkeys(intent.scoped_key.within(scope) for scope in _scopes(planned_effect))
         rows = [ledger.by_key[key] for key in keys if key in ledger.by_key]
-        return [row for row in rows if _in_scope(row, claim)]
+        return [row for row in rows if _in_scope(row, planned_effect)]
     if intent.order_id is None:
         return []
     return [
         row
         for row in ledger.by_order.get(normalize_id(storable(intent.order_id)), ())
-        if _in_scope(row, claim) and _is_key_of(row, intent, ledger)
+        if _in_scope(row, planned_effect) and _is_key_of(row, intent, ledger)
     ]
 
 
-def _in_scope(row: _Row, claim: Claim) -> bool:
-    return claim.planned.intent.scope is KeyScope.DESTINATION or row.source == claim.source
+def _in_scope(row: _Row, planned_effect: PlannedEffect) -> bool:
+    return planned_effect.planned.intent.scope is KeyScope.DESTINATION or row.source == planned_effect.source
 
 
 def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
@@ -183,8 +192,8 @@ def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
     )
 
 
-def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Ledger) -> EventResult:
-    intent = claim.planned.intent
+def _decide(planned_effect: PlannedEffect, wanted: NewEffect, existing: _Row | None, ledger: _Ledger) -> EventResult:
+    intent = planned_effect.planned.intent
     if existing is not None:
         is_same_message = (existing.source, existing.message_id) == (wanted.source, wanted.message_id)
         if intent.on_repeat is OnRepeat.DUPLICATE or _same_content(existing, wanted):
@@ -209,7 +218,7 @@ def _decide(claim: Claim, wanted: NewEffect, existing: _Row | None, ledger: _Led
         return _repeat(
             wanted, "duplicate_message_id", f"message {wanted.message_id} has made {earlier.effect_key} before"
         )
-    if claim.seen_before:
+    if planned_effect.seen_before:
         return _repeat(
             wanted, "duplicate_message_id", f"message {wanted.message_id} was received before and made no effect then"
         )
@@ -258,20 +267,20 @@ def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[_Row, NewEffect]
         outbox.add_conflict(work, stored.id, wanted)
 
 
-def _new_effect(claim: Claim) -> NewEffect:
-    intent = claim.planned.intent
+def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
+    intent = planned_effect.planned.intent
     if len(intent.effect_key) > 100 or not intent.effect_key.isascii() or "\x00" in intent.effect_key:
         raise InvariantError(f"effect key {intent.effect_key!r} is longer than 100 ASCII characters")
     return NewEffect(
-        destination=claim.planned.destination.slug,
+        destination=planned_effect.planned.destination.slug,
         effect_key=intent.effect_key,
         kind=intent.kind,
-        source=claim.source,
-        message_id=storable(claim.event.message_id),
+        source=planned_effect.source,
+        message_id=storable(planned_effect.event.message_id),
         event_name=intent.event_name,
-        log_position=claim.position,
-        event_index=claim.index,
-        received_at=claim.event.received_at,
+        log_position=planned_effect.position,
+        event_index=planned_effect.index,
+        received_at=planned_effect.event.received_at,
         customer=intent.customer,
         email=intent.email,
         perk=intent.perk,
@@ -282,7 +291,7 @@ def _new_effect(claim: Claim) -> NewEffect:
         event_settings=intent.event_settings,
         refund_id=intent.refund_id,
         ordering_key=intent.ordering_key,
-        event_type=claim.event.type,
+        event_type=planned_effect.event.type,
         payload=intent.payload,
         summary=intent.summary,
     )

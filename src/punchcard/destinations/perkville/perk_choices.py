@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
-from punchcard.destinations.perkville.lists import read_list
+from punchcard.destinations.perkville.pagination import read_list
 from punchcard.destinations.perkville.perks import Direction, Perk, read_perk
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.perkville.wire import id_of
-from punchcard.destinations.port import Offer
+from punchcard.destinations.port import MappingChoice
 
 
-async def list_offers(http: PerkvilleHttp, settings: PerkvilleSettings) -> Sequence[Offer]:
+async def list_mapping_choices(http: PerkvilleHttp, settings: PerkvilleSettings) -> Sequence[MappingChoice]:
     """The perks of the business, by title; those that redeem or cannot be used come with a note.
 
     Raises:
@@ -26,14 +26,14 @@ async def list_offers(http: PerkvilleHttp, settings: PerkvilleSettings) -> Seque
         perk = read_perk(item, perk_id, wire)
         if perk.business_id in (None, settings.business_id):
             perks[perk_id] = perk
-    return sorted(map(_offer, perks.values()), key=lambda one: (bool(one.note), one.title.lower(), one.value))
+    return sorted(map(_mapping_choice, perks.values()), key=lambda one: (bool(one.note), one.title.lower(), one.value))
 
 
-def _offer(perk: Perk) -> Offer:
+def _mapping_choice(perk: Perk) -> MappingChoice:
     points = perk.points
     if points is not None and perk.direction is Direction.REDEEMS:
         points = -points
-    return Offer(value=perk.id, title=perk.title, points=points, note="; ".join(_notes(perk)))
+    return MappingChoice(value=perk.id, title=perk.title, points=points, note="; ".join(_notes(perk)))
 
 
 def _notes(perk: Perk) -> Iterator[str]:
