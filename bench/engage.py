@@ -21,8 +21,8 @@ from bench.size import size
 from punchcard.clock import to_micros
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, statement
-from punchcard.engage.computing import Asked, apply, compute, in_levels, touched_by_time
-from punchcard.engage.facts import FactRows, Facts
+from punchcard.engage.computing import RequestedComputation, apply, compute, in_levels, touched_by_time
+from punchcard.engage.fact_store import FactRows, FactStore
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = 86_400_000_000
@@ -61,7 +61,7 @@ TWENTY = tuple(
 def main(events: int = _EVENTS, people: int = _PEOPLE) -> None:
     """Print all figures."""
     with tempfile.TemporaryDirectory() as folder:
-        facts = Facts(Path(folder) / "engage.duckdb")
+        facts = FactStore(Path(folder) / "engage.duckdb")
         begun = time.perf_counter()
         fill(facts, events, people)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
@@ -79,7 +79,7 @@ def main(events: int = _EVENTS, people: int = _PEOPLE) -> None:
     latency()
 
 
-def fill(facts: Facts, events: int, people: int) -> None:
+def fill(facts: FactStore, events: int, people: int) -> None:
     """Events of 60 days, one in eight an order, in the order in which they happened."""
     now = to_micros(NOW)
     often = ["Order Completed", *3 * ["Page Viewed"], *2 * ["Product Viewed"], "Cart Viewed", "Checked In"]
@@ -106,7 +106,7 @@ def fill(facts: Facts, events: int, people: int) -> None:
     facts.run("CHECKPOINT")
 
 
-def full(facts: Facts) -> None:
+def full(facts: FactStore) -> None:
     """Whole answers, compiled and by hand."""
     now = to_micros(NOW)
     by_hand = f"""
@@ -136,13 +136,13 @@ def full(facts: Facts) -> None:
     compare(facts, "five computed traits", f"{sums} ({compiled})", f"{hand} ({by_hand})", 1.5)
 
 
-def same(facts: Facts, one: str, other: str) -> None:
+def same(facts: FactStore, one: str, other: str) -> None:
     """Refuse to compare what does not answer alike."""
     if sorted(facts.rows(one)) != sorted(facts.rows(other)):
         sys.exit("the compiled question and the one by hand have different answers")
 
 
-def compare(facts: Facts, name: str, compiled: str, by_hand: str, target: float) -> None:
+def compare(facts: FactStore, name: str, compiled: str, by_hand: str, target: float) -> None:
     """Both in turn."""
     ours, theirs = [], []
     for _ in range(ROUNDS):
@@ -154,9 +154,12 @@ def compare(facts: Facts, name: str, compiled: str, by_hand: str, target: float)
     print(f"    ratio {statistics.median(ours) * 1e3 / by_hand_ms:.2f}, target {target}", flush=True)
 
 
-def incremental(facts: Facts, people: int) -> None:
+def incremental(facts: FactStore, people: int) -> None:
     """What 10,000 new events cost, with one audience and with twenty."""
-    several = [Asked(key=f"a{n}", kind="audience", definition=parse_audience(text)) for n, text in enumerate(TWENTY)]
+    several = [
+        RequestedComputation(key=f"a{n}", kind="audience", definition=parse_audience(text))
+        for n, text in enumerate(TWENTY)
+    ]
     now = to_micros(NOW)
     kinds = {one.key: one.kind for one in several}
     for count in (1, 20):
@@ -183,7 +186,9 @@ def incremental(facts: Facts, people: int) -> None:
         )
 
 
-def one_step(facts: Facts, audiences: list[Asked], rows: FactRows, now: int, kinds: dict[str, str]) -> None:
+def one_step(
+    facts: FactStore, audiences: list[RequestedComputation], rows: FactRows, now: int, kinds: dict[str, str]
+) -> None:
     """Add facts and compute whom they touch."""
     with facts.unit_of_work():
         facts.add_facts(rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from bench.engage import NOW, fill
-from punchcard.engage.facts import Facts
+from punchcard.engage.fact_store import FactStore
 from punchcard.store.bulk import execute_many
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import external_ids, profiles
@@ -40,7 +40,7 @@ def measure(events: int, people: int, definition: str) -> FirstAnswer:
         with closing(Store(f"sqlite:///{folder / 'store.db'}")) as store:
             _add_people(store, people)
             world = EngageWorld(folder, store, NOW)
-            with closing(Facts(world.facts_path)) as facts:
+            with closing(FactStore(world.facts_path)) as facts:
                 fill(facts, events, people)
             world.configure(world.audience("members", definition, destinations=("perkville",)))
             engine = world.start()

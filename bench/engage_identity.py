@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.size import size
-from punchcard.engage import people
-from punchcard.engage.reading import read_events
+from punchcard.engage import identity_resolution
+from punchcard.engage.person_events import read_events
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
@@ -35,9 +35,9 @@ def measure() -> list[float]:
             begun = time.process_time()
             reading = read_events(events, reader)
             with store.reading() as work:
-                changes = people.decide(work, reading.people, rules=rules, reserved=())
+                changes = identity_resolution.decide(work, reading.people, rules=rules, reserved=())
             with store.unit_of_work() as work:
-                people.write(work, changes)
+                identity_resolution.write(work, changes)
             rates.append(_BATCH / (time.process_time() - begun))
         store.close()
     return rates[1:]

@@ -26,7 +26,7 @@ from bench.size import size
 from punchcard.clock import from_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.listing import EventQuestion
-from punchcard.lake.people import PersonQuestion
+from punchcard.lake.person_query import PersonQuestion
 from punchcard.lake.query import ask
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows

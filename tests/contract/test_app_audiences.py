@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
-from punchcard.store import engage
+from punchcard.store import engage_tables
 from punchcard.store.schema import EffectState
+from punchcard.testing.engage_samples import add_person, call_about, give, keep_computation, tell
 from punchcard.testing.operators import FormBrowser, add_operators
-from punchcard.testing.people import add_person, call_about, give, keep_computation, tell
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -375,8 +375,8 @@ def test_a_value_that_is_not_sent_is_seen_on_the_page(world: PublicApiServer, vi
     now = world.clock.now()
     row = {"destination": "perkville", "key": "regulars", "queued_at": now, "due_at": now}
     with world.store.unit_of_work() as work:
-        engage.enqueue(work, [{**row, "profile_id": 1, "waits_for": "too_large"}])
-        engage.enqueue(work, [{**row, "profile_id": 2, "waits_for": "invalid"}])
+        engage_tables.enqueue(work, [{**row, "profile_id": 1, "waits_for": "too_large"}])
+        engage_tables.enqueue(work, [{**row, "profile_id": 2, "waits_for": "invalid"}])
     page = words(viewer.get("/audiences/regulars").text)
     assert "1 person has a value that is too large: a call has at most 32 KB." in page
     assert "1 person has a value that cannot be written as JSON" in page

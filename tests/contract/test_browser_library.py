@@ -19,10 +19,10 @@ KEY = "wk_website"
 SCRIPT = f"/analytics.js/v1/{KEY}/analytics.min.js"
 BUILT = Path(__file__).parents[2] / "src" / "punchcard" / "ingest" / "built"
 
-Ask = Callable[..., tuple[int, Mapping[str, str], bytes]]
+TraitCondition = Callable[..., tuple[int, Mapping[str, str], bytes]]
 
 
-def asking(port: int) -> Ask:
+def asking(port: int) -> TraitCondition:
     def ask(path: str, *, method: str = "GET", **headers: str) -> tuple[int, Mapping[str, str], bytes]:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
@@ -33,7 +33,7 @@ def asking(port: int) -> Ask:
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Iterator[Ask]:
+def ask(tmp_path: Path) -> Iterator[TraitCondition]:
     assert (BUILT / "library.json").exists(), "run `make assets`"
     with (
         contextlib.closing(SqliteEventLog(tmp_path / "log.db")) as log,
@@ -43,7 +43,7 @@ def ask(tmp_path: Path) -> Iterator[Ask]:
 
 
 @pytest.mark.parametrize("name", ["analytics.min.js", "analytics.js", "platform/analytics.min.js"])
-def test_the_script_is_the_published_one_with_its_licence_and_source_map(ask: Ask, name: str) -> None:
+def test_the_script_is_the_published_one_with_its_licence_and_source_map(ask: TraitCondition, name: str) -> None:
     status, headers, body = ask(f"/analytics.js/v1/{KEY}/{name}")
     assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
     assert headers["access-control-allow-origin"] == "*"
@@ -56,7 +56,7 @@ def test_the_script_is_the_published_one_with_its_licence_and_source_map(ask: As
     assert b"Permission is hereby granted" in ask("/analytics-next/bundles/LICENSE.txt")[2]
 
 
-def test_every_part_that_the_script_loads_is_there_for_ever(ask: Ask) -> None:
+def test_every_part_that_the_script_loads_is_there_for_ever(ask: TraitCondition) -> None:
     parts = [name for name in json.loads((BUILT / "library.json").read_text())["files"] if ".bundle." in name]
     assert len(parts) >= 10
     for name in parts:
@@ -77,14 +77,14 @@ def test_every_part_that_the_script_loads_is_there_for_ever(ask: Ask) -> None:
         ("", False),
     ],
 )
-def test_it_is_packed_for_who_takes_it(ask: Ask, accepted: str, is_packed: bool) -> None:
+def test_it_is_packed_for_who_takes_it(ask: TraitCondition, accepted: str, is_packed: bool) -> None:
     _, headers, body = ask(SCRIPT, Accept_Encoding=accepted)
     assert (headers.get("content-encoding") == "gzip") is is_packed
     assert headers["vary"] == "Accept-Encoding"
     assert (gzip.decompress(body) if is_packed else body) == (BUILT / "analytics.min.js").read_bytes()
 
 
-def test_it_is_asked_for_again_only_when_it_has_changed(ask: Ask) -> None:
+def test_it_is_asked_for_again_only_when_it_has_changed(ask: TraitCondition) -> None:
     _, headers, _ = ask(SCRIPT)
     assert headers["cache-control"] == "public, max-age=300"
     status, again, body = ask(SCRIPT, If_None_Match=headers["etag"])
@@ -110,7 +110,7 @@ def test_it_is_asked_for_again_only_when_it_has_changed(ask: Ask) -> None:
         ("GET", "/analytics-next/bundles/none.bundle.js", 404),
     ],
 )
-def test_nothing_else_is_served(ask: Ask, method: str, path: str, status: int) -> None:
+def test_nothing_else_is_served(ask: TraitCondition, method: str, path: str, status: int) -> None:
     found, _, body = ask(path, method=method)
     assert found == status
     if method == "HEAD":
@@ -120,7 +120,7 @@ def test_nothing_else_is_served(ask: Ask, method: str, path: str, status: int) -
 
 
 @pytest.mark.parametrize("path", ["/sourceConfig", "/sourceConfig/"])
-def test_rudderstacks_library_is_told_the_source(ask: Ask, path: str) -> None:
+def test_rudderstacks_library_is_told_the_source(ask: TraitCondition, path: str) -> None:
     basic = "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
     for found in (ask(path, Authorization=basic), ask(f"{path}?p=npm&writeKey={KEY}")):
         status, headers, body = found

@@ -9,7 +9,7 @@ import pytest
 from punchcard.computations.model import Events
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, spark_statement, statement
-from punchcard.engage.facts import FactRows, Facts
+from punchcard.engage.fact_store import FactRows, FactStore
 
 pytestmark = pytest.mark.spark
 NOW = 1_773_000_000_000_000
@@ -64,7 +64,7 @@ TRAITS = [
 @pytest.fixture(scope="module")
 def both(spark, tmp_path_factory):
     """The same facts in DuckDB and as Spark's views."""
-    facts = Facts(tmp_path_factory.mktemp("facts") / "engage.duckdb")
+    facts = FactStore(tmp_path_factory.mktemp("facts") / "engage.duckdb")
     chance = random.Random(7)
     rows = FactRows()
     for seq in range(400):

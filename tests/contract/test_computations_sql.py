@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from punchcard.computations.model import Definition, Events, Reducer
 from punchcard.computations.parser import checked
 from punchcard.computations.sql import Question, statement, value_json
-from punchcard.engage.facts import FactRows, Facts
+from punchcard.engage.fact_store import FactRows, FactStore
 from punchcard.testing import definitions as random
 from punchcard.testing.reference import Happened, Person, answer
 
@@ -39,12 +39,12 @@ zones = st.sampled_from([ZoneInfo(name) for name in ("UTC", "America/Los_Angeles
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory):
-    found = Facts(tmp_path_factory.mktemp("facts") / "engage.duckdb")
+    found = FactStore(tmp_path_factory.mktemp("facts") / "engage.duckdb")
     yield found
     found.close()
 
 
-def fill(facts: Facts, life, known) -> dict[int, Person]:
+def fill(facts: FactStore, life, known) -> dict[int, Person]:
     """Let the facts hold a life, and say what it is to the reference."""
     for table in ("facts", "traits", "people"):
         facts.run(f"DELETE FROM {table}")
@@ -79,7 +79,7 @@ def plain(definition: Definition, value: object) -> object:
     return value
 
 
-def answers(facts: Facts, definition: Definition, zone: ZoneInfo) -> dict[int, object]:
+def answers(facts: FactStore, definition: Definition, zone: ZoneInfo) -> dict[int, object]:
     asked = statement([Question(definition=definition)], now=NOW, zone=zone)
     rows = facts.rows(f"SELECT profile, {value_json(definition, 'c0')} FROM ({asked})")
     is_text = (isinstance(definition, Events) and definition.reducer in (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from punchcard.engage.engine import Engine
+from punchcard.engage.computation_engine import ComputationEngine
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import profile_trait_changes
 from punchcard.testing.engage_world import EngageWorld
@@ -34,8 +34,8 @@ def world(tmp_path: Path, store_url: str) -> Iterator[EngageWorld]:
 
 def call(event: str, who: str = "", **more: object) -> dict[str, object]:
     """A track call, with a message id of its own."""
-    whose = {"userId": who} if who else {}
-    return {"type": "track", "event": event, "messageId": f"m{next(NUMBERS)}", **whose, **more}
+    identity_resolution = {"userId": who} if who else {}
+    return {"type": "track", "event": event, "messageId": f"m{next(NUMBERS)}", **identity_resolution, **more}
 
 
 def also(world: EngageWorld, key: str, definition: str) -> None:
@@ -50,7 +50,7 @@ def history(world: EngageWorld, key: str) -> list[tuple[int, str]]:
         return [(profile, value) for profile, value in rows]
 
 
-def engine_of(world: EngageWorld) -> Engine:
+def engine_of(world: EngageWorld) -> ComputationEngine:
     assert world.engine is not None
     return world.engine
 

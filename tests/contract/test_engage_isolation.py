@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text, update
 
-from punchcard.engage.reading import Untold, read_events
-from punchcard.engage.telling import send_again
+from punchcard.engage.person_events import UnsyncedCall, read_events
+from punchcard.engage.sync_dispatch import send_again
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.operations.alerts import AlertKind, find_alerts
-from punchcard.operations.engagement import standing_of
+from punchcard.operations.engagement import computation_status
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store import engage as stored
+from punchcard.store import engage_tables as stored
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import computation_states, synced
 from punchcard.testing.sync_world import BEGIN, SyncWorld
@@ -122,7 +122,7 @@ def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engag
     assert engage.told("good")[2:] == [("bea@example.com", 2)]
     assert engage.queue() == {("perkville", "good", "failed"): 1}
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
-    (one,) = standing_of(engage.store, workspace)
+    (one,) = computation_status(engage.store, workspace)
     (warning,) = one.waiting[0].warnings
     assert one.waiting[0].failed == 1
     assert "1 person could not be synced" in warning
@@ -139,7 +139,7 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
     engage.trait("good", "event('Order Completed').count()")
     engage.order("ann")
     engage.settle()
-    refused = Untold(
+    refused = UnsyncedCall(
         destination="perkville",
         key="good",
         email="ann@example.com",
@@ -151,7 +151,7 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
     with engage.store.unit_of_work() as work:
         send_again(work, [refused], engage.world.clock.now())
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
-    (one,) = standing_of(engage.store, workspace)
+    (one,) = computation_status(engage.store, workspace)
     assert one.waiting[0].refused == 1
     assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.waiting[0].warnings[0]
     assert (AlertKind.SYNC, "good") in alerts(engage)
@@ -180,5 +180,5 @@ def test_a_refused_identify_call_of_ours_is_read_and_a_track_call_is_not():
             results=(LakeResult("perkville", "refused", "invalid_trait", "must be text"),),
         )
 
-    (untold,) = read_events([event("identify"), event("track")], IdReader(IdentityRules())).untold
-    assert (untold.waits_for, untold.detail, untold.sequence) == (stored.SYNC_REFUSED, "must be text", 7)
+    (unsynced,) = read_events([event("identify"), event("track")], IdReader(IdentityRules())).unsynced
+    assert (unsynced.waits_for, unsynced.detail, unsynced.sequence) == (stored.SYNC_REFUSED, "must be text", 7)

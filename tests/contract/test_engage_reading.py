@@ -12,7 +12,7 @@ from punchcard.store.engage_reading import SyncOutcome, outcome_of
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.people import add_person, call_about, keep_computation, tell
+from punchcard.testing.engage_samples import add_person, call_about, keep_computation, tell
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 

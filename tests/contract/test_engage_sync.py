@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from punchcard.engage.debounce import CHANGES_PER_MINUTE_MAX
-from punchcard.engage.reading import Untold
-from punchcard.engage.telling import send_again
-from punchcard.operations.engagement import standing_of
+from punchcard.engage.person_events import UnsyncedCall
+from punchcard.engage.sync_dispatch import send_again
+from punchcard.operations.engagement import computation_status
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import synced
 from punchcard.store.synced import count_cut_lists
@@ -99,7 +99,7 @@ def test_a_track_call_that_did_not_arrive_is_sent_again_alone(world):
     world.world.advance(hours=1)
     world.identify("ann", email="new@example.com")
     world.settle()
-    lost = Untold(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="track")
+    lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="track")
     with world.store.unit_of_work() as work:
         send_again(work, [lost], world.world.clock.now())
     world.settle()
@@ -111,7 +111,7 @@ def test_an_identify_call_that_did_not_arrive_is_sent_again_without_a_second_ent
     world.order("ann")
     world.settle()
     world.world.advance(hours=1)
-    lost = Untold(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
+    lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
     with world.store.unit_of_work() as work:
         send_again(work, [lost], world.world.clock.now())
     world.settle()
@@ -122,7 +122,7 @@ def test_an_identify_call_that_did_not_arrive_is_sent_again_without_a_second_ent
 def test_of_a_call_pair_the_track_call_is_sent_again_though_the_identify_call_was_already(world):
     world.order("ann")
     world.settle()
-    lost = Untold(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
+    lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
     for call in ("identify", "track"):
         world.world.advance(hours=1)
         with world.store.unit_of_work() as work:
@@ -298,7 +298,12 @@ def standing(world: SyncWorld) -> list[tuple[str, int]]:
 def warnings(world: SyncWorld) -> list[str]:
     """What the computation's page and the Public API say."""
     workspace = Workspace(computations=tuple(world.world.computations.values()))
-    return [warning for one in standing_of(world.store, workspace) for each in one.waiting for warning in each.warnings]
+    return [
+        warning
+        for one in computation_status(world.store, workspace)
+        for each in one.waiting
+        for warning in each.warnings
+    ]
 
 
 def test_a_list_that_is_too_long_loses_its_last_entries_and_says_how_many(world):
@@ -369,7 +374,7 @@ def test_a_number_beyond_json_is_not_sent_and_stops_nobody_else(world):
 def test_a_call_that_failed_on_ingest_all_the_same_does_not_count_as_sent(world):
     world.order("ann")
     world.settle()
-    refused = Untold(
+    refused = UnsyncedCall(
         destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify", waits_for="too_large"
     )
     with world.store.unit_of_work() as work:

@@ -13,7 +13,7 @@ from deltalake.transaction import AddAction
 from punchcard.clock import from_micros
 from punchcard.events.parse import read_request
 from punchcard.lake.listing import EventQuestion
-from punchcard.lake.people import PersonQuestion
+from punchcard.lake.person_query import PersonQuestion
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows, file_schema, table_schema
 from punchcard.lake.writer import LakeWriter

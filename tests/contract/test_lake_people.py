@@ -10,8 +10,8 @@ import pytest
 
 from punchcard.clock import to_micros
 from punchcard.events.parse import read_request
-from punchcard.lake import people
-from punchcard.lake.people import PersonQuestion
+from punchcard.lake import person_query
+from punchcard.lake.person_query import PersonQuestion
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
@@ -55,7 +55,7 @@ def found(url: str, *, limit: int = 99, beyond: tuple[int, int] | None = None, *
 def test_each_event_of_any_of_the_ids_is_found_once_in_either_order(
     url: str, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(people, "IDS_AT_ONCE", at_once)
+    monkeypatch.setattr(person_query, "IDS_AT_ONCE", at_once)
     assert found(url) == [6, 5, 3, 2, 1]
     assert found(url, oldest_first=True) == [1, 2, 3, 5, 6]
     assert found(url, limit=3) == [6, 5, 3]

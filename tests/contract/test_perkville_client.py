@@ -35,7 +35,7 @@ from punchcard.testing.perkville_server import (
     STORED,
     TOKEN,
     VIP,
-    Asked,
+    ReceivedRequest,
     Reply,
     answering,
     connection,
@@ -258,7 +258,7 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
     perks = iter([REDEEMING, EARNING])
 
     async def run() -> None:
-        def reply(asked: Asked) -> Reply:
+        def reply(asked: ReceivedRequest) -> Reply:
             return Reply(201, STORED) if asked.method == "POST" else Reply(body=next(perks))
 
         async with serving(reply) as (client, _):
@@ -306,7 +306,7 @@ def test_what_is_not_there_is_surely_not_performed() -> None:
     ids=str,
 )
 def test_a_list_is_read_whatever_is_said_of_it(meta: object) -> None:
-    def reply(asked: Asked) -> Reply:
+    def reply(asked: ReceivedRequest) -> Reply:
         found = [item(1), item(2, KEY)] if asked.query["offset"] == ["0"] else []
         return Reply(body={"objects": found} if meta is None else {"meta": meta, "objects": found})
 
@@ -339,7 +339,7 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
         pytest.param(lambda asked: Reply(reset=True), id="reset"),
     ],
 )
-def test_what_cannot_be_told_is_not_called_absent(reply: Callable[[Asked], Reply]) -> None:
+def test_what_cannot_be_told_is_not_called_absent(reply: Callable[[ReceivedRequest], Reply]) -> None:
     error, _ = found_by(reply)
     assert isinstance(error, RetryableError)
 

@@ -13,7 +13,7 @@ from punchcard.testing.perkville_server import (
     GZIP,
     HTML,
     VIP,
-    Asked,
+    ReceivedRequest,
     Reply,
     answering,
     connection,
@@ -85,7 +85,7 @@ class TestWhatCannotBeRead:
             assert isinstance(error, RetryableError)
 
     def test_of_a_later_page_is_not_the_end_of_the_list(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        def reply(asked: Asked) -> Reply:
+        def reply(asked: ReceivedRequest) -> Reply:
             return (
                 pages([item(1), item(2)])(asked) if asked.query["offset"] == ["0"] else Reply(200, body, headers, cut)
             )
@@ -118,7 +118,7 @@ def is_refusal(status: int, body: bytes) -> bool:
     return status // 100 == 4 and b'"errors": {"' in body
 
 
-def failure_of(reply: Callable[[Asked], Reply], effort: str) -> DeliveryError | None:
+def failure_of(reply: Callable[[ReceivedRequest], Reply], effort: str) -> DeliveryError | None:
     """What reading the account, a customer or the perks raises."""
 
     async def run() -> DeliveryError | None:

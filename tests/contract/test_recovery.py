@@ -34,7 +34,7 @@ from punchcard.store.held import waiting_destinations
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.recoveries import Recovery, RecoveryReason, mark_routed, newest_recovery, start_recovery
 from punchcard.store.schema import EffectState, result_counts
-from punchcard.store.synced import Synced, remember_told, told_email
+from punchcard.store.synced import Synced, save_synced, synced_value_of_email
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
@@ -241,7 +241,7 @@ def test_an_identify_and_a_track_call_of_one_change_are_both_known_again(restore
     lake = LakeReader(str(restored.folder / "lake"))
     assert RestoredSync(store=restored.store, lake=lake, clock=restored.clock).step()
     with restored.store.reading() as work:
-        synced = told_email(work, destination=SLUG, key="vip", email="ann@example.com")
+        synced = synced_value_of_email(work, destination=SLUG, key="vip", email="ann@example.com")
     assert synced is not None
     assert (synced.value, synced.sequence, synced.tracked, synced.track_sequence) == ("true", 1, "true", 1)
 
@@ -313,8 +313,8 @@ def test_engage_knows_again_what_it_has_sent_before_it_goes_on(restored: Restore
     )
     newer = replace(known, email="bob@example.com", sequence=9)
     with restored.store.unit_of_work() as work:
-        remember_told(work, known)
-        remember_told(work, newer)
+        save_synced(work, known)
+        save_synced(work, newer)
     own = f"engage-{SLUG}"
     restored.in_lake(own_call(4, value=True), source=own, call="identify")
     restored.in_lake(own_call(5, value=False, call="track"), source=own)
@@ -329,7 +329,7 @@ def test_engage_knows_again_what_it_has_sent_before_it_goes_on(restored: Restore
     assert sync.step()
     with restored.store.reading() as work:
         found = {
-            email: told_email(work, destination=SLUG, key="vip", email=email)
+            email: synced_value_of_email(work, destination=SLUG, key="vip", email=email)
             for email in ("ann@example.com", "bob@example.com", "eve@example.com", "new@example.com")
         }
     ann, new = found["ann@example.com"], found["new@example.com"]

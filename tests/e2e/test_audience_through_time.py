@@ -18,9 +18,9 @@ from punchcard.clock import to_micros
 from punchcard.delivery.attempts import attempt
 from punchcard.delivery.stages import CompletedAttempt, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.engage.engine import Engine
-from punchcard.engage.facts import Facts
-from punchcard.engage.telling import Teller
+from punchcard.engage.computation_engine import Engine
+from punchcard.engage.fact_store import FactStore
+from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import NewRecord
@@ -88,11 +88,11 @@ class Road:
             on_effects=lambda _: None,
             batch_bytes=10**6,
         )
-        self.facts = Facts(folder / "engage.duckdb")
+        self.facts = FactStore(folder / "engage.duckdb")
         self.engine = Engine(
             store=self.store, lake=LakeReader(lake), facts=self.facts, clock=self.clock, current=lambda: self.snapshot
         )
-        self.teller = Teller(store=self.store, log=self.log, clock=self.clock)
+        self.dispatcher = SyncDispatcher(store=self.store, log=self.log, clock=self.clock)
 
     def configure(self, *, enabled: bool) -> None:
         """Switch Perkville on or off."""
@@ -110,7 +110,11 @@ class Road:
     def settle(self) -> None:
         """Every loop takes steps until none has anything to do."""
         while (
-            self.router.step() + self.feed.flush() + self.engine.step() + self.teller.step(self.snapshot) + self._sent()
+            self.router.step()
+            + self.feed.flush()
+            + self.engine.step()
+            + self.dispatcher.step(self.snapshot)
+            + self._sent()
         ):
             continue
 
@@ -228,7 +232,7 @@ def test_a_call_that_comes_by_while_perkville_is_switched_off_is_sent_once_it_is
     road.router.step()
     road.feed.flush()
     road.engine.step()
-    assert road.teller.step(road.snapshot) == 2, "in the log, and not routed yet"
+    assert road.dispatcher.step(road.snapshot) == 2, "in the log, and not routed yet"
     road.configure(enabled=False)
     road.settle()
     road.clock.advance(120)

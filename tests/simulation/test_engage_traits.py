@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from punchcard.engage import people
-from punchcard.engage.reading import Person
+from punchcard.engage import identity_resolution
+from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.rules import ExternalId, IdentityRules
 from punchcard.store import profile_reading, profile_search, profiles
 from punchcard.store.engine import Store
@@ -45,20 +45,20 @@ calls = st.builds(
 )
 
 
-def person(number: int, call: Call) -> Person:
+def person(number: int, call: Call) -> PersonEvent:
     """The call as it is read, at its place in the log."""
     ids = sorted((ExternalId(type_, f"{type_}-{call.person}") for type_ in call.ids), key=IdentityRules().rank)
     at = BEGIN + timedelta(minutes=call.at)
-    return Person(tuple(ids), at, BEGIN, "web", f"m{number}", number, dict(call.traits))
+    return PersonEvent(tuple(ids), at, BEGIN, "web", f"m{number}", number, dict(call.traits))
 
 
 @contextmanager
-def taken_in(batches: Sequence[Sequence[Person]]) -> Iterator[Store]:
+def taken_in(batches: Sequence[Sequence[PersonEvent]]) -> Iterator[Store]:
     with TemporaryDirectory() as folder, closing(Store(f"sqlite:///{folder}/store.db")) as store:
         for batch in batches:
             with store.unit_of_work() as work:
-                changes = people.decide(work, list(batch), rules=IdentityRules(), reserved={"reserved"})
-                people.write(work, changes)
+                changes = identity_resolution.decide(work, list(batch), rules=IdentityRules(), reserved={"reserved"})
+                identity_resolution.write(work, changes)
         yield store
 
 

@@ -67,7 +67,7 @@ class FailedSyncView(msgspec.Struct, rename="camel"):
 class OutcomeView(msgspec.Struct, rename="camel"):
     """What became of the calls about a computation at one destination; `failed` has the newest ten of `failedCount`."""
 
-    told: int
+    synced: int
     no_connection: int
     retrying: int
     parked: int

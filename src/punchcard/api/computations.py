@@ -44,7 +44,7 @@ from punchcard.engage.requests import PreviewRequest
 from punchcard.operations import engagement
 from punchcard.operations.authorship import Authorship, authorship_of
 from punchcard.operations.definitions import definition_text
-from punchcard.operations.engagement import Standing
+from punchcard.operations.engagement import ComputationStatus
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.engage_reading import SyncOutcome
 from punchcard.store.tokens import Role
@@ -218,13 +218,13 @@ def _page(
     return [_view(one, authors[one.computation.key]) for one in shown], pagination
 
 
-def _standing(dependencies: Dependencies, kind: Kind | None) -> list[Standing]:
-    return engagement.standing_of(
+def _standing(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
+    return engagement.computation_status(
         dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.rates_of(dependencies.current())
     )
 
 
-def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> Standing:
+def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
     for one in _standing(dependencies, kind):
         if id in (one.id, one.computation.key):
             return one
@@ -323,7 +323,7 @@ def _definition(kind: str, text: str) -> Definition:
 
 def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
     return OutcomeView(
-        told=outcome.told,
+        synced=outcome.synced,
         no_connection=outcome.no_connection,
         retrying=outcome.retrying,
         parked=outcome.parked,
@@ -343,12 +343,12 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
     )
 
 
-def _view_of(dependencies: Dependencies, one: Standing) -> ComputationView:
+def _view_of(dependencies: Dependencies, one: ComputationStatus) -> ComputationView:
     one = engagement.with_outcomes(dependencies.store, one)
     return _view(one, authorship_of(dependencies.store, [one])[one.computation.key])
 
 
-def _view(one: Standing, authorship: Authorship) -> ComputationView:
+def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
     computation, state = one.computation, one.state
     return ComputationView(
         id=one.id,

@@ -127,7 +127,7 @@ class PipelineView(msgspec.Struct, rename="camel"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _MetricsRequest:
     begin: datetime
     end: datetime
     width_micros: int
@@ -157,15 +157,15 @@ def get_overview_stage(
     if stage not in _STAGES:
         raise bad_request(f"the stage is one of {', '.join(_STAGES)}", "stage")
     is_before, statuses = _STAGES[stage]
-    asked = _asked(request, begin, end, granularity)
+    metrics_request = _read_metrics_request(request, begin, end, granularity)
     if all(one.slug != source for one in dependencies.workspace().sources):
         raise bad_request(f"there is no source {source}", "sourceId")
     if not is_before:
         destination_of(dependencies.workspace(), destination)
     counts = _counts(
-        dependencies, asked, source=source, destination="" if is_before else destination, statuses=statuses
+        dependencies, metrics_request, source=source, destination="" if is_before else destination, statuses=statuses
     )
-    datasets = _datasets(counts, asked.by)
+    datasets = _datasets(counts, metrics_request.by)
     shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
     total = sum(one.total for one in datasets)
     return {"data": OverviewPage(total=total, dataset=list(shown), pagination=pagination)}
@@ -230,7 +230,7 @@ def get_pipeline(
     return {"data": view}
 
 
-def _asked(request: Request[Any, Any, Any], begin: str, end: str, granularity: str) -> _Asked:
+def _read_metrics_request(request: Request[Any, Any, Any], begin: str, end: str, granularity: str) -> _MetricsRequest:
     known = _GRANULARITIES.get(granularity.upper())
     if known is None:
         raise bad_request(f"granularity is one of {', '.join(_GRANULARITIES)}", "granularity")
@@ -250,25 +250,30 @@ def _asked(request: Request[Any, Any, Any], begin: str, end: str, granularity: s
     for name in (*by, *filters):
         if name not in _GROUPS:
             raise bad_request(f"{name} is not known here; known: {', '.join(_GROUPS)}", "groupBy")
-    return _Asked(begin=since, end=until, width_micros=width, by=list(dict.fromkeys(by)), filters=filters)
+    return _MetricsRequest(begin=since, end=until, width_micros=width, by=list(dict.fromkeys(by)), filters=filters)
 
 
 def _counts(
-    dependencies: ApiDependencies, asked: _Asked, *, source: str, destination: str, statuses: Sequence[str]
+    dependencies: ApiDependencies,
+    metrics_request: _MetricsRequest,
+    *,
+    source: str,
+    destination: str,
+    statuses: Sequence[str],
 ) -> Mapping[tuple[object, ...], int]:
     question = CountQuestion(
-        begin=asked.begin,
-        end=asked.end,
+        begin=metrics_request.begin,
+        end=metrics_request.end,
         source=source,
         destination=destination,
         statuses=statuses,
-        event_names=asked.filters.get("eventName", ()),
-        event_types=asked.filters.get("eventType", ()),
-        reasons=asked.filters.get("discardReason", ()),
+        event_names=metrics_request.filters.get("eventName", ()),
+        event_types=metrics_request.filters.get("eventType", ()),
+        reasons=metrics_request.filters.get("discardReason", ()),
     )
-    dimensions = [Dimension.STATUS, Dimension.TIME, *(_GROUPS[name] for name in asked.by)]
+    dimensions = [Dimension.STATUS, Dimension.TIME, *(_GROUPS[name] for name in metrics_request.by)]
     with dependencies.store.reading() as work:
-        found = read_counts(work, question, by=dimensions, width_micros=asked.width_micros)
+        found = read_counts(work, question, by=dimensions, width_micros=metrics_request.width_micros)
     sums: dict[tuple[object, ...], int] = {}
     for (status, *rest), number in found.items():
         # What came in, less what was no valid event.

@@ -17,7 +17,7 @@ from litestar.params import FromPath, QueryParameter, SkipValidation
 
 from punchcard.clock import to_iso, to_micros
 from punchcard.events.times import read_time
-from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
+from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.executor import run_in_executor

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Final
 
-from punchcard.app.audience_lines import MORE, SOURCE_OPEN, THEN, Ask, Line, Lines
+from punchcard.app.audience_lines import MORE, SOURCE_OPEN, THEN, Line, Lines, TraitCondition
 from punchcard.app.request_context import RequestContext
 
 LINES_MAX: Final = 20
@@ -60,42 +60,42 @@ def lines_of_form(context: RequestContext) -> tuple[Lines, str]:
 
 def _line(context: RequestContext, number: str) -> Line:
     given = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
-    return Line(**given, asks=_asks(context, f"l{number}_"), then_asks=_asks(context, f"l{number}_then_"))
+    return Line(**given, conditions=_asks(context, f"l{number}_"), then_conditions=_asks(context, f"l{number}_then_"))
 
 
-def _asks(context: RequestContext, prefix: str) -> list[Ask]:
+def _asks(context: RequestContext, prefix: str) -> list[TraitCondition]:
     columns = (context.fields(f"{prefix}{name}") for name in ("path", "operator", "value"))
-    asks = [
-        Ask(path=path, operator=operator or "=", value=value)
+    conditions = [
+        TraitCondition(path=path, operator=operator or "=", value=value)
         for path, operator, value in zip_longest(*columns, fillvalue="")
     ]
-    return asks[:ASKS_MAX]
+    return conditions[:ASKS_MAX]
 
 
 def _with_more(line: Line, more: str) -> tuple[Line, str]:
     if more not in MORE:
         return line, ""
     if more == "ask":
-        return _with_ask(line, "asks")
+        return _with_condition(line, "asks")
     if more == "then_ask":
-        return _with_ask(line, "then_asks") if line.then else (line, "")
+        return _with_condition(line, "then_asks") if line.then else (line, "")
     if more in THEN:
         return replace(line, then=more), "then"
     return replace(line, source=line.source or SOURCE_OPEN), "source"
 
 
-def _with_ask(line: Line, name: str) -> tuple[Line, str]:
-    asks: Sequence[Ask] = getattr(line, name)
-    if len(asks) >= ASKS_MAX:
+def _with_condition(line: Line, name: str) -> tuple[Line, str]:
+    conditions: Sequence[TraitCondition] = getattr(line, name)
+    if len(conditions) >= ASKS_MAX:
         return line, ""
-    return replace(line, **{name: [*asks, Ask()]}), f"{name.removesuffix('s')}{len(asks)}"  # type: ignore[arg-type]  # a list of asks
+    return replace(line, **{name: [*conditions, TraitCondition()]}), f"{name.removesuffix('s')}{len(conditions)}"  # type: ignore[arg-type]  # a list of asks
 
 
 def _without(line: Line, part: str) -> Line:
     if part == "then":
-        return replace(line, then="", then_event="", then_window="", then_asks=())
+        return replace(line, then="", then_event="", then_window="", then_conditions=())
     if part == "source":
         return replace(line, source="")
-    asks = [one for number, one in enumerate(line.asks) if part != f"ask{number}"]
-    then_asks = [one for number, one in enumerate(line.then_asks) if part != f"then_ask{number}"]
-    return replace(line, asks=asks, then_asks=then_asks)
+    conditions = [one for number, one in enumerate(line.conditions) if part != f"ask{number}"]
+    then_conditions = [one for number, one in enumerate(line.then_conditions) if part != f"then_ask{number}"]
+    return replace(line, conditions=conditions, then_conditions=then_conditions)

@@ -97,7 +97,7 @@ REDUCERS: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class TraitCondition:
     """What is asked of one property or trait, as it is typed.
 
     Attributes:
@@ -112,7 +112,7 @@ class Ask:
     value: str = ""
 
     @property
-    def is_asked(self) -> bool:
+    def is_filled(self) -> bool:
         """Whether it says something already."""
         return bool(self.path and (self.value or self.operator in WITHOUT_VALUE or self.operator in OF_PARENT))
 
@@ -132,12 +132,12 @@ class Line:
         begin: How long ago at least; of the span `between`.
         window: How long ago at most.
         unit: Of both: a key of `UNITS`.
-        asks: Of properties of the event; of a trait the only one; of an audience its key is the `path`.
+        conditions: Of properties of the event; of a trait the only one; of an audience its key is the `path`.
         then: A key of `THEN`, "" for a line that is no funnel.
         then_event: What came next, or did not.
         then_window: How long behind at most, "" for ever.
         then_unit: A key of `UNITS`.
-        then_asks: Of properties of what came next.
+        then_conditions: Of properties of what came next.
         source: Slug of the only source, "" for all, `SOURCE_OPEN` for one that is still to be chosen.
     """
 
@@ -151,18 +151,18 @@ class Line:
     begin: str = ""
     window: str = ""
     unit: str = "day"
-    asks: Sequence[Ask] = ()
+    conditions: Sequence[TraitCondition] = ()
     then: str = ""
     then_event: str = ""
     then_window: str = ""
     then_unit: str = "day"
-    then_asks: Sequence[Ask] = ()
+    then_conditions: Sequence[TraitCondition] = ()
     source: str = ""
 
     @property
-    def ask(self) -> Ask:
+    def condition(self) -> TraitCondition:
         """The only one of a line about a trait or an audience."""
-        return self.asks[0] if self.asks else Ask()
+        return self.conditions[0] if self.conditions else TraitCondition()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from punchcard.app.audience_lines import OPERATORS, REDUCERS, UNITS, Ask, Line, Lines
+from punchcard.app.audience_lines import OPERATORS, REDUCERS, UNITS, Line, Lines, TraitCondition
 from punchcard.app.audience_writing import MEASURED, text_of
 from punchcard.computations.model import (
     OF_LIST,
@@ -64,14 +64,14 @@ def _lines(definition: Definition, audiences: Collection[str]) -> Lines | None:
 def _line(condition: Condition, audiences: Collection[str]) -> Line | None:
     match condition:
         case Not(condition=Comparison(left=Trait(key=key), operator=Operator.EQUALS)) if key in audiences:
-            return Line(kind="not_in", asks=(Ask(path=key),))
+            return Line(kind="not_in", conditions=(TraitCondition(path=key),))
         case Comparison(left=Trait(key=key), operator=Operator.EQUALS, right=(LiteralValue(value=True),)) if (
             key in audiences
         ):
-            return Line(kind="in", asks=(Ask(path=key),))
+            return Line(kind="in", conditions=(TraitCondition(path=key),))
         case Comparison(left=Trait(key=key)):
-            ask = _ask(condition, key)
-            return None if ask is None else Line(kind="trait", asks=(ask,))
+            trait_condition = _trait_condition(condition, key)
+            return None if trait_condition is None else Line(kind="trait", conditions=(trait_condition,))
         case Not(condition=Comparison(left=Events(reducer=Reducer.COUNT) as events) as came) if _is_once(came):
             line = _line_of_events(events)
             return None if line is None else replace(line, kind="did_not")
@@ -102,9 +102,9 @@ def _line_of_events(events: Events) -> Line | None:
         case None:
             return line
         case And(conditions=parts):
-            return _with_asks(line, parts)
+            return _with_conditions(line, parts)
         case part:
-            return _with_asks(line, (part,))
+            return _with_conditions(line, (part,))
 
 
 def _with_window(line: Line, window: Window) -> Line:
@@ -117,12 +117,12 @@ def _unit(length: Duration) -> str:
     return length.unit if length.unit in UNITS else ""
 
 
-def _with_asks(line: Line, parts: Sequence[Condition]) -> Line | None:
-    asks: list[Ask] = []
+def _with_conditions(line: Line, parts: Sequence[Condition]) -> Line | None:
+    conditions: list[TraitCondition] = []
     for part in parts:
         match part:
-            case Comparison(left=Property(path=path)) if (ask := _ask(part, path)) is not None:
-                asks.append(ask)
+            case Comparison(left=Property(path=path)) if (trait_condition := _trait_condition(part, path)) is not None:
+                conditions.append(trait_condition)
             case Comparison(left=Events() as child) if (read := _with_then(line, child, "did")) is not None:
                 line = read
             case Not(condition=Comparison(left=Events() as child)) if (
@@ -131,18 +131,20 @@ def _with_asks(line: Line, parts: Sequence[Condition]) -> Line | None:
                 line = read
             case _:
                 return None
-    return replace(line, asks=tuple(asks))
+    return replace(line, conditions=tuple(conditions))
 
 
 def _with_then(line: Line, child: Events, then: str) -> Line | None:
     behind = child.within_parent
     parts = child.where.conditions if isinstance(child.where, And) else [one for one in (child.where,) if one]
-    asks = [ask for part in parts if (ask := _ask_of_what_followed(part)) is not None]
-    if len(asks) != len(parts):
+    conditions = [
+        trait_condition for part in parts if (trait_condition := _condition_on_what_followed(part)) is not None
+    ]
+    if len(conditions) != len(parts):
         return None
     return replace(
         line,
-        then_asks=tuple(asks),
+        then_conditions=tuple(conditions),
         then=then,
         then_event=child.name,
         then_window="" if behind is None else str(behind.amount),
@@ -150,20 +152,20 @@ def _with_then(line: Line, child: Events, then: str) -> Line | None:
     )
 
 
-def _ask_of_what_followed(condition: Condition) -> Ask | None:
+def _condition_on_what_followed(condition: Condition) -> TraitCondition | None:
     match condition:
         case Comparison(
             left=Property(path=path, of_parent=False),
             operator=(Operator.EQUALS | Operator.DIFFERS) as operator,
             right=(Property(path=before, of_parent=True),),
         ):
-            return Ask(
+            return TraitCondition(
                 path=path,
                 operator="same" if operator is Operator.EQUALS else "other",
                 value="" if before == path else before,
             )
         case Comparison(left=Property(path=path)):
-            return _ask(condition, path)
+            return _trait_condition(condition, path)
         case _:
             return None
 
@@ -172,11 +174,11 @@ def _is_once(one: Comparison) -> bool:
     return one.operator is Operator.AT_LEAST and one.right == (LiteralValue(1),)
 
 
-def _ask(one: Comparison, path: str) -> Ask | None:
+def _trait_condition(one: Comparison, path: str) -> TraitCondition | None:
     operator = _SIGN_OF.get(one.operator, one.operator.value)
     literals = [item for item in one.right if isinstance(item, LiteralValue)]
     if operator not in OPERATORS or len(literals) != len(one.right):
         return None
     if len(literals) > 1 and one.operator not in OF_LIST:
         return None
-    return Ask(path=path, operator=operator, value=", ".join(item.text() for item in literals))
+    return TraitCondition(path=path, operator=operator, value=", ".join(item.text() for item in literals))

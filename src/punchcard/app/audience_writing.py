@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import Final, Literal, cast
 
-from punchcard.app.audience_lines import COUNTS, OF_AUDIENCES, OF_PARENT, REDUCERS, SOURCE_OPEN, UNITS, Ask, Line, Lines
+from punchcard.app.audience_lines import (
+    COUNTS,
+    OF_AUDIENCES,
+    OF_PARENT,
+    REDUCERS,
+    SOURCE_OPEN,
+    UNITS,
+    Line,
+    Lines,
+    TraitCondition,
+)
 from punchcard.computations.model import (
     BY_DATE,
     BY_DAYS,
@@ -73,11 +83,11 @@ def listed(value: str) -> tuple[str, ...]:
 
 def _condition(line: Line) -> Condition | None:
     if line.kind == "trait":
-        return _compared(Trait(line.ask.path), line.ask) if line.ask.is_asked else None
+        return _compared(Trait(line.condition.path), line.condition) if line.condition.is_filled else None
     if line.kind in OF_AUDIENCES:
-        if not line.ask.path:
+        if not line.condition.path:
             return None
-        inside = Comparison(Trait(line.ask.path), Operator.EQUALS, (LiteralValue(True),))
+        inside = Comparison(Trait(line.condition.path), Operator.EQUALS, (LiteralValue(True),))
         return inside if line.kind == "in" else Not(inside)
     if not line.event:
         return None
@@ -100,10 +110,10 @@ def _happened(events: Events) -> Comparison:
 
 
 def _events(line: Line, reducer: Reducer, *, of: str = "") -> Events:
-    asked: list[Condition] = [_compared(Property(one.path), one) for one in line.asks if one.is_asked]
+    asked: list[Condition] = [_compared(Property(one.path), one) for one in line.conditions if one.is_filled]
     if line.then and line.then_event:
         behind = _duration(line.then_window, line.then_unit) if line.then_window else None
-        of_it = [_of_what_followed(one) for one in line.then_asks if one.is_asked]
+        of_it = [_of_what_followed(one) for one in line.then_conditions if one.is_filled]
         came = _happened(Events(line.then_event, Reducer.COUNT, where=_all_of(of_it), within_parent=behind))
         asked.append(Not(came) if line.then == "did_not" else came)
     return Events(
@@ -120,7 +130,7 @@ def _all_of(conditions: Sequence[Condition]) -> Condition | None:
     return And(tuple(conditions)) if len(conditions) > 1 else next(iter(conditions), None)
 
 
-def _of_what_followed(one: Ask) -> Comparison:
+def _of_what_followed(one: TraitCondition) -> Comparison:
     if one.operator not in OF_PARENT:
         return _compared(Property(one.path), one)
     operator = Operator.EQUALS if one.operator == "same" else Operator.DIFFERS
@@ -146,7 +156,7 @@ def _duration(amount: str, unit: str) -> Duration:
     return Duration(max(1, _whole(amount, "the time")), known)
 
 
-def _compared(left: Property | Trait, one: Ask) -> Comparison:
+def _compared(left: Property | Trait, one: TraitCondition) -> Comparison:
     if one.operator in SIGNS:
         return Comparison(left, SIGNS[one.operator], (LiteralValue(typed(one.value)),))
     operator = Operator(one.operator) if one.operator in list(Operator) else Operator.EQUALS

@@ -26,7 +26,7 @@ _PLAIN_WIDTH = 200
 def list_computations(settings: Settings, *, as_json: bool) -> None:
     """Print all audiences and computed traits, as a table or as JSON lines."""
     with _opened(settings) as (store, workspace):
-        found = engagement.standing_of(store, workspace)
+        found = engagement.computation_status(store, workspace)
     if as_json:
         for one in found:
             size = 0 if one.state is None else one.state.size
@@ -51,7 +51,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
     _console().print(table)
 
 
-def _status(one: engagement.Standing) -> str:
+def _status(one: engagement.ComputationStatus) -> str:
     detail = [one.state.detail] if one.state is not None and one.state.detail else []
     sentences = detail + [warning for waiting in one.waiting for warning in waiting.warnings]
     return f"{one.status}: {' '.join(sentences)}" if sentences else one.status
@@ -87,7 +87,7 @@ def resync_computation(settings: Settings, key: str, *, destination: str | None)
         ConfigurationError: there is no such computation, or it is told to nobody.
     """
     with _opened(settings) as (store, workspace):
-        one = engagement.one_standing(store, workspace, key)
+        one = engagement.one_computation_status(store, workspace, key)
         if not one.computation.destinations:
             raise ConfigurationError(f"{key} has no destinations to be told to")
         count = engagement.resync(store, one, destination=destination, actor="command line", clock=SystemClock())

@@ -35,7 +35,7 @@ class SettingField:
         is_event_map: True for the text-map whose names are event names. A definition has one at most.
         value_label: What the values of an event map are, in lower case and the singular.
         is_code: True if a form shows a text in several lines, in a fixed-width font.
-        is_asked: True for an option that the form for a new destination shows too, folded away.
+        is_filled: True for an option that the form for a new destination shows too, folded away.
     """
 
     key: str
@@ -52,7 +52,7 @@ class SettingField:
     is_event_map: bool = False
     value_label: str = "value"
     is_code: bool = False
-    is_asked: bool = False
+    is_filled: bool = False
 
 
 class Capability(StrEnum):

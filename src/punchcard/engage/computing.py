@@ -17,7 +17,7 @@ from punchcard.computations.model import (
     trait_keys,
 )
 from punchcard.computations.sql import Question, statement, value_json
-from punchcard.engage.facts import Facts
+from punchcard.engage.fact_store import FactStore
 from punchcard.errors import PunchcardError, StorageError
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -28,7 +28,7 @@ COMPUTED = ("audience", "computed_trait")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RequestedComputation:
     """An audience or a computed trait, ready to be computed.
 
     Attributes:
@@ -80,14 +80,14 @@ class ComputingError(PunchcardError):
         super().__init__(problem)
 
 
-def empty_value(computation: Asked) -> str:
+def empty_value(computation: RequestedComputation) -> str:
     """What somebody has who had a value and has none any more."""
     if computation.kind == "audience":
         return "false"
     return "0" if getattr(computation.definition, "reducer", "") in ("count", "unique_count") else "null"
 
 
-def in_levels(computations: Sequence[Asked]) -> list[list[Asked]]:
+def in_levels(computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
     """The computations in groups, each of which asks only for what earlier ones have computed."""
     by_key = {one.key: one for one in computations}
     sorter = TopologicalSorter({key: trait_keys(one.definition) & by_key.keys() for key, one in by_key.items()})
@@ -100,7 +100,9 @@ def in_levels(computations: Sequence[Asked]) -> list[list[Asked]]:
     return levels
 
 
-def touched_by_time(facts: Facts, computations: Sequence[Asked], *, begin: int, end: int) -> set[int]:
+def touched_by_time(
+    facts: FactStore, computations: Sequence[RequestedComputation], *, begin: int, end: int
+) -> set[int]:
     """The people for whom an event has grown too old, or old enough, between two moments (microseconds since 1970)."""
     names: dict[int, set[str]] = {}
     for one in computations:
@@ -119,7 +121,9 @@ def touched_by_time(facts: Facts, computations: Sequence[Asked], *, begin: int, 
     return {row[0] for row in facts.rows(" UNION ".join(parts), *values)}
 
 
-def changed_by_date(computations: Sequence[Asked], *, begin: int, end: int) -> list[Asked]:
+def changed_by_date(
+    computations: Sequence[RequestedComputation], *, begin: int, end: int
+) -> list[RequestedComputation]:
     """Those whose answers may have changed because it is another day now, or for lengths of time another minute."""
     return [
         one
@@ -143,7 +147,7 @@ def next_moment(now: int, *, last: int) -> tuple[int, bool]:
     return (last, False) if now >= last - _CLOCK_SLACK_MICROS else (now, True)
 
 
-def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: bool) -> list[Change]:
+def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int, only_touched: bool) -> list[Change]:
     """What differs from what is known, for the people in `touched` or for everybody.
 
     Args:
@@ -170,7 +174,7 @@ def compute(facts: Facts, level: Sequence[Asked], *, now: int, only_touched: boo
     return changes
 
 
-def _differences(facts: Facts, one: Asked, number: int, *, only_touched: bool) -> list[Change]:
+def _differences(facts: FactStore, one: RequestedComputation, number: int, *, only_touched: bool) -> list[Change]:
     empty = empty_value(one)
     value = value_json(one.definition, f"c{number}")
     among = " AND profile IN (SELECT profile FROM touched)" if only_touched else ""
@@ -188,7 +192,7 @@ def _differences(facts: Facts, one: Asked, number: int, *, only_touched: bool) -
     return [Change(one.key, profile, new, before) for profile, new, before in rows]
 
 
-def size_of(facts: Facts, computation: Asked) -> int:
+def size_of(facts: FactStore, computation: RequestedComputation) -> int:
     """How many members an audience has, or how many people have a value."""
     rows = facts.rows(
         "SELECT count(*) FROM traits WHERE name = ? AND computation <> '' AND json NOT IN ('false', 'null')",
@@ -197,6 +201,6 @@ def size_of(facts: Facts, computation: Asked) -> int:
     return int(rows[0][0])
 
 
-def apply(facts: Facts, changes: Sequence[Change], kinds: dict[str, str]) -> None:
+def apply(facts: FactStore, changes: Sequence[Change], kinds: dict[str, str]) -> None:
     """Let the facts know the new values."""
     facts.set_traits([(one.profile, one.key, one.value, kinds[one.key]) for one in changes])

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from punchcard.engage.reading import Person
+from punchcard.engage.person_events import PersonEvent
 from punchcard.store.profiles import StoredTrait
 
 _MESSAGE_ID_CHARACTERS_MAX = 128
@@ -43,7 +43,7 @@ class CustomTraits:
             if rival is None or _age(trait) > _age(rival):
                 own[name] = replace(trait, profile_id=profile)
 
-    def take(self, profile: int, person: Person) -> None:
+    def take(self, profile: int, person: PersonEvent) -> None:
         """Take in one call."""
         own = self._of.setdefault(profile, {})
         for name, value in (person.traits or {}).items():

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from punchcard.computations.model import trait_keys
-from punchcard.engage.computing import Asked, Change, in_levels
+from punchcard.engage.computing import Change, RequestedComputation, in_levels
 from punchcard.engage.states import fingerprint, with_dependents
 
 
 @dataclass
-class Answer:
+class PendingResult:
     """What a full computation has given and is not written down yet.
 
     Attributes:
@@ -42,37 +42,37 @@ class Pending:
     """The computations that are to be computed for everybody, by key. False when there are none.
 
     Attributes:
-        answers: Of those that are being written down, what is left of it.
+        results: Of those that are being written down, what is left of it.
     """
 
     keys: set[str] = field(default_factory=set)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    results: dict[str, PendingResult] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.keys)
 
-    def add(self, keys: set[str], *, among: Mapping[str, Asked]) -> None:
+    def add(self, keys: set[str], *, among: Mapping[str, RequestedComputation]) -> None:
         """Compute these too, with all that ask for them; and none any more that is not `among`."""
         self.keys = (self.keys | with_dependents(keys, list(among.values()))) & among.keys()
-        self.answers = {key: answer for key, answer in self.answers.items() if key in self.keys}
+        self.results = {key: result for key, result in self.results.items() if key in self.keys}
 
     def done(self, key: str) -> None:
         """This one is computed, or cannot be."""
         self.keys.discard(key)
 
-    def in_order(self, asked: Mapping[str, Asked]) -> Iterator[Asked]:
+    def in_order(self, requested: Mapping[str, RequestedComputation]) -> Iterator[RequestedComputation]:
         """Each after those that it asks for; not before these are done, for its answer would be half of one."""
-        for level in in_levels([asked[key] for key in self.keys]):
+        for level in in_levels([requested[key] for key in self.keys]):
             for one in level:
                 if not trait_keys(one.definition) & self.keys:
                     yield one
 
-    def take_answer(self, one: Asked) -> Answer | None:
+    def take_result(self, one: RequestedComputation) -> PendingResult | None:
         """What is left to be written of this one's answer, if it was asked as it is now."""
-        answer = self.answers.pop(one.key, None)
-        return answer if answer is not None and answer.fingerprint == fingerprint(one) else None
+        result = self.results.pop(one.key, None)
+        return result if result is not None and result.fingerprint == fingerprint(one) else None
 
     def leave_out(self, people: set[int]) -> None:
         """There is news of these people: what was found of them before is not written down."""
-        for answer in self.answers.values():
-            answer.leave_out(people)
+        for result in self.results.values():
+            result.leave_out(people)

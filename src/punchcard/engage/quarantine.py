@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.engage.facts import seq_of
+from punchcard.engage.fact_store import seq_of
 from punchcard.engage.isolation import is_isolated
-from punchcard.engage.reading import Reading, read_events
+from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
@@ -29,7 +29,7 @@ class EventQuarantine:
         write: Decides and writes what events change of profiles; tried in a unit of work that is undone.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, write: Callable[[Connection, Reading], None]) -> None:
+    def __init__(self, store: Store, clock: Clock, *, write: Callable[[Connection, PersonEvents], None]) -> None:
         self._store = store
         self._clock = clock
         self._write = write

@@ -17,7 +17,7 @@ from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.recoveries import mark_finished, newest_recovery
-from punchcard.store.synced import Synced, remember_told, told_email
+from punchcard.store.synced import Synced, save_synced, synced_value_of_email
 from punchcard.workspace.computations import OWN_SOURCES
 
 _MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
@@ -106,7 +106,7 @@ class RestoredSync:
 
 def remember(work: Connection, call: SentCall) -> None:
     """Note what a destination was sent, unless something later is on record."""
-    known = told_email(work, destination=call.destination, key=call.key, email=call.email)
+    known = synced_value_of_email(work, destination=call.destination, key=call.key, email=call.email)
     if known is None:
         known = Synced(
             destination=call.destination,
@@ -124,7 +124,7 @@ def remember(work: Connection, call: SentCall) -> None:
     if call.is_track and call.sequence > known.track_sequence:
         noted = replace(noted, tracked=call.value, track_sequence=call.sequence)
     if noted != known:
-        remember_told(work, noted)
+        save_synced(work, noted)
 
 
 def read_call(event: LakeEvent) -> SentCall | None:

@@ -13,11 +13,11 @@ from punchcard.clock import Clock, to_micros
 from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import Question, statement, value_json
-from punchcard.engage.facts import Facts
+from punchcard.engage.fact_store import FactStore
 from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
-from punchcard.store import engage as stored
-from punchcard.store.engage import Request
+from punchcard.store import engage_tables
+from punchcard.store.engage_tables import Request
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
 
@@ -74,7 +74,7 @@ class Preview(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class NoAnswerError(StorageError):
+class NoResultError(StorageError):
     """Engage does not answer: it is not running, or catching up with many events."""
 
     code = "engage_away"
@@ -87,27 +87,27 @@ def ask_preview(
 
     Raises:
         DefinitionError: it cannot be read.
-        NoAnswerError: Engage does not answer.
+        NoResultError: Engage does not answer.
         StorageError: the store is away.
     """
     (parse_audience if request.kind == "audience" else parse_trait)(request.definition)
     request_id = secrets.token_hex(16)
     body = msgspec.json.encode(request).decode()
     with store.unit_of_work() as work:
-        stored.ask(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
+        engage_tables.ask(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
     for _ in range(int(_WAIT_SECONDS / _POLL_SECONDS)):  # of real time, whatever the clock: another process answers
         with store.reading() as work:
-            text = stored.answer_of(work, request_id)
+            text = engage_tables.answer_of(work, request_id)
         if text is not None:
             return msgspec.json.decode(text, type=Preview)
         sleep(_POLL_SECONDS)
-    raise NoAnswerError(
+    raise NoResultError(
         "Engage does not answer: it runs beside the worker (`punchcard up` or `punchcard worker`), and after a start "
         "it first takes in the events of before"
     )
 
 
-def answer_requests(store: Store, facts: Facts, *, clock: Clock, zone: ZoneInfo) -> int:
+def answer_requests(store: Store, facts: FactStore, *, clock: Clock, zone: ZoneInfo) -> int:
     """Answer what is asked; returns how much it was.
 
     Args:
@@ -117,16 +117,16 @@ def answer_requests(store: Store, facts: Facts, *, clock: Clock, zone: ZoneInfo)
         StorageError: store or facts failed.
     """
     with store.reading() as work:
-        waiting = stored.open_requests(work)
+        waiting = engage_tables.open_requests(work)
     for one in waiting:
         answer = preview(store, facts, one.body, clock=clock, zone=zone)
         with store.unit_of_work() as work:
-            stored.answer(work, one.id, msgspec.json.encode(answer).decode())
-            stored.forget_requests(work, before=clock.now() - _KEPT)
+            engage_tables.answer(work, one.id, msgspec.json.encode(answer).decode())
+            engage_tables.forget_requests(work, before=clock.now() - _KEPT)
     return len(waiting)
 
 
-def preview(store: Store, facts: Facts, body: str, *, clock: Clock, zone: ZoneInfo) -> Preview:
+def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: ZoneInfo) -> Preview:
     """Try a definition on the facts."""
     begun = clock.monotonic()
     try:

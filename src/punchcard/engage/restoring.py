@@ -5,8 +5,8 @@ from collections.abc import Collection
 from sqlalchemy import select
 
 from punchcard.clock import Clock
-from punchcard.engage.facts import Facts, Meta
-from punchcard.engage.reading import Reading, read_events
+from punchcard.engage.fact_store import FactStore, Meta
+from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
@@ -19,7 +19,7 @@ _ROWS_PER_PART = 50_000
 
 
 def restore(
-    facts: Facts, store: Store, lake: LakeReader, ids: IdReader, *, position: int, stamp: int, clock: Clock
+    facts: FactStore, store: Store, lake: LakeReader, ids: IdReader, *, position: int, stamp: int, clock: Clock
 ) -> None:
     """Bring the facts to the state in which the store stands.
 
@@ -44,7 +44,7 @@ def restore(
         EngageTelemetry().facts_restored(people=people, events=events, seconds=clock.monotonic() - begun)
 
 
-def _restore_events(facts: Facts, store: Store, lake: LakeReader, ids: IdReader, position: int) -> int:
+def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdReader, position: int) -> int:
     """Read the events again that the facts lack; whose they are, the store knows by now."""
     count = 0
     meta = facts.meta()
@@ -64,7 +64,7 @@ def _restore_events(facts: Facts, store: Store, lake: LakeReader, ids: IdReader,
     return count
 
 
-def _find_owners(store: Store, reading: Reading) -> None:
+def _find_owners(store: Store, reading: PersonEvents) -> None:
     """An event belongs to the profile that its strongest id leads to."""
     with store.reading() as work:
         owners = owners_of(work, {one for person in reading.people for one in person.ids})
@@ -78,7 +78,7 @@ def _find_owners(store: Store, reading: Reading) -> None:
     reading.facts.profiles = [profile for profile in found if profile is not None]
 
 
-def _follow_merges(facts: Facts, store: Store) -> None:
+def _follow_merges(facts: FactStore, store: Store) -> None:
     with store.reading() as work:
         rows = work.execute(
             select(profiles.c.merged_into, profiles.c.id).where(profiles.c.merged_into.is_not(None))
@@ -87,7 +87,7 @@ def _follow_merges(facts: Facts, store: Store) -> None:
     facts.merge(list(merges))
 
 
-def _restore_people(facts: Facts, store: Store) -> int:
+def _restore_people(facts: FactStore, store: Store) -> int:
     facts.run("DELETE FROM people")
     facts.run("DELETE FROM traits")
     count = 0

@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 
 from punchcard.clock import to_micros
 from punchcard.computations.model import depends_on_zone, trait_keys
-from punchcard.engage.computing import Asked
+from punchcard.engage.computing import RequestedComputation
 from punchcard.engage.isolation import is_isolated
 from punchcard.engage.telemetry import EngageTelemetry
-from punchcard.store import engage as stored
-from punchcard.store.engage import ComputationState, Status
+from punchcard.store import engage_tables
+from punchcard.store.engage_tables import ComputationState, Status
 from punchcard.store.profiles import leave_as_custom
 from punchcard.workspace.computations import ReadyComputation
 from punchcard.workspace.snapshot import Snapshot
@@ -24,7 +24,7 @@ from punchcard.workspace.snapshot import Snapshot
 _DETAIL_CHARACTERS_MAX = 500
 
 
-class Told(msgspec.Struct, frozen=True):
+class LastSync(msgspec.Struct, frozen=True):
     """How a computation was told last, kept for when it is gone from the configuration."""
 
     kind: str = ""
@@ -46,7 +46,7 @@ class States:
     @classmethod
     def load(cls, work: Connection) -> "States":
         """As they stand."""
-        found = {one.key: one for one in stored.states(work)}
+        found = {one.key: one for one in engage_tables.states(work)}
         return cls(found, committed=dict(found))
 
     def update(self, key: str, **values: object) -> None:
@@ -56,12 +56,12 @@ class States:
             self.standing[key] = fresh
             self.changed.add(key)
 
-    def is_live(self, one: Asked) -> bool:
+    def is_live(self, one: RequestedComputation) -> bool:
         """That its answers stand, as it is asked now, and are kept up to date."""
         state = self.standing[one.key]
         return state.status is Status.LIVE and state.fingerprint == fingerprint(one)
 
-    def has_failed(self, one: Asked) -> bool:
+    def has_failed(self, one: RequestedComputation) -> bool:
         """That it could not be computed, as it is asked now."""
         state = self.standing[one.key]
         return state.status is Status.FAILED and state.fingerprint == fingerprint(one)
@@ -74,7 +74,7 @@ class States:
 
     def write(self, work: Connection) -> None:
         """Write down what has changed."""
-        stored.save_states(work, [self.standing[key] for key in sorted(self.changed)])
+        engage_tables.save_states(work, [self.standing[key] for key in sorted(self.changed)])
 
     def written(self) -> None:
         """What was changed is committed."""
@@ -96,14 +96,14 @@ class States:
         return key in self.held
 
 
-def asked(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -> Asked:
+def requested(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -> RequestedComputation:
     """A computation in the form in which it is computed.
 
     Args:
         zone: In which a day begins and ends.
     """
     one = ready.configured
-    return Asked(
+    return RequestedComputation(
         key=one.key,
         kind=one.kind,
         definition=ready.definition,
@@ -113,7 +113,7 @@ def asked(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -
     )
 
 
-def fingerprint(one: Asked) -> str:
+def fingerprint(one: RequestedComputation) -> str:
     """Changes whenever the answers may."""
     parts = [one.kind, one.definition, one.includes_anonymous, one.since]
     if depends_on_zone(one.definition) and one.zone.key != "UTC":
@@ -122,9 +122,9 @@ def fingerprint(one: Asked) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def told_of(state: ComputationState) -> Told:
+def last_sync_of(state: ComputationState) -> LastSync:
     """How its destinations were told last."""
-    return msgspec.json.decode(state.told, type=Told) if state.told else Told()
+    return msgspec.json.decode(state.last_sync, type=LastSync) if state.last_sync else LastSync()
 
 
 def follow_configuration(
@@ -176,7 +176,7 @@ def _begin(states: States, one: ReadyComputation, now: datetime) -> None:
         checked_at=None,
         differences=0,
         created_at=now,
-        told="",
+        last_sync="",
     )
     states.changed.add(key)
 
@@ -184,15 +184,15 @@ def _begin(states: States, one: ReadyComputation, now: datetime) -> None:
 def _follow_one(work: Connection, states: States, one: ReadyComputation, now: datetime) -> None:
     computation = one.configured
     state = states.standing[computation.key]
-    before = told_of(state)
+    before = last_sync_of(state)
     if not computation.enabled:
         if state.status is not Status.DISABLED:
             states.update(computation.key, status=Status.DISABLED, detail="", fingerprint="")
-            _stop_telling(work, computation.key, before, before.destinations, now)
+            _stop_sync(work, computation.key, before, before.destinations, now)
     elif state.status is Status.DISABLED:
         states.update(computation.key, status=Status.PREPARING)
         before = replace_destinations(before, ())
-    wanted = Told(
+    wanted = LastSync(
         kind=computation.kind,
         name=computation.name,
         destinations=tuple(sorted(computation.destinations)),
@@ -201,35 +201,35 @@ def _follow_one(work: Connection, states: States, one: ReadyComputation, now: da
     )
     if computation.enabled and state.fingerprint:
         for slug in set(wanted.destinations) - set(before.destinations):
-            stored.enqueue_everybody(work, destination=slug, key=computation.key, at=now)
-    _stop_telling(work, computation.key, before, set(before.destinations) - set(wanted.destinations), now)
-    states.update(computation.key, told=msgspec.json.encode(wanted).decode())
+            engage_tables.enqueue_everybody(work, destination=slug, key=computation.key, at=now)
+    _stop_sync(work, computation.key, before, set(before.destinations) - set(wanted.destinations), now)
+    states.update(computation.key, last_sync=msgspec.json.encode(wanted).decode())
 
 
-def replace_destinations(told: Told, destinations: tuple[str, ...]) -> Told:
+def replace_destinations(last_sync: LastSync, destinations: tuple[str, ...]) -> LastSync:
     """The same with other destinations."""
-    return msgspec.structs.replace(told, destinations=destinations)
+    return msgspec.structs.replace(last_sync, destinations=destinations)
 
 
 def _end(work: Connection, states: States, key: str, now: datetime) -> None:
     """Leave the last values as custom traits and, if so chosen, tell destinations that nobody is a member any more."""
-    told = told_of(states.standing[key])
-    _stop_telling(work, key, told, told.destinations, now)
+    last_sync = last_sync_of(states.standing[key])
+    _stop_sync(work, key, last_sync, last_sync.destinations, now)
     leave_as_custom(work, key)
-    stored.forget_state(work, key)
+    engage_tables.forget_state(work, key)
     del states.standing[key]
     states.changed.discard(key)
 
 
-def _stop_telling(
-    work: Connection, key: str, told: Told, destinations: Sequence[str] | set[str], now: datetime
+def _stop_sync(
+    work: Connection, key: str, last_sync: LastSync, destinations: Sequence[str] | set[str], now: datetime
 ) -> None:
-    if told.kind == "audience" and told.when_removed == "false":
+    if last_sync.kind == "audience" and last_sync.when_removed == "false":
         for slug in destinations:
-            stored.enqueue_told(work, destination=slug, key=key, at=now)
+            engage_tables.enqueue_synced(work, destination=slug, key=key, at=now)
 
 
-def with_dependents(keys: set[str], computations: Sequence[Asked]) -> set[str]:
+def with_dependents(keys: set[str], computations: Sequence[RequestedComputation]) -> set[str]:
     """These computations, and all that ask for one of them, however indirectly."""
     found = set(keys)
     while True:

@@ -18,7 +18,7 @@ from punchcard.computations.model import (
     dependencies_of,
     traits_of,
 )
-from punchcard.engage.facts import Facts
+from punchcard.engage.fact_store import FactStore
 from punchcard.events.faults import UNREADABLE
 
 SAMPLE: Final = 2_000
@@ -47,7 +47,7 @@ class KnownNames(Protocol):
 class FactNames:
     """What Engage's facts know."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: FactStore) -> None:
         self._facts = facts
 
     def events(self) -> Collection[str]:
@@ -72,13 +72,13 @@ class FactNames:
 def find_warnings(known: KnownNames, definition: Definition) -> Iterator[str]:
     """One sentence for each thing that nobody has, with what it may have meant."""
     names = known.events()
-    asked: set[tuple[str, str]] = set()
+    requested: set[tuple[str, str]] = set()
     for events in all_events(definition):
         if events.name not in names:
             yield f'no event "{events.name}" has come yet{_near(events.name, names)}'
             continue
-        asked.update((events.name, path) for path in _paths(events))
-    for name, path in sorted(asked):
+        requested.update((events.name, path) for path in _paths(events))
+    for name, path in sorted(requested):
         yield from _property_warnings(name, path, known.properties(name))
     traits = known.traits()
     for trait in sorted(traits_of(definition), key=lambda one: one.key):

@@ -9,9 +9,8 @@ from sqlalchemy import Connection
 from punchcard.clock import from_micros
 from punchcard.engage.computing import Change
 from punchcard.engage.states import States, due_at
-from punchcard.store import engage as stored
-from punchcard.store import profiles
-from punchcard.store.engage import NOBODY
+from punchcard.store import engage_tables, profiles
+from punchcard.store.engage_tables import NOBODY
 from punchcard.store.profiles import StoredTrait
 from punchcard.workspace.snapshot import Snapshot
 
@@ -40,14 +39,14 @@ def write_changes(
             {"destination": slug, "key": one.key, "profile_id": one.profile, "queued_at": at, "due_at": due}
             for slug in ready.configured.destinations
         ]
-    stored.enqueue(work, queue)
+    engage_tables.enqueue(work, queue)
     for key, difference in grown.items():
         size = states.standing[key].size + difference
         states.update(key, size=size, computed_at=at)
-        stored.save_size(work, key, size=size, at=at, bucket=hour_of(now))
+        engage_tables.save_size(work, key, size=size, at=at, bucket=hour_of(now))
 
 
-def tell_again(work: Connection, people: set[int], keys: Collection[str], snapshot: Snapshot, at: datetime) -> None:
+def resync(work: Connection, people: set[int], keys: Collection[str], snapshot: Snapshot, at: datetime) -> None:
     """Whoever has an email more is told of there too."""
     queue = [
         {"destination": slug, "key": one.name, "profile_id": one.profile_id, "queued_at": at, "due_at": at}
@@ -55,7 +54,7 @@ def tell_again(work: Connection, people: set[int], keys: Collection[str], snapsh
         if one.computation and one.name in snapshot.computations
         for slug in snapshot.computations[one.name].configured.destinations
     ]
-    stored.enqueue(work, queue)
+    engage_tables.enqueue(work, queue)
 
 
 def queue_everybody(work: Connection, key: str, snapshot: Snapshot, at: datetime) -> None:
@@ -65,12 +64,12 @@ def queue_everybody(work: Connection, key: str, snapshot: Snapshot, at: datetime
     """
     ready = snapshot.computations.get(key)
     for slug in ready.configured.destinations if ready is not None else ():
-        stored.enqueue_everybody(work, destination=slug, key=key, at=at)
+        engage_tables.enqueue_everybody(work, destination=slug, key=key, at=at)
 
 
 def hour_of(now: int) -> datetime:
     """The hour that a size stands for."""
-    return from_micros(now - now % stored.HOUR_MICROS)
+    return from_micros(now - now % engage_tables.HOUR_MICROS)
 
 
 def _difference(change: Change) -> int:

@@ -29,7 +29,7 @@ from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.listing import EventQuestion, may_hold, where_of
-from punchcard.lake.people import PersonQuestion, may_lie_beyond, statements
+from punchcard.lake.person_query import PersonQuestion, may_lie_beyond, statements
 from punchcard.lake.place import Place
 from punchcard.lake.schema import FAILED_ON_INGEST
 from punchcard.lake.table import LakeTable

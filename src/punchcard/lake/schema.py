@@ -9,10 +9,10 @@ import structlog
 
 from punchcard.clock import EPOCH
 from punchcard.events.commerce import NOTHING, commerce_of
+from punchcard.events.emails import email_of
 from punchcard.events.model import Event, message_key
 from punchcard.events.notes import Note
 from punchcard.events.notes import to_json as notes_to_json
-from punchcard.events.people import email_of
 from punchcard.lake import arrays
 
 if TYPE_CHECKING:

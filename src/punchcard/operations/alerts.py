@@ -8,8 +8,8 @@ from enum import StrEnum
 from sqlalchemy import Connection, func, select
 
 from punchcard.store.counts import CountQuestion, Dimension, read_counts
-from punchcard.store.engage import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.engage_reading import failed_syncs, keys_of_failed_syncs
+from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from punchcard.clock import EPOCH
-from punchcard.operations.engagement import RESYNC, Standing
+from punchcard.operations.engagement import RESYNC, ComputationStatus
 from punchcard.store import audit
 from punchcard.store.audit import AuditEvent
 from punchcard.store.engine import Store
@@ -25,7 +25,7 @@ class Authorship:
     updated_at: datetime
 
 
-def authorship_of(store: Store, some: Sequence[Standing]) -> Mapping[str, Authorship]:
+def authorship_of(store: Store, some: Sequence[ComputationStatus]) -> Mapping[str, Authorship]:
     """Of each computation, by key.
 
     Raises:
@@ -42,7 +42,7 @@ def authorship_of(store: Store, some: Sequence[Standing]) -> Mapping[str, Author
     }
 
 
-def _authorship(one: Standing, added: AuditEvent | None, newest: AuditEvent | None) -> Authorship:
+def _authorship(one: ComputationStatus, added: AuditEvent | None, newest: AuditEvent | None) -> Authorship:
     if added is not None:
         created_at = added.at
     elif one.state is not None:

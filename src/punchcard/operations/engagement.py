@@ -10,8 +10,8 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit, engage, engage_reading, profile_reading
-from punchcard.store.engage import ComputationState, Status
+from punchcard.store import audit, engage_reading, engage_tables, profile_reading
+from punchcard.store.engage_tables import ComputationState, Status
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
 from punchcard.store.synced import count_cut_lists
@@ -116,7 +116,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ComputationStatus:
     """A computation with how it stands.
 
     Attributes:
@@ -141,9 +141,9 @@ class Standing:
         return self.state.status if self.state is not None else Status.PREPARING
 
 
-def standing_of(
+def computation_status(
     store: Store, workspace: Workspace, *, kind: str | None = None, rates: Callable[[str], float] | None = None
-) -> list[Standing]:
+) -> list[ComputationStatus]:
     """All computations, or those of a kind, with how they stand; by name.
 
     Args:
@@ -153,9 +153,9 @@ def standing_of(
         StorageError: the store is away.
     """
     with store.reading() as work:
-        states = {one.key: one for one in engage.states(work)}
-        queues = engage.queue_sizes(work)
-        pauses = engage.pauses(work)
+        states = {one.key: one for one in engage_tables.states(work)}
+        queues = engage_tables.queue_sizes(work)
+        pauses = engage_tables.pauses(work)
         cuts = {
             (slug, one.key): count_cut_lists(work, destination=slug, key=one.key)
             for one in workspace.computations
@@ -177,22 +177,22 @@ def standing_of(
                     without_email=queues.get((slug, one.key, "email"), 0),
                     too_large=queues.get((slug, one.key, TOO_LARGE), 0),
                     invalid=queues.get((slug, one.key, INVALID), 0),
-                    failed=(failed := queues.get((slug, one.key, engage.SYNC_FAILED), 0)),
-                    last_failure=_last_failure(store, slug, one.key, engage.SYNC_FAILED) if failed else "",
-                    refused=(refused := queues.get((slug, one.key, engage.SYNC_REFUSED), 0)),
-                    last_refusal=_last_failure(store, slug, one.key, engage.SYNC_REFUSED) if refused else "",
+                    failed=(failed := queues.get((slug, one.key, engage_tables.SYNC_FAILED), 0)),
+                    last_failure=_last_failure(store, slug, one.key, engage_tables.SYNC_FAILED) if failed else "",
+                    refused=(refused := queues.get((slug, one.key, engage_tables.SYNC_REFUSED), 0)),
+                    last_refusal=_last_failure(store, slug, one.key, engage_tables.SYNC_REFUSED) if refused else "",
                     cut_lists=cuts.get((slug, one.key), 0),
                     seconds=queued * _REQUESTS_PER_CALL * len(one.send) / rate if rate else None,
                     paused_since=pauses.get(slug),
                 )
             )
-        found.append(Standing(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
+        found.append(ComputationStatus(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
     return found
 
 
 def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
     with store.reading() as work:
-        return engage.last_failure(work, destination=slug, key=key, waits_for=waits_for)
+        return engage_tables.last_failure(work, destination=slug, key=key, waits_for=waits_for)
 
 
 def rates_of(snapshot: Snapshot) -> Callable[[str], float]:
@@ -207,20 +207,22 @@ def rates_of(snapshot: Snapshot) -> Callable[[str], float]:
     return rate
 
 
-def one_standing(store: Store, workspace: Workspace, key_or_id: str, *, kind: str | None = None) -> Standing:
+def one_computation_status(
+    store: Store, workspace: Workspace, key_or_id: str, *, kind: str | None = None
+) -> ComputationStatus:
     """The computation with this key or id.
 
     Raises:
         NotThereError: there is none.
         StorageError: the store is away.
     """
-    for one in standing_of(store, workspace, kind=kind):
+    for one in computation_status(store, workspace, kind=kind):
         if key_or_id in (one.computation.key, one.id):
             return one
     raise NotThereError(f"there is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}")
 
 
-def with_outcomes(store: Store, one: Standing) -> Standing:
+def with_outcomes(store: Store, one: ComputationStatus) -> ComputationStatus:
     """The same, and of each of its destinations how it took what it was told.
 
     Raises:
@@ -255,7 +257,7 @@ def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
         raise ConfigurationError(error.message, problems=(problem,), position=error.position) from error
 
 
-def resync(store: Store, one: Standing, *, destination: str | None, actor: str, clock: Clock) -> int:
+def resync(store: Store, one: ComputationStatus, *, destination: str | None, actor: str, clock: Clock) -> int:
     """Tell destinations of everybody again, whether or not anything has changed; returns of how many people.
 
     Raises:
@@ -268,7 +270,7 @@ def resync(store: Store, one: Standing, *, destination: str | None, actor: str, 
     count = 0
     with store.unit_of_work() as work:
         for slug in (destination,) if destination is not None else computation.destinations:
-            count += engage.enqueue_everybody(
+            count += engage_tables.enqueue_everybody(
                 work, destination=slug, key=computation.key, at=clock.now(), is_resync=True
             )
         audit.record(
@@ -286,13 +288,13 @@ def resync(store: Store, one: Standing, *, destination: str | None, actor: str, 
 def pause(store: Store, destination: str, *, actor: str, clock: Clock) -> None:
     """Tell a destination nothing of audiences and traits until `resume`; its awards go on."""
     with store.unit_of_work() as work:
-        engage.pause(work, destination, at=clock.now(), actor=actor)
+        engage_tables.pause(work, destination, at=clock.now(), actor=actor)
 
 
 def resume(store: Store, destination: str) -> None:
     """Go on telling a destination."""
     with store.unit_of_work() as work:
-        engage.resume(work, destination)
+        engage_tables.resume(work, destination)
 
 
 def adding(computation: Computation) -> Edit:
@@ -375,5 +377,5 @@ def members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
             people=profile_reading.members(work, key, limit=limit),
             ids={profile: sorted(some) for profile, some in ids.items()},
             changes=changes,
-            sizes=engage.sizes(work, key, since=clock.now() - timedelta(days=30)),
+            sizes=engage_tables.sizes(work, key, since=clock.now() - timedelta(days=30)),
         )

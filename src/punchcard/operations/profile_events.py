@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from punchcard.engage.reading import counts
-from punchcard.lake.people import PersonQuestion
+from punchcard.engage.person_events import counts
+from punchcard.lake.person_query import PersonQuestion
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.profiles.external_ids import IdReader

@@ -8,7 +8,7 @@ import msgspec
 from punchcard.engage.warnings import find_warnings, objects_in, values_in
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.faults import UNREADABLE
-from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
+from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeReader
 from punchcard.store import profile_search
 from punchcard.store.counts import seen_names

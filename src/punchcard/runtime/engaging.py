@@ -64,11 +64,11 @@ class Engaging:
 
     def _lead(self, leadership: "Leadership") -> None:
         """Work until stopped, until another process leads, until storage fails or the workspace cannot be read."""
-        from punchcard.engage.engine import Engine, EngineSettings
-        from punchcard.engage.facts import Facts
+        from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
+        from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.requests import answer_requests
-        from punchcard.engage.telling import Teller
+        from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.lake.reader import LakeReader
         from punchcard.runtime.assemble import open_guarded_log
 
@@ -76,21 +76,21 @@ class Engaging:
         lake = LakeReader(settings.lake_location())
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
-            closing(Facts(settings.facts_path())) as facts,
+            closing(FactStore(settings.facts_path())) as facts,
         ):
             recovery = RestoredSync(store=self._store, lake=lake, clock=self._clock)
             while not recovery.step():
                 if self._stopping.wait(_RETRY_SECONDS):
                     return
-            engine = Engine(
+            engine = ComputationEngine(
                 store=self._store,
                 lake=lake,
                 facts=facts,
                 clock=self._clock,
                 current=self._watch.newest,
-                settings=EngineSettings(events_max=settings.engage_events_max),
+                settings=ComputationEngineSettings(events_max=settings.engage_events_max),
             )
-            teller = Teller(store=self._store, log=log, clock=self._clock)
+            dispatcher = SyncDispatcher(store=self._store, log=log, clock=self._clock)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
             while not self._stopping.is_set() and self._can_work():
@@ -102,7 +102,7 @@ class Engaging:
                 if self._clock.monotonic() >= step_at:
                     guard.check()
                     busy = engine.step()
-                    busy = teller.step(self._watch.newest()) > 0 or busy
+                    busy = dispatcher.step(self._watch.newest()) > 0 or busy
                     step_at = self._clock.monotonic() + (0 if busy else settings.engage_poll_seconds)
                 if self._clock.monotonic() >= check_at:
                     engine.check()

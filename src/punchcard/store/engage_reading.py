@@ -25,7 +25,7 @@ from punchcard.clock import to_micros
 from punchcard.store.effects import DISMISSED_REASONS
 from punchcard.store.ledger import sets_property
 from punchcard.store.schema import EffectState, effects
-from punchcard.store.schema_engage import IS_TOLD, computation_sizes, computation_states, synced
+from punchcard.store.schema_engage import HAS_VALUE, computation_sizes, computation_states, synced
 from punchcard.store.waiting import NO_CONNECTION
 
 FAILED_MAX = 1_000
@@ -54,7 +54,7 @@ class SyncOutcome:
     """How one destination took what it was told of one computation.
 
     Attributes:
-        told: People of whom it was told last that they are members, or a value.
+        synced: People of whom it was told last that they are members, or a value.
         no_connection: Calls that wait for the partner to know the customer.
         retrying: Calls that have failed and are tried again.
         parked: Calls that need a person.
@@ -62,7 +62,7 @@ class SyncOutcome:
         failed: The newest values that the destination does not have because of that, at most `FAILED_MAX`.
     """
 
-    told: int
+    synced: int
     no_connection: int
     retrying: int
     parked: int
@@ -77,7 +77,7 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
         source: Of the calls: the destination's own.
     """
     people = select(func.count(synced.c.profile_id.distinct())).where(
-        synced.c.destination == destination, synced.c.key == key, IS_TOLD
+        synced.c.destination == destination, synced.c.key == key, HAS_VALUE
     )
     own = (effects.c.destination == destination, effects.c.source == source, sets_property(key))
     parts = [
@@ -94,7 +94,7 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
         is_waiting = row.reason == NO_CONNECTION and row.state != EffectState.REJECTED
         calls[NO_CONNECTION if is_waiting else row.state] += row.calls
     return SyncOutcome(
-        told=work.scalar(people) or 0,
+        synced=work.scalar(people) or 0,
         no_connection=calls[NO_CONNECTION],
         retrying=calls[EffectState.RETRYING],
         parked=calls[EffectState.PARKED],

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, or_, select
 
-from punchcard.store.engage import NOBODY
+from punchcard.store.engage_tables import NOBODY
 from punchcard.store.profiles import StoredTrait, ids_of, traits_of
 from punchcard.store.schema_engage import (
     external_ids,

@@ -106,7 +106,7 @@ computation_states = Table(
     Column("checked_at", Instant),  # when all of it was last computed afresh
     Column("differences", BigInteger, nullable=False),  # found by all checks together; each is a defect
     Column("created_at", Instant, nullable=False),
-    Column("told", Text, nullable=False),  # JSON: how its destinations were told last, for when it is deleted
+    Column("last_sync", Text, nullable=False),  # JSON: how its destinations were told last, for when it is deleted
 )
 
 computation_sizes = Table(  # by the hour
@@ -148,15 +148,17 @@ synced = Table(  # what each destination was told last
     Column("entries_cut", Integer, nullable=False, server_default=text("0")),  # of a list, so that the call fits
 )
 Index("ix_synced_profile", synced.c.profile_id)
-IS_TOLD = text("value NOT IN ('false', 'null', '')")  # a condition that asks for the index below holds it word by word
+HAS_VALUE = text(
+    "value NOT IN ('false', 'null', '')"
+)  # a condition that asks for the index below holds it word by word
 Index(
-    "ix_synced_told",
+    "ix_synced_value",
     synced.c.destination,
     synced.c.key,
     synced.c.profile_id,
     synced.c.value,
-    sqlite_where=IS_TOLD,
-    postgresql_where=IS_TOLD,
+    sqlite_where=HAS_VALUE,
+    postgresql_where=HAS_VALUE,
 )
 
 IS_CUT = text("entries_cut > 0")  # word by word as in the index, as above

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.schema_engage import IS_CUT, synced
 
-UNTOLD = ""
+UNSYNCED = ""
 """What stands for the value of a call that did not arrive."""
 
 
@@ -37,7 +37,7 @@ class Synced:
     entries_cut: int = 0
 
 
-def told_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
+def synced_values_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
     """What a destination was told last of somebody, by email."""
     wanted = select(synced).where(
         synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
@@ -45,34 +45,34 @@ def told_of(work: Connection, *, destination: str, key: str, profile_id: int) ->
     return [Synced(**dict(row._mapping)) for row in work.execute(wanted)]
 
 
-def told_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
+def synced_value_of_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
     """What a destination was told last of an email, whoever it belonged to."""
     wanted = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
     row = work.execute(wanted).first()
     return None if row is None else Synced(**dict(row._mapping))
 
 
-def remember_told(work: Connection, one: Synced) -> None:
+def save_synced(work: Connection, one: Synced) -> None:
     """Note what a destination is told, in the place of what it was told before."""
     values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
     added = _insert(work)(synced).values(**values)
     work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
 
 
-def forget_told(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
+def mark_unsynced(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
     """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
-    told = told_email(work, destination=destination, key=key, email=email)
-    if told is None or sequence != (told.track_sequence if call == "track" else told.sequence):
+    known = synced_value_of_email(work, destination=destination, key=key, email=email)
+    if known is None or sequence != (known.track_sequence if call == "track" else known.sequence):
         return None
     if call == "track":
         # At none of the person's emails: else it would seem that another one has brought it.
         not_tracked = update(synced).where(
-            synced.c.profile_id == told.profile_id, synced.c.destination == destination, synced.c.key == key
+            synced.c.profile_id == known.profile_id, synced.c.destination == destination, synced.c.key == key
         )
-        work.execute(not_tracked.values(tracked=UNTOLD))
+        work.execute(not_tracked.values(tracked=UNSYNCED))
     else:
-        remember_told(work, replace(told, value=UNTOLD))
-    return told.profile_id
+        save_synced(work, replace(known, value=UNSYNCED))
+    return known.profile_id
 
 
 def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:

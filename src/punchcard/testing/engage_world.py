@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from punchcard.clock import to_micros
 from punchcard.computations.printer import to_text
-from punchcard.engage.engine import Engine, EngineSettings
-from punchcard.engage.facts import Facts
+from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
+from punchcard.engage.fact_store import FactStore
 from punchcard.events.parse import read_request
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
@@ -56,8 +56,8 @@ class EngageWorld:
         self.clock = ManualClock(self.begin)
         self.writer = LakeWriter(str(self.folder / "lake"), clock=self.clock)
         self.facts_path = self.folder / "engage.duckdb"
-        self.engine: Engine | None = None
-        self.facts: Facts | None = None
+        self.engine: ComputationEngine | None = None
+        self.facts: FactStore | None = None
         self._snapshot: Snapshot | None = None
 
     def configure(self, *computations: Computation) -> None:
@@ -131,18 +131,18 @@ class EngageWorld:
         )
         self.writer.append(rows, first_position=self.position, last_position=self.position)
 
-    def start(self) -> Engine:
+    def start(self) -> ComputationEngine:
         """Start Engage, or start it again after a stop."""
         if self.facts is not None:
             self.facts.close()
-        self.facts = Facts(self.facts_path)
-        self.engine = Engine(
+        self.facts = FactStore(self.facts_path)
+        self.engine = ComputationEngine(
             store=self.store,
             lake=LakeReader(str(self.folder / "lake")),
             facts=self.facts,
             clock=self.clock,
             current=self.current,
-            settings=EngineSettings(events_max=self.events_max, changes_max=self.changes_max),
+            settings=ComputationEngineSettings(events_max=self.events_max, changes_max=self.changes_max),
         )
         return self.engine
 

@@ -45,7 +45,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Attention Required!</title></head></h
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request as the server saw it."""
 
     method: str
@@ -87,12 +87,12 @@ class Reply:
 class Server:
     """Speaks HTTP by hand, so that it can also speak it badly."""
 
-    def __init__(self, reply: Callable[[Asked], Reply]) -> None:
+    def __init__(self, reply: Callable[[ReceivedRequest], Reply]) -> None:
         self._reply = reply
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
 
     @property
-    def posts(self) -> list[Asked]:
+    def posts(self) -> list[ReceivedRequest]:
         """The requests that book something."""
         return [one for one in self.asked if one.method == "POST"]
 
@@ -119,7 +119,7 @@ class Server:
         finally:
             writer.close()
 
-    async def _read(self, reader: asyncio.StreamReader) -> Asked | None:
+    async def _read(self, reader: asyncio.StreamReader) -> ReceivedRequest | None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
         except asyncio.IncompleteReadError:
@@ -130,7 +130,7 @@ class Server:
         method, target, _ = first.split()
         parts = urlsplit(target)
         query = parse_qs(parts.query)
-        return Asked(method, parts.path, query, headers, json.loads(body) if body else None)
+        return ReceivedRequest(method, parts.path, query, headers, json.loads(body) if body else None)
 
 
 def settings_for(url: str, **options: object) -> PerkvilleSettings:
@@ -145,7 +145,9 @@ def settings_for(url: str, **options: object) -> PerkvilleSettings:
 
 
 @asynccontextmanager
-async def serving(reply: Callable[[Asked], Reply], **options: object) -> AsyncIterator[tuple[PerkvilleClient, Server]]:
+async def serving(
+    reply: Callable[[ReceivedRequest], Reply], **options: object
+) -> AsyncIterator[tuple[PerkvilleClient, Server]]:
     """A client and the server it talks to."""
     script = Server(reply)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
@@ -159,10 +161,10 @@ async def serving(reply: Callable[[Asked], Reply], **options: object) -> AsyncIt
         server.close()
 
 
-def answering(write: Reply, *, perk: object = EARNING, listed: object = None) -> Callable[[Asked], Reply]:
+def answering(write: Reply, *, perk: object = EARNING, listed: object = None) -> Callable[[ReceivedRequest], Reply]:
     """Perk reads succeed, lists hold one page, and writes are answered as given."""
 
-    def reply(asked: Asked) -> Reply:
+    def reply(asked: ReceivedRequest) -> Reply:
         if asked.method != "GET":
             return write
         if asked.path.startswith("/v2/perks/"):
@@ -173,7 +175,9 @@ def answering(write: Reply, *, perk: object = EARNING, listed: object = None) ->
     return reply
 
 
-def outcome_of(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options: object) -> tuple[object, Server]:
+def outcome_of(
+    reply: Callable[[ReceivedRequest], Reply], effect: Effect = AWARD, **options: object
+) -> tuple[object, Server]:
     """What `perform` returned or raised."""
 
     async def run() -> tuple[object, Server]:
@@ -186,7 +190,9 @@ def outcome_of(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **option
     return asyncio.run(run())
 
 
-def found_by(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options: object) -> tuple[object, Server]:
+def found_by(
+    reply: Callable[[ReceivedRequest], Reply], effect: Effect = AWARD, **options: object
+) -> tuple[object, Server]:
     """What `find` returned or raised."""
 
     async def run() -> tuple[object, Server]:
@@ -199,10 +205,10 @@ def found_by(reply: Callable[[Asked], Reply], effect: Effect = AWARD, **options:
     return asyncio.run(run())
 
 
-def pages(*listed: list[dict[str, object]], obeys_offset: bool = True) -> Callable[[Asked], Reply]:
+def pages(*listed: list[dict[str, object]], obeys_offset: bool = True) -> Callable[[ReceivedRequest], Reply]:
     """A list in pages, each as long as it is."""
 
-    def reply(asked: Asked) -> Reply:
+    def reply(asked: ReceivedRequest) -> Reply:
         offset = int(asked.query["offset"][0]) if obeys_offset else 0
         start = 0
         for page in listed:
@@ -224,6 +230,6 @@ def connection(number: int, **members: object) -> dict[str, object]:
     return {"connection_id": number, "business": "/v2/businesses/41/", "status": "ACTIVE", **members}
 
 
-def returning(reply: Reply) -> Callable[[Asked], Reply]:
+def returning(reply: Reply) -> Callable[[ReceivedRequest], Reply]:
     """The same reply to every request."""
     return lambda asked: reply

@@ -21,8 +21,8 @@ from punchcard.clock import to_micros
 from punchcard.delivery.attempts import perform_attempt
 from punchcard.delivery.stages import CompletedAttempt, Target, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.engage.engine import Engine
-from punchcard.engage.facts import Facts
+from punchcard.engage.computation_engine import ComputationEngine
+from punchcard.engage.fact_store import FactStore
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
@@ -106,7 +106,7 @@ class PublicApiServer:
         self.partner = ScriptedPartner(clock=self.clock)
         self._facts_path = folder / "engage.duckdb"
         self._lake = lake
-        self._engine: Engine | None = None
+        self._engine: ComputationEngine | None = None
         self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
@@ -176,8 +176,8 @@ class PublicApiServer:
     def engage(self) -> None:
         """Engage does all that waits for it: whose the events of the lake are, traits, audiences."""
         if self._engine is None:
-            self._facts = Facts(self._facts_path)
-            self._engine = Engine(
+            self._facts = FactStore(self._facts_path)
+            self._engine = ComputationEngine(
                 store=self.store,
                 lake=LakeReader(self._lake),
                 facts=self._facts,

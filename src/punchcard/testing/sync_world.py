@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import zstandard
 
-from punchcard.engage.telling import Teller
+from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.store import engage as stored
+from punchcard.store import engage_tables
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
@@ -46,7 +46,7 @@ class SyncWorld:
         apply(store, workspace, clock=self.world.clock, keyring=keyring, actor="test")
         self.world.destinations = compile_snapshot(load(store, keyring), keyring=keyring).destinations
         self.log = SqliteEventLog(folder / "log.db")
-        self.teller = Teller(store=store, log=self.log, clock=self.world.clock)
+        self.dispatcher = SyncDispatcher(store=store, log=self.log, clock=self.world.clock)
         self.number = 0
 
     def audience(self, **more: Any) -> None:
@@ -72,12 +72,12 @@ class SyncWorld:
     def settle(self) -> None:
         """Compute and send until there is nothing to do."""
         self.world.settle()
-        while self.teller.step(self.world.current()):
+        while self.dispatcher.step(self.world.current()):
             self._routed()
 
     def restart_sync(self) -> None:
         """Begin to sync anew, as a process that was started again does."""
-        self.teller = Teller(store=self.store, log=self.log, clock=self.world.clock)
+        self.dispatcher = SyncDispatcher(store=self.store, log=self.log, clock=self.world.clock)
 
     def _routed(self) -> None:
         with self.store.unit_of_work() as work:
@@ -113,4 +113,4 @@ class SyncWorld:
     def queue(self) -> dict[tuple[str, str, str], int]:
         """How many people wait, by destination, key and what they wait for."""
         with self.store.reading() as work:
-            return stored.queue_sizes(work)
+            return engage_tables.queue_sizes(work)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from punchcard.lake.listing import EventQuestion
-from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
+from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
@@ -51,7 +51,7 @@ class EventPage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class CustomerIds:
     """Who is meant by an email or a user id: what its events name together with it.
 
     Attributes:
@@ -103,7 +103,7 @@ class EventBrowser:
             found += self._lake.page(question, limit=limit + 1, before=before)
         return self._page(found, limit=limit, before=before)
 
-    def person(self, named: str) -> Person:
+    def person(self, named: str) -> CustomerIds:
         """Who is meant, by the newest events that name them.
 
         Args:
@@ -115,12 +115,12 @@ class EventBrowser:
         known = self._of(asked, limit=200, before=None)
         emails = [one.email for one in known if one.email]
         user_ids = [one.user_id for one in known if one.user_id]
-        return Person(
+        return CustomerIds(
             emails=tuple(dict.fromkeys([*([email] if email else []), *emails]))[:_EMAILS_MAX],
             user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
         )
 
-    def events_of(self, person: Person, *, limit: int, before: Place | None = None) -> EventPage:
+    def events_of(self, person: CustomerIds, *, limit: int, before: Place | None = None) -> EventPage:
         """The newest events of a customer: those with one of their ids, unless another's email or user id stands in it.
 
         A page may be short: two people may have used the same device.
@@ -228,7 +228,7 @@ class EventBrowser:
         )
 
 
-def _is_theirs(event: LakeEvent, person: Person) -> bool:
+def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
     named = (event.email, event.user_id)
     return event.email in person.emails or event.user_id in person.user_ids or named == (None, None)
 

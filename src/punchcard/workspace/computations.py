@@ -140,7 +140,7 @@ def computation_problems(workspace: Workspace) -> Iterator[Problem]:
         path: KeyPath = (f"{one.kind}s", counts[one.kind])
         counts[one.kind] += 1
         yield from _name_problems(path, one, keys)
-        yield from _telling_problems(path, one, destinations)
+        yield from _sync_problems(path, one, destinations)
         try:
             definitions[one.key] = compiled(one)
         except ConfigurationError as error:
@@ -168,7 +168,7 @@ def _name_problems(path: KeyPath, one: Computation, keys: list[str]) -> Iterator
         yield Problem(path=(*path, "key"), message=message)
 
 
-def _telling_problems(path: KeyPath, one: Computation, destinations: set[str]) -> Iterator[Problem]:
+def _sync_problems(path: KeyPath, one: Computation, destinations: set[str]) -> Iterator[Problem]:
     for slug in one.destinations:
         if slug not in destinations:
             known = ", ".join(sorted(destinations)) or "none"

@@ -1,6 +1,6 @@
 import pytest
 
-from punchcard.app.audience_lines import Ask, Line, Lines
+from punchcard.app.audience_lines import Line, Lines, TraitCondition
 from punchcard.app.audience_reading import lines_of
 from punchcard.app.audience_writing import text_of
 from punchcard.computations.parser import parse_audience, parse_trait
@@ -25,7 +25,7 @@ from punchcard.errors import ConfigurationError
                         span="within",
                         window="12",
                         unit="hour",
-                        asks=[Ask(path="sku", value="x")],
+                        conditions=[TraitCondition(path="sku", value="x")],
                     )
                 ]
             ),
@@ -33,30 +33,51 @@ from punchcard.errors import ConfigurationError
         ),
         (
             Lines(
-                lines=[Line(event="A"), Line(kind="trait", asks=[Ask(path="vip", operator="=", value="true")])],
+                lines=[
+                    Line(event="A"),
+                    Line(kind="trait", conditions=[TraitCondition(path="vip", operator="=", value="true")]),
+                ],
                 joined="or",
             ),
             "event('A').count() >= 1 OR trait('vip') = true",
         ),
         (
-            Lines(lines=[Line(kind="trait", asks=[Ask(path="spend", operator=">", value="9.99")])]),
+            Lines(lines=[Line(kind="trait", conditions=[TraitCondition(path="spend", operator=">", value="9.99")])]),
             "trait('spend') > 9.99",
         ),
         (
-            Lines(lines=[Line(kind="trait", asks=[Ask(path="name", operator="contains", value="an")])]),
+            Lines(
+                lines=[Line(kind="trait", conditions=[TraitCondition(path="name", operator="contains", value="an")])]
+            ),
             "trait('name').contains('an')",
         ),
-        (Lines(lines=[Line(kind="trait", asks=[Ask(path="email", operator="exists")])]), "trait('email').exists()"),
         (
-            Lines(lines=[Line(kind="trait", asks=[Ask(path="address.city", value="Austin")])]),
+            Lines(lines=[Line(kind="trait", conditions=[TraitCondition(path="email", operator="exists")])]),
+            "trait('email').exists()",
+        ),
+        (
+            Lines(lines=[Line(kind="trait", conditions=[TraitCondition(path="address.city", value="Austin")])]),
             "trait('address.city') = 'Austin'",
         ),
         (
-            Lines(lines=[Line(kind="trait", asks=[Ask(path="orders.$.sku", operator="one_of", value="a, b")])]),
+            Lines(
+                lines=[
+                    Line(
+                        kind="trait", conditions=[TraitCondition(path="orders.$.sku", operator="one_of", value="a, b")]
+                    )
+                ]
+            ),
             "trait('orders.$.sku').one_of('a', 'b')",
         ),
         (
-            Lines(lines=[Line(kind="trait", asks=[Ask(path="seen", operator="before_date", value="2026-01-31")])]),
+            Lines(
+                lines=[
+                    Line(
+                        kind="trait",
+                        conditions=[TraitCondition(path="seen", operator="before_date", value="2026-01-31")],
+                    )
+                ]
+            ),
             "trait('seen').before_date('2026-01-31')",
         ),
     ],
@@ -104,7 +125,11 @@ SAID = [
         "event('A').where( property('sku') = 'x' AND property('n') > 2 AND property('z').absent() ).count() >= 1",
         Line(
             event="A",
-            asks=(Ask(path="sku", value="x"), Ask(path="n", operator=">", value="2"), Ask(path="z", operator="absent")),
+            conditions=(
+                TraitCondition(path="sku", value="x"),
+                TraitCondition(path="n", operator=">", value="2"),
+                TraitCondition(path="z", operator="absent"),
+            ),
         ),
     ),
     (
@@ -119,7 +144,7 @@ SAID = [
             times="2",
             span="within",
             window="7",
-            asks=(Ask(path="n", value="1"),),
+            conditions=(TraitCondition(path="n", value="1"),),
             then="did_not",
             then_event="B",
             then_window="2",
@@ -138,36 +163,38 @@ SAID = [
             then="did",
             then_event="B",
             then_window="3",
-            then_asks=(
-                Ask(path="sku", operator="same"),
-                Ask(path="n", operator=">", value="2"),
-                Ask(path="till", operator="other", value="shop"),
+            then_conditions=(
+                TraitCondition(path="sku", operator="same"),
+                TraitCondition(path="n", operator=">", value="2"),
+                TraitCondition(path="till", operator="other", value="shop"),
             ),
         ),
     ),
     (
         "event('A').where( NOT ( event('B').where( property('sku').exists() ).count() >= 1 ) ).count() >= 1",
-        Line(event="A", then="did_not", then_event="B", then_asks=(Ask(path="sku", operator="exists"),)),
+        Line(
+            event="A", then="did_not", then_event="B", then_conditions=(TraitCondition(path="sku", operator="exists"),)
+        ),
     ),
     ("event('A').sources('pos').count() >= 1", Line(event="A", source="pos")),
-    ("trait('regulars') = true", Line(kind="in", asks=(Ask(path="regulars"),))),
-    ("NOT ( trait('regulars') = true )", Line(kind="not_in", asks=(Ask(path="regulars"),))),
-    ("trait('zip') = '0123'", Line(kind="trait", asks=(Ask(path="zip", value="0123"),))),
+    ("trait('regulars') = true", Line(kind="in", conditions=(TraitCondition(path="regulars"),))),
+    ("NOT ( trait('regulars') = true )", Line(kind="not_in", conditions=(TraitCondition(path="regulars"),))),
+    ("trait('zip') = '0123'", Line(kind="trait", conditions=(TraitCondition(path="zip", value="0123"),))),
     (
         "trait('plan').one_of('gold', 'silver', 3)",
-        Line(kind="trait", asks=(Ask(path="plan", operator="one_of", value="gold, silver, 3"),)),
+        Line(kind="trait", conditions=(TraitCondition(path="plan", operator="one_of", value="gold, silver, 3"),)),
     ),
     (
         "trait('born').before_date('2001-01-31')",
-        Line(kind="trait", asks=(Ask(path="born", operator="before_date", value="2001-01-31"),)),
+        Line(kind="trait", conditions=(TraitCondition(path="born", operator="before_date", value="2001-01-31"),)),
     ),
     (
         "trait('renewal').within_next(7 days)",
-        Line(kind="trait", asks=(Ask(path="renewal", operator="within_next", value="7"),)),
+        Line(kind="trait", conditions=(TraitCondition(path="renewal", operator="within_next", value="7"),)),
     ),
     (
         "trait('email').ends_with('@example.com')",
-        Line(kind="trait", asks=(Ask(path="email", operator="ends_with", value="@example.com"),)),
+        Line(kind="trait", conditions=(TraitCondition(path="email", operator="ends_with", value="@example.com"),)),
     ),
 ]
 
@@ -195,7 +222,7 @@ def test_a_computed_trait_is_said_of_a_funnel_too():
         (Line(event="A", span="within", window="x"), "the time is a whole number"),
         (Line(event="A", span="between", begin="9", window="3"), "the smaller number comes first"),
         (
-            Line(kind="trait", asks=(Ask(path="a", operator="within_last", value="x"),)),
+            Line(kind="trait", conditions=(TraitCondition(path="a", operator="within_last", value="x"),)),
             "how many days is a whole number",
         ),
     ],
@@ -211,7 +238,7 @@ def test_a_number_that_is_none_is_named(line, said):
     [
         Line(event="A", measure="sum", times="5"),
         Line(kind="in"),
-        Line(kind="trait", asks=(Ask(path="a"),)),
+        Line(kind="trait", conditions=(TraitCondition(path="a"),)),
         Line(then="did", then_event="B"),
     ],
     ids=["no property", "no audience", "no value", "no event"],

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from punchcard.engage.reading import read_events
+from punchcard.engage.person_events import read_events
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from punchcard.events.commerce import Commerce, commerce_of
+from punchcard.events.emails import email_of
 from punchcard.events.members import PROPERTIES, exact_members, exact_properties, folded, has_value
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.order_hints import find_order_hint
-from punchcard.events.people import email_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPELLINGS = ["orderId", "OrderID", "ORDER_ID", "order id", "Order ID", "order-id", "orderid", "Order_Id", "oRDER iD"]

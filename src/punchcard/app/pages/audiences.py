@@ -35,7 +35,7 @@ _RHYTHMS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "eve
 def list_all(context: ContextDependency) -> Page:
     """Every audience and computed trait with its size, how that has changed, and what is still to be told."""
     dependencies = context.dependencies
-    found = engagement.standing_of(
+    found = engagement.computation_status(
         dependencies.store, dependencies.workspace(), rates=engagement.rates_of(dependencies.current())
     )
     sizes = {one.computation.key: one.state.size for one in found if one.state is not None}
@@ -182,19 +182,21 @@ def preview(context: ContextDependency) -> Page:
         except (ConfigurationError, StorageError) as error:
             problem = error.message
     return context.part(
-        "audience_preview.html", untold=not text, problem=problem, found=found, kind=context.field("kind")
+        "audience_preview.html", is_blank=not text, problem=problem, found=found, kind=context.field("kind")
     )
 
 
-def _one(context: RequestContext, key: str) -> engagement.Standing:
+def _one(context: RequestContext, key: str) -> engagement.ComputationStatus:
     dependencies = context.dependencies
-    found = engagement.standing_of(
+    found = engagement.computation_status(
         dependencies.store, dependencies.workspace(), rates=engagement.rates_of(dependencies.current())
     )
     for one in found:
         if one.computation.key == key:
             return one
-    return engagement.one_standing(dependencies.store, dependencies.workspace(), key)  # says that there is none
+    return engagement.one_computation_status(
+        dependencies.store, dependencies.workspace(), key
+    )  # says that there is none
 
 
 def _read(context: RequestContext, standing: Computation) -> Computation:

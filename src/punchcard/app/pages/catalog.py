@@ -163,7 +163,7 @@ def _form(
         status=status,
         definition=definition,
         fields=[field for field in definition.settings if not field.is_event_map],
-        options=[field for field in definition.options if field.is_asked],
+        options=[field for field in definition.options if field.is_filled],
         values=shown_values(values),
         errors=within_fields(errors, [field.key for field in (*definition.settings, *definition.options)]),
         sources=sources,

@@ -21,7 +21,7 @@ from punchcard.store.effects import StoredEffect
 from punchcard.store.event_results import EventStatus
 from punchcard.store.profile_reading import StoredConflict, StoredExternalId, StoredProfile, TraitChange
 from punchcard.store.profiles import StoredTrait
-from punchcard.traces.browse import EventPage, Person, SeenEvent
+from punchcard.traces.browse import CustomerIds, EventPage, SeenEvent
 from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import RoutedDestination
 
@@ -134,7 +134,7 @@ async def show_customer(context: ContextDependency, who: FromPath[str]) -> Page:
     return await asyncio.to_thread(_rendered, context, who, person, known, events, accounts)
 
 
-async def _account(context: RequestContext, destination: RoutedDestination, person: Person) -> _Account:
+async def _account(context: RequestContext, destination: RoutedDestination, person: CustomerIds) -> _Account:
     transactions = await asyncio.to_thread(_transactions, context, destination.slug, person.emails)
     standing, problem = None, None
     if destination.destination.enabled or transactions:
@@ -160,7 +160,7 @@ def _transactions(context: RequestContext, slug: str, emails: Sequence[str]) -> 
 def _rendered(
     context: RequestContext,
     who: str,
-    person: Person,
+    person: CustomerIds,
     known: _Profile | None,
     events: EventPage,
     accounts: list[_Account],
@@ -182,20 +182,20 @@ def _rendered(
     )
 
 
-def _who(context: RequestContext, who: str) -> tuple[_Profile | None, Person]:
+def _who(context: RequestContext, who: str) -> tuple[_Profile | None, CustomerIds]:
     """The profile that an id of whatever type leads to, if there is one, and by what its events are found."""
     with context.dependencies.store.reading() as work:
         found = profile_search.find(work, who)
     known = _profile(context, found) if found is not None else None
     own = known.values(EMAIL) + known.values(USER_ID) if known is not None else []
     if known is not None and not {who, who.lower()} & set(own):
-        person = Person(emails=(), user_ids=())  # named by an id that events are not found by
+        person = CustomerIds(emails=(), user_ids=())  # named by an id that events are not found by
     else:
         person = context.dependencies.browser.person(who)
     if known is None:
         known = _profile_of_events(context, person)
     if known is not None:
-        person = Person(
+        person = CustomerIds(
             emails=_joined(person.emails, known.values(EMAIL)),
             user_ids=_joined(person.user_ids, known.values(USER_ID)),
             anonymous_ids=tuple(known.values(ANONYMOUS_ID))[:_IDS_MAX],
@@ -207,7 +207,7 @@ def _joined(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*some, *others]))[:_IDS_MAX]
 
 
-def _profile_of_events(context: RequestContext, person: Person) -> _Profile | None:
+def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile | None:
     """The profile that one of the ids leads to with which somebody's events came."""
     asked = [(EMAIL, one) for one in person.emails] + [(USER_ID, one) for one in person.user_ids]
     with context.dependencies.store.reading() as work:

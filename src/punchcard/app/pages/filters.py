@@ -97,7 +97,7 @@ def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
             errors.fields["if"] = error.message
     return context.part(
         "filter_preview.html",
-        untold=not fresh.condition,
+        is_blank=not fresh.condition,
         errors=errors,
         tried=tried,
         matched=sum(1 for one in tried if one.explained.matched),

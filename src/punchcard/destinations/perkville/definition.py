@@ -61,7 +61,7 @@ OPTIONS = (
         type=FieldType.STRING,
         required=True,
         default="https://api.perkville.com",
-        is_asked=True,
+        is_filled=True,
     ),
     SettingField(
         key="requestsPerSecond",

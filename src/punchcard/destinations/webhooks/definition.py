@@ -72,7 +72,7 @@ OPTIONS = (
         type=FieldType.STRING,
         default="",
         is_code=True,
-        is_asked=True,
+        is_filled=True,
     ),
     SettingField(
         key="signature",
@@ -84,7 +84,7 @@ OPTIONS = (
         type=FieldType.SELECT,
         default="segment",
         choices=("segment", "standard-webhooks"),
-        is_asked=True,
+        is_filled=True,
     ),
     SettingField(
         key="unknownOutcome",

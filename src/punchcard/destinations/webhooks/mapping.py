@@ -10,9 +10,9 @@ from punchcard.destinations.port import Intent, OnRepeat
 from punchcard.destinations.webhooks.definition import WEBHOOK_CALL
 from punchcard.destinations.webhooks.settings import WebhooksSettings
 from punchcard.errors import RefusedError
+from punchcard.events.emails import email_of
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import EMPTY_OBJECT, Event, EventType
-from punchcard.events.people import email_of
 
 BODY_BYTES_MAX: Final = 512 * 1024
 _VERSION: Final = 2  # of the form of Segment's events

@@ -75,7 +75,7 @@ class ComputationState:
         computed_at: For which moment its answers hold.
         checked_at: When all of it was last computed afresh.
         differences: What all checks together have found wrong.
-        told: JSON of how its destinations were told last.
+        last_sync: JSON of how its destinations were told last.
     """
 
     key: str
@@ -88,7 +88,7 @@ class ComputationState:
     checked_at: datetime | None
     differences: int
     created_at: datetime
-    told: str
+    last_sync: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +202,9 @@ def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datet
     return queued(work, destination=destination, key=key)
 
 
-def enqueue_told(work: Connection, *, destination: str, key: str, at: datetime) -> None:
+def enqueue_synced(work: Connection, *, destination: str, key: str, at: datetime) -> None:
     """Queue everybody of whom a destination was told a value that no longer holds, because nothing is told any more."""
-    told = (
+    last_sync = (
         select(
             literal(destination),
             literal(key),
@@ -215,7 +215,9 @@ def enqueue_told(work: Connection, *, destination: str, key: str, at: datetime) 
         .where(synced.c.destination == destination, synced.c.key == key, synced.c.value.not_in(NOBODY))
         .distinct()
     )
-    added = _insert(work)(sync_queue).from_select(["destination", "key", "profile_id", "queued_at", "due_at"], told)
+    added = _insert(work)(sync_queue).from_select(
+        ["destination", "key", "profile_id", "queued_at", "due_at"], last_sync
+    )
     work.execute(added.on_conflict_do_nothing())
 
 

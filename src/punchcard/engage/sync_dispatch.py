@@ -17,18 +17,18 @@ from punchcard.destinations.port import EffectKind
 from punchcard.engage.call_size import FittedValue
 from punchcard.engage.debounce import DEBOUNCE, delayed_until, read_changes, with_change
 from punchcard.engage.isolation import is_isolated
-from punchcard.engage.reading import Untold
+from punchcard.engage.person_events import UnsyncedCall
 from punchcard.engage.sync_calls import SyncCalls
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.parse import BATCH_BYTES_MAX
 from punchcard.log.port import EventLog, NewRecord
-from punchcard.store import engage as stored
-from punchcard.store.engage import NOBODY, Due
+from punchcard.store import engage_tables
+from punchcard.store.engage_tables import NOBODY, Due
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, position_of
 from punchcard.store.profiles import traits_of
 from punchcard.store.schema import EffectState, effects
-from punchcard.store.synced import Synced, forget_told, remember_told, told_email, told_of
+from punchcard.store.synced import Synced, mark_unsynced, save_synced, synced_value_of_email, synced_values_of
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
@@ -47,7 +47,7 @@ _REQUESTS_PER_CALL = 2  # the person's connection is looked up, then changed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class SyncTarget:
     """One destination that is told of people.
 
     Attributes:
@@ -62,7 +62,7 @@ class Target:
     calls_per_second: float
 
 
-class Teller:
+class SyncDispatcher:
     """Sends what has changed. One at a time.
 
     Awards go first: nothing is sent while a destination is behind with them, and only so much is on its way at once as
@@ -78,7 +78,7 @@ class Teller:
         self._write_keys: Mapping[str, str] = {}
         self._look_at_due_times_at = 0.0
         with store.unit_of_work() as work:
-            stored.retry_failed(work)
+            engage_tables.retry_failed(work)
 
     def step(self, snapshot: Snapshot) -> int:
         """Send some of what is due; returns how many calls.
@@ -89,7 +89,7 @@ class Teller:
         self._write_keys = snapshot.own_write_keys
         sent = self._append()
         with self._store.reading() as work:
-            paused = stored.pauses(work)
+            paused = engage_tables.pauses(work)
             if position_of(work, ROUTING) < self._appended:
                 return sent  # not all of what was sent last is known to the outbox yet
         self._advance_wrong_due_times(snapshot)
@@ -115,7 +115,7 @@ class Teller:
                     (DEBOUNCE, scheduled, True),
                     *((rhythm, keys, False) for rhythm, keys in rhythms.items()),
                 ):
-                    stored.advance_due(
+                    engage_tables.advance_due(
                         work,
                         destination=slug,
                         keys=keys,
@@ -124,22 +124,22 @@ class Teller:
                         at=at,
                     )
 
-    def _decide(self, target: Target, snapshot: Snapshot) -> None:
+    def _decide(self, target: SyncTarget, snapshot: Snapshot) -> None:
         now = self._clock.now()
         with self._store.reading() as work:
             room = 0 if _awards_wait(work, target.slug, now) else _room(target) - _on_its_way(work, target.slug)
-            waiting = room > 0 and stored.due(work, destination=target.slug, at=now, limit=1)
+            waiting = room > 0 and engage_tables.due(work, destination=target.slug, at=now, limit=1)
         if not waiting:
             return
         with self._store.unit_of_work() as work:
             limit = min(room, _DECIDED_PER_STEP)
             rows: list[dict[str, object]] = []
-            for one in stored.due(work, destination=target.slug, at=now, limit=limit):
+            for one in engage_tables.due(work, destination=target.slug, at=now, limit=limit):
                 rows += self._decide_one(work, one, target, snapshot, now)
-            stored.add_calls(work, rows)
+            engage_tables.add_calls(work, rows)
 
     def _decide_one(
-        self, work: Connection, one: Due, target: Target, snapshot: Snapshot, now: datetime
+        self, work: Connection, one: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
     ) -> list[dict[str, object]]:
         """The calls about somebody; whoever Punchcard fails on is held, and the others are synced."""
         try:
@@ -149,13 +149,13 @@ class Teller:
             if not is_isolated(error):
                 raise
             self._telemetry.sync_failed(one.destination, one.key, profile_id=one.profile_id, error=error)
-            stored.hold_failed(work, one, str(error) or repr(error))
+            engage_tables.hold_failed(work, one, str(error) or repr(error))
             return []
 
     def _append(self) -> int:
         """Bring decided calls to the log, and forget them here."""
         with self._store.reading() as work:
-            calls = stored.waiting_calls(work, _DECIDED_PER_STEP * 4)
+            calls = engage_tables.waiting_calls(work, _DECIDED_PER_STEP * 4)
         if not calls:
             return 0
         records = []
@@ -174,7 +174,7 @@ class Teller:
         if records:
             self._appended = self._log.append(records)[-1]
         with self._store.unit_of_work() as work:
-            stored.forget_calls(work, [message_id for message_id, _, _ in calls])
+            engage_tables.forget_calls(work, [message_id for message_id, _, _ in calls])
         for destination, bodies in by_destination.items():
             self._telemetry.calls_sent(destination, len(bodies))
         return len(calls)
@@ -194,7 +194,7 @@ def _batches(bodies: Sequence[str]) -> Iterator[str]:
         yield ",".join(batch)
 
 
-def targets(snapshot: Snapshot) -> list[Target]:
+def targets(snapshot: Snapshot) -> list[SyncTarget]:
     """The destinations that can be told."""
     found = []
     for slug, destination in snapshot.destinations.items():
@@ -202,7 +202,7 @@ def targets(snapshot: Snapshot) -> list[Target]:
             continue
         options = destination.partner.delivery_options(destination.settings)
         found.append(
-            Target(
+            SyncTarget(
                 slug=slug,
                 name=destination.name,
                 write_key=snapshot.own_write_keys[slug],
@@ -212,7 +212,7 @@ def targets(snapshot: Snapshot) -> list[Target]:
     return found
 
 
-def _room(target: Target) -> int:
+def _room(target: SyncTarget) -> int:
     if not target.calls_per_second:
         return _OPEN_UNLIMITED
     return max(_OPEN_MIN, int(_OPEN_SECONDS * target.calls_per_second))
@@ -241,21 +241,23 @@ def _on_its_way(work: Connection, slug: str) -> int:
     return int(work.scalar(wanted) or 0)
 
 
-def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: datetime) -> list[dict[str, object]]:
+def decide(
+    work: Connection, one: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
+) -> list[dict[str, object]]:
     """The calls about somebody who is due, as rows to keep; what they tell is noted as told."""
     if one.key in snapshot.invalid_computations:
         # What it would say is not known, so destinations keep what they have until it is corrected.
-        stored.dequeue(work, one, due_at=now + _INVALID_WAIT)
+        engage_tables.dequeue(work, one, due_at=now + _INVALID_WAIT)
         return []
     ready = snapshot.computations.get(one.key)
     computation = ready.configured if ready is not None else None
-    is_told = computation is not None and computation.enabled and one.destination in computation.destinations
-    wanted = _value(work, one) if is_told else "false"
-    standing = told_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
-    told = {row.email: row for row in standing}
-    newest = stored.newest_email(work, one.profile_id)
-    if newest is None and not told and wanted not in NOBODY:
-        stored.dequeue(work, one, waits_for="email")
+    is_synced = computation is not None and computation.enabled and one.destination in computation.destinations
+    wanted = _value(work, one) if is_synced else "false"
+    standing = synced_values_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
+    synced_values = {row.email: row for row in standing}
+    newest = engage_tables.newest_email(work, one.profile_id)
+    if newest is None and not synced_values and wanted not in NOBODY:
+        engage_tables.dequeue(work, one, waits_for="email")
         return []
     calls = SyncCalls(
         work,
@@ -265,21 +267,25 @@ def decide(work: Connection, one: Due, target: Target, snapshot: Snapshot, now: 
         profile_id=one.profile_id,
         computation=computation,
     )
-    fitted = {email: calls.fit(wanted, email) for email in sorted({*told, *([newest] if newest else [])})}
+    fitted = {email: calls.fit(wanted, email) for email in sorted({*synced_values, *([newest] if newest else [])})}
     if refusal := next((each.refusal for each in fitted.values() if each.refusal), ""):
-        stored.dequeue(work, one, waits_for=refusal)  # the destination keeps what it has
+        engage_tables.dequeue(work, one, waits_for=refusal)  # the destination keeps what it has
         return []
-    if not one.is_resync and (due_at := _delayed_until(told.values(), fitted, now)) is not None:
-        stored.dequeue(work, one, due_at=due_at)
+    if not one.is_resync and (due_at := _delayed_until(synced_values.values(), fitted, now)) is not None:
+        engage_tables.dequeue(work, one, due_at=due_at)
         return []
-    stored.dequeue(work, one)
-    return _Sync(work, one, calls, told, newest, now).rows(fitted, is_member=wanted not in NOBODY)
+    engage_tables.dequeue(work, one)
+    return _Sync(work, one, calls, synced_values, newest, now).rows(fitted, is_member=wanted not in NOBODY)
 
 
-def _delayed_until(told: Collection[Synced], fitted: Mapping[str, FittedValue], now: datetime) -> datetime | None:
+def _delayed_until(
+    synced_values: Collection[Synced], fitted: Mapping[str, FittedValue], now: datetime
+) -> datetime | None:
     """When what differs may be sent, None for now."""
-    changes = [change for row in told for change in read_changes(row.changes)]
-    differing = {value for row in told if (value := fitted[row.email].value) is not None and value != row.value}
+    changes = [change for row in synced_values for change in read_changes(row.changes)]
+    differing = {
+        value for row in synced_values if (value := fitted[row.email].value) is not None and value != row.value
+    }
     return max(filter(None, (delayed_until(value, changes, now) for value in differing)), default=None)
 
 
@@ -295,14 +301,14 @@ class _Sync:
     """Brings the emails of one person to a value.
 
     Attributes:
-        told: What the destination has, by email.
+        synced_values: What the destination has, by email.
         newest: The email that came last.
     """
 
     work: Connection
     due: Due
     calls: SyncCalls
-    told: Mapping[str, Synced]
+    synced_values: Mapping[str, Synced]
     newest: str | None
     now: datetime
 
@@ -324,17 +330,19 @@ class _Sync:
             is_tracked = owes_track and email == tracked_email
             if not is_sent and not is_tracked:
                 if row is not None and row.profile_id != self.due.profile_id:
-                    remember_told(self.work, replace(row, profile_id=self.due.profile_id))
+                    save_synced(self.work, replace(row, profile_id=self.due.profile_id))
                 continue
             fresh = self._fresh(email, row, fitted[email], is_tracked=is_tracked)
-            remember_told(self.work, fresh)
+            save_synced(self.work, fresh)
             wanted = {"identify": is_sent, "track": is_tracked}
             rows += self.calls.rows(fresh, [call for call in self.calls.send if wanted[call]])
         return rows
 
     def _before(self, email: str) -> Synced | None:
         due = self.due
-        return self.told.get(email) or told_email(self.work, destination=due.destination, key=due.key, email=email)
+        return self.synced_values.get(email) or synced_value_of_email(
+            self.work, destination=due.destination, key=due.key, email=email
+        )
 
     def _owes_track(
         self, before: Mapping[str, Synced | None], fitted: Mapping[str, FittedValue], *, is_member: bool
@@ -367,14 +375,14 @@ class _Sync:
         )
 
 
-def send_again(work: Connection, untold: Sequence[Untold], now: datetime) -> None:
+def send_again(work: Connection, unsynced: Sequence[UnsyncedCall], now: datetime) -> None:
     """Queue those anew of whom a call did not reach its destination: it is sent once the destination takes calls."""
-    for one in untold:
-        profile_id = forget_told(
+    for one in unsynced:
+        profile_id = mark_unsynced(
             work, destination=one.destination, key=one.key, email=one.email, sequence=one.sequence, call=one.call
         )
         if profile_id is not None:
             row = {"destination": one.destination, "key": one.key, "profile_id": profile_id}
-            stored.enqueue(work, [{**row, "queued_at": now, "due_at": now, "waits_for": one.waits_for}])
+            engage_tables.enqueue(work, [{**row, "queued_at": now, "due_at": now, "waits_for": one.waits_for}])
             if one.detail:
-                stored.explain_refusal(work, one.destination, one.key, profile_id, detail=one.detail)
+                engage_tables.explain_refusal(work, one.destination, one.key, profile_id, detail=one.detail)

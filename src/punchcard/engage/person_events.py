@@ -9,16 +9,16 @@ import msgspec
 
 from punchcard.clock import to_micros
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.facts import FactRows, seq_of
+from punchcard.engage.fact_store import FactRows, seq_of
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import exact_properties
 from punchcard.events.model import EventType
-from punchcard.lake.people import PAGE_VIEWED, SCREEN_VIEWED
+from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import ExternalId
-from punchcard.store.engage import SYNC_REFUSED
+from punchcard.store.engage_tables import SYNC_REFUSED
 from punchcard.workspace.computations import OWN_SOURCES
 
 TRAITS_MAX = 300
@@ -61,7 +61,7 @@ _said = msgspec.json.Decoder(_Said)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Person(msgspec.Struct, frozen=True, gc=False):
+class PersonEvent(msgspec.Struct, frozen=True, gc=False):
     """One event as it is about a person.
 
     Attributes:
@@ -81,7 +81,7 @@ class Person(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class UnsyncedCall:
     """A call of ours that did not reach its destination, because that was switched off when it came by.
 
     Attributes:
@@ -101,27 +101,27 @@ class Untold:
 
 
 @dataclass
-class Reading:
+class PersonEvents:
     """A run of events, read.
 
     Attributes:
-        untold: Of the calls that Engage itself has sent, those that it must send again.
+        unsynced: Of the calls that Engage itself has sent, those that it must send again.
         people: The events that are about somebody.
         facts: Those of them that are computed with, without profiles yet.
         fact_people: For each of the facts, its place in `people`.
         through: The last log position looked at.
     """
 
-    people: list[Person] = field(default_factory=list)
+    people: list[PersonEvent] = field(default_factory=list)
     facts: FactRows = field(default_factory=FactRows)
     fact_people: list[int] = field(default_factory=list)
-    untold: list[Untold] = field(default_factory=list)
+    unsynced: list[UnsyncedCall] = field(default_factory=list)
     through: int = 0
 
 
-def read_events(events: Sequence[LakeEvent], reader: IdReader) -> Reading:
+def read_events(events: Sequence[LakeEvent], reader: IdReader) -> PersonEvents:
     """Read a run of events in the log's order."""
-    reading = Reading()
+    reading = PersonEvents()
     for event in events:
         reading.through = event.log_position
         try:
@@ -134,7 +134,7 @@ def read_events(events: Sequence[LakeEvent], reader: IdReader) -> Reading:
     return reading
 
 
-def _read_own(event: LakeEvent, reading: Reading) -> None:
+def _read_own(event: LakeEvent, reading: PersonEvents) -> None:
     named = _OWN_MESSAGE_ID.fullmatch(event.message_id)
     if named is None:
         return
@@ -153,8 +153,8 @@ def _read_own(event: LakeEvent, reading: Reading) -> None:
         call = _own_call.decode(event.payload)
     except UNREADABLE:
         return
-    reading.untold.append(
-        Untold(
+    reading.unsynced.append(
+        UnsyncedCall(
             destination=(event.source or "").removeprefix(OWN_SOURCES),
             key=call.context.personas.computation_key,
             email=call.traits.email or call.context.traits.email,
@@ -175,7 +175,7 @@ def counts(event: LakeEvent) -> bool:
     )
 
 
-def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:
+def _read(event: LakeEvent, reader: IdReader, reading: PersonEvents) -> None:
     ids = reader.ids_of(
         user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload
     )
@@ -191,11 +191,11 @@ def _read(event: LakeEvent, reader: IdReader, reading: Reading) -> None:
         _add_fact(event, kind, said, reading)
     seq = seq_of(event.log_position, event.event_index)
     reading.people.append(
-        Person(ids, event.timestamp, event.received_at, event.source or "", event.message_id, seq, traits)
+        PersonEvent(ids, event.timestamp, event.received_at, event.source or "", event.message_id, seq, traits)
     )
 
 
-def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: Reading) -> None:
+def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: PersonEvents) -> None:
     # Computations find an amount or order id under its exact name, whatever its sender writes, as points rules do.
     name, properties = event.event or "", exact_properties(said.properties) or None
     if kind in _VIEWED:

@@ -12,11 +12,11 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, from_micros, to_micros
-from punchcard.engage import people as whose
+from punchcard.engage import identity_resolution
 from punchcard.engage.computing import (
-    Asked,
     Change,
     ComputingError,
+    RequestedComputation,
     apply,
     changed_by_date,
     compute,
@@ -25,23 +25,23 @@ from punchcard.engage.computing import (
     size_of,
     touched_by_time,
 )
-from punchcard.engage.facts import Facts, Meta
+from punchcard.engage.fact_store import FactStore, Meta
+from punchcard.engage.identity_resolution import IdentityChanges
 from punchcard.engage.isolation import attribute_failures, is_isolated
-from punchcard.engage.pending import Answer, Pending
-from punchcard.engage.people import PeopleChanges
+from punchcard.engage.pending import Pending, PendingResult
+from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.quarantine import TRIED_ALONE_MAX, EventQuarantine
-from punchcard.engage.reading import Reading, read_events
 from punchcard.engage.restoring import restore
-from punchcard.engage.states import States, asked, fingerprint, follow_configuration
+from punchcard.engage.states import States, fingerprint, follow_configuration, requested
+from punchcard.engage.sync_dispatch import send_again
 from punchcard.engage.telemetry import EngageTelemetry
-from punchcard.engage.telling import send_again
-from punchcard.engage.writing import hour_of, queue_everybody, tell_again, write_changes
+from punchcard.engage.writing import hour_of, queue_everybody, resync, write_changes
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.identity import Resolution
-from punchcard.store import engage as stored
-from punchcard.store.engage import Status
+from punchcard.store import engage_tables
+from punchcard.store.engage_tables import Status
 from punchcard.store.engine import Store
 from punchcard.store.positions import advance, position_of
 from punchcard.workspace.snapshot import Snapshot
@@ -58,7 +58,7 @@ class LeadershipLostError(StorageError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSettings:
+class ComputationEngineSettings:
     """How an engine works.
 
     Attributes:
@@ -70,7 +70,7 @@ class EngineSettings:
     changes_max: int = 20_000
 
 
-class Engine:
+class ComputationEngine:
     """Keeps profiles, computed traits and audiences up to date. One at a time; for one thread.
 
     Args:
@@ -82,10 +82,10 @@ class Engine:
         *,
         store: Store,
         lake: LakeReader,
-        facts: Facts,
+        facts: FactStore,
         clock: Clock,
         current: Callable[[], Snapshot],
-        settings: EngineSettings | None = None,
+        settings: ComputationEngineSettings | None = None,
     ) -> None:
         self._store = store
         self._lake = lake
@@ -93,11 +93,11 @@ class Engine:
         self._clock = clock
         self._current = current
         self._rules = current().identity
-        self._settings = settings or EngineSettings()
+        self._settings = settings or ComputationEngineSettings()
         self._ids = IdReader(self._rules)
         self._telemetry = EngageTelemetry()
         self._seen: Snapshot | None = None
-        self._asked: dict[str, Asked] = {}
+        self._asked: dict[str, RequestedComputation] = {}
         self._pending = Pending()
         self._computes_alone = False  # because one of several computed together has failed
         self._events_max = self._settings.events_max  # fewer while an event that fails is searched for
@@ -148,11 +148,14 @@ class Engine:
             return True
         return self._quarantine.find(self._lake.after(self._position, limit=self._events_max), self._ids)
 
-    def _try_people(self, work: Connection, reading: Reading) -> None:
+    def _try_people(self, work: Connection, reading: PersonEvents) -> None:
         """Decide and write what events change of profiles, as a step does."""
         if reading.people:
-            whose.write(work, whose.decide(work, reading.people, rules=self._rules, reserved=self._states.standing))
-        send_again(work, reading.untold, self._clock.now())
+            identity_resolution.write(
+                work,
+                identity_resolution.decide(work, reading.people, rules=self._rules, reserved=self._states.standing),
+            )
+        send_again(work, reading.unsynced, self._clock.now())
 
     def _step(self) -> bool:
         begun = self._clock.monotonic()
@@ -210,7 +213,7 @@ class Engine:
         self._save_states()
         return found
 
-    def _check_one(self, one: Asked, now: int) -> int:
+    def _check_one(self, one: RequestedComputation, now: int) -> int:
         """Correct the values of a computation that differ; returns how many did."""
         wrong = compute(self._facts, [one], now=now, only_touched=False)
         if wrong:
@@ -226,34 +229,34 @@ class Engine:
         self._save_states()
         return len(wrong)
 
-    def _touched_by_time(self, live: Sequence[Asked], now: int) -> set[int]:
+    def _touched_by_time(self, live: Sequence[RequestedComputation], now: int) -> set[int]:
         touched: set[int] = set()
         for group in self._groups(live):
             with attribute_failures([one.key for one in group]):
                 touched |= touched_by_time(self._facts, group, begin=self._computed_at, end=now)
         return touched
 
-    def _groups(self, computations: Sequence[Asked]) -> list[list[Asked]]:
+    def _groups(self, computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
         """The computations together, or each alone while the one that fails is searched for."""
         if self._computes_alone:
             return [[one] for one in computations]
         return [list(computations)] if computations else []
 
-    def _people(self, reading: Reading) -> PeopleChanges:
+    def _people(self, reading: PersonEvents) -> IdentityChanges:
         if not reading.people:
-            return PeopleChanges([], Resolution())
+            return IdentityChanges([], Resolution())
         with self._store.reading() as work:
-            return whose.decide(work, reading.people, rules=self._rules, reserved=self._states.standing)
+            return identity_resolution.decide(work, reading.people, rules=self._rules, reserved=self._states.standing)
 
-    def _live(self) -> list[Asked]:
+    def _live(self) -> list[RequestedComputation]:
         """The computations whose answers stand and are kept up to date."""
         return [one for one in self._asked.values() if self._states.is_live(one)]
 
     def _commit(
         self,
-        reading: Reading,
-        changes: PeopleChanges,
-        live: Sequence[Asked],
+        reading: PersonEvents,
+        changes: IdentityChanges,
+        live: Sequence[RequestedComputation],
         touched: set[int],
         *,
         now: int,
@@ -276,11 +279,11 @@ class Engine:
                     computed += found
             with self._store.unit_of_work() as work:
                 if changes.people:
-                    whose.write(work, changes)
-                    stored.wake(work, changes.with_new_email, waits_for="email")
-                    tell_again(work, changes.with_new_email, self._asked, self._current(), from_micros(now))
+                    identity_resolution.write(work, changes)
+                    engage_tables.wake(work, changes.with_new_email, waits_for="email")
+                    resync(work, changes.with_new_email, self._asked, self._current(), from_micros(now))
                 self._write_changes(work, computed, now)
-                send_again(work, reading.untold, from_micros(now))
+                send_again(work, reading.unsynced, from_micros(now))
                 self._quarantine.keep(work, from_micros(now))
                 self._advance(work, through)
                 self._states.write(work)
@@ -290,7 +293,7 @@ class Engine:
         self._events_max = self._settings.events_max
         self._pending.leave_out(touched.union(merged for _, merged in changes.merges))
 
-    def _levels(self, live: Sequence[Asked]) -> list[list[Asked]]:
+    def _levels(self, live: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
         levels = in_levels(live)
         return [group for level in levels for group in self._groups(level)]
 
@@ -306,7 +309,7 @@ class Engine:
         is_open = self._is_behind or self._pending
         self._facts.stand(Meta(position=position, stamp=stamp, computed_at=0 if is_open else computed_at))
 
-    def _add_people(self, reading: Reading, changes: PeopleChanges) -> None:
+    def _add_people(self, reading: PersonEvents, changes: IdentityChanges) -> None:
         facts = self._facts
         facts.merge(changes.merges)
         facts.add_people(changes.made)
@@ -357,15 +360,15 @@ class Engine:
             self._ids = IdReader(self._rules)
         self._asked = self._ready(snapshot)
 
-    def _ready(self, snapshot: Snapshot) -> dict[str, Asked]:
+    def _ready(self, snapshot: Snapshot) -> dict[str, RequestedComputation]:
         """The enabled computations, without those that could not be made ready or followed."""
-        ready: dict[str, Asked] = {}
+        ready: dict[str, RequestedComputation] = {}
         for key, one in snapshot.computations.items():
             if not one.configured.enabled or self._states.is_held(key):
                 continue
             try:
                 with attribute_failures([key]):
-                    ready[key] = asked(one, self._states.standing[key], zone=snapshot.day_zone)
+                    ready[key] = requested(one, self._states.standing[key], zone=snapshot.day_zone)
                     fingerprint(ready[key])
             except ComputingError as error:
                 ready.pop(key, None)
@@ -374,7 +377,7 @@ class Engine:
         self._save_states()
         return ready
 
-    def _compute_in_full(self, live: Sequence[Asked], now: int) -> bool:
+    def _compute_in_full(self, live: Sequence[RequestedComputation], now: int) -> bool:
         """Compute for everybody what is new, has changed, or could not be followed step by step; False if nothing was.
 
         What many people get is written down over several steps, so that nothing else waits for it.
@@ -401,15 +404,15 @@ class Engine:
                 break
         return was_pending
 
-    def _compute_one(self, one: Asked, now: int, *, room: int) -> int:
+    def _compute_one(self, one: RequestedComputation, now: int, *, room: int) -> int:
         """Compute one for everybody, or go on writing down what it has given; how many changes were written."""
         begun = self._clock.monotonic()
-        if (answer := self._pending.take_answer(one)) is not None:
+        if (result := self._pending.take_result(one)) is not None:
             # When all of it is written it is computed again: meanwhile there may be news.
-            return self._write_answer(one, answer, now, room=room)
+            return self._write_answer(one, result, now, room=room)
         found = compute(self._facts, [one], now=now, only_touched=False)
         if len(found) > room:
-            return self._write_answer(one, Answer(fingerprint(one), found, len(found)), now, room=room)
+            return self._write_answer(one, PendingResult(fingerprint(one), found, len(found)), now, room=room)
         self._write_in_parts(found, now)
         self._go_live(one, now)
         seconds = self._clock.monotonic() - begun
@@ -417,17 +420,17 @@ class Engine:
         self._telemetry.computed_in_full(one.key, size=size, changes=len(found), seconds=seconds)
         return len(found)
 
-    def _write_answer(self, one: Asked, answer: Answer, now: int, *, room: int) -> int:
+    def _write_answer(self, one: RequestedComputation, result: PendingResult, now: int, *, room: int) -> int:
         """Write down as much of an answer as there is room for, and keep the rest for the next step."""
-        some = answer.take(room)
+        some = result.take(room)
         if self._states.standing[one.key].status is Status.PREPARING:
-            self._states.update(one.key, detail=f"{answer.percent} % of {answer.total:,} people are written down")
+            self._states.update(one.key, detail=f"{result.percent} % of {result.total:,} people are written down")
         self._write_in_parts(some, now)
-        if answer.changes:
-            self._pending.answers[one.key] = answer
+        if result.changes:
+            self._pending.results[one.key] = result
         return len(some)
 
-    def _go_live(self, one: Asked, now: int) -> None:
+    def _go_live(self, one: RequestedComputation, now: int) -> None:
         is_first = not self._states.standing[one.key].fingerprint
         size = size_of(self._facts, one)
         at = from_micros(now)
@@ -437,12 +440,12 @@ class Engine:
         with self._store.unit_of_work() as work:
             if is_first:
                 queue_everybody(work, one.key, self._current(), at)
-            stored.save_size(work, one.key, size=size, at=at, bucket=hour_of(now))
+            engage_tables.save_size(work, one.key, size=size, at=at, bucket=hour_of(now))
             self._states.write(work)
         self._states.written()
         self._pending.done(one.key)
 
-    def _fail(self, one: Asked, error: ComputingError) -> None:
+    def _fail(self, one: RequestedComputation, error: ComputingError) -> None:
         """Whatever becomes of one computation, the others go on."""
         self._states.discard_changes()
         self._telemetry.computing_failed(one.key, error=error.message)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from punchcard.events.emails import email_of
 from punchcard.events.model import Event
 from punchcard.events.parse import read_request
-from punchcard.events.people import email_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

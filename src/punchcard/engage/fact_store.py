@@ -90,7 +90,7 @@ class FactRows:
         )
 
 
-class Facts:
+class FactStore:
     """The file at `path`. For one process; questions from several threads each on a cursor of its own.
 
     Args:

@@ -8,8 +8,7 @@ from sqlalchemy import select
 
 from punchcard.destinations.port import EffectKind
 from punchcard.operations.alerts import find_alerts
-from punchcard.store import engage as stored
-from punchcard.store import outbox
+from punchcard.store import engage_tables, outbox
 from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import sync_calls, synced
@@ -70,7 +69,7 @@ def test_everybody_at_first_and_only_changes_afterwards(telling):
 
 def test_in_and_out_before_it_was_told_is_told_nobody(telling):
     with telling.store.unit_of_work() as work:
-        stored.pause(work, "perkville", at=BEGIN, actor="test")
+        engage_tables.pause(work, "perkville", at=BEGIN, actor="test")
     telling.audience(definition="event('Order Completed').within(1 minute).count() >= 1")
     telling.order("ann")
     telling.settle()
@@ -78,7 +77,7 @@ def test_in_and_out_before_it_was_told_is_told_nobody(telling):
     telling.world.advance(minutes=2)
     telling.settle()
     with telling.store.unit_of_work() as work:
-        stored.resume(work, "perkville")
+        engage_tables.resume(work, "perkville")
     telling.settle()
     assert telling.told() == []
     assert telling.queue() == {}
@@ -181,7 +180,7 @@ def test_resync_tells_everybody_once_more(telling):
     telling.settle()
     with telling.store.unit_of_work() as work:
         at = telling.world.clock.now()
-        assert stored.enqueue_everybody(work, destination="perkville", key=KEY, at=at, is_resync=True) == 1
+        assert engage_tables.enqueue_everybody(work, destination="perkville", key=KEY, at=at, is_resync=True) == 1
     telling.settle()
     assert telling.told() == [("ann@example.com", True)] * 2
 
@@ -189,17 +188,17 @@ def test_resync_tells_everybody_once_more(telling):
 def test_a_crash_after_deciding_and_one_after_appending_send_nothing_twice(telling):
     telling.order("ann")
     telling.world.settle()
-    teller = telling.teller
-    teller._write_keys = telling.world.current().own_write_keys
-    from punchcard.engage.telling import targets
+    dispatcher = telling.dispatcher
+    dispatcher._write_keys = telling.world.current().own_write_keys
+    from punchcard.engage.sync_dispatch import targets
 
-    teller._decide(targets(telling.world.current())[0], telling.world.current())
+    dispatcher._decide(targets(telling.world.current())[0], telling.world.current())
     with telling.store.reading() as work:
         waiting = work.execute(select(sync_calls)).all()
     assert len(waiting) == 1
     telling.settle()  # as after a start: what was decided goes out
     with telling.store.unit_of_work() as work:
-        stored.add_calls(work, [dict(row._mapping) for row in waiting])  # as if it had not been forgotten
+        engage_tables.add_calls(work, [dict(row._mapping) for row in waiting])  # as if it had not been forgotten
     telling.settle()
     assert telling.told() == [("ann@example.com", True)]
     with telling.store.reading() as work:
@@ -337,9 +336,9 @@ def test_a_stored_definition_that_cannot_be_used_keeps_its_members_and_tells_nob
         telling.settle()
     assert telling.told() == [("ann@example.com", True)]
     with telling.store.reading() as work:
-        (state,) = stored.states(work)
+        (state,) = engage_tables.states(work)
         alerts = find_alerts(work, telling.world.current(), now=telling.world.clock.now())
-    assert state.status == stored.Status.FAILED
+    assert state.status == engage_tables.Status.FAILED
     assert [(one.kind, one.subject) for one in alerts] == [("computation", KEY)]
     assert alerts[0].detail
     telling.audience(when_removed="false")

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from punchcard.store import engage, outbox
-from punchcard.store.engage import ComputationState, Status
+from punchcard.store import engage_tables, outbox
+from punchcard.store.engage_tables import ComputationState, Status
 from punchcard.store.profiles import StoredTrait, add_history, add_ids, add_profiles, keep_traits, next_profile_id
 from punchcard.store.schema import EffectState
-from punchcard.store.synced import Synced, remember_told
+from punchcard.store.synced import Synced, save_synced
 from punchcard.testing.effects import new_effect, standing
 
 _AUDIENCE = "audience"
@@ -91,12 +91,12 @@ def keep_computation(
         checked_at=None,
         differences=0,
         created_at=now,
-        told="",
+        last_sync="",
     )
-    engage.save_states(work, [state])
+    engage_tables.save_states(work, [state])
     for ago, stood in sizes:
         at = now - ago
-        engage.save_size(work, key, size=stood, at=at, bucket=at.replace(minute=0, second=0, microsecond=0))
+        engage_tables.save_size(work, key, size=stood, at=at, bucket=at.replace(minute=0, second=0, microsecond=0))
 
 
 def tell(
@@ -104,7 +104,7 @@ def tell(
 ) -> None:
     """Note that a destination was told a value of somebody."""
     told = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
-    remember_told(work, told)
+    save_synced(work, told)
 
 
 def call_about(

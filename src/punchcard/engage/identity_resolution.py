@@ -1,4 +1,4 @@
-"""Whose the events are, and what they say of people: identity and custom traits, decided here, written in one go."""
+"""Resolve the identity and the custom traits of a run of events, and write both in one unit of work."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from punchcard.engage.custom_traits import CustomTraits, kept_id
-from punchcard.engage.reading import Person
+from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.identity import Known, Merge, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
 from punchcard.store import profiles
@@ -20,7 +20,7 @@ _PUBLIC_ID_CHARACTERS = 27
 
 
 @dataclass
-class PeopleChanges:
+class IdentityChanges:
     """What a run of events changes about people.
 
     Attributes:
@@ -34,7 +34,7 @@ class PeopleChanges:
         with_new_email: Profiles to which an email leads that did not before.
     """
 
-    people: list[Person]
+    people: list[PersonEvent]
     resolution: Resolution
     profiles: list[int] = field(default_factory=list)
     made: list[tuple[int, bool]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class PeopleChanges:
         return merged + [one for one in self.traits if (one.profile_id, one.name) in changed]
 
 
-def load_known(work: Connection, people: Collection[Person], *, has_periods: bool) -> Known:
+def load_known(work: Connection, people: Collection[PersonEvent], *, has_periods: bool) -> Known:
     """What the store knows of the people of these events.
 
     Args:
@@ -70,7 +70,9 @@ def load_known(work: Connection, people: Collection[Person], *, has_periods: boo
     return Known(owners=owners, members=members, since=since, merges=Counter(profiles.merges_of(work, open_)))
 
 
-def decide(work: Connection, people: list[Person], *, rules: IdentityRules, reserved: Collection[str]) -> PeopleChanges:
+def decide(
+    work: Connection, people: list[PersonEvent], *, rules: IdentityRules, reserved: Collection[str]
+) -> IdentityChanges:
     """What the events change, against what stands in the store; nothing is written yet.
 
     Args:
@@ -92,7 +94,7 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
         new_profile=new_profile,
         received=(person.received_at for person in people),
     )
-    changes = PeopleChanges(people, resolution)
+    changes = IdentityChanges(people, resolution)
     changes.profiles = [one for one in resolution.final() if one is not None]
     changes.merges = [(one.profile, one.merged) for one in resolution.merges]
     gone = {merged for _, merged in changes.merges}
@@ -109,11 +111,11 @@ def decide(work: Connection, people: list[Person], *, rules: IdentityRules, rese
     return changes
 
 
-def write(work: Connection, changes: PeopleChanges) -> None:
+def write(work: Connection, changes: IdentityChanges) -> None:
     """Write the changes down."""
     people, resolution = changes.people, changes.resolution
     merged_now = {merged for _, merged in changes.merges}
-    last: dict[int, Person] = {}
+    last: dict[int, PersonEvent] = {}
     for profile, person in zip(changes.profiles, people, strict=True):
         last[profile] = person
     known = dict(changes.made)
@@ -155,7 +157,7 @@ def write(work: Connection, changes: PeopleChanges) -> None:
     profiles.add_history(work, changes.history)
 
 
-def _decide_traits(work: Connection, changes: PeopleChanges, reserved: Collection[str]) -> None:
+def _decide_traits(work: Connection, changes: IdentityChanges, reserved: Collection[str]) -> None:
     """What stands of custom traits after each event, with the merges of just that event."""
     resolution = changes.resolution
     calls = {number: person for number, person in enumerate(changes.people) if person.traits}
@@ -163,8 +165,8 @@ def _decide_traits(work: Connection, changes: PeopleChanges, reserved: Collectio
     for one in resolution.merges:
         merges.setdefault(one.event, []).append(one)
     at_event = {number: profile for number in calls if (profile := resolution.profiles[number]) is not None}
-    asked = {*at_event.values(), *(who for one in resolution.merges for who in (one.profile, one.merged))}
-    traits = CustomTraits(profiles.traits_of(work, asked), reserved=reserved)
+    requested = {*at_event.values(), *(who for one in resolution.merges for who in (one.profile, one.merged))}
+    traits = CustomTraits(profiles.traits_of(work, requested), reserved=reserved)
     for number in sorted({*calls, *merges}):
         for one in merges.get(number, ()):
             traits.merge(one.profile, one.merged)
@@ -176,7 +178,7 @@ def _decide_traits(work: Connection, changes: PeopleChanges, reserved: Collectio
     changes.traits = [one for one in traits.fresh() if one.profile_id not in changes.merged_traits]
 
 
-def _id_row(one: ExternalId, profile: int, person: Person) -> dict[str, object]:
+def _id_row(one: ExternalId, profile: int, person: PersonEvent) -> dict[str, object]:
     return {
         "type": one.type,
         "value": one.value,
@@ -187,7 +189,7 @@ def _id_row(one: ExternalId, profile: int, person: Person) -> dict[str, object]:
     }
 
 
-def _profile_row(profile: int, person: Person, last: Person, *, known: bool) -> dict[str, object]:
+def _profile_row(profile: int, person: PersonEvent, last: PersonEvent, *, known: bool) -> dict[str, object]:
     message_id = kept_id(person.message_id)
     return {
         "id": profile,
@@ -202,7 +204,7 @@ def _profile_row(profile: int, person: Person, last: Person, *, known: bool) -> 
     }
 
 
-def _conflict_row(changes: PeopleChanges, number: int) -> dict[str, object]:
+def _conflict_row(changes: IdentityChanges, number: int) -> dict[str, object]:
     conflict = list(changes.resolution.conflicts.values())[number]
     person = changes.people[conflict.event]
     return {

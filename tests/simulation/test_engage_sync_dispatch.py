@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from punchcard.engage.telling import Teller
+from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.store import engage as stored
+from punchcard.store import engage_tables
 from punchcard.store.engine import Store
 from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
@@ -141,7 +141,7 @@ class Story:
             key, DEFINITIONS[key], destinations=("perkville",), sync=rhythm, when_removed="false"
         )
         self.world.configure(self.audience)
-        self.teller: Teller | None = None
+        self.dispatcher: SyncDispatcher | None = None
         self.fate = Fate()
         self.number = 0
         self.resyncs = 0
@@ -178,12 +178,12 @@ class Story:
     def _order(self, work: Connection, what: str) -> None:
         at = self.world.clock.now()
         if what == "pause":
-            stored.pause(work, "perkville", at=at, actor="test")
+            engage_tables.pause(work, "perkville", at=at, actor="test")
         elif what == "resume":
-            stored.resume(work, "perkville")
+            engage_tables.resume(work, "perkville")
         else:
             self.resyncs += 1
-            stored.enqueue_everybody(work, destination="perkville", key=self.key, at=at, is_resync=True)
+            engage_tables.enqueue_everybody(work, destination="perkville", key=self.key, at=at, is_resync=True)
 
     def work(self) -> None:
         """Let Engage do what it does, until there is nothing to do or it dies."""
@@ -192,16 +192,16 @@ class Story:
             for _ in range(_STEPS_MAX):
                 fate.at_work = "engine"
                 moved = (self.world.engine or self.world.start()).step()
-                if self.teller is None:
-                    self.teller = Teller(store=self.store, log=self.log, clock=self.world.clock)
+                if self.dispatcher is None:
+                    self.dispatcher = SyncDispatcher(store=self.store, log=self.log, clock=self.world.clock)
                 fate.at_work = "teller"
-                if not self.teller.step(self.world.current()) and not moved:
+                if not self.dispatcher.step(self.world.current()) and not moved:
                     return
             raise AssertionError("there was always something left to do")
         except CrashError:
             event(f"died in the {fate.at_work}")
             self.world.crash()
-            self.teller = None
+            self.dispatcher = None
         finally:
             self.store.fate = self.log.fate = None
 
@@ -269,6 +269,6 @@ def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, r
             assert values[0], email
         for profile in (one for one, inside in members.items() if inside and one in emails.values()):
             with store.reading() as work:
-                newest = stored.newest_email(work, profile)
+                newest = engage_tables.newest_email(work, profile)
             assert newest in told, f"{newest} is in and was not told so"
         story.world.crash()
