@@ -18,7 +18,7 @@ from bench.report import Figure, show
 from bench.size import size
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import Target
+from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.catalog import CATALOG
 from punchcard.store import ledger, outbox
 from punchcard.store.effects import NewEffect
@@ -28,7 +28,7 @@ from punchcard.store.schema import EffectState
 _EFFECTS = size(10_000, 200)
 _ROUNDS = size(3, 1)
 _IN_FLIGHT = 64
-_DELIVERED = ledger.LedgerQuestion(destination="perkville", states=[EffectState.DELIVERED])
+_DELIVERED = ledger.LedgerQuery(destination="perkville", states=[EffectState.DELIVERED])
 
 
 @contextmanager
@@ -96,7 +96,7 @@ async def _deliver(url: str) -> float:
         _fill(store)
         partner = CATALOG["perkville"]
         settings = partner.read_settings(*settings_for(url))
-        target = Target(
+        target = DeliveryTarget(
             slug="perkville",
             partner=partner,
             settings=settings,

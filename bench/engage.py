@@ -20,7 +20,7 @@ from bench.report import Figure, show
 from bench.size import size
 from punchcard.clock import to_micros
 from punchcard.computations.parser import parse_audience, parse_trait
-from punchcard.computations.sql import Question, statement
+from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.engage.computing import RequestedComputation, apply, compute, in_levels, touched_by_time
 from punchcard.engage.fact_store import FactRows, FactStore
 
@@ -113,7 +113,7 @@ def full(facts: FactStore) -> None:
         SELECT profile FROM facts WHERE event = 'Order Completed' AND happened > {now - 30 * DAY} AND happened <= {now}
         GROUP BY profile HAVING count(*) >= 2 AND sum(revenue) > 100
     """
-    compiled = statement([Question(definition=parse_audience(AUDIENCE))], now=now)
+    compiled = statement([ComputationQuery(definition=parse_audience(AUDIENCE))], now=now)
     same(facts, f"SELECT profile FROM ({compiled})", by_hand)
     compare(
         facts, "count-and-sum audience", f"SELECT count(*) FROM ({compiled})", f"SELECT count(*) FROM ({by_hand})", 2.0
@@ -129,7 +129,7 @@ def full(facts: FactStore) -> None:
         ), often AS (SELECT profile, arg_max(sku, n) AS sku FROM counted GROUP BY profile)
         SELECT * FROM orders LEFT JOIN often USING (profile)
     """
-    compiled = statement([Question(definition=parse_trait(one)) for one in TRAITS], now=now)
+    compiled = statement([ComputationQuery(definition=parse_trait(one)) for one in TRAITS], now=now)
     sums = "SELECT count(*), sum(c0), sum(c1), sum(c2), count(c3), count(c4) FROM"
     hand = "SELECT count(*), sum(orders), sum(spent), sum(most), count(newest), count(sku) FROM"
     same(facts, f"{sums} ({compiled})", f"{hand} ({by_hand})")

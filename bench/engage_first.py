@@ -19,7 +19,7 @@ _PER_UNIT_OF_WORK = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstAnswer:
+class FirstResult:
     """What a new audience took.
 
     Attributes:
@@ -33,7 +33,7 @@ class FirstAnswer:
     size: int
 
 
-def measure(events: int, people: int, definition: str) -> FirstAnswer:
+def measure(events: int, people: int, definition: str) -> FirstResult:
     """Add an audience where so many people are."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,7 +52,7 @@ def measure(events: int, people: int, definition: str) -> FirstAnswer:
                 steps.append(time.perf_counter() - begun)
             size = engine.states.standing["members"].size
             world.crash()
-    return FirstAnswer(seconds=sum(steps), step_seconds=max(steps), size=size)
+    return FirstResult(seconds=sum(steps), step_seconds=max(steps), size=size)
 
 
 def _add_people(store: Store, people: int) -> None:

@@ -40,10 +40,10 @@ def measure(definitions: tuple[str, ...]) -> tuple[list[float], int]:
         latencies: list[float] = []
         total = _PER_SECOND * _SECONDS
         end = time.perf_counter() + _SECONDS + 60
-        question = "SELECT count(*) FROM sync_queue WHERE destination = 'perkville' AND key = 'audience_0'"
+        query = "SELECT count(*) FROM sync_queue WHERE destination = 'perkville' AND key = 'audience_0'"
         while seen < total and time.perf_counter() < end:
             time.sleep(_POLL_SECONDS)
-            count = store.execute(question).fetchone()[0]
+            count = store.execute(query).fetchone()[0]
             now = time.perf_counter()
             # People come in the order of the log, so the n-th queued one was the n-th sent.
             latencies += [now - sent[number] for number in range(seen, count)]

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 from bench.size import size
 from punchcard.clock import from_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
-from punchcard.lake.listing import EventQuestion
-from punchcard.lake.person_query import PersonQuestion
+from punchcard.lake.listing import EventQuery
+from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.query import ask
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
@@ -126,10 +126,10 @@ def _ask(folder: Path) -> None:
     emails = [f"user-{number}@example.com" for number in range(0, 1_000_000, 50_000)]
     _print_times(
         "by email       ",
-        [_timed(lambda one: reader.of_person(PersonQuestion(emails=[one]), limit=50), one) for one in emails],
+        [_timed(lambda one: reader.of_person(PersonQuery(emails=[one]), limit=50), one) for one in emails],
     )
-    question = EventQuestion(type="track", name="Order Completed")
-    _print_times("newest 50      ", [_timed(lambda _: reader.page(question, limit=50), "") for _ in range(20)])
+    query = EventQuery(type="track", name="Order Completed")
+    _print_times("newest 50      ", [_timed(lambda _: reader.page(query, limit=50), "") for _ in range(20)])
     last = reader.last_position()
     places = [last * part // 10 for part in range(10)]
     _print_times(

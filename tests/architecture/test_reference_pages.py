@@ -22,7 +22,7 @@ from punchcard.api import bodies
 from punchcard.api.audit import AuditEventView
 from punchcard.api.destination_views import DestinationView
 from punchcard.api.destinations import NewDestination
-from punchcard.api.filters import FilterView, NewFilter, PreviewAnswer, PreviewRequest, SavedFilter
+from punchcard.api.filters import FilterView, NewFilter, PreviewRequest, PreviewResult, SavedFilter
 from punchcard.api.regulations import Regulation, RegulationPage
 from punchcard.api.sources import NewSource, SourceView
 from punchcard.api.tokens import MadeToken, TokenView
@@ -229,7 +229,7 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         SavedFilter,
         NewFilter,
         RegulationPage,
-        PreviewAnswer,
+        PreviewResult,
     ],
     ids=lambda body: body.__name__,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from punchcard.computations.model import Events
 from punchcard.computations.parser import parse_audience, parse_trait
-from punchcard.computations.sql import Question, spark_statement, statement
+from punchcard.computations.sql import ComputationQuery, spark_statement, statement
 from punchcard.engage.fact_store import FactRows, FactStore
 
 pytestmark = pytest.mark.spark
@@ -115,8 +115,8 @@ def plain(value: object) -> object:
 def test_spark_answers_as_duckdb_does(spark, both, text, zone):
     definition = parse_trait(text) if text in TRAITS else parse_audience(text)
     assert isinstance(definition, Events) is (text in TRAITS)
-    questions = [Question(definition=definition)]
-    ours = {profile: plain(value) for profile, value in both.rows(statement(questions, now=NOW, zone=zone))}
-    rows = spark.sql(spark_statement(questions, now=NOW, zone=zone)).collect()
+    queries = [ComputationQuery(definition=definition)]
+    ours = {profile: plain(value) for profile, value in both.rows(statement(queries, now=NOW, zone=zone))}
+    rows = spark.sql(spark_statement(queries, now=NOW, zone=zone)).collect()
     assert {row[0]: plain(row[1]) for row in rows} == ours
     assert ours, "a definition that holds for nobody proves nothing"

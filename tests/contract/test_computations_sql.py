@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from punchcard.computations.model import Definition, Events, Reducer
 from punchcard.computations.parser import checked
-from punchcard.computations.sql import Question, statement, value_json
+from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.fact_store import FactRows, FactStore
 from punchcard.testing import definitions as random
 from punchcard.testing.reference import Happened, Person, answer
@@ -80,7 +80,7 @@ def plain(definition: Definition, value: object) -> object:
 
 
 def answers(facts: FactStore, definition: Definition, zone: ZoneInfo) -> dict[int, object]:
-    asked = statement([Question(definition=definition)], now=NOW, zone=zone)
+    asked = statement([ComputationQuery(definition=definition)], now=NOW, zone=zone)
     rows = facts.rows(f"SELECT profile, {value_json(definition, 'c0')} FROM ({asked})")
     is_text = (isinstance(definition, Events) and definition.reducer in (
         Reducer.FIRST, Reducer.LAST, Reducer.MODE, Reducer.UNIQUE,

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import Target
+from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.port import DeliveryOptions, Effect, PartnerClient, Performed
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
 from punchcard.store import ledger, outbox
@@ -101,7 +101,7 @@ class Rig:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         settings = ScriptedSettings(options=OPTIONS)
-        target = Target(
+        target = DeliveryTarget(
             slug=DESTINATION, partner=self.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
         )
         stopping = asyncio.Event()

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import Target
+from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, RefundFollows
 from punchcard.errors import StorageError
 from punchcard.store import ledger, outbox
@@ -54,11 +54,11 @@ class Rig:
     looks: int = 0  # how often delivery has looked at the configuration
     delivery: DestinationDelivery | None = None
 
-    def target(self) -> Target | None:
+    def target(self) -> DeliveryTarget | None:
         self.looks += 1
         if not self.configured:
             return None
-        return Target(
+        return DeliveryTarget(
             slug=DESTINATION,
             partner=self.partner,
             settings=self.settings,
@@ -86,7 +86,7 @@ class Rig:
     def open_count(self) -> int:
         states = [state for state in EffectState if state.is_open]
         with self.store.reading() as connection:
-            return ledger.count(connection, ledger.LedgerQuestion(destination=DESTINATION, states=states))
+            return ledger.count(connection, ledger.LedgerQuery(destination=DESTINATION, states=states))
 
     def is_paused(self) -> bool:
         with self.store.reading() as connection:
@@ -174,10 +174,10 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
 
     with rig.store.reading() as connection:
         rejected = ledger.page(
-            connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.REJECTED]), count=9_999
+            connection, ledger.LedgerQuery(destination=DESTINATION, states=[EffectState.REJECTED]), count=9_999
         )
         delivered = ledger.count(
-            connection, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.DELIVERED])
+            connection, ledger.LedgerQuery(destination=DESTINATION, states=[EffectState.DELIVERED])
         )
     assert delivered + len(rejected) == customers * each
     assert 0 < len(rejected) < delivered

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.retrying import find_retryable, retry
-from punchcard.delivery.stages import Target
+from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
@@ -79,8 +79,8 @@ class Rig:
     partner: CheckedPartner = field(default_factory=CheckedPartner)
     settings: ScriptedSettings = field(default_factory=lambda: ScriptedSettings(options=QUICK))
 
-    def target(self) -> Target:
-        return Target(
+    def target(self) -> DeliveryTarget:
+        return DeliveryTarget(
             slug=DESTINATION,
             partner=self.partner,
             settings=self.settings,
@@ -106,7 +106,7 @@ class Rig:
     def delivered(self) -> int:
         with self.store.reading() as connection:
             states = [EffectState.DELIVERED]
-            return ledger.count(connection, ledger.LedgerQuestion(destination=DESTINATION, states=states))
+            return ledger.count(connection, ledger.LedgerQuery(destination=DESTINATION, states=states))
 
     def tries(self, key: str) -> int:
         with self.store.reading() as connection:

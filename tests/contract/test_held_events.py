@@ -148,7 +148,7 @@ def test_what_a_restored_copy_holds_is_read_back_before_it_is_sent(world: Public
     world.send(order("m2", number="2"))
     world.route()
     with world.store.reading() as work:
-        rows = ledger.page(work, ledger.LedgerQuestion(destination="perkville"), count=10)
+        rows = ledger.page(work, ledger.LedgerQuery(destination="perkville"), count=10)
     states = {row.message_id: (row.state, row.reason) for row in rows}
     assert states == {"m1": (EffectState.UNKNOWN, "store_restored"), "m2": (EffectState.PENDING, None)}
 

@@ -12,8 +12,8 @@ from deltalake.transaction import AddAction
 
 from punchcard.clock import from_micros
 from punchcard.events.parse import read_request
-from punchcard.lake.listing import EventQuestion
-from punchcard.lake.person_query import PersonQuestion
+from punchcard.lake.listing import EventQuery
+from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows, file_schema, table_schema
 from punchcard.lake.writer import LakeWriter
@@ -83,10 +83,10 @@ def test_a_lake_of_before_is_read_goes_on_and_is_merged(tmp_path: Path) -> None:
     make_lake_of_before(folder, records=10)
     url = str(folder)
     assert [one.email for one in LakeReader(url).find("m3")] == [None]
-    assert len(LakeReader(url).page(EventQuestion(), limit=99)) == 10
-    assert LakeReader(url).of_person(PersonQuestion(emails=["u3@example.com"]), limit=9) == []
-    assert [one.message_id for one in LakeReader(url).of_person(PersonQuestion(user_ids=["u3"]), limit=9)] == ["m3"]
-    several = PersonQuestion(emails=["u2@example.com"], user_ids=["u3"], anonymous_ids=["a4", "a5"])
+    assert len(LakeReader(url).page(EventQuery(), limit=99)) == 10
+    assert LakeReader(url).of_person(PersonQuery(emails=["u3@example.com"]), limit=9) == []
+    assert [one.message_id for one in LakeReader(url).of_person(PersonQuery(user_ids=["u3"]), limit=9)] == ["m3"]
+    several = PersonQuery(emails=["u2@example.com"], user_ids=["u3"], anonymous_ids=["a4", "a5"])
     assert [one.message_id for one in LakeReader(url).of_person(several, limit=9)] == ["m5", "m4", "m3"]
 
     writer = LakeWriter(url)
@@ -97,12 +97,10 @@ def test_a_lake_of_before_is_read_goes_on_and_is_merged(tmp_path: Path) -> None:
     assert writer.compact() > 0
 
     reader = LakeReader(url)
-    assert [one.message_id for one in reader.page(EventQuestion(), limit=99)] == [f"m{n}" for n in range(20, 0, -1)]
-    assert [one.message_id for one in reader.of_person(PersonQuestion(emails=["u15@example.com"]), limit=9)] == ["m15"]
-    assert [one.message_id for one in reader.of_person(PersonQuestion(user_ids=["u3"]), limit=9)] == ["m3"]
-    several = PersonQuestion(
-        emails=["u15@example.com"], user_ids=["u3"], anonymous_ids=["a4", "a15"], oldest_first=True
-    )
+    assert [one.message_id for one in reader.page(EventQuery(), limit=99)] == [f"m{n}" for n in range(20, 0, -1)]
+    assert [one.message_id for one in reader.of_person(PersonQuery(emails=["u15@example.com"]), limit=9)] == ["m15"]
+    assert [one.message_id for one in reader.of_person(PersonQuery(user_ids=["u3"]), limit=9)] == ["m3"]
+    several = PersonQuery(emails=["u15@example.com"], user_ids=["u3"], anonymous_ids=["a4", "a15"], oldest_first=True)
     assert [one.message_id for one in reader.of_person(several, limit=9)] == ["m3", "m4", "m15"]
     by_others = DeltaTable(url).to_pyarrow_table(columns=["message_id", "email"]).to_pylist()
     assert {one["message_id"]: one["email"] for one in by_others}["m15"] == "u15@example.com"
@@ -116,10 +114,10 @@ def test_a_lake_of_before_notes_is_read_with_all_else_and_goes_on(tmp_path: Path
     url = str(folder)
     (found,) = LakeReader(url).find("m3")
     assert (found.email, found.notes) == ("u3@example.com", ())
-    assert [one.email for one in LakeReader(url).page(EventQuestion(), limit=9)] == [
+    assert [one.email for one in LakeReader(url).page(EventQuery(), limit=9)] == [
         f"u{n}@example.com" for n in (3, 2, 1)
     ]
-    person = PersonQuestion(emails=["u2@example.com"])
+    person = PersonQuery(emails=["u2@example.com"])
     assert [one.message_id for one in LakeReader(url).of_person(person, limit=9)] == ["m2"]
 
     writer = LakeWriter(url)
@@ -128,5 +126,5 @@ def test_a_lake_of_before_notes_is_read_with_all_else_and_goes_on(tmp_path: Path
     assert [one.notes for one in LakeReader(url).find("m2")] == [()]
     assert [one.notes for one in LakeReader(url).find("m7")] == [NOTES]
     assert writer.compact() > 0
-    notes = {one.message_id: one.notes for one in LakeReader(url).page(EventQuestion(), limit=99)}
+    notes = {one.message_id: one.notes for one in LakeReader(url).page(EventQuery(), limit=99)}
     assert (notes["m2"], notes["m7"]) == ((), NOTES)

@@ -11,7 +11,7 @@ import pytest
 from punchcard.clock import to_micros
 from punchcard.events.parse import read_request
 from punchcard.lake import person_query
-from punchcard.lake.person_query import PersonQuestion
+from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
@@ -47,8 +47,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def found(url: str, *, limit: int = 99, beyond: tuple[int, int] | None = None, **asked: Any) -> list[int]:
     """The log positions of what is found."""
-    question = PersonQuestion(**{**ANN, **asked})
-    return [one.log_position for one in LakeReader(url).of_person(question, limit=limit, beyond=beyond)]
+    query = PersonQuery(**{**ANN, **asked})
+    return [one.log_position for one in LakeReader(url).of_person(query, limit=limit, beyond=beyond)]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 50])
@@ -76,4 +76,4 @@ def test_every_id_is_found_by_a_bloom_filter_of_its_column(url: str) -> None:
     files = list(map(str, Path(url).glob("day=*/*.parquet")))
     with duckdb.connect() as connection:
         columns = {row[0] for row in connection.execute(sql, [files]).fetchall()}
-    assert {column for column, _ in PersonQuestion(emails=["e"], user_ids=["u"], anonymous_ids=["a"]).ids} <= columns
+    assert {column for column, _ in PersonQuery(emails=["e"], user_ids=["u"], anonymous_ids=["a"]).ids} <= columns

@@ -15,7 +15,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.log_guard import OlderStoreError
 from punchcard.store import audit, outbox
-from punchcard.store.audit import AuditQuestion
+from punchcard.store.audit import AuditQuery
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.operator_actions import reopen
@@ -77,7 +77,7 @@ def test_an_older_store_puts_every_open_effect_in_doubt(new: New) -> None:
     assert recovery.doubt_until is None
     with installation.store.reading() as work:
         assert count_in_doubt(work) == 4
-        (said,) = audit.list_events(work, AuditQuestion(), count=9)
+        (said,) = audit.list_events(work, AuditQuery(), count=9)
     assert '"effects read back at perkville"' in said.changes
     # Noticed once; from here on both are as one again.
     guard.check()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from punchcard.lake.listing import EventQuestion
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.overview import Pipeline, read_pipeline
 from punchcard.testing.partner import Step
 from punchcard.testing.public_api import PublicApiServer
@@ -110,10 +110,10 @@ def test_every_number_opens_exactly_so_many_events(world: PublicApiServer, *, in
         world.feed_lake()
     for stage in (*pipeline(world).before, *pipeline(world).decided):
         for reason, count in stage.reasons:
-            question = EventQuestion(
+            query = EventQuery(
                 source="website", destination=stage.destination or "", status=stage.status, reason=reason
             )
-            assert len(world.browser.page(question, limit=100).events) == count, (stage.status, reason)
+            assert len(world.browser.page(query, limit=100).events) == count, (stage.status, reason)
 
 
 def test_a_list_of_events_is_paged_without_a_gap_over_log_and_lake(world: PublicApiServer) -> None:
@@ -125,7 +125,7 @@ def test_a_list_of_events_is_paged_without_a_gap_over_log_and_lake(world: Public
     seen: list[str] = []
     before = None
     while True:
-        page = world.browser.page(EventQuestion(), limit=3, before=before)
+        page = world.browser.page(EventQuery(), limit=3, before=before)
         seen += [one.event.message_id for one in page.events]
         if page.following is None:
             break

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from punchcard.testing.public_api import ApiAnswer, PublicApiServer
+from punchcard.testing.public_api import ApiResponse, PublicApiServer
 
 CONFIG = """
 [[sources]]
@@ -38,7 +38,7 @@ def api(tmp_path: Path) -> Iterator[PublicApiServer]:
         yield server
 
 
-def ask(api: PublicApiServer, path: str, **parameters: object) -> ApiAnswer:
+def ask(api: PublicApiServer, path: str, **parameters: object) -> ApiResponse:
     credentials = base64.b64encode(f"{api.token}:".encode()).decode()
     target = path if path.startswith("/") else f"{PROFILES}/{path}"
     query = f"?{urlencode(parameters)}" if parameters else ""

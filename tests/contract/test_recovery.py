@@ -124,7 +124,7 @@ class Restored:
 
     def effects(self) -> list[StoredEffect]:
         with self.store.reading() as work:
-            found = ledger.page(work, ledger.LedgerQuestion(destination=SLUG), count=100)
+            found = ledger.page(work, ledger.LedgerQuery(destination=SLUG), count=100)
         return sorted(found, key=lambda one: one.id)
 
 

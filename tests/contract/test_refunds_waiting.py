@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from punchcard.delivery.attempts import perform_attempt
-from punchcard.delivery.stages import CompletedAttempt, Cycle, Target, cycle
+from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import ledger, outbox
@@ -38,7 +38,7 @@ class Delivery:
 
     def cycle(self, *answered: CompletedAttempt, room: int = 8) -> Cycle:
         settings = ScriptedSettings(options=self.options)
-        target = Target(
+        target = DeliveryTarget(
             slug=DESTINATION, partner=self.partner, settings=settings, options=self.options, fingerprint="f"
         )
         return cycle(
@@ -197,7 +197,7 @@ def test_one_effect_of_a_customer_is_on_its_way_when_several_are_due_at_once(del
         assert len(delivery.cycle().attempts) <= 1
         assert delivery.cycle().attempts == []
     with delivery.store.reading() as work:
-        sending = ledger.count(work, ledger.LedgerQuestion(destination=DESTINATION, states=[EffectState.SENDING]))
+        sending = ledger.count(work, ledger.LedgerQuery(destination=DESTINATION, states=[EffectState.SENDING]))
     assert sending == 1
 
 

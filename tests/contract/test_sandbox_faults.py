@@ -9,7 +9,7 @@ import pytest
 
 from punchcard.sandbox.faults import Faults, Misfortune, Strike
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.sandbox import SandboxAnswer, SandboxProcess
+from punchcard.testing.sandbox import SandboxProcess, SandboxReply
 
 _numbers = count(1)
 BUSINESS = "/v2/businesses/41/"
@@ -31,7 +31,7 @@ def new_id() -> str:
     return f"SEG:fault:{next(_numbers)}"
 
 
-def post(sandbox: SandboxProcess, source_id: str, quantity: str = "1") -> SandboxAnswer:
+def post(sandbox: SandboxProcess, source_id: str, quantity: str = "1") -> SandboxReply:
     body = {
         "business": "/v2/businesses/41/",
         "location": "/v2/locations/7/",

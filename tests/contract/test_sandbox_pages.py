@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from punchcard.sandbox.pages import site
-from punchcard.testing.sandbox import SandboxAnswer, SandboxProcess
+from punchcard.testing.sandbox import SandboxProcess, SandboxReply
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -26,12 +26,12 @@ def get(sandbox: SandboxProcess, path: str) -> str:
     return answer.body.decode()
 
 
-def send(sandbox: SandboxProcess, path: str, **fields: object) -> SandboxAnswer:
+def send(sandbox: SandboxProcess, path: str, **fields: object) -> SandboxReply:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
     return sandbox.request("POST", path, body=urlencode(fields).encode(), headers=headers)
 
 
-def award(sandbox: SandboxProcess, email: str, source_id: str | None = None, perk: int = 123456) -> SandboxAnswer:
+def award(sandbox: SandboxProcess, email: str, source_id: str | None = None, perk: int = 123456) -> SandboxReply:
     body = {"business": 41, "location": 7, "perk": perk, "email": email, "quantity": "1234.50"}
     return sandbox.request("POST", "/v2/transactions/", body=body | {"trans_source_id": source_id})
 

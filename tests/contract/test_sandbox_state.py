@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.testing.sandbox import SandboxAnswer, SandboxProcess
+from punchcard.testing.sandbox import SandboxProcess, SandboxReply
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 
-def post(sandbox: SandboxProcess, source_id: str, email: str = "example@example.com") -> SandboxAnswer:
+def post(sandbox: SandboxProcess, source_id: str, email: str = "example@example.com") -> SandboxReply:
     body = {
         "business": "/v2/businesses/41/",
         "location": "/v2/locations/7/",

@@ -18,7 +18,7 @@ from punchcard.sandbox.database import open_database
 from punchcard.sandbox.faults import Faults
 from punchcard.sandbox.web import Request
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.sandbox import SandboxAnswer, SandboxProcess
+from punchcard.testing.sandbox import SandboxProcess, SandboxReply
 
 ORDER_COMPLETED = {
     "business": "/v2/businesses/41/",
@@ -49,13 +49,13 @@ def new_email() -> str:
     return f"customer{next(_numbers)}@example.com"
 
 
-def post(sandbox: SandboxProcess, **changes: object) -> SandboxAnswer:
+def post(sandbox: SandboxProcess, **changes: object) -> SandboxReply:
     body = {**ORDER_COMPLETED, **changes}
     body = {key: value for key, value in body.items() if value is not ...}
     return sandbox.request("POST", "/v2/transactions/", body=body)
 
 
-def first_problem(answer: SandboxAnswer) -> tuple[int, str, str, str]:
+def first_problem(answer: SandboxReply) -> tuple[int, str, str, str]:
     body = answer.json()
     ((field, problems),) = body["errors"].items()
     return answer.status, field, problems[0]["code"], problems[0]["message"]
@@ -70,7 +70,7 @@ def balance(sandbox: SandboxProcess, email: str) -> Decimal:
 def call(api: PerkvilleApi, method: str, path: str, body: object = None) -> tuple[int, Any]:
     headers = {"authorization": "Bearer sandbox-token", "content-type": "application/json"}
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = api.answer(Request(method, path, headers=headers, body=sent))
+    answer = api.response(Request(method, path, headers=headers, body=sent))
     return answer.status, json.loads(answer.body)
 
 

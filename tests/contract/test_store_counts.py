@@ -11,7 +11,7 @@ from punchcard.store import outbox
 from punchcard.store.counts import (
     RECEIVED,
     CountKey,
-    CountQuestion,
+    CountQuery,
     Dimension,
     add_counts,
     latency_percentile,
@@ -45,8 +45,8 @@ def clock() -> ManualClock:
 
 def ends(store: Store) -> dict[tuple[object, ...], int]:
     with store.reading() as work:
-        question = CountQuestion(**ALWAYS, destination=DESTINATION)
-        return read_counts(work, question, by=[Dimension.STATUS, Dimension.REASON])
+        query = CountQuery(**ALWAYS, destination=DESTINATION)
+        return read_counts(work, query, by=[Dimension.STATUS, Dimension.REASON])
 
 
 def started(store: Store, clock: ManualClock, *keys: str, quantity: str = "1") -> list[StoredEffect]:
@@ -77,13 +77,13 @@ def test_counts_add_up_and_are_told_apart_as_asked(store: Store) -> None:
         with store.unit_of_work() as work:
             add_counts(work, {key("A", RECEIVED_AT): number, key("B", RECEIVED_AT + timedelta(hours=2)): 10})
     with store.reading() as work:
-        question = CountQuestion(**ALWAYS)
-        assert read_counts(work, question, by=()) == {(): 23}
-        assert read_counts(work, question, by=[Dimension.EVENT_NAME]) == {("A",): 3, ("B",): 20}
+        query = CountQuery(**ALWAYS)
+        assert read_counts(work, query, by=()) == {(): 23}
+        assert read_counts(work, query, by=[Dimension.EVENT_NAME]) == {("A",): 3, ("B",): 20}
         hour = RECEIVED_AT.replace(minute=0, second=0)
-        assert read_counts(work, question, by=[Dimension.TIME]) == {(hour,): 3, (hour + timedelta(hours=2),): 20}
-        assert read_counts(work, CountQuestion(**ALWAYS, event_names=["B"]), by=()) == {(): 20}
-        assert read_counts(work, CountQuestion(**ALWAYS, source="till"), by=()) == {}
+        assert read_counts(work, query, by=[Dimension.TIME]) == {(hour,): 3, (hour + timedelta(hours=2),): 20}
+        assert read_counts(work, CountQuery(**ALWAYS, event_names=["B"]), by=()) == {(): 20}
+        assert read_counts(work, CountQuery(**ALWAYS, source="till"), by=()) == {}
         assert seen_names(work, sources=["website"], since=RECEIVED_AT - timedelta(days=1)) == {"A": 3, "B": 20}
 
 
@@ -152,7 +152,7 @@ def test_old_minutes_become_hours_and_no_number_changes(store: Store) -> None:
         add_counts(work, {key("A", old + timedelta(minutes=number)): 1 for number in range(90)})
         add_counts(work, {key("A", RECEIVED_AT): 5})
     with store.reading() as work:
-        before = read_counts(work, CountQuestion(**ALWAYS), by=[Dimension.TIME, Dimension.EVENT_NAME])
+        before = read_counts(work, CountQuery(**ALWAYS), by=[Dimension.TIME, Dimension.EVENT_NAME])
     merged = 0
     while True:
         with store.unit_of_work() as work:
@@ -162,6 +162,6 @@ def test_old_minutes_become_hours_and_no_number_changes(store: Store) -> None:
         merged += step
     assert merged >= 88
     with store.reading() as work:
-        assert read_counts(work, CountQuestion(**ALWAYS), by=[Dimension.TIME, Dimension.EVENT_NAME]) == before
-        by_minute = read_counts(work, CountQuestion(**ALWAYS), by=[Dimension.TIME], width_micros=60_000_000)
+        assert read_counts(work, CountQuery(**ALWAYS), by=[Dimension.TIME, Dimension.EVENT_NAME]) == before
+        by_minute = read_counts(work, CountQuery(**ALWAYS), by=[Dimension.TIME], width_micros=60_000_000)
     assert len(by_minute) == 2 + 1  # two hours of old ones; the young one keeps its minute

@@ -21,7 +21,7 @@ from punchcard.store.event_results import (
     decode_batch,
     encode_batch,
 )
-from punchcard.store.ledger import LedgerQuestion
+from punchcard.store.ledger import LedgerQuery
 from punchcard.store.pauses import Pause, PauseEnd, pause, pause_of, resume
 from punchcard.store.positions import ROUTING, advance, forget_results, position_of, results_after, save_results
 from punchcard.store.schema import EffectState
@@ -174,17 +174,17 @@ def fill(store: Store, clock: ManualClock) -> None:
 def test_the_ledger_is_paged_newest_first_and_filtered(store: Store) -> None:
     fill(store, ManualClock())
     with store.reading() as connection:
-        first = ledger.page(connection, LedgerQuestion(destination=DESTINATION), count=4)
-        second = ledger.page(connection, LedgerQuestion(destination=DESTINATION), count=99, before_id=first[-1].id)
+        first = ledger.page(connection, LedgerQuery(destination=DESTINATION), count=4)
+        second = ledger.page(connection, LedgerQuery(destination=DESTINATION), count=99, before_id=first[-1].id)
         assert [one.effect_key for one in [*first, *second]] == [f"k{number}" for number in range(8, -1, -1)]
-        assert ledger.page(connection, LedgerQuestion(destination="other"), count=9) == []
-        of_one = ledger.page(connection, LedgerQuestion(destination=DESTINATION, customer=" C1@Example.com "), count=9)
+        assert ledger.page(connection, LedgerQuery(destination="other"), count=9) == []
+        of_one = ledger.page(connection, LedgerQuery(destination=DESTINATION, customer=" C1@Example.com "), count=9)
         assert [one.effect_key for one in of_one] == ["k7", "k4", "k1"]
         states = [EffectState.PARKED, EffectState.REJECTED]
-        parked = ledger.page(connection, LedgerQuestion(destination=DESTINATION, states=states), count=9)
+        parked = ledger.page(connection, LedgerQuery(destination=DESTINATION, states=states), count=9)
         assert [one.effect_key for one in parked] == ["k2", "k1"]
-        assert ledger.count(connection, LedgerQuestion(destination=DESTINATION)) == 9
-        assert ledger.count(connection, LedgerQuestion(destination=DESTINATION, states=[EffectState.PENDING])) == 6
+        assert ledger.count(connection, LedgerQuery(destination=DESTINATION)) == 9
+        assert ledger.count(connection, LedgerQuery(destination=DESTINATION, states=[EffectState.PENDING])) == 6
 
 
 def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None:
@@ -196,15 +196,15 @@ def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None
             for number in range(6)
         ]
         outbox.add(work, new, now=start)
-    asked = LedgerQuestion(destination=DESTINATION)
+    asked = LedgerQuery(destination=DESTINATION)
 
     def keys(**more: object) -> list[str]:
         with store.reading() as work:
-            question = replace(asked, **more)  # type: ignore[arg-type]
-            found = [one.effect_key for one in ledger.page(work, question, count=99)]
-            assert ledger.count(work, question) == len(found)
-            assert ledger.count(work, question, at_most=2) == min(2, len(found))
-            assert len(ledger.ids(work, question)) == len(found)
+            query = replace(asked, **more)  # type: ignore[arg-type]
+            found = [one.effect_key for one in ledger.page(work, query, count=99)]
+            assert ledger.count(work, query) == len(found)
+            assert ledger.count(work, query, at_most=2) == min(2, len(found))
+            assert len(ledger.ids(work, query)) == len(found)
             return found
 
     hour = timedelta(hours=1)

@@ -10,7 +10,7 @@ from punchcard.delivery.attempts import SendBefore
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.retry import longest_wait_seconds
 from punchcard.delivery.retrying import Retryable, find_retryable, retry
-from punchcard.delivery.stages import Target, cycle
+from punchcard.delivery.stages import DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import outbox
@@ -62,7 +62,7 @@ class World:
     def claimed(self, *, room: int = 100) -> list[str]:
         """The keys of what a cycle of delivery claims now."""
         settings = ScriptedSettings(options=OPTIONS)
-        target = Target(
+        target = DeliveryTarget(
             slug=DESTINATION, partner=self.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
         )
         done = cycle(self.store, target, [], room=room, clock=self.clock, telemetry=TELEMETRY, watch=self.watch)
@@ -158,7 +158,7 @@ def test_an_effect_on_its_way_is_not_claimed_by_its_own_process_however_the_cloc
     world.clock.set_wall_clock(by=change)
     ordering_group = world.effect("a").ordering_group
     settings = ScriptedSettings(options=OPTIONS)
-    target = Target(
+    target = DeliveryTarget(
         slug=DESTINATION, partner=world.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
     )
     done = cycle(

@@ -12,7 +12,7 @@ import pytest
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import Target, claim
+from punchcard.delivery.stages import DeliveryTarget, claim
 from punchcard.destinations.network import NetworkPolicy, read_networks
 from punchcard.destinations.webhooks.partner import WebhooksPartner
 from punchcard.store import ledger, outbox
@@ -37,10 +37,10 @@ class Rig:
     settings: dict[str, object] = field(default_factory=dict)
     options: dict[str, object] = field(default_factory=lambda: dict(QUICK))
 
-    def target(self) -> Target:
+    def target(self) -> DeliveryTarget:
         partner = WebhooksPartner()
         settings = partner.read_settings({"url": self.receiver.url, **self.settings}, self.options)
-        return Target(
+        return DeliveryTarget(
             slug=SLUG,
             partner=partner,
             settings=settings,
@@ -67,7 +67,7 @@ class Rig:
     def open_count(self) -> int:
         states = [state for state in EffectState if state.is_open]
         with self.store.reading() as connection:
-            return ledger.count(connection, ledger.LedgerQuestion(destination=SLUG, states=states))
+            return ledger.count(connection, ledger.LedgerQuery(destination=SLUG, states=states))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -16,7 +16,7 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor
 from punchcard.clock import to_iso
 from punchcard.events.times import read_time
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.audit import AuditEvent, AuditQuestion, count_events, list_events
+from punchcard.store.audit import AuditEvent, AuditQuery, count_events, list_events
 
 Text = str | None
 
@@ -60,12 +60,12 @@ def list_audit_events(
             raise bad_request(f"{name} is a time such as 2026-01-31T18:20:31Z", name)
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("the cursor is not one that a page of this list has given", "pagination[cursor]")
-    question = AuditQuestion(
+    query = AuditQuery(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
     with dependencies.store.reading() as work:
-        found = list_events(work, question, count=count + 1, before_id=int(cursor) if cursor else None)
-        total = count_events(work, question)
+        found = list_events(work, query, count=count + 1, before_id=int(cursor) if cursor else None)
+        total = count_events(work, query)
     shown = found[:count]
     following = str(shown[-1].id) if len(found) > count else None
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)

@@ -21,7 +21,7 @@ from punchcard.clock import to_iso
 from punchcard.destinations.catalog import CATALOG
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_pipeline
-from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuestion, Dimension, read_counts
+from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import backlog
 from punchcard.store.schema import EffectState
@@ -183,9 +183,9 @@ def get_delivery_metrics(
     """Delivered, filtered, refused and what needs a person, each by reason; of the last 24 hours unless asked."""
     destination = destination_of(dependencies.workspace(), destination_id)
     since, until = _times(begin, end, dependencies.clock.now())
-    question = CountQuestion(begin=since, end=until, source=source, destination=destination_id)
+    query = CountQuery(begin=since, end=until, source=source, destination=destination_id)
     with dependencies.store.reading() as work:
-        counts = read_counts(work, question, by=[Dimension.STATUS, Dimension.REASON])
+        counts = read_counts(work, query, by=[Dimension.STATUS, Dimension.REASON])
     names = {
         "successes": (EffectState.DELIVERED,),
         "filtered": _STAGES["filtered-at-destination"][1],
@@ -261,7 +261,7 @@ def _counts(
     destination: str,
     statuses: Sequence[str],
 ) -> Mapping[tuple[object, ...], int]:
-    question = CountQuestion(
+    query = CountQuery(
         begin=metrics_request.begin,
         end=metrics_request.end,
         source=source,
@@ -273,7 +273,7 @@ def _counts(
     )
     dimensions = [Dimension.STATUS, Dimension.TIME, *(_GROUPS[name] for name in metrics_request.by)]
     with dependencies.store.reading() as work:
-        found = read_counts(work, question, by=dimensions, width_micros=metrics_request.width_micros)
+        found = read_counts(work, query, by=dimensions, width_micros=metrics_request.width_micros)
     sums: dict[tuple[object, ...], int] = {}
     for (status, *rest), number in found.items():
         # What came in, less what was no valid event.

@@ -130,7 +130,7 @@ def delete_destination(destination_id: FromPath[str], dependencies: Dependencies
 
     def queued() -> int:
         with dependencies.store.reading() as work:
-            waiting = ledger.count(work, ledger.LedgerQuestion(destination=destination_id, states=_OPEN))
+            waiting = ledger.count(work, ledger.LedgerQuery(destination=destination_id, states=_OPEN))
             return waiting + count_held_for(work, destination_id)
 
     dependencies.edit(removing_destination(destination_id, queued=queued))

@@ -91,7 +91,7 @@ class PreviewRequest(msgspec.Struct):
     payload: dict[str, Any]
 
 
-class PreviewAnswer(msgspec.Struct, rename="camel"):
+class PreviewResult(msgspec.Struct, rename="camel"):
     """The event before and after the filter; `result` is null if the filter drops it."""
 
     input_payload: dict[str, Any]
@@ -188,7 +188,7 @@ def delete_filter(
 
 @post("/destination/filters/preview", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Try a filter on an event")
 @run_in_executor
-def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer]:
+def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewResult]:
     """What a filter makes of an event. Nothing is saved and nothing is sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
     try:
@@ -200,7 +200,7 @@ def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewAnswer
     except ConfigurationError as error:
         raise bad_request(error.message, "filter") from error
     result = None if left is None else msgspec.json.decode(left)
-    return {"data": PreviewAnswer(input_payload=data.payload, result=result)}
+    return {"data": PreviewResult(input_payload=data.payload, result=result)}
 
 
 def _view(destination: Destination, one: DestinationFilter, when: datetime) -> FilterView:

@@ -17,14 +17,14 @@ from litestar.params import FromPath, QueryParameter, SkipValidation
 
 from punchcard.clock import to_iso, to_micros
 from punchcard.events.times import read_time
-from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
+from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.profile_events import events_of_profile
 from punchcard.store import profile_reading as reading
 from punchcard.store.profile_reading import StoredExternalId, StoredProfile
-from punchcard.traces.browse import Place
+from punchcard.traces.browse import EventPosition
 
 _LIMIT_DEFAULT: Final = 10
 _LINKS_MAX: Final = 20
@@ -144,7 +144,7 @@ def get_events(
     profile = _profile(shared, collection, external_id)
     with shared.store.reading() as work:
         ids = reading.external_ids_of(work, profile.id)
-    question = PersonQuestion(
+    query = PersonQuery(
         emails=[one.value for one in ids if one.type == "email"],
         user_ids=[one.value for one in ids if one.type == "user_id"],
         anonymous_ids=[one.value for one in ids if one.type == "anonymous_id"],
@@ -154,7 +154,7 @@ def get_events(
         end=until,
         oldest_first=sort == "asc",
     )
-    page = events_of_profile(shared, profile.id, question, limit=limit, beyond=beyond)
+    page = events_of_profile(shared, profile.id, query, limit=limit, beyond=beyond)
     listed = [{"collection": "users", "type": one.type, "id": one.value, "encoding": "none"} for one in ids]
     data = [_event(one, listed, profile.public_id) for one in page.events]
     following = None if page.following is None else _written_cursor((sort, *map(str, page.following)))
@@ -249,7 +249,7 @@ def _id_place(one: StoredExternalId) -> tuple[str, ...]:
     return f"{to_micros(one.created_at):020}", one.type, one.value
 
 
-def _event_place(next: str, sort: str) -> Place | None:
+def _event_place(next: str, sort: str) -> EventPosition | None:
     found = _read_cursor(next, 3)
     if not found:
         return None

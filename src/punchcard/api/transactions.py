@@ -48,10 +48,10 @@ def list_transactions(
         raise bad_request("cursor is not one that a page of this list has given", "cursor")
     states = _STATES[standing] if standing else ()
     before_id = int(cursor) if cursor else None
-    question = ledger.LedgerQuestion(destination=destination_id, customer=email, states=states)
+    query = ledger.LedgerQuery(destination=destination_id, customer=email, states=states)
     with dependencies.store.reading() as work:
-        rows = ledger.page(work, question, count=count + 1, before_id=before_id)
-        total = ledger.count(work, question)
+        rows = ledger.page(work, query, count=count + 1, before_id=before_id)
+        total = ledger.count(work, query)
         shown = rows[:count]
         ids = [row.id for row in shown]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)

@@ -71,20 +71,20 @@ def _post_batch(target: TrackingClient, batch: list[bytes], ids: list[str]) -> N
 
 def _post(target: TrackingClient, call: str, body: bytes) -> None:
     try:
-        answer = target.post(call, body)
+        response = target.post(call, body)
     except PunchcardError as error:
         raise PunchcardError(f"{error.message}; start Punchcard with `punchcard up`, or give its --url") from error
-    if answer.is_taken:
+    if response.is_taken:
         return
-    match answer.status:
+    match response.status:
         case 401:
-            reason = f"the write key is not known there: {answer.message}; see [[sources]] in the config file"
+            reason = f"the write key is not known there: {response.message}; see [[sources]] in the config file"
         case 400:
-            reason = f"the event is not accepted: {answer.message}"
+            reason = f"the event is not accepted: {response.message}"
         case 404:
             reason = "there is no Tracking API at this address"
         case _:
-            reason = f"HTTP {answer.status}: {answer.message}"
+            reason = f"HTTP {response.status}: {response.message}"
     raise PunchcardError(f"{target.url}: {reason}", code="not_accepted")
 
 

@@ -22,7 +22,7 @@ class UnreachableError(PunchcardError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class TrackingResponse:
     """What the server said.
 
     Attributes:
@@ -78,7 +78,7 @@ class TrackingClient:
             "X-Punchcard-Strict": "1",
         }
 
-    def post(self, call: str, body: bytes) -> Answer:
+    def post(self, call: str, body: bytes) -> TrackingResponse:
         """Post to `/v1/<call>`.
 
         Raises:
@@ -86,7 +86,7 @@ class TrackingClient:
         """
         status, headers, text = self._request("POST", f"/v1/{call}", body)
         message, index = _reason_given(text)
-        return Answer(
+        return TrackingResponse(
             status=status,
             message=message,
             index=index,
@@ -101,10 +101,10 @@ class TrackingClient:
         """
         status, _, text = self._request("GET", "/health/ready", None)
         try:
-            answer = json.loads(text)
+            response = json.loads(text)
         except ValueError:
             return None
-        instance = answer.get("instance") if status == 200 and isinstance(answer, dict) else None
+        instance = response.get("instance") if status == 200 and isinstance(response, dict) else None
         return instance if isinstance(instance, str) and instance else None
 
     def call_api(self, method: str, path: str, body: bytes | None, *, token: str) -> bytes:
@@ -143,13 +143,13 @@ class TrackingClient:
 def _reason_given(text: str) -> tuple[str, int | None]:
     """The reason in an answer's body, and the index of the event that it is about."""
     try:
-        answer = json.loads(text)
+        response = json.loads(text)
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
+        response = None
+    if not isinstance(response, dict) or not isinstance(response.get("message"), str):
         return " ".join(text.split())[:200], None
-    code, index = answer.get("code"), answer.get("index")
-    message = answer["message"] + (f" ({code})" if isinstance(code, str) else "")
+    code, index = response.get("code"), response.get("index")
+    message = response["message"] + (f" ({code})" if isinstance(code, str) else "")
     return message, index if isinstance(index, int) else None
 
 

@@ -56,7 +56,7 @@ _ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ComputationQuery:
     """One definition to be answered.
 
     Attributes:
@@ -68,19 +68,19 @@ class Question:
     includes_anonymous: bool = False
 
 
-def statement(questions: Sequence[Question], *, now: int, zone: tzinfo = UTC, only_touched: bool = False) -> str:
+def statement(queries: Sequence[ComputationQuery], *, now: int, zone: tzinfo = UTC, only_touched: bool = False) -> str:
     """The questions as one statement in DuckDB's SQL.
 
     Args:
-        questions: At least one.
+        queries: At least one.
         now: The moment for which it is asked, microseconds since 1970.
         zone: In which a day begins and ends.
         only_touched: True to ask for the people in `touched` only.
     """
-    return _Compiler(now, zone, only_touched=only_touched, order=_ORDER).statement(questions)
+    return _Compiler(now, zone, only_touched=only_touched, order=_ORDER).statement(queries)
 
 
-def spark_statement(questions: Sequence[Question], *, now: int, zone: tzinfo = UTC) -> str:
+def spark_statement(queries: Sequence[ComputationQuery], *, now: int, zone: tzinfo = UTC) -> str:
     """The same statement in Spark's SQL.
 
     Raises:
@@ -88,9 +88,9 @@ def spark_statement(questions: Sequence[Question], *, now: int, zone: tzinfo = U
     """
     import sqlglot
 
-    if any(events.as_array for one in questions for events in all_events(one.definition)):
+    if any(events.as_array for one in queries for events in all_events(one.definition)):
         raise ValueError("`as array` is not written for Spark, which gives a list's values as texts only")
-    written = _Compiler(now, zone, only_touched=False, order=_ORDER_OF_SPARK).statement(questions)
+    written = _Compiler(now, zone, only_touched=False, order=_ORDER_OF_SPARK).statement(queries)
     found = sqlglot.transpile(written, read="duckdb", write="spark")[0]
     found = _ENTRIES_IN_SPARK.sub(r"FROM_JSON(GET_JSON_OBJECT(\1, '\2'), 'ARRAY<STRING>')", found)
     return (
@@ -129,33 +129,33 @@ class _Compiler:
     joined: dict[Events, str] = field(default_factory=dict)  # events with a CTE of their own, by its name
     traits: dict[Trait, str] = field(default_factory=dict)  # each with its column
 
-    def statement(self, questions: Sequence[Question]) -> str:
-        asked = {trait for one in questions for trait in traits_of(one.definition)}
+    def statement(self, queries: Sequence[ComputationQuery]) -> str:
+        asked = {trait for one in queries for trait in traits_of(one.definition)}
         self.traits = {trait: f"t{number}" for number, trait in enumerate(sorted(asked, key=lambda one: one.key))}
-        answers = [self._answer(one.definition) for one in questions]
+        answers = [self._answer(one.definition) for one in queries]
         if self.traits:
             self.tables = {"t": self._traits(), **self.tables}
         if self.shared:
             self.tables["e"] = self._one_pass()
         wanted = [f"({answer})" if one.includes_anonymous else self._known(one, answer)
-                  for one, answer in zip(questions, answers, strict=True)]  # fmt: skip
+                  for one, answer in zip(queries, answers, strict=True)]  # fmt: skip
         columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(wanted))
         ctes = ", ".join(f"{name} AS ({sql})" for name, sql in self.tables.items())
         found = " OR ".join(
             f"c{number} IS NOT NULL" if isinstance(one.definition, Events) else f"c{number}"
-            for number, one in enumerate(questions)
+            for number, one in enumerate(queries)
         )
-        inner = f"SELECT p.profile AS profile, {columns} FROM {self._sources(questions)}"
+        inner = f"SELECT p.profile AS profile, {columns} FROM {self._sources(queries)}"
         return f"{'WITH ' + ctes if ctes else ''} SELECT * FROM ({inner}) AS answers WHERE {found}".strip()
 
-    def _known(self, question: Question, answer: str) -> str:
-        if isinstance(question.definition, Events):
+    def _known(self, query: ComputationQuery, answer: str) -> str:
+        if isinstance(query.definition, Events):
             return f"CASE WHEN p.known THEN {answer} END"
         return f"(p.known AND ({answer}))"
 
-    def _sources(self, questions: Sequence[Question]) -> str:
+    def _sources(self, queries: Sequence[ComputationQuery]) -> str:
         touched = " WHERE p.profile IN (SELECT profile FROM touched)" if self.only_touched else ""
-        if set(self.tables) == {"e"} and all(is_empty_without_events(one.definition) for one in questions):
+        if set(self.tables) == {"e"} and all(is_empty_without_events(one.definition) for one in queries):
             # Most people have done nothing of the kind: whoever has begins the join, not everybody.
             return f"e JOIN people AS p ON p.profile = e.profile{touched}"
         joins = "".join(

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from punchcard.clock import Clock
-from punchcard.delivery.outcomes import Answer
+from punchcard.delivery.outcomes import PartnerResult
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import (
     BatchClient,
@@ -51,7 +51,7 @@ class SendBefore:
 
 async def perform_attempt(
     client: PartnerClient, attempt: Attempt, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
-) -> Answer:
+) -> PartnerResult:
     """Make the one call of a started attempt; every way it can end is an answer."""
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code="late")
@@ -141,14 +141,14 @@ async def attempt_batch(
     send_before: SendBefore,
     clock: Clock,
     telemetry: DeliveryTelemetry,
-) -> Sequence[Answer]:
+) -> Sequence[PartnerResult]:
     """Make the one call of several started attempts; returns the response to each, in order."""
     if len(batch) == 1 or not isinstance(client, BatchClient):
         return [
             await perform_attempt(client, attempt, send_before=send_before, clock=clock, telemetry=telemetry)
             for attempt in batch
         ]
-    error: Answer
+    error: PartnerResult
     if send_before.is_over(clock):
         error = RetryableError(_STOOD_STILL, code="late")
         return [error] * len(batch)

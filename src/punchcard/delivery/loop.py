@@ -13,9 +13,9 @@ from punchcard.delivery.attempts import SendBefore, attempt_batch, batches
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.limit import TokenBucket
-from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, Answer
+from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
 from punchcard.delivery.retry import bounded
-from punchcard.delivery.stages import CompletedAttempt, Cycle, Target, cycle, lease_seconds
+from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
@@ -49,7 +49,7 @@ class DestinationDelivery:
         *,
         store: Store,
         clock: Clock,
-        current: Callable[[], Target | None],
+        current: Callable[[], DeliveryTarget | None],
         poll_seconds: float,
         before_sending: Callable[[], None] = lambda: None,
     ) -> None:
@@ -67,7 +67,7 @@ class DestinationDelivery:
         self._watch = ClockWatch(clock)
         self._may_have_lost_lead = True
         self._answered: list[CompletedAttempt] = []
-        self._target: Target | None = None  # as last seen
+        self._target: DeliveryTarget | None = None  # as last seen
         self._client: PartnerClient | None = None
         self._client_fingerprint = ""
         self._check = CredentialCheck(clock=clock, telemetry=self._telemetry)
@@ -150,7 +150,7 @@ class DestinationDelivery:
                 self._telemetry.loop_failed(error=error)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
 
-    async def _step(self, target: Target, *, room: int) -> Cycle:
+    async def _step(self, target: DeliveryTarget, *, room: int) -> Cycle:
         # Made before anything is claimed, so that what is claimed leaves at once.
         client = await self._client_for(target)
         completed, self._answered = self._answered, []
@@ -181,7 +181,7 @@ class DestinationDelivery:
             task.add_done_callback(partial(self._end_attempt, target))
         return done
 
-    def _end_attempt(self, target: Target, task: asyncio.Task[None]) -> None:
+    def _end_attempt(self, target: DeliveryTarget, task: asyncio.Task[None]) -> None:
         batch = self._in_flight.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():
@@ -189,16 +189,16 @@ class DestinationDelivery:
         # Without an answer of its own: the effect must not wait for the end of its lease, in silence.
         if error is not None:
             self._telemetry.attempt_failed_unexpectedly(effect_key=batch[0].effect.effect_key, error=error)
-        answer = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
+        result = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
         recorded = {perform_attempt.attempt for perform_attempt in self._answered}
         self._answered.extend(
-            CompletedAttempt(attempt=attempt, answer=answer, seconds=0.0, fingerprint=target.fingerprint)
+            CompletedAttempt(attempt=attempt, result=result, seconds=0.0, fingerprint=target.fingerprint)
             for attempt in batch
             if attempt not in recorded
         )
         self._woken.set()
 
-    async def _check_credentials(self, target: Target, done: Cycle) -> None:
+    async def _check_credentials(self, target: DeliveryTarget, done: Cycle) -> None:
         """While credentials are refused: plan the next check, make it when it is due, write down what it has found."""
         # A disabled destination delivers nothing whatever its credentials are; the plan waits with it.
         self._check.follow(done.pause if target.enabled else None, target.options)
@@ -212,7 +212,7 @@ class DestinationDelivery:
         else:
             self._check.begin(await self._client_for(target), done=self._woken)
 
-    async def _may_send(self, target: Target, attempts: Sequence[Attempt]) -> bool:
+    async def _may_send(self, target: DeliveryTarget, attempts: Sequence[Attempt]) -> bool:
         """Ask `before_sending`; if it fails, settle the attempts as not made."""
         try:
             await self._in_thread(self._before_sending)
@@ -221,7 +221,7 @@ class DestinationDelivery:
             self._telemetry.storage_failed(error=message)
             not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
             self._answered += [
-                CompletedAttempt(attempt=one, answer=not_sent, seconds=0.0, fingerprint=target.fingerprint)
+                CompletedAttempt(attempt=one, result=not_sent, seconds=0.0, fingerprint=target.fingerprint)
                 for one in attempts
             ]
             await asyncio.sleep(_STORAGE_RETRY_SECONDS)
@@ -229,10 +229,10 @@ class DestinationDelivery:
         return True
 
     async def _attempt(
-        self, client: PartnerClient, target: Target, batch: Sequence[Attempt], *, send_before: SendBefore
+        self, client: PartnerClient, target: DeliveryTarget, batch: Sequence[Attempt], *, send_before: SendBefore
     ) -> None:
         begun = self._clock.monotonic()
-        answers: Sequence[Answer]
+        answers: Sequence[PartnerResult]
         try:
             answers = await attempt_batch(
                 client, batch, send_before=send_before, clock=self._clock, telemetry=self._telemetry
@@ -240,25 +240,25 @@ class DestinationDelivery:
         except asyncio.CancelledError:
             answers = [OutcomeUnknownError("Punchcard was stopped before the answer came")] * len(batch)
         seconds = self._clock.monotonic() - begun
-        for attempt, answer in zip(batch, answers, strict=True):
-            self._take(target, attempt, answer, seconds=seconds)
+        for attempt, result in zip(batch, answers, strict=True):
+            self._take(target, attempt, result, seconds=seconds)
         self._woken.set()
 
-    def _take(self, target: Target, attempt: Attempt, answer: Answer, *, seconds: float) -> None:
-        if not isinstance(answer, CredentialsError | RetryableError | OutcomeUnknownError):
+    def _take(self, target: DeliveryTarget, attempt: Attempt, result: PartnerResult, *, seconds: float) -> None:
+        if not isinstance(result, CredentialsError | RetryableError | OutcomeUnknownError):
             self._is_probation = False
         self._answered.append(
             CompletedAttempt(
                 attempt=attempt,
-                answer=answer,
+                result=result,
                 seconds=seconds,
                 fingerprint=target.fingerprint,
             )
         )
-        if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
-            self._bucket.slow_down(_slow_down_seconds(answer))
+        if isinstance(result, RetryableError) and result.status == TOO_MANY_REQUESTS:
+            self._bucket.slow_down(_slow_down_seconds(result))
 
-    async def _client_for(self, target: Target) -> PartnerClient:
+    async def _client_for(self, target: DeliveryTarget) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
             self._is_probation = False
             await self._check.cancel()
@@ -274,10 +274,10 @@ class DestinationDelivery:
     def _flying(self) -> list[Attempt]:
         return [attempt for batch in self._in_flight.values() for attempt in batch]
 
-    def _concurrency(self, target: Target) -> int:
+    def _concurrency(self, target: DeliveryTarget) -> int:
         return 1 if self._is_probation else target.options.concurrency
 
-    async def _seconds_to_rest(self, target: Target, *, room: int, paused: bool) -> float:
+    async def _seconds_to_rest(self, target: DeliveryTarget, *, room: int, paused: bool) -> float:
         if paused:
             return min(_STANDBY_SECONDS, self._check.seconds_until_due())
         if room <= 0 and len(self._in_flight) < self._concurrency(target):
@@ -332,9 +332,9 @@ class DestinationDelivery:
         return await self._loop.run_in_executor(self._database, function)
 
 
-def _slow_down_seconds(answer: RetryableError) -> float:
+def _slow_down_seconds(result: RetryableError) -> float:
     try:
-        return bounded(answer.retry_after_seconds or _SLOW_DOWN_SECONDS)
+        return bounded(result.retry_after_seconds or _SLOW_DOWN_SECONDS)
     except TypeError:  # settling the answer says so of its effect
         return _SLOW_DOWN_SECONDS
 

@@ -13,57 +13,59 @@ from punchcard.store.schema import EffectState
 
 TOO_MANY_REQUESTS = 429
 CANNOT_READ_BACK = "it may have been performed, and this destination cannot be asked; look there before it is retried"
-Answer = Performed | DeliveryError | None
+PartnerResult = Performed | DeliveryError | None
 
 
-def classify_outcome(attempt: Attempt, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
+def classify_outcome(
+    attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions
+) -> AttemptResult:
     """The settlement of an attempt.
 
     Args:
         attempt: The attempt.
-        answer: What `perform` returned or raised; for a read-back, what `find` did (None: it surely does not stand).
+        result: What `perform` returned or raised; for a read-back, what `find` did (None: it surely does not stand).
         clock: Gives the present and the jitter.
         options: The destination's retry schedule.
     """
     if attempt.action is Action.READ_BACK:
-        return _classify_read_back(attempt, answer, clock=clock, options=options)
-    return _classify_send(attempt, answer, clock=clock, options=options)
+        return _classify_read_back(attempt, result, clock=clock, options=options)
+    return _classify_send(attempt, result, clock=clock, options=options)
 
 
-def _classify_send(attempt: Attempt, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
+def _classify_send(attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
     now = clock.now()
-    match answer:
+    match result:
         case Performed():
-            return _delivered(attempt, answer, now)
+            return _delivered(attempt, result, now)
         case OutcomeUnknownError() if options.on_unknown is not OnUnknown.READ_BACK:
-            return _in_doubt(attempt, answer, now, clock=clock, options=options)
+            return _in_doubt(attempt, result, now, clock=clock, options=options)
         case OutcomeUnknownError():
             later = now + timedelta(seconds=options.unknown_wait_seconds)
             return _moved(
-                attempt, answer, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, later, reason="outcome_unknown"
+                attempt, result, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, later, reason="outcome_unknown"
             )
         case CredentialsError():
-            return _moved(attempt, answer, AttemptOutcome.CREDENTIALS, EffectState.RETRYING, now, now, counts=False)
+            return _moved(attempt, result, AttemptOutcome.CREDENTIALS, EffectState.RETRYING, now, now, counts=False)
         case RejectedError(code="duplicate_key") if options.on_unknown is OnUnknown.READ_BACK:
             # Our id is used: by an attempt of ours whose answer was lost, most likely. Look before believing it.
-            return _moved(attempt, answer, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
+            return _moved(attempt, result, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
         case RejectedError():
-            return _moved(attempt, answer, AttemptOutcome.REJECTED, EffectState.REJECTED, now, now)
-        case RetryableError() if answer.status == TOO_MANY_REQUESTS:
-            return _slowed_down(attempt, answer, EffectState.RETRYING, now, clock=clock, options=options)
+            return _moved(attempt, result, AttemptOutcome.REJECTED, EffectState.REJECTED, now, now)
+        case RetryableError() if result.status == TOO_MANY_REQUESTS:
+            return _slowed_down(attempt, result, EffectState.RETRYING, now, clock=clock, options=options)
         case RetryableError():
             return _later_or_parked(
                 attempt,
-                answer,
+                result,
                 now,
                 outcome=AttemptOutcome.RETRYABLE,
                 state=EffectState.RETRYING,
-                reason=answer.code,
+                reason=result.code,
                 clock=clock,
                 options=options,
             )
         case _:
-            unknown = OutcomeUnknownError(f"the attempt ended in no answer that is known: {answer!r}")
+            unknown = OutcomeUnknownError(f"the attempt ended in no answer that is known: {result!r}")
             if options.on_unknown is not OnUnknown.READ_BACK:
                 return _in_doubt(attempt, unknown, now, clock=clock, options=options)
             return _moved(
@@ -105,31 +107,33 @@ def _in_doubt(
     )
 
 
-def _classify_read_back(attempt: Attempt, answer: Answer, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
+def _classify_read_back(
+    attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions
+) -> AttemptResult:
     now = clock.now()
     effect = attempt.effect
     in_doubt = "duplicate_key" if effect.reason == "duplicate_key" else "outcome_unknown"
-    if isinstance(answer, Performed):
-        return _delivered(attempt, answer, now)
-    if isinstance(answer, CredentialsError):
+    if isinstance(result, Performed):
+        return _delivered(attempt, result, now)
+    if isinstance(result, CredentialsError):
         return _moved(
-            attempt, answer, AttemptOutcome.CREDENTIALS, EffectState.UNKNOWN, now, now, reason=in_doubt, counts=False
+            attempt, result, AttemptOutcome.CREDENTIALS, EffectState.UNKNOWN, now, now, reason=in_doubt, counts=False
         )
-    if isinstance(answer, RetryableError) and answer.status == TOO_MANY_REQUESTS:
-        return _slowed_down(attempt, answer, EffectState.UNKNOWN, now, clock=clock, options=options, reason=in_doubt)
-    if answer is None and in_doubt == "outcome_unknown":
+    if isinstance(result, RetryableError) and result.status == TOO_MANY_REQUESTS:
+        return _slowed_down(attempt, result, EffectState.UNKNOWN, now, clock=clock, options=options, reason=in_doubt)
+    if result is None and in_doubt == "outcome_unknown":
         return _not_there(attempt, now, clock=clock, options=options)
-    if answer is None:
+    if result is None:
         doubt: DeliveryError = OutcomeUnknownError(
             "the partner says that this key is used, but shows no transaction of the customer with it"
         )
     else:
-        doubt = answer
+        doubt = result
     return _later_or_parked(
         attempt,
         doubt,
         now,
-        outcome=AttemptOutcome.NOT_FOUND if answer is None else AttemptOutcome.RETRYABLE,
+        outcome=AttemptOutcome.NOT_FOUND if result is None else AttemptOutcome.RETRYABLE,
         state=EffectState.UNKNOWN,
         reason=in_doubt,
         clock=clock,

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.delivery.attempts import SendBefore, within_requests
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.outcomes import CANNOT_READ_BACK, Answer, classify_outcome
+from punchcard.delivery.outcomes import CANNOT_READ_BACK, PartnerResult, classify_outcome
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
@@ -37,7 +37,7 @@ _CLAIMED_MAX = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class DeliveryTarget:
     """A destination as delivery sees it at one moment.
 
     Attributes:
@@ -64,7 +64,7 @@ class CompletedAttempt:
     """
 
     attempt: Attempt
-    answer: Answer
+    result: PartnerResult
     seconds: float
     fingerprint: str
 
@@ -90,7 +90,7 @@ class Cycle:
 
 def cycle(
     store: Store,
-    target: Target,
+    target: DeliveryTarget,
     completed: Sequence[CompletedAttempt],
     *,
     room: int,
@@ -125,7 +125,7 @@ def cycle(
 
 def _cycle(
     store: Store,
-    target: Target,
+    target: DeliveryTarget,
     completed: Sequence[CompletedAttempt],
     *,
     room: int,
@@ -187,7 +187,7 @@ def _report(recorded: "RecordedResults", *, corrected: int, resumed: bool, telem
 
 def _begin_all(
     work: Connection,
-    target: Target,
+    target: DeliveryTarget,
     claimed: Sequence[StoredEffect],
     *,
     clock: Clock,
@@ -222,7 +222,7 @@ def _begin_all(
 
 def _begin_apart(
     work: Connection,
-    target: Target,
+    target: DeliveryTarget,
     effect: StoredEffect,
     *,
     lease_until: datetime,
@@ -246,7 +246,7 @@ def _begin_apart(
 
 def _claim_apart(
     work: Connection,
-    target: Target,
+    target: DeliveryTarget,
     *,
     room: int,
     busy: Collection[OrderingGroup],
@@ -309,7 +309,7 @@ def lease_seconds(options: DeliveryOptions) -> float:
 
 
 def claim(
-    work: Connection, target: Target, *, room: int, busy: Collection[OrderingGroup], now: datetime
+    work: Connection, target: DeliveryTarget, *, room: int, busy: Collection[OrderingGroup], now: datetime
 ) -> list[StoredEffect]:
     """Effects that are due and first in their customer's ordering key, so that no order is overtaken by its refund."""
     if room <= 0:
@@ -321,7 +321,7 @@ def claim(
     return list(within_requests(free, target.options, requests=room))
 
 
-def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Clock) -> Attempt | None:
+def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clock: Clock) -> Attempt | None:
     """Prepare one claimed effect; None if it was put elsewhere instead of being sent.
 
     Raises:
@@ -376,7 +376,7 @@ def begin(work: Connection, target: Target, effect: StoredEffect, *, clock: Cloc
     )
 
 
-def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Attempt | None:
+def _begin_in_doubt(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Attempt | None:
     """Begin an effect that was perhaps performed, at a destination that cannot be asked: send it again, or park it."""
     if target.options.on_unknown is OnUnknown.PARK:
         outbox.put(
@@ -399,7 +399,7 @@ def _begin_in_doubt(work: Connection, target: Target, effect: StoredEffect, *, n
     )
 
 
-def _estimate(work: Connection, target: Target, effect: StoredEffect, *, now: datetime) -> Decimal | None:
+def _estimate(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Decimal | None:
     """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
     ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
     return ready.quantity if isinstance(ready, Ready) else None
@@ -440,11 +440,11 @@ class RecordedResults:
 
 
 def record_results(
-    work: Connection, target: Target, completed: Sequence[CompletedAttempt], *, clock: Clock
+    work: Connection, target: DeliveryTarget, completed: Sequence[CompletedAttempt], *, clock: Clock
 ) -> RecordedResults:
     """Write what became of attempts; refused credentials pause the destination, once."""
     attempt_results = [
-        (one, classify_outcome(one.attempt, one.answer, clock=clock, options=target.options)) for one in completed
+        (one, classify_outcome(one.attempt, one.result, clock=clock, options=target.options)) for one in completed
     ]
     moved = outbox.record_results(work, [attempt_result for _, attempt_result in attempt_results])
     _wake(work, target, attempt_results, clock=clock)
@@ -457,7 +457,7 @@ def record_results(
 
 def _settle_apart(
     work: Connection,
-    target: Target,
+    target: DeliveryTarget,
     completed: Sequence[CompletedAttempt],
     *,
     clock: Clock,
@@ -489,34 +489,34 @@ def _settle_apart(
 
 
 def _settle_one(
-    work: Connection, target: Target, one: CompletedAttempt, *, clock: Clock, telemetry: DeliveryTelemetry
+    work: Connection, target: DeliveryTarget, one: CompletedAttempt, *, clock: Clock, telemetry: DeliveryTelemetry
 ) -> tuple[AttemptResult, int] | None:
     """Settle one attempt; None if the effect had to be parked without reading anything of it."""
-    answer = one.answer
+    result = one.result
     for _ in range(2):
         try:
             with work.begin_nested():
-                attempt_result = classify_outcome(one.attempt, answer, clock=clock, options=target.options)
+                attempt_result = classify_outcome(one.attempt, result, clock=clock, options=target.options)
                 return attempt_result, outbox.record_results(work, [attempt_result])
         except Exception as error:
             if _is_storage_fault(error):
                 raise
             telemetry.settlement_failed(effect_key=one.attempt.effect.effect_key, error=error)
-            answer = OutcomeUnknownError(f"Punchcard could not record the response: {_described(error)}")
+            result = OutcomeUnknownError(f"Punchcard could not record the response: {_described(error)}")
             last = error
     _set_aside(work, one.attempt.effect.id, last, now=clock.now(), telemetry=telemetry, number=one.attempt.number)
     return None
 
 
 def _pause_if_refused(
-    work: Connection, target: Target, completed: Sequence[CompletedAttempt], *, clock: Clock
+    work: Connection, target: DeliveryTarget, completed: Sequence[CompletedAttempt], *, clock: Clock
 ) -> CredentialsError | None:
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (
-            one.answer
+            one.result
             for one in completed
-            if isinstance(one.answer, CredentialsError) and one.fingerprint == target.fingerprint
+            if isinstance(one.result, CredentialsError) and one.fingerprint == target.fingerprint
         ),
         None,
     )
@@ -534,7 +534,11 @@ def _pause_if_refused(
 
 
 def _wake(
-    work: Connection, target: Target, attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]], *, clock: Clock
+    work: Connection,
+    target: DeliveryTarget,
+    attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]],
+    *,
+    clock: Clock,
 ) -> None:
     """Let other effects of the customers and orders look again now."""
     # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
@@ -549,7 +553,11 @@ def _wake(
 
 
 def _wake_refunds(
-    work: Connection, target: Target, attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]], *, clock: Clock
+    work: Connection,
+    target: DeliveryTarget,
+    attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]],
+    *,
+    clock: Clock,
 ) -> None:
     """Let refunds look again at the orders whose awards have ended."""
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
@@ -562,7 +570,7 @@ def _wake_refunds(
         wake_refunds(work, target.slug, delivered=delivered, ended=rejected, now=clock.now())
 
 
-def _resume_if_changed(work: Connection, target: Target, *, now: datetime) -> bool:
+def _resume_if_changed(work: Connection, target: DeliveryTarget, *, now: datetime) -> bool:
     lasting = pause_of(work, target.slug)
     if lasting is None or lasting.settings_fingerprint == target.fingerprint:
         return False

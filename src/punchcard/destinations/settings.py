@@ -15,7 +15,7 @@ _LINE_BREAKS = str.maketrans("", "", "\r\n\t")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class SettingsProblem:
     """One value that cannot be used.
 
     Attributes:
@@ -30,7 +30,7 @@ class Problem:
         return f"{self.path}: {self.message}"
 
 
-def refuse(problems: Sequence[Problem]) -> None:
+def refuse(problems: Sequence[SettingsProblem]) -> None:
     """Raise if there is any problem.
 
     Raises:
@@ -92,7 +92,7 @@ def with_defaults(values: Mapping[str, object], fields: Iterable[SettingField]) 
 
 
 def read_section(
-    section: str, fields: Sequence[SettingField], given: Mapping[str, object], *, problems: list[Problem]
+    section: str, fields: Sequence[SettingField], given: Mapping[str, object], *, problems: list[SettingsProblem]
 ) -> Values | None:
     """The values of one section as its fields say.
 
@@ -113,18 +113,20 @@ def read_section(
     return Values({field.key: field.default if given.get(field.key) is None else given[field.key] for field in fields})
 
 
-def _find_problems(section: str, fields: Sequence[SettingField], given: Mapping[str, object]) -> Iterator[Problem]:
+def _find_problems(
+    section: str, fields: Sequence[SettingField], given: Mapping[str, object]
+) -> Iterator[SettingsProblem]:
     known = {field.key for field in fields}
     for key in given:
         if key not in known:
-            yield Problem(path=f"{section}.{key}", message=f"is not known{_suggestion(str(key), known)}")
+            yield SettingsProblem(path=f"{section}.{key}", message=f"is not known{_suggestion(str(key), known)}")
     for field in fields:
         path = f"{section}.{field.key}"
         value = given.get(field.key)
         if value is not None:
             yield from _CHECKS[field.type](path, field, value)
         elif field.default is None:
-            yield Problem(path=path, message="is required")
+            yield SettingsProblem(path=path, message="is required")
 
 
 def _suggestion(key: str, known: Iterable[str]) -> str:
@@ -136,41 +138,41 @@ def _suggestion(key: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}"
 
 
-def _check_text(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+def _check_text(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
     if not isinstance(value, str):
         yield _wrong_type(path, "text", value)
     elif not value.strip() and field.required:
-        yield Problem(path=path, message="is required and must not be empty")
+        yield SettingsProblem(path=path, message="is required and must not be empty")
     elif not (value.translate(_LINE_BREAKS) if field.is_code else value).isprintable():
-        yield Problem(path=path, message="must not contain control characters")
+        yield SettingsProblem(path=path, message="must not contain control characters")
 
 
-def _check_flag(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+def _check_flag(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
     if not isinstance(value, bool):
         yield _wrong_type(path, "true or false", value)
 
 
-def _check_number(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+def _check_number(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         yield _wrong_type(path, "a number", value)
     elif abs(value) > _NUMBER_MAX or math.isnan(value):
-        yield Problem(path=path, message="must be a number of usual size")
+        yield SettingsProblem(path=path, message="must be a number of usual size")
     elif field.minimum is not None and value < field.minimum:
-        yield Problem(path=path, message=f"must be at least {field.minimum:g}, is {value:g}")
+        yield SettingsProblem(path=path, message=f"must be at least {field.minimum:g}, is {value:g}")
     elif field.maximum is not None and value > field.maximum:
-        yield Problem(path=path, message=f"must be at most {field.maximum:g}, is {value:g}")
+        yield SettingsProblem(path=path, message=f"must be at most {field.maximum:g}, is {value:g}")
     elif field.whole and value != int(value):
-        yield Problem(path=path, message=f"must be a whole number, is {value:g}")
+        yield SettingsProblem(path=path, message=f"must be a whole number, is {value:g}")
 
 
-def _check_select(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+def _check_select(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
     if not isinstance(value, str):
         yield _wrong_type(path, "text", value)
     elif value not in field.choices:
-        yield Problem(path=path, message=f'must be one of {", ".join(field.choices)}, is "{value}"')
+        yield SettingsProblem(path=path, message=f'must be one of {", ".join(field.choices)}, is "{value}"')
 
 
-def _check_array(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+def _check_array(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
     if not isinstance(value, list | tuple):
         yield _wrong_type(path, "a list of text", value)
         return
@@ -179,23 +181,25 @@ def _check_array(path: str, field: SettingField, value: object) -> Iterator[Prob
             yield _wrong_type(f"{path}.{index}", "text", item)
 
 
-def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[Problem]:
+def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
     if not isinstance(value, Mapping):
         yield _wrong_type(path, "a table of text to text", value)
         return
     for name, item in value.items():
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            yield Problem(path=path, message=f"{name!r} cannot be a name: it is empty or has control characters")
+            yield SettingsProblem(
+                path=path, message=f"{name!r} cannot be a name: it is empty or has control characters"
+            )
         elif not isinstance(item, str):
             yield _wrong_type(f"{path}.{name}", "text", item)
 
 
-def _wrong_type(path: str, wanted: str, value: object) -> Problem:
+def _wrong_type(path: str, wanted: str, value: object) -> SettingsProblem:
     # The value itself is not shown: it may be a secret in the wrong place.
     hint = ""
     if wanted == "text" and isinstance(value, int | float) and not isinstance(value, bool):
         hint = ": put it in quotes"
-    return Problem(path=path, message=f"must be {wanted}, not {_kind(value)}{hint}")
+    return SettingsProblem(path=path, message=f"must be {wanted}, not {_kind(value)}{hint}")
 
 
 def _kind(value: object) -> str:
@@ -216,7 +220,7 @@ def _kind(value: object) -> str:
             return f"a {type(value).__name__}"
 
 
-_CHECKS: Mapping[FieldType, Callable[[str, SettingField, object], Iterator[Problem]]] = {
+_CHECKS: Mapping[FieldType, Callable[[str, SettingField, object], Iterator[SettingsProblem]]] = {
     FieldType.STRING: _check_text,
     FieldType.BOOLEAN: _check_flag,
     FieldType.NUMBER: _check_number,

@@ -16,7 +16,7 @@ from punchcard.computations.model import (
     time_limits,
     trait_keys,
 )
-from punchcard.computations.sql import Question, statement, value_json
+from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.fact_store import FactStore
 from punchcard.errors import PunchcardError, StorageError
 
@@ -46,10 +46,10 @@ class RequestedComputation:
     since: int = 0
     zone: ZoneInfo = UTC_ZONE
 
-    def question(self) -> Question:
+    def query(self) -> ComputationQuery:
         """It as the compiler asks it."""
         definition = beginning_at(self.definition, self.since) if self.since else self.definition
-        return Question(definition=definition, includes_anonymous=self.includes_anonymous)
+        return ComputationQuery(definition=definition, includes_anonymous=self.includes_anonymous)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -160,10 +160,10 @@ def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int
     """
     if not level:
         return []
-    questions = [one.question() for one in level]
+    queries = [one.query() for one in level]
     changes: list[Change] = []
     try:
-        sql = statement(questions, now=now, zone=level[0].zone, only_touched=only_touched)
+        sql = statement(queries, now=now, zone=level[0].zone, only_touched=only_touched)
         facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + sql)
         for number, one in enumerate(level):
             changes += _differences(facts, one, number, only_touched=only_touched)

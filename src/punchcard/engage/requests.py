@@ -12,7 +12,7 @@ import msgspec
 from punchcard.clock import Clock, to_micros
 from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
-from punchcard.computations.sql import Question, statement, value_json
+from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.fact_store import FactStore
 from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
@@ -133,8 +133,8 @@ def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: Zo
         request = msgspec.json.decode(body, type=PreviewRequest)
         read = parse_audience if request.kind == "audience" else parse_trait
         definition: Any = read(request.definition)
-        question = Question(definition=definition, includes_anonymous=request.include_anonymous)
-        answers = statement([question], now=to_micros(clock.now()), zone=zone)
+        query = ComputationQuery(definition=definition, includes_anonymous=request.include_anonymous)
+        answers = statement([query], now=to_micros(clock.now()), zone=zone)
         facts.run("CREATE OR REPLACE TEMP TABLE tried AS " + answers)
         value = value_json(definition, "c0")
         count = int(facts.rows("SELECT count(*) FROM tried")[0][0])

@@ -91,13 +91,13 @@ class Admission:
             if len(self._asking) >= _WAITING_MAX:
                 raise TooManyKeysError(_SECONDS_PER_QUESTION)
             self._take(_network(address))
-            task = asyncio.create_task(self._question(key, question))
+            task = asyncio.create_task(self._query(key, question))
             self._asking[key] = task
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         # A caller that goes away does not take the answer from the others.
         return await asyncio.shield(task)
 
-    async def _question(self, key: AccountKey, question: Callable[[], Awaitable[Refusal | None]]) -> Refusal | None:
+    async def _query(self, key: AccountKey, question: Callable[[], Awaitable[Refusal | None]]) -> Refusal | None:
         async with self._room:
             refusal = await question()
         if refusal is not None and refusal.status == _UNAVAILABLE:

@@ -12,12 +12,12 @@ from punchcard.errors import StorageError
 from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, explain_malformed, is_single_event
 from punchcard.events.notes import REFUSED_IN_STRICT_MODE
 from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
-from punchcard.ingest import answers
-from punchcard.ingest.answers import Answer
+from punchcard.ingest import http_responses
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
 from punchcard.ingest.content import TooLargeError, UnreadableBodyError, UnsupportedEncodingError, read_content
 from punchcard.ingest.cors import preflight
 from punchcard.ingest.credentials import basic_key
+from punchcard.ingest.http_responses import HttpResponse
 from punchcard.ingest.pixel import pixel_body
 from punchcard.ingest.rejections import Rejections
 from punchcard.ingest.telemetry import IngestTelemetry
@@ -94,24 +94,24 @@ class TrackingApp:
         name = call or path[4:][:16]
         try:
             if call is not None and scope["method"] == "POST":
-                answer = await self._take(scope, receive, call, ip="")
+                response = await self._take(scope, receive, call, ip="")
             else:
-                name, answer = await self._other(scope, receive, path)
+                name, response = await self._other(scope, receive, path)
         except ClientGoneError:
             return
         except TimeoutError:
-            answer = answers.TOO_SLOW
+            response = http_responses.TOO_SLOW
         except StorageError as error:
             self._telemetry.append_failed(error=error.message)
-            answer = answers.unavailable(error.message, error.code)
-        status, start, body = answer
+            response = http_responses.unavailable(error.message, error.code)
+        status, start, body = response
         if 400 <= status < 500 and self._rejections is not None:
-            self._rejections.record(scope, answer, body=scope.get(_BODY, b""))
+            self._rejections.record(scope, response, body=scope.get(_BODY, b""))
         self._telemetry.request_answered(name, status)
         await send(start)
         await send(body)
 
-    async def _other(self, scope: Scope, receive: Receive, path: str) -> tuple[str, Answer]:
+    async def _other(self, scope: Scope, receive: Receive, path: str) -> tuple[str, HttpResponse]:
         """Everything but the server libraries' calls."""
         method = scope["method"]
         path = without_doubled_slashes(path)
@@ -123,24 +123,24 @@ class TrackingApp:
             method = "GET"
         if path in _CALLS or path in _CLIENT_CALLS or path == _METRICS:
             if method != "POST":
-                return "other", answers.ONLY_POST
+                return "other", http_responses.ONLY_POST
             if path == _METRICS:
                 await self._bodies.read(receive, bytes_max=BATCH_BYTES_MAX)
-                return "metrics", answers.SUCCESS
+                return "metrics", http_responses.SUCCESS
             call = _CALLS.get(path) or _CLIENT_CALLS[path]
             ip = _client_ip(scope) if path in _CLIENT_CALLS else ""
             return call, await self._take(scope, receive, call, ip=ip)
         if path.startswith(_PIXEL) and path[len(_PIXEL) :] in _SINGLE:
             if method != "GET":
-                return "other", answers.ONLY_GET
+                return "other", http_responses.ONLY_GET
             return "pixel", await self._take_pixel(scope, path[len(_PIXEL) :])
         if path.startswith(_SETTINGS[0]) and path.endswith(_SETTINGS[1]):
             if method != "GET":
-                return "other", answers.ONLY_GET
+                return "other", http_responses.ONLY_GET
             return "settings", self._settings(scope, path[len(_SETTINGS[0]) : -len(_SETTINGS[1])])
-        return "other", answers.NOT_FOUND
+        return "other", http_responses.NOT_FOUND
 
-    async def _take(self, scope: Scope, receive: Receive, call: str, *, ip: str) -> Answer:
+    async def _take(self, scope: Scope, receive: Receive, call: str, *, ip: str) -> HttpResponse:
         """One request with events in its body."""
         authorization = b""
         encodings: list[str] = []
@@ -153,7 +153,7 @@ class TrackingApp:
             elif name == b"x-punchcard-strict":
                 is_strict = value.strip() == b"1"
         bytes_max = BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX
-        too_large = answers.BATCH_TOO_LARGE if call == BATCH else answers.EVENT_TOO_LARGE
+        too_large = http_responses.BATCH_TOO_LARGE if call == BATCH else http_responses.EVENT_TOO_LARGE
         received = await self._bodies.read(receive, bytes_max=bytes_max)
         if received is None:
             return too_large
@@ -163,22 +163,22 @@ class TrackingApp:
         except TooLargeError:
             return too_large
         except UnsupportedEncodingError:
-            return answers.UNSUPPORTED_ENCODING
+            return http_responses.UNSUPPORTED_ENCODING
         except UnreadableBodyError as error:
-            return answers.bad_request(str(error))
+            return http_responses.bad_request(str(error))
         scope[_BODY] = body
         opened = open_request(body)
         if opened is None:
-            return answers.bad_request(explain_malformed(body))
+            return http_responses.bad_request(explain_malformed(body))
         write_key = basic_key(authorization) or opened.write_key or ""
         if not write_key or len(write_key) > _WRITE_KEY_LENGTH_MAX:
-            return answers.NO_WRITE_KEY
+            return http_responses.NO_WRITE_KEY
         if not self._keys(write_key):
             if is_strict:
-                return answers.UNKNOWN_KEY
+                return http_responses.UNKNOWN_KEY
             self._telemetry.unknown_key_met(write_key)
         if call == BATCH and not opened.has_batch and is_single_event(opened.body):
-            return answers.bad_request(SINGLE_EVENT_TO_BATCH)
+            return http_responses.bad_request(SINGLE_EVENT_TO_BATCH)
         if is_strict and (refusal := self._strict_refusal(opened.body, call)) is not None:
             return refusal
         # Kept as received: gzip stays gzip, unless the text had to be mended.
@@ -190,25 +190,25 @@ class TrackingApp:
             encoding="gzip" if as_received else "identity",
             ip=ip,
         )
-        return answers.SUCCESS
+        return http_responses.SUCCESS
 
     async def _append(self, write_key: str, call: str, *, body: bytes, encoding: str, ip: str) -> None:
         await self._commit.submit(NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip))
 
-    def _strict_refusal(self, body: bytes, call: str) -> Answer | None:
+    def _strict_refusal(self, body: bytes, call: str) -> HttpResponse | None:
         """The first event that would fail on ingest, or lose something it says, told to the sender at once."""
         items = read_request(body, call=call, received_at=self._clock.now(), position=0)
         for index, item in enumerate(items):
             if isinstance(item, IngestFailure):
-                return answers.fault(400, item.detail, code=item.reason, index=index)
+                return http_responses.fault(400, item.detail, code=item.reason, index=index)
             for note in item.notes:
                 if note.reason in REFUSED_IN_STRICT_MODE:
                     # Without what is used instead, which here nothing is.
                     detail = note.detail.rpartition("; ")[0] or note.detail
-                    return answers.fault(400, detail, code=note.reason, index=index)
+                    return http_responses.fault(400, detail, code=note.reason, index=index)
         return None
 
-    async def _take_pixel(self, scope: Scope, call: str) -> Answer:
+    async def _take_pixel(self, scope: Scope, call: str) -> HttpResponse:
         """A pixel is answered with a picture whatever it holds; only what is not durable is said."""
         found = pixel_body(scope.get("query_string", b""))
         opened = open_request(found) if found is not None and len(found) <= EVENT_BYTES_MAX else None
@@ -216,14 +216,14 @@ class TrackingApp:
             if not self._keys(opened.write_key):
                 self._telemetry.unknown_key_met(opened.write_key)
             await self._append(opened.write_key, call, body=opened.body, encoding="identity", ip=_client_ip(scope))
-        return answers.PIXEL
+        return http_responses.PIXEL
 
-    def _settings(self, scope: Scope, write_key: str) -> Answer:
+    def _settings(self, scope: Scope, write_key: str) -> HttpResponse:
         """What Segment's browser and mobile libraries ask for before they send."""
         if not self._keys(write_key):
-            return answers.UNKNOWN_SOURCE
+            return http_responses.UNKNOWN_SOURCE
         protocol, _, host = (self._public_url or url_of(scope)).partition("://")
-        return answers.document(
+        return http_responses.document(
             {
                 "integrations": {
                     "Segment.io": {

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from punchcard.ingest import answers
-from punchcard.ingest.answers import Answer, make
+from punchcard.ingest import http_responses
 from punchcard.ingest.body import Receive
 from punchcard.ingest.cors import preflight
 from punchcard.ingest.credentials import basic_key
+from punchcard.ingest.http_responses import HttpResponse, make
 
 Scope = dict[str, Any]  # ASGI's own
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -37,7 +37,7 @@ _TYPES: Final = {
     ".map": b"application/json",
     ".txt": b"text/plain; charset=utf-8",
 }
-_NOT_BUILT: Final = answers.fault(
+_NOT_BUILT: Final = http_responses.fault(
     503,
     "The browser library was not built: run `make assets` where Punchcard was installed from its sources.",
     code="assets_missing",
@@ -77,32 +77,32 @@ class BrowserLibraryApp:
         await send(start)
         await send(body)
 
-    async def _respond(self, scope: Scope) -> Answer:
+    async def _respond(self, scope: Scope) -> HttpResponse:
         path: str = scope["path"]
         if scope["method"] == "OPTIONS":
             return preflight(scope["headers"])
         if scope["method"] not in ("GET", "HEAD"):
-            return answers.ONLY_GET
+            return http_responses.ONLY_GET
         headers = dict(scope["headers"])
         if path.rstrip("/") == _SOURCE_CONFIG:
             return self._source_config(headers, scope.get("query_string", b""))
         if path.startswith(_SCRIPTS):
             write_key, _, name = path.removeprefix(_SCRIPTS).partition("/")
             if name not in _SCRIPT_NAMES:
-                return answers.NOT_FOUND
+                return http_responses.NOT_FOUND
             if not self._keys(write_key):
-                return answers.UNKNOWN_SOURCE
+                return http_responses.UNKNOWN_SOURCE
             return await self._send_file(_SCRIPT, headers)
         return await self._send_file(path.removeprefix(_BUNDLES), headers)
 
-    async def _send_file(self, name: str, headers: dict[bytes, bytes]) -> Answer:
+    async def _send_file(self, name: str, headers: dict[bytes, bytes]) -> HttpResponse:
         if not self._files:
             self._files = await asyncio.to_thread(_read_files, self._folder)
             if not self._files:
                 return _NOT_BUILT
         file = self._files.get(name)
         if file is None:
-            return answers.NOT_FOUND
+            return http_responses.NOT_FOUND
         common = (
             (b"etag", file.etag),
             (b"cache-control", file.caching),
@@ -117,13 +117,13 @@ class BrowserLibraryApp:
             return make(200, file.gzipped, *typed, (b"content-encoding", b"gzip"))
         return make(200, file.content, *typed)
 
-    def _source_config(self, headers: dict[bytes, bytes], query: bytes) -> Answer:
+    def _source_config(self, headers: dict[bytes, bytes], query: bytes) -> HttpResponse:
         """What RudderStack's library asks its control plane before it sends: the source, and that it has no others."""
         in_query = parse_qs(query.decode("latin-1")).get("writeKey", [""])[0]
         write_key = basic_key(headers.get(b"authorization", b"")) or in_query
         if not self._keys(write_key):
-            return answers.UNKNOWN_SOURCE
-        return answers.document(
+            return http_responses.UNKNOWN_SOURCE
+        return http_responses.document(
             {
                 "source": {
                     "id": write_key,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from punchcard.ingest.answers import Answer, make
+from punchcard.ingest.http_responses import HttpResponse, make
 
 _REQUEST_HEADERS: Final = b"access-control-request-headers"
 _REQUEST_PRIVATE_NETWORK: Final = b"access-control-request-private-network"
@@ -17,7 +17,7 @@ _HEADERS_BYTES_MAX: Final = 4096
 _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 
 
-def preflight(headers: Sequence[tuple[bytes, bytes]]) -> Answer:
+def preflight(headers: Sequence[tuple[bytes, bytes]]) -> HttpResponse:
     """The answer to OPTIONS: whatever headers are requested may be sent, as tracing libraries add theirs to every call.
 
     Args:

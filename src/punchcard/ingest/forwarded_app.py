@@ -22,7 +22,6 @@ from punchcard.errors import (
 from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, read_deletion, settings_of
 from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
 from punchcard.ingest.admission import Admission, Refusal, TooManyKeysError
-from punchcard.ingest.answers import RETRY_AFTER_SECONDS, Answer, make
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.forwarding import (
@@ -35,6 +34,7 @@ from punchcard.ingest.forwarding import (
     record_bodies,
     require_maps,
 )
+from punchcard.ingest.http_responses import RETRY_AFTER_SECONDS, HttpResponse, make
 from punchcard.ingest.rejections import Rejections
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
@@ -65,7 +65,7 @@ class _RefusedCallError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.answer = _told(status, message)
+        self.response = _told(status, message)
 
 
 class ForwardedApp:
@@ -113,33 +113,33 @@ class ForwardedApp:
             if body is None:
                 raise _RefusedCallError(400, f"the request has more than {bytes_max // 1024:,} KB")
             if is_webhook:
-                answer = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, body)
+                response = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, body)
             else:
                 address = (scope.get("client") or ("", 0))[0]
-                answer = await self._partner(path, headers, body, address=address)
+                response = await self._partner(path, headers, body, address=address)
         except ClientGoneError:
             return
         except _RefusedCallError as refusal:
-            answer = refusal.answer
+            response = refusal.response
         except IngestError as error:
-            answer = _told(400, error.message)
+            response = _told(400, error.message)
         except TooManyKeysError as error:
-            answer = _told(429, str(error), retry_after_seconds=error.retry_after_seconds)
+            response = _told(429, str(error), retry_after_seconds=error.retry_after_seconds)
         except TimeoutError:
-            answer = _told(408, "the body did not arrive in time")
+            response = _told(408, "the body did not arrive in time")
         except StorageError as error:
             self._telemetry.append_failed(error=error.message)
-            answer = _told(503, f"nothing was taken in: {error.message}")
-        status, start, content = answer
+            response = _told(503, f"nothing was taken in: {error.message}")
+        status, start, content = response
         if 400 <= status < 500 and self._rejections is not None:
             write_key = path.removeprefix(WEBHOOKS).rstrip("/") if is_webhook else ""
-            self._rejections.record(scope, answer, body=body or b"", write_key=write_key)
+            self._rejections.record(scope, response, body=body or b"", write_key=write_key)
         self._telemetry.request_answered(WEBHOOK if is_webhook else PARTNER, status)
         self._telemetry.publish_counts()
         await send(start)
         await send(content)
 
-    async def _webhook(self, write_key: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+    async def _webhook(self, write_key: str, headers: Mapping[bytes, bytes], body: bytes) -> HttpResponse:
         snapshot = self._watch.current()
         route = snapshot.by_write_key.get(write_key)
         signature = headers.get(b"x-signature")
@@ -159,7 +159,7 @@ class ForwardedApp:
         await self._append(write_key, WEBHOOK, record_bodies(events, settings=None, bytes_max=BATCH_BYTES_MAX))
         return make(200, b'{"success":true}', _JSON)
 
-    async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes, *, address: str) -> Answer:
+    async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes, *, address: str) -> HttpResponse:
         definition = definition_of(path)
         if definition is None:
             raise _RefusedCallError(404, f"there is no such destination; known: {', '.join(callable_types())}")
@@ -314,7 +314,7 @@ def _maps_more(standing: Destination, settings: Mapping[str, object]) -> bool:
     return False
 
 
-def _told(status: int, message: str, *, retry_after_seconds: float | None = None) -> Answer:
+def _told(status: int, message: str, *, retry_after_seconds: float | None = None) -> HttpResponse:
     """An answer that Segment shows to its users."""
     headers = [(b"retry-after", RETRY_AFTER_SECONDS)] if status == 503 else []
     if retry_after_seconds is not None:

@@ -14,8 +14,8 @@ import msgspec
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
-from punchcard.ingest.answers import Answer
 from punchcard.ingest.credentials import basic_key
+from punchcard.ingest.http_responses import HttpResponse
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.store.engine import Store
 from punchcard.store.rejected_requests import RejectedRequest, add_rejected_requests
@@ -68,7 +68,7 @@ class Rejections:
         self._waiting: dict[tuple[str, str], list[RejectedRequest]] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    def record(self, scope: dict[str, Any], answer: Answer, *, body: bytes, write_key: str = "") -> None:
+    def record(self, scope: dict[str, Any], response: HttpResponse, *, body: bytes, write_key: str = "") -> None:
         """Remember a request that was answered with 4xx; it is stored within seconds.
 
         Args:
@@ -84,7 +84,7 @@ class Rejections:
         waiting = self._waiting.setdefault(sender, [])
         if len(waiting) >= _WAITING_PER_SENDER or (not source and len(self._waiting) > _SENDERS_MAX):
             return
-        status, _, content = answer
+        status, _, content = response
         said = _message.decode(content["body"] or b"{}")
         waiting.append(
             RejectedRequest(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from punchcard.errors import InvariantError, LakeError
 from punchcard.lake.data_file import DataFile, DataFileWriter
-from punchcard.lake.place import Place
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import ROW_GROUP_PAYLOAD_BYTES, ROW_GROUP_ROWS, conformed
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
     return groups
 
 
-def merge(files: Sequence[DataFile], place: Place, *, name: str) -> DataFile:
+def merge(files: Sequence[DataFile], location: LakeLocation, *, name: str) -> DataFile:
     """Write the rows of the files, given in log order, into one new file.
 
     Raises:
@@ -62,15 +62,15 @@ def merge(files: Sequence[DataFile], place: Place, *, name: str) -> DataFile:
     import pyarrow as pa
 
     try:
-        with DataFileWriter(place, files[0].day, name=name) as writer:
-            for group in _regrouped(files, place):
+        with DataFileWriter(location, files[0].day, name=name) as writer:
+            for group in _regrouped(files, location):
                 writer.write(group)
     except (OSError, pa.ArrowException) as error:
-        raise LakeError(f"files of the lake at {place.url} cannot be merged: {error}") from error
+        raise LakeError(f"files of the lake at {location.url} cannot be merged: {error}") from error
     merged = writer.finished()
     rows = sum(one.rows for one in files)
     if merged.rows != rows:
-        place.remove(merged.path)
+        location.remove(merged.path)
         raise InvariantError(f"{rows} rows of {len(files)} files became {merged.rows}")
     return merged
 
@@ -100,7 +100,7 @@ def _runs(
             run.append(file)
 
 
-def _regrouped(files: Sequence[DataFile], place: Place) -> Iterator["pa.Table"]:
+def _regrouped(files: Sequence[DataFile], location: LakeLocation) -> Iterator["pa.Table"]:
     """The rows of the files in row groups of the usual size."""
     import pyarrow as pa
     import pyarrow.parquet
@@ -108,7 +108,7 @@ def _regrouped(files: Sequence[DataFile], place: Place) -> Iterator["pa.Table"]:
     waiting: list[pa.Table] = []
     rows = size = 0
     for file in files:
-        with place.open(file.path) as source:
+        with location.open(file.path) as source:
             parquet = pyarrow.parquet.ParquetFile(source)
             for number in range(parquet.num_row_groups):
                 group = conformed(parquet.read_row_group(number, use_threads=False))

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from punchcard.clock import EPOCH
-from punchcard.lake.place import Place
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import BOUNDED, LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, file_schema
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class DataFileWriter:
     """Writes one data file, a row group at a time; a context manager that takes the file away if its body fails.
 
     Args:
-        place: Where the table is.
+        location: Where the table is.
         day: The partition.
         name: File name without its ending, unique for ever.
     """
 
-    def __init__(self, place: Place, day: datetime.date, *, name: str) -> None:
-        self._place = place
+    def __init__(self, location: LakeLocation, day: datetime.date, *, name: str) -> None:
+        self._location = location
         self._day = day
         self._path = f"{PARTITION}={day.isoformat()}/{name}.parquet"
 
@@ -77,7 +77,7 @@ class DataFileWriter:
         self._first = self._last = 0
         self._bytes = 0
         self._bounds: dict[str, tuple[int | datetime.date, int | datetime.date]] = {}
-        self._sink = self._place.create(self._path)
+        self._sink = self._location.create(self._path)
         self._parquet = pyarrow.parquet.ParquetWriter(
             self._sink,
             file_schema(),
@@ -109,7 +109,7 @@ class DataFileWriter:
             self._parquet.close()
             self._bytes = self._sink.tell()
             self._sink.close()
-            self._place.settle(self._path)
+            self._location.settle(self._path)
         except BaseException:
             self._abandon()
             raise
@@ -149,7 +149,7 @@ class DataFileWriter:
         with contextlib.suppress(OSError):
             self._sink.close()
         with contextlib.suppress(OSError):
-            self._place.remove(self._path)
+            self._location.remove(self._path)
 
 
 def _as_delta(value: int | datetime.date, *, up: bool) -> str:

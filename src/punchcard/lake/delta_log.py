@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from punchcard.errors import LakeError, StorageError
-from punchcard.lake.place import LOG, Place
+from punchcard.lake.location import LOG, LakeLocation
 from punchcard.lake.table import LakeTable
 
 _COMMIT = re.compile(r"(\d{20})\.json")
@@ -92,14 +92,14 @@ def newest_state(files: LogFiles, scratch: Path) -> GoodState:
         copy.mkdir(parents=True)
         for path in chain:
             shutil.copyfile(path, copy / path.name)
-        table = LakeTable(Place(str(copy.parent)))
+        table = LakeTable(LakeLocation(str(copy.parent)))
         try:
             if table.refresh():
                 table.files()
                 return GoodState(version=version, files=chain, table=table)
         except StorageError:
             continue
-    return GoodState(version=-1, files=[], table=LakeTable(Place(str(scratch / "nothing"))))
+    return GoodState(version=-1, files=[], table=LakeTable(LakeLocation(str(scratch / "nothing"))))
 
 
 def _chains(files: LogFiles) -> Iterator[tuple[int, list[Path]]]:

@@ -11,7 +11,7 @@ from punchcard.lake.data_file import DataFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventQuestion:
+class EventQuery:
     """Which events are asked for; None and "" ask for all.
 
     Attributes:
@@ -41,23 +41,23 @@ class EventQuestion:
         )
 
 
-def where_of(question: EventQuestion, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
+def where_of(query: EventQuery, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
     """The condition in SQL, with its values; `before` is the place of an event: only earlier ones are asked for."""
     named = (
-        ("source = ?", question.source),
-        ("type = ?", question.type),
-        ("event = ?", question.name),
-        ("contains(fates, ?)", question.result_text() or None),
+        ("source = ?", query.source),
+        ("type = ?", query.type),
+        ("event = ?", query.name),
+        ("contains(fates, ?)", query.result_text() or None),
     )
     conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in named if value is not None]
-    return joined([*conditions, *within("received_at", question.begin, question.end), *beyond(before)])
+    return joined([*conditions, *within("received_at", query.begin, query.end), *beyond(before)])
 
 
-def may_hold(file: DataFile, question: EventQuestion, before: tuple[int, int] | None) -> bool:
+def may_hold(file: DataFile, query: EventQuery, before: tuple[int, int] | None) -> bool:
     """Whether a file may hold what is asked for, by what the table's log says of it."""
     return (
-        (question.begin is None or file.day >= question.begin.date())
-        and (question.end is None or file.day <= question.end.date())
+        (query.begin is None or file.day >= query.begin.date())
+        and (query.end is None or file.day <= query.end.date())
         and (before is None or file.first_position <= before[0])
     )
 

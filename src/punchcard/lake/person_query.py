@@ -23,7 +23,7 @@ _NAME = f"CASE type WHEN 'page' THEN '{PAGE_VIEWED}' WHEN 'screen' THEN '{SCREEN
 
 
 @dataclass(frozen=True, kw_only=True)
-class PersonQuestion:
+class PersonQuery:
     """Whose events, and which of them; an event is a person's if one of the ids stands in it.
 
     Attributes:
@@ -52,7 +52,7 @@ class PersonQuestion:
 
 
 def statements(
-    question: PersonQuestion, select: str, *, paths: Sequence[str], limit: int, place: tuple[int, int] | None
+    query: PersonQuery, select: str, *, paths: Sequence[str], limit: int, place: tuple[int, int] | None
 ) -> Iterator[tuple[str, list[Value]]]:
     """The statements that find the first events, each with its values; each event once in a statement.
 
@@ -60,10 +60,10 @@ def statements(
         select: From the files that its one value names.
         place: Log position and index of an event; only what lies behind it in the order asked for.
     """
-    direction = "ASC" if question.oldest_first else "DESC"
+    direction = "ASC" if query.oldest_first else "DESC"
     order = f"ORDER BY log_position {direction}, event_index {direction} LIMIT ?"
-    where, values = _where(question, place)
-    ids = question.ids
+    where, values = _where(query, place)
+    ids = query.ids
     for first in range(0, len(ids), IDS_AT_ONCE):
         branches: list[str] = []
         given: list[Value] = []
@@ -81,11 +81,11 @@ def may_lie_beyond(file: DataFile, place: tuple[int, int] | None, *, oldest_firs
     return file.last_position >= place[0] if oldest_first else file.first_position <= place[0]
 
 
-def _where(question: PersonQuestion, place: tuple[int, int] | None) -> tuple[str, list[Value]]:
+def _where(query: PersonQuery, place: tuple[int, int] | None) -> tuple[str, list[Value]]:
     conditions: list[tuple[str, Sequence[Value]]] = []
-    if question.names is not None:
-        conditions.append((f"list_contains(?, {_NAME})", [question.names]))
-    if question.names_left_out:
-        conditions.append((f"NOT list_contains(?, {_NAME})", [question.names_left_out]))
-    conditions += within("timestamp", question.begin, question.end)
-    return joined([*conditions, *beyond(place, oldest_first=question.oldest_first)])
+    if query.names is not None:
+        conditions.append((f"list_contains(?, {_NAME})", [query.names]))
+    if query.names_left_out:
+        conditions.append((f"NOT list_contains(?, {_NAME})", [query.names_left_out]))
+    conditions += within("timestamp", query.begin, query.end)
+    return joined([*conditions, *beyond(place, oldest_first=query.oldest_first)])

@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from punchcard.errors import ConfigurationError, LakeError
-from punchcard.lake.place import Place
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import COLUMNS, PARTITION, table_schema
 from punchcard.lake.table import LakeTable
 
@@ -30,11 +30,11 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
     """
     import duckdb
 
-    place = Place(url)
-    table = LakeTable(place)
+    location = LakeLocation(url)
+    table = LakeTable(location)
     if not table.refresh():
-        raise LakeError(f"there is no lake at {place.url} yet: it begins with the first event")
-    paths = [place.full(file.path) for file in table.files()]
+        raise LakeError(f"there is no lake at {location.url} yet: it begins with the first event")
+    paths = [location.full(file.path) for file in table.files()]
     with closing(duckdb.connect(config=_DUCKDB)) as connection:
         try:
             connection.execute(f"CREATE VIEW events AS {_view(connection, paths)}")
@@ -43,13 +43,13 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
-            raise LakeError(f"the data lake at {place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {location.url} cannot be read: {error}") from error
         try:
             found = connection.execute(_select_statement(connection, sql))
             names = [column[0] for column in found.description or ()]
             return names, list(_rows(found, limit))
         except duckdb.IOException as error:
-            raise LakeError(f"the data lake at {place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {location.url} cannot be read: {error}") from error
         except duckdb.Error as error:
             raise ConfigurationError(str(error).strip(), code="invalid_query") from error
 

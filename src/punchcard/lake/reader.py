@@ -28,9 +28,9 @@ from punchcard.clock import from_micros, to_micros
 from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
-from punchcard.lake.listing import EventQuestion, may_hold, where_of
-from punchcard.lake.person_query import PersonQuestion, may_lie_beyond, statements
-from punchcard.lake.place import Place
+from punchcard.lake.listing import EventQuery, may_hold, where_of
+from punchcard.lake.location import LakeLocation
+from punchcard.lake.person_query import PersonQuery, may_lie_beyond, statements
 from punchcard.lake.schema import FAILED_ON_INGEST
 from punchcard.lake.table import LakeTable
 
@@ -134,8 +134,8 @@ class LakeReader:
     """
 
     def __init__(self, url: str) -> None:
-        self._place = Place(url)
-        self._table = LakeTable(self._place)
+        self._location = LakeLocation(url)
+        self._table = LakeTable(self._location)
         self._lock = threading.Lock()
         self._duckdb: duckdb.DuckDBPyConnection | None = None
 
@@ -199,7 +199,7 @@ class LakeReader:
             wanted -= len(rows)
             yield from map(_event, rows)
 
-    def page(self, question: EventQuestion, *, limit: int, before: tuple[int, int] | None = None) -> list[LakeEvent]:
+    def page(self, query: EventQuery, *, limit: int, before: tuple[int, int] | None = None) -> list[LakeEvent]:
         """The newest events that match, newest first.
 
         Args:
@@ -208,8 +208,8 @@ class LakeReader:
         Raises:
             StorageError: the lake cannot be read.
         """
-        where, values = where_of(question, before)
-        files = [file for file in self._files() if may_hold(file, question, before)]  # newest first
+        where, values = where_of(query, before)
+        files = [file for file in self._files() if may_hold(file, query, before)]  # newest first
         found: list[LakeEvent] = []
         at_once = _FILES_AT_ONCE_FIRST
         while files and len(found) < limit:
@@ -219,9 +219,7 @@ class LakeReader:
             found += map(_event, self._query(sql, some, *values, limit - len(found)))
         return found
 
-    def of_person(
-        self, question: PersonQuestion, *, limit: int, beyond: tuple[int, int] | None = None
-    ) -> list[LakeEvent]:
+    def of_person(self, query: PersonQuery, *, limit: int, beyond: tuple[int, int] | None = None) -> list[LakeEvent]:
         """The first events that a question asks for, in its order. Found by Bloom filter, where a file has one.
 
         Args:
@@ -230,13 +228,13 @@ class LakeReader:
         Raises:
             StorageError: the lake cannot be read.
         """
-        files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=question.oldest_first)]
+        files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=query.oldest_first)]
         paths = self._paths(files)
         found: dict[tuple[int, int], LakeEvent] = {}
-        for sql, values in statements(question, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
+        for sql, values in statements(query, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
             for one in map(_event, self._run(sql, values)):
                 found[one.log_position, one.event_index] = one
-        return [found[place] for place in sorted(found, reverse=not question.oldest_first)[:limit]]
+        return [found[location] for location in sorted(found, reverse=not query.oldest_first)[:limit]]
 
     def between(self, first_position: int, last_position: int) -> list[LakeEvent]:
         """The events of a stretch of the log, in its order.
@@ -319,7 +317,7 @@ class LakeReader:
             return self._table.files() if self._table.refresh() else []
 
     def _paths(self, files: Sequence[DataFile]) -> list[str]:
-        return [self._place.full(file.path) for file in files]
+        return [self._location.full(file.path) for file in files]
 
     def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
         return self._run(sql, [self._paths(files), *values]) if files else []
@@ -336,7 +334,7 @@ class LakeReader:
                         continue  # none of these files has the columns that were added later
                 return cursor.execute(_without_email(_without_notes(sql)), values).fetchall()
         except duckdb.Error as error:
-            raise LakeError(f"the data lake at {self._place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {self._location.url} cannot be read: {error}") from error
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
         import duckdb

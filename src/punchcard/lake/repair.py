@@ -17,8 +17,8 @@ from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.delta_log import GoodState, newest_state, put_state_back, read_log_files
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.parquet_check import check_data_file, find_data_files
-from punchcard.lake.place import Place
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LakeTable
 
@@ -72,30 +72,30 @@ def repair_lake(url: str, *, restore: RestoreRows, clock: Clock, dry_run: bool) 
         ConfigurationError: the lake is not in a folder.
         LakeError: the folder cannot be read or written.
     """
-    place = Place(url)
-    if place.folder is None:
+    location = LakeLocation(url)
+    if location.folder is None:
         raise ConfigurationError(f"The lake at {url} is not in a folder: only such a one can be repaired.")
-    with _alone(place, dry_run=dry_run), tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch:
-        return _Repair(place, place.folder, clock=clock, dry_run=dry_run).run(Path(scratch), restore)
+    with _alone(location, dry_run=dry_run), tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch:
+        return _Repair(location, location.folder, clock=clock, dry_run=dry_run).run(Path(scratch), restore)
 
 
 @contextmanager
-def _alone(place: Place, *, dry_run: bool) -> Iterator[None]:
+def _alone(location: LakeLocation, *, dry_run: bool) -> Iterator[None]:
     if dry_run:
         yield
         return
     try:
-        with place.writing(alone=True):
+        with location.writing(alone=True):
             yield
     except OSError as error:
-        raise LakeError(f"the data lake at {place.url} cannot be repaired: {error}") from error
+        raise LakeError(f"the data lake at {location.url} cannot be repaired: {error}") from error
 
 
 class _Repair:
     """One repair, step by step."""
 
-    def __init__(self, place: Place, folder: Path, *, clock: Clock, dry_run: bool) -> None:
-        self._place = place
+    def __init__(self, location: LakeLocation, folder: Path, *, clock: Clock, dry_run: bool) -> None:
+        self._location = location
         self._folder = folder
         self._clock = clock
         self._dry_run = dry_run
@@ -113,14 +113,14 @@ class _Repair:
         report.is_log_damaged = (
             bool(log.damaged)
             or state.version < newest_known
-            or (state.version < 0 and self._place.has_data_files())
-            or not _opens(self._place)
+            or (state.version < 0 and self._location.has_data_files())
+            or not _opens(self._location)
         )
         named = state.table.files()
-        good = [file for file in named if check_data_file(self._place, file)]
+        good = [file for file in named if check_data_file(self._location, file)]
         report.damaged_files = [file for file in named if file not in good]
         if report.is_log_damaged or report.damaged_files or state.version < 0:
-            report.recovered_files = _missing_among(find_data_files(self._place), good)
+            report.recovered_files = _missing_among(find_data_files(self._location), good)
         covered = [*good, *report.recovered_files]
         position = max([state.table.last_position(), *(file.last_position for file in covered)])
         report.position = position
@@ -155,11 +155,11 @@ class _Repair:
                 continue
             name = f"restored-{first:020}-{last:020}-{self._clock.new_id()}"
             try:
-                with DataFileWriter(self._place, day, name=name) as writer:
+                with DataFileWriter(self._location, day, name=name) as writer:
                     for group in part.row_groups():
                         writer.write(group.to_arrow())
             except OSError as error:
-                raise LakeError(f"the data lake at {self._place.url} cannot be written: {error}") from error
+                raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
             files.append(writer.finished())
         return files
 
@@ -181,7 +181,7 @@ class _Repair:
 
     def _commit(self, restored: Sequence[DataFile]) -> None:
         report = self._report
-        table = LakeTable(self._place)
+        table = LakeTable(self._location)
         if not table.refresh():
             table.create_anew()
         through = report.position if report.position > table.last_position() else None
@@ -193,14 +193,14 @@ class _Repair:
             drops_rows=True,
         )
         try:
-            self._place.set_repair_mark(self._clock.new_id())
+            self._location.set_repair_mark(self._clock.new_id())
         except OSError as error:
-            raise LakeError(f"the data lake at {self._place.url} cannot be written: {error}") from error
+            raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
 
 
-def _opens(place: Place) -> bool:
+def _opens(location: LakeLocation) -> bool:
     try:
-        LakeTable(place).refresh()
+        LakeTable(location).refresh()
     except LakeError:
         return False
     return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from punchcard.clock import Clock, to_micros
 from punchcard.errors import LakeError, StorageError
 from punchcard.lake.data_file import DataFile
-from punchcard.lake.place import Place
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import BOUNDED, PARTITION, table_schema
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ class LakeTable:
         StorageError: from every method: the table cannot be reached.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, location: LakeLocation) -> None:
+        self.location = location
         self._delta: DeltaTable | None = None
         self._opened = 0
         self._position = 0
-        self._mark = place.repair_mark()
+        self._mark = location.repair_mark()
         self._checkpoint_due = _COMMITS_PER_CHECKPOINT  # a version; a process that starts makes one as a rule
 
     def refresh(self) -> bool:
         """See what has been committed; False if there is no table."""
-        if (mark := self.place.repair_mark()) != self._mark:
+        if (mark := self.location.repair_mark()) != self._mark:
             self._delta, self._mark = None, mark
-        if self._delta is not None and not self.place.has_version(self._delta.version()):
+        if self._delta is not None and not self.location.has_version(self._delta.version()):
             self._delta = None  # the newest commit is gone: what is left of the table, only a look at all of it says
-        if self._delta is None and not self.place.has_table():
+        if self._delta is None and not self.location.has_table():
             self._position = 0
             return False
         from deltalake import DeltaTable
@@ -70,7 +70,7 @@ class LakeTable:
                 self._delta = None
         try:
             # Also now and then because a view made of many increments is slow: after 2,000 each takes 100 ms.
-            self._delta = DeltaTable(self.place.url)
+            self._delta = DeltaTable(self.location.url)
             self._see()
         except TableNotFoundError:
             self._delta, self._position = None, 0
@@ -78,7 +78,7 @@ class LakeTable:
         except (OSError, DeltaError) as error:
             self._delta = None
             cause = str(error).partition("\n")[0]  # behind it deltalake lists its own calls
-            raise LakeError(f"the data lake at {self.place.url} cannot be read: {cause}") from error
+            raise LakeError(f"the data lake at {self.location.url} cannot be read: {cause}") from error
         self._opened = self._delta.version()
         return True
 
@@ -91,9 +91,9 @@ class LakeTable:
         if self._delta is not None:
             self._add_columns()
             return
-        if self.place.has_data_files():
+        if self.location.has_data_files():
             # Its log is gone: a new table beside them would let a vacuum delete them.
-            raise LakeError(f"the data lake at {self.place.url} cannot be read: it has data files and no log")
+            raise LakeError(f"the data lake at {self.location.url} cannot be read: it has data files and no log")
         self.create_anew()
 
     def create_anew(self) -> None:
@@ -102,19 +102,19 @@ class LakeTable:
         from deltalake.exceptions import DeltaError
 
         try:
-            if self.place.folder:
-                self.place.folder.mkdir(parents=True, exist_ok=True)
+            if self.location.folder:
+                self.location.folder.mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
-                self.place.url,
+                self.location.url,
                 Schema.from_arrow(table_schema()),
                 mode="ignore",
                 partition_by=[PARTITION],
                 configuration=_CONFIGURATION,
             )
-            self.place.settle_commit(0)
+            self.location.settle_commit(0)
         except (OSError, DeltaError) as error:
             if not self.refresh():  # or another process was faster
-                raise LakeError(f"the data lake at {self.place.url} cannot be created: {error}") from error
+                raise LakeError(f"the data lake at {self.location.url} cannot be created: {error}") from error
             return
         self.refresh()
 
@@ -130,9 +130,9 @@ class LakeTable:
             return
         try:
             delta.alter.add_columns(missing)
-            self.place.settle_commit(delta.version())
+            self.location.settle_commit(delta.version())
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake at {self.place.url} cannot be given new columns: {error}") from error
+            raise LakeError(f"the data lake at {self.location.url} cannot be given new columns: {error}") from error
         finally:
             self.refresh()
 
@@ -155,10 +155,10 @@ class LakeTable:
         try:
             actions = pa.table(self._delta.get_add_actions(flatten=True)).select(names)
         except (DeltaError, pa.ArrowException, KeyError) as error:
-            raise LakeError(f"the data lake at {self.place.url} cannot be read: {error}") from error
+            raise LakeError(f"the data lake at {self.location.url} cannot be read: {error}") from error
         columns = actions.to_pydict()
         if any(value is None for values in columns.values() for value in values):
-            raise LakeError(f"the data lake at {self.place.url} cannot be read: a commit is incomplete")
+            raise LakeError(f"the data lake at {self.location.url} cannot be read: a commit is incomplete")
         files = [
             DataFile(path=path, day=_day(day), bytes=size, rows=rows, first_position=first, last_position=last)
             for path, day, size, rows, first, last in zip(*columns.values(), strict=True)
@@ -213,14 +213,14 @@ class LakeTable:
                     create_checkpoint=False, cleanup_expired_logs=False
                 ),
             )
-            self.place.settle_commit(version)
+            self.location.settle_commit(version)
         except CommitFailedError as error:
             self.refresh()
             if self.version() < version:
-                raise LakeError(f"the data lake at {self.place.url} cannot be written: {error}") from error
+                raise LakeError(f"the data lake at {self.location.url} cannot be written: {error}") from error
             raise LostRaceError(f"the lake has moved on to version {self.version()}: {error}") from error
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake at {self.place.url} cannot be written: {error}") from error
+            raise LakeError(f"the data lake at {self.location.url} cannot be written: {error}") from error
         self.refresh()
         if through_position is not None and self._position < through_position:
             raise LakeError(f"the lake holds the log through {self._position} after a commit of {through_position}")
@@ -239,7 +239,7 @@ class LakeTable:
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake's log at {self.place.url} cannot be shortened: {error}") from error
+            raise LakeError(f"the data lake's log at {self.location.url} cannot be shortened: {error}") from error
         self._checkpoint_due = self._delta.version() + _COMMITS_PER_CHECKPOINT
 
     def vacuum(self) -> int:
@@ -252,7 +252,7 @@ class LakeTable:
             deleted = self._delta.vacuum(dry_run=False, full=True)
             self._delta.update_incremental()
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake at {self.place.url} cannot be tidied: {error}") from error
+            raise LakeError(f"the data lake at {self.location.url} cannot be tidied: {error}") from error
         return len(deleted)
 
     def version(self) -> int:

@@ -15,7 +15,7 @@ from punchcard.errors import InvariantError, LakeError, StorageError
 from punchcard.lake.compaction import merge, merges
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.delta_log import damaged_commits
-from punchcard.lake.place import Place
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LakeTable, LostRaceError
 
@@ -39,8 +39,8 @@ class LakeWriter:
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
-        self._place = Place(url)
-        self._table = LakeTable(self._place)
+        self._location = LakeLocation(url)
+        self._table = LakeTable(self._location)
         self._clock = clock or SystemClock()
         self._looked = False  # False while our own last commit may be missing in the view
 
@@ -103,7 +103,7 @@ class LakeWriter:
                     raise
             return
         self._take_away(files)
-        raise LakeError(f"the data lake at {self._place.url} is changed by others all the time")
+        raise LakeError(f"the data lake at {self._location.url} is changed by others all the time")
 
     def compact(self, *, merges_max: int = 4) -> int:
         """Merge small files; returns how many files are fewer now. Cheap if there is nothing to do.
@@ -122,7 +122,7 @@ class LakeWriter:
         for files in merges(self._table.files())[:merges_max]:
             if rows >= _MERGED_ROWS_MAX:
                 break  # appends wait for it; the next call goes on
-            merged = merge(files, self._place, name=f"merged-{self._clock.new_id()}")
+            merged = merge(files, self._location, name=f"merged-{self._clock.new_id()}")
             try:
                 self._table.commit([merged], removed=files, through_position=None, clock=self._clock)
             except LostRaceError:
@@ -164,25 +164,25 @@ class LakeWriter:
         Raises:
             StorageError: it cannot, or they are not; the message says what is wrong.
         """
-        table = LakeTable(self._place)
+        table = LakeTable(self._location)
         if not table.refresh():
             return
         missing = []
-        if self._place.folder is not None:
-            missing = [one.path for one in table.files() if self._place.size_of(one.path) != one.bytes]
-            missing += [f"_delta_log/{path.name}" for path in damaged_commits(self._place.folder)]
+        if self._location.folder is not None:
+            missing = [one.path for one in table.files() if self._location.size_of(one.path) != one.bytes]
+            missing += [f"_delta_log/{path.name}" for path in damaged_commits(self._location.folder)]
         if missing:
             more = f" and {len(missing) - _FILES_NAMED_MAX} more" if len(missing) > _FILES_NAMED_MAX else ""
             named = ", ".join(missing[:_FILES_NAMED_MAX])
-            raise LakeError(f"the data lake at {self._place.url} lacks files, or has damaged ones: {named}{more}")
+            raise LakeError(f"the data lake at {self._location.url} lacks files, or has damaged ones: {named}{more}")
 
     @contextlib.contextmanager
     def _no_repair(self) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(self._place.writing())
+                held.enter_context(self._location.writing())
             except OSError as error:
-                raise LakeError(f"the data lake at {self._place.url} cannot be written: {error}") from error
+                raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
             yield
 
     def _refresh(self) -> None:
@@ -202,17 +202,17 @@ class LakeWriter:
         files: list[DataFile] = []
         try:
             for day, part in rows.by_day().items():
-                with DataFileWriter(self._place, day, name=name) as writer:
+                with DataFileWriter(self._location, day, name=name) as writer:
                     for group in part.row_groups():
                         writer.write(group.to_arrow())
                 files.append(writer.finished())
         except (OSError, pa.ArrowException) as error:
             self._take_away(files)
-            raise LakeError(f"the data lake at {self._place.url} cannot be written: {error}") from error
+            raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
         return files
 
     def _take_away(self, files: list[DataFile]) -> None:
         for file in files:
             if not self._table.names(file):
                 with contextlib.suppress(OSError):  # the next vacuum finds it
-                    self._place.remove(file.path)
+                    self._location.remove(file.path)

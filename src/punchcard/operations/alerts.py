@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, func, select
 
-from punchcard.store.counts import CountQuestion, Dimension, read_counts
+from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_reading import failed_syncs, keys_of_failed_syncs
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
@@ -92,7 +92,7 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
     alerts += _syncs(work, snapshot)
     begin, end = now - _LATELY, now + timedelta(days=1)
     conflicts = read_counts(
-        work, CountQuestion(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
+        work, CountQuery(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
     )
     alerts += [
         Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
@@ -100,7 +100,7 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
     ]
     unmapped = read_counts(
         work,
-        CountQuestion(statuses=[EventStatus.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
+        CountQuery(statuses=[EventStatus.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
         by=[Dimension.DESTINATION, Dimension.EVENT_NAME],
     )
     most = sorted(unmapped.items(), key=lambda pair: -pair[1])
@@ -111,7 +111,7 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
     ]
     unknown = read_counts(
         work,
-        CountQuestion(statuses=[EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end),
+        CountQuery(statuses=[EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end),
         by=[],
     )
     if count := sum(unknown.values()):

@@ -10,7 +10,7 @@ import structlog
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeEvent
 from punchcard.store.event_results import EventStatus
-from punchcard.traces.browse import EventBrowser, Place, SeenEvent
+from punchcard.traces.browse import EventBrowser, EventPosition, SeenEvent
 from punchcard.traces.tail import NOT_ROUTED, Tail
 
 _EVERY_SECONDS = 0.25
@@ -30,7 +30,7 @@ class LiveEvents:
         self._watchers: set[asyncio.Queue[Sequence[SeenEvent]]] = set()
         self._task: asyncio.Task[None] | None = None
         self._after = 0
-        self._open: OrderedDict[Place, LakeEvent] = OrderedDict()  # those whose results may still change
+        self._open: OrderedDict[EventPosition, LakeEvent] = OrderedDict()  # those whose results may still change
 
     async def watch(self) -> AsyncIterator[Sequence[SeenEvent]]:
         """What is new, and what stands elsewhere than before, oldest first, as it happens; empty when nothing does."""
@@ -50,7 +50,7 @@ class LiveEvents:
     async def _follow(self) -> None:
         self._open.clear()
         self._after = await asyncio.to_thread(self._tail.last_position)
-        shown: dict[Place, str] = {}
+        shown: dict[EventPosition, str] = {}
         while self._watchers:
             begun = time.monotonic()
             try:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, latency_percentile, read_counts
+from punchcard.store.counts import RECEIVED, CountQuery, Dimension, latency_percentile, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 
@@ -76,10 +76,10 @@ def read_pipeline(
     by = (Dimension.STATUS, Dimension.REASON)
     upstream: dict[tuple[object, ...], int] = {}
     for source in sources:
-        question = CountQuestion(begin=begin, end=end, source=source, destination="")
-        for key, count in read_counts(work, question, by=by).items():
+        query = CountQuery(begin=begin, end=end, source=source, destination="")
+        for key, count in read_counts(work, query, by=by).items():
             upstream[key] = upstream.get(key, 0) + count
-    own = read_counts(work, CountQuestion(begin=begin, end=end, destination=destination), by=by)
+    own = read_counts(work, CountQuery(begin=begin, end=end, destination=destination), by=by)
     ended = [_stage(own, end_, destination) for end_ in _ENDS]
     planned = sum(count for (status, _), count in own.items() if status == EventStatus.PENDING)
     return Pipeline(
@@ -105,9 +105,9 @@ def read_series(
         destination: Slug; None for what came in, whatever became of it.
         width: Of a bucket: minutes, or whole hours.
     """
-    question = CountQuestion(begin=begin, end=end, source=source, destination=destination or "")
+    query = CountQuery(begin=begin, end=end, source=source, destination=destination or "")
     counts = read_counts(
-        work, question, by=(Dimension.STATUS, Dimension.TIME), width_micros=int(width.total_seconds() * 1_000_000)
+        work, query, by=(Dimension.STATUS, Dimension.TIME), width_micros=int(width.total_seconds() * 1_000_000)
     )
     series: dict[str, dict[datetime, int]] = {}
     for (status, at), count in counts.items():

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from punchcard.engage.person_events import counts
-from punchcard.lake.person_query import PersonQuestion
+from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.profiles.external_ids import IdReader
-from punchcard.traces.browse import Place, Timeline
+from punchcard.traces.browse import EventPosition, Timeline
 from punchcard.traces.event_profile import owners_of_events
 
 _ROUNDS_MAX: Final = 20  # a page may then be short, and says that there is more
@@ -16,7 +16,7 @@ _MORE: Final = 200  # where the first events were another's, many more may be
 
 
 def events_of_profile(
-    dependencies: Dependencies, profile_id: int, question: PersonQuestion, *, limit: int, beyond: Place | None
+    dependencies: Dependencies, profile_id: int, query: PersonQuery, *, limit: int, beyond: EventPosition | None
 ) -> Timeline:
     """The first events that a question asks for and that belong to the profile.
 
@@ -31,7 +31,7 @@ def events_of_profile(
     found: list[LakeEvent] = []
     wanted = limit
     for _ in range(_ROUNDS_MAX):
-        page = dependencies.browser.routed_events_of(question, limit=wanted, beyond=beyond)
+        page = dependencies.browser.routed_events_of(query, limit=wanted, beyond=beyond)
         found += _belonging(dependencies, profile_id, [one for one in page.events if counts(one)], reader)
         if len(found) > limit:
             last = found[limit - 1]

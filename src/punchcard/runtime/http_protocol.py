@@ -15,8 +15,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from punchcard.ingest import answers
-from punchcard.ingest.answers import Answer
+from punchcard.ingest import http_responses
+from punchcard.ingest.http_responses import HttpResponse
 from punchcard.runtime.connections import Activity, Connections, Reason
 
 # Requests that a client may send ahead of their answers; what it sends beyond them is not answered.
@@ -36,26 +36,32 @@ _BODY: Final = Activity.BODY
 _CLOSE: Final = (b"connection", b"close")
 
 
-def _raw(answer: Answer) -> bytes:
-    status, start, body = answer
+def _raw(response: HttpResponse) -> bytes:
+    status, start, body = response
     head = b"".join(b"%s: %s\r\n" % header for header in start["headers"])
     return bytes(STATUS_LINE[status] + head + b"\r\n" + body["body"])
 
 
 _RESPONSES: Final = {
-    Reason.MALFORMED: _raw(answers.fault(400, "This is not an HTTP request.", _CLOSE, code="invalid_request")),
-    Reason.URI_TOO_LONG: _raw(answers.fault(414, "The URL is too long.", _CLOSE, code="uri_too_long")),
-    Reason.HEADERS_TOO_LARGE: _raw(answers.fault(431, "The headers are too large.", _CLOSE, code="headers_too_large")),
-    Reason.SLOW_HEAD: _raw(answers.fault(408, "The request did not arrive in time.", _CLOSE, code="request_timeout")),
-    Reason.SLOW_BODY: _raw(answers.fault(408, "The body did not arrive in time.", _CLOSE, code="request_timeout")),
+    Reason.MALFORMED: _raw(http_responses.fault(400, "This is not an HTTP request.", _CLOSE, code="invalid_request")),
+    Reason.URI_TOO_LONG: _raw(http_responses.fault(414, "The URL is too long.", _CLOSE, code="uri_too_long")),
+    Reason.HEADERS_TOO_LARGE: _raw(
+        http_responses.fault(431, "The headers are too large.", _CLOSE, code="headers_too_large")
+    ),
+    Reason.SLOW_HEAD: _raw(
+        http_responses.fault(408, "The request did not arrive in time.", _CLOSE, code="request_timeout")
+    ),
+    Reason.SLOW_BODY: _raw(
+        http_responses.fault(408, "The body did not arrive in time.", _CLOSE, code="request_timeout")
+    ),
 }
 OVERLOADED: Final = _raw(
-    answers.fault(
+    http_responses.fault(
         503,
         "There are too many connections; send again later.",
         _CLOSE,
-        (b"retry-after", answers.RETRY_AFTER_SECONDS),
-        answers.EXPOSE_RETRY_AFTER,
+        (b"retry-after", http_responses.RETRY_AFTER_SECONDS),
+        http_responses.EXPOSE_RETRY_AFTER,
         code="overloaded",
     )
 )

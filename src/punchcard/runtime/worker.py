@@ -13,7 +13,7 @@ import structlog
 
 from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import Target
+from punchcard.delivery.stages import DeliveryTarget
 from punchcard.errors import LakeError, PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
@@ -150,12 +150,12 @@ class Worker:
                 self._failed = True
                 self._log.error("delivery_stopped", exc_info=result)
 
-    def _target_of(self, slug: str) -> Callable[[], Target | None]:
-        def current() -> Target | None:
+    def _target_of(self, slug: str) -> Callable[[], DeliveryTarget | None]:
+        def current() -> DeliveryTarget | None:
             found = self._watch.current().destinations.get(slug)
             if found is None or found.invalid is not None:
                 return None
-            return Target(
+            return DeliveryTarget(
                 slug=slug,
                 partner=found.partner,
                 settings=found.settings,

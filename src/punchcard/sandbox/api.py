@@ -8,20 +8,20 @@ from collections.abc import Callable
 import msgspec
 
 from punchcard.clock import Clock, to_micros
-from punchcard.sandbox.answers import (
+from punchcard.sandbox.awards import post_transaction
+from punchcard.sandbox.database import ADMIN_EMAIL, Database
+from punchcard.sandbox.error_bodies import (
     WHOLE_REQUEST,
-    Problem,
+    FieldError,
     invalid,
     method_not_allowed,
     not_authenticated,
     not_found,
 )
-from punchcard.sandbox.awards import post_transaction
-from punchcard.sandbox.database import ADMIN_EMAIL, Database
 from punchcard.sandbox.faults import Faults
 from punchcard.sandbox.orders import read_object
 from punchcard.sandbox.resources import RESOURCES, Resource, read_listing
-from punchcard.sandbox.web import Answer, Request, json_answer
+from punchcard.sandbox.web import Request, SandboxResponse, json_response
 
 PREFIX = "/v2/"
 BODY_BYTES_MAX = 65_536
@@ -36,7 +36,7 @@ class PerkvilleApi:
         self._clock = clock
         self._faults = faults
 
-    def answer(self, request: Request) -> Answer:
+    def response(self, request: Request) -> SandboxResponse:
         """Answer one request.
 
         Raises:
@@ -65,13 +65,13 @@ class PerkvilleApi:
         known = self._database.row("SELECT 1 FROM tokens WHERE token = ? AND revoked_us IS NULL", (token.strip(),))
         return known is not None
 
-    def _without_slash(self, request: Request) -> Answer:
+    def _without_slash(self, request: Request) -> SandboxResponse:
         if request.is_write:
             return not_found(request.path)
         query = f"?{request.query_string}" if request.query_string else ""
-        return Answer(301, headers=(("Location", f"{request.path}/{query}"),))
+        return SandboxResponse(301, headers=(("Location", f"{request.path}/{query}"),))
 
-    def _collection(self, request: Request, resource: Resource) -> Answer:
+    def _collection(self, request: Request, resource: Resource) -> SandboxResponse:
         if request.method == "GET":
             return self._list(request, resource)
         if resource.name != "transactions":
@@ -82,34 +82,34 @@ class PerkvilleApi:
             self._database, self._clock, faults=self._faults(), body=request.body
         )
 
-    def _list(self, request: Request, resource: Resource) -> Answer:
+    def _list(self, request: Request, resource: Resource) -> SandboxResponse:
         listing = read_listing(resource, request)
         if isinstance(listing, str):
-            return invalid(Problem(WHOLE_REQUEST, listing, "invalid_filter"))
+            return invalid(FieldError(WHOLE_REQUEST, listing, "invalid_filter"))
         objects = resource.page(self._database, listing.conditions, limit=listing.limit, offset=listing.offset)
         # No total and no next page: a client must not come to depend on what is not promised.
-        return json_answer(200, {"meta": {"limit": listing.limit, "offset": listing.offset}, "objects": objects})
+        return json_response(200, {"meta": {"limit": listing.limit, "offset": listing.offset}, "objects": objects})
 
-    def _me(self) -> Answer:
+    def _me(self) -> SandboxResponse:
         row = self._database.row("SELECT user_id FROM users WHERE email_key = ?", (ADMIN_EMAIL,))
         user = None if row is None else RESOURCES["users"].find(self._database, row["user_id"])
-        return not_found("/v2/users/me/") if user is None else json_answer(200, user)
+        return not_found("/v2/users/me/") if user is None else json_response(200, user)
 
-    def _item(self, request: Request, resource: Resource, *, item_id: int) -> Answer:
+    def _item(self, request: Request, resource: Resource, *, item_id: int) -> SandboxResponse:
         found = resource.find(self._database, item_id)
         if found is None:
             return not_found(request.path)
         if request.method == "GET":
-            return json_answer(200, found)
+            return json_response(200, found)
         if resource.name != "connections":
             return method_not_allowed(request.method, ("GET",))
         if request.method != "PATCH":
             return method_not_allowed(request.method, ("GET", "PATCH"))
         return _check_body(request) or self._patch_connection(request, connection_id=item_id)
 
-    def _patch_connection(self, request: Request, *, connection_id: int) -> Answer:
+    def _patch_connection(self, request: Request, *, connection_id: int) -> SandboxResponse:
         attributes = _read_attributes(request.body)
-        if isinstance(attributes, Problem):
+        if isinstance(attributes, FieldError):
             return invalid(attributes)
         with self._database.unit_of_work():
             row = self._database.row(
@@ -122,40 +122,42 @@ class PerkvilleApi:
                 "UPDATE connections SET custom_attributes = ?, last_mod_us = ? WHERE connection_id = ?",
                 (msgspec.json.encode(kept).decode(), to_micros(self._clock.now()), connection_id),
             )
-        return json_answer(200, RESOURCES["connections"].find(self._database, connection_id))
+        return json_response(200, RESOURCES["connections"].find(self._database, connection_id))
 
 
-def _check_body(request: Request) -> Answer | None:
+def _check_body(request: Request) -> SandboxResponse | None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        problem = Problem(WHOLE_REQUEST, f"The body must be application/json, not {kind or 'unnamed'}", "content_type")
+        problem = FieldError(
+            WHOLE_REQUEST, f"The body must be application/json, not {kind or 'unnamed'}", "content_type"
+        )
         return invalid(problem, status=415)
     if len(request.body) > BODY_BYTES_MAX:
-        problem = Problem(WHOLE_REQUEST, f"The body must not be larger than {BODY_BYTES_MAX} bytes", "too_large")
+        problem = FieldError(WHOLE_REQUEST, f"The body must not be larger than {BODY_BYTES_MAX} bytes", "too_large")
         return invalid(problem, status=413)
     return None
 
 
-def _read_attributes(body: bytes) -> dict[str, msgspec.Raw] | Problem:
+def _read_attributes(body: bytes) -> dict[str, msgspec.Raw] | FieldError:
     """The attributes to merge, from `{"custom_attributes": {"vip": true}}`; a null takes an attribute away.
 
     The values stay the JSON that was sent: a number is given back digit for digit.
     """
     keys = read_object(body)
-    if isinstance(keys, Problem):
+    if isinstance(keys, FieldError):
         return keys
     for key in keys:
         if key != "custom_attributes":
-            return Problem(key, f"{key} cannot be changed", "unknown_field")
+            return FieldError(key, f"{key} cannot be changed", "unknown_field")
     try:
         attributes = msgspec.json.decode(keys["custom_attributes"], type=dict[str, msgspec.Raw])
     except KeyError:
-        return Problem("custom_attributes", "custom_attributes is required", "required")
+        return FieldError("custom_attributes", "custom_attributes is required", "required")
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        return Problem("custom_attributes", f"custom_attributes must be an object: {exc}", "invalid")
+        return FieldError("custom_attributes", f"custom_attributes must be an object: {exc}", "invalid")
     if any(bytes(value)[:1] in {b"{", b"["} for value in attributes.values()):
-        return Problem("custom_attributes", "A custom attribute is a text, a number, true, false or null", "invalid")
+        return FieldError("custom_attributes", "A custom attribute is a text, a number, true, false or null", "invalid")
     if not all(0 < len(key) <= ATTRIBUTE_KEY_LENGTH_MAX for key in attributes):
         message = f"The name of an attribute has 1 to {ATTRIBUTE_KEY_LENGTH_MAX} characters"
-        return Problem("custom_attributes", message, "invalid")
+        return FieldError("custom_attributes", message, "invalid")
     return attributes

@@ -7,15 +7,15 @@ from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock, to_micros
-from punchcard.sandbox.answers import WHOLE_REQUEST, Problem, invalid, refusal
 from punchcard.sandbox.database import Database
+from punchcard.sandbox.error_bodies import WHOLE_REQUEST, FieldError, invalid, refusal
 from punchcard.sandbox.faults import Faults
 from punchcard.sandbox.orders import Order, read_order
 from punchcard.sandbox.resources import RESOURCES
-from punchcard.sandbox.web import Answer, json_answer
+from punchcard.sandbox.web import SandboxResponse, json_response
 
 
-def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: bytes) -> Answer:
+def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: bytes) -> SandboxResponse:
     """Answer `POST /v2/transactions/`: 201 with the stored transaction, or why there is none.
 
     Raises:
@@ -35,7 +35,7 @@ def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: 
         if original is not None:
             return _duplicate_answer(database, original, order=order, status=faults.duplicate_status)
         transaction_id = _store(database, order, now_us=to_micros(clock.now()))
-    return json_answer(201, RESOURCES["transactions"].find(database, transaction_id))
+    return json_response(201, RESOURCES["transactions"].find(database, transaction_id))
 
 
 def void_transaction(database: Database, clock: Clock, *, transaction_id: int) -> bool:
@@ -74,15 +74,15 @@ def points_total(*, classification: str, points: int, quantity: Decimal) -> Deci
     return -total if classification == "REDEEM" else total
 
 
-def _check_staffed(database: Database, order: Order) -> Answer | None:
+def _check_staffed(database: Database, order: Order) -> SandboxResponse | None:
     row = database.row("SELECT status, is_staffed FROM businesses WHERE business_id = ?", (order.business_id,))
     if row is None:
-        return invalid(Problem("business", f"Business {order.business_id} does not exist", "does_not_exist"))
+        return invalid(FieldError("business", f"Business {order.business_id} does not exist", "does_not_exist"))
     if not row["is_staffed"]:
         message = f"The owner of this token does not work at business {order.business_id}"
-        return refusal(403, "permission_error", [Problem("business", message, "permission_denied")])
+        return refusal(403, "permission_error", [FieldError("business", message, "permission_denied")])
     if row["status"] != "ACTIVE":
-        return invalid(Problem("business", f"Business {order.business_id} is not active", "not_active"))
+        return invalid(FieldError("business", f"Business {order.business_id} is not active", "not_active"))
     return None
 
 
@@ -92,7 +92,7 @@ def _rounded(order: Order, faults: Faults) -> Order:
     return replace(order, quantity=order.quantity.quantize(Decimal(1), ROUND_HALF_UP))
 
 
-def _check(database: Database, clock: Clock, *, order: Order, faults: Faults) -> list[Problem]:
+def _check(database: Database, clock: Clock, *, order: Order, faults: Faults) -> list[FieldError]:
     location = database.row("SELECT * FROM locations WHERE location_id = ?", (order.location_id,))
     perk = database.row("SELECT * FROM perks WHERE perk_id = ?", (order.perk_id,))
     found = [
@@ -107,48 +107,48 @@ def _check(database: Database, clock: Clock, *, order: Order, faults: Faults) ->
     return problems
 
 
-def _check_location(row: sqlite3.Row | None, order: Order) -> Problem | None:
+def _check_location(row: sqlite3.Row | None, order: Order) -> FieldError | None:
     name = f"Location {order.location_id}"
     if row is None:
-        return Problem("location", f"{name} does not exist", "does_not_exist")
+        return FieldError("location", f"{name} does not exist", "does_not_exist")
     if row["business_id"] != order.business_id:
-        return Problem("location", f"{name} does not belong to business {order.business_id}", "wrong_business")
+        return FieldError("location", f"{name} does not belong to business {order.business_id}", "wrong_business")
     if row["status"] != "ACTIVE":
-        return Problem("location", f"{name} is not active", "not_active")
+        return FieldError("location", f"{name} is not active", "not_active")
     return None
 
 
-def _check_perk(row: sqlite3.Row | None, order: Order) -> Problem | None:
+def _check_perk(row: sqlite3.Row | None, order: Order) -> FieldError | None:
     name = f"Perk {order.perk_id}"
     if row is None:
-        return Problem("perk", f"{name} does not exist", "does_not_exist")
+        return FieldError("perk", f"{name} does not exist", "does_not_exist")
     if row["business_id"] != order.business_id:
-        return Problem("perk", f"{name} does not belong to Business {order.business_id}", "wrong_business")
+        return FieldError("perk", f"{name} does not belong to Business {order.business_id}", "wrong_business")
     if row["status"] != "ACTIVE":
-        return Problem("perk", f"{name} is not active", "not_active")
+        return FieldError("perk", f"{name} is not active", "not_active")
     return None
 
 
-def _check_quantity(perk: sqlite3.Row | None, *, order: Order, faults: Faults) -> Problem | None:
+def _check_quantity(perk: sqlite3.Row | None, *, order: Order, faults: Faults) -> FieldError | None:
     if order.quantity == 0:
-        return Problem("quantity", "quantity must not be zero", "zero_quantity")
+        return FieldError("quantity", "quantity must not be zero", "zero_quantity")
     if order.quantity < 0 and faults.negative == "refuse":
-        return Problem("quantity", "quantity must be positive", "negative_quantity")
+        return FieldError("quantity", "quantity must be positive", "negative_quantity")
     if order.quantity < 0 and perk is not None and perk["classification"] == "REDEEM":
         # A redemption already takes away: a negative one would give points for nothing.
-        return Problem("quantity", "quantity of a REDEEM perk must be positive", "negative_quantity")
+        return FieldError("quantity", "quantity of a REDEEM perk must be positive", "negative_quantity")
     if faults.fractional == "refuse" and order.quantity != order.quantity.to_integral_value():
-        return Problem("quantity", "quantity must be a whole number", "fractional_quantity")
+        return FieldError("quantity", "quantity must be a whole number", "fractional_quantity")
     return None
 
 
-def _check_user(database: Database, order: Order) -> Problem | None:
+def _check_user(database: Database, order: Order) -> FieldError | None:
     if order.user_id is None or database.row("SELECT 1 FROM users WHERE user_id = ?", (order.user_id,)):
         return None
-    return Problem("user", f"User {order.user_id} does not exist", "does_not_exist")
+    return FieldError("user", f"User {order.user_id} does not exist", "does_not_exist")
 
 
-def _check_once_a_day(database: Database, clock: Clock, *, order: Order, timezone: str) -> list[Problem]:
+def _check_once_a_day(database: Database, clock: Clock, *, order: Order, timezone: str) -> list[FieldError]:
     zone = ZoneInfo(timezone)
     midnight = datetime.combine(clock.now().astimezone(zone).date(), time(), zone)
     today = database.row(
@@ -159,7 +159,7 @@ def _check_once_a_day(database: Database, clock: Clock, *, order: Order, timezon
     if today is None:
         return []
     message = f"Perk {order.perk_id} was already awarded to this customer today"
-    return [Problem(WHOLE_REQUEST, message, "limit_to_once_per_calendar_day")]
+    return [FieldError(WHOLE_REQUEST, message, "limit_to_once_per_calendar_day")]
 
 
 def _find_duplicate(database: Database, order: Order) -> int | None:
@@ -172,11 +172,11 @@ def _find_duplicate(database: Database, order: Order) -> int | None:
     return None if row is None else int(row["transaction_id"])
 
 
-def _duplicate_answer(database: Database, original: int, *, order: Order, status: int) -> Answer:
+def _duplicate_answer(database: Database, original: int, *, order: Order, status: int) -> SandboxResponse:
     if status == 200:
-        return json_answer(200, RESOURCES["transactions"].find(database, original))
+        return json_response(200, RESOURCES["transactions"].find(database, original))
     message = f"A transaction with trans_source_id {order.trans_source_id} already exists"
-    return invalid(Problem("trans_source_id", message, "duplicate_trans_source_id"), status=status)
+    return invalid(FieldError("trans_source_id", message, "duplicate_trans_source_id"), status=status)
 
 
 def _store(database: Database, order: Order, *, now_us: int) -> int:

@@ -11,7 +11,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import Database, snapshot
 from punchcard.sandbox.faults import Misfortune, parse_faults
-from punchcard.sandbox.web import Answer, Request, json_answer
+from punchcard.sandbox.web import Request, SandboxResponse, json_response
 
 PREFIX = "/sandbox/"
 
@@ -56,26 +56,26 @@ class ControlApi:
         self._database = database
         self._misfortune = misfortune
 
-    async def answer(self, request: Request) -> Answer:
+    async def response(self, request: Request) -> SandboxResponse:
         """Answer one request; a long one is read in another thread, from a snapshot."""
         match request.method, request.path[len(PREFIX) :]:
             case "GET", "transactions":
                 body = await asyncio.to_thread(_all_transactions, self._database.path)
-                return Answer(200, body)
+                return SandboxResponse(200, body)
             case "GET", "faults":
-                return json_answer(200, self._misfortune.faults)
+                return json_response(200, self._misfortune.faults)
             case "PUT", "faults":
                 return self._switch(request)
             case "GET", "requests":
-                return json_answer(200, {"counts": dict(sorted(self._misfortune.counts.items()))})
-        return json_answer(404, {"error": f"There is no {request.method} {request.path}"})
+                return json_response(200, {"counts": dict(sorted(self._misfortune.counts.items()))})
+        return json_response(404, {"error": f"There is no {request.method} {request.path}"})
 
-    def _switch(self, request: Request) -> Answer:
+    def _switch(self, request: Request) -> SandboxResponse:
         try:
             self._misfortune.switch(parse_faults(request.body))
         except ConfigurationError as exc:
-            return json_answer(400, {"error": exc.message})
-        return json_answer(200, self._misfortune.faults)
+            return json_response(400, {"error": exc.message})
+        return json_response(200, self._misfortune.faults)
 
 
 def _all_transactions(path: Path) -> bytes:

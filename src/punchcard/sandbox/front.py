@@ -7,13 +7,13 @@ from typing import Any
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
 from punchcard.sandbox import api, control_api
-from punchcard.sandbox.answers import edge_block, throttled, unavailable
 from punchcard.sandbox.api import PerkvilleApi
 from punchcard.sandbox.control_api import ControlApi
 from punchcard.sandbox.database import Database
+from punchcard.sandbox.error_bodies import edge_block, throttled, unavailable
 from punchcard.sandbox.faults import Faults, Misfortune, Strike
 from punchcard.sandbox.pages.site import Site
-from punchcard.sandbox.web import Answer, Request
+from punchcard.sandbox.web import Request, SandboxResponse
 
 RESET_EXTENSION = "punchcard.reset"
 """Where the server puts a function that tears the connection down; see `server.ResettableProtocol`."""
@@ -42,27 +42,27 @@ class Front:
         request = await _read(scope, receive)
         if request is None:
             return  # the caller has gone
-        answer = await self._answer(request)
-        if answer is None:
+        response = await self._answer(request)
+        if response is None:
             scope["extensions"][RESET_EXTENSION]["reset"]()
             await receive()  # returns when the connection is gone, so that the server does not answer after all
             return
-        await _write(answer, send)
+        await _write(response, send)
 
-    async def _answer(self, request: Request) -> Answer | None:
+    async def _answer(self, request: Request) -> SandboxResponse | None:
         if request.path.startswith(api.PREFIX):
-            answer = await self._play(request)
+            response = await self._play(request)
             self._misfortune.counts["requests"] += 1
-            self._misfortune.counts["no_answer" if answer is None else f"status_{answer.status}"] += 1
-            return answer
+            self._misfortune.counts["no_answer" if response is None else f"status_{response.status}"] += 1
+            return response
         try:
             if request.path.startswith(control_api.PREFIX):
-                return await self._control_api.answer(request)
-            return self._site.answer(request)
+                return await self._control_api.response(request)
+            return self._site.response(request)
         except StorageError as exc:
-            return Answer(503, exc.message.encode(), "text/plain; charset=utf-8")
+            return SandboxResponse(503, exc.message.encode(), "text/plain; charset=utf-8")
 
-    async def _play(self, request: Request) -> Answer | None:
+    async def _play(self, request: Request) -> SandboxResponse | None:
         """Perkville's answer on the day that is switched on; None for no answer at all."""
         faults = self._misfortune.faults
         if not request.headers.get("user-agent"):
@@ -76,19 +76,19 @@ class Front:
             return None
         if strike is Strike.ANSWERED:
             return unavailable(faults.status or 503, retry_after_seconds=faults.retry_after, html=faults.html)
-        answer = self._perform(request)
+        response = self._perform(request)
         if strike is Strike.ANSWER_LOST:
             return _lost(faults)
-        return answer
+        return response
 
-    def _perform(self, request: Request) -> Answer:
+    def _perform(self, request: Request) -> SandboxResponse:
         try:
-            return self._api.answer(request)
+            return self._api.response(request)
         except StorageError:
             return unavailable(503)
 
 
-def _lost(faults: Faults) -> Answer | None:
+def _lost(faults: Faults) -> SandboxResponse | None:
     return None if faults.reset else unavailable(504, html=faults.html)
 
 
@@ -110,8 +110,8 @@ async def _read(scope: Scope, receive: Receive) -> Request | None:
     )
 
 
-async def _write(answer: Answer, send: Send) -> None:
-    headers = [(b"content-length", str(len(answer.body)).encode()), (b"content-type", answer.content_type.encode())]
-    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+async def _write(response: SandboxResponse, send: Send) -> None:
+    headers = [(b"content-length", str(len(response.body)).encode()), (b"content-type", response.content_type.encode())]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from punchcard.sandbox.answers import WHOLE_REQUEST, Problem
+from punchcard.sandbox.error_bodies import WHOLE_REQUEST, FieldError
 from punchcard.sandbox.resources import reference_id
 
 SOURCE_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,100}")
@@ -46,7 +46,7 @@ class Order:
 
 
 Value = str | int | bool | Decimal | None
-Read = Callable[[str, msgspec.Raw], Value | Problem]
+Read = Callable[[str, msgspec.Raw], Value | FieldError]
 
 _Json = TypeVar("_Json")
 
@@ -58,43 +58,43 @@ def _json(raw: msgspec.Raw, kind: type[_Json]) -> _Json | None:
         return None
 
 
-def _read_reference(collection: str, key: str, raw: msgspec.Raw) -> Value | Problem:
+def _read_reference(collection: str, key: str, raw: msgspec.Raw) -> Value | FieldError:
     text = _json(raw, str) or str(_json(raw, int) or "")
     item_id = reference_id(collection, text)
     if item_id is None:
-        return Problem(key, f"{key} must be a URI such as /v2/{collection}/1/, or an id", "invalid_reference")
+        return FieldError(key, f"{key} must be a URI such as /v2/{collection}/1/, or an id", "invalid_reference")
     return item_id
 
 
-def _read_bool(key: str, raw: msgspec.Raw) -> Value | Problem:
+def _read_bool(key: str, raw: msgspec.Raw) -> Value | FieldError:
     value = _json(raw, bool)
-    return Problem(key, f"{key} must be true or false", "invalid_boolean") if value is None else value
+    return FieldError(key, f"{key} must be true or false", "invalid_boolean") if value is None else value
 
 
-def _read_quantity(key: str, raw: msgspec.Raw) -> Value | Problem:
+def _read_quantity(key: str, raw: msgspec.Raw) -> Value | FieldError:
     text = _json(raw, str)
     if text is None:
         value = _json(raw, Decimal)
         # A number may have an exponent, which must not be written out before it is known to be small.
         text = format(value, "f") if value is not None and value.is_finite() and -20 < value.adjusted() < 20 else ""
     if not QUANTITY_PATTERN.fullmatch(text):
-        return Problem(key, "quantity must be a decimal number of units", "invalid_quantity")
+        return FieldError(key, "quantity must be a decimal number of units", "invalid_quantity")
     return Decimal(text)
 
 
-def _read_email(key: str, raw: msgspec.Raw) -> Value | Problem:
+def _read_email(key: str, raw: msgspec.Raw) -> Value | FieldError:
     text = (_json(raw, str) or "").strip()
     if len(text) > EMAIL_LENGTH_MAX or not EMAIL_PATTERN.fullmatch(text):
-        return Problem(key, "Enter a valid email address", "invalid_email")
+        return FieldError(key, "Enter a valid email address", "invalid_email")
     return text
 
 
-def _read_source_id(key: str, raw: msgspec.Raw) -> Value | Problem:
+def _read_source_id(key: str, raw: msgspec.Raw) -> Value | FieldError:
     if bytes(raw) == b"null":
         return None
     text = _json(raw, str) or ""
     if not SOURCE_ID_PATTERN.fullmatch(text):
-        return Problem(key, f"{key} must be 1 to 100 printable ASCII characters", "invalid_trans_source_id")
+        return FieldError(key, f"{key} must be 1 to 100 printable ASCII characters", "invalid_trans_source_id")
     return text
 
 
@@ -113,31 +113,31 @@ _READERS: Mapping[str, tuple[str, Read]] = {
 _REQUIRED = ("business", "location", "perk", "quantity")
 
 
-def read_object(body: bytes) -> dict[str, msgspec.Raw] | Problem:
+def read_object(body: bytes) -> dict[str, msgspec.Raw] | FieldError:
     """The keys of a JSON object, their values not yet looked at."""
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        return Problem(WHOLE_REQUEST, f"The body is not a JSON object: {exc}", "invalid_json")
+        return FieldError(WHOLE_REQUEST, f"The body is not a JSON object: {exc}", "invalid_json")
 
 
-def read_order(body: bytes) -> Order | list[Problem]:
+def read_order(body: bytes) -> Order | list[FieldError]:
     """Read a body; everything that is wrong with it, if anything is."""
     keys = read_object(body)
-    if isinstance(keys, Problem):
+    if isinstance(keys, FieldError):
         return [keys]
-    problems = [Problem(key, f"{key} is required", "required") for key in _REQUIRED if key not in keys]
+    problems = [FieldError(key, f"{key} is required", "required") for key in _REQUIRED if key not in keys]
     values: dict[str, Value] = {}
     for key, raw in keys.items():
         if key not in _READERS:
-            problems.append(Problem(key, f"{key} is not a field of a transaction", "unknown_field"))
+            problems.append(FieldError(key, f"{key} is not a field of a transaction", "unknown_field"))
             continue
         field, read = _READERS[key]
         value = read(key, raw)
-        if isinstance(value, Problem):
+        if isinstance(value, FieldError):
             problems.append(value)
         else:
             values[field] = value
     if ("email" in keys) == ("user" in keys):
-        problems.append(Problem("email", "Name the customer by either email or user", "required"))
+        problems.append(FieldError("email", "Name the customer by either email or user", "required"))
     return problems or msgspec.convert(values, Order)

@@ -47,7 +47,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SandboxResponse:
     """What goes out."""
 
     status: int
@@ -56,11 +56,11 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def json_answer(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+def json_response(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> SandboxResponse:
     """An answer whose body is `value` as JSON; a Decimal is written as an exact number."""
-    return Answer(status, _ENCODER.encode(value), headers=headers)
+    return SandboxResponse(status, _ENCODER.encode(value), headers=headers)
 
 
-def html_answer(status: int, page: str, *, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+def html_response(status: int, page: str, *, headers: tuple[tuple[str, str], ...] = ()) -> SandboxResponse:
     """An answer whose body is an HTML page."""
-    return Answer(status, page.encode(), "text/html; charset=utf-8", headers)
+    return SandboxResponse(status, page.encode(), "text/html; charset=utf-8", headers)

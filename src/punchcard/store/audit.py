@@ -31,7 +31,7 @@ class AuditEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditQuestion:
+class AuditQuery:
     """Which events to list; None asks for all."""
 
     resource_type: str | None = None
@@ -57,10 +57,10 @@ def record(
 
 
 def list_events(
-    work: Connection, question: AuditQuestion, *, count: int, before_id: int | None = None
+    work: Connection, query: AuditQuery, *, count: int, before_id: int | None = None
 ) -> Sequence[AuditEvent]:
     """Events, newest first."""
-    chosen = _asked(select(audit_events), question).order_by(audit_events.c.id.desc()).limit(count)
+    chosen = _asked(select(audit_events), query).order_by(audit_events.c.id.desc()).limit(count)
     if before_id is not None:
         chosen = chosen.where(audit_events.c.id < before_id)
     return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
@@ -91,19 +91,19 @@ def newest_of_each(
     return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
 
 
-def count_events(work: Connection, question: AuditQuestion) -> int:
+def count_events(work: Connection, query: AuditQuery) -> int:
     """How many events there are."""
-    return work.scalar(_asked(select(func.count()).select_from(audit_events), question)) or 0
+    return work.scalar(_asked(select(func.count()).select_from(audit_events), query)) or 0
 
 
-def _asked(chosen: Select[*tuple[object, ...]], question: AuditQuestion) -> Select[*tuple[object, ...]]:
+def _asked(chosen: Select[*tuple[object, ...]], query: AuditQuery) -> Select[*tuple[object, ...]]:
     columns = audit_events.c
-    if question.resource_type is not None:
-        chosen = chosen.where(columns.resource_type == question.resource_type)
-    if question.resource_id is not None:
-        chosen = chosen.where(columns.resource_id == question.resource_id)
-    if question.begin is not None:
-        chosen = chosen.where(columns.at >= question.begin)
-    if question.end is not None:
-        chosen = chosen.where(columns.at < question.end)
+    if query.resource_type is not None:
+        chosen = chosen.where(columns.resource_type == query.resource_type)
+    if query.resource_id is not None:
+        chosen = chosen.where(columns.resource_id == query.resource_id)
+    if query.begin is not None:
+        chosen = chosen.where(columns.at >= query.begin)
+    if query.end is not None:
+        chosen = chosen.where(columns.at < query.end)
     return chosen

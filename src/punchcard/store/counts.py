@@ -73,7 +73,7 @@ class Dimension(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountQuestion:
+class CountQuery:
     """Which counts are asked for; None asks for all.
 
     Attributes:
@@ -176,7 +176,7 @@ def ending_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
 
 
 def read_counts(
-    work: Connection, question: CountQuestion, *, by: Sequence[Dimension], width_micros: int = HOUR_MICROS
+    work: Connection, query: CountQuery, *, by: Sequence[Dimension], width_micros: int = HOUR_MICROS
 ) -> dict[tuple[object, ...], int]:
     """The counts, told apart as asked.
 
@@ -185,7 +185,7 @@ def read_counts(
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
     columns = [_column(one, width_micros) for one in by]
-    chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(result_counts.c.count)), question)
+    chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(result_counts.c.count)), query)
     rows = work.execute(chosen.group_by(*columns) if columns else chosen)
     answer: dict[tuple[object, ...], int] = {}
     for row in rows:
@@ -308,18 +308,18 @@ def _held(work: Connection, effect_ids: Sequence[int], condition: ColumnElement[
     return found
 
 
-def _asked(chosen: Select[*tuple[Any, ...]], question: CountQuestion) -> Select[*tuple[Any, ...]]:
+def _asked(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
     columns = result_counts.c
-    chosen = chosen.where(columns.bucket >= question.begin, columns.bucket < question.end)
-    if question.source is not None:
-        chosen = chosen.where(columns.source == question.source)
-    if question.destination is not None:
-        chosen = chosen.where(columns.destination == question.destination)
+    chosen = chosen.where(columns.bucket >= query.begin, columns.bucket < query.end)
+    if query.source is not None:
+        chosen = chosen.where(columns.source == query.source)
+    if query.destination is not None:
+        chosen = chosen.where(columns.destination == query.destination)
     for column, values in (
-        (columns.status, question.statuses),
-        (columns.event_name, question.event_names),
-        (columns.event_type, question.event_types),
-        (columns.reason, question.reasons),
+        (columns.status, query.statuses),
+        (columns.event_name, query.event_names),
+        (columns.event_type, query.event_types),
+        (columns.reason, query.reasons),
     ):
         if values:
             chosen = chosen.where(column.in_(list(values)))

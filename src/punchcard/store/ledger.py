@@ -123,7 +123,7 @@ def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerQuestion:
+class LedgerQuery:
     """Which rows of a destination's ledger are asked for; None and () ask for all.
 
     Attributes:
@@ -148,41 +148,41 @@ class LedgerQuestion:
     end: datetime | None = None
 
 
-def page(work: Connection, question: LedgerQuestion, *, count: int, before_id: int | None = None) -> list[StoredEffect]:
+def page(work: Connection, query: LedgerQuery, *, count: int, before_id: int | None = None) -> list[StoredEffect]:
     """A page of the ledger, newest first."""
-    statement = _asked(select(effects), question)
-    if (first := _first_id(work, question)) is not None:
+    statement = _asked(select(effects), query)
+    if (first := _first_id(work, query)) is not None:
         statement = statement.where(effects.c.id >= first)
     if before_id is not None:
         statement = statement.where(effects.c.id < before_id)
     return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id.desc()).limit(count))]
 
 
-def _first_id(work: Connection, question: LedgerQuestion) -> int | None:
+def _first_id(work: Connection, query: LedgerQuery) -> int | None:
     """An id that no row of the time asked for is below: ids rise as events are received, but for a few."""
-    if question.begin is None:
+    if query.begin is None:
         return None
     columns = effects.c
     first = work.scalar(
         select(columns.id)
-        .where(columns.destination == question.destination, columns.received_at >= question.begin)
+        .where(columns.destination == query.destination, columns.received_at >= query.begin)
         .order_by(columns.received_at)
         .limit(1)
     )
     return None if first is None else max(0, first - _OVERTAKING_MAX)
 
 
-def count(work: Connection, question: LedgerQuestion, *, at_most: int | None = None) -> int:
+def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -> int:
     """How many rows of the ledger match; no further than `at_most`."""
     if at_most is None:
-        return work.scalar(_asked(select(func.count()), question)) or 0
-    some = _asked(select(effects.c.id), question).limit(at_most).subquery()
+        return work.scalar(_asked(select(func.count()), query)) or 0
+    some = _asked(select(effects.c.id), query).limit(at_most).subquery()
     return work.scalar(select(func.count()).select_from(some)) or 0
 
 
-def ids(work: Connection, question: LedgerQuestion) -> list[int]:
+def ids(work: Connection, query: LedgerQuery) -> list[int]:
     """The ids of all rows that match, oldest first."""
-    return list(work.scalars(_asked(select(effects.c.id), question).order_by(effects.c.id)))
+    return list(work.scalars(_asked(select(effects.c.id), query).order_by(effects.c.id)))
 
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
@@ -266,30 +266,30 @@ def sets_property(name: str, table: FromClause = effects) -> ColumnElement[bool]
     return and_(table.c.kind == _USER_PROPERTY, func.substr(table.c.attributes, 1, len(begin)) == begin)
 
 
-def _asked(statement: Select[*tuple[Any, ...]], question: LedgerQuestion) -> Select[*tuple[Any, ...]]:
+def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*tuple[Any, ...]]:
     columns = effects.c
-    statement = statement.where(columns.destination == question.destination)
-    if question.customer is not None:
-        statement = statement.where(columns.customer == question.customer.strip().lower())
-    if question.states:
-        statement = statement.where(columns.state.in_(list(question.states)))
-    if question.order_id is not None:
-        statement = statement.where(columns.order_id.in_(id_variants(question.order_id)))
-    for column, value in ((columns.reason, question.reason), (columns.event_name, question.event_name)):
+    statement = statement.where(columns.destination == query.destination)
+    if query.customer is not None:
+        statement = statement.where(columns.customer == query.customer.strip().lower())
+    if query.states:
+        statement = statement.where(columns.state.in_(list(query.states)))
+    if query.order_id is not None:
+        statement = statement.where(columns.order_id.in_(id_variants(query.order_id)))
+    for column, value in ((columns.reason, query.reason), (columns.event_name, query.event_name)):
         if value is not None:
             statement = statement.where(column == value)
-    if question.without_reason is not None:
-        statement = statement.where(columns.reason.is_distinct_from(question.without_reason))
-    if question.sets is not None:
-        statement = statement.where(sets_property(question.sets))
-        if question.source is not None:
-            statement = statement.where(columns.source == question.source)
-    if question.states and all(state.is_open for state in question.states):
+    if query.without_reason is not None:
+        statement = statement.where(columns.reason.is_distinct_from(query.without_reason))
+    if query.sets is not None:
+        statement = statement.where(sets_property(query.sets))
+        if query.source is not None:
+            statement = statement.where(columns.source == query.source)
+    if query.states and all(state.is_open for state in query.states):
         statement = statement.where(columns.is_open == true())  # there is a small index of these
     # Not by their index: a list is in the order of ids, and sorting a month of rows takes longer than skipping some.
     received = type_coerce(columns.received_at, BigInteger) + 0
-    if question.begin is not None:
-        statement = statement.where(received >= to_micros(question.begin))
-    if question.end is not None:
-        statement = statement.where(received < to_micros(question.end))
+    if query.begin is not None:
+        statement = statement.where(received >= to_micros(query.begin))
+    if query.end is not None:
+        statement = statement.where(received < to_micros(query.end))
     return statement

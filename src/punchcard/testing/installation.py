@@ -119,7 +119,7 @@ class Installation:
     def effect_keys(self, destination: str = "partner") -> list[str]:
         """The keys in the ledger, oldest first."""
         with self.store.reading() as work:
-            found = ledger.page(work, ledger.LedgerQuestion(destination=destination), count=10**6)
+            found = ledger.page(work, ledger.LedgerQuery(destination=destination), count=10**6)
         return [one.effect_key for one in found][::-1]
 
     def trace(self, message_id: str) -> EventTrace | None:

@@ -25,7 +25,7 @@ def add_operators(world: PublicApiServer) -> None:
             create_operator(work, email=f"{role}@acme.example", name=role, role=role, password=_HASH, clock=world.clock)
 
 
-class PageAnswer(NamedTuple):
+class PageResponse(NamedTuple):
     """What the App answered: `headers` by lower-case name, `cookies` as they were set."""
 
     status: int
@@ -52,7 +52,7 @@ class FormBrowser:
         form: Mapping[str, str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
-    ) -> PageAnswer:
+    ) -> PageResponse:
         """One request; with a form it is posted from one of our own pages, unless `headers` say otherwise."""
         every = {"Accept": "text/html", "Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if form is not None:
@@ -64,7 +64,7 @@ class FormBrowser:
             answer = connection.getresponse()
             set_cookies = answer.msg.get_all("set-cookie") or []
             cookies = dict(one.split(";")[0].partition("=")[::2] for one in set_cookies)
-            found = PageAnswer(
+            found = PageResponse(
                 answer.status,
                 {k.lower(): v for k, v in answer.getheaders()},
                 {one.partition("=")[0]: one for one in set_cookies},
@@ -79,16 +79,16 @@ class FormBrowser:
                 self.cookies.pop(name, None)
         return found
 
-    def get(self, path: str) -> PageAnswer:
+    def get(self, path: str) -> PageResponse:
         """A page."""
         return self.ask("GET", path)
 
-    def post(self, path: str, /, **form: str) -> PageAnswer:
+    def post(self, path: str, /, **form: str) -> PageResponse:
         """A form of a page of ours: with what only our pages know."""
         page = self.get("/settings/password")
         found = re.search(r'name="_csrf" value="(\w+)"', page.text)
         return self.ask("POST", path, {"_csrf": found.group(1) if found else "", **form})
 
-    def sign_in(self, email: str, password: str = PASSWORD, **form: str) -> PageAnswer:
+    def sign_in(self, email: str, password: str = PASSWORD, **form: str) -> PageResponse:
         """The form of the sign-in page."""
         return self.ask("POST", "/sign-in", {"email": email, "password": password, **form})

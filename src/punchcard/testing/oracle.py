@@ -72,7 +72,7 @@ class Oracle:
         self.always()
         world = self._world
         with world.store.reading() as connection:
-            stored = ledger.page(connection, ledger.LedgerQuestion(destination=SLUG), count=10**6)
+            stored = ledger.page(connection, ledger.LedgerQuery(destination=SLUG), count=10**6)
             unsettled = connection.scalar(
                 select(func.count()).select_from(delivery_attempts).where(delivery_attempts.c.outcome.is_(None))
             )

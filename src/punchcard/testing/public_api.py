@@ -19,7 +19,7 @@ from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.clock import to_micros
 from punchcard.delivery.attempts import perform_attempt
-from punchcard.delivery.stages import CompletedAttempt, Target, cycle
+from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.computation_engine import ComputationEngine
 from punchcard.engage.fact_store import FactStore
@@ -52,7 +52,7 @@ from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-class ApiAnswer(NamedTuple):
+class ApiResponse(NamedTuple):
     """An HTTP answer."""
 
     status: int
@@ -212,10 +212,10 @@ class PublicApiServer:
         """Delivery claims what is due and says nothing more: the requests are on their way."""
         cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
 
-    def _target(self, slug: str) -> Target:
+    def _target(self, slug: str) -> DeliveryTarget:
         routed = self.watch.current().destinations[slug]
         options = routed.partner.delivery_options(routed.settings)
-        return Target(
+        return DeliveryTarget(
             slug=slug,
             partner=routed.partner,
             settings=routed.settings,
@@ -227,7 +227,7 @@ class PublicApiServer:
 
     def request(
         self, method: str, target: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None
-    ) -> ApiAnswer:
+    ) -> ApiResponse:
         """Send exactly this, with the token unless `headers` say otherwise, and read the answer.
 
         Args:
@@ -239,7 +239,7 @@ class PublicApiServer:
         try:
             connection.request(method, target, body, {name: value for name, value in every.items() if value})
             answer = connection.getresponse()
-            return ApiAnswer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            return ApiResponse(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         finally:
             connection.close()
 

@@ -78,7 +78,7 @@ class RestoredWorld(World):
             self._sent = [one for one in self._sent if one not in claimed]
             not_sent = RetryableError("nothing was sent", code="not_sent")
             self._answered += [
-                CompletedAttempt(attempt=one.attempt, answer=not_sent, seconds=0.0, fingerprint=one.fingerprint)
+                CompletedAttempt(attempt=one.attempt, result=not_sent, seconds=0.0, fingerprint=one.fingerprint)
                 for one in claimed
             ]
 

@@ -17,7 +17,7 @@ STOP_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxAnswer:
+class SandboxReply:
     """What the sandbox answered: `headers` by lower-case name, `body` as it came."""
 
     status: int
@@ -70,7 +70,7 @@ class SandboxProcess:
 
     def request(
         self, method: str, path: str, *, body: object = None, headers: dict[str, str] | None = None
-    ) -> SandboxAnswer:
+    ) -> SandboxReply:
         """Send one request and wait for the answer, of any status, redirects not followed.
 
         Args:
@@ -87,10 +87,10 @@ class SandboxProcess:
         call = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
             with _OPENER.open(call, timeout=PATIENCE_SECONDS) as answer:
-                return SandboxAnswer(answer.status, _lower(answer.headers.items()), answer.read())
+                return SandboxReply(answer.status, _lower(answer.headers.items()), answer.read())
         except urllib.error.HTTPError as refused:
             with refused:
-                return SandboxAnswer(refused.code, _lower(refused.headers.items()), refused.read())
+                return SandboxReply(refused.code, _lower(refused.headers.items()), refused.read())
 
     def faults(self, faults: dict[str, object]) -> None:
         """Switch exactly these faults on; `{}` clears them."""

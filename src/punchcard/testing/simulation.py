@@ -185,5 +185,5 @@ def _open_count(world: World) -> int:
     with world.store.reading() as connection:
         return ledger.count(
             connection,
-            ledger.LedgerQuestion(destination=SLUG, states=[state for state in EffectState if state.is_open]),
+            ledger.LedgerQuery(destination=SLUG, states=[state for state in EffectState if state.is_open]),
         )

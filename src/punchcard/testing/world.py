@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from punchcard.clock import to_micros
 from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.stages import CompletedAttempt, Target, cycle
+from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
 from punchcard.errors import StorageError
@@ -222,12 +222,12 @@ class World:
         index = waiting[number % len(waiting)]
         one = self._sent[index]
         client = self.partner.client(self._settings)
-        answer = self._loop.run_until_complete(
+        result = self._loop.run_until_complete(
             perform_attempt(
                 client, one.attempt, send_before=one.send_before, clock=self.clock, telemetry=self._telemetry
             )
         )
-        heard = CompletedAttempt(attempt=one.attempt, answer=answer, seconds=0.0, fingerprint=one.fingerprint)
+        heard = CompletedAttempt(attempt=one.attempt, result=result, seconds=0.0, fingerprint=one.fingerprint)
         self._sent[index] = replace(one, heard=heard)
 
     def hear(self, number: int) -> None:
@@ -332,7 +332,7 @@ class World:
 
     def _cycle(self, room: int) -> None:
         completed, self._answered = self._answered, []
-        target = Target(
+        target = DeliveryTarget(
             slug=SLUG,
             partner=self.partner,
             settings=self._settings,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from punchcard.lake.listing import EventQuestion
-from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuestion
+from punchcard.lake.listing import EventQuery
+from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
@@ -21,7 +21,7 @@ _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
 _UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
-Place = tuple[int, int]
+EventPosition = tuple[int, int]
 """Log position and index: where an event stands."""
 
 
@@ -33,7 +33,7 @@ class SeenEvent:
     results: tuple[ResultTrace, ...]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> EventPosition:
         """Where it stands in the log."""
         return self.event.log_position, self.event.event_index
 
@@ -47,7 +47,7 @@ class EventPage:
     """
 
     events: Sequence[SeenEvent]
-    following: Place | None
+    following: EventPosition | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Timeline:
     """
 
     events: Sequence[LakeEvent]
-    following: Place | None
+    following: EventPosition | None
 
 
 class EventBrowser:
@@ -83,7 +83,7 @@ class EventBrowser:
         self._lake = lake
         self._store = store
 
-    def page(self, question: EventQuestion, *, limit: int, before: Place | None = None) -> EventPage:
+    def page(self, query: EventQuery, *, limit: int, before: EventPosition | None = None) -> EventPage:
         """The newest events that match.
 
         Raises:
@@ -91,16 +91,16 @@ class EventBrowser:
         """
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         # What waits for routing has no result yet, so none of it is what is asked for.
-        unrouted_max = _UNROUTED_MAX if question.status in (None, EventStatus.PENDING) else 0
+        unrouted_max = _UNROUTED_MAX if query.status in (None, EventStatus.PENDING) else 0
         found = self._late(
-            lambda one: _matches(one, question),
-            needles=[question.name] if question.name else (),
+            lambda one: _matches(one, query),
+            needles=[query.name] if query.name else (),
             limit=limit,
             before=before,
             unrouted_max=unrouted_max,
         )
         if len(found) <= limit:
-            found += self._lake.page(question, limit=limit + 1, before=before)
+            found += self._lake.page(query, limit=limit + 1, before=before)
         return self._page(found, limit=limit, before=before)
 
     def person(self, named: str) -> CustomerIds:
@@ -111,7 +111,7 @@ class EventBrowser:
         """
         named = named.strip()
         email, user_id = (named.lower(), None) if "@" in named else (None, named)
-        asked = PersonQuestion(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
+        asked = PersonQuery(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
         known = self._of(asked, limit=200, before=None)
         emails = [one.email for one in known if one.email]
         user_ids = [one.user_id for one in known if one.user_id]
@@ -120,7 +120,7 @@ class EventBrowser:
             user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
         )
 
-    def events_of(self, person: CustomerIds, *, limit: int, before: Place | None = None) -> EventPage:
+    def events_of(self, person: CustomerIds, *, limit: int, before: EventPosition | None = None) -> EventPage:
         """The newest events of a customer: those with one of their ids, unless another's email or user id stands in it.
 
         A page may be short: two people may have used the same device.
@@ -128,11 +128,11 @@ class EventBrowser:
         Raises:
             StorageError: log, lake or store is away.
         """
-        asked = PersonQuestion(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
+        asked = PersonQuery(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
         page = self._page(self._of(asked, limit=limit + 1, before=before), limit=limit, before=before)
         return replace(page, events=[one for one in page.events if _is_theirs(one.event, person)])
 
-    def routed_events_of(self, question: PersonQuestion, *, limit: int, beyond: Place | None = None) -> Timeline:
+    def routed_events_of(self, query: PersonQuery, *, limit: int, beyond: EventPosition | None = None) -> Timeline:
         """The first events that a question asks for, in its order, of all that has its results.
 
         What waits for routing is left out: it would come between pages that were read already.
@@ -141,23 +141,23 @@ class EventBrowser:
             StorageError: log, lake or store is away.
         """
         routed = self._tail.routed_position()
-        needles = [value for _, value in question.ids]
+        needles = [value for _, value in query.ids]
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         late = self._tail.events(may_hold=_holding(needles)) if needles else ()
         found = [
             one
             for one in itertools.takewhile(lambda one: one.log_position <= routed, late)
-            if _is_asked(one, question, beyond)
+            if _is_asked(one, query, beyond)
         ]
-        found += self._lake.of_person(question, limit=limit + 1, beyond=beyond)
+        found += self._lake.of_person(query, limit=limit + 1, beyond=beyond)
         by_place = {(one.log_position, one.event_index): one for one in found}
-        places = sorted(by_place, reverse=not question.oldest_first)
+        places = sorted(by_place, reverse=not query.oldest_first)
         return Timeline(
             events=[by_place[place] for place in places[:limit]],
             following=places[limit - 1] if len(places) > limit else None,
         )
 
-    def at(self, place: Place) -> SeenEvent | None:
+    def at(self, place: EventPosition) -> SeenEvent | None:
         """The event at a place of the log, None if there is none (any more).
 
         Raises:
@@ -184,15 +184,15 @@ class EventBrowser:
         with self._store.reading() as work:
             return _told(work, events)
 
-    def _of(self, question: PersonQuestion, *, limit: int, before: Place | None) -> list[LakeEvent]:
+    def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         found = self._late(
-            lambda one: _is_asked(one, question, None),
-            needles=[value for _, value in question.ids],
+            lambda one: _is_asked(one, query, None),
+            needles=[value for _, value in query.ids],
             limit=limit,
             before=before,
         )
         if len(found) <= limit:
-            found += self._lake.of_person(question, limit=limit, beyond=before)
+            found += self._lake.of_person(query, limit=limit, beyond=before)
         return found
 
     def _late(
@@ -201,7 +201,7 @@ class EventBrowser:
         *,
         needles: Sequence[str],
         limit: int,
-        before: Place | None,
+        before: EventPosition | None,
         unrouted_max: int = _UNROUTED_MAX,
     ) -> list[LakeEvent]:
         """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
@@ -218,7 +218,7 @@ class EventBrowser:
                     break
         return found
 
-    def _page(self, found: Iterable[LakeEvent], *, limit: int, before: Place | None) -> EventPage:
+    def _page(self, found: Iterable[LakeEvent], *, limit: int, before: EventPosition | None) -> EventPage:
         by_place = {(one.log_position, one.event_index): one for one in found}
         newest = sorted((one for one in by_place if before is None or one < before), reverse=True)[: limit + 1]
         shown = newest[:limit]
@@ -256,37 +256,37 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
     return may_hold
 
 
-def _is_asked(event: LakeEvent, question: PersonQuestion, beyond: Place | None) -> bool:
+def _is_asked(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None) -> bool:
     """As the lake answers it."""
     place, at = (event.log_position, event.event_index), event.timestamp
     name = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}.get(event.type, event.event or "")
     return (
         (
-            (event.email is not None and event.email in question.emails)
-            or (event.user_id is not None and event.user_id in question.user_ids)
-            or (event.anonymous_id is not None and event.anonymous_id in question.anonymous_ids)
+            (event.email is not None and event.email in query.emails)
+            or (event.user_id is not None and event.user_id in query.user_ids)
+            or (event.anonymous_id is not None and event.anonymous_id in query.anonymous_ids)
         )
-        and (question.names is None or name in question.names)
-        and name not in question.names_left_out
-        and (question.begin is None or (at is not None and at >= question.begin))
-        and (question.end is None or (at is not None and at < question.end))
-        and (beyond is None or (place > beyond if question.oldest_first else place < beyond))
+        and (query.names is None or name in query.names)
+        and name not in query.names_left_out
+        and (query.begin is None or (at is not None and at >= query.begin))
+        and (query.end is None or (at is not None and at < query.end))
+        and (beyond is None or (place > beyond if query.oldest_first else place < beyond))
     )
 
 
-def _matches(event: LakeEvent, question: EventQuestion) -> bool:
+def _matches(event: LakeEvent, query: EventQuery) -> bool:
     return (
-        question.source in (None, event.source)
-        and question.type in (None, event.type)
-        and question.name in (None, event.event)
-        and (question.begin is None or event.received_at >= question.begin)
-        and (question.end is None or event.received_at < question.end)
+        query.source in (None, event.source)
+        and query.type in (None, event.type)
+        and query.name in (None, event.event)
+        and (query.begin is None or event.received_at >= query.begin)
+        and (query.end is None or event.received_at < query.end)
         and (
-            question.status is None
+            query.status is None
             or any(
-                one.status == question.status
-                and question.destination in (None, one.destination or "")
-                and question.reason in (None, one.reason or "")
+                one.status == query.status
+                and query.destination in (None, one.destination or "")
+                and query.reason in (None, one.reason or "")
                 for one in event.results
             )
         )

@@ -11,7 +11,7 @@ from typing import Final
 from punchcard.computations.keys import KEY, KEY_CHARACTERS_MAX
 from punchcard.computations.model import Definition, trait_keys
 from punchcard.computations.parser import parse_audience, parse_trait
-from punchcard.computations.sql import Question, statement
+from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, message_of
@@ -96,7 +96,7 @@ def compiled(computation: Computation) -> Definition:
 
 @lru_cache(maxsize=2_000)
 def _compile(definition: Definition) -> None:
-    statement([Question(definition=definition)], now=0)
+    statement([ComputationQuery(definition=definition)], now=0)
 
 
 @lru_cache(maxsize=2_000)

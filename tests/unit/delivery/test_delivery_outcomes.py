@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from punchcard.delivery.outcomes import Answer, classify_outcome
+from punchcard.delivery.outcomes import PartnerResult, classify_outcome
 from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.errors import (
     CredentialsError,
@@ -114,14 +114,14 @@ TABLE = [
 
 
 @pytest.mark.parametrize(
-    ("action", "tries", "before", "answer", "state", "outcome", "reason", "wait", "counts"),
+    ("action", "tries", "before", "result", "state", "outcome", "reason", "wait", "counts"),
     [pytest.param(*rest, id=name) for name, *rest in TABLE],
 )
 def test_an_answer_decides_what_follows(
     action: Action,
     tries: int,
     before: str | None,
-    answer: Answer,
+    result: PartnerResult,
     state: EffectState,
     outcome: AttemptOutcome,
     reason: str | None,
@@ -129,7 +129,7 @@ def test_an_answer_decides_what_follows(
     counts: bool,
 ) -> None:
     attempt = make_attempt(action, tries=tries, reason=before)
-    attempt_result = classify_outcome(attempt, answer, clock=MiddleClock(), options=OPTIONS)
+    attempt_result = classify_outcome(attempt, result, clock=MiddleClock(), options=OPTIONS)
     assert (attempt_result.state, attempt_result.outcome, attempt_result.reason) == (state, outcome, reason)
     assert attempt_result.counts is counts
     assert (attempt_result.due_at - NOW).total_seconds() == pytest.approx(wait, rel=0.11)
@@ -138,15 +138,17 @@ def test_an_answer_decides_what_follows(
 
 @pytest.mark.parametrize("action", list(Action))
 @pytest.mark.parametrize(
-    "answer",
+    "result",
     [BUSY, TOO_FAST, NO_PERK, USED, NO_TOKEN, LOST, STRANGE, None],
     ids=["busy", "429", "rejected", "used", "token", "lost", "strange", "none"],
 )
 @pytest.mark.parametrize("tries", [0, 9, 10, 99])
-def test_only_a_partner_that_says_so_makes_an_effect_delivered(action: Action, answer: Answer, tries: int) -> None:
+def test_only_a_partner_that_says_so_makes_an_effect_delivered(
+    action: Action, result: PartnerResult, tries: int
+) -> None:
     for before in (None, "outcome_unknown", "duplicate_key", "retried", "worker_stopped"):
         attempt_result = classify_outcome(
-            make_attempt(action, tries=tries, reason=before), answer, clock=MiddleClock(), options=OPTIONS
+            make_attempt(action, tries=tries, reason=before), result, clock=MiddleClock(), options=OPTIONS
         )
         assert attempt_result.state is not EffectState.DELIVERED
         assert attempt_result.outcome is not AttemptOutcome.DELIVERED
@@ -156,9 +158,9 @@ def test_only_a_partner_that_says_so_makes_an_effect_delivered(action: Action, a
 
 @pytest.mark.parametrize("tries", [9, 10, 99])
 def test_a_parked_effect_whose_outcome_is_not_known_says_so_in_its_reason(tries: int) -> None:
-    for answer in (BUSY, NO_PERK, LOST, STRANGE):
+    for result in (BUSY, NO_PERK, LOST, STRANGE):
         attempt_result = classify_outcome(
-            make_attempt(R, tries=tries, reason="worker_stopped"), answer, clock=CLOCK, options=OPTIONS
+            make_attempt(R, tries=tries, reason="worker_stopped"), result, clock=CLOCK, options=OPTIONS
         )
         assert (attempt_result.state, attempt_result.reason) == (EffectState.PARKED, "outcome_unknown")
         assert f"given up after {tries + 1} tries" in (attempt_result.detail or "")

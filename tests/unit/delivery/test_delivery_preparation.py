@@ -32,14 +32,14 @@ def quantity_of(ready: Ready | NotReady) -> str:
     return str(ready.quantity)
 
 
-def refusal_of(answer: Ready | NotReady) -> tuple[str, str]:
-    assert isinstance(answer, NotReady), answer
-    return answer.state, answer.reason
+def refusal_of(result: Ready | NotReady) -> tuple[str, str]:
+    assert isinstance(result, NotReady), result
+    return result.state, result.reason
 
 
-def detail_of(answer: Ready | NotReady) -> str:
-    assert answer.detail is not None
-    return answer.detail
+def detail_of(result: Ready | NotReady) -> str:
+    assert result.detail is not None
+    return result.detail
 
 
 def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> None:
@@ -79,15 +79,15 @@ def test_a_refund_of_an_unknown_order_waits_for_it_and_is_parked_then(ledger: Or
     ledger.add(AWARD, "5", source_order="another")
     ledger.deliver(AWARD)
     ledger.add(REFUND, asked)
-    answer = ledger.prepare()
-    assert refusal_of(answer) == WAITING
-    assert "order o-1 until 2026-01-03 03:04 UTC" in detail_of(answer)
+    result = ledger.prepare()
+    assert refusal_of(result) == WAITING
+    assert "order o-1 until 2026-01-03 03:04 UTC" in detail_of(result)
     ledger.clock.advance(24 * 3600 - 1)
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.clock.advance(1)
-    answer = ledger.prepare()
-    assert refusal_of(answer) == (EffectState.PARKED, "refund_unknown_order")
-    assert "o-1" in detail_of(answer)
+    result = ledger.prepare()
+    assert refusal_of(result) == (EffectState.PARKED, "refund_unknown_order")
+    assert "o-1" in detail_of(result)
 
 
 def test_how_long_a_refund_waits_is_an_option(ledger: OrderLedger) -> None:
@@ -95,16 +95,16 @@ def test_how_long_a_refund_waits_is_an_option(ledger: OrderLedger) -> None:
     ledger.set(refund_wait_seconds=0)
     assert refusal_of(ledger.prepare()) == (EffectState.PARKED, "refund_unknown_order")
     ledger.set(refund_wait_seconds=60)
-    answer = ledger.prepare()
-    assert isinstance(answer, NotReady)
-    assert 0 < answer.wait_seconds <= 60
+    result = ledger.prepare()
+    assert isinstance(result, NotReady)
+    assert 0 < result.wait_seconds <= 60
 
 
 def test_a_waiting_refund_looks_again_long_before_its_wait_is_over(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
-    answer = ledger.prepare()
-    assert isinstance(answer, NotReady)
-    assert 0 < answer.wait_seconds <= 300
+    result = ledger.prepare()
+    assert isinstance(result, NotReady)
+    assert 0 < result.wait_seconds <= 300
 
 
 def test_a_refund_that_follows_the_event_takes_what_it_asks_for_an_unknown_order(ledger: OrderLedger) -> None:
@@ -125,10 +125,10 @@ def test_a_refund_waits_while_its_award_is_on_the_way(ledger: OrderLedger) -> No
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.record_results(AWARD, EffectState.UNKNOWN)
     ledger.clock.advance(48 * 3600)  # an award that is tried again for days is still to come
-    answer = ledger.prepare()
-    assert refusal_of(answer) == WAITING
-    assert isinstance(answer, NotReady)
-    assert answer.wait_seconds > 0
+    result = ledger.prepare()
+    assert refusal_of(result) == WAITING
+    assert isinstance(result, NotReady)
+    assert result.wait_seconds > 0
 
 
 def test_a_refund_of_a_parked_award_waits_and_is_parked_itself(ledger: OrderLedger) -> None:
@@ -148,9 +148,9 @@ def test_a_dismissed_award_earned_nothing(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
     with ledger.store.unit_of_work() as work:
         assert dismiss(work, [standing(work, AWARD).id], detail="by hand", now=ledger.clock.now()) == 1
-    answer = ledger.prepare()
-    assert refusal_of(answer) == NOTHING_EARNED
-    assert "dismissed" in detail_of(answer)
+    result = ledger.prepare()
+    assert refusal_of(result) == NOTHING_EARNED
+    assert "dismissed" in detail_of(result)
 
 
 @pytest.mark.parametrize("asked", ["-5", None], ids=["an amount", "no amount"])
@@ -159,9 +159,9 @@ def test_nothing_is_removed_for_an_award_that_was_rejected(ledger: OrderLedger, 
     ledger.start(AWARD)
     ledger.record_results(AWARD, EffectState.REJECTED, reason="perk_unknown")
     ledger.add(REFUND, asked)
-    answer = ledger.prepare()
-    assert refusal_of(answer) == NOTHING_EARNED
-    assert "perk_unknown" in detail_of(answer)
+    result = ledger.prepare()
+    assert refusal_of(result) == NOTHING_EARNED
+    assert "perk_unknown" in detail_of(result)
 
 
 @pytest.mark.parametrize("asked", ["-5", None], ids=["an amount", "no amount"])
@@ -170,9 +170,9 @@ def test_nothing_is_removed_for_an_order_that_was_refused(ledger: OrderLedger, a
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.refuse("missing_email")
     ledger.refuse("zero_amount")  # the same order again: the newest reason counts
-    answer = ledger.prepare()
-    assert refusal_of(answer) == NOTHING_EARNED
-    assert "zero_amount" in detail_of(answer)
+    result = ledger.prepare()
+    assert refusal_of(result) == NOTHING_EARNED
+    assert "zero_amount" in detail_of(result)
 
 
 def test_an_order_that_was_refused_first_and_awarded_later_is_refunded(ledger: OrderLedger) -> None:
@@ -256,10 +256,10 @@ def test_a_refund_for_another_customer_is_parked_with_both_addresses(ledger: Ord
     ledger.add(AWARD, "10")
     ledger.deliver(AWARD)
     ledger.add(REFUND, "-4", customer=BOB)
-    answer = ledger.prepare()
-    assert refusal_of(answer) == (EffectState.PARKED, "refund_other_customer")
-    assert ANN in detail_of(answer)
-    assert BOB in detail_of(answer)
+    result = ledger.prepare()
+    assert refusal_of(result) == (EffectState.PARKED, "refund_other_customer")
+    assert ANN in detail_of(result)
+    assert BOB in detail_of(result)
 
 
 def test_a_refund_that_follows_the_event_takes_from_the_customer_it_names_and_no_more(ledger: OrderLedger) -> None:

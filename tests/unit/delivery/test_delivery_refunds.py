@@ -36,14 +36,14 @@ def quantity_of(ready: Ready | NotReady) -> str:
     return str(ready.quantity)
 
 
-def refusal_of(answer: Ready | NotReady) -> tuple[str, str]:
-    assert isinstance(answer, NotReady), answer
-    return answer.state, answer.reason
+def refusal_of(result: Ready | NotReady) -> tuple[str, str]:
+    assert isinstance(result, NotReady), result
+    return result.state, result.reason
 
 
-def detail_of(answer: Ready | NotReady) -> str:
-    assert answer.detail is not None
-    return answer.detail
+def detail_of(result: Ready | NotReady) -> str:
+    assert result.detail is not None
+    return result.detail
 
 
 TRACKED_TWICE = (EffectState.REJECTED, "refund_tracked_twice")
@@ -105,17 +105,17 @@ def test_refunds_from_two_sources_that_lie_a_day_apart_are_two(ledger: OrderLedg
 
 def put_aside(ledger: OrderLedger, key: str) -> None:
     """Do with a refund what preparing it says."""
-    answer = ledger.prepare(key)
-    assert isinstance(answer, NotReady)
+    result = ledger.prepare(key)
+    assert isinstance(result, NotReady)
     with ledger.store.unit_of_work() as work:
         now = ledger.clock.now()
         outbox.put(
             work,
             standing(work, key).id,
-            state=EffectState(answer.state),
-            reason=answer.reason,
-            detail=answer.detail,
-            due_at=now + timedelta(seconds=answer.wait_seconds),
+            state=EffectState(result.state),
+            reason=result.reason,
+            detail=result.detail,
+            due_at=now + timedelta(seconds=result.wait_seconds),
             now=now,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from punchcard.destinations.definition import FieldType, SettingField
-from punchcard.destinations.settings import Problem, read_section, refuse
+from punchcard.destinations.settings import SettingsProblem, read_section, refuse
 from punchcard.errors import ConfigurationError
 
 FIELDS = (
@@ -20,7 +20,7 @@ FIELDS = (
 
 
 def problems_of(given: Mapping[str, object]) -> list[str]:
-    problems: list[Problem] = []
+    problems: list[SettingsProblem] = []
     read_section("settings", FIELDS, {"apiKey": "k", **given}, problems=problems)
     return [str(problem) for problem in problems]
 
@@ -100,7 +100,7 @@ def test_an_unknown_key_far_from_all_others_lists_them() -> None:
 
 
 def test_all_problems_are_told_at_once_one_line_each() -> None:
-    problems: list[Problem] = []
+    problems: list[SettingsProblem] = []
     assert read_section("settings", FIELDS, {"rate": "x", "foo": 1}, problems=problems) is None
     with pytest.raises(ConfigurationError) as caught:
         refuse(problems)

@@ -17,7 +17,7 @@ class Partner:
 
     def __init__(self, result: Refusal | None) -> None:
         self.result = result
-        self.questions = 0
+        self.queries = 0
         self.at_once = 0
         self.at_once_max = 0
         self.gate: asyncio.Event | None = None
@@ -26,7 +26,7 @@ class Partner:
         return self._ask()
 
     async def _ask(self) -> Refusal | None:
-        self.questions += 1
+        self.queries += 1
         self.at_once += 1
         self.at_once_max = max(self.at_once_max, self.at_once)
         await (self.gate.wait() if self.gate else asyncio.sleep(0))
@@ -57,7 +57,7 @@ def test_random_keys_of_one_address_are_asked_about_only_so_often() -> None:
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(NO)
         assert await count_limited(admission, partner, ["192.0.2.1"] * 1_000) == 980
-        assert partner.questions == 20
+        assert partner.queries == 20
         clock.advance(60)
         assert await count_limited(admission, partner, ["192.0.2.1"] * 100) == 90
         assert await count_limited(admission, partner, ["192.0.2.2"] * 20) == 0
@@ -92,13 +92,13 @@ def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: fl
         for _ in range(50):
             assert await admission.ask(("a", "k"), address="x", question=partner) == result
         assert admission.is_accepted(("a", "k")) is (result is None)
-        assert partner.questions == 1
+        assert partner.queries == 1
         assert await admission.ask(("another account", "k"), address="x", question=partner) == result
-        assert partner.questions == 2
+        assert partner.queries == 2
         clock.advance(seconds + 1)
         assert not admission.is_accepted(("a", "k"))
         await admission.ask(("a", "k"), address="x", question=partner)
-        assert partner.questions == 3
+        assert partner.queries == 3
 
     run(trace)
 
@@ -130,7 +130,7 @@ def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() 
         assert results[:29] == [None] * 29
         limited = [one for one in results if isinstance(one, TooManyKeysError)]
         assert len(limited) == 101
-        assert partner.questions == 100
+        assert partner.queries == 100
         assert partner.at_once_max == 8
 
     run(trace)

@@ -18,7 +18,7 @@ from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_
 from punchcard.routing.planning import Planned
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.ledger import LedgerQuestion, conflicts_of, effect_by_key, page
+from punchcard.store.ledger import LedgerQuery, conflicts_of, effect_by_key, page
 from punchcard.store.orders import RefusedOrder, refusal_of_order
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
@@ -170,9 +170,7 @@ def test_a_second_intent_is_judged_by_key_content_and_message(
     assert (result.status, result.reason) == expected
     with store.reading() as connection:
         stored = [
-            one
-            for slug in ("perkville", "second")
-            for one in page(connection, LedgerQuestion(destination=slug), count=9)
+            one for slug in ("perkville", "second") for one in page(connection, LedgerQuery(destination=slug), count=9)
         ]
         assert len(stored) == (2 if expected == NEW else 1)
         kept = conflicts_of(connection, [stored[-1].id])[stored[-1].id]

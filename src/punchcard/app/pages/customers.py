@@ -151,7 +151,7 @@ def _transactions(context: RequestContext, slug: str, emails: Sequence[str]) -> 
         found = [
             one
             for email in emails
-            for one in ledger.page(work, ledger.LedgerQuestion(destination=slug, customer=email), count=_TRANSACTIONS)
+            for one in ledger.page(work, ledger.LedgerQuery(destination=slug, customer=email), count=_TRANSACTIONS)
         ]
     found.sort(key=lambda one: one.id, reverse=True)
     return [(one, current_status(one)) for one in found]

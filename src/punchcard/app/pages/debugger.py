@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from punchcard.app.request_context import ContextDependency, Page
-from punchcard.lake.listing import EventQuestion
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.workspace.editing import NotThereError, source_of
 
@@ -22,7 +22,7 @@ _DIGITS_MAX = 19
 def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The newest events of a source, and from then on what comes in."""
     source = source_of(context.dependencies.workspace(), slug)
-    found = context.dependencies.browser.page(EventQuestion(source=slug), limit=_SHOWN_FIRST)
+    found = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
     return context.page("debugger.html", source=source, events=found.events)
 
 

@@ -9,7 +9,7 @@ from punchcard.app.periods import Period, period_of
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
-from punchcard.store.counts import CountQuestion, Dimension, read_counts
+from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
 from punchcard.store.pauses import last_pause_of
@@ -35,7 +35,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         )
         by_name = read_counts(
             work,
-            CountQuestion(begin=period.begin, end=period.end, destination=slug),
+            CountQuery(begin=period.begin, end=period.end, destination=slug),
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)

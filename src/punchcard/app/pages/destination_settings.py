@@ -94,7 +94,7 @@ def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
 
     def queued() -> int:
         with context.dependencies.store.reading() as work:
-            waiting = ledger.count(work, ledger.LedgerQuestion(destination=slug, states=_QUEUED))
+            waiting = ledger.count(work, ledger.LedgerQuery(destination=slug, states=_QUEUED))
             return waiting + count_held_for(work, slug)
 
     context.edit(removing_destination(slug, queued=queued))

@@ -10,7 +10,7 @@ from punchcard.app.request_context import NEEDS, ContextDependency, Page, Reques
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import LakeError, PunchcardError
-from punchcard.lake.listing import EventQuestion
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import Tested, try_event
 from punchcard.store.event_results import EventStatus
@@ -111,7 +111,7 @@ def _newest_events(context: RequestContext, destination: Destination) -> list[Se
             sample
             for source in destination.sources
             for sample in context.dependencies.browser.page(
-                EventQuestion(source=source, type="track"), limit=_SAMPLES
+                EventQuery(source=source, type="track"), limit=_SAMPLES
             ).events
         ]
     except LakeError:  # they are only suggestions: the form works without them

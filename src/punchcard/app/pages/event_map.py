@@ -17,7 +17,7 @@ from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.counts import CountQuestion, Dimension, read_counts, seen_names
+from punchcard.store.counts import CountQuery, Dimension, read_counts, seen_names
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotThereError, changing_destination, destination_of, merged
 from punchcard.workspace.model import Destination
@@ -133,7 +133,7 @@ def _seen(context: RequestContext, destination: Destination) -> tuple[dict[str, 
     """How many events of each name came in lately, and how many of those look like orders and earned 1."""
     now = context.dependencies.clock.now()
     since = now - _LATELY
-    looks_like_order = CountQuestion(
+    looks_like_order = CountQuery(
         begin=since,
         end=now + _CLOCKS_DIFFER,
         destination=destination.slug,

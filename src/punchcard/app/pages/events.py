@@ -8,9 +8,9 @@ from litestar.params import FromPath
 
 from punchcard.app.periods import period_of
 from punchcard.app.request_context import ContextDependency, Page
-from punchcard.lake.listing import EventQuestion
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.counts import RECEIVED, CountQuestion, read_counts
+from punchcard.store.counts import RECEIVED, CountQuery, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotThereError
 
@@ -27,7 +27,7 @@ def list_events(context: ContextDependency) -> Page:
     if message_id := context.query("id"):
         return context.redirect("/events/" + quote(message_id, safe=""))
     status = asked["status"] or None
-    question = EventQuestion(
+    query = EventQuery(
         source=asked["source"] or None,
         type=asked["type"] or None,
         name=asked["name"] or None,
@@ -37,11 +37,11 @@ def list_events(context: ContextDependency) -> Page:
         begin=period.begin,
         end=period.end,
     )
-    found = dependencies.browser.page(question, limit=_ROWS, before=_place(context.query("before")))
-    counted = CountQuestion(
+    found = dependencies.browser.page(query, limit=_ROWS, before=_place(context.query("before")))
+    counted = CountQuery(
         begin=period.begin,
         end=period.end,
-        source=question.source,
+        source=query.source,
         destination=asked["destination"] if status else "",
         statuses=[status or RECEIVED],
         event_types=[asked["type"]] if asked["type"] else (),
@@ -51,7 +51,7 @@ def list_events(context: ContextDependency) -> Page:
     with dependencies.store.reading() as work:
         total = sum(read_counts(work, counted, by=()).values())
     following = found.following
-    query = {**{name: value for name, value in asked.items() if value}, "time": period.key}
+    params = {**{name: value for name, value in asked.items() if value}, "time": period.key}
     return context.page(
         "events.html",
         found=found,
@@ -59,7 +59,7 @@ def list_events(context: ContextDependency) -> Page:
         asked=asked,
         time=period.key,
         others=_others(asked),
-        query=urlencode(query),
+        query=urlencode(params),
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[one.slug for one in dependencies.workspace().sources],
         destinations=[one.slug for one in dependencies.workspace().destinations],

@@ -14,7 +14,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
 from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
-from punchcard.lake.listing import EventQuestion
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.tokens import Role
 from punchcard.traces.browse import SeenEvent
@@ -112,7 +112,7 @@ def _tried(context: RequestContext, destination: Destination, fresh: Destination
     newest = [
         seen
         for source in destination.sources
-        for seen in context.dependencies.browser.page(EventQuestion(source=source), limit=_TRIED_ON).events
+        for seen in context.dependencies.browser.page(EventQuery(source=source), limit=_TRIED_ON).events
     ]
     newest.sort(key=lambda one: one.place, reverse=True)
     tried = []

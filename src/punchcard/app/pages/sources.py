@@ -20,9 +20,9 @@ from punchcard.events.notes import (
     VALUE_CONVERTED,
     VALUE_NOT_FINITE,
 )
-from punchcard.lake.listing import EventQuestion
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.counts import RECEIVED, CountQuestion, Dimension, read_counts
+from punchcard.store.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.note_counts import read_note_counts
 from punchcard.store.rejected_requests import count_rejected_requests, read_rejected_requests
 from punchcard.store.tokens import Role
@@ -61,20 +61,20 @@ def list_sources(context: ContextDependency) -> Page:
     with dependencies.store.reading() as work:
         received = read_counts(
             work,
-            CountQuestion(begin=now - timedelta(hours=24), end=now + timedelta(minutes=1), statuses=[RECEIVED]),
+            CountQuery(begin=now - timedelta(hours=24), end=now + timedelta(minutes=1), statuses=[RECEIVED]),
             by=[Dimension.SOURCE],
         )
         unknown = read_counts(
             work,
-            CountQuestion(begin=now - _LATELY, end=now + timedelta(minutes=1), reasons=["unknown_source"]),
+            CountQuery(begin=now - _LATELY, end=now + timedelta(minutes=1), reasons=["unknown_source"]),
             by=[],
         )
         rejected = read_rejected_requests(work, "")
         rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
     strangers = sum(unknown.values())
-    question = EventQuestion(status="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
+    query = EventQuery(status="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     try:
-        shown = dependencies.browser.page(question, limit=_UNKNOWN_SHOWN).events if strangers else ()
+        shown = dependencies.browser.page(query, limit=_UNKNOWN_SHOWN).events if strangers else ()
     except LakeError:  # this page is where people look for missing events: it says the rest without the lake
         shown = None
     return context.page(

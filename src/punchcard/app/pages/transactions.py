@@ -15,7 +15,7 @@ from punchcard.app.request_context import ContextDependency, Page, RequestContex
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.store import ledger
-from punchcard.store.counts import CountQuestion, read_counts
+from punchcard.store.counts import CountQuery, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 from punchcard.traces.trace import attempt_trace, current_status
@@ -44,11 +44,11 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The ledger, newest first."""
     destination = destination_of(context.dependencies.workspace(), slug)
-    question, asked = _question(context, destination)
+    query, asked = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
-        rows = ledger.page(work, question, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
-        total = _total(work, question)
+        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
+        total = _total(work, query)
         shown = rows[:_ROWS]
         ids = [one.id for one in shown]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
@@ -74,14 +74,14 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Try parked ones again, or put them aside: those chosen, or all that match."""
     destination = destination_of(context.dependencies.workspace(), slug)
-    question, asked = _question(context, destination)
+    query, asked = _query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
     with context.dependencies.store.unit_of_work() as work:
         effect_ids: Sequence[int]
         if context.field("which") == "all":
             states = (EffectState.PARKED,) if does_dismiss else _RETRYABLE
-            chosen = [state for state in states if not question.states or state in question.states]
-            effect_ids = ledger.ids(work, replace(question, states=chosen)) if chosen else ()
+            chosen = [state for state in states if not query.states or state in query.states]
+            effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
             numbers = [int(one) for one in context.fields("id") if one.isdecimal()]
             effect_ids = ledger.own_ids(work, slug, numbers)
@@ -96,35 +96,35 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     )
 
 
-def _total(work: Connection, question: ledger.LedgerQuestion) -> int:
+def _total(work: Connection, query: ledger.LedgerQuery) -> int:
     """How many match; of a time it is what the overview says, which is counted, of all times no more than shown."""
-    begin, end = question.begin, question.end
-    one_by_one = (question.customer, question.order_id, question.sets, question.without_reason)
+    begin, end = query.begin, query.end
+    one_by_one = (query.customer, query.order_id, query.sets, query.without_reason)
     if begin is None or end is None or one_by_one != (None, None, None, None):
-        return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
-    if question.states == _STATES["open"]:
-        if question.reason is not None or question.event_name is not None:
-            return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+        return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
+    if query.states == _STATES["open"]:
+        if query.reason is not None or query.event_name is not None:
+            return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
         planned = [EventStatus.PENDING]
-        open_ = _counted(work, question, planned, begin, end) - _counted(work, question, _ENDS, begin, end)
+        open_ = _counted(work, query, planned, begin, end) - _counted(work, query, _ENDS, begin, end)
         return max(0, open_)  # as the overview says
-    if question.states and not any(state.is_open for state in question.states):
-        return _counted(work, question, question.states, begin, end)
-    return ledger.count(work, question, at_most=_COUNTED_MAX + 1)
+    if query.states and not any(state.is_open for state in query.states):
+        return _counted(work, query, query.states, begin, end)
+    return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
 
 
 def _counted(
-    work: Connection, question: ledger.LedgerQuestion, statuses: Sequence[str], begin: datetime, end: datetime
+    work: Connection, query: ledger.LedgerQuery, statuses: Sequence[str], begin: datetime, end: datetime
 ) -> int:
-    names = () if question.event_name is None else (question.event_name,)
-    reasons = () if question.reason is None else (question.reason,)
-    asked = CountQuestion(
-        begin=begin, end=end, destination=question.destination, statuses=statuses, event_names=names, reasons=reasons
+    names = () if query.event_name is None else (query.event_name,)
+    reasons = () if query.reason is None else (query.reason,)
+    asked = CountQuery(
+        begin=begin, end=end, destination=query.destination, statuses=statuses, event_names=names, reasons=reasons
     )
     return sum(read_counts(work, asked, by=()).values())
 
 
-def _question(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuestion, dict[str, str]]:
+def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
     """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
     asked = {name: context.query(name) or context.field(name) for name in names}
@@ -144,7 +144,7 @@ def _question(context: RequestContext, destination: Destination) -> tuple[ledger
         "end": period.end if timed else None,
     }
     return (
-        ledger.LedgerQuestion(
+        ledger.LedgerQuery(
             destination=destination.slug,
             states=_STATES.get(asked["state"], ()),
             **values,

@@ -79,12 +79,10 @@ def revoke_token(context: ContextDependency) -> Page:
 def show_audit(context: ContextDependency) -> Page:
     """Who changed what, newest first."""
     before = context.query("before")
-    question = audit.AuditQuestion(
-        resource_type=context.query("type") or None, resource_id=context.query("resource") or None
-    )
+    query = audit.AuditQuery(resource_type=context.query("type") or None, resource_id=context.query("resource") or None)
     with context.dependencies.store.reading() as work:
         rows = audit.list_events(
-            work, question, count=_AUDIT_ROWS + 1, before_id=int(before) if before.isdecimal() else None
+            work, query, count=_AUDIT_ROWS + 1, before_id=int(before) if before.isdecimal() else None
         )
     shown = rows[:_AUDIT_ROWS]
     return context.page(

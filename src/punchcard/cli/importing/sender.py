@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from punchcard.cli.importing.rows import BadRow
-from punchcard.cli.tracking_client import Answer, TrackingClient, UnreachableError
+from punchcard.cli.tracking_client import TrackingClient, TrackingResponse, UnreachableError
 from punchcard.errors import PunchcardError
 
 BATCH_EVENTS_MAX = 100
@@ -68,37 +68,37 @@ class Sender:
         Raises:
             PunchcardError: the server does not know the write key, is no Tracking API, or did not come back.
         """
-        answer = self._post(b'{"batch":[' + b",".join(row.event for row in rows) + b"]}")
-        if answer.is_taken:
+        response = self._post(b'{"batch":[' + b",".join(row.event for row in rows) + b"]}")
+        if response.is_taken:
             return []
-        if answer.status not in (400, 413):
-            raise PunchcardError(f"{self._client.url}: {_refusal(answer)}", code="not_accepted")
+        if response.status not in (400, 413):
+            raise PunchcardError(f"{self._client.url}: {_refusal(response)}", code="not_accepted")
         # One bad event makes the server refuse its whole batch. If it does not say which one that is, halving the batch
         # finds it. Rows stay in order, and one that was taken all the same counts once, by its message id.
-        index = 0 if len(rows) == 1 else answer.index
+        index = 0 if len(rows) == 1 else response.index
         if index is None or not 0 <= index < len(rows):
             middle = len(rows) // 2
             return self.send(rows[:middle]) + self.send(rows[middle:])
-        bad = BadRow(rows[index].number, answer.message or f"HTTP {answer.status}")
+        bad = BadRow(rows[index].number, response.message or f"HTTP {response.status}")
         before = self.send(rows[:index]) if index else []
         after = self.send(rows[index + 1 :]) if index + 1 < len(rows) else []
         return [*before, bad, *after]
 
-    def _post(self, body: bytes) -> Answer:
+    def _post(self, body: bytes) -> TrackingResponse:
         deadline = self._deadline()
         wait = _FIRST_WAIT_SECONDS
         while True:
             asked = None
             try:
-                answer = self._client.post("batch", body)
+                response = self._client.post("batch", body)
             except UnreachableError as error:
                 problem = error.message
             else:
                 self._has_answered = True
-                if not answer.asks_to_wait:
-                    return answer
-                problem = f"{self._client.url}: HTTP {answer.status} {answer.message}".rstrip()
-                asked = answer.retry_after_seconds
+                if not response.asks_to_wait:
+                    return response
+                problem = f"{self._client.url}: HTTP {response.status} {response.message}".rstrip()
+                asked = response.retry_after_seconds
             wait = self._wait(problem, wait, asked=asked, deadline=deadline)
 
     def _deadline(self) -> float:
@@ -113,11 +113,11 @@ class Sender:
         return min(_LONGEST_WAIT_SECONDS, wait * 2)
 
 
-def _refusal(answer: Answer) -> str:
-    match answer.status:
+def _refusal(response: TrackingResponse) -> str:
+    match response.status:
         case 401 | 403:
-            return f"the write key is not known there: {answer.message}; see [[sources]] in the config file"
+            return f"the write key is not known there: {response.message}; see [[sources]] in the config file"
         case 404 | 405:
             return "there is no Tracking API at this address"
         case _:
-            return f"HTTP {answer.status}: {answer.message}"
+            return f"HTTP {response.status}: {response.message}"

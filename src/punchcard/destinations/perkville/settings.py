@@ -11,7 +11,7 @@ from punchcard.destinations.event_names import folded_event_name
 from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE, Wire, read_wire
 from punchcard.destinations.port import DeliveryOptions, KeyScope, RefundFollows
-from punchcard.destinations.settings import Problem, Values, read_section, refuse
+from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse
 from punchcard.errors import InvariantError
 
 # Ids stand in paths such as /v2/perks/123456/.
@@ -59,7 +59,7 @@ def read_settings(settings: Mapping[str, object], options: Mapping[str, object])
     Raises:
         ConfigurationError: all that is wrong, one line each, beginning with its key path.
     """
-    problems: list[Problem] = []
+    problems: list[SettingsProblem] = []
     own = read_section("settings", SETTINGS, settings, problems=problems)
     ours = read_section("options", OPTIONS, options, problems=problems)
     if own is not None:
@@ -117,47 +117,49 @@ def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
     )
 
 
-def _setting_problems(own: Values) -> Iterator[Problem]:
+def _setting_problems(own: Values) -> Iterator[SettingsProblem]:
     if not _TOKEN.fullmatch(own.text("apiKey").strip()):
-        yield Problem(
+        yield SettingsProblem(
             path="settings.apiKey", message="is no token: it has spaces or other characters tokens never have"
         )
     for key in ("businessId", "locationId"):
         if not _ID.fullmatch(own.text(key).strip()):
-            yield Problem(path=f"settings.{key}", message=f"must be an id such as 41, is {_shown(own.text(key))}")
+            yield SettingsProblem(
+                path=f"settings.{key}", message=f"must be an id such as 41, is {_shown(own.text(key))}"
+            )
     for name, perk in own.text_map("eventToPerkMap").items():
         if not _ID.fullmatch(perk.strip()):
-            yield Problem(
+            yield SettingsProblem(
                 path=f"settings.eventToPerkMap.{name}", message=f"must be a perk id such as 123456, is {_shown(perk)}"
             )
 
 
-def _option_problems(ours: Values, own: Values | None) -> Iterator[Problem]:
+def _option_problems(ours: Values, own: Values | None) -> Iterator[SettingsProblem]:
     yield from _address_problems(ours.text("apiBaseUrl").strip())
     if own is not None:
         for name in ours.texts("oncePerDay"):
             if name not in own.text_map("eventToPerkMap"):
-                yield Problem(
+                yield SettingsProblem(
                     path="options.oncePerDay", message=f'"{name}" is not in settings.eventToPerkMap; known names only'
                 )
 
 
-def _address_problems(address: str) -> Iterator[Problem]:
+def _address_problems(address: str) -> Iterator[SettingsProblem]:
     path = "options.apiBaseUrl"
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
         (host or "").encode("idna")  # as every request will
     except ValueError:
-        yield Problem(path=path, message="is no web address")
+        yield SettingsProblem(path=path, message="is no web address")
         return
     if parts.scheme not in ("http", "https") or not host:
-        yield Problem(path=path, message="must be a web address such as https://api.perkville.com")
+        yield SettingsProblem(path=path, message="must be a web address such as https://api.perkville.com")
     elif parts.username is not None or parts.query or parts.fragment or " " in address:
-        yield Problem(path=path, message="must be only scheme, host, port and path")
+        yield SettingsProblem(path=path, message="must be only scheme, host, port and path")
     elif parts.scheme == "http" and (host == "perkville.com" or host.endswith(".perkville.com")):
         # The token would travel readable by everybody on the way.
-        yield Problem(path=path, message="Perkville is spoken to over https only")
+        yield SettingsProblem(path=path, message="Perkville is spoken to over https only")
 
 
 def _shown(text: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from punchcard.destinations.port import Effect
-from punchcard.destinations.settings import Problem
+from punchcard.destinations.settings import SettingsProblem
 from punchcard.errors import InvariantError
 
 
@@ -85,7 +85,7 @@ def override_names() -> Mapping[str, str]:
     return {_camel(field.name): str(field.default) for field in fields(Wire)}
 
 
-def read_wire(overrides: Mapping[str, str], *, problems: list[Problem]) -> Wire:
+def read_wire(overrides: Mapping[str, str], *, problems: list[SettingsProblem]) -> Wire:
     """The table with some of its names replaced.
 
     Args:
@@ -98,9 +98,9 @@ def read_wire(overrides: Mapping[str, str], *, problems: list[Problem]) -> Wire:
         path = f"options.wire.{key}"
         name = known.get(key)
         if name is None:
-            problems.append(Problem(path=path, message=f"is not known; known: {', '.join(known)}"))
+            problems.append(SettingsProblem(path=path, message=f"is not known; known: {', '.join(known)}"))
         elif (message := _override_problem(name, value)) is not None:
-            problems.append(Problem(path=path, message=message))
+            problems.append(SettingsProblem(path=path, message=message))
         else:
             changed[name] = value
     return replace(DEFAULT_WIRE, **changed)

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from punchcard.destinations.port import DeliveryOptions, OnUnknown
-from punchcard.destinations.settings import Problem, Values, read_section, refuse
+from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse
 from punchcard.destinations.webhooks.definition import ALL_CALLS, OPTIONS, SETTINGS
 from punchcard.destinations.webhooks.template import Template, TemplateError
 from punchcard.errors import InvariantError
@@ -58,7 +58,7 @@ def read_settings(settings: Mapping[str, object], options: Mapping[str, object])
     Raises:
         ConfigurationError: all that is wrong, one line each, beginning with its key path.
     """
-    problems: list[Problem] = []
+    problems: list[SettingsProblem] = []
     own = read_section("settings", SETTINGS, settings, problems=problems)
     ours = read_section("options", OPTIONS, options, problems=problems)
     if own is not None:
@@ -72,7 +72,7 @@ def read_settings(settings: Mapping[str, object], options: Mapping[str, object])
         try:
             template = Template(ours.text("template"))
         except TemplateError as error:
-            problems.append(Problem(path="options.template", message=str(error)))
+            problems.append(SettingsProblem(path="options.template", message=str(error)))
     refuse(problems)
     if own is None or ours is None:
         raise InvariantError("settings without a problem could not be read")
@@ -103,60 +103,66 @@ def _typed(own: Values, ours: Values, template: Template | None) -> WebhooksSett
     )
 
 
-def _url_problems(url: str) -> Iterator[Problem]:
+def _url_problems(url: str) -> Iterator[SettingsProblem]:
     path = "settings.url"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
         (host or "").encode("idna")  # as every request will
     except ValueError:
-        yield Problem(path=path, message="is not a web address")
+        yield SettingsProblem(path=path, message="is not a web address")
         return
     if parts.scheme not in ("http", "https") or not host:
-        yield Problem(path=path, message="must be a web address such as https://example.com/segment")
+        yield SettingsProblem(path=path, message="must be a web address such as https://example.com/segment")
     elif parts.username is not None or parts.password is not None:
-        yield Problem(path=path, message="must not hold a user name or password; send them as a header")
+        yield SettingsProblem(path=path, message="must not hold a user name or password; send them as a header")
     elif parts.fragment or any(letter.isspace() for letter in url):
-        yield Problem(path=path, message="must not have blanks or a part behind #")
+        yield SettingsProblem(path=path, message="must not have blanks or a part behind #")
     elif len(url) > _URL_CHARACTERS_MAX:
-        yield Problem(path=path, message=f"has {len(url)} characters, at most {_URL_CHARACTERS_MAX} are allowed")
+        yield SettingsProblem(
+            path=path, message=f"has {len(url)} characters, at most {_URL_CHARACTERS_MAX} are allowed"
+        )
 
 
-def _header_problems(headers: Mapping[str, str]) -> Iterator[Problem]:
+def _header_problems(headers: Mapping[str, str]) -> Iterator[SettingsProblem]:
     if len(headers) > _HEADERS_MAX:
-        yield Problem(path="settings.headers", message=f"at most {_HEADERS_MAX} headers are allowed")
+        yield SettingsProblem(path="settings.headers", message=f"at most {_HEADERS_MAX} headers are allowed")
     seen: set[str] = set()
     for name, value in headers.items():
         path = f"settings.headers.{name}"
         if not _HEADER_NAME.fullmatch(name):
-            yield Problem(path="settings.headers", message=f"{name[:64]!r} is not the name of an HTTP header")
+            yield SettingsProblem(path="settings.headers", message=f"{name[:64]!r} is not the name of an HTTP header")
         elif name.lower() in _OWN_HEADERS:
-            yield Problem(path=path, message="is set by Punchcard")
+            yield SettingsProblem(path=path, message="is set by Punchcard")
         elif name.lower() in seen:
-            yield Problem(path=path, message="is listed twice")
+            yield SettingsProblem(path=path, message="is listed twice")
         elif not value.isascii() or not value.isprintable() or len(value) > _HEADER_CHARACTERS_MAX:
             # The value is not shown: it may be a secret.
-            yield Problem(path=path, message=f"must be printable ASCII, at most {_HEADER_CHARACTERS_MAX} characters")
+            yield SettingsProblem(
+                path=path, message=f"must be printable ASCII, at most {_HEADER_CHARACTERS_MAX} characters"
+            )
         seen.add(name.lower())
 
 
-def _trigger_problems(triggers: tuple[str, ...]) -> Iterator[Problem]:
+def _trigger_problems(triggers: tuple[str, ...]) -> Iterator[SettingsProblem]:
     path = "settings.triggers"
     if not triggers:
-        yield Problem(path=path, message="must name at least one call, else nothing is ever sent")
+        yield SettingsProblem(path=path, message="must name at least one call, else nothing is ever sent")
     for trigger in triggers:
         if trigger not in ALL_CALLS:
-            yield Problem(path=path, message=f'"{trigger}" is not a call; known: {", ".join(ALL_CALLS)}')
+            yield SettingsProblem(path=path, message=f'"{trigger}" is not a call; known: {", ".join(ALL_CALLS)}')
 
 
-def _secret_problems(secret: str, signature: str) -> Iterator[Problem]:
+def _secret_problems(secret: str, signature: str) -> Iterator[SettingsProblem]:
     if signature != "standard-webhooks":
         return
     if not secret:
-        yield Problem(path="settings.sharedSecret", message="is required for the signature of Standard Webhooks")
+        yield SettingsProblem(
+            path="settings.sharedSecret", message="is required for the signature of Standard Webhooks"
+        )
     elif secret.startswith(STANDARD_SECRET_PREFIX):
         try:
             base64.b64decode(secret.removeprefix(STANDARD_SECRET_PREFIX), validate=True)
         except binascii.Error:
             message = f"must be base64 behind {STANDARD_SECRET_PREFIX}"
-            yield Problem(path="settings.sharedSecret", message=message)
+            yield SettingsProblem(path="settings.sharedSecret", message=message)

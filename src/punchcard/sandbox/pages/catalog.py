@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from punchcard.sandbox.pages.view import View, redirect
-from punchcard.sandbox.web import Answer, Request
+from punchcard.sandbox.web import Request, SandboxResponse
 
 OWN_BUSINESS_ID = 41
 """The business whose perks can be changed; the others are there to be told apart."""
@@ -19,12 +19,12 @@ GROUP BY perk_id ORDER BY perks.business_id, perk_id
 """
 
 
-def list_perks(view: View, request: Request, _: int) -> Answer:
+def list_perks(view: View, request: Request, _: int) -> SandboxResponse:
     """All perks, and a form for one more."""
     return _perks_page(view, request, form=PERK_FORM_EMPTY, problems=[])
 
 
-def add_perk(view: View, request: Request, _: int) -> Answer:
+def add_perk(view: View, request: Request, _: int) -> SandboxResponse:
     """Add a perk to the own business."""
     form = _read_form(request)
     problems = _problems(form)
@@ -38,7 +38,7 @@ def add_perk(view: View, request: Request, _: int) -> Answer:
     return redirect("/perks/", done="perk_added")
 
 
-def show_perk(view: View, request: Request, perk_id: int) -> Answer:
+def show_perk(view: View, request: Request, perk_id: int) -> SandboxResponse:
     """One perk in a form."""
     row = view.database.row("SELECT * FROM perks WHERE perk_id = ?", (perk_id,))
     if row is None:
@@ -47,7 +47,7 @@ def show_perk(view: View, request: Request, perk_id: int) -> Answer:
     return view.page("perk.html", request, perk_id=perk_id, form=form, problems=[])
 
 
-def save_perk(view: View, request: Request, perk_id: int) -> Answer:
+def save_perk(view: View, request: Request, perk_id: int) -> SandboxResponse:
     """Change a perk; what was awarded before stays as it was."""
     if view.database.row("SELECT 1 FROM perks WHERE perk_id = ?", (perk_id,)) is None:
         return _no_such_perk(view, request)
@@ -63,7 +63,7 @@ def save_perk(view: View, request: Request, perk_id: int) -> Answer:
     return redirect("/perks/", done="perk_saved")
 
 
-def list_locations(view: View, request: Request, _: int) -> Answer:
+def list_locations(view: View, request: Request, _: int) -> SandboxResponse:
     """All locations with the business each belongs to."""
     rows = view.database.rows(
         "SELECT locations.*, businesses.name AS business_name FROM locations JOIN businesses USING (business_id)"
@@ -74,12 +74,12 @@ def list_locations(view: View, request: Request, _: int) -> Answer:
 
 def _perks_page(
     view: View, request: Request, *, form: Mapping[str, str], problems: list[str], status: int = 200
-) -> Answer:
+) -> SandboxResponse:
     perks = view.database.rows(_PERKS)
     return view.page("perks.html", request, status=status, perks=perks, form=form, problems=problems)
 
 
-def _no_such_perk(view: View, request: Request) -> Answer:
+def _no_such_perk(view: View, request: Request) -> SandboxResponse:
     message = "There is no perk with this id."
     return view.page("message.html", request, status=404, title="Not found", message=message)
 

@@ -6,13 +6,13 @@ import msgspec
 
 from punchcard.sandbox.awards import void_transaction
 from punchcard.sandbox.pages.view import ROWS_PER_PAGE, Pager, View, like, query_field, read_pager, redirect
-from punchcard.sandbox.web import Answer, Request
+from punchcard.sandbox.web import Request, SandboxResponse
 
 _CUSTOMERS_FROM = "FROM connections JOIN users USING (user_id)"
 _TRANSACTIONS_FROM = "FROM transactions JOIN users USING (user_id)"
 
 
-def list_customers(view: View, request: Request, _: int) -> Answer:
+def list_customers(view: View, request: Request, _: int) -> SandboxResponse:
     """Everybody who is connected to the business, the latest changed first; searched by email."""
     search = query_field(request, "q")
     where, parameters = ("WHERE email_key LIKE ? ESCAPE '\\'", (like(search.lower()),)) if search else ("", ())
@@ -26,7 +26,7 @@ def list_customers(view: View, request: Request, _: int) -> Answer:
     return view.page("customers.html", request, customers=customers, search=search, pager=pager)
 
 
-def show_customer(view: View, request: Request, connection_id: int) -> Answer:
+def show_customer(view: View, request: Request, connection_id: int) -> SandboxResponse:
     """One customer with the own transactions, newest first."""
     row = view.database.row(f"SELECT connections.*, email {_CUSTOMERS_FROM} WHERE connection_id = ?", (connection_id,))
     if row is None:
@@ -45,7 +45,7 @@ def show_customer(view: View, request: Request, connection_id: int) -> Answer:
     )
 
 
-def list_transactions(view: View, request: Request, _: int) -> Answer:
+def list_transactions(view: View, request: Request, _: int) -> SandboxResponse:
     """All transactions, newest first; searched by email, title or `trans_source_id`."""
     search = query_field(request, "q")
     where, parameters = "", tuple[str, ...]()
@@ -57,7 +57,7 @@ def list_transactions(view: View, request: Request, _: int) -> Answer:
     return view.page("transactions.html", request, transactions=rows, search=search, pager=pager)
 
 
-def void(view: View, request: Request, transaction_id: int) -> Answer:
+def void(view: View, request: Request, transaction_id: int) -> SandboxResponse:
     """Void a transaction as staff would."""
     done = void_transaction(view.database, view.clock, transaction_id=transaction_id)
     return redirect("/transactions/", done="voided" if done else "not_voided")

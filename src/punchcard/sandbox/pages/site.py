@@ -9,9 +9,9 @@ from punchcard.sandbox.database import Database
 from punchcard.sandbox.faults import Misfortune
 from punchcard.sandbox.pages import apps, catalog, customers, switches
 from punchcard.sandbox.pages.view import FOLDER, View
-from punchcard.sandbox.web import Answer, Request
+from punchcard.sandbox.web import Request, SandboxResponse
 
-Page = Callable[[View, Request, int], Answer]
+Page = Callable[[View, Request, int], SandboxResponse]
 """Answers a request; the number is the id in the address, 0 if it has none."""
 
 ROUTES: list[tuple[str, str, Page]] = [
@@ -54,18 +54,20 @@ class Site:
         self._style = (FOLDER / "static" / "sandbox.css").read_bytes()
         self._routes = [(method, re.compile(pattern), page) for method, pattern, page in ROUTES]
 
-    def answer(self, request: Request) -> Answer:
+    def response(self, request: Request) -> SandboxResponse:
         """Answer one request.
 
         Raises:
             StorageError: a change cannot be stored now.
         """
         if request.path == _STYLE_PATH:
-            return Answer(200, self._style, "text/css; charset=utf-8", (("Cache-Control", "max-age=60"),))
-        answer = self._page(request)
-        return Answer(answer.status, answer.body, answer.content_type, (*answer.headers, *_SECURITY_HEADERS))
+            return SandboxResponse(200, self._style, "text/css; charset=utf-8", (("Cache-Control", "max-age=60"),))
+        response = self._page(request)
+        return SandboxResponse(
+            response.status, response.body, response.content_type, (*response.headers, *_SECURITY_HEADERS)
+        )
 
-    def _page(self, request: Request) -> Answer:
+    def _page(self, request: Request) -> SandboxResponse:
         if request.is_write and not is_same_site(request):
             message = "This form was sent from another site, so nothing was done."
             return self._view.page("message.html", request, status=403, title="Refused", message=message)

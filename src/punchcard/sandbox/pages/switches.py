@@ -7,7 +7,7 @@ import msgspec
 from punchcard.errors import ConfigurationError
 from punchcard.sandbox.faults import Faults, parse_faults
 from punchcard.sandbox.pages.view import View, redirect
-from punchcard.sandbox.web import Answer, Request
+from punchcard.sandbox.web import Request, SandboxResponse
 
 _FLAGS = ("afterCommit", "reset", "html")
 _NUMBERS = ("status", "rate", "retryAfter", "latencyMs", "requestsPerSecond")
@@ -18,7 +18,7 @@ _CHOICES = {
 }
 
 
-def home(view: View, request: Request, _: int) -> Answer:
+def home(view: View, request: Request, _: int) -> SandboxResponse:
     """Where things are, and how to send the first transaction."""
     counts = {
         name: view.database.count(f"SELECT count(*) FROM {name}") for name in ("transactions", "connections", "perks")
@@ -26,12 +26,12 @@ def home(view: View, request: Request, _: int) -> Answer:
     return view.page("home.html", request, counts=counts)
 
 
-def show_faults(view: View, request: Request, _: int) -> Answer:
+def show_faults(view: View, request: Request, _: int) -> SandboxResponse:
     """The switches as they stand."""
     return _faults_page(view, request, faults=view.misfortune.faults)
 
 
-def switch_faults(view: View, request: Request, _: int) -> Answer:
+def switch_faults(view: View, request: Request, _: int) -> SandboxResponse:
     """Switch exactly the faults of the form on."""
     try:
         faults = parse_faults(msgspec.json.encode(_as_json(request.form())))
@@ -42,7 +42,7 @@ def switch_faults(view: View, request: Request, _: int) -> Answer:
     return redirect("/faults/", done="faults_off" if faults == Faults() else "faults_on")
 
 
-def _faults_page(view: View, request: Request, *, faults: Faults, problem: str = "") -> Answer:
+def _faults_page(view: View, request: Request, *, faults: Faults, problem: str = "") -> SandboxResponse:
     shown: dict[str, object] = dict.fromkeys((*_NUMBERS, *_FLAGS), "") | msgspec.to_builtins(faults)
     shown = {name: options[0] for name, options in _CHOICES.items()} | shown
     return view.page(

@@ -14,7 +14,7 @@ from punchcard.clock import Clock, from_micros
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import DEVELOPMENT_TOKEN, TIMEZONE, Database
 from punchcard.sandbox.faults import Faults, Misfortune
-from punchcard.sandbox.web import Answer, Request, html_answer
+from punchcard.sandbox.web import Request, SandboxResponse, html_response
 
 FOLDER = Path(__file__).parent
 ROWS_PER_PAGE = 50
@@ -70,7 +70,7 @@ class View:
         self._templates.filters["points"] = _points
         self._templates.globals["development_token"] = DEVELOPMENT_TOKEN
 
-    def page(self, template: str, request: Request, *, status: int = 200, **values: object) -> Answer:
+    def page(self, template: str, request: Request, *, status: int = 200, **values: object) -> SandboxResponse:
         """The page of this template."""
         text = self._templates.get_template(template).render(
             path=request.path,
@@ -79,7 +79,7 @@ class View:
             faults_on=self.misfortune.faults != Faults(),
             **values,
         )
-        return html_answer(status, text)
+        return html_response(status, text)
 
 
 def query_field(request: Request, name: str) -> str:
@@ -97,9 +97,9 @@ def read_pager(request: Request, rows_total: int) -> Pager:
     return Pager(max(1, min(asked, Pager(1, rows_total).pages_total)), rows_total)
 
 
-def redirect(path: str, **query: object) -> Answer:
+def redirect(path: str, **query: object) -> SandboxResponse:
     """Send the browser on with a GET, so that reloading does not post again."""
-    return Answer(303, headers=(("Location", f"{path}?{urlencode(query)}" if query else path),))
+    return SandboxResponse(303, headers=(("Location", f"{path}?{urlencode(query)}" if query else path),))
 
 
 def like(text: str) -> str:

@@ -18,7 +18,7 @@ _LOCK = ".lock"
 _REPAIR_MARK = ".repaired"
 
 
-class Place:
+class LakeLocation:
     """The root of a table, and the files below it.
 
     Args:

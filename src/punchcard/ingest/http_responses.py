@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 Message = dict[str, Any]  # ASGI's own
-Answer = tuple[int, Message, Message]  # status, start, body
+HttpResponse = tuple[int, Message, Message]  # status, start, body
 
 _CORS: Final = [(b"access-control-allow-origin", b"*")]
 _JSON: Final = (b"content-type", b"application/json")
@@ -17,7 +17,7 @@ EXPOSE_RETRY_AFTER: Final = (b"access-control-expose-headers", b"retry-after")
 _GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
 
-def make(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
+def make(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> HttpResponse:
     """An answer with CORS headers for every origin."""
     every = [*_CORS, *headers, (b"content-length", str(len(body)).encode())]
     return (
@@ -27,7 +27,9 @@ def make(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
     )
 
 
-def fault(status: int, message: str, *headers: tuple[bytes, bytes], code: str, index: int | None = None) -> Answer:
+def fault(
+    status: int, message: str, *headers: tuple[bytes, bytes], code: str, index: int | None = None
+) -> HttpResponse:
     """An error in Segment's shape; `index` says which event of a batch."""
     content: dict[str, object] = {"success": False, "message": message, "code": code}
     if index is not None:
@@ -35,17 +37,17 @@ def fault(status: int, message: str, *headers: tuple[bytes, bytes], code: str, i
     return make(status, msgspec.json.encode(content), _JSON, *headers)
 
 
-def bad_request(message: str) -> Answer:
+def bad_request(message: str) -> HttpResponse:
     """400 with Segment's code."""
     return fault(400, message, code="invalid_request")
 
 
-def unavailable(message: str, code: str) -> Answer:
+def unavailable(message: str, code: str) -> HttpResponse:
     """503: nothing is durable, the sender shall come again."""
     return fault(503, message, (b"retry-after", RETRY_AFTER_SECONDS), EXPOSE_RETRY_AFTER, code=code)
 
 
-def document(content: object) -> Answer:
+def document(content: object) -> HttpResponse:
     """200 with a JSON document."""
     return make(200, msgspec.json.encode(content), _JSON)
 
