@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.store.operators import operator_by_email
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.testing.operators import PASSWORD, FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

@@ -8,9 +8,9 @@ import pytest
 
 from punchcard.operations.trends import trends
 from punchcard.store import profile_search as search
-from punchcard.store.engage_reading import SyncOutcome, outcome_of
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
+from punchcard.store.sync_outcomes import SyncOutcome, outcome_of
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.engage_samples import add_person, call_about, keep_computation, tell
 

@@ -23,7 +23,7 @@ from punchcard.store.operators import (
     operator_of_session,
     remove_operator,
 )
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.testing.clock import ManualClock
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Ta
 from punchcard.lake.reader import LakeResult
 from punchcard.store.event_results import decode_batch, encode_batch
 from punchcard.store.schema import Instant, metadata, result_batches
-from punchcard.store.tokens import create_token
+from punchcard.store.token_store import create_token
 from punchcard.testing.engage_samples import keep_computation
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer

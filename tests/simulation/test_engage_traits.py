@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from punchcard.engage import identity_resolution
 from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.rules import ExternalId, IdentityRules
-from punchcard.store import profile_reading, profile_search, profiles
+from punchcard.store import profile_queries, profile_search, profiles
 from punchcard.store.engine import Store
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -71,7 +71,7 @@ def traits_in(store: Store) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
         )
         ids = profiles.ids_of(work, set(owners.values()))
         return {
-            frozenset(ids[profile]): {one.name: one.value for one in profile_reading.traits_by_name(work, profile)}
+            frozenset(ids[profile]): {one.name: one.value for one in profile_queries.traits_by_name(work, profile)}
             for profile in ids
         }
 
@@ -80,7 +80,7 @@ def history_in(store: Store) -> list[tuple[str, str | None, datetime]]:
     with store.reading() as work:
         found: list[tuple[str, str | None, datetime]] = []
         for profile in sorted({one.profile_id for one in profile_search.newest(work, limit=100)}):
-            changes = profile_reading.history_of(work, profile, limit=100)
+            changes = profile_queries.history_of(work, profile, limit=100)
             found += [(one.name, one.value, one.at) for one in changes]
         return found
 

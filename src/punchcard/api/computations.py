@@ -46,8 +46,8 @@ from punchcard.operations.authorship import Authorship, authorship_of
 from punchcard.operations.definitions import definition_text
 from punchcard.operations.engagement import ComputationStatus
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.engage_reading import SyncOutcome
-from punchcard.store.tokens import Role
+from punchcard.store.sync_outcomes import SyncOutcome
+from punchcard.store.token_store import Role
 from punchcard.workspace.computations import parsed
 from punchcard.workspace.editing import NotThereError
 from punchcard.workspace.model import Computation

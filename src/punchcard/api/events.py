@@ -15,7 +15,7 @@ from punchcard.api.errors import bad_request
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import try_event
 from punchcard.store.ledger import earning_messages
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _TEST_BYTES_MAX = 32 * 1024

@@ -21,7 +21,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.filters.destination_filters import FilterDefinition, preview
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.configuration import changed_at
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
 from punchcard.workspace.model import Destination, DestinationFilter
 

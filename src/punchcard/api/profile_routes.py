@@ -22,8 +22,8 @@ from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.profile_events import events_of_profile
-from punchcard.store import profile_reading as reading
-from punchcard.store.profile_reading import StoredExternalId, StoredProfile
+from punchcard.store import profile_queries
+from punchcard.store.profile_queries import StoredExternalId, StoredProfile
 from punchcard.traces.browse import EventPosition
 
 _LIMIT_DEFAULT: Final = 10
@@ -67,7 +67,7 @@ def get_traits(
     """Traits by name: all, or those in `include`; `class` takes audiences or computed traits alone."""
     profile = _profile(shared, collection, external_id)
     with shared.store.reading() as work:
-        found = reading.traits_by_name(work, profile.id, _listed(include) or None)
+        found = profile_queries.traits_by_name(work, profile.id, _listed(include) or None)
     found = [one for one in found if one.name > next and one.value != "null" and class_ in ("", one.computation)]
     shown = found[:limit]
     traits = {
@@ -101,7 +101,7 @@ def get_external_ids(
     profile = _profile(shared, collection, external_id)
     types, behind = _listed(include), _read_cursor(next, 3)
     with shared.store.reading() as work:
-        found = reading.external_ids_of(work, profile.id)
+        found = profile_queries.external_ids_of(work, profile.id)
     found = [one for one in found if (not types or one.type in types) and (not behind or _id_place(one) > behind)]
     shown = found[:limit]
     data = [
@@ -143,7 +143,7 @@ def get_events(
     beyond = _event_place(next, sort)
     profile = _profile(shared, collection, external_id)
     with shared.store.reading() as work:
-        ids = reading.external_ids_of(work, profile.id)
+        ids = profile_queries.external_ids_of(work, profile.id)
     query = PersonQuery(
         emails=[one.value for one in ids if one.type == "email"],
         user_ids=[one.value for one in ids if one.type == "user_id"],
@@ -183,7 +183,7 @@ def get_metadata(
     }
     if verbose:
         with shared.store.reading() as work:
-            merges = reading.merges_into(work, one.id)
+            merges = profile_queries.merges_into(work, one.id)
         metadata["profile_id"] = one.public_id
         metadata["merged"] = [
             {"profile_id": merged, "merged_at": to_iso(at), "message_id": message_id}
@@ -219,7 +219,7 @@ def _profile(dependencies: Dependencies, collection: str, external_id: str) -> S
     if collection == "accounts" or "\x00" in type_ + value:
         raise NotFoundException("Profile was not found.")
     with dependencies.store.reading() as work:
-        found = reading.find_profile(work, type_, value)
+        found = profile_queries.find_profile(work, type_, value)
     if found is None:
         raise NotFoundException("Profile was not found.")
     return found

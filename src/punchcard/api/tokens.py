@@ -7,8 +7,8 @@ from litestar.params import FromPath, JSONBody
 from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.tokens import make_token, remove_token
-from punchcard.store.tokens import Role, StoredToken, list_tokens
+from punchcard.operations.token_actions import make_token, remove_token
+from punchcard.store.token_store import Role, StoredToken, list_tokens
 
 
 class TokenView(msgspec.Struct, rename="camel"):

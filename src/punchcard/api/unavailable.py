@@ -14,7 +14,7 @@ from punchcard.api.api_dependencies import NEEDS, Dependencies
 from punchcard.api.errors import unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.editing import NotThereError, destination_of, source_of
 
 _ALLOW = "ALLOW"

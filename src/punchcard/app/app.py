@@ -25,7 +25,7 @@ from punchcard.errors import ConfigurationError, LakeError, PunchcardError, Stor
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import Operator, count_operators, operator_of_session
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.document import without_write_keys
 from punchcard.workspace.editing import NotThereError
 

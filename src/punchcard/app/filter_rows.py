@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Final
 
 from punchcard.errors import ConfigurationError
+from punchcard.filters.fql_lexer import NAME_CHARACTERS
 from punchcard.filters.generated import paths_of
 from punchcard.filters.parser import parse
 from punchcard.filters.syntax import And, Call, Comparison, Condition, Literal, Not, Or, Path
-from punchcard.filters.tokens import NAME_CHARACTERS
 
 OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
     {

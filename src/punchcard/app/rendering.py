@@ -16,7 +16,7 @@ from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.words import status_label, status_tone
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination

@@ -17,7 +17,7 @@ from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import SESSION_LENGTH, Operator
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.model import Workspace
 
 OPEN = "open"

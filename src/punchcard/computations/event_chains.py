@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from punchcard.computations.lexer import NAME, Token
 from punchcard.computations.model import (
     Condition,
     Context,
@@ -14,8 +15,7 @@ from punchcard.computations.model import (
     Window,
     all_events,
 )
-from punchcard.computations.reading import TokenReader
-from punchcard.computations.tokens import NAME, Token
+from punchcard.computations.token_reader import TokenReader
 
 _REDUCERS: Final = {one.value: one for one in Reducer if one is not Reducer.UNIQUE_COUNT}
 _FILTERS: Final = ("where", "sources", "within", "between", "expires_after")

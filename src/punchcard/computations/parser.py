@@ -8,6 +8,7 @@ import msgspec
 from punchcard.computations.checks import comparison_problem
 from punchcard.computations.errors import DefinitionError
 from punchcard.computations.event_chains import EventReader
+from punchcard.computations.lexer import DATE, END, NAME, NUMBER, TEXT, Token
 from punchcard.computations.model import (
     BY_DATE,
     BY_DAYS,
@@ -26,7 +27,6 @@ from punchcard.computations.model import (
     Span,
     Trait,
 )
-from punchcard.computations.tokens import DATE, END, NAME, NUMBER, TEXT, Token
 
 PRIMARIES_MAX: Final = 50
 NESTING_MAX: Final = 20

@@ -1,5 +1,6 @@
 """Writes a definition as the text that the parser reads."""
 
+from punchcard.computations.lexer import quoted
 from punchcard.computations.model import (
     BY_DAYS,
     SIGNS,
@@ -17,7 +18,6 @@ from punchcard.computations.model import (
     Span,
     Trait,
 )
-from punchcard.computations.tokens import quoted
 
 _SIGN_OF = {operator: sign for sign, operator in SIGNS.items()}
 

@@ -13,8 +13,8 @@ from punchcard.filters.actions import Actions, Fields, read_actions
 from punchcard.filters.generated import Source, paths_of
 from punchcard.filters.parser import parse
 from punchcard.filters.printer import print_condition
-from punchcard.filters.reading import Reading, dig
 from punchcard.filters.syntax import Condition, Path
+from punchcard.filters.value_reader import ValueReader, dig
 
 FILTERS_MAX: Final = 10
 TITLE_CHARACTERS_MAX: Final = 64
@@ -251,7 +251,7 @@ def _compiled(filters: Sequence[_Filter], paths: Sequence[tuple[str, ...]]) -> C
 
     Segment's order over all filters: samples, drops, and then what takes properties out.
     """
-    reading = Reading(paths)
+    reading = ValueReader(paths)
     source = Source(reading.expression)
     lines: list[str] = []
     for number, one in enumerate(filters):
@@ -275,13 +275,13 @@ def _compiled(filters: Sequence[_Filter], paths: Sequence[tuple[str, ...]]) -> C
 
 
 def _matcher(condition: Condition) -> _Matches:
-    reading = Reading(paths_of([condition]))
+    reading = ValueReader(paths_of([condition]))
     source = Source(reading.expression)
     return cast("_Matches", _function(reading, source, [f"return {source.condition(condition)}"]))
 
 
 def _value_of(path: tuple[str, ...]) -> Callable[[Event], object]:
-    reading = Reading([path])
+    reading = ValueReader([path])
     return _function(reading, Source(reading.expression), [f"return {reading.expression(Path(path))}"])
 
 
@@ -292,7 +292,7 @@ def payload_matcher(condition: Condition) -> Callable[[dict[str, object]], bool]
     return cast("Callable[[dict[str, object]], bool]", _defined(text, {"dig": dig, **source.names}))
 
 
-def _function(reading: Reading, source: Source, lines: Sequence[str]) -> Callable[[Event], object]:
+def _function(reading: ValueReader, source: Source, lines: Sequence[str]) -> Callable[[Event], object]:
     head = ["wire = event.wire", *(f"{member} = UNREAD" for member in reading.members)]
     text = "def decide(event):\n" + "".join(f"    {line}\n" for line in [*head, *lines])
     return _defined(text, {**reading.names, **source.names})

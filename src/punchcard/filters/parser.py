@@ -5,6 +5,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final, TypeVar
 
+from punchcard.filters.fql_lexer import END, NAME, NUMBER, TEXT, ConditionError, Token, tokens_of
 from punchcard.filters.syntax import (
     COMPARISONS,
     FUNCTIONS,
@@ -22,7 +23,6 @@ from punchcard.filters.syntax import (
     Path,
     Value,
 )
-from punchcard.filters.tokens import END, NAME, NUMBER, TEXT, ConditionError, Token, tokens_of
 
 CONDITION_BYTES_MAX: Final = 5 * 1024
 NESTING_MAX: Final = 50

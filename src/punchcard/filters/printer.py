@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from punchcard.errors import InvariantError
+from punchcard.filters.fql_lexer import NAME_CHARACTERS, WORDS
 from punchcard.filters.syntax import (
     And,
     Call,
@@ -16,7 +17,6 @@ from punchcard.filters.syntax import (
     Or,
     Path,
 )
-from punchcard.filters.tokens import NAME_CHARACTERS, WORDS
 
 
 def print_condition(condition: Condition) -> str:

@@ -8,7 +8,6 @@ from enum import StrEnum
 from sqlalchemy import Connection, func, select
 
 from punchcard.store.counts import CountQuery, Dimension, read_counts
-from punchcard.store.engage_reading import failed_syncs, keys_of_failed_syncs
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
@@ -18,6 +17,7 @@ from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
 from punchcard.store.schema import EffectState, effects
+from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 

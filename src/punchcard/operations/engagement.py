@@ -10,7 +10,7 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit, engage_reading, engage_tables, profile_reading
+from punchcard.store import audit, engage_tables, profile_queries, sync_outcomes
 from punchcard.store.engage_tables import ComputationState, Status
 from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
@@ -25,9 +25,9 @@ KINDS = {"audience": "audience", "computed_trait": "computed trait"}
 """What each kind is called."""
 
 
-def failed_sentence(destination: str, failed: Sequence[engage_reading.FailedSync]) -> str:
+def failed_sentence(destination: str, failed: Sequence[sync_outcomes.FailedSync]) -> str:
     """How many values a destination does not have because it rejected them or they are parked, and why."""
-    many = f"{len(failed):,}" if len(failed) < engage_reading.FAILED_MAX else f"{engage_reading.FAILED_MAX:,} or more"
+    many = f"{len(failed):,}" if len(failed) < sync_outcomes.FAILED_MAX else f"{sync_outcomes.FAILED_MAX:,} or more"
     values = "1 value is" if len(failed) == 1 else f"{many} values are"
     newest = failed[0]
     said = newest.detail.rstrip(".") or newest.reason
@@ -75,7 +75,7 @@ class Waiting:
     cut_lists: int
     seconds: float | None
     paused_since: datetime | None
-    outcome: engage_reading.SyncOutcome | None = None
+    outcome: sync_outcomes.SyncOutcome | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -233,7 +233,7 @@ def with_outcomes(store: Store, one: ComputationStatus) -> ComputationStatus:
         waiting = [
             replace(
                 each,
-                outcome=engage_reading.outcome_of(
+                outcome=sync_outcomes.outcome_of(
                     work, key, destination=each.destination, source=OWN_SOURCES + each.destination
                 ),
             )
@@ -358,9 +358,9 @@ def removing(key: str) -> Edit:
 class Members:
     """Some people with a value, and those who entered or left last; `ids` are the external ids of these."""
 
-    people: Sequence[profile_reading.Member]
+    people: Sequence[profile_queries.Member]
     ids: Mapping[int, Sequence[tuple[str, str]]]
-    changes: Sequence[profile_reading.TraitChange]
+    changes: Sequence[profile_queries.TraitChange]
     sizes: Sequence[tuple[datetime, int]]
 
 
@@ -371,10 +371,10 @@ def members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
         StorageError: the store is away.
     """
     with store.reading() as work:
-        changes = profile_reading.changes_of(work, key, limit=limit)
+        changes = profile_queries.changes_of(work, key, limit=limit)
         ids = ids_of(work, {one.profile_id for one in changes})
         return Members(
-            people=profile_reading.members(work, key, limit=limit),
+            people=profile_queries.members(work, key, limit=limit),
             ids={profile: sorted(some) for profile, some in ids.items()},
             changes=changes,
             sizes=engage_tables.sizes(work, key, since=clock.now() - timedelta(days=30)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from punchcard.clock import Clock
-from punchcard.store import engage_reading
+from punchcard.store import sync_outcomes
 from punchcard.store.engine import Store
 
 WEEK = timedelta(days=7)
@@ -41,7 +41,7 @@ def trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> dict[str,
     """
     now = clock.now()
     with store.reading() as work:
-        found = engage_reading.sizes_of_all(work, since=now - MONTH, until=now, step=_STEP)
+        found = sync_outcomes.sizes_of_all(work, since=now - MONTH, until=now, step=_STEP)
     return {key: _trend(found.get(key, ()), size, now) for key, size in sizes.items()}
 
 

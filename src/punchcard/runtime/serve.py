@@ -35,7 +35,7 @@ from punchcard.runtime.tls import open_tls
 from punchcard.store.engine import Store
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.operators import count_operators
-from punchcard.store.tokens import ensure_admin_token
+from punchcard.store.token_store import ensure_admin_token
 from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 

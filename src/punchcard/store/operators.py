@@ -15,7 +15,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.store.effects import storable
 from punchcard.store.engine import Store
 from punchcard.store.schema import operator_sessions, operators, sign_in_failures
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 
 SESSION_LENGTH = timedelta(days=14)
 """After this a session ends, however much it is used."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Column, Connection, func, or_, select
 
 from punchcard.store.engage_tables import NOBODY
-from punchcard.store.profile_reading import StoredProfile, find_profile
+from punchcard.store.profile_queries import StoredProfile, find_profile
 from punchcard.store.profiles import ids_of
 from punchcard.store.schema_engage import external_ids, profile_traits, profiles
 

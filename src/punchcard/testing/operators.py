@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import argon2
 
 from punchcard.store.operators import create_operator
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
 

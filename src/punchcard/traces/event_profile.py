@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import EMAIL, USER_ID
-from punchcard.store.profile_reading import get_profile
+from punchcard.store.profile_queries import get_profile
 from punchcard.store.profiles import ids_of, owners_of, traits_of
 
 

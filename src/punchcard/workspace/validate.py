@@ -16,11 +16,11 @@ from punchcard.filters.destination_filters import (
     FilterDefinition,
     check_filter,
 )
+from punchcard.filters.fql_lexer import ConditionError
 from punchcard.filters.parser import parse
-from punchcard.filters.tokens import ConditionError
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, problem_of, secret_keys
-from punchcard.workspace.identity import identity_problems
+from punchcard.workspace.identity_settings import identity_problems
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, refuse

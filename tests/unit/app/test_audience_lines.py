@@ -1,8 +1,8 @@
 import pytest
 
 from punchcard.app.audience_lines import Line, Lines, TraitCondition
-from punchcard.app.audience_reading import lines_of
-from punchcard.app.audience_writing import text_of
+from punchcard.app.audience_parser import lines_of
+from punchcard.app.audience_printer import text_of
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.errors import ConfigurationError
 

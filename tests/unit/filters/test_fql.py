@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from punchcard.events.model import Event
 from punchcard.events.parse import read_request
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition, preview
+from punchcard.filters.fql_lexer import ConditionError, tokens_of
 from punchcard.filters.parser import parse
 from punchcard.filters.printer import print_condition
 from punchcard.filters.syntax import And, Call, Comparison, Condition, In, ListOf, Literal, Not, Or, Path
-from punchcard.filters.tokens import ConditionError, tokens_of
 from punchcard.testing.clock import ManualClock
 
 CASES = json.loads((FilePath(__file__).parent / "data" / "fql-cases.json").read_text())

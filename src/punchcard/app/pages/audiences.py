@@ -9,8 +9,8 @@ from litestar.params import FromPath
 from punchcard.app import audience_lines as said
 from punchcard.app.audience_form import lines_of_form
 from punchcard.app.audience_lines import Lines
-from punchcard.app.audience_reading import lines_of
-from punchcard.app.audience_writing import text_of
+from punchcard.app.audience_parser import lines_of
+from punchcard.app.audience_printer import text_of
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
 from punchcard.app.sparkline import sparkline
@@ -22,7 +22,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.trends import trends
 from punchcard.store.counts import seen_names
 from punchcard.store.profile_search import names_of_traits
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.model import Computation
 
 _SHOWN = 50

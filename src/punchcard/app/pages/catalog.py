@@ -15,7 +15,7 @@ from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import check_connection
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.editing import NotThereError, adding_destination, adding_source, free_slug, new_write_key
 from punchcard.workspace.model import Destination, Source, Workspace
 

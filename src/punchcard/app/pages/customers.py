@@ -16,10 +16,10 @@ from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
-from punchcard.store import ledger, profile_reading, profile_search
+from punchcard.store import ledger, profile_queries, profile_search
 from punchcard.store.effects import StoredEffect
 from punchcard.store.event_results import EventStatus
-from punchcard.store.profile_reading import StoredConflict, StoredExternalId, StoredProfile, TraitChange
+from punchcard.store.profile_queries import StoredConflict, StoredExternalId, StoredProfile, TraitChange
 from punchcard.store.profiles import StoredTrait
 from punchcard.traces.browse import CustomerIds, EventPage, SeenEvent
 from punchcard.traces.trace import current_status
@@ -212,7 +212,7 @@ def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile
     asked = [(EMAIL, one) for one in person.emails] + [(USER_ID, one) for one in person.user_ids]
     with context.dependencies.store.reading() as work:
         for type_, value in asked:
-            found = profile_reading.find_profile(work, type_, value)
+            found = profile_queries.find_profile(work, type_, value)
             if found is not None:
                 break
         else:
@@ -222,15 +222,15 @@ def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile
 
 def _profile(context: RequestContext, found: StoredProfile) -> _Profile:
     with context.dependencies.store.reading() as work:
-        traits = [one for one in profile_reading.traits_by_name(work, found.id) if one.value != "null"]
+        traits = [one for one in profile_queries.traits_by_name(work, found.id) if one.value != "null"]
         return _Profile(
             profile=found,
-            ids=profile_reading.external_ids_of(work, found.id),
+            ids=profile_queries.external_ids_of(work, found.id),
             audiences=[one for one in traits if one.computation == "audience" and one.value == "true"],
             traits=[one for one in traits if one.computation != "audience"],
-            history=profile_reading.history_of(work, found.id, limit=_HISTORY),
-            merges=profile_reading.merges_into(work, found.id),
-            conflicts=profile_reading.conflicts_of(work, found.id, limit=_HISTORY),
+            history=profile_queries.history_of(work, found.id, limit=_HISTORY),
+            merges=profile_queries.merges_into(work, found.id),
+            conflicts=profile_queries.conflicts_of(work, found.id, limit=_HISTORY),
             labels={one.key: one.name for one in context.dependencies.workspace().computations},
         )
 

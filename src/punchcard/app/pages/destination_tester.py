@@ -14,7 +14,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import Tested, try_event
 from punchcard.store.event_results import EventStatus
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import destination_of
 from punchcard.workspace.model import Destination

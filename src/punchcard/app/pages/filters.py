@@ -16,7 +16,7 @@ from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
 from punchcard.workspace.model import Destination, DestinationFilter

@@ -33,7 +33,7 @@ from punchcard.store.operators import (
     operator_by_email,
     remove_failures,
 )
-from punchcard.store.tokens import Role, verify_token
+from punchcard.store.token_store import Role, verify_token
 from punchcard.workspace.editing import naming
 
 # By an email from one address, and by an address with whatever emails: enough for typing errors, too few for guessing.

@@ -25,7 +25,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.note_counts import read_note_counts
 from punchcard.store.rejected_requests import count_rejected_requests, read_rejected_requests
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.editing import (
     adding_source,
     changing_source,

@@ -22,7 +22,7 @@ from punchcard.store.operators import (
     list_operators,
     remove_operator,
 )
-from punchcard.store.tokens import Role
+from punchcard.store.token_store import Role
 from punchcard.workspace.editing import NotThereError
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")

@@ -11,9 +11,9 @@ from punchcard.app.request_context import NEEDS, ContextDependency, Page, Reques
 from punchcard.app.timezones import TIMEZONES
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.tokens import make_token, remove_token
+from punchcard.operations.token_actions import make_token, remove_token
 from punchcard.store import audit
-from punchcard.store.tokens import Role, list_tokens
+from punchcard.store.token_store import Role, list_tokens
 from punchcard.workspace.editing import naming
 from punchcard.workspace.export import export
 

@@ -10,7 +10,7 @@ import msgspec
 
 from punchcard.cli.importing.display import Counts, Display, open_display
 from punchcard.cli.importing.earnings import count_earnings, find_token
-from punchcard.cli.importing.identity import FileIdentity
+from punchcard.cli.importing.file_identity import FileIdentity
 from punchcard.cli.importing.mapping import ImportMapping, save_mapping
 from punchcard.cli.importing.preview import confirm_amounts
 from punchcard.cli.importing.progress import Progress, ProgressFile

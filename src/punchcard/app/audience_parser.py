@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from punchcard.app.audience_lines import OPERATORS, REDUCERS, UNITS, Line, Lines, TraitCondition
-from punchcard.app.audience_writing import MEASURED, text_of
+from punchcard.app.audience_printer import MEASURED, text_of
 from punchcard.computations.model import (
     OF_LIST,
     SIGNS,

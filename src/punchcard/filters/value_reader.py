@@ -38,7 +38,7 @@ UNREAD: Final = object()
 _anything = msgspec.json.Decoder()
 
 
-class Reading:
+class ValueReader:
     """How the values of some paths are read from an event.
 
     Attributes:

@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from punchcard.computations.errors import DefinitionError
+from punchcard.computations.lexer import END, NAME, NUMBER, TEXT, Token, tokens_of
 from punchcard.computations.model import Duration, dependencies_of
-from punchcard.computations.tokens import END, NAME, NUMBER, TEXT, Token, tokens_of
 
 DEFINITION_BYTES_MAX: Final = 16 * 1024
 _UNITS: Final = ("second", "minute", "hour", "day")
