@@ -322,7 +322,7 @@ def test_a_property_of_what_followed_is_asked_for_and_goes_again(editor: FormBro
 def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
     assert editor.post("/audiences-builder", **BOUGHT, add="on").text.count('name="line"') == 2
     wrong = editor.post("/audiences-builder", **{**BOUGHT, "l0_times": "often"}).text
-    assert "how often is a whole number, not “often”" in wrong
+    assert "count is a whole number, not “often”" in wrong
 
 
 def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -> None:

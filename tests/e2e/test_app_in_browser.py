@@ -141,7 +141,7 @@ def product(
         page.goto("/settings/team")
         page.get_by_label("Name").fill("Lou")
         page.get_by_label("Email").fill("lou@acme.example")
-        page.get_by_label("First password").fill(PASSWORD)
+        page.get_by_label("Temporary password").fill(PASSWORD)
         page.get_by_role("button", name="Add").click()
         expect(page.get_by_role("status")).to_contain_text("Lou can sign in now")
         running.send("batch", {"batch": EVENTS}, write_key=WRITE_KEY)
@@ -175,7 +175,7 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point(
         page.get_by_text("Another address of the API").click()
         page.get_by_label("API address").fill(sandbox.url)
         page.get_by_role("button", name="Test connection").click()
-        expect(page.locator("#findings")).to_contain_text("Something is to be mended")
+        expect(page.locator("#findings")).to_contain_text("Connection failed")
         page.get_by_label("API Key").fill("sandbox-token")
         page.get_by_role("button", name="Test connection").click()
         expect(page.locator("#findings")).to_contain_text("All is well")
@@ -190,10 +190,10 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point(
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status").first).to_contain_text("2 events earn points")
         page.get_by_role("link", name="Send a test event").click()
-        page.get_by_role("button", name="Try it").click()
+        page.get_by_role("button", name="Preview").click()
         expect(page.locator("#result")).to_contain_text("This would be sent")
         picture(page, "event-tester")
-        page.get_by_role("button", name="Really send it").click()
+        page.get_by_role("button", name="Send test event").click()
         expect(page.locator("#result")).to_contain_text("The point has arrived")
         page.goto("/")
         expect(page.get_by_text("From here to the first point")).to_have_count(0)
@@ -314,16 +314,16 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         page.get_by_label("Value", exact=True).fill("20")
         page.get_by_label("Value", exact=True).press("Tab")
         text = "event('Order Completed').where( property('revenue') >= 20 ).within(30 days).count() >= 1"
-        expect(page.get_by_label("The same as text")).to_have_value(text)
-        preview = page.get_by_role("region", name="Who is in it now")
+        expect(page.get_by_label("Query")).to_have_value(text)
+        preview = page.get_by_role("region", name="Preview")
         expect(preview).to_contain_text("ann@example.com")
-        page.get_by_label("The same as text").fill("event('Order Complete').count() >= 1")
-        page.get_by_label("The same as text").press("Tab")
+        page.get_by_label("Query").fill("event('Order Complete').count() >= 1")
+        page.get_by_label("Query").press("Tab")
         expect(preview).to_contain_text('did you mean "Order Completed"?')
-        page.get_by_label("The same as text").fill("event('Order Completed').coun() >= 1")
+        page.get_by_label("Query").fill("event('Order Completed').coun() >= 1")
         page.get_by_role("button", name="Save").click()
         expect(page.locator(".invalid-feedback")).to_contain_text("did you mean `count`?")
-        page.get_by_label("The same as text").fill(text)
+        page.get_by_label("Query").fill(text)
         page.get_by_role("checkbox", name="Perkville").uncheck()
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/audiences/big_orders")
@@ -344,7 +344,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
 def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": 390, "height": 860}) as page:
         page.goto("/audiences-new")
-        text = page.get_by_label("The same as text")
+        text = page.get_by_label("Query")
         page.get_by_label("Event", exact=True).fill("Order Completed")
         page.get_by_label("What is compared").select_option("sum")
         page.get_by_label("Property that is compared").fill("revenue")
@@ -379,7 +379,7 @@ def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser
         expect(page.get_by_label("Event that followed")).to_have_count(0)
         page.set_viewport_size({"width": 1280, "height": 860})
         page.goto("/audiences/bought_and_kept/edit")
-        expect(page.get_by_role("region", name="Who is in it now")).to_contain_text("people, counted")
+        expect(page.get_by_role("region", name="Preview")).to_contain_text("people, counted")
         picture(page, "audience-editor")
 
 
@@ -450,9 +450,9 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
     sandbox.faults({})
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/")
-        expect(page.get_by_role("region", name="What needs a person")).to_contain_text("2 awards wait for you")
+        expect(page.get_by_role("region", name="Needs attention")).to_contain_text("2 awards wait for you")
         picture(page, "home")
-        page.get_by_role("region", name="What needs a person").get_by_role("link", name="View").first.click()
+        page.get_by_role("region", name="Needs attention").get_by_role("link", name="View").first.click()
         picture(page, "transactions")
         page.get_by_label("Choose the award of p1@example.com").check()
         page.get_by_role("button", name="Retry").click()
@@ -461,7 +461,7 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_label("Which ones").select_option("all")
         page.get_by_role("button", name="Dismiss").click()
-        expect(page.get_by_role("status").first).to_contain_text("1 award put aside")
+        expect(page.get_by_role("status").first).to_contain_text("1 award dismissed")
         found = product.wait_for_status("parked-2", "rejected")
         assert found["reason"] == "dismissed"
         assert "olga@acme.example" in found["detail"]
@@ -475,7 +475,7 @@ def test_who_only_looks_is_offered_nothing_to_change(chromium: Browser, product:
             if path in ("/settings/team", "/settings/tokens", "/sources/new", "/destinations/perkville/filters/new"):
                 assert response.status == 403, path
                 continue
-            for name in ("Save", "Add source", "Add filter", "Retry", "Dismiss", "Really send it", "Remove"):
+            for name in ("Save", "Add source", "Add filter", "Retry", "Dismiss", "Send test event", "Remove"):
                 assert page.get_by_role("button", name=name).count() == 0, (path, name)
 
 

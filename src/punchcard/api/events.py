@@ -21,7 +21,7 @@ from punchcard.workspace.snapshot import Snapshot, SourceRoute
 _TEST_BYTES_MAX = 32 * 1024
 
 
-@get("/events/{message_id:path}", summary="One event's whole story")
+@get("/events/{message_id:path}", summary="Get the trace of one event")
 @run_in_executor
 def get_event(
     request: Request[Any, Any, Any],

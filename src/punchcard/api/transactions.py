@@ -104,13 +104,13 @@ def retry_transactions(
 
 
 class DismissRequest(msgspec.Struct, rename="camel"):
-    """Which parked transactions to put aside: by their ids in the list."""
+    """Which parked transactions to dismissed: by their ids in the list."""
 
     ids: list[str]
 
 
 class Dismissed(msgspec.Struct):
-    """How many were put aside."""
+    """How many were dismissed."""
 
     dismissed: int
 

@@ -17,11 +17,11 @@ OF_EVENTS: Final = ("did", "did_not")
 OF_AUDIENCES: Final = ("in", "not_in")
 
 MEASURES: Final = {
-    "count": "how often",
+    "count": "count",
     "sum": "the sum of",
     "avg": "the average of",
-    "min": "the least",
-    "max": "the greatest",
+    "min": "minimum",
+    "max": "maximum",
 }
 """What of the events is compared."""
 
@@ -82,11 +82,11 @@ SOURCE_OPEN: Final = "?"
 WITHOUT_VALUE: Final = ("exists", "absent")
 
 REDUCERS: Final = {
-    "count": "how often",
+    "count": "count",
     "sum": "the sum of",
     "avg": "the average of",
-    "min": "the least",
-    "max": "the greatest",
+    "min": "minimum",
+    "max": "maximum",
     "first": "the first",
     "last": "the last",
     "mode": "the most frequent",

@@ -96,7 +96,7 @@ def _condition(line: Line) -> Condition | None:
     operator = SIGNS[line.counted] if line.counted in COUNTS else Operator.AT_LEAST
     reducer = Reducer(line.measure) if line.measure in MEASURED else Reducer.COUNT
     if reducer is Reducer.COUNT:
-        return Comparison(_events(line, reducer), operator, (LiteralValue(_whole(line.times, "how often")),))
+        return Comparison(_events(line, reducer), operator, (LiteralValue(_whole(line.times, "count")),))
     if not line.of:
         return None
     amount = typed(line.times)

@@ -14,7 +14,7 @@ _LABELS: Final[Mapping[str, str]] = MappingProxyType(
         EventStatus.REFUSED: "Refused",
         EventStatus.PENDING: "Pending",
         EventStatus.RETRYING: "Retrying",
-        EventStatus.UNKNOWN: "Checking",
+        EventStatus.UNKNOWN: "Unknown",
         EventStatus.PARKED: "Parked",
         EventStatus.REJECTED: "Rejected",
         EventStatus.DELIVERED: "Delivered",

@@ -290,14 +290,14 @@ def import_(
 
 
 @app.command(
-    short_help="Tell one event's whole story.", epilog=example("punchcard trace 6f2c1a52-5a51-4d4c-a4ba-bd1bd4b0e6a1")
+    short_help="Show the trace of one event.", epilog=example("punchcard trace 6f2c1a52-5a51-4d4c-a4ba-bd1bd4b0e6a1")
 )
 def trace(
     message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="The event's message id.")],
     json: Annotated[bool, typer.Option("--json", help="Print what the API's events call answers.")] = False,
     data: Data = None,
 ) -> int:
-    """Tell one event's trace: received, result and reason per destination, transaction, attempts."""
+    """Show the trace of one event: received, result and reason per destination, transaction, attempts."""
     settings = standing_settings(data=data)
     from punchcard.cli.tracing import print_trace
 
@@ -383,7 +383,7 @@ app.add_typer(
 app.add_typer(
     lake,
     name="lake",
-    short_help="Ask the lake of all events, and tidy it.",
+    short_help="Query the data lake, and maintain it.",
     epilog=example(
         'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
     ),

@@ -15,7 +15,7 @@ audience = typer.Typer(rich_markup_mode=None)
     epilog=example("punchcard audience list", "punchcard audience list --json"),
 )
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False, data: Data = None) -> None:
-    """Show audiences and computed traits: status, size, and what destinations are still to be told."""
+    """Show audiences and computed traits: status, size, and pending syncs per destination."""
     settings = standing_settings(data=data)
     from punchcard.cli.audiences import list_computations
 

@@ -36,7 +36,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
     if not found:
         print("no audiences and no computed traits: add one in the App, the Public API or the config file")
         return
-    table = Table("key", "kind", "status", "size", "told to", "to be told", "definition", box=None)
+    table = Table("key", "kind", "status", "size", "destinations", "pending", "definition", box=None)
     for one in found:
         cells = (
             one.computation.key,

@@ -20,7 +20,7 @@ UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
 WAITING_FOR_ORDER = "waiting_for_order"
 # Of an attempt that no answer came to while its worker lived.
 NO_ANSWER = "the worker stopped before the answer came"
-# Why an effect that a person has put aside is not sent.
+# Why an effect that a person has dismissed is not sent.
 DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
 

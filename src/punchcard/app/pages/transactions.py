@@ -1,4 +1,4 @@
-"""The ledger of a destination: searched, and what is parked tried again or put aside."""
+"""The ledger of a destination: searched, and what is parked tried again or dismissed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,7 +88,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
         act_on = dismiss_chosen if does_dismiss else retry_chosen
         done = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
     award = "award" if done == 1 else "awards"
-    said = f"{done:,} {award} put aside." if does_dismiss else f"{done:,} {award} back in the queue."
+    said = f"{done:,} {award} dismissed." if does_dismiss else f"{done:,} {award} back in the queue."
     if not done:
         said = "Nothing was changed: choose parked awards first."
     return context.redirect(
