@@ -288,10 +288,10 @@ def definition(page: str) -> str:
 def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
     editor: FormBrowser, more: str, shown: str
 ) -> None:
-    plain = editor.post("/audiences-builder", **BOUGHT).text
+    plain = editor.post("/audiences/new/builder", **BOUGHT).text
     assert shown not in plain
     assert definition(plain) == "event('Order Completed').count() >= 2"
-    page = editor.post("/audiences-builder", **BOUGHT, l0_more=more).text
+    page = editor.post("/audiences/new/builder", **BOUGHT, l0_more=more).text
     assert shown in page
     assert page.count("autofocus") == 1
     kept = {"l0_path": "", "l0_operator": "=", "l0_value": ""} if more == "ask" else {}
@@ -300,28 +300,28 @@ def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
     elif more == "source":
         kept = {"l0_source": "website"}
     part = {"ask": "ask0", "source": "source"}.get(more, "then")
-    assert shown not in editor.post("/audiences-builder", **BOUGHT, **kept, drop=f"0.{part}").text
+    assert shown not in editor.post("/audiences/new/builder", **BOUGHT, **kept, drop=f"0.{part}").text
 
 
 def test_a_property_of_what_followed_is_asked_for_and_goes_again(editor: FormBrowser) -> None:
-    assert "then_ask" not in editor.post("/audiences-builder", **BOUGHT).text, "nothing follows yet"
+    assert "then_ask" not in editor.post("/audiences/new/builder", **BOUGHT).text, "nothing follows yet"
     funnel = {**BOUGHT, "l0_then": "did", "l0_then_event": "Order Refunded"}
-    page = editor.post("/audiences-builder", **funnel, l0_more="then_ask").text
+    page = editor.post("/audiences/new/builder", **funnel, l0_more="then_ask").text
     assert "Property of what followed" in page
     assert page.count("autofocus") == 1
     asked = {"l0_then_path": "sku", "l0_then_operator": "same", "l0_then_value": ""}
     child = "event('Order Refunded').where( property('sku') = property(parent: 'sku') ).count() >= 1"
-    page = editor.post("/audiences-builder", **funnel, **asked).text
+    page = editor.post("/audiences/new/builder", **funnel, **asked).text
     assert definition(page) == f"event('Order Completed').where( {child} ).count() >= 2"
-    page = editor.post("/audiences-builder", **funnel, **asked, drop="0.then_ask0").text
+    page = editor.post("/audiences/new/builder", **funnel, **asked, drop="0.then_ask0").text
     assert definition(page) == "event('Order Completed').where( event('Order Refunded').count() >= 1 ).count() >= 2"
-    page = editor.post("/audiences-builder", **funnel, **asked, drop="0.then").text
+    page = editor.post("/audiences/new/builder", **funnel, **asked, drop="0.then").text
     assert definition(page) == "event('Order Completed').count() >= 2"
 
 
 def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
-    assert editor.post("/audiences-builder", **BOUGHT, add="on").text.count('name="line"') == 2
-    wrong = editor.post("/audiences-builder", **{**BOUGHT, "l0_times": "often"}).text
+    assert editor.post("/audiences/new/builder", **BOUGHT, add="on").text.count('name="line"') == 2
+    wrong = editor.post("/audiences/new/builder", **{**BOUGHT, "l0_times": "often"}).text
     assert "count is a whole number, not “often”" in wrong
 
 
@@ -342,7 +342,7 @@ def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -
         "send": "identify",
         "history": "all",
     }
-    assert editor.post("/audiences-new", **form).status == 303
+    assert editor.post("/audiences/new", **form).status == 303
     page = editor.get("/audiences/big/edit").text
     assert definition(page) == (
         "event('Order Completed').where( NOT ( event('Order Refunded').count() >= 1 ) ).sources('website')"
@@ -358,13 +358,13 @@ def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_i
     with world.store.unit_of_work() as work:
         traits = {"address": {"city": "Austin"}, "dotted.name": 1}
         add_person(work, ("user_id", "ann"), at=world.clock.now(), traits=traits)
-    page = editor.get("/audiences-new").text
+    page = editor.get("/audiences/new").text
     assert '<option value="dotted\\.name">' in page, "as a definition writes it"
     line = {"kind": "audience", "line": "0", "l0_kind": "trait", "l0_operator-0": "=", "definition": "", "rendered": ""}
     more = {"send": "identify", "history": "all"}
     for name, path, warnings in (("In Austin", "address.city", 0), ("Misspelt", "adress.city", 1)):
         asked = {"l0_path": path, "l0_operator": "=", "l0_value": "Austin"}
-        saved = editor.post("/audiences-new", name=name, **line, **asked, **more)
+        saved = editor.post("/audiences/new", name=name, **line, **asked, **more)
         assert saved.status == 303, words(saved.text)
         said = words(editor.get(saved.headers["location"]).text)
         assert said.count('nobody has a trait "adress" yet; did you mean "address"?'.replace('"', "&#34;")) == warnings
@@ -383,7 +383,7 @@ def test_a_value_that_is_not_sent_is_seen_on_the_page(world: PublicApiServer, vi
 
 
 def test_an_audience_is_not_offered_as_part_of_itself(editor: FormBrowser) -> None:
-    page = editor.post("/audiences-builder", kind="audience", line="0", l0_kind="in", own_key="regulars").text
+    page = editor.post("/audiences/new/builder", kind="audience", line="0", l0_kind="in", own_key="regulars").text
     assert '<option value="lapsed">Lapsed</option>' in page
     assert '<option value="regulars">' not in page
 
@@ -392,4 +392,4 @@ def test_an_audience_is_not_offered_as_part_of_itself(editor: FormBrowser) -> No
     "form", [{"line": "x"}, {"line": "0", "l0_kind": "nothing", "l0_counted": "?"}, {"drop": "9.ask9"}]
 )
 def test_nonsense_in_the_builder_is_no_defect(editor: FormBrowser, form: dict[str, str]) -> None:
-    assert editor.post("/audiences-builder", kind="audience", **form).status == 200
+    assert editor.post("/audiences/new/builder", kind="audience", **form).status == 200

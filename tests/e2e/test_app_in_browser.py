@@ -30,8 +30,8 @@ PAGES = [
     "/audiences/regulars",
     "/audiences/regulars/edit",
     "/audiences/bought_and_kept/edit",
-    "/audiences-new",
-    "/audiences-new?kind=computed_trait",
+    "/audiences/new",
+    "/audiences/new?kind=computed_trait",
     "/events",
     "/sources",
     "/sources/new",
@@ -302,7 +302,7 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
 
 def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example") as page:
-        page.goto("/audiences-new")
+        page.goto("/audiences/new")
         page.locator("#f-name").fill("Big orders")
         page.get_by_label("Event", exact=True).fill("Order Completed")
         page.get_by_label("When", exact=True).first.select_option("within")
@@ -343,7 +343,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
 
 def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": 390, "height": 860}) as page:
-        page.goto("/audiences-new")
+        page.goto("/audiences/new")
         text = page.get_by_label("Query")
         page.get_by_label("Event", exact=True).fill("Order Completed")
         page.get_by_label("What is compared").select_option("sum")
@@ -385,7 +385,7 @@ def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser
 
 def test_what_comes_to_stand_on_the_page_listens_at_once(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example") as page:
-        page.goto("/audiences-new")
+        page.goto("/audiences/new")
         page.evaluate(
             """() => new MutationObserver((_, observer) => {
               const kind = document.getElementById("l1_kind");

@@ -49,7 +49,7 @@ def list_all(context: ContextDependency) -> Page:
     )
 
 
-@get("/audiences-new", opt={NEEDS: Role.EDITOR})
+@get("/audiences/new", opt={NEEDS: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency) -> Page:
     """The editor, empty."""
@@ -59,7 +59,7 @@ def show_new(context: ContextDependency) -> Page:
     return _editor(context, fresh, FormErrors(), is_new=True)
 
 
-@post("/audiences-new", status_code=200)
+@post("/audiences/new", status_code=200)
 @run_in_executor
 def create(context: ContextDependency) -> Page:
     """Save a new one; it is live within seconds."""
@@ -148,7 +148,7 @@ def pause(context: ContextDependency, key: FromPath[str]) -> Page:
     return context.redirect(f"/audiences/{key}", notices=[f"{destination} is told nothing until somebody resumes it."])
 
 
-@post("/audiences-builder", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/audiences/new/builder", status_code=200, opt={NEEDS: Role.READ_ONLY})
 @run_in_executor
 def build(context: ContextDependency) -> Page:
     """The builder after a change: lines say the text, or the text says lines."""
@@ -168,7 +168,7 @@ def build(context: ContextDependency) -> Page:
     return _builder(context, kind, text, errors, lines=lines, fresh=fresh)
 
 
-@post("/audiences-preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/audiences/new/preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
 @run_in_executor
 def preview(context: ContextDependency) -> Page:
     """How many people the definition in the form would hold now, and some of them."""

@@ -83,7 +83,7 @@ def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[
     return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
 
 
-@post("/destinations/{slug:str}/filters-preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
 @run_in_executor
 def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What the filter in the form makes of the newest real events of the destination's sources."""
