@@ -102,7 +102,7 @@ def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what
         call_about(work, "regulars", "q@example.com", state=EffectState.PARKED, reason="outcome_unknown")
         call_about(work, "lapsed", "p@example.com", state=EffectState.PARKED, reason="outcome_unknown")
     page = viewer.get("/audiences/regulars").text
-    assert "4 people told to be in it 3 no customers there yet 1 tried again 2 parked" in words(page)
+    assert "4 people synced 3 no customers there yet 1 tried again 2 parked" in words(page)
     links = re.findall(r'href="(/destinations/perkville/transactions\?property=[^"]*)"><strong>(\d+)', page)
     assert [count for _, count in links] == ["3", "1", "2"]
     for link, count in links:

@@ -88,7 +88,7 @@ def test_a_computation_whose_stored_state_cannot_be_read_is_held_alone(engage):
     engage.settle()
     engage.world.crash()
     with engage.store.unit_of_work() as work:
-        work.execute(update(computation_states).where(computation_states.c.key == "bad").values(told="{"))
+        work.execute(update(computation_states).where(computation_states.c.key == "bad").values(last_sync="{"))
     engage.order("ann")
     engage.settle()
     assert statuses(engage) == {"bad": "Failed", "good": "Live"}

@@ -85,12 +85,12 @@ def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destinatio
     with store.reading() as work:
         found = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
         nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")
-    assert replace(found, failed=()) == SyncOutcome(told=2, no_connection=2, retrying=2, parked=1, rejected=1)
+    assert replace(found, failed=()) == SyncOutcome(synced=2, no_connection=2, retrying=2, parked=1, rejected=1)
     assert [(call.email, call.state) for call in found.failed] == [
         ("6@example.com", EffectState.REJECTED),
         ("5@example.com", EffectState.PARKED),
     ]
-    assert nothing == SyncOutcome(told=0, no_connection=0, retrying=0, parked=0, rejected=0)
+    assert nothing == SyncOutcome(synced=0, no_connection=0, retrying=0, parked=0, rejected=0)
 
 
 def test_people_are_found_the_same_on_both_engines(store: Store) -> None:

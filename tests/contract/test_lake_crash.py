@@ -30,7 +30,7 @@ while True:
         for index in range({_EVENTS_PER_POSITION}):
             name = f"{{position:05}}-{{index:02}}"
             event = Event(EventType.TRACK, name, instant, instant, WireEvent(), b"{{}}" * 500)
-            rows.add(event, source="s", received_at=position, position=position, index=index, fates="[]")
+            rows.add(event, source="s", received_at=position, position=position, index=index, results="[]")
     writer.append(rows, first_position=first, last_position=last)
     writer.compact()
     print(last, flush=True)

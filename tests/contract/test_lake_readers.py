@@ -44,8 +44,8 @@ while True:
     ]
     items = read_request(json.dumps({"batch": events}).encode(), call="batch", received_at=now, position=position)
     rows = LakeRows()
-    fates = ["[]"] * len(items)
-    rows.add_record(items, source="web", received_at=to_micros(now), position=position, fates=fates)
+    results = ["[]"] * len(items)
+    rows.add_record(items, source="web", received_at=to_micros(now), position=position, results=results)
     writer.append(rows, first_position=position, last_position=position)
     if position % 16 == 0:
         writer.compact()

@@ -13,7 +13,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.overview import Pipeline, read_pipeline
 from punchcard.testing.partner import Step
 from punchcard.testing.public_api import PublicApiServer
-from punchcard.traces.browse import Person
+from punchcard.traces.browse import CustomerIds
 
 CONFIG = """
 [[sources]]
@@ -168,7 +168,7 @@ def test_what_a_customer_did_before_signing_in_is_listed_and_what_another_did_on
     world.route()
     if in_lake:
         world.feed_lake()
-    ann = Person(emails=(), user_ids=("ann",), anonymous_ids=("device",))
+    ann = CustomerIds(emails=(), user_ids=("ann",), anonymous_ids=("device",))
     assert [one.event.message_id for one in world.browser.events_of(ann, limit=10).events] == ["ann", "before"]
 
 

@@ -92,8 +92,8 @@ COLUMNS = {
     "quarantined_records.reason": "/",
     "held_events.reason": "",
     "rejected_requests.reason": "/sources/website",
-    "fate_counts.fate": "",
-    "fate_counts.reason": "",
+    "result_counts.status": "",
+    "result_counts.reason": "",
     "api_tokens.role": "/settings/tokens",
     "operators.role": "/settings/team",
 }
@@ -149,7 +149,7 @@ def test_a_stored_value_that_is_not_listed_is_shown_as_it_is(world: PublicApiSer
     assert owner.sign_in("owner@acme.example").status == 303
     table, name = column.split(".")
     changed = update(metadata.tables[table]).values({name: RAW})
-    if table == "fate_counts":
+    if table == "result_counts":
         changed = changed.where(metadata.tables[table].c.status == "delivered")  # each row has a key of its own
     if name == "role":
         changed = changed.where(metadata.tables[table].c.name == "other")  # the one who looks keeps their role

@@ -113,7 +113,7 @@ def become_owner(context: BrowserContext) -> Page:
     page.get_by_label("Name of your business").fill("Acme Fitness")
     page.get_by_label("Time zone").select_option("America/Los_Angeles")
     picture(page, "welcome")
-    page.get_by_role("button", name="Create the owner").click()
+    page.get_by_role("button", name="Create account").click()
     page.wait_for_url(re.compile(r"/$"))
     return page
 

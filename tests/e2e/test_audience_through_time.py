@@ -16,7 +16,7 @@ import pytest
 
 from punchcard.clock import to_micros
 from punchcard.delivery.attempts import attempt
-from punchcard.delivery.stages import CompletedAttempt, Target, cycle
+from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.computation_engine import Engine
 from punchcard.engage.fact_store import FactStore
@@ -120,7 +120,7 @@ class Road:
 
     def _sent(self) -> int:
         found = self.snapshot.destinations["perkville"]
-        target = Target(
+        target = DeliveryTarget(
             slug="perkville",
             partner=found.partner,
             settings=found.settings,
@@ -130,7 +130,7 @@ class Road:
         )
         return asyncio.run(self._deliver(target))
 
-    async def _deliver(self, target: Target) -> int:
+    async def _deliver(self, target: DeliveryTarget) -> int:
         client, telemetry = target.partner.client(target.settings), DeliveryTelemetry(target.slug)
         sent, answered = 0, []
         try:

@@ -299,8 +299,8 @@ def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sa
     sandbox.faults({})
     product.wait_for_status(waiting, "delivered")
 
-    refused = {"destination": "perkville", "fate": "refused", "reason": "not_allowlisted"}
-    filtered = {"fate": "filtered_at_destination", "reason": "unsupported_event_type"}
+    refused = {"destination": "perkville", "status": "refused", "reason": "not_allowlisted"}
+    filtered = {"status": "filtered_at_destination", "reason": "unsupported_event_type"}
     for name, labels in (
         ("punchcard_ingest_requests_total", {"call": "track", "status": "200"}),
         ("punchcard_ingest_durable_seconds_count", {}),

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from punchcard.delivery import stages
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.outcomes import Answer
+from punchcard.delivery.outcomes import PartnerResult
 from punchcard.delivery.outcomes import classify_outcome as real_classify_outcome
 from punchcard.destinations.perkville import refunds
 from punchcard.errors import InvariantError
@@ -95,7 +95,7 @@ def commit_the_position_first(patch: pytest.MonkeyPatch) -> None:
 def forget_answers(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome counts as delivered."""
 
-    def hopeful(attempt: Attempt, answer: Answer, **options: object) -> AttemptResult:
+    def hopeful(attempt: Attempt, answer: PartnerResult, **options: object) -> AttemptResult:
         found = real_classify_outcome(attempt, answer, **options)  # type: ignore[arg-type]
         return replace(found, state=EffectState.DELIVERED) if found.outcome is AttemptOutcome.UNKNOWN else found
 

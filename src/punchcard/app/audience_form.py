@@ -76,19 +76,19 @@ def _with_more(line: Line, more: str) -> tuple[Line, str]:
     if more not in MORE:
         return line, ""
     if more == "ask":
-        return _with_condition(line, "asks")
+        return _with_condition(line, "conditions", "ask")
     if more == "then_ask":
-        return _with_condition(line, "then_asks") if line.then else (line, "")
+        return _with_condition(line, "then_conditions", "then_ask") if line.then else (line, "")
     if more in THEN:
         return replace(line, then=more), "then"
     return replace(line, source=line.source or SOURCE_OPEN), "source"
 
 
-def _with_condition(line: Line, name: str) -> tuple[Line, str]:
+def _with_condition(line: Line, name: str, part: str) -> tuple[Line, str]:
     conditions: Sequence[TraitCondition] = getattr(line, name)
     if len(conditions) >= ASKS_MAX:
         return line, ""
-    return replace(line, **{name: [*conditions, TraitCondition()]}), f"{name.removesuffix('s')}{len(conditions)}"  # type: ignore[arg-type]  # a list of asks
+    return replace(line, **{name: [*conditions, TraitCondition()]}), f"{part}{len(conditions)}"  # type: ignore[arg-type]  # a list of asks
 
 
 def _without(line: Line, part: str) -> Line:

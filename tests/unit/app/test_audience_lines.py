@@ -217,7 +217,7 @@ def test_a_computed_trait_is_said_of_a_funnel_too():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (Line(event="A", times="often"), "how often is a whole number"),
+        (Line(event="A", times="often"), "count is a whole number"),
         (Line(event="A", measure="sum", of="x", times="much"), "how much is a number"),
         (Line(event="A", span="within", window="x"), "the time is a whole number"),
         (Line(event="A", span="between", begin="9", window="3"), "the smaller number comes first"),
