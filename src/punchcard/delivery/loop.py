@@ -113,8 +113,8 @@ class DestinationDelivery:
         if not is_held:
             self._may_have_lost_lead = True
         elif self._may_have_lost_lead:
-            completed = [one.attempt for one in self._answered]
-            own = {(one.effect.id, one.number) for one in (*self._flying(), *completed)}
+            completed = [attempt.attempt for attempt in self._answered]
+            own = {(attempt.effect.id, attempt.number) for attempt in (*self._flying(), *completed)}
             await self._in_thread(lambda: self._release_orphans(own))
             self._watch = ClockWatch(self._clock)
             self._may_have_lost_lead = False
@@ -154,7 +154,7 @@ class DestinationDelivery:
         # Made before anything is claimed, so that what is claimed leaves at once.
         client = await self._client_for(target)
         completed, self._answered = self._answered, []
-        busy = frozenset(one.effect.ordering_group for one in self._flying())
+        busy = frozenset(attempt.effect.ordering_group for attempt in self._flying())
         try:
             done = await self._in_thread(
                 lambda: cycle(
@@ -221,8 +221,8 @@ class DestinationDelivery:
             self._telemetry.storage_failed(error=message)
             not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
             self._answered += [
-                CompletedAttempt(attempt=one, result=not_sent, seconds=0.0, fingerprint=target.fingerprint)
-                for one in attempts
+                CompletedAttempt(attempt=attempt, result=not_sent, seconds=0.0, fingerprint=target.fingerprint)
+                for attempt in attempts
             ]
             await asyncio.sleep(_STORAGE_RETRY_SECONDS)
             return False

@@ -212,17 +212,17 @@ def _later_or_parked(
 
 
 def _delivered(attempt: Attempt, performed: Performed, now: datetime) -> AttemptResult:
-    found = _found_words(attempt) if attempt.action is Action.READ_BACK else None
+    read_back_detail = _found_words(attempt) if attempt.action is Action.READ_BACK else None
     return AttemptResult(
         effect_id=attempt.effect.id,
         number=attempt.number,
         settled_at=now,
         status=performed.status,
         outcome=AttemptOutcome.DELIVERED,
-        attempt_detail=performed.note or found,
+        attempt_detail=performed.note or read_back_detail,
         state=EffectState.DELIVERED,
         reason=None,
-        detail=performed.note or found,
+        detail=performed.note or read_back_detail,
         due_at=now,
         partner_id=performed.partner_id,
         quantity=_booked(attempt, performed),
@@ -241,11 +241,11 @@ def _found_words(attempt: Attempt) -> str:
     if attempt.effect.reason == STORE_RESTORED:
         return "found by reading back: it was delivered before the database was restored from an older copy"
     # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
-    asked = attempt.effect.requested_quantity
-    if attempt.quantity == asked or attempt.quantity is None:
+    requested_quantity = attempt.effect.requested_quantity
+    if attempt.quantity == requested_quantity or attempt.quantity is None:
         return "found by reading back"
-    wanted = "no amount was asked" if asked is None else f"{asked:f} was asked"
-    return f"found by reading back; {wanted}, {attempt.quantity:f} sent"
+    request_text = "no amount was asked" if requested_quantity is None else f"{requested_quantity:f} was asked"
+    return f"found by reading back; {request_text}, {attempt.quantity:f} sent"
 
 
 def _moved(

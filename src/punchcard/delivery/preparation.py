@@ -27,8 +27,8 @@ def prepare(
     if not isinstance(partner, PreparesEffects):
         raise InvariantError(f"{partner.definition.name} declares preparation, and has no `prepare`")
     source = effect.source if options.order_scope is KeyScope.SOURCE else None
-    found = effects_by_order(work, effect.destination, [effect.order_id])
-    of_order = [row for rows in found.values() for row in rows if source in (None, row.source)]
+    effects_of_order = effects_by_order(work, effect.destination, [effect.order_id])
+    of_order = [row for rows in effects_of_order.values() for row in rows if source in (None, row.source)]
     if damaged := next((row for row in of_order if row.unreadable is not None), None):
         raise InvariantError(f"{damaged.effect_key} of the same order cannot be read: {damaged.unreadable}")
     refusal = None

@@ -30,8 +30,8 @@ def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_
     if retry_after_seconds is None:
         return planned
     # All that were told the same moment would come back at the same moment.
-    asked = bounded(retry_after_seconds) * (1 + _SPREAD / 2 * jitter)
-    return asked if tries <= _SHORTER_WAITS_MAX else max(asked, planned)
+    requested_seconds = bounded(retry_after_seconds) * (1 + _SPREAD / 2 * jitter)
+    return requested_seconds if tries <= _SHORTER_WAITS_MAX else max(requested_seconds, planned)
 
 
 def longest_wait_seconds(options: DeliveryOptions) -> float:
@@ -40,8 +40,8 @@ def longest_wait_seconds(options: DeliveryOptions) -> float:
     The clock was set forward when such a time was written down, and back since.
     """
     planned = options.retry_base_seconds * _LONGEST_WAIT_IN_BASES * (1 + _SPREAD / 2)
-    asked = _RETRY_AFTER_MAX_SECONDS * (1 + _SPREAD / 2)
-    return max(planned, asked, options.unknown_wait_seconds + options.request_timeout_seconds)
+    longest_requested_seconds = _RETRY_AFTER_MAX_SECONDS * (1 + _SPREAD / 2)
+    return max(planned, longest_requested_seconds, options.unknown_wait_seconds + options.request_timeout_seconds)
 
 
 def check_wait_seconds(checks: int, *, options: DeliveryOptions, jitter: float) -> float:

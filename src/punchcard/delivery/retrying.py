@@ -43,8 +43,10 @@ class Retryable:
 def options_by_slug(snapshot: Snapshot) -> dict[str, DeliveryOptions]:
     """How each configured destination delivers; the defaults for one whose settings cannot be used."""
     return {
-        slug: DeliveryOptions() if one.invalid is not None else one.partner.delivery_options(one.settings)
-        for slug, one in snapshot.destinations.items()
+        slug: DeliveryOptions()
+        if destination.invalid is not None
+        else destination.partner.delivery_options(destination.settings)
+        for slug, destination in snapshot.destinations.items()
     }
 
 
@@ -81,26 +83,28 @@ def find_retryable(
     return Retryable(effects=effects, pauses=pauses, overlong=overlong)
 
 
-def retry(work: Connection, found: Retryable, *, actor: str, now: datetime) -> int:
+def retry(work: Connection, retryable: Retryable, *, actor: str, now: datetime) -> int:
     """Put it back in the queue and write down who did; returns how many effects went.
 
     Args:
         actor: Who does it, for the audit log.
     """
-    reopened = reopen(work, [effect.id for effect in found.effects], now=now)
-    reopened += end_waits(work, [one.id for one in found.overlong if one.state is not EffectState.UNKNOWN], due_at=now)
+    reopened = reopen(work, [effect.id for effect in retryable.effects], now=now)
+    reopened += end_waits(
+        work, [effect.id for effect in retryable.overlong if effect.state is not EffectState.UNKNOWN], due_at=now
+    )
     # A lost request may have left a moment before the clock was set back.
-    unknown = [one.id for one in found.overlong if one.state is EffectState.UNKNOWN]
+    unknown = [effect.id for effect in retryable.overlong if effect.state is EffectState.UNKNOWN]
     reopened += end_waits(work, unknown, due_at=now + UNKNOWN_WAIT)
-    for pause in found.pauses:
+    for pause in retryable.pauses:
         resume(work, pause.destination, by=PauseEnd.OPERATOR, now=now)
-    counts = Counter(effect.destination for effect in (*found.effects, *found.overlong))
-    paused = {pause.destination: pause.reason for pause in found.pauses}
+    counts = Counter(effect.destination for effect in (*retryable.effects, *retryable.overlong))
+    paused = {pause.destination: pause.reason for pause in retryable.pauses}
     for slug in sorted(counts.keys() | paused.keys()):
-        said: list[dict[str, object]] = [{"path": "retried", "before": None, "after": counts[slug]}]
+        audit_changes: list[dict[str, object]] = [{"path": "retried", "before": None, "after": counts[slug]}]
         if slug in paused:
-            said.append({"path": "pause", "before": paused[slug], "after": None})
-        _write_down(work, "retry", slug, said, actor, now)
+            audit_changes.append({"path": "pause", "before": paused[slug], "after": None})
+        _write_down(work, "retry", slug, audit_changes, actor, now)
     return reopened
 
 
@@ -124,13 +128,18 @@ def dismiss_chosen(work: Connection, destination: str, effect_ids: Sequence[int]
     """
     dismissed = dismiss(work, effect_ids, detail=f"dismissed by {actor} on {now:%Y-%m-%d %H:%M} UTC", now=now)
     if dismissed:
-        said: list[dict[str, object]] = [{"path": "dismissed", "before": None, "after": dismissed}]
-        _write_down(work, "dismiss", destination, said, actor, now)
+        audit_changes: list[dict[str, object]] = [{"path": "dismissed", "before": None, "after": dismissed}]
+        _write_down(work, "dismiss", destination, audit_changes, actor, now)
     return dismissed
 
 
 def _write_down(
-    work: Connection, kind: str, destination: str, said: Sequence[Mapping[str, object]], actor: str, now: datetime
+    work: Connection,
+    kind: str,
+    destination: str,
+    audit_changes: Sequence[Mapping[str, object]],
+    actor: str,
+    now: datetime,
 ) -> None:
     audit.record(
         work,
@@ -139,5 +148,5 @@ def _write_down(
         kind=kind,
         resource_type="destination",
         resource_id=destination,
-        changes=json.dumps(list(said)),
+        changes=json.dumps(list(audit_changes)),
     )

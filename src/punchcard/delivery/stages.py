@@ -203,12 +203,12 @@ def _begin_all(
         if effect.ordering_group in ordering_groups:
             continue  # a refund that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
-            one = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
+            new_attempt = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
         else:
-            one = begin(work, target, effect, clock=clock)
-        if one is None:
+            new_attempt = begin(work, target, effect, clock=clock)
+        if new_attempt is None:
             continue
-        begun.append(one)
+        begun.append(new_attempt)
         ordering_groups.add(effect.ordering_group)
         if apart:
             written = len(begun)
@@ -316,8 +316,8 @@ def claim(
         return []
     # One unit of work must stay short, however many effects a request may carry.
     limit = min(room * target.options.batch_size, max(room, _CLAIMED_MAX))
-    found = outbox.claimable(work, target.slug, now=now, limit=limit + len(busy))
-    free = [effect for effect in found if effect.ordering_group not in busy][:limit]
+    due_effects = outbox.claimable(work, target.slug, now=now, limit=limit + len(busy))
+    free = [effect for effect in due_effects if effect.ordering_group not in busy][:limit]
     return list(within_requests(free, target.options, requests=room))
 
 
@@ -425,9 +425,13 @@ class RecordedResults:
             telemetry.late_results_ignored(count=self.ignored)
         if self.paused_by is not None:
             telemetry.destination_paused(detail=self.paused_by.message)
-        for one, attempt_result in self.attempt_results:
-            effect = one.attempt.effect
-            telemetry.attempt_completed(action=one.attempt.action, outcome=attempt_result.outcome, seconds=one.seconds)
+        for completed_attempt, attempt_result in self.attempt_results:
+            effect = completed_attempt.attempt.effect
+            telemetry.attempt_completed(
+                action=completed_attempt.attempt.action,
+                outcome=attempt_result.outcome,
+                seconds=completed_attempt.seconds,
+            )
             if attempt_result.state is EffectState.DELIVERED:
                 telemetry.effect_delivered(seconds=(attempt_result.settled_at - effect.received_at).total_seconds())
             elif not attempt_result.state.is_open:
@@ -444,7 +448,11 @@ def record_results(
 ) -> RecordedResults:
     """Write what became of attempts; refused credentials pause the destination, once."""
     attempt_results = [
-        (one, classify_outcome(one.attempt, one.result, clock=clock, options=target.options)) for one in completed
+        (
+            completed_attempt,
+            classify_outcome(completed_attempt.attempt, completed_attempt.result, clock=clock, options=target.options),
+        )
+        for completed_attempt in completed
     ]
     moved = outbox.record_results(work, [attempt_result for _, attempt_result in attempt_results])
     _wake(work, target, attempt_results, clock=clock)
@@ -561,8 +569,8 @@ def _wake_refunds(
 ) -> None:
     """Let refunds look again at the orders whose awards have ended."""
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
-    for one, attempt_result in attempt_results:
-        effect = one.attempt.effect
+    for completed_attempt, attempt_result in attempt_results:
+        effect = completed_attempt.attempt.effect
         if effect.order_id is not None and not effect.is_refund and attempt_result.state in ends:
             ends[attempt_result.state].add(effect.order_id)
     delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]

@@ -199,19 +199,19 @@ class ComputationEngine:
     def check(self) -> int:
         """Compute everything for everybody and put right what differs; returns how many values did, each a defect."""
         now = self._computed_at
-        live = [one for one in self._live() if one.key not in self._pending.keys]
-        found = 0
+        live = [computation for computation in self._live() if computation.key not in self._pending.keys]
+        differences = 0
         for level in in_levels(live):
-            for one in level:
+            for computation in level:
                 try:
-                    with attribute_failures([one.key]):
-                        found += self._check_one(one, now)
+                    with attribute_failures([computation.key]):
+                        differences += self._check_one(computation, now)
                 except ComputingError as error:
-                    self._fail(one, error)
-        for key in [key for key, one in self._asked.items() if self._states.has_failed(one)]:
+                    self._fail(computation, error)
+        for key in [key for key, computation in self._asked.items() if self._states.has_failed(computation)]:
             self._states.update(key, status=Status.PREPARING, detail="", fingerprint="")  # perhaps it can be by now
         self._save_states()
-        return found
+        return differences
 
     def _check_one(self, one: RequestedComputation, now: int) -> int:
         """Correct the values of a computation that differ; returns how many did."""
@@ -250,7 +250,7 @@ class ComputationEngine:
 
     def _live(self) -> list[RequestedComputation]:
         """The computations whose answers stand and are kept up to date."""
-        return [one for one in self._asked.values() if self._states.is_live(one)]
+        return [computation for computation in self._asked.values() if self._states.is_live(computation)]
 
     def _commit(
         self,
@@ -319,10 +319,12 @@ class ComputationEngine:
         if changes.merged_traits:
             among = ", ".join(str(profile) for profile in changes.merged_traits)
             facts.run(f"DELETE FROM traits WHERE profile IN ({among})")
-        facts.set_traits([(one.profile_id, one.name, one.value, one.computation) for one in changes.changed_traits()])
+        facts.set_traits(
+            [(trait.profile_id, trait.name, trait.value, trait.computation) for trait in changes.changed_traits()]
+        )
 
     def _kinds(self) -> dict[str, str]:
-        return {key: one.kind for key, one in self._asked.items()}
+        return {key: computation.kind for key, computation in self._asked.items()}
 
     def _write_changes(self, work: Connection, changes: Sequence[Change], now: int) -> None:
         by_key: dict[str, list[Change]] = {}
@@ -332,7 +334,7 @@ class ComputationEngine:
         for group in groups:
             with attribute_failures(sorted({change.key for change in group})):
                 write_changes(work, group, states=self._states, snapshot=self._current(), kinds=self._kinds(), now=now)
-        for key, count in Counter(one.key for one in changes).items():
+        for key, count in Counter(change.key for change in changes).items():
             self._telemetry.values_changed(key, count)
 
     def _advance(self, work: Connection, through: int) -> None:
@@ -382,84 +384,99 @@ class ComputationEngine:
 
         What many people get is written down over several steps, so that nothing else waits for it.
         """
-        everything = {key: one for key, one in self._asked.items() if not self._states.has_failed(one)}
+        everything = {
+            key: computation for key, computation in self._asked.items() if not self._states.has_failed(computation)
+        }
         if self._is_behind:
-            fresh = set(everything)
+            keys = set(everything)
         else:
-            fresh = everything.keys() - {one.key for one in self._live()}
+            keys = everything.keys() - {computation.key for computation in self._live()}
             for group in self._groups(live):
-                with attribute_failures([one.key for one in group]):
-                    fresh |= {one.key for one in changed_by_date(group, begin=self._computed_at, end=now)}
+                with attribute_failures([computation.key for computation in group]):
+                    keys |= {
+                        computation.key for computation in changed_by_date(group, begin=self._computed_at, end=now)
+                    }
         self._is_behind = False
-        self._pending.add(fresh, among=everything)
+        self._pending.add(keys, among=everything)
         was_pending = bool(self._pending)
         room = self._settings.changes_max
-        for one in self._pending.in_order(everything):
+        for computation in self._pending.in_order(everything):
             try:
-                with attribute_failures([one.key]):
-                    room -= self._compute_one(one, now, room=room)
+                with attribute_failures([computation.key]):
+                    room -= self._compute_one(computation, now, room=room)
             except ComputingError as error:
-                self._fail(one, error)
+                self._fail(computation, error)
             if room <= 0:
                 break
         return was_pending
 
-    def _compute_one(self, one: RequestedComputation, now: int, *, room: int) -> int:
+    def _compute_one(self, computation: RequestedComputation, now: int, *, room: int) -> int:
         """Compute one for everybody, or go on writing down what it has given; how many changes were written."""
         begun = self._clock.monotonic()
-        if (result := self._pending.take_result(one)) is not None:
+        if (result := self._pending.take_result(computation)) is not None:
             # When all of it is written it is computed again: meanwhile there may be news.
-            return self._write_answer(one, result, now, room=room)
-        found = compute(self._facts, [one], now=now, only_touched=False)
-        if len(found) > room:
-            return self._write_answer(one, PendingResult(fingerprint(one), found, len(found)), now, room=room)
-        self._write_in_parts(found, now)
-        self._go_live(one, now)
+            return self._write_answer(computation, result, now, room=room)
+        changes = compute(self._facts, [computation], now=now, only_touched=False)
+        if len(changes) > room:
+            return self._write_answer(
+                computation, PendingResult(fingerprint(computation), changes, len(changes)), now, room=room
+            )
+        self._write_in_parts(changes, now)
+        self._go_live(computation, now)
         seconds = self._clock.monotonic() - begun
-        size = self._states.standing[one.key].size
-        self._telemetry.computed_in_full(one.key, size=size, changes=len(found), seconds=seconds)
-        return len(found)
+        size = self._states.standing[computation.key].size
+        self._telemetry.computed_in_full(computation.key, size=size, changes=len(changes), seconds=seconds)
+        return len(changes)
 
-    def _write_answer(self, one: RequestedComputation, result: PendingResult, now: int, *, room: int) -> int:
+    def _write_answer(self, computation: RequestedComputation, result: PendingResult, now: int, *, room: int) -> int:
         """Write down as much of an answer as there is room for, and keep the rest for the next step."""
-        some = result.take(room)
-        if self._states.standing[one.key].status is Status.PREPARING:
-            self._states.update(one.key, detail=f"{result.percent} % of {result.total:,} people are written down")
-        self._write_in_parts(some, now)
+        changes = result.take(room)
+        if self._states.standing[computation.key].status is Status.PREPARING:
+            self._states.update(
+                computation.key, detail=f"{result.percent} % of {result.total:,} people are written down"
+            )
+        self._write_in_parts(changes, now)
         if result.changes:
-            self._pending.results[one.key] = result
-        return len(some)
+            self._pending.results[computation.key] = result
+        return len(changes)
 
-    def _go_live(self, one: RequestedComputation, now: int) -> None:
-        is_first = not self._states.standing[one.key].fingerprint
-        size = size_of(self._facts, one)
+    def _go_live(self, computation: RequestedComputation, now: int) -> None:
+        is_first = not self._states.standing[computation.key].fingerprint
+        size = size_of(self._facts, computation)
         at = from_micros(now)
         self._states.update(
-            one.key, status=Status.LIVE, detail="", fingerprint=fingerprint(one), size=size, computed_at=at
+            computation.key,
+            status=Status.LIVE,
+            detail="",
+            fingerprint=fingerprint(computation),
+            size=size,
+            computed_at=at,
         )
         with self._store.unit_of_work() as work:
             if is_first:
-                queue_everybody(work, one.key, self._current(), at)
-            engage_tables.save_size(work, one.key, size=size, at=at, bucket=hour_of(now))
+                queue_everybody(work, computation.key, self._current(), at)
+            engage_tables.save_size(work, computation.key, size=size, at=at, bucket=hour_of(now))
             self._states.write(work)
         self._states.written()
-        self._pending.done(one.key)
+        self._pending.done(computation.key)
 
-    def _fail(self, one: RequestedComputation, error: ComputingError) -> None:
+    def _fail(self, computation: RequestedComputation, error: ComputingError) -> None:
         """Whatever becomes of one computation, the others go on."""
         self._states.discard_changes()
-        self._telemetry.computing_failed(one.key, error=error.message)
-        self._states.update(one.key, status=Status.FAILED, detail=error.message[:500], fingerprint=fingerprint(one))
+        self._telemetry.computing_failed(computation.key, error=error.message)
+        self._states.update(
+            computation.key, status=Status.FAILED, detail=error.message[:500], fingerprint=fingerprint(computation)
+        )
         self._save_states()
-        self._pending.done(one.key)
+        self._pending.done(computation.key)
 
     def _write_in_parts(self, changes: Sequence[Change], now: int) -> None:
         remaining = iter(changes)
-        while some := list(islice(remaining, _CHANGES_PER_COMMIT)):
+        while part := list(islice(remaining, _CHANGES_PER_COMMIT)):
             with self._facts.unit_of_work():
-                apply(self._facts, some, self._kinds())
+                apply(self._facts, part, self._kinds())
                 with self._store.unit_of_work() as work:
-                    self._write_changes(work, some, now)
+                    self._write_changes(work, part, now)
                     self._advance(work, self._position)
                     self._states.write(work)
                 self._stand(self._position, self._stamp + 1, self._computed_at)

@@ -89,8 +89,10 @@ def empty_value(computation: RequestedComputation) -> str:
 
 def in_levels(computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
     """The computations in groups, each of which asks only for what earlier ones have computed."""
-    by_key = {one.key: one for one in computations}
-    sorter = TopologicalSorter({key: trait_keys(one.definition) & by_key.keys() for key, one in by_key.items()})
+    by_key = {computation.key: computation for computation in computations}
+    sorter = TopologicalSorter(
+        {key: trait_keys(computation.definition) & by_key.keys() for key, computation in by_key.items()}
+    )
     sorter.prepare()
     levels = []
     while sorter.is_active():
@@ -105,19 +107,19 @@ def touched_by_time(
 ) -> set[int]:
     """The people for whom an event has grown too old, or old enough, between two moments (microseconds since 1970)."""
     names: dict[int, set[str]] = {}
-    for one in computations:
-        for name, age in time_limits(one.definition):
+    for computation in computations:
+        for name, age in time_limits(computation.definition):
             names.setdefault(age, set()).add(name)
     if not names or begin >= end:
         return set()
     # A question for each age: the file's statistics then leave out nearly everything unread.
     parts = [
         f"SELECT profile FROM facts WHERE happened > {begin - age} AND happened <= {end - age} AND event IN ("
-        + ", ".join("?" for _ in some)
+        + ", ".join("?" for _ in event_names)
         + ")"
-        for age, some in names.items()
+        for age, event_names in names.items()
     ]
-    values = [name for some in names.values() for name in some]
+    values = [name for event_names in names.values() for name in event_names]
     return {row[0] for row in facts.rows(" UNION ".join(parts), *values)}
 
 
@@ -126,10 +128,13 @@ def changed_by_date(
 ) -> list[RequestedComputation]:
     """Those whose answers may have changed because it is another day now, or for lengths of time another minute."""
     return [
-        one
-        for one in computations
-        if (depends_on_day(one.definition) and local_day(begin, one.zone) != local_day(end, one.zone))
-        or (depends_on_moment(one.definition) and begin // _MINUTE_MICROS != end // _MINUTE_MICROS)
+        computation
+        for computation in computations
+        if (
+            depends_on_day(computation.definition)
+            and local_day(begin, computation.zone) != local_day(end, computation.zone)
+        )
+        or (depends_on_moment(computation.definition) and begin // _MINUTE_MICROS != end // _MINUTE_MICROS)
     ]
 
 
@@ -160,23 +165,25 @@ def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int
     """
     if not level:
         return []
-    queries = [one.query() for one in level]
+    queries = [computation.query() for computation in level]
     changes: list[Change] = []
     try:
         sql = statement(queries, now=now, zone=level[0].zone, only_touched=only_touched)
         facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + sql)
-        for number, one in enumerate(level):
-            changes += _differences(facts, one, number, only_touched=only_touched)
+        for number, computation in enumerate(level):
+            changes += _differences(facts, computation, number, only_touched=only_touched)
     except StorageError:
         raise
     except Exception as error:  # whatever compiler and DuckDB make of one definition, the others go on
-        raise ComputingError(str(error), keys=[one.key for one in level]) from error
+        raise ComputingError(str(error), keys=[computation.key for computation in level]) from error
     return changes
 
 
-def _differences(facts: FactStore, one: RequestedComputation, number: int, *, only_touched: bool) -> list[Change]:
-    empty = empty_value(one)
-    value = value_json(one.definition, f"c{number}")
+def _differences(
+    facts: FactStore, computation: RequestedComputation, number: int, *, only_touched: bool
+) -> list[Change]:
+    empty = empty_value(computation)
+    value = value_json(computation.definition, f"c{number}")
     among = " AND profile IN (SELECT profile FROM touched)" if only_touched else ""
     rows = facts.rows(
         f"""
@@ -187,9 +194,9 @@ def _differences(facts: FactStore, one: RequestedComputation, number: int, *, on
         ) AS old ON old.profile = new.profile
         WHERE COALESCE(new.value, '{empty}') <> COALESCE(old.json, '{empty}')
         """,
-        one.key,
+        computation.key,
     )
-    return [Change(one.key, profile, new, before) for profile, new, before in rows]
+    return [Change(computation.key, profile, new, before) for profile, new, before in rows]
 
 
 def size_of(facts: FactStore, computation: RequestedComputation) -> int:
@@ -203,4 +210,4 @@ def size_of(facts: FactStore, computation: RequestedComputation) -> int:
 
 def apply(facts: FactStore, changes: Sequence[Change], kinds: dict[str, str]) -> None:
     """Let the facts know the new values."""
-    facts.set_traits([(one.profile, one.key, one.value, kinds[one.key]) for one in changes])
+    facts.set_traits([(change.profile, change.key, change.value, kinds[change.key]) for change in changes])

@@ -27,13 +27,13 @@ class CustomTraits:
         history: Every new value, in the order of the log; of the profile as it was then.
     """
 
-    def __init__(self, standing: Iterable[StoredTrait], *, reserved: Collection[str]) -> None:
+    def __init__(self, stored_traits: Iterable[StoredTrait], *, reserved: Collection[str]) -> None:
         self.history: list[StoredTrait] = []
         self._reserved = frozenset(reserved)
         self._of: dict[int, dict[str, StoredTrait]] = {}
         self._fresh: set[tuple[int, str]] = set()
-        for one in standing:
-            self._of.setdefault(one.profile_id, {})[one.name] = one
+        for trait in stored_traits:
+            self._of.setdefault(trait.profile_id, {})[trait.name] = trait
 
     def merge(self, profile: int, merged: int) -> None:
         """Let a profile have the traits of another as well, of each name the newer one."""
@@ -49,16 +49,16 @@ class CustomTraits:
         for name, value in (person.traits or {}).items():
             if name in self._reserved:
                 continue
-            fresh = StoredTrait(
+            new_trait = StoredTrait(
                 profile, name, value, "", person.at, person.source, kept_id(person.message_id), person.seq
             )
             old = own.get(name)
-            if old is not None and _age(old) >= _age(fresh):
+            if old is not None and _age(old) >= _age(new_trait):
                 continue
-            own[name] = fresh
+            own[name] = new_trait
             self._fresh.add((profile, name))
             if value != ("null" if old is None else old.value):
-                self.history.append(fresh)
+                self.history.append(new_trait)
 
     def of(self, profile: int) -> list[StoredTrait]:
         """All traits of a profile."""
@@ -74,5 +74,5 @@ def kept_id(message_id: str) -> str:
     return message_id.replace("\x00", "\ufffd")[:_MESSAGE_ID_CHARACTERS_MAX]
 
 
-def _age(one: StoredTrait) -> tuple[bool, datetime, int]:
-    return bool(one.computation), one.updated_at, one.seq  # what is computed, no call replaces
+def _age(trait: StoredTrait) -> tuple[bool, datetime, int]:
+    return bool(trait.computation), trait.updated_at, trait.seq  # what is computed, no call replaces

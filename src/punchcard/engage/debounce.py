@@ -38,7 +38,7 @@ class SentChange(msgspec.Struct, frozen=True, array_like=True):
 _decoder = msgspec.json.Decoder(list[SentChange])
 
 
-def delayed_until(wanted: str, changes: Collection[SentChange], now: datetime) -> datetime | None:
+def delayed_until(value: str, changes: Collection[SentChange], now: datetime) -> datetime | None:
     """When the change to a value may be sent; None for at once.
 
     Args:
@@ -46,7 +46,7 @@ def delayed_until(wanted: str, changes: Collection[SentChange], now: datetime) -
         changes: All that were sent of the profile and computation lately.
     """
     recent = _recent(changes, now)
-    if digest(wanted) in {change.replaced for change in recent}:
+    if digest(value) in {change.replaced for change in recent}:
         return from_micros(max(change.at for change in recent)) + DEBOUNCE
     moments = sorted({change.at for change in recent})
     if len(moments) >= CHANGES_PER_MINUTE_MAX:

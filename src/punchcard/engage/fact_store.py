@@ -142,7 +142,7 @@ class FactStore:
         import pyarrow as pa
 
         if people:
-            table = pa.table({"p": [one[0] for one in people], "k": [one[1] for one in people]})
+            table = pa.table({"p": [row[0] for row in people], "k": [row[1] for row in people]})
             with self._as_table(table) as name:
                 self.run(f"INSERT INTO people SELECT p, k FROM {name}")
 
@@ -158,7 +158,7 @@ class FactStore:
         if not merges:
             return
         direct = [(profile, merged) for merged, profile in final_profiles(merges).items()]
-        table = pa.table({"p": [one[0] for one in direct], "m": [one[1] for one in direct]})
+        table = pa.table({"p": [row[0] for row in direct], "m": [row[1] for row in direct]})
         with self._as_table(table) as name:
             self.run(f"UPDATE facts SET profile = merges.p FROM {name} AS merges WHERE facts.profile = merges.m")
             known = f"SELECT p FROM {name} JOIN people ON people.profile = m WHERE people.known"
@@ -174,10 +174,10 @@ class FactStore:
             return
         table = pa.table(
             {
-                "p": pa.array([one[0] for one in traits], type=pa.int64()),
-                "n": pa.array([one[1] for one in traits], type=pa.string()),
-                "j": pa.array([one[2] for one in traits], type=pa.string()),
-                "c": pa.array([one[3] for one in traits], type=pa.string()),
+                "p": pa.array([trait[0] for trait in traits], type=pa.int64()),
+                "n": pa.array([trait[1] for trait in traits], type=pa.string()),
+                "j": pa.array([trait[2] for trait in traits], type=pa.string()),
+                "c": pa.array([trait[3] for trait in traits], type=pa.string()),
             }
         )
         with self._as_table(table) as name:

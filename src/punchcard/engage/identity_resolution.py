@@ -178,10 +178,10 @@ def _decide_traits(work: Connection, changes: IdentityChanges, reserved: Collect
     changes.traits = [one for one in traits.fresh() if one.profile_id not in changes.merged_traits]
 
 
-def _id_row(one: ExternalId, profile: int, person: PersonEvent) -> dict[str, object]:
+def _id_row(external_id: ExternalId, profile: int, person: PersonEvent) -> dict[str, object]:
     return {
-        "type": one.type,
-        "value": one.value,
+        "type": external_id.type,
+        "value": external_id.value,
         "profile_id": profile,
         "created_at": person.received_at,
         "source": person.source,

@@ -28,13 +28,13 @@ class PendingResult:
 
     def take(self, count: int) -> list[Change]:
         """Up to so many changes, which are in it no more."""
-        some = self.changes[-count:]
+        taken = self.changes[-count:]
         del self.changes[-count:]
-        return some
+        return taken
 
     def leave_out(self, people: set[int]) -> None:
         """Forget what was found of these: there is news of them."""
-        self.changes = [one for one in self.changes if one.profile not in people]
+        self.changes = [change for change in self.changes if change.profile not in people]
 
 
 @dataclass
@@ -63,14 +63,14 @@ class Pending:
     def in_order(self, requested: Mapping[str, RequestedComputation]) -> Iterator[RequestedComputation]:
         """Each after those that it asks for; not before these are done, for its answer would be half of one."""
         for level in in_levels([requested[key] for key in self.keys]):
-            for one in level:
-                if not trait_keys(one.definition) & self.keys:
-                    yield one
+            for computation in level:
+                if not trait_keys(computation.definition) & self.keys:
+                    yield computation
 
-    def take_result(self, one: RequestedComputation) -> PendingResult | None:
+    def take_result(self, computation: RequestedComputation) -> PendingResult | None:
         """What is left to be written of this one's answer, if it was asked as it is now."""
-        result = self.results.pop(one.key, None)
-        return result if result is not None and result.fingerprint == fingerprint(one) else None
+        result = self.results.pop(computation.key, None)
+        return result if result is not None and result.fingerprint == fingerprint(computation) else None
 
     def leave_out(self, people: set[int]) -> None:
         """There is news of these people: what was found of them before is not written down."""

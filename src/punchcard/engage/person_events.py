@@ -183,31 +183,31 @@ def _read(event: LakeEvent, reader: IdReader, reading: PersonEvents) -> None:
         return
     kind = EventType(event.type)
     try:
-        said = _said.decode(event.payload)
+        payload = _said.decode(event.payload)
     except UNREADABLE:
-        said = _Said()
-    traits = _traits(said.traits) if kind is EventType.IDENTIFY else None
+        payload = _Said()
+    traits = _traits(payload.traits) if kind is EventType.IDENTIFY else None
     if kind in (EventType.TRACK, EventType.PAGE, EventType.SCREEN):
-        _add_fact(event, kind, said, reading)
+        _add_fact(event, kind, payload, reading)
     seq = seq_of(event.log_position, event.event_index)
     reading.people.append(
         PersonEvent(ids, event.timestamp, event.received_at, event.source or "", event.message_id, seq, traits)
     )
 
 
-def _add_fact(event: LakeEvent, kind: EventType, said: _Said, reading: PersonEvents) -> None:
+def _add_fact(event: LakeEvent, kind: EventType, payload: _Said, reading: PersonEvents) -> None:
     # Computations find an amount or order id under its exact name, whatever its sender writes, as points rules do.
-    name, properties = event.event or "", exact_properties(said.properties) or None
+    name, properties = event.event or "", exact_properties(payload.properties) or None
     if kind in _VIEWED:
         name, key = _VIEWED[kind]
-        properties = _with_name(properties, key, said.name)
+        properties = _with_name(properties, key, payload.name)
     rows = reading.facts
     rows.happened.append(to_micros(event.timestamp) if event.timestamp else 0)
     rows.seqs.append(seq_of(event.log_position, event.event_index))
     rows.events.append(name)
     rows.sources.append(event.source or "")
     rows.properties.append(properties)
-    rows.contexts.append(bytes(said.context) or None)
+    rows.contexts.append(bytes(payload.context) or None)
     reading.fact_people.append(len(reading.people))
 
 

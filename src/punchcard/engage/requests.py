@@ -118,10 +118,10 @@ def answer_requests(store: Store, facts: FactStore, *, clock: Clock, zone: ZoneI
     """
     with store.reading() as work:
         waiting = engage_tables.open_requests(work)
-    for one in waiting:
-        answer = preview(store, facts, one.body, clock=clock, zone=zone)
+    for waiting_request in waiting:
+        answer = preview(store, facts, waiting_request.body, clock=clock, zone=zone)
         with store.unit_of_work() as work:
-            engage_tables.answer(work, one.id, msgspec.json.encode(answer).decode())
+            engage_tables.answer(work, waiting_request.id, msgspec.json.encode(answer).decode())
             engage_tables.forget_requests(work, before=clock.now() - _KEPT)
     return len(waiting)
 

@@ -53,7 +53,7 @@ def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdRea
         facts.forget_behind(at)
         _follow_merges(facts, store)
     while at < position:
-        events = [one for one in lake.after(at, limit=_EVENTS_PER_PART) if one.log_position <= position]
+        events = [event for event in lake.after(at, limit=_EVENTS_PER_PART) if event.log_position <= position]
         reading = read_events(events, ids)
         at = reading.through or position
         _find_owners(store, reading)
@@ -67,10 +67,10 @@ def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdRea
 def _find_owners(store: Store, reading: PersonEvents) -> None:
     """An event belongs to the profile that its strongest id leads to."""
     with store.reading() as work:
-        owners = owners_of(work, {one for person in reading.people for one in person.ids})
+        owners = owners_of(work, {external_id for person in reading.people for external_id in person.ids})
     # By other rules than of then, an id may lead nowhere; then the next one tells.
     found = [
-        next((owners[one] for one in reading.people[number].ids if one in owners), None)
+        next((owners[external_id] for external_id in reading.people[number].ids if external_id in owners), None)
         for number in reading.fact_people
     ]
     if None in found:

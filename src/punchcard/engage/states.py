@@ -51,20 +51,20 @@ class States:
 
     def update(self, key: str, **values: object) -> None:
         """Let a state be another one."""
-        fresh = replace(self.standing[key], **values)  # type: ignore[arg-type]  # names and types are the caller's
-        if fresh != self.standing[key]:
-            self.standing[key] = fresh
+        new_state = replace(self.standing[key], **values)  # type: ignore[arg-type]  # names and types are the caller's
+        if new_state != self.standing[key]:
+            self.standing[key] = new_state
             self.changed.add(key)
 
-    def is_live(self, one: RequestedComputation) -> bool:
+    def is_live(self, computation: RequestedComputation) -> bool:
         """That its answers stand, as it is asked now, and are kept up to date."""
-        state = self.standing[one.key]
-        return state.status is Status.LIVE and state.fingerprint == fingerprint(one)
+        state = self.standing[computation.key]
+        return state.status is Status.LIVE and state.fingerprint == fingerprint(computation)
 
-    def has_failed(self, one: RequestedComputation) -> bool:
+    def has_failed(self, computation: RequestedComputation) -> bool:
         """That it could not be computed, as it is asked now."""
-        state = self.standing[one.key]
-        return state.status is Status.FAILED and state.fingerprint == fingerprint(one)
+        state = self.standing[computation.key]
+        return state.status is Status.FAILED and state.fingerprint == fingerprint(computation)
 
     def tell_progress(self, detail: str) -> None:
         """Let those that wait for their first answer say how far it is."""
@@ -113,13 +113,13 @@ def requested(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInf
     )
 
 
-def fingerprint(one: RequestedComputation) -> str:
+def fingerprint(computation: RequestedComputation) -> str:
     """Changes whenever the answers may."""
-    parts = [one.kind, one.definition, one.includes_anonymous, one.since]
-    if depends_on_zone(one.definition) and one.zone.key != "UTC":
-        parts.append(one.zone.key)
-    said = msgspec.json.encode(parts)
-    return hashlib.sha256(said).hexdigest()
+    parts = [computation.kind, computation.definition, computation.includes_anonymous, computation.since]
+    if depends_on_zone(computation.definition) and computation.zone.key != "UTC":
+        parts.append(computation.zone.key)
+    text = msgspec.json.encode(parts)
+    return hashlib.sha256(text).hexdigest()
 
 
 def last_sync_of(state: ComputationState) -> LastSync:
@@ -141,10 +141,10 @@ def follow_configuration(
     states.held.clear()
     for key in invalid.keys() & states.standing.keys():
         states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
-    for key, one in configured.items():
+    for key, ready in configured.items():
         if key not in states.standing:
-            _begin(states, one, now)
-        _isolate(work, states, key, partial(_follow_one, work, states, one, now))
+            _begin(states, ready, now)
+        _isolate(work, states, key, partial(_follow_one, work, states, ready, now))
     for key in [key for key in states.standing if key not in configured and key not in invalid]:
         _isolate(work, states, key, partial(_end, work, states, key, now))
 
@@ -163,11 +163,11 @@ def _isolate(work: Connection, states: States, key: str, follow: Callable[[], No
         states.hold(key, f"Its last state cannot be read: {error}")
 
 
-def _begin(states: States, one: ReadyComputation, now: datetime) -> None:
-    key = one.configured.key
+def _begin(states: States, ready: ReadyComputation, now: datetime) -> None:
+    key = ready.configured.key
     states.standing[key] = ComputationState(
         key=key,
-        kind=one.configured.kind,
+        kind=ready.configured.kind,
         fingerprint="",
         status=Status.PREPARING,
         detail="",
@@ -181,8 +181,8 @@ def _begin(states: States, one: ReadyComputation, now: datetime) -> None:
     states.changed.add(key)
 
 
-def _follow_one(work: Connection, states: States, one: ReadyComputation, now: datetime) -> None:
-    computation = one.configured
+def _follow_one(work: Connection, states: States, ready: ReadyComputation, now: datetime) -> None:
+    computation = ready.configured
     state = states.standing[computation.key]
     before = last_sync_of(state)
     if not computation.enabled:
@@ -192,7 +192,7 @@ def _follow_one(work: Connection, states: States, one: ReadyComputation, now: da
     elif state.status is Status.DISABLED:
         states.update(computation.key, status=Status.PREPARING)
         before = replace_destinations(before, ())
-    wanted = LastSync(
+    new_sync = LastSync(
         kind=computation.kind,
         name=computation.name,
         destinations=tuple(sorted(computation.destinations)),
@@ -200,10 +200,10 @@ def _follow_one(work: Connection, states: States, one: ReadyComputation, now: da
         when_removed=computation.when_removed,
     )
     if computation.enabled and state.fingerprint:
-        for slug in set(wanted.destinations) - set(before.destinations):
+        for slug in set(new_sync.destinations) - set(before.destinations):
             engage_tables.enqueue_everybody(work, destination=slug, key=computation.key, at=now)
-    _stop_sync(work, computation.key, before, set(before.destinations) - set(wanted.destinations), now)
-    states.update(computation.key, last_sync=msgspec.json.encode(wanted).decode())
+    _stop_sync(work, computation.key, before, set(before.destinations) - set(new_sync.destinations), now)
+    states.update(computation.key, last_sync=msgspec.json.encode(new_sync).decode())
 
 
 def replace_destinations(last_sync: LastSync, destinations: tuple[str, ...]) -> LastSync:
@@ -231,12 +231,14 @@ def _stop_sync(
 
 def with_dependents(keys: set[str], computations: Sequence[RequestedComputation]) -> set[str]:
     """These computations, and all that ask for one of them, however indirectly."""
-    found = set(keys)
+    all_keys = set(keys)
     while True:
-        more = {one.key for one in computations if trait_keys(one.definition) & found} - found
+        more = {
+            computation.key for computation in computations if trait_keys(computation.definition) & all_keys
+        } - all_keys
         if not more:
-            return found
-        found |= more
+            return all_keys
+        all_keys |= more
 
 
 def due_at(now: datetime, rhythm: timedelta | None) -> datetime:

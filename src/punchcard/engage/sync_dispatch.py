@@ -104,9 +104,9 @@ class SyncDispatcher:
             return
         self._look_at_due_times_at = self._clock.monotonic() + _LOOK_AT_DUE_TIMES_SECONDS
         rhythms: dict[timedelta, list[str]] = {}
-        for key, one in snapshot.computations.items():
-            if one.rhythm is not None and one.rhythm > DEBOUNCE:
-                rhythms.setdefault(one.rhythm, []).append(key)
+        for key, ready in snapshot.computations.items():
+            if ready.rhythm is not None and ready.rhythm > DEBOUNCE:
+                rhythms.setdefault(ready.rhythm, []).append(key)
         scheduled = [key for keys in rhythms.values() for key in keys]
         at = self._clock.now()
         with self._store.unit_of_work() as work:
@@ -134,8 +134,8 @@ class SyncDispatcher:
         with self._store.unit_of_work() as work:
             limit = min(room, _DECIDED_PER_STEP)
             rows: list[dict[str, object]] = []
-            for one in engage_tables.due(work, destination=target.slug, at=now, limit=limit):
-                rows += self._decide_one(work, one, target, snapshot, now)
+            for due in engage_tables.due(work, destination=target.slug, at=now, limit=limit):
+                rows += self._decide_one(work, due, target, snapshot, now)
             engage_tables.add_calls(work, rows)
 
     def _decide_one(
@@ -196,12 +196,12 @@ def _batches(bodies: Sequence[str]) -> Iterator[str]:
 
 def targets(snapshot: Snapshot) -> list[SyncTarget]:
     """The destinations that can be told."""
-    found = []
+    sync_targets = []
     for slug, destination in snapshot.destinations.items():
         if destination.invalid is not None or not destination.destination.enabled:
             continue
         options = destination.partner.delivery_options(destination.settings)
-        found.append(
+        sync_targets.append(
             SyncTarget(
                 slug=slug,
                 name=destination.name,
@@ -209,7 +209,7 @@ def targets(snapshot: Snapshot) -> list[SyncTarget]:
                 calls_per_second=options.requests_per_second / _REQUESTS_PER_CALL,
             )
         )
-    return found
+    return sync_targets
 
 
 def _room(target: SyncTarget) -> int:
@@ -231,51 +231,51 @@ def _awards_wait(work: Connection, slug: str, now: datetime) -> bool:
 
 
 def _on_its_way(work: Connection, slug: str) -> int:
-    wanted = select(func.count()).where(
+    query = select(func.count()).where(
         effects.c.destination == slug,
         effects.c.is_open,
         effects.c.source == OWN_SOURCES + slug,
         effects.c.kind != EffectKind.TRANSACTION.value,  # a call of any destination but what earns points
         effects.c.reason.is_distinct_from("no_connection"),  # waits for a customer, not for its turn
     )
-    return int(work.scalar(wanted) or 0)
+    return int(work.scalar(query) or 0)
 
 
 def decide(
-    work: Connection, one: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
+    work: Connection, due: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
 ) -> list[dict[str, object]]:
     """The calls about somebody who is due, as rows to keep; what they tell is noted as told."""
-    if one.key in snapshot.invalid_computations:
+    if due.key in snapshot.invalid_computations:
         # What it would say is not known, so destinations keep what they have until it is corrected.
-        engage_tables.dequeue(work, one, due_at=now + _INVALID_WAIT)
+        engage_tables.dequeue(work, due, due_at=now + _INVALID_WAIT)
         return []
-    ready = snapshot.computations.get(one.key)
+    ready = snapshot.computations.get(due.key)
     computation = ready.configured if ready is not None else None
-    is_synced = computation is not None and computation.enabled and one.destination in computation.destinations
-    wanted = _value(work, one) if is_synced else "false"
-    standing = synced_values_of(work, destination=one.destination, key=one.key, profile_id=one.profile_id)
-    synced_values = {row.email: row for row in standing}
-    newest = engage_tables.newest_email(work, one.profile_id)
-    if newest is None and not synced_values and wanted not in NOBODY:
-        engage_tables.dequeue(work, one, waits_for="email")
+    is_synced = computation is not None and computation.enabled and due.destination in computation.destinations
+    new_value = _value(work, due) if is_synced else "false"
+    rows = synced_values_of(work, destination=due.destination, key=due.key, profile_id=due.profile_id)
+    synced_values = {row.email: row for row in rows}
+    newest = engage_tables.newest_email(work, due.profile_id)
+    if newest is None and not synced_values and new_value not in NOBODY:
+        engage_tables.dequeue(work, due, waits_for="email")
         return []
     calls = SyncCalls(
         work,
-        destination=one.destination,
+        destination=due.destination,
         destination_name=target.name,
-        key=one.key,
-        profile_id=one.profile_id,
+        key=due.key,
+        profile_id=due.profile_id,
         computation=computation,
     )
-    fitted = {email: calls.fit(wanted, email) for email in sorted({*synced_values, *([newest] if newest else [])})}
+    fitted = {email: calls.fit(new_value, email) for email in sorted({*synced_values, *([newest] if newest else [])})}
     if refusal := next((each.refusal for each in fitted.values() if each.refusal), ""):
-        engage_tables.dequeue(work, one, waits_for=refusal)  # the destination keeps what it has
+        engage_tables.dequeue(work, due, waits_for=refusal)  # the destination keeps what it has
         return []
-    if not one.is_resync and (due_at := _delayed_until(synced_values.values(), fitted, now)) is not None:
-        engage_tables.dequeue(work, one, due_at=due_at)
+    if not due.is_resync and (due_at := _delayed_until(synced_values.values(), fitted, now)) is not None:
+        engage_tables.dequeue(work, due, due_at=due_at)
         return []
-    engage_tables.dequeue(work, one)
-    return _Sync(work, one, calls, synced_values, newest, now).rows(fitted, is_member=wanted not in NOBODY)
+    engage_tables.dequeue(work, due)
+    return _Sync(work, due, calls, synced_values, newest, now).rows(fitted, is_member=new_value not in NOBODY)
 
 
 def _delayed_until(
@@ -289,8 +289,8 @@ def _delayed_until(
     return max(filter(None, (delayed_until(value, changes, now) for value in differing)), default=None)
 
 
-def _value(work: Connection, one: Due) -> str:
-    for trait in traits_of(work, [one.profile_id], [one.key]):
+def _value(work: Connection, due: Due) -> str:
+    for trait in traits_of(work, [due.profile_id], [due.key]):
         if trait.computation:
             return trait.value
     return "false"
@@ -332,10 +332,10 @@ class _Sync:
                 if row is not None and row.profile_id != self.due.profile_id:
                     save_synced(self.work, replace(row, profile_id=self.due.profile_id))
                 continue
-            fresh = self._fresh(email, row, fitted[email], is_tracked=is_tracked)
-            save_synced(self.work, fresh)
-            wanted = {"identify": is_sent, "track": is_tracked}
-            rows += self.calls.rows(fresh, [call for call in self.calls.send if wanted[call]])
+            new_row = self._fresh(email, row, fitted[email], is_tracked=is_tracked)
+            save_synced(self.work, new_row)
+            calls_to_send = {"identify": is_sent, "track": is_tracked}
+            rows += self.calls.rows(new_row, [call for call in self.calls.send if calls_to_send[call]])
         return rows
 
     def _before(self, email: str) -> Synced | None:
@@ -377,12 +377,12 @@ class _Sync:
 
 def send_again(work: Connection, unsynced: Sequence[UnsyncedCall], now: datetime) -> None:
     """Queue those anew of whom a call did not reach its destination: it is sent once the destination takes calls."""
-    for one in unsynced:
+    for call in unsynced:
         profile_id = mark_unsynced(
-            work, destination=one.destination, key=one.key, email=one.email, sequence=one.sequence, call=one.call
+            work, destination=call.destination, key=call.key, email=call.email, sequence=call.sequence, call=call.call
         )
         if profile_id is not None:
-            row = {"destination": one.destination, "key": one.key, "profile_id": profile_id}
-            engage_tables.enqueue(work, [{**row, "queued_at": now, "due_at": now, "waits_for": one.waits_for}])
-            if one.detail:
-                engage_tables.explain_refusal(work, one.destination, one.key, profile_id, detail=one.detail)
+            row = {"destination": call.destination, "key": call.key, "profile_id": profile_id}
+            engage_tables.enqueue(work, [{**row, "queued_at": now, "due_at": now, "waits_for": call.waits_for}])
+            if call.detail:
+                engage_tables.explain_refusal(work, call.destination, call.key, profile_id, detail=call.detail)

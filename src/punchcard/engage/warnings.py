@@ -81,7 +81,7 @@ def find_warnings(known: KnownNames, definition: Definition) -> Iterator[str]:
     for name, path in sorted(requested):
         yield from _property_warnings(name, path, known.properties(name))
     traits = known.traits()
-    for trait in sorted(traits_of(definition), key=lambda one: one.key):
+    for trait in sorted(traits_of(definition), key=lambda key: key.key):
         if trait.name not in traits:
             escaped = {name.replace(".", "\\."): name for name in traits}
             yield f'nobody has a trait "{trait.name}" yet{_near(trait.key, escaped) or _near(trait.name, escaped)}'
@@ -96,13 +96,13 @@ def objects_in(texts: Iterator[str | bytes | None]) -> list[Mapping[str, object]
 
 def values_in(texts: Iterator[str | bytes | None]) -> list[object]:
     """The values of JSON texts, as far as they can be read."""
-    found: list[object] = []
+    values: list[object] = []
     for text in texts:
         try:
-            found.append(_any.decode(text or "null"))
+            values.append(_any.decode(text or "null"))
         except UNREADABLE:
             continue
-    return found
+    return values
 
 
 def _property_warnings(event: str, path: str, sample: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -145,10 +145,10 @@ def _inside(value: object, names: Sequence[str]) -> list[object]:
 
 
 def _paths(events: Events) -> set[str]:
-    found = {events.of.path} if isinstance(events.of, Property) else set()
+    paths = {events.of.path} if isinstance(events.of, Property) else set()
     if events.where is not None:
-        found |= _paths_of(events.where)
-    return found
+        paths |= _paths_of(events.where)
+    return paths
 
 
 def _paths_of(condition: Condition) -> set[str]:
@@ -158,14 +158,14 @@ def _paths_of(condition: Condition) -> set[str]:
             return _paths_of(condition.condition)
         case Comparison():
             sides = (condition.left, *condition.right)
-            return {one.path for one in sides if isinstance(one, Property) and not one.of_parent}
+            return {side.path for side in sides if isinstance(side, Property) and not side.of_parent}
         case _:
             return set().union(*map(_paths_of, condition.conditions))
 
 
 def _near(word: str, known: Collection[str]) -> str:
-    lowered = {one.lower(): one for one in known}
-    near = [lowered[one] for one in get_close_matches(word.lower(), lowered, n=_NEAR_MAX)]
+    lowered = {name.lower(): name for name in known}
+    near = [lowered[name] for name in get_close_matches(word.lower(), lowered, n=_NEAR_MAX)]
     if not near:
         return ""
-    return "; did you mean " + " or ".join(f'"{one}"' for one in near) + "?"
+    return "; did you mean " + " or ".join(f'"{name}"' for name in near) + "?"

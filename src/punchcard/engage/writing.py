@@ -25,18 +25,20 @@ def write_changes(
         now: When they became so, microseconds since 1970.
     """
     at = from_micros(now)
-    traits = [StoredTrait(one.profile, one.key, one.value, kinds[one.key], at, "", "") for one in changes]
+    traits = [
+        StoredTrait(change.profile, change.key, change.value, kinds[change.key], at, "", "") for change in changes
+    ]
     profiles.keep_traits(work, traits)
     profiles.add_history(work, traits)
     queue = []
     grown: Counter[str] = Counter()
-    for one in changes:
-        grown[one.key] += _difference(one)
-        if (ready := snapshot.computations.get(one.key)) is None:
+    for change in changes:
+        grown[change.key] += _difference(change)
+        if (ready := snapshot.computations.get(change.key)) is None:
             continue
         due = due_at(at, ready.rhythm)
         queue += [
-            {"destination": slug, "key": one.key, "profile_id": one.profile, "queued_at": at, "due_at": due}
+            {"destination": slug, "key": change.key, "profile_id": change.profile, "queued_at": at, "due_at": due}
             for slug in ready.configured.destinations
         ]
     engage_tables.enqueue(work, queue)
@@ -49,10 +51,10 @@ def write_changes(
 def resync(work: Connection, people: set[int], keys: Collection[str], snapshot: Snapshot, at: datetime) -> None:
     """Whoever has an email more is told of there too."""
     queue = [
-        {"destination": slug, "key": one.name, "profile_id": one.profile_id, "queued_at": at, "due_at": at}
-        for one in profiles.traits_of(work, people, list(keys))
-        if one.computation and one.name in snapshot.computations
-        for slug in snapshot.computations[one.name].configured.destinations
+        {"destination": slug, "key": trait.name, "profile_id": trait.profile_id, "queued_at": at, "due_at": at}
+        for trait in profiles.traits_of(work, people, list(keys))
+        if trait.computation and trait.name in snapshot.computations
+        for slug in snapshot.computations[trait.name].configured.destinations
     ]
     engage_tables.enqueue(work, queue)
 

@@ -145,16 +145,22 @@ def _plan_record(
             if plan.refused_orders:
                 batch.refused_orders += refused_orders(plan.refused_orders, item, source)
             if behind and planned:
-                decided += tuple(behind_held(one.destination.slug) for one in planned if one.destination.slug in behind)
-                planned = [one for one in planned if one.destination.slug not in behind]
+                decided += tuple(
+                    behind_held(planned_intent.destination.slug)
+                    for planned_intent in planned
+                    if planned_intent.destination.slug in behind
+                )
+                planned = [
+                    planned_intent for planned_intent in planned if planned_intent.destination.slug not in behind
+                ]
         results.append(decided)
         for result in decided:
             if result.status is EventStatus.PENDING:
                 batch.held.append(held_event(record, event_number, item, result, source=source))
-        for one in planned:
+        for planned_intent in planned:
             batch.planned_effects.append(
                 PlannedEffect(
-                    planned=one,
+                    planned=planned_intent,
                     event=item,
                     source=source,
                     position=record.position,
@@ -167,16 +173,16 @@ def _plan_record(
 
 def _without(items: Sequence[Item], number: int, failing: FailingEvents) -> list[Item]:
     """The items of a record with failures in the place of the events that fail."""
-    found = list(items)
+    kept_items = list(items)
     for index, item in enumerate(items):
         if (error := failing.get((number, index))) is not None and isinstance(item, Event):
-            found[index] = internal_failure(item, f"Punchcard failed on this event: {describe(error)}.")
-    return found
+            kept_items[index] = internal_failure(item, f"Punchcard failed on this event: {describe(error)}.")
+    return kept_items
 
 
 def is_quarantined(results: Sequence[EventResult]) -> bool:
     """Whether the record of an event with these results is kept for an operator."""
-    return any(one.reason in QUARANTINED for one in results)
+    return any(result.reason in QUARANTINED for result in results)
 
 
 def _cannot_be_read(item: Item) -> TypeGuard[IngestFailure]:
@@ -192,7 +198,7 @@ def result_batch(batch: Batch) -> ResultBatch:
     numbers: dict[tuple[EventResult, ...], int] = {}
     records = []
     for record, source, results in zip(batch.records, batch.sources, batch.results, strict=True):
-        indices = [numbers.setdefault(one, len(numbers)) for one in results]
+        indices = [numbers.setdefault(event_results, len(numbers)) for event_results in results]
         records.append(RoutedRecord(position=record.position, source=source, results=indices))
     return ResultBatch(distinct=list(numbers), records=records)
 
@@ -206,7 +212,7 @@ def lake_rows(results: ResultBatch, items_by_record: Sequence[Sequence[Item]], r
         received: When each record was received, microseconds since 1970.
     """
     rows = LakeRows()
-    texts = [to_json(one) for one in results.distinct]
+    texts = [to_json(event_results) for event_results in results.distinct]
     for record, items, received_at in zip(results.records, items_by_record, received, strict=True):
         rows.add_record(
             items,
@@ -244,8 +250,8 @@ def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
 
 def _unknown_source(write_key: str) -> tuple[EventResult, ...]:
     shown = write_key[:_KEY_SHOWN] + ("…" if len(write_key) > _KEY_SHOWN else "")
-    said = f'no source has the write key "{shown}"' if write_key else "it came without a write key"
-    return (EventResult(None, EventStatus.FAILED_ON_INGEST, "unknown_source", said),)
+    detail = f'no source has the write key "{shown}"' if write_key else "it came without a write key"
+    return (EventResult(None, EventStatus.FAILED_ON_INGEST, "unknown_source", detail),)
 
 
 def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:

@@ -75,16 +75,16 @@ def resolve_conflicts(
     conflicts: list[tuple[_Row, NewEffect]] = []
     results = []
     for planned_effect in planned_effects:
-        wanted = _new_effect(planned_effect)
-        ledger = ledgers[wanted.destination]
-        existing = _existing(planned_effect, wanted, ledger)
-        result = _decide(planned_effect, wanted, existing, ledger)
+        new_effect = _new_effect(planned_effect)
+        ledger = ledgers[new_effect.destination]
+        existing = _existing(planned_effect, new_effect, ledger)
+        result = _decide(planned_effect, new_effect, existing, ledger)
         results.append(result)
         if result.status is EventStatus.PENDING:
-            new.append(wanted)
-            ledger.add(wanted)
+            new.append(new_effect)
+            ledger.add(new_effect)
         elif result.status is EventStatus.CONFLICT and existing is not None:
-            conflicts.append((existing, wanted))
+            conflicts.append((existing, new_effect))
     outbox.add(work, new, now=now, recovery=recovery)
     _keep_conflicts(work, conflicts)
     return results
@@ -112,8 +112,8 @@ def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source
 def record_refusals(work: Connection, refused: Sequence[RefusedOrder], *, now: datetime) -> None:
     """Keep which orders earned nothing, and let refunds that wait for them know."""
     record_refused_orders(work, refused)
-    for slug in sorted({one.destination for one in refused}):
-        wake_refunds(work, slug, ended={one.order_id for one in refused if one.destination == slug}, now=now)
+    for slug in sorted({order.destination for order in refused}):
+        wake_refunds(work, slug, ended={order.order_id for order in refused if order.destination == slug}, now=now)
 
 
 def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
@@ -149,14 +149,14 @@ def _scopes(planned_effect: PlannedEffect) -> list[str]:
     return [destination.slug, *destination.destination.sources, planned_effect.source]
 
 
-def _existing(planned_effect: PlannedEffect, wanted: NewEffect, ledger: _Ledger) -> _Row | None:
+def _existing(planned_effect: PlannedEffect, new_effect: NewEffect, ledger: _Ledger) -> _Row | None:
     """The effect that the claim would make once more, None if there is none."""
     candidates = _candidates(planned_effect, ledger)
-    exact = ledger.by_key.get(wanted.effect_key)
+    exact = ledger.by_key.get(new_effect.effect_key)
     if exact is not None:
         candidates.insert(0, exact)
     # Under several keys an order may stand with several contents: what agrees with one of them is nothing new.
-    return next((row for row in candidates if _same_content(row, wanted)), candidates[0] if candidates else None)
+    return next((row for row in candidates if _same_content(row, new_effect)), candidates[0] if candidates else None)
 
 
 def _candidates(planned_effect: PlannedEffect, ledger: _Ledger) -> list[_Row]:
@@ -192,41 +192,41 @@ def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
     )
 
 
-def _decide(planned_effect: PlannedEffect, wanted: NewEffect, existing: _Row | None, ledger: _Ledger) -> EventResult:
+def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | None, ledger: _Ledger) -> EventResult:
     intent = planned_effect.planned.intent
     if existing is not None:
-        is_same_message = (existing.source, existing.message_id) == (wanted.source, wanted.message_id)
-        if intent.on_repeat is OnRepeat.DUPLICATE or _same_content(existing, wanted):
+        is_same_message = (existing.source, existing.message_id) == (effect.source, effect.message_id)
+        if intent.on_repeat is OnRepeat.DUPLICATE or _same_content(existing, effect):
             return _repeat(
-                wanted,
+                effect,
                 "duplicate_message_id" if is_same_message else intent.repeat_reason,
-                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, wanted)}"
+                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, effect)}"
                 f"{_noted(intent)}",
                 existing.effect_key,
             )
         return EventResult(
-            wanted.destination,
+            effect.destination,
             EventStatus.CONFLICT,
             "same_key_other_content",
             f"{existing.effect_key} stands in the ledger with other content: {_content(existing)} from message "
-            f"{existing.message_id}{_from(existing, wanted)}, now {_content(wanted)}; nothing was sent"
+            f"{existing.message_id}{_from(existing, effect)}, now {_content(effect)}; nothing was sent"
             f"{_noted(intent)}",
             existing.effect_key,
         )
-    earlier = ledger.by_message.get((wanted.source, wanted.message_id))
+    earlier = ledger.by_message.get((effect.source, effect.message_id))
     if earlier is not None:
         return _repeat(
-            wanted, "duplicate_message_id", f"message {wanted.message_id} has made {earlier.effect_key} before"
+            effect, "duplicate_message_id", f"message {effect.message_id} has made {earlier.effect_key} before"
         )
     if planned_effect.seen_before:
         return _repeat(
-            wanted, "duplicate_message_id", f"message {wanted.message_id} was received before and made no effect then"
+            effect, "duplicate_message_id", f"message {effect.message_id} was received before and made no effect then"
         )
-    return EventResult(wanted.destination, EventStatus.PENDING, intent.note_code, intent.note, wanted.effect_key)
+    return EventResult(effect.destination, EventStatus.PENDING, intent.note_code, intent.note, effect.effect_key)
 
 
-def _from(existing: _Row, wanted: NewEffect) -> str:
-    return "" if existing.source == wanted.source else f" (from source {existing.source})"
+def _from(existing: _Row, new_effect: NewEffect) -> str:
+    return "" if existing.source == new_effect.source else f" (from source {existing.source})"
 
 
 def _noted(intent: Intent) -> str:
@@ -234,17 +234,19 @@ def _noted(intent: Intent) -> str:
     return "" if intent.order_id is None or intent.note is None else f". {intent.note}"
 
 
-def _repeat(wanted: NewEffect, reason: str, detail: str, effect_key: str | None = None) -> EventResult:
-    return EventResult(wanted.destination, EventStatus.DUPLICATE, reason, detail, effect_key or wanted.effect_key)
+def _repeat(new_effect: NewEffect, reason: str, detail: str, effect_key: str | None = None) -> EventResult:
+    return EventResult(
+        new_effect.destination, EventStatus.DUPLICATE, reason, detail, effect_key or new_effect.effect_key
+    )
 
 
-def _same_content(standing: StoredEffect | NewEffect, wanted: NewEffect) -> bool:
+def _same_content(existing: StoredEffect | NewEffect, new_effect: NewEffect) -> bool:
     return (
-        standing.kind == wanted.kind
-        and standing.customer == wanted.customer
-        and standing.requested_quantity == wanted.requested_quantity
-        and standing.attributes == wanted.attributes
-        and standing.payload == wanted.payload
+        existing.kind == new_effect.kind
+        and existing.customer == new_effect.customer
+        and existing.requested_quantity == new_effect.requested_quantity
+        and existing.attributes == new_effect.attributes
+        and existing.payload == new_effect.payload
     )
 
 
@@ -258,13 +260,13 @@ def _content(effect: StoredEffect | NewEffect) -> str:
 
 
 def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[_Row, NewEffect]]) -> None:
-    for existing, wanted in conflicts:
+    for existing, new_effect in conflicts:
         if isinstance(existing, NewEffect):
             # Added in this very unit of work: its id is known only now.
-            stored = outbox.effects_by_key(work, wanted.destination, [existing.effect_key])[existing.effect_key]
+            stored = outbox.effects_by_key(work, new_effect.destination, [existing.effect_key])[existing.effect_key]
         else:
             stored = existing
-        outbox.add_conflict(work, stored.id, wanted)
+        outbox.add_conflict(work, stored.id, new_effect)
 
 
 def _new_effect(planned_effect: PlannedEffect) -> NewEffect:

@@ -57,8 +57,8 @@ class _Generation:
         halves, mask = self._halves, self._mask
         low = _first_half(message_id)
         place = (low << 1) & mask
-        while (found := halves[place]) != 0:
-            if found == low and halves[place + 1] == _second_half(message_id):
+        while (half := halves[place]) != 0:
+            if half == low and halves[place + 1] == _second_half(message_id):
                 return True
             place = (place + 2) & mask
         return False
@@ -67,8 +67,8 @@ class _Generation:
         halves, mask = self._halves, self._mask
         low = _first_half(message_id)
         place = (low << 1) & mask
-        while (found := halves[place]) != 0:
-            if found == low and halves[place + 1] == _second_half(message_id):
+        while (half := halves[place]) != 0:
+            if half == low and halves[place + 1] == _second_half(message_id):
                 return
             place = (place + 2) & mask
         halves[place] = low

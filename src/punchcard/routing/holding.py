@@ -178,12 +178,12 @@ class Holding:
         planned_effects: list[PlannedEffect] = []
         claimed: list[HeldEvent] = []
         refused: list[RefusedOrder] = []
-        found: dict[int, Event] = {}
+        events_by_id: dict[int, Event] = {}
         for held in events:
             event, under = self._read(held, records.get(held.log_position), destination)
             if event is None:
                 continue  # what is said of it stays: nobody can read it here
-            found[held.id] = event
+            events_by_id[held.id] = event
             answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
             if isinstance(answer, RefusedError):
                 if isinstance(order_id := answer.context.get("order_id"), str):
@@ -207,7 +207,7 @@ class Holding:
         decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work))
         record_refusals(work, refused, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
-        return self._write(work, [held for held in events if held.id in results], found, results, now)
+        return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)
 
     def _read(
         self, held: HeldEvent, record: HeldRecord | None, destination: RoutedDestination
@@ -235,7 +235,7 @@ class Holding:
         self,
         work: Connection,
         events: Sequence[HeldEvent],
-        found: dict[int, Event],
+        events_by_id: dict[int, Event],
         results: dict[int, EventResult],
         now: datetime,
     ) -> Replanned:
@@ -244,7 +244,7 @@ class Holding:
         released: dict[int, EventResult] = {}
         for held in events:
             result = results[held.id]
-            before = _count_key(held, found[held.id], EventStatus.PENDING, held.reason)
+            before = _count_key(held, events_by_id[held.id], EventStatus.PENDING, held.reason)
             counts[before] -= 1
             counts[before._replace(status=result.status.value, reason=result.reason or "")] += 1
             if _is_held(result):

@@ -266,7 +266,9 @@ class LakeFeed:
         """
         safe = _use_lake(self._lake.last_position)
         oldest = self._log.read(0, records_max=_TRIM_RECORDS, bytes_max=_READ_BYTES)
-        old = [one.position for one in oldest if one.received_at < older_than_micros and one.position <= safe]
+        old = [
+            record.position for record in oldest if record.received_at < older_than_micros and record.position <= safe
+        ]
         if not old:
             return 0
         trimmed = self._log.trim(old[-1], records_max=_TRIM_RECORDS)
@@ -303,22 +305,24 @@ class LakeFeed:
         if len(records) < len(routed):
             # The log was lost. Its events cannot be shown any more; their effects stand in the ledger and go on.
             self._telemetry.lake_records_lost(records=len(routed) - len(records))
-        found = ResultBatch(batch.distinct, [routed[one.position] for one in records])
-        items = [read_items(one, len(routed[one.position].results)) for one in records]
-        return lake_rows(found, items, [one.received_at for one in records])
+        results = ResultBatch(batch.distinct, [routed[record.position] for record in records])
+        items = [read_items(record, len(routed[record.position].results)) for record in records]
+        return lake_rows(results, items, [record.received_at for record in records])
 
     def _read_again(self, batch: ResultBatch, *, after: int) -> Sequence[LogRecord]:
         """The batch's records behind a log position, as far as the log still has them."""
-        wanted = {record.position for record in batch.records}
+        positions = {record.position for record in batch.records}
         last = batch.records[-1].position
-        found: list[LogRecord] = []
+        records: list[LogRecord] = []
         after = max(after, batch.records[0].position - 1)
-        while after < last and (some := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
-            found.extend(one for one in some if one.position <= last)
-            after = some[-1].position
-        if not wanted.issuperset(one.position for one in found):
+        while after < last and (
+            read_records := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)
+        ):
+            records.extend(record for record in read_records if record.position <= last)
+            after = read_records[-1].position
+        if not positions.issuperset(record.position for record in records):
             raise InvariantError(f"the log up to {last} is not what was routed")
-        return found
+        return records
 
 
 def _use_lake(use: Callable[[], T]) -> T:

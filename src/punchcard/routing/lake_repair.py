@@ -107,9 +107,9 @@ class _Restoring:
 
     def _read(self, batch: ResultBatch) -> Iterator[LogRecord]:
         after, last = batch.records[0].position - 1, batch.records[-1].position
-        while after < last and (some := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
-            yield from (one for one in some if one.position <= last)
-            after = some[-1].position
+        while after < last and (records := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
+            yield from (record for record in records if record.position <= last)
+            after = records[-1].position
 
 
 def _midnight(day: datetime.date) -> datetime.datetime:

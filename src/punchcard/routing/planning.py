@@ -61,8 +61,8 @@ class Planner:
     def __init__(self, route: SourceRoute, zone: ZoneInfo) -> None:
         self._route = route
         self._zone = zone
-        self._filters = tuple(one.filters for one in route.destinations if one.filters)
-        self._asks_consent = any(one.destination.consent for one in route.destinations)
+        self._filters = tuple(routed.filters for routed in route.destinations if routed.filters)
+        self._asks_consent = any(routed.destination.consent for routed in route.destinations)
         self._shared: dict[tuple[EventType, str | None], Plan] = {}
         self._under: dict[bytes, Planner] = {}
         stopped = stopped_at_source(route)
@@ -110,7 +110,7 @@ class Planner:
         """
         known = self._under.get(settings)
         if known is None:
-            destinations = tuple(with_settings(one, settings) for one in self._route.destinations)
+            destinations = tuple(with_settings(routed, settings) for routed in self._route.destinations)
             known = Planner(replace(self._route, destinations=destinations), self._zone)
             if len(self._under) >= _SETTINGS_REMEMBERED_MAX:
                 self._under.clear()

@@ -67,7 +67,7 @@ def records_to_keep(batch: Batch, *, now: datetime) -> list[QuarantinedRecord]:
     for number, results in enumerate(batch.results):
         for index, event_results in enumerate(results):
             if is_quarantined(event_results):
-                result = next(one for one in event_results if one.reason in QUARANTINED)
+                result = next(event_result for event_result in event_results if event_result.reason in QUARANTINED)
                 kept.append(_kept(batch, number, index, result, now))
                 if result.reason == UNREADABLE_RECORD:
                     break  # the whole record is kept with its first event
@@ -100,7 +100,7 @@ def _failures_of_ours(batch: Batch) -> int:
 
 
 def _failed_before_destinations(results: Sequence[EventResult]) -> bool:
-    return any(one.reason == INTERNAL_ERROR and one.destination is None for one in results)
+    return any(result.reason == INTERNAL_ERROR and result.destination is None for result in results)
 
 
 def _any_passed(batch: Batch) -> bool:
@@ -108,4 +108,4 @@ def _any_passed(batch: Batch) -> bool:
 
 
 def _failed_on_ingest(results: Sequence[EventResult]) -> bool:
-    return any(one.status is EventStatus.FAILED_ON_INGEST for one in results)
+    return any(result.status is EventStatus.FAILED_ON_INGEST for result in results)

@@ -97,10 +97,10 @@ def _holds_no_object(item: Item, body: bytes) -> bool:
 def _failures(record: LogRecord, reason: str, detail: str) -> list[IngestFailure]:
     """A failure for each message id that can still be made out, so that it is found; else one for the record."""
     text = salvaged(record)
-    found = dict.fromkeys(match[1].decode(errors="replace") for match in _MESSAGE_ID.finditer(text))
-    message_ids = list(found)[:BATCH_EVENTS_MAX] or [_id_at(record, 0)]
+    known_ids = dict.fromkeys(match[1].decode(errors="replace") for match in _MESSAGE_ID.finditer(text))
+    message_ids = list(known_ids)[:BATCH_EVENTS_MAX] or [_id_at(record, 0)]
     shown = [text[:EVENT_BYTES_MAX], *[b""] * (len(message_ids) - 1)]
-    return [IngestFailure(reason, detail, one, raw) for one, raw in zip(message_ids, shown, strict=True)]
+    return [IngestFailure(reason, detail, message_id, raw) for message_id, raw in zip(message_ids, shown, strict=True)]
 
 
 def _id_at(record: LogRecord, index: int) -> str:

@@ -97,7 +97,9 @@ class LakeReplay:
         while position < last:
             if stopping():
                 return False
-            events = [one for one in self._lake.after(position, limit=_EVENTS_PER_STEP) if one.log_position <= last]
+            events = [
+                event for event in self._lake.after(position, limit=_EVENTS_PER_STEP) if event.log_position <= last
+            ]
             through = events[-1].log_position if events else last
             if not self._replay(recovery, events, after=position, through=through):
                 return False
@@ -107,7 +109,7 @@ class LakeReplay:
     def _replay(self, recovery: Recovery, events: Sequence[LakeEvent], *, after: int, through: int) -> bool:
         """Plan what a stretch of the log has planned before; False if another process has routed it."""
         snapshot = self._current()
-        records = {one.position: one for one in self._records(after, through)}
+        records = {record.position: record for record in self._records(after, through)}
         planned_effects: list[PlannedEffect] = []
         not_planned: list[_NotPlanned] = []
         held: list[HeldEvent] = []  # that were held then, too: they never passed the gates before their mapping
@@ -132,13 +134,13 @@ class LakeReplay:
             add_counts(work, self._counted_names.limit(work, _counts(events)))
             planned = sum(result.status is EventStatus.PENDING for result in decided)
             add_planned(work, recovery.id, planned=planned, not_planned=len(not_planned))
-        for one in not_planned:
+        for record in not_planned:
             self._telemetry.lost_effect_not_planned(
-                message_id=one.event.message_id,
-                effect_key=one.status.effect_key or "",
-                destination=one.status.destination or "",
-                reason=one.reason,
-                detail=one.detail,
+                message_id=record.event.message_id,
+                effect_key=record.status.effect_key or "",
+                destination=record.status.destination or "",
+                reason=record.reason,
+                detail=record.detail,
             )
         return True
 
@@ -161,7 +163,7 @@ class LakeReplay:
         """Those of the records that the log still holds: settings may have come with them."""
         while after < through and (records := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
             after = records[-1].position
-            yield from (one for one in records if one.position <= through)
+            yield from (record for record in records if record.position <= through)
 
 
 def _held_again(event: LakeEvent, result: LakeResult) -> HeldEvent:

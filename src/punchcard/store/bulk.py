@@ -23,5 +23,5 @@ def execute_many(work: Connection, statement: Insert | Update | Delete, rows: Se
         for name in names
     ]
     tuples = list(zip(*columns, strict=True))
-    many: Any = tuples if dialect.positional else [dict(zip(names, one, strict=True)) for one in tuples]
+    many: Any = tuples if dialect.positional else [dict(zip(names, values, strict=True)) for values in tuples]
     work.exec_driver_sql(str(compiled), many)

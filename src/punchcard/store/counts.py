@@ -130,26 +130,26 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
     units: Counter[tuple[datetime, str, str]] = Counter()
     transactions: Counter[tuple[datetime, str, str]] = Counter()
     bands: Counter[tuple[datetime, str, int]] = Counter()
-    for one in ended:
-        received = to_micros(one.received_at)
-        event_type = one.event_type or ("track" if one.kind == _TRANSACTION else "identify")
+    for effect in ended:
+        received = to_micros(effect.received_at)
+        event_type = effect.event_type or ("track" if effect.kind == _TRANSACTION else "identify")
         key = CountKey(
             bucket=received - received % MINUTE_MICROS,
-            source=one.source,
-            destination=one.destination,
+            source=effect.source,
+            destination=effect.destination,
             event_type=event_type,
-            event_name=one.event_name if event_type == "track" else "",
-            status=one.state,
-            reason=one.reason or "",
+            event_name=effect.event_name if event_type == "track" else "",
+            status=effect.state,
+            reason=effect.reason or "",
         )
         counts[key] += sign
-        if one.state != EffectState.DELIVERED:
+        if effect.state != EffectState.DELIVERED:
             continue
-        hour = _hour(one.received_at)
-        bands[hour, one.destination, _band(one.settled_at - one.received_at)] += sign
-        if one.kind == _TRANSACTION:
-            place = (hour, one.destination, (one.perk or "")[:_TEXT_CHARACTERS_MAX])
-            units[place] += sign * int((Decimal(one.quantity or 0) * 100).to_integral_value())
+        hour = _hour(effect.received_at)
+        bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
+        if effect.kind == _TRANSACTION:
+            place = (hour, effect.destination, (effect.perk or "")[:_TEXT_CHARACTERS_MAX])
+            units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())
             transactions[place] += sign
     add_counts(work, counts)
     totals = [
@@ -184,17 +184,18 @@ def read_counts(
         by: The dimensions, in the order in which the keys of the answer hold them; a time is an aware datetime.
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
-    columns = [_column(one, width_micros) for one in by]
+    columns = [_column(dimension, width_micros) for dimension in by]
     chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(result_counts.c.count)), query)
     rows = work.execute(chosen.group_by(*columns) if columns else chosen)
     answer: dict[tuple[object, ...], int] = {}
     for row in rows:
         values, number = tuple(row)[:-1], row[-1]
         if number:
-            told = [
-                from_micros(value) if one is Dimension.TIME else value for one, value in zip(by, values, strict=True)
+            conditions = [
+                from_micros(value) if dimension is Dimension.TIME else value
+                for dimension, value in zip(by, values, strict=True)
             ]
-            answer[tuple(told)] = int(number)
+            answer[tuple(conditions)] = int(number)
     return answer
 
 
@@ -267,11 +268,11 @@ def latency_percentile(
     if destination is not None:
         chosen = chosen.where(columns.destination == destination)
     bands = [(band, int(number)) for band, number in work.execute(chosen.group_by(columns.band).order_by(columns.band))]
-    wanted = sum(number for _, number in bands) * percent / 100
+    rank = sum(number for _, number in bands) * percent / 100
     reached = 0
     for band, number in bands:
         reached += number
-        if reached >= wanted and reached > 0:
+        if reached >= rank and reached > 0:
             return timedelta(milliseconds=2 ** (band / _BANDS_PER_DOUBLING))
     return None
 
@@ -298,14 +299,14 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
 
 def _held(work: Connection, effect_ids: Sequence[int], condition: ColumnElement[bool]) -> list[Ended]:
     columns = [effects.c[name] for name in Ended._fields]
-    found: list[Ended] = []
+    ended: list[Ended] = []
     for begin in range(0, len(effect_ids), _KEYS_PER_QUERY):
         chunk = effect_ids[begin : begin + _KEYS_PER_QUERY]
-        found += [
+        ended += [
             Ended(*row)
             for row in work.execute(select(*columns).where(effects.c.id.in_(chunk), condition).with_for_update())
         ]
-    return found
+    return ended
 
 
 def _asked(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:

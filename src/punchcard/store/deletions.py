@@ -28,8 +28,8 @@ class DeletionRequest:
 
 def record_deletion(work: Connection, *, source: str, message_id: str, user_id: str, received_at: datetime) -> bool:
     """Keep a request; False if it is kept already."""
-    wanted = (deletion_requests.c.source == source, deletion_requests.c.message_id == storable(message_id))
-    if work.scalar(select(deletion_requests.c.id).where(*wanted)) is not None:
+    same_request = (deletion_requests.c.source == source, deletion_requests.c.message_id == storable(message_id))
+    if work.scalar(select(deletion_requests.c.id).where(*same_request)) is not None:
         return False
     work.execute(
         insert(deletion_requests).values(

@@ -123,10 +123,10 @@ def states(work: Connection) -> list[ComputationState]:
     ]
 
 
-def save_states(work: Connection, some: Sequence[ComputationState]) -> None:
+def save_states(work: Connection, states: Sequence[ComputationState]) -> None:
     """Keep these states, each in the place of the one with its key."""
-    for one in some:
-        values = {name: getattr(one, name) for name in computation_states.c.keys()}  # noqa: SIM118
+    for state in states:
+        values = {name: getattr(state, name) for name in computation_states.c.keys()}  # noqa: SIM118
         added = _insert(work)(computation_states).values(**values)
         work.execute(added.on_conflict_do_update(index_elements=["key"], set_=values))
 
@@ -139,12 +139,12 @@ def save_size(work: Connection, key: str, *, size: int, at: datetime, bucket: da
 
 def sizes(work: Connection, key: str, *, since: datetime) -> list[tuple[datetime, int]]:
     """The sizes of a computation by the hour, oldest first; hours without a change are left out."""
-    wanted = (
+    query = (
         select(computation_sizes.c.bucket, computation_sizes.c.size)
         .where(computation_sizes.c.key == key, computation_sizes.c.bucket >= since)
         .order_by(computation_sizes.c.bucket)
     )
-    return [(row.bucket, row.size) for row in work.execute(wanted)]
+    return [(row.bucket, row.size) for row in work.execute(query)]
 
 
 def forget_state(work: Connection, key: str) -> None:
@@ -223,10 +223,10 @@ def enqueue_synced(work: Connection, *, destination: str, key: str, at: datetime
 
 def queued(work: Connection, *, destination: str, key: str | None = None) -> int:
     """How many people wait to be told of at a destination."""
-    wanted = select(func.count()).where(sync_queue.c.destination == destination, sync_queue.c.waits_for == "")
+    query = select(func.count()).where(sync_queue.c.destination == destination, sync_queue.c.waits_for == "")
     if key is not None:
-        wanted = wanted.where(sync_queue.c.key == key)
-    return int(work.scalar(wanted) or 0)
+        query = query.where(sync_queue.c.key == key)
+    return int(work.scalar(query) or 0)
 
 
 def queue_sizes(work: Connection) -> dict[tuple[str, str, str], int]:
@@ -238,7 +238,7 @@ def queue_sizes(work: Connection) -> dict[tuple[str, str, str], int]:
 
 def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list[Due]:
     """The next people of whom a destination is to be told, longest due first."""
-    wanted = (
+    query = (
         select(sync_queue)
         .where(sync_queue.c.waits_for == "", sync_queue.c.destination == destination, sync_queue.c.due_at <= at)
         .order_by(sync_queue.c.due_at, sync_queue.c.queued_at)
@@ -252,7 +252,7 @@ def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list
             queued_at=row.queued_at,
             is_resync=row.is_resync,
         )
-        for row in work.execute(wanted)
+        for row in work.execute(query)
     ]
 
 
@@ -281,12 +281,12 @@ def advance_due(
     return work.execute(advanced).rowcount
 
 
-def dequeue(work: Connection, one: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
+def dequeue(work: Connection, due: Due, *, waits_for: str | None = None, due_at: datetime | None = None) -> None:
     """Take somebody from the queue, or let them wait for something or longer."""
     where = (
-        sync_queue.c.destination == one.destination,
-        sync_queue.c.key == one.key,
-        sync_queue.c.profile_id == one.profile_id,
+        sync_queue.c.destination == due.destination,
+        sync_queue.c.key == due.key,
+        sync_queue.c.profile_id == due.profile_id,
     )
     if waits_for is not None:
         work.execute(update(sync_queue).where(*where).values(waits_for=waits_for))
@@ -336,10 +336,10 @@ def last_failure(work: Connection, *, destination: str, key: str, waits_for: str
 
 def wake(work: Connection, profile_ids: Collection[int], *, waits_for: str) -> None:
     """Let these people be told of who have waited for something that is there now."""
-    for some in chunks(profile_ids):
+    for ids in chunks(profile_ids):
         work.execute(
             update(sync_queue)
-            .where(sync_queue.c.profile_id.in_(some), sync_queue.c.waits_for == waits_for)
+            .where(sync_queue.c.profile_id.in_(ids), sync_queue.c.waits_for == waits_for)
             .values(waits_for="")
         )
 
@@ -363,14 +363,14 @@ def add_calls(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def waiting_calls(work: Connection, limit: int) -> list[tuple[str, str, str]]:
     """Calls that the event log may not have yet: message id, destination, JSON text."""
     in_order = (sync_calls.c.created_at, func.length(sync_calls.c.message_id), sync_calls.c.message_id)
-    wanted = select(sync_calls).order_by(*in_order).limit(limit)
-    return [(row.message_id, row.destination, row.body) for row in work.execute(wanted)]
+    query = select(sync_calls).order_by(*in_order).limit(limit)
+    return [(row.message_id, row.destination, row.body) for row in work.execute(query)]
 
 
 def forget_calls(work: Connection, message_ids: Collection[str]) -> None:
     """Drop calls that the event log has."""
-    for some in chunks(message_ids):
-        work.execute(delete(sync_calls).where(sync_calls.c.message_id.in_(some)))
+    for ids in chunks(message_ids):
+        work.execute(delete(sync_calls).where(sync_calls.c.message_id.in_(ids)))
 
 
 def pauses(work: Connection) -> dict[str, datetime]:
@@ -397,8 +397,8 @@ def ask(work: Connection, request: Request, *, at: datetime) -> None:
 
 def open_requests(work: Connection) -> list[Request]:
     """What is not answered yet, oldest first."""
-    wanted = select(engage_requests).where(engage_requests.c.answer.is_(None)).order_by(engage_requests.c.created_at)
-    return [Request(id=row.id, kind=row.kind, body=row.body) for row in work.execute(wanted)]
+    query = select(engage_requests).where(engage_requests.c.answer.is_(None)).order_by(engage_requests.c.created_at)
+    return [Request(id=row.id, kind=row.kind, body=row.body) for row in work.execute(query)]
 
 
 def answer(work: Connection, request_id: str, text: str) -> None:

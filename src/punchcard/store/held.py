@@ -114,13 +114,13 @@ def read_waiting(work: Connection, destination: str, *, after: int, limit: int) 
 
 def read_records(work: Connection, positions: Collection[int]) -> dict[int, HeldRecord]:
     """The records at these log positions."""
-    found: dict[int, HeldRecord] = {}
-    wanted = sorted(positions)
-    for begin in range(0, len(wanted), _KEYS_PER_QUERY):
-        chunk = wanted[begin : begin + _KEYS_PER_QUERY]
+    records: dict[int, HeldRecord] = {}
+    chosen_positions = sorted(positions)
+    for begin in range(0, len(chosen_positions), _KEYS_PER_QUERY):
+        chunk = chosen_positions[begin : begin + _KEYS_PER_QUERY]
         for row in work.execute(select(held_records).where(held_records.c.log_position.in_(chunk))):
-            found[row.log_position] = HeldRecord(**row._mapping)
-    return found
+            records[row.log_position] = HeldRecord(**row._mapping)
+    return records
 
 
 def release(work: Connection, results: Mapping[int, EventResult], *, now: datetime) -> None:
@@ -147,19 +147,19 @@ def hold_again(work: Connection, event_id: int, *, reason: str, detail: str) -> 
 
 def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place, str], EventResult]:
     """What became of events that were held and are released, by their place in the log and the destination."""
-    found: dict[tuple[Place, str], EventResult] = {}
-    wanted = sorted(places)
+    results: dict[tuple[Place, str], EventResult] = {}
+    chosen_places = sorted(places)
     columns = held_events.c
-    for begin in range(0, len(wanted), _KEYS_PER_QUERY):
-        chunk = wanted[begin : begin + _KEYS_PER_QUERY]
+    for begin in range(0, len(chosen_places), _KEYS_PER_QUERY):
+        chunk = chosen_places[begin : begin + _KEYS_PER_QUERY]
         rows = work.execute(
             select(columns.log_position, columns.event_index, columns.destination, columns.result).where(
                 tuple_(columns.log_position, columns.event_index).in_(chunk), columns.result.is_not(None)
             )
         )
         for position, index, destination, result in rows:
-            found[(position, index), destination] = _result.decode(result)
-    return found
+            results[(position, index), destination] = _result.decode(result)
+    return results
 
 
 def count_held(work: Connection) -> list[HeldCount]:

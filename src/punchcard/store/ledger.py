@@ -58,9 +58,9 @@ class StoredConflict:
 def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
     """Those of the message ids whose events have an award in the ledger that was not rejected, in the order given."""
     earning: set[str] = set()
-    wanted = [storable(message_id) for message_id in message_ids]
-    for begin in range(0, len(wanted), _IDS_PER_QUERY):
-        portion = wanted[begin : begin + _IDS_PER_QUERY]
+    ids = [storable(message_id) for message_id in message_ids]
+    for begin in range(0, len(ids), _IDS_PER_QUERY):
+        portion = ids[begin : begin + _IDS_PER_QUERY]
         earning |= set(
             work.scalars(
                 select(effects.c.message_id).where(
@@ -91,7 +91,7 @@ def effect_by_key(work: Connection, destination: str, effect_key: str) -> Stored
 
 def attempts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredAttempt]]:
     """The attempts of each effect in order."""
-    found: dict[int, list[StoredAttempt]] = {effect_id: [] for effect_id in effect_ids}
+    attempts: dict[int, list[StoredAttempt]] = {effect_id: [] for effect_id in effect_ids}
     statement = (
         select(delivery_attempts)
         .where(delivery_attempts.c.effect_id.in_(effect_ids))
@@ -99,13 +99,13 @@ def attempts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[S
     )
     for row in work.execute(statement):
         attempt = StoredAttempt(**row._mapping)
-        found[attempt.effect_id].append(attempt)
-    return found
+        attempts[attempt.effect_id].append(attempt)
+    return attempts
 
 
 def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredConflict]]:
     """The events that met each effect's key with other content, oldest first."""
-    found: dict[int, list[StoredConflict]] = {effect_id: [] for effect_id in effect_ids}
+    conflicts: dict[int, list[StoredConflict]] = {effect_id: [] for effect_id in effect_ids}
     statement = (
         select(
             effect_conflicts.c.effect_id,
@@ -118,8 +118,8 @@ def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[
     )
     for row in work.execute(statement):
         conflict = StoredConflict(**row._mapping)
-        found[conflict.effect_id].append(conflict)
-    return found
+        conflicts[conflict.effect_id].append(conflict)
+    return conflicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +176,8 @@ def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -
     """How many rows of the ledger match; no further than `at_most`."""
     if at_most is None:
         return work.scalar(_asked(select(func.count()), query)) or 0
-    some = _asked(select(effects.c.id), query).limit(at_most).subquery()
-    return work.scalar(select(func.count()).select_from(some)) or 0
+    limited = _asked(select(effects.c.id), query).limit(at_most).subquery()
+    return work.scalar(select(func.count()).select_from(limited)) or 0
 
 
 def ids(work: Connection, query: LedgerQuery) -> list[int]:
@@ -187,16 +187,16 @@ def ids(work: Connection, query: LedgerQuery) -> list[int]:
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
     """Those of the ids that are the destination's, oldest first."""
-    found: list[int] = []
+    ids: list[int] = []
     for begin in range(0, len(effect_ids), _IDS_PER_QUERY):
         chunk = effect_ids[begin : begin + _IDS_PER_QUERY]
-        found += work.scalars(select(effects.c.id).where(effects.c.destination == destination, effects.c.id.in_(chunk)))
-    return sorted(found)
+        ids += work.scalars(select(effects.c.id).where(effects.c.destination == destination, effects.c.id.in_(chunk)))
+    return sorted(ids)
 
 
 def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
     """Customers of the ledger whose email begins with the text, in order."""
-    found: dict[str, None] = {}
+    customers: dict[str, None] = {}
     begin = text.strip().lower()
     for destination in work.scalars(select(effects.c.destination).distinct()):
         rows = work.scalars(
@@ -211,8 +211,8 @@ def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
             .order_by(effects.c.customer)
             .limit(limit)
         )
-        found.update(dict.fromkeys(rows))
-    return sorted(found)[:limit]
+        customers.update(dict.fromkeys(rows))
+    return sorted(customers)[:limit]
 
 
 def needing_a_person(

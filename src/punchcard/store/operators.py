@@ -75,9 +75,9 @@ def create_operator(
         )
     except IntegrityError as error:
         raise ConfigurationError(f"{email} is an operator already", code="operator_exists") from error
-    found = find_operator(work, id_)
-    assert found is not None
-    return found
+    operator = find_operator(work, id_)
+    assert operator is not None
+    return operator
 
 
 def count_operators(work: Connection) -> int:
@@ -191,13 +191,13 @@ def count_failures(work: Connection, subject: str, *, clock: Clock) -> int:
     """How many attempts have failed of late."""
     columns = sign_in_failures.c
     now = clock.now()
-    asked = select(func.count()).where(
+    query = select(func.count()).where(
         columns.subject == storable(subject)[:320],
         columns.at >= now - FAILURES_REMEMBERED,
         # The clock may have been set back since: nobody waits until it shows that time again.
         columns.at <= now + FAILURES_REMEMBERED,
     )
-    return work.scalar(asked) or 0
+    return work.scalar(query) or 0
 
 
 def forget_failures(work: Connection, subject: str) -> None:
@@ -206,7 +206,7 @@ def forget_failures(work: Connection, subject: str) -> None:
 
 
 def _keep_an_owner(work: Connection, id: str) -> None:
-    owners = [one.id for one in list_operators(work) if one.role is Role.OWNER]
+    owners = [operator.id for operator in list_operators(work) if operator.role is Role.OWNER]
     if owners == [id]:
         raise ConfigurationError("this is the last owner: make somebody else an owner first", code="last_owner")
 

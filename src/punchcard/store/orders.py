@@ -62,14 +62,14 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
 
     Earlier versions kept `1001.0` apart from `1001`: rows of both are rows of order 1001.
     """
-    found: dict[str, list[StoredEffect]] = {}
-    wanted = _stored_ids(order_ids)
-    for begin in range(0, len(wanted), _ORDERS_PER_QUERY):
-        chunk = wanted[begin : begin + _ORDERS_PER_QUERY]
+    effects_of_orders: dict[str, list[StoredEffect]] = {}
+    ids = _stored_ids(order_ids)
+    for begin in range(0, len(ids), _ORDERS_PER_QUERY):
+        chunk = ids[begin : begin + _ORDERS_PER_QUERY]
         chosen = select(effects).where(effects.c.destination == destination, effects.c.order_id.in_(chunk))
         for row in work.execute(chosen.order_by(effects.c.id)):
-            found.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
-    return found
+            effects_of_orders.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
+    return effects_of_orders
 
 
 def _stored_ids(order_ids: Iterable[str]) -> list[str]:
@@ -79,7 +79,7 @@ def _stored_ids(order_ids: Iterable[str]) -> list[str]:
 
 def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> None:
     """Keep that these orders earned nothing, by the newest refusal of each."""
-    newest = {(one.destination, one.order_id, one.source): one for one in refused}
+    newest = {(order.destination, order.order_id, order.source): order for order in refused}
     if not newest:
         return
     insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
@@ -90,15 +90,15 @@ def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> 
         adding.on_conflict_do_update(index_elements=keys, set_=changed),
         [
             {
-                "destination": one.destination,
-                "order_id": storable(one.order_id),
-                "source": one.source,
-                "reason": one.reason,
-                "message_id": storable(one.message_id),
-                "received_at": one.received_at,
+                "destination": order.destination,
+                "order_id": storable(order.order_id),
+                "source": order.source,
+                "reason": order.reason,
+                "message_id": storable(order.message_id),
+                "received_at": order.received_at,
             }
             # In one order everywhere: two processes that write the same rows must not wait for each other.
-            for _, one in sorted(newest.items())
+            for _, order in sorted(newest.items())
         ],
     )
 

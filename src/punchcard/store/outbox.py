@@ -129,7 +129,7 @@ def effects_by_message(
     work: Connection, destination: str, message_ids: Iterable[str]
 ) -> dict[tuple[str, str], StoredEffect]:
     """The effects that these messages have made already, for ever, by source and message id."""
-    stored = {storable(one) for one in message_ids}
+    stored = {storable(message_id) for message_id in message_ids}
     return {
         (effect.source, effect.message_id): effect
         for effect in _chosen(work, destination, effects.c.message_id, stored)
@@ -159,29 +159,31 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
         insert(effects),
         [
             {
-                "destination": one.destination,
-                "effect_key": one.effect_key,
-                "kind": one.kind,
-                "source": one.source,
-                "message_id": storable(one.message_id),
-                "event_name": storable(one.event_name),
-                "log_position": one.log_position,
-                "event_index": one.event_index,
-                "received_at": one.received_at,
-                "customer": one.customer,
-                "email": one.email,
-                "perk": one.perk,
-                "requested_quantity": decimal_text(one.requested_quantity),
-                "quantity": None if one.is_refund else decimal_text(one.requested_quantity),
-                "attributes": None if one.attributes is None else json.dumps(dict(one.attributes), sort_keys=True),
-                "order_id": storable_or_none(one.order_id),
-                "is_refund": one.is_refund,
-                "event_settings": None if one.event_settings is None else json.dumps(dict(one.event_settings)),
-                "refund_id": storable_or_none(one.refund_id),
-                "ordering_key": storable(one.customer if one.ordering_key is None else one.ordering_key),
-                "event_type": one.event_type,
-                "payload": storable_or_none(one.payload),
-                "summary": storable_or_none(one.summary),
+                "destination": effect.destination,
+                "effect_key": effect.effect_key,
+                "kind": effect.kind,
+                "source": effect.source,
+                "message_id": storable(effect.message_id),
+                "event_name": storable(effect.event_name),
+                "log_position": effect.log_position,
+                "event_index": effect.event_index,
+                "received_at": effect.received_at,
+                "customer": effect.customer,
+                "email": effect.email,
+                "perk": effect.perk,
+                "requested_quantity": decimal_text(effect.requested_quantity),
+                "quantity": None if effect.is_refund else decimal_text(effect.requested_quantity),
+                "attributes": None
+                if effect.attributes is None
+                else json.dumps(dict(effect.attributes), sort_keys=True),
+                "order_id": storable_or_none(effect.order_id),
+                "is_refund": effect.is_refund,
+                "event_settings": None if effect.event_settings is None else json.dumps(dict(effect.event_settings)),
+                "refund_id": storable_or_none(effect.refund_id),
+                "ordering_key": storable(effect.customer if effect.ordering_key is None else effect.ordering_key),
+                "event_type": effect.event_type,
+                "payload": storable_or_none(effect.payload),
+                "summary": storable_or_none(effect.summary),
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "reason": None,
@@ -190,9 +192,9 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "tries": 0,
                 "due_at": now,
                 "created_at": now,
-                **({} if recovery is None else recovery.state_columns(one.log_position, now)),
+                **({} if recovery is None else recovery.state_columns(effect.log_position, now)),
             }
-            for one in new
+            for effect in new
         ],
     )
 
@@ -259,22 +261,22 @@ def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_
     work.execute(
         insert(delivery_attempts),
         [
-            {"effect_id": one.effect.id, "number": one.number, "action": one.action, "started_at": now}
-            for one in started
+            {"effect_id": attempt.effect.id, "number": attempt.number, "action": attempt.action, "started_at": now}
+            for attempt in started
         ],
     )
     work.execute(
         _START,
         [
             {
-                "b_id": one.effect.id,
-                "b_number": one.number,
-                "b_perk": one.perk,
-                "b_quantity": decimal_text(one.quantity),
-                "b_detail": storable_or_none(one.detail),
+                "b_id": attempt.effect.id,
+                "b_number": attempt.number,
+                "b_perk": attempt.perk,
+                "b_quantity": decimal_text(attempt.quantity),
+                "b_detail": storable_or_none(attempt.detail),
                 "b_lease_until": lease_until,
             }
-            for one in started
+            for attempt in started
         ],
     )
 
@@ -291,14 +293,14 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
         _END_ATTEMPT,
         [
             {
-                "b_id": one.effect_id,
-                "b_number": one.number,
-                "b_settled_at": one.settled_at,
-                "b_status": one.status,
-                "b_outcome": one.outcome,
-                "b_detail": storable_or_none(one.attempt_detail),
+                "b_id": attempt_result.effect_id,
+                "b_number": attempt_result.number,
+                "b_settled_at": attempt_result.settled_at,
+                "b_status": attempt_result.status,
+                "b_outcome": attempt_result.outcome,
+                "b_detail": storable_or_none(attempt_result.attempt_detail),
             }
-            for one in attempt_results
+            for attempt_result in attempt_results
         ],
     )
     _count_ends_of(work, attempt_results)
@@ -306,19 +308,19 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
         _SETTLE,
         [
             {
-                "b_id": one.effect_id,
-                "b_number": one.number,
-                "b_state": one.state,
-                "b_open": one.state.is_open,
-                "b_reason": one.reason,
-                "b_detail": storable_or_none(one.detail),
-                "b_counts": 1 if one.counts else 0,
-                "b_due_at": one.due_at,
-                "b_partner_id": storable_or_none(one.partner_id),
-                "b_booked": decimal_text(one.quantity),
-                "b_end": None if one.state.is_open else one.settled_at,
+                "b_id": attempt_result.effect_id,
+                "b_number": attempt_result.number,
+                "b_state": attempt_result.state,
+                "b_open": attempt_result.state.is_open,
+                "b_reason": attempt_result.reason,
+                "b_detail": storable_or_none(attempt_result.detail),
+                "b_counts": 1 if attempt_result.counts else 0,
+                "b_due_at": attempt_result.due_at,
+                "b_partner_id": storable_or_none(attempt_result.partner_id),
+                "b_booked": decimal_text(attempt_result.quantity),
+                "b_end": None if attempt_result.state.is_open else attempt_result.settled_at,
             }
-            for one in attempt_results
+            for attempt_result in attempt_results
         ],
     )
     return moved.rowcount
@@ -326,7 +328,11 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
 
 def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -> None:
     """Count the effects that these settlements end."""
-    ends = {one.effect_id: one for one in attempt_results if not one.state.is_open}
+    ends = {
+        attempt_result.effect_id: attempt_result
+        for attempt_result in attempt_results
+        if not attempt_result.state.is_open
+    }
     count_ends(
         work,
         [
@@ -454,9 +460,9 @@ def next_due(work: Connection, destination: str) -> datetime | None:
 
 
 def _chosen(work: Connection, destination: str, column: object, values: Iterable[str]) -> Iterable[StoredEffect]:
-    wanted = list(values)
-    for start_at in range(0, len(wanted), _KEYS_PER_QUERY):
-        chunk = wanted[start_at : start_at + _KEYS_PER_QUERY]
+    chosen_values = list(values)
+    for start_at in range(0, len(chosen_values), _KEYS_PER_QUERY):
+        chunk = chosen_values[start_at : start_at + _KEYS_PER_QUERY]
         rows = work.execute(
             select(effects).where(effects.c.destination == destination, column.in_(chunk))  # type: ignore[attr-defined]
         )

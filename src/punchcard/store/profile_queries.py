@@ -110,7 +110,7 @@ def get_profile(work: Connection, profile_id: int) -> StoredProfile | None:
 
 def external_ids_of(work: Connection, profile_id: int) -> list[StoredExternalId]:
     """The external ids of a profile, oldest first."""
-    wanted = (
+    query = (
         select(external_ids)
         .where(external_ids.c.profile_id == profile_id)
         .order_by(external_ids.c.created_at, external_ids.c.type, external_ids.c.value)
@@ -119,68 +119,70 @@ def external_ids_of(work: Connection, profile_id: int) -> list[StoredExternalId]
         StoredExternalId(
             type=row.type, value=row.value, created_at=row.created_at, source=row.source, message_id=row.message_id
         )
-        for row in work.execute(wanted)
+        for row in work.execute(query)
     ]
 
 
 def traits_by_name(work: Connection, profile_id: int, names: Collection[str] | None = None) -> list[StoredTrait]:
     """The traits of a profile by name, without those that were taken away."""
-    found = (one for one in traits_of(work, [profile_id], names) if one.computation or one.value != "null")
-    return sorted(found, key=lambda one: one.name)
+    present_traits = (
+        trait for trait in traits_of(work, [profile_id], names) if trait.computation or trait.value != "null"
+    )
+    return sorted(present_traits, key=lambda trait: trait.name)
 
 
 def history_of(work: Connection, profile_id: int, *, limit: int) -> list[TraitChange]:
     """What the traits of a profile were, newest first."""
-    wanted = (
+    query = (
         select(profile_trait_changes)
         .where(profile_trait_changes.c.profile_id == profile_id)
         .order_by(profile_trait_changes.c.id.desc())
         .limit(limit)
     )
-    return _changes(work, wanted)
+    return _changes(work, query)
 
 
 def changes_of(work: Connection, name: str, *, limit: int) -> list[TraitChange]:
     """Who got or lost a trait last, newest first."""
-    wanted = (
+    query = (
         select(profile_trait_changes)
         .where(profile_trait_changes.c.name == name, profile_trait_changes.c.computation != "")
         .order_by(profile_trait_changes.c.id.desc())
         .limit(limit)
     )
-    return _changes(work, wanted)
+    return _changes(work, query)
 
 
 def conflicts_of(work: Connection, profile_id: int, *, limit: int) -> list[StoredConflict]:
     """External ids that a profile did not get, or kept from others; newest first."""
-    wanted = (
+    query = (
         select(profile_conflicts)
         .where(or_(profile_conflicts.c.profile_id == profile_id, profile_conflicts.c.kept_by == profile_id))
         .order_by(profile_conflicts.c.id.desc())
         .limit(limit)
     )
-    found = []
-    for row in work.execute(wanted):
+    conflicts = []
+    for row in work.execute(query):
         values = dict(row._mapping)
         del values["id"]
-        found.append(StoredConflict(**values))
-    return found
+        conflicts.append(StoredConflict(**values))
+    return conflicts
 
 
 def merges_into(work: Connection, profile_id: int) -> list[tuple[str, datetime, str]]:
     """The profiles that were merged into one: public id, when, and the message id of the event that showed it."""
-    wanted = (
+    query = (
         select(profiles.c.public_id, profile_merges.c.at, profile_merges.c.message_id)
         .join(profiles, profiles.c.id == profile_merges.c.merged_id)
         .where(profile_merges.c.profile_id == profile_id)
         .order_by(profile_merges.c.id.desc())
     )
-    return [(row[0], row[1], row[2]) for row in work.execute(wanted)]
+    return [(row[0], row[1], row[2]) for row in work.execute(query)]
 
 
 def members(work: Connection, key: str, *, limit: int, after: int = 0) -> list[Member]:
     """People with a value of a computation, by profile."""
-    wanted = (
+    query = (
         select(profile_traits)
         .where(
             profile_traits.c.name == key,
@@ -191,7 +193,7 @@ def members(work: Connection, key: str, *, limit: int, after: int = 0) -> list[M
         .order_by(profile_traits.c.profile_id)
         .limit(limit)
     )
-    rows = work.execute(wanted).all()
+    rows = work.execute(query).all()
     ids = ids_of(work, [row.profile_id for row in rows])
     return [
         Member(profile_id=row.profile_id, value=row.value, since=row.updated_at, ids=tuple(sorted(ids[row.profile_id])))
@@ -199,10 +201,10 @@ def members(work: Connection, key: str, *, limit: int, after: int = 0) -> list[M
     ]
 
 
-def _changes(work: Connection, wanted: object) -> list[TraitChange]:
-    found = []
-    for row in work.execute(wanted):  # type: ignore[call-overload]  # a select of one of the functions above
+def _changes(work: Connection, query: object) -> list[TraitChange]:
+    changes = []
+    for row in work.execute(query):  # type: ignore[call-overload]  # a select of one of the functions above
         values = dict(row._mapping)
         del values["id"]
-        found.append(TraitChange(**values))
-    return found
+        changes.append(TraitChange(**values))
+    return changes

@@ -35,30 +35,34 @@ class FoundPerson:
 
 def named(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
     """Everybody with exactly this external id of whatever type or profile id, then those whose email begins so."""
-    found: dict[int, None] = {}
+    profile_ids: dict[int, None] = {}
     profile = find_profile(work, "profile", text)
     if profile is not None:
-        found[profile.id] = None
+        profile_ids[profile.id] = None
     values = list({text, text.lower()})
     exactly = select(external_ids.c.profile_id).where(
         external_ids.c.type.in_(types_of_ids(work)), external_ids.c.value.in_(values)
     )
-    found.update(dict.fromkeys(sorted(set(work.scalars(exactly.limit(limit))))))
+    profile_ids.update(dict.fromkeys(sorted(set(work.scalars(exactly.limit(limit))))))
     begin = text.lower()
     begins = select(external_ids.c.profile_id).where(
         external_ids.c.type == _EMAIL, external_ids.c.value >= begin, external_ids.c.value < begin + "\U0010ffff"
     )
-    found.update(dict.fromkeys(work.scalars(begins.order_by(external_ids.c.value).limit(limit))))
-    return _people(work, list(found)[:limit])
+    profile_ids.update(dict.fromkeys(work.scalars(begins.order_by(external_ids.c.value).limit(limit))))
+    return _people(work, list(profile_ids)[:limit])
 
 
 def find(work: Connection, text: str) -> StoredProfile | None:
     """The profile that this profile id or external id leads to; of several types an email or user id goes first."""
     types = types_of_ids(work)
-    for type_ in ("profile", *(one for one in _FIRST if one in types), *(one for one in types if one not in _FIRST)):
-        found = find_profile(work, type_, text)
-        if found is not None:
-            return found
+    for type_ in (
+        "profile",
+        *(id_type for id_type in _FIRST if id_type in types),
+        *(id_type for id_type in types if id_type not in _FIRST),
+    ):
+        profile = find_profile(work, type_, text)
+        if profile is not None:
+            return profile
     return None
 
 
@@ -74,8 +78,8 @@ def names_of_traits(work: Connection, *, limit: int) -> list[str]:
 
 def values_of_trait(work: Connection, name: str, *, limit: int) -> list[str]:
     """The values, as JSON text, that some people have of a trait."""
-    wanted = select(profile_traits.c.value).where(profile_traits.c.name == name, profile_traits.c.value != "null")
-    return list(work.scalars(wanted.limit(limit)))
+    query = select(profile_traits.c.value).where(profile_traits.c.name == name, profile_traits.c.value != "null")
+    return list(work.scalars(query.limit(limit)))
 
 
 def newest(work: Connection, *, limit: int, before: int | None = None) -> list[FoundPerson]:
@@ -84,10 +88,10 @@ def newest(work: Connection, *, limit: int, before: int | None = None) -> list[F
     Args:
         before: Only those with a lower number.
     """
-    wanted = select(profiles.c.id).where(profiles.c.merged_into.is_(None))
+    query = select(profiles.c.id).where(profiles.c.merged_into.is_(None))
     if before is not None:
-        wanted = wanted.where(profiles.c.id < before)
-    return _people(work, list(work.scalars(wanted.order_by(profiles.c.id.desc()).limit(limit))))
+        query = query.where(profiles.c.id < before)
+    return _people(work, list(work.scalars(query.order_by(profiles.c.id.desc()).limit(limit))))
 
 
 def with_trait(
@@ -100,45 +104,48 @@ def with_trait(
         before: Only profiles with a lower number.
     """
     columns = profile_traits.c
-    wanted = select(columns.profile_id, columns.value, columns.updated_at).where(
+    query = select(columns.profile_id, columns.value, columns.updated_at).where(
         columns.name == name, or_(columns.computation == "", columns.value.not_in(NOBODY)), columns.value != "null"
     )
     if values:
-        wanted = wanted.where(columns.value.in_(list(values)))
+        query = query.where(columns.value.in_(list(values)))
     if before is not None:
-        wanted = wanted.where(columns.profile_id < before)
-    rows = {row.profile_id: row for row in work.execute(wanted.order_by(columns.profile_id.desc()).limit(limit))}
+        query = query.where(columns.profile_id < before)
+    rows = {row.profile_id: row for row in work.execute(query.order_by(columns.profile_id.desc()).limit(limit))}
     return [
         FoundPerson(
-            profile_id=one.profile_id,
-            public_id=one.public_id,
-            ids=one.ids,
-            since=rows[one.profile_id].updated_at,
-            value=rows[one.profile_id].value,
+            profile_id=person.profile_id,
+            public_id=person.public_id,
+            ids=person.ids,
+            since=rows[person.profile_id].updated_at,
+            value=rows[person.profile_id].value,
         )
-        for one in _people(work, list(rows))
+        for person in _people(work, list(rows))
     ]
 
 
 def _people(work: Connection, profile_ids: Sequence[int]) -> list[FoundPerson]:
     """These profiles in this order."""
     ids = ids_of(work, profile_ids)
-    wanted = select(profiles.c.id, profiles.c.public_id, profiles.c.created_at).where(profiles.c.id.in_(profile_ids))
-    rows = {row.id: row for row in work.execute(wanted)}
+    query = select(profiles.c.id, profiles.c.public_id, profiles.c.created_at).where(profiles.c.id.in_(profile_ids))
+    rows = {row.id: row for row in work.execute(query)}
     return [
         FoundPerson(
-            profile_id=one, public_id=rows[one].public_id, ids=tuple(sorted(ids[one])), since=rows[one].created_at
+            profile_id=profile_id,
+            public_id=rows[profile_id].public_id,
+            ids=tuple(sorted(ids[profile_id])),
+            since=rows[profile_id].created_at,
         )
-        for one in profile_ids
-        if one in rows
+        for profile_id in profile_ids
+        if profile_id in rows
     ]
 
 
 def _distinct(work: Connection, column: Column[str], *, limit: int) -> list[str]:
     """The first different values of a column that an index begins with, each found by the one before."""
-    found: list[str] = []
+    values: list[str] = []
     following = work.scalar(select(func.min(column)))
-    while following is not None and len(found) < limit:
-        found.append(following)
+    while following is not None and len(values) < limit:
+        values.append(following)
         following = work.scalar(select(func.min(column)).where(column > following))
-    return found
+    return values

@@ -52,8 +52,8 @@ class StoredTrait(msgspec.Struct, frozen=True, gc=False):
 def chunks(values: Collection[_T], size: int = _PER_QUERY) -> Iterator[list[_T]]:
     """The values in lists of at most `size`."""
     iterator = iter(values)
-    while some := list(islice(iterator, size)):
-        yield some
+    while chunk := list(islice(iterator, size)):
+        yield chunk
 
 
 def next_profile_id(work: Connection) -> int:
@@ -63,53 +63,53 @@ def next_profile_id(work: Connection) -> int:
 
 def owners_of(work: Connection, ids: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """The profiles that external ids lead to; those that lead nowhere are left out."""
-    found: dict[tuple[str, str], int] = {}
+    owners: dict[tuple[str, str], int] = {}
     by_type: dict[str, list[str]] = {}
     for type_, value in ids:
         by_type.setdefault(type_, []).append(value)
     columns = (external_ids.c.value, external_ids.c.profile_id)
     for type_, values in by_type.items():
-        wanted = select(*columns).where(
+        query = select(*columns).where(
             external_ids.c.type == type_, external_ids.c.value.in_(bindparam("values", expanding=True))
         )
-        for some in chunks(values, 2 * _PER_QUERY):
-            found.update({(type_, value): profile for value, profile in work.execute(wanted, {"values": some})})
-    return found
+        for chunk in chunks(values, 2 * _PER_QUERY):
+            owners.update({(type_, value): profile for value, profile in work.execute(query, {"values": chunk})})
+    return owners
 
 
 def ids_of(work: Connection, profile_ids: Collection[int]) -> dict[int, set[tuple[str, str]]]:
     """All external ids of these profiles."""
-    found: dict[int, set[tuple[str, str]]] = {one: set() for one in profile_ids}
-    for some in chunks(profile_ids):
+    ids: dict[int, set[tuple[str, str]]] = {profile_id: set() for profile_id in profile_ids}
+    for chunk in chunks(profile_ids):
         rows = select(external_ids.c.profile_id, external_ids.c.type, external_ids.c.value).where(
-            external_ids.c.profile_id.in_(some)
+            external_ids.c.profile_id.in_(chunk)
         )
         for profile_id, type_, value in work.execute(rows):
-            found[profile_id].add((type_, value))
-    return found
+            ids[profile_id].add((type_, value))
+    return ids
 
 
 def since_of(work: Connection, profile_ids: Collection[int]) -> dict[tuple[str, str], datetime]:
     """When each external id of these profiles came."""
-    found: dict[tuple[str, str], datetime] = {}
+    since: dict[tuple[str, str], datetime] = {}
     columns = (external_ids.c.type, external_ids.c.value, external_ids.c.created_at)
-    for some in chunks(profile_ids):
-        rows = select(*columns).where(external_ids.c.profile_id.in_(some))
-        found.update({(row.type, row.value): row.created_at for row in work.execute(rows)})
-    return found
+    for chunk in chunks(profile_ids):
+        rows = select(*columns).where(external_ids.c.profile_id.in_(chunk))
+        since.update({(row.type, row.value): row.created_at for row in work.execute(rows)})
+    return since
 
 
 def merges_of(work: Connection, profile_ids: Collection[int]) -> dict[int, int]:
     """How many profiles each of these has taken in; those that have not are left out."""
-    found: dict[int, int] = {}
-    for some in chunks(profile_ids):
+    merges: dict[int, int] = {}
+    for chunk in chunks(profile_ids):
         rows = (
             select(profile_merges.c.profile_id, func.count())
-            .where(profile_merges.c.profile_id.in_(some))
+            .where(profile_merges.c.profile_id.in_(chunk))
             .group_by(profile_merges.c.profile_id)
         )
-        found.update({row[0]: row[1] for row in work.execute(rows)})
-    return found
+        merges.update({row[0]: row[1] for row in work.execute(rows)})
+    return merges
 
 
 def add_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -129,8 +129,8 @@ def see_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def make_known(work: Connection, profile_ids: Collection[int]) -> None:
     """Note that more than an anonymous id leads to these profiles."""
-    for some in chunks(profile_ids):
-        work.execute(update(profiles).where(profiles.c.id.in_(some)).values(is_known=True))
+    for chunk in chunks(profile_ids):
+        work.execute(update(profiles).where(profiles.c.id.in_(chunk)).values(is_known=True))
 
 
 def add_ids(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -185,28 +185,28 @@ def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits:
 def final_profiles(merges: Sequence[tuple[int, int]]) -> dict[int, int]:
     """Where each merged profile is in the end, of (profile, merged) in order."""
     into = {merged: profile for profile, merged in merges}
-    found = {}
+    final = {}
     for merged in into:
         profile = into[merged]
         while profile in into:
             profile = into[profile]
-        found[merged] = profile
-    return found
+        final[merged] = profile
+    return final
 
 
 def _join_profiles(work: Connection, into: Mapping[int, int]) -> None:
     """The one that goes on is as old as the oldest, and known if one of them was."""
     rows = {}
-    for some in chunks({*into, *into.values()}):
-        wanted = select(profiles.c.id, profiles.c.created_at, profiles.c.is_known).where(profiles.c.id.in_(some))
-        rows.update({row.id: row for row in work.execute(wanted)})
+    for chunk in chunks({*into, *into.values()}):
+        query = select(profiles.c.id, profiles.c.created_at, profiles.c.is_known).where(profiles.c.id.in_(chunk))
+        rows.update({row.id: row for row in work.execute(query)})
     joined: dict[int, dict[str, Any]] = {}
     for merged, profile in into.items():
-        one = joined.setdefault(
+        joined_profile = joined.setdefault(
             profile, {"one": profile, "created": rows[profile].created_at, "known": bool(rows[profile].is_known)}
         )
-        one["created"] = min(one["created"], rows[merged].created_at)
-        one["known"] = one["known"] or bool(rows[merged].is_known)
+        joined_profile["created"] = min(joined_profile["created"], rows[merged].created_at)
+        joined_profile["known"] = joined_profile["known"] or bool(rows[merged].is_known)
     work.execute(
         update(profiles)
         .where(profiles.c.id == bindparam("one"))
@@ -222,8 +222,8 @@ def _join_profiles(work: Connection, into: Mapping[int, int]) -> None:
 
 def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
     rows = []
-    for some in chunks(into):
-        moved = sync_queue.c.profile_id.in_(some)
+    for chunk in chunks(into):
+        moved = sync_queue.c.profile_id.in_(chunk)
         rows += [dict(row._mapping) for row in work.execute(select(sync_queue).where(moved))]
         work.execute(delete(sync_queue).where(moved))
     if rows:
@@ -235,11 +235,11 @@ def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
 
 def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
     rows = {}
-    for some in chunks(into):
-        own = profile_conflicts.c.profile_id.in_(some) | profile_conflicts.c.kept_by.in_(some)
+    for chunk in chunks(into):
+        own = profile_conflicts.c.profile_id.in_(chunk) | profile_conflicts.c.kept_by.in_(chunk)
         rows.update({row.id: dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))})
-    for some in chunks(rows):
-        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(some)))
+    for chunk in chunks(rows):
+        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)))
     moved = []
     for row in rows.values():
         del row["id"]
@@ -258,13 +258,13 @@ def traits_of(
     work: Connection, profile_ids: Collection[int], names: Collection[str] | None = None
 ) -> list[StoredTrait]:
     """The traits of these profiles, all or those of these names."""
-    found: list[StoredTrait] = []
-    for some in chunks(profile_ids):
-        wanted = select(profile_traits).where(profile_traits.c.profile_id.in_(some))
+    traits: list[StoredTrait] = []
+    for chunk in chunks(profile_ids):
+        query = select(profile_traits).where(profile_traits.c.profile_id.in_(chunk))
         if names is not None:
-            wanted = wanted.where(profile_traits.c.name.in_(list(names)))
-        found.extend(_trait(row) for row in work.execute(wanted))
-    return found
+            query = query.where(profile_traits.c.name.in_(list(names)))
+        traits.extend(_trait(row) for row in work.execute(query))
+    return traits
 
 
 def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
@@ -274,12 +274,12 @@ def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
     changed = added.on_conflict_do_update(
         index_elements=["profile_id", "name"], set_={name: added.excluded[name] for name in columns}
     )
-    execute_many(work, changed, [_values(one) for one in traits])
+    execute_many(work, changed, [_values(trait) for trait in traits])
 
 
 def add_history(work: Connection, traits: Sequence[StoredTrait]) -> None:
     """Note what traits have become, oldest first."""
-    execute_many(work, insert(profile_trait_changes), [_change(one) for one in traits])
+    execute_many(work, insert(profile_trait_changes), [_change(trait) for trait in traits])
 
 
 def leave_as_custom(work: Connection, name: str) -> None:
@@ -287,18 +287,18 @@ def leave_as_custom(work: Connection, name: str) -> None:
     work.execute(update(profile_traits).where(profile_traits.c.name == name).values(computation=""))
 
 
-def _values(one: StoredTrait) -> dict[str, Any]:
-    return msgspec.structs.asdict(one)
+def _values(trait: StoredTrait) -> dict[str, Any]:
+    return msgspec.structs.asdict(trait)
 
 
-def _change(one: StoredTrait) -> dict[str, Any]:
+def _change(trait: StoredTrait) -> dict[str, Any]:
     return {
-        "profile_id": one.profile_id,
-        "name": one.name,
-        "value": one.value if one.value != "null" or one.computation else None,
-        "computation": one.computation,
-        "at": one.updated_at,
-        "message_id": one.message_id,
+        "profile_id": trait.profile_id,
+        "name": trait.name,
+        "value": trait.value if trait.value != "null" or trait.computation else None,
+        "computation": trait.computation,
+        "at": trait.updated_at,
+        "message_id": trait.message_id,
     }
 
 

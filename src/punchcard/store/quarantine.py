@@ -51,9 +51,9 @@ def add_quarantined(work: Connection, records: Sequence[QuarantinedRecord]) -> N
         return
     bodies = work.scalar(select(func.count()).select_from(quarantined_records)) or 0
     rows = []
-    for number, one in enumerate(records):
-        values = {name: storable(value) if isinstance(value, str) else value for name, value in vars(one).items()}
-        values["body"] = one.body[:_BODY_BYTES_MAX] if bodies + number < _BODIES_MAX else b""
+    for number, record in enumerate(records):
+        values = {name: storable(value) if isinstance(value, str) else value for name, value in vars(record).items()}
+        values["body"] = record.body[:_BODY_BYTES_MAX] if bodies + number < _BODIES_MAX else b""
         rows.append(values)
     work.execute(insert(quarantined_records), rows)
 

@@ -170,7 +170,7 @@ def sizes_of_all(
     """
     sizes = computation_sizes.c
     other = computation_sizes.alias()
-    standing = (
+    older_size = (
         select(func.max(other.c.bucket))
         .where(other.c.key == computation_states.c.key, other.c.bucket <= since)
         .scalar_subquery()
@@ -185,14 +185,14 @@ def sizes_of_all(
             computation_sizes,
             and_(
                 sizes.key == computation_states.c.key,
-                sizes.bucket >= func.coalesce(standing, literal(since, sizes.bucket.type)),
+                sizes.bucket >= func.coalesce(older_size, literal(since, sizes.bucket.type)),
             ),
         )
         .subquery()
     )
-    wanted = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.key, ranked.c.bucket)
-    found: dict[str, list[tuple[datetime, int]]] = {}
-    for row in work.execute(wanted):
+    query = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.key, ranked.c.bucket)
+    sizes_by_key: dict[str, list[tuple[datetime, int]]] = {}
+    for row in work.execute(query):
         if row.key is not None:
-            found.setdefault(row.key, []).append((row.bucket, row.size))
-    return found
+            sizes_by_key.setdefault(row.key, []).append((row.bucket, row.size))
+    return sizes_by_key

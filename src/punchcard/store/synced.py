@@ -39,22 +39,22 @@ class Synced:
 
 def synced_values_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
     """What a destination was told last of somebody, by email."""
-    wanted = select(synced).where(
+    query = select(synced).where(
         synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
     )
-    return [Synced(**dict(row._mapping)) for row in work.execute(wanted)]
+    return [Synced(**dict(row._mapping)) for row in work.execute(query)]
 
 
 def synced_value_of_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
     """What a destination was told last of an email, whoever it belonged to."""
-    wanted = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
-    row = work.execute(wanted).first()
+    query = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
+    row = work.execute(query).first()
     return None if row is None else Synced(**dict(row._mapping))
 
 
-def save_synced(work: Connection, one: Synced) -> None:
+def save_synced(work: Connection, value: Synced) -> None:
     """Note what a destination is told, in the place of what it was told before."""
-    values = {name: getattr(one, name) for name in synced.c.keys()}  # noqa: SIM118
+    values = {name: getattr(value, name) for name in synced.c.keys()}  # noqa: SIM118
     added = _insert(work)(synced).values(**values)
     work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
 
@@ -77,8 +77,8 @@ def mark_unsynced(work: Connection, *, destination: str, key: str, email: str, s
 
 def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:
     """How many emails have a list of a computation that was cut."""
-    wanted = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
-    return int(work.scalar(wanted) or 0)
+    query = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
+    return int(work.scalar(query) or 0)
 
 
 def _insert(work: Connection) -> Any:

@@ -26,8 +26,8 @@ def wake_waiting(work: Connection, destination: str, customers: Collection[str],
     woken = 0
     listed = sorted(customers)
     for begin in range(0, len(listed), _CUSTOMERS_PER_QUERY):
-        some = listed[begin : begin + _CUSTOMERS_PER_QUERY]
-        own = (effects.c.destination == destination, effects.c.customer.in_(some), effects.c.kind == _USER_PROPERTY)
+        batch = listed[begin : begin + _CUSTOMERS_PER_QUERY]
+        own = (effects.c.destination == destination, effects.c.customer.in_(batch), effects.c.kind == _USER_PROPERTY)
         waiting = (*own, effects.c.reason == NO_CONNECTION)
         states = {row.state for row in work.execute(select(effects.c.state).where(*waiting))}
         if EffectState.RETRYING in states:
@@ -43,10 +43,10 @@ def wake_waiting(work: Connection, destination: str, customers: Collection[str],
 def _newest_parked(rows: Sequence[Row[*tuple[Any, ...]]]) -> list[int]:
     """Of effects, newest first, those that are parked for want of a connection and set what no later one sets."""
     later: dict[str, set[str]] = defaultdict(set)
-    found = []
+    parked = []
     for row in rows:
         keys = set(json.loads(row.attributes or "{}"))
         if row.state == EffectState.PARKED and row.reason == NO_CONNECTION and not keys & later[row.customer]:
-            found.append(row.id)
+            parked.append(row.id)
         later[row.customer] |= keys
-    return found
+    return parked
