@@ -122,7 +122,7 @@ def _fill(data: Path, events: int, transactions: int) -> None:
     writer = LakeWriter(str(data / "lake"))
     chance = random.Random(1)
     texts = [event_body(chance) for _ in range(_BODIES)]
-    wires = [msgspec.json.Decoder(WireEvent).decode(one) for one in texts]
+    wires = [msgspec.json.Decoder(WireEvent).decode(text) for text in texts]
     refused = to_json(
         [EventResult("perkville", EventStatus.REFUSED, "not_allowlisted", "this event is not in eventToPerkMap")]
     )
@@ -197,7 +197,7 @@ def _keep(store: Store, new: Sequence[NewEffect], at: int, wires: Sequence[WireE
     received = from_micros(at)
     bucket = at - at % MINUTE_MICROS
     counts: dict[CountKey, int] = {}
-    for name, number in Counter(one.event or "" for one in wires).items():
+    for name, number in Counter(wire.event or "" for wire in wires).items():
         base = CountKey(bucket, "bench", "", "track", name, RECEIVED, "")
         share = number * _BATCH // len(wires)
         counts |= {
@@ -255,10 +255,10 @@ def _become_owner(url: str) -> str:
         {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"},
     )
     answer = connection.getresponse()
-    found = re.search(r"punchcard_session=[^;]+", answer.getheader("set-cookie") or "")
-    if found is None:
+    match = re.search(r"punchcard_session=[^;]+", answer.getheader("set-cookie") or "")
+    if match is None:
         raise RuntimeError(f"nobody could sign in: {answer.status}")
-    return found[0]
+    return match[0]
 
 
 def _page(url: str, path: str, cookie: str) -> tuple[list[float], int]:

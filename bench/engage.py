@@ -129,7 +129,7 @@ def full(facts: FactStore) -> None:
         ), often AS (SELECT profile, arg_max(sku, n) AS sku FROM counted GROUP BY profile)
         SELECT * FROM orders LEFT JOIN often USING (profile)
     """
-    compiled = statement([ComputationQuery(definition=parse_trait(one)) for one in TRAITS], now=now)
+    compiled = statement([ComputationQuery(definition=parse_trait(trait)) for trait in TRAITS], now=now)
     sums = "SELECT count(*), sum(c0), sum(c1), sum(c2), count(c3), count(c4) FROM"
     hand = "SELECT count(*), sum(orders), sum(spent), sum(most), count(newest), count(sku) FROM"
     same(facts, f"{sums} ({compiled})", f"{hand} ({by_hand})")
@@ -150,7 +150,7 @@ def compare(facts: FactStore, name: str, compiled: str, by_hand: str, target: fl
         theirs.append(seconds(lambda: facts.rows(by_hand)))
     by_hand_ms = statistics.median(theirs) * 1e3
     name = f"{name} (by hand {by_hand_ms:,.0f} ms)"
-    show(Figure(name=name, unit="ms", values=[one * 1e3 for one in ours], target=by_hand_ms * target, at_most=True))
+    show(Figure(name=name, unit="ms", values=[our * 1e3 for our in ours], target=by_hand_ms * target, at_most=True))
     print(f"    ratio {statistics.median(ours) * 1e3 / by_hand_ms:.2f}, target {target}", flush=True)
 
 
@@ -179,7 +179,7 @@ def incremental(facts: FactStore, people: int) -> None:
             Figure(
                 name=f"step of {NEW_EVENTS:,} events, {count} audience{'s' if count > 1 else ''}",
                 unit="ms",
-                values=[one * 1e3 for one in times],
+                values=[time * 1e3 for time in times],
                 target=250 if count == 1 else 1_500,
                 at_most=True,
             )

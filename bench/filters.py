@@ -95,7 +95,7 @@ def _filters(conditions: Sequence[str]) -> DestinationFilters:
 
 def _events() -> list[Event]:
     """Ten bodies of the workload, in which every second event is an order. More would measure the memory."""
-    found: list[Event] = []
+    events: list[Event] = []
     for number, body in enumerate(bodies(10)):
         content = json.loads(body)
         for index, event in enumerate(content["batch"]):
@@ -104,8 +104,8 @@ def _events() -> list[Event]:
                 event["properties"]["revenue"] = 50 + index
         text = json.dumps(content).encode()
         items = read_request(text, call="batch", received_at=SystemClock().now(), position=number + 1)
-        found += [one for one in items if isinstance(one, Event)]
-    return found
+        events += [item for item in items if isinstance(item, Event)]
+    return events
 
 
 def _rate(apply: Callable[[Any], object], events: Sequence[object]) -> float:
@@ -138,8 +138,8 @@ def _peer(events: Sequence[Event]) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             check=True,
         )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    decoded: dict[str, Any] = json.loads(done.stdout)
+    return decoded
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def _look_up(folder: Path, sample: list[str], chance: random.Random) -> None:
     _print_times("first find     ", [time.perf_counter() - begun for _ in [reader.find(sample[0])]])
     chance.shuffle(sample)
     _print_times("find           ", [_timed(reader.find, one) for one in sample[:200]])
-    _print_times("find, not there", [_timed(reader.find, one) for one in uuids(50)])
+    _print_times("find, not there", [_timed(reader.find, uuid) for uuid in uuids(50)])
     files = [str(path) for path in folder.glob("lake/day=*/*.parquet")]
     with duckdb.connect() as connection:
         bare = "SELECT payload FROM read_parquet(?) WHERE message_id = ?"
@@ -197,7 +197,7 @@ def _print_times(title: str, seconds: Sequence[float], *, note: str = "") -> Non
 def uuids(count: int) -> list[str]:
     text = os.urandom(16 * count).hex()
     parts = (text[at : at + 32] for at in range(0, 32 * count, 32))
-    return [f"{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}" for one in parts]
+    return [f"{part[:8]}-{part[8:12]}-{part[12:16]}-{part[16:20]}-{part[20:]}" for part in parts]
 
 
 def event_body(chance: random.Random) -> bytes:

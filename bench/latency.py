@@ -38,9 +38,9 @@ class _TimingPartner(asyncio.Protocol):
         if self._pending.startswith(b"GET ") and self._pending.endswith(b"\r\n\r\n"):
             self._pending = b""
             self._transport.write(ANSWER)
-        while found := _KEY.search(self._pending):
-            self.arrived.setdefault(found[1].decode(), time.perf_counter())
-            self._pending = self._pending[found.end() :]
+        while match := _KEY.search(self._pending):
+            self.arrived.setdefault(match[1].decode(), time.perf_counter())
+            self._pending = self._pending[match.end() :]
             self._transport.write(ANSWER)
 
 

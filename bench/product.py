@@ -81,8 +81,8 @@ def product(
             assert process.stdout is not None
             url = ""
             for line in process.stdout:
-                if found := re.search(r"http://\S+", line):
-                    url = found[0].rstrip(".,")
+                if match := re.search(r"http://\S+", line):
+                    url = match[0].rstrip(".,")
                     break
             _wait_until_ready(url)
             yield Product(url, data, process.pid, time.perf_counter() - begun)

@@ -141,15 +141,15 @@ def test_no_error_is_swallowed_in_silence() -> None:
 
     def suppresses_all(call: ast.Call) -> bool:
         is_suppress = ast.unparse(call.func) in ("suppress", "contextlib.suppress")
-        return is_suppress and any(ast.unparse(one) in ("Exception", "BaseException") for one in call.args)
+        return is_suppress and any(ast.unparse(arg) in ("Exception", "BaseException") for arg in call.args)
 
-    found = [
+    matching_places = [
         place
         for place, node in nodes(ast.ExceptHandler)
         if isinstance(node, ast.ExceptHandler) and (node.type is None or is_silent(node))
     ]
-    found += [place for place, node in nodes(ast.Call) if isinstance(node, ast.Call) and suppresses_all(node)]
-    assert found == []
+    matching_places += [place for place, node in nodes(ast.Call) if isinstance(node, ast.Call) and suppresses_all(node)]
+    assert matching_places == []
 
 
 def test_nothing_is_mocked() -> None:
@@ -161,6 +161,6 @@ def test_nothing_is_mocked() -> None:
                 return [module, *(f"{module}.{one.name}" for one in names)]
         return []
 
-    imports = [(place, one) for place, node in nodes(ast.stmt) for one in modules(node)]
+    imports = [(place, module) for place, node in nodes(ast.stmt) for module in modules(node)]
     assert len(imports) > 1000
     assert [(place, one) for place, one in imports if one.startswith(("unittest", "mock", "pytest_mock"))] == []

@@ -113,7 +113,7 @@ def test_decisions_are_numbered_and_have_their_parts() -> None:
     assert [page.name[:5] for page in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
     for number, page in enumerate(pages, start=1):
         assert page.read_text().startswith(f"# {number}. "), page.name
-        headings = [one for one in re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE) if one != "Options"]
+        headings = [match for match in re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE) if match != "Options"]
         assert headings == ["Context", "Decision", "Consequences"], page.name
 
 

@@ -152,7 +152,7 @@ def test_every_reason_of_the_code_is_documented() -> None:
 def test_no_documented_reason_is_unknown_to_the_code() -> None:
     codes = codes_in_the_code()
     beginnings = tuple(code[:-1] for code in codes if code.endswith("*"))
-    assert {one for one in codes_on_the_page() if one not in codes and not one.startswith(beginnings)} == set()
+    assert {code for code in codes_on_the_page() if code not in codes and not code.startswith(beginnings)} == set()
 
 
 @pytest.mark.parametrize("place", ["faults.py", "parse.py", "fields.py", "responses.py", "outcomes.py", "conflicts.py"])

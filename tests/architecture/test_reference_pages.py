@@ -49,8 +49,8 @@ def marked(text: str) -> set[str]:
 
 def rows(text: str) -> dict[str, list[str]]:
     """The rows of all tables whose first cell is code, by that code."""
-    found = re.findall(r"^\| `([^`]+)` \|(.*)\|$", text, re.MULTILINE)
-    return {first: [cell.strip() for cell in rest.split("|")] for first, rest in found}
+    matches = re.findall(r"^\| `([^`]+)` \|(.*)\|$", text, re.MULTILINE)
+    return {first: [cell.strip() for cell in rest.split("|")] for first, rest in matches}
 
 
 def commands(group: typer.core.TyperGroup, *path: str) -> Iterator[str]:
@@ -106,8 +106,8 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
 
 
 def test_every_route_of_the_profile_api_has_its_row() -> None:
-    found = set(re.findall(r'_BASE \+ "(/\w+)"', (SOURCE / "api/profile_routes.py").read_text()))
-    assert {one for one in rows(page("profile-api.md")) if one.startswith("/")} == found
+    matches = set(re.findall(r'_BASE \+ "(/\w+)"', (SOURCE / "api/profile_routes.py").read_text()))
+    assert {row for row in rows(page("profile-api.md")) if row.startswith("/")} == matches
 
 
 def gauges() -> dict[str, list[str]]:

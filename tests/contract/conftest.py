@@ -29,9 +29,9 @@ class Answer(NamedTuple):
     body: bytes
 
     def json(self) -> dict[str, object]:
-        found = json.loads(self.body)
-        assert isinstance(found, dict)
-        return found
+        decoded = json.loads(self.body)
+        assert isinstance(decoded, dict)
+        return decoded
 
 
 def _tracking_app(commit: GroupCommit) -> TrackingApp:

@@ -248,9 +248,9 @@ def test_a_form_without_what_our_pages_hold_changes_nothing(owner: FormBrowser) 
 @pytest.mark.parametrize("path", ["/sign-in", "/settings", "/sources/website/keys"])
 def test_a_form_of_another_site_is_refused(owner: FormBrowser, path: str, headers: dict[str, str]) -> None:
     page = owner.get("/settings/password")
-    found = re.search(r'name="_csrf" value="(\w+)"', page.text)
-    assert found
-    form = {"_csrf": found.group(1), "email": "owner@acme.example", "password": PASSWORD}
+    match = re.search(r'name="_csrf" value="(\w+)"', page.text)
+    assert match
+    form = {"_csrf": match.group(1), "email": "owner@acme.example", "password": PASSWORD}
     assert owner.ask("POST", path, form, headers=headers).status == 403
 
 

@@ -82,7 +82,7 @@ def both(spark, tmp_path_factory):
         rows.properties.append(json.dumps(properties, separators=(",", ":")).encode())
         rows.contexts.append(b"{}")
     facts.add_facts(rows)
-    facts.add_people([(one, one % 7 != 0) for one in range(1, 33)])
+    facts.add_people([(number, number % 7 != 0) for number in range(1, 33)])
     seen = ["2026-03-08T01:30:00-08:00", "2026-02-05T00:00:00Z", "never", "2026-03-08", "2026-03-09T06:59:59Z"]
     for profile in range(1, 30):
         values = {"vip": profile % 2 == 0, "age": profile, "seen": seen[profile % 5]}

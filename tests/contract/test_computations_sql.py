@@ -39,9 +39,9 @@ zones = st.sampled_from([ZoneInfo(name) for name in ("UTC", "America/Los_Angeles
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory):
-    found = FactStore(tmp_path_factory.mktemp("facts") / "engage.duckdb")
-    yield found
-    found.close()
+    fact_store = FactStore(tmp_path_factory.mktemp("facts") / "engage.duckdb")
+    yield fact_store
+    fact_store.close()
 
 
 def fill(facts: FactStore, life, known) -> dict[int, Person]:
@@ -61,8 +61,8 @@ def fill(facts: FactStore, life, known) -> dict[int, Person]:
         rows.contexts.append(json.dumps(context).encode())
         people[profile].events.append(Happened(at, seq, name, source, properties, context))
     facts.add_facts(rows)
-    facts.add_people([(one, True) for one in people])
-    facts.set_traits([(one, name, json.dumps(value), "") for one in people for name, value in known.items()])
+    facts.add_people([(person, True) for person in people])
+    facts.set_traits([(person, name, json.dumps(value), "") for person in people for name, value in known.items()])
     return people
 
 

@@ -143,7 +143,7 @@ def test_a_workspace_that_cannot_be_used_holds_every_destination(sqlite_world: P
     whole = damage(world, change, kind="workspace", slug="")
     world.send(order("m1", number="1"))
     world.route()
-    assert {one["reason"] for one in results(world, "m1").values()} == {"destination_on_hold"}
+    assert {result["reason"] for result in results(world, "m1").values()} == {"destination_on_hold"}
     assert world.watch.has_write_key("wk_website")
     restore(world, whole, kind="workspace", slug="")
     world.route()
@@ -166,9 +166,9 @@ def test_a_source_is_found_by_its_write_key_whatever_else_its_row_holds(
 ) -> None:
     world = sqlite_world
     damage(world, change, kind="source", slug="website")
-    fresh = SnapshotWatch(world.store, world._keyring, clock=world.clock)
-    assert fresh.has_write_key("wk_website")
-    assert not fresh.has_write_key("wk_nobody")
+    snapshot_watch = SnapshotWatch(world.store, world._keyring, clock=world.clock)
+    assert snapshot_watch.has_write_key("wk_website")
+    assert not snapshot_watch.has_write_key("wk_nobody")
     world.send(order("m1", number="1"))
     world.route()
     assert awarded(world, "perkville") == ["m1"]
@@ -198,7 +198,7 @@ def test_rows_that_are_no_json_at_all_stop_nothing_else(sqlite_world: PublicApiS
     world.route()
     assert awarded(world, "second") == ["m1"]
     assert results(world, "m1")["perkville"]["reason"] == "destination_on_hold"
-    subjects = {(one["kind"], one["slug"]) for one in read_problems(world.watch)}
+    subjects = {(problem["kind"], problem["slug"]) for problem in read_problems(world.watch)}
     assert subjects == {("destination", "perkville"), ("source", "pos"), ("computation", "broken")}
     restore(world, body)
     world.route()

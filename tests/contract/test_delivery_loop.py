@@ -81,7 +81,9 @@ class Rig:
     def actions(self, key: str) -> list[tuple[str, str | None]]:
         with self.store.reading() as connection:
             effect = standing(connection, key)
-            return [(one.action, one.outcome) for one in ledger.attempts_of(connection, [effect.id])[effect.id]]
+            return [
+                (attempt.action, attempt.outcome) for attempt in ledger.attempts_of(connection, [effect.id])[effect.id]
+            ]
 
     def open_count(self) -> int:
         states = [state for state in EffectState if state.is_open]

@@ -111,9 +111,9 @@ def test_facts_follow_a_store_that_is_put_back_from_an_older_copy(tmp_path: Path
         world.store = store
         world.identify_by(IdentityRules(blocked=("ann",)))
         world.settle()
-        found = {owner(world, "anonymous_id", one) for one in ("x", "y")}
-        assert set(world.values("visitors")) == found
-        assert len(found) == 2
+        owners = {owner(world, "anonymous_id", one) for one in ("x", "y")}
+        assert set(world.values("visitors")) == owners
+        assert len(owners) == 2
         assert world.engine is not None
         assert world.engine.check() == 0
         world.crash()

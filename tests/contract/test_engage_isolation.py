@@ -52,7 +52,7 @@ def forbid(engage: SyncWorld, table: str, column: str, value: str) -> None:
 
 def statuses(engage: SyncWorld) -> dict[str, str]:
     with engage.store.reading() as work:
-        return {one.key: one.status for one in stored.states(work)}
+        return {state.key: state.status for state in stored.states(work)}
 
 
 def alerts(engage: SyncWorld) -> list[tuple[AlertKind, str]]:
@@ -79,7 +79,7 @@ def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_liv
     members = {key: len(engage.world.values(key)) for key in ("bad", "good", "last")}
     assert members == {"bad": 1 if is_live else 0, "good": 2 if is_live else 1, "last": 2 if is_live else 1}
     with engage.store.reading() as work:
-        sizes = {one.key: one.size for one in stored.states(work)}
+        sizes = {state.key: state.size for state in stored.states(work)}
     assert sizes == members  # what was rolled back is not counted
 
 

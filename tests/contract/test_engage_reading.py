@@ -83,10 +83,10 @@ def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destinatio
         tell(work, "regulars", "cleo@example.com", profile=people[2], at=NOW, value="false")
         tell(work, "lapsed", "cleo@example.com", profile=people[2], at=NOW)
     with store.reading() as work:
-        found = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
+        outcome = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
         nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")
-    assert replace(found, failed=()) == SyncOutcome(synced=2, no_connection=2, retrying=2, parked=1, rejected=1)
-    assert [(call.email, call.state) for call in found.failed] == [
+    assert replace(outcome, failed=()) == SyncOutcome(synced=2, no_connection=2, retrying=2, parked=1, rejected=1)
+    assert [(call.email, call.state) for call in outcome.failed] == [
         ("6@example.com", EffectState.REJECTED),
         ("5@example.com", EffectState.PARKED),
     ]

@@ -43,7 +43,7 @@ def test_a_call_has_segments_shape(telling):
     telling.audience(send=("identify", "track"))
     telling.order("ann")
     telling.settle()
-    identify, track = sorted(telling.calls(), key=lambda one: one["type"])
+    identify, track = sorted(telling.calls(), key=lambda call: call["type"])
     personas = identify["context"]["personas"]
     assert identify["userId"] == "ann"
     assert identify["traits"] == {"email": "ann@example.com", KEY: True}
@@ -128,7 +128,7 @@ def test_a_person_with_two_emails_enters_once(telling):
     call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "new@example.com"}}
     telling.world.receive([call])
     telling.settle()
-    assert [one["event"] for one in telling.calls()] == ["Audience Entered"]
+    assert [call["event"] for call in telling.calls()] == ["Audience Entered"]
 
 
 @pytest.mark.parametrize("chosen", ["keep", "false"])
@@ -279,7 +279,7 @@ def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
     assert telling.world.values(KEY) == {1: "true"}
     with telling.store.reading() as work:
         alerts = find_alerts(work, telling.world.current(), now=telling.world.clock.now())
-    assert [(one.kind, one.subject, one.count) for one in alerts] == [("computation", KEY, 1)]
+    assert [(alert.kind, alert.subject, alert.count) for alert in alerts] == [("computation", KEY, 1)]
     assert telling.world.engine.check() == 0
 
 
@@ -339,7 +339,7 @@ def test_a_stored_definition_that_cannot_be_used_keeps_its_members_and_tells_nob
         (state,) = engage_tables.states(work)
         alerts = find_alerts(work, telling.world.current(), now=telling.world.clock.now())
     assert state.status == engage_tables.Status.FAILED
-    assert [(one.kind, one.subject) for one in alerts] == [("computation", KEY)]
+    assert [(alert.kind, alert.subject) for alert in alerts] == [("computation", KEY)]
     assert alerts[0].detail
     telling.audience(when_removed="false")
     telling.settle()

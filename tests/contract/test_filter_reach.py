@@ -39,7 +39,7 @@ def lake(tmp_path: Path) -> LakeReader:
                 ]  # fmt: skip
                 body = json.dumps({"batch": events}).encode()
                 items = read_request(body, call="batch", received_at=received, position=position)
-                assert all(isinstance(one, Event) for one in items)
+                assert all(isinstance(item, Event) for item in items)
                 rows = LakeRows()
                 rows.add_record(
                     items,

@@ -126,15 +126,15 @@ def test_properties_that_are_taken_out_are_not_there_for_the_mapping() -> None:
     taking = {"type": "DROP_PROPERTIES", "fields": {"properties": ["order_id", "revenue"]}}
     planned = planner(flt("event = 'Order Completed'", taking))
     order = {"email": "ann@example.com", "order_id": "o1", "revenue": 9.99}
-    found = intent_of(planned, event("Order Completed", properties=order))
-    assert (found.order_id, found.quantity) == (None, 1)
+    intent = intent_of(planned, event("Order Completed", properties=order))
+    assert (intent.order_id, intent.quantity) == (None, 1)
 
 
 def test_only_the_allowed_properties_are_there_for_the_mapping() -> None:
     keeping = {"type": "ALLOW_PROPERTIES", "fields": {"properties": ["email"]}}
     order = {"email": "ann@example.com", "order_id": "o1", "revenue": 9.99}
-    found = intent_of(planner(flt("all", keeping)), event("Order Completed", properties=order))
-    assert (found.order_id, found.email) == (None, "ann@example.com")
+    intent = intent_of(planner(flt("all", keeping)), event("Order Completed", properties=order))
+    assert (intent.order_id, intent.email) == (None, "ann@example.com")
     dropping = {"type": "DROP_PROPERTIES", "fields": {"properties": ["email"]}}
     # All drops of properties come before what is allowed, whatever the order of the filters.
     both = planner(flt("all", keeping), flt("all", dropping))

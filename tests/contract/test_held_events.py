@@ -175,7 +175,7 @@ def test_an_exception_in_a_filter_concerns_its_event_and_destination_alone(
     assert "ZeroDivisionError('a defect')" in held["detail"]
     with world.store.reading() as work:
         alerts = find_alerts(work, world.watch.newest(), now=world.clock.now())
-    assert {(one.kind, one.subject, one.count) for one in alerts} == {
+    assert {(alert.kind, alert.subject, alert.count) for alert in alerts} == {
         (AlertKind.HELD, "perkville", 1),
         (AlertKind.HELD, "second", 1),
     }

@@ -60,7 +60,7 @@ def damaged(filled: Path, tmp_path: Path) -> Iterator[Installation]:
 
 
 def data_files(lake: Path) -> list[Path]:
-    named = [one.path for one in _table_files(lake)]
+    named = [table_file.path for table_file in _table_files(lake)]
     return sorted(lake / one for one in named)
 
 
@@ -91,23 +91,27 @@ def scribble(path: Path) -> None:
 
 DAMAGES: dict[str, Damage] = {
     "a data file is gone": lambda lake: data_files(lake)[-3].unlink(),
-    "a merged data file is gone": lambda lake: max(data_files(lake), key=lambda one: one.stat().st_size).unlink(),
+    "a merged data file is gone": lambda lake: max(
+        data_files(lake), key=lambda data_file: data_file.stat().st_size
+    ).unlink(),
     "a data file is cut": lambda lake: cut(data_files(lake)[-3]),
     "a data file is empty": lambda lake: data_files(lake)[3].write_bytes(b""),
-    "a data file is scribbled over": lambda lake: scribble(max(data_files(lake), key=lambda one: one.stat().st_size)),
-    "many data files are gone": lambda lake: [one.unlink() for one in data_files(lake)[::2]],
+    "a data file is scribbled over": lambda lake: scribble(
+        max(data_files(lake), key=lambda data_file: data_file.stat().st_size)
+    ),
+    "many data files are gone": lambda lake: [data_file.unlink() for data_file in data_files(lake)[::2]],
     "the newest commit is gone": lambda lake: commits(lake)[-1].unlink(),
     "the newest commit is garbage": lambda lake: commits(lake)[-1].write_bytes(b"garbage"),
     "the newest commit is empty": lambda lake: commits(lake)[-1].write_bytes(b""),
     "a commit is gone": lambda lake: commits(lake)[-5].unlink(),
     "a commit is cut": lambda lake: cut(commits(lake)[-5]),
     "a commit is empty": lambda lake: commits(lake)[-5].write_bytes(b""),
-    "all commits are garbage": lambda lake: [one.write_bytes(b"{}") for one in commits(lake)],
+    "all commits are garbage": lambda lake: [commit.write_bytes(b"{}") for commit in commits(lake)],
     "the checkpoint is gone": lambda lake: checkpoint(lake).unlink(),
     "the checkpoint is garbage": lambda lake: checkpoint(lake).write_bytes(b"garbage"),
     "checkpoint and a commit before it are gone": lambda lake: (checkpoint(lake).unlink(), commits(lake)[20].unlink()),
     "the log is gone": lambda lake: shutil.rmtree(lake / "_delta_log"),
-    "the log is empty": lambda lake: [one.unlink() for one in (lake / "_delta_log").iterdir()],
+    "the log is empty": lambda lake: [path.unlink() for path in (lake / "_delta_log").iterdir()],
     "the log is a file": lambda lake: (shutil.rmtree(lake / "_delta_log"), (lake / "_delta_log").write_text("?")),
     "the lake is gone": shutil.rmtree,
 }
@@ -197,7 +201,7 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
     later = to_micros(damaged.clock.now() + timedelta(days=9))
     while damaged.feed.trim_log(older_than_micros=later):
         continue
-    lost = sorted(_table_files(damaged.lake_folder), key=lambda one: one.rows)[-1]  # type: ignore[attr-defined]
+    lost = sorted(_table_files(damaged.lake_folder), key=lambda table_file: table_file.rows)[-1]  # type: ignore[attr-defined]
     (damaged.lake_folder / lost.path).unlink()  # type: ignore[attr-defined]
     shutil.rmtree(damaged.lake_folder / "_none", ignore_errors=True)
     for path in set(damaged.lake_folder.glob("day=*/*")) - set(data_files(damaged.lake_folder)):
@@ -216,7 +220,7 @@ def test_trace_finds_an_event_in_the_log_while_the_lake_cannot_be_read(damaged: 
     commits(damaged.lake_folder)[-5].write_bytes(b"garbage")
     trace = damaged.trace("m-7")
     assert trace is not None
-    assert [one.status for one in trace.results] == ["pending"]
+    assert [result.status for result in trace.results] == ["pending"]
     with pytest.raises(LakeError, match="data lake"):
         damaged.trace("never-sent")
 

@@ -70,8 +70,8 @@ class Watcher:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while status not in self.told.get(message_id, []):
                 for one in await anext(self._stream):
-                    said = ",".join(str(status.reason or status.status) for status in one.results)
-                    self.told.setdefault(one.event.message_id, []).append(said)
+                    statement = ",".join(str(status.reason or status.status) for status in one.results)
+                    self.told.setdefault(one.event.message_id, []).append(statement)
 
     async def follows(self) -> None:
         """Return once everything that is sent from now on is new to it."""

@@ -106,7 +106,7 @@ def test_what_ended_before_a_restore_is_read_back_when_it_is_retried(new: New) -
     installation.clock.advance(60)
     installation.start()
     with installation.store.unit_of_work() as work:
-        found_ids = [one.id for one in outbox.effects_by_key(work, "perkville", ["parked", "rejected"]).values()]
+        found_ids = [effect.id for effect in outbox.effects_by_key(work, "perkville", ["parked", "rejected"]).values()]
         assert reopen(work, found_ids, now=installation.clock.now()) == 2
         again = outbox.effects_by_key(work, "perkville", ["parked", "rejected"])
     assert {one.state for one in again.values()} == {EffectState.UNKNOWN}

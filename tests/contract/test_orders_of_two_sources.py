@@ -178,9 +178,9 @@ def test_a_tested_event_says_that_it_looks_like_an_order(api: PublicApiServer) -
 
 def test_map_page_and_api_warn_of_a_map_that_will_surprise(api: PublicApiServer, owner: FormBrowser) -> None:
     warnings = data(api, "/api/destinations/perkville")["destination"]["warnings"]
-    assert any('"Order Completed" and "Order Cancelled"' in one and "earns 100" in one for one in warnings)
+    assert any('"Order Completed" and "Order Cancelled"' in warning and "earns 100" in warning for warning in warnings)
     page = html.unescape(owner.get("/destinations/perkville/map").text)
-    assert all(one in page for one in warnings)
+    assert all(warning in page for warning in warnings)
     api.configure(CONFIG.replace('"Order Cancelled" = "1", ', ""))
     assert data(api, "/api/destinations/perkville")["destination"]["warnings"] == []
 

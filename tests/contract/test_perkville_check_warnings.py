@@ -24,9 +24,9 @@ def test_the_check_warns_of_a_map_that_will_surprise_and_does_not_fail_for_it(tm
     with SandboxProcess(tmp_path) as sandbox:
         findings = asyncio.run(check(sandbox.url, dict.fromkeys(names, "123456")))
         ordinary = asyncio.run(check(sandbox.url, {"Order Completed": "123456"}))
-    assert [one for one in findings if not one.ok] == []
-    warnings = [one.message for one in findings if one.subject == "eventToPerkMap"]
+    assert [finding for finding in findings if not finding.ok] == []
+    warnings = [finding.message for finding in findings if finding.subject == "eventToPerkMap"]
     assert len(warnings) == 2
-    assert all(one.startswith("warning: ") for one in warnings)
+    assert all(warning.startswith("warning: ") for warning in warnings)
     assert "of 50 earns 100" in warnings[1]
     assert [one for one in ordinary if "warning" in one.message] == []

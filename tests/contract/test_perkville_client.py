@@ -239,7 +239,7 @@ def test_points_are_removed_as_the_perk_demands(perk: object, method: str, sent:
     performed, server = outcome_of(answering(Reply(201, STORED), perk=perk), removal, refundMethod=method)
     assert isinstance(performed, Performed)
     assert performed.note is None
-    assert [one.body["quantity"] for one in server.posts] == [sent]
+    assert [post.body["quantity"] for post in server.posts] == [sent]
 
 
 def test_a_perk_is_read_once_in_ten_minutes_however_many_awards_wait_for_it() -> None:
@@ -430,7 +430,11 @@ def with_client(sandbox: SandboxProcess, use: Callable[[PerkvilleClient], Awaita
 
 
 def stored(sandbox: SandboxProcess, effect: Effect) -> list[str]:
-    return [one["quantity"] for one in sandbox.transactions() if one["trans_source_id"] == effect.effect_key]
+    return [
+        transaction["quantity"]
+        for transaction in sandbox.transactions()
+        if transaction["trans_source_id"] == effect.effect_key
+    ]
 
 
 def test_an_award_stands_in_the_sandbox_and_is_found_again(sandbox: SandboxProcess) -> None:
@@ -578,7 +582,7 @@ def test_a_wrong_token_is_the_operators_to_mend(sandbox: SandboxProcess) -> None
         with pytest.raises(CredentialsError):
             await client.perform(new_award())
         findings = await client.check()
-        assert [(one.ok, one.subject) for one in findings] == [(False, "token")]
+        assert [(finding.ok, finding.subject) for finding in findings] == [(False, "token")]
 
     with_client(sandbox, use, api_key="wrong")
 

@@ -273,8 +273,8 @@ def test_who_is_not_there_and_who_may_not_ask(api: PublicApiServer) -> None:
 def test_every_answer_has_an_id_of_its_own(api: PublicApiServer) -> None:
     receive(api, visit(1))
     answers = [ask(api, path) for path in ("ann/traits", "ann/traits", "nobody/traits", "ann/nothing")]
-    assert [one.status for one in answers] == [200, 200, 404, 404]
-    assert len({one.headers["request-id"] for one in answers}) == 4
+    assert [answer.status for answer in answers] == [200, 200, 404, 404]
+    assert len({answer.headers["request-id"] for answer in answers}) == 4
 
 
 def test_a_hundred_requests_a_second_are_answered_and_no_more(api: PublicApiServer) -> None:

@@ -160,7 +160,7 @@ def test_the_audit_log_is_asked_by_resource_and_time_and_paged(api: PublicApiSer
     assert [one["changes"][0]["after"] for one in source[:3]] == ["C", "B", "A"]
     since = source[1]["timestamp"]
     assert len(events(api, f"?startTime={since}")) == 2
-    assert all(one["timestamp"] < since for one in events(api, f"?endTime={since}"))
+    assert all(event["timestamp"] < since for event in events(api, f"?endTime={since}"))
     first = call(api, "GET", "/api/audit-events?pagination%5Bcount%5D=2").json()["data"]
     following = first["pagination"]["next"]
     second = call(api, "GET", f"/api/audit-events?pagination%5Bcount%5D=2&pagination%5Bcursor%5D={following}").json()[

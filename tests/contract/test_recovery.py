@@ -213,7 +213,7 @@ def test_what_cannot_be_planned_any_more_is_named(restored: Restored, changes: d
     with capture_logs() as lines:
         recovery = restored.replay()
     assert (recovery.planned, recovery.not_planned) == (0, 2)
-    named = [one for one in lines if one["event"] == "lost_effect_not_planned"]
+    named = [line for line in lines if line["event"] == "lost_effect_not_planned"]
     assert [(one["message_id"], one["reason"]) for one in named] == [("m1", reason), ("m2", reason)]
     with restored.store.reading() as work:
         (alert,) = find_alerts(work, restored.snapshot(), now=restored.clock.now())

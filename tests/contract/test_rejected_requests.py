@@ -160,9 +160,9 @@ def test_a_request_without_a_known_write_key_is_kept_apart(world: World) -> None
     strict = {"X_Punchcard_Strict": "1"}
     assert world.post("/v1/track", json.dumps(EVENT).encode(), key="wk_gone_for_ever", **strict) == 401
     assert world.post("/v1/track", json.dumps(EVENT).encode(), key="") == 400
-    found = world.wait_for("", lambda found: len(found) == 2)
-    assert [one["status"] for one in found] == [400, 401]
-    assert "wk_gone_for_ever" not in str(found)
+    wait = world.wait_for("", lambda found: len(found) == 2)
+    assert [one["status"] for one in wait] == [400, 401]
+    assert "wk_gone_for_ever" not in str(wait)
     assert world.rejected("website") == []
     owner = FormBrowser(world.api)
     owner.sign_in("owner@acme.example")
@@ -215,9 +215,9 @@ def test_only_the_newest_are_stored(store_url: str) -> None:
                 noise = [a_request(number, source="", network=f"198.51.{number}.0/24") for _ in range(12)]
                 add_rejected_requests(work, noise)
         with store.reading() as work:
-            found = read_rejected_requests(work, "website")
-            assert [one.message for one in found] == [f"number {number}" for number in range(119, 69, -1)]
-            assert len(found) == KEPT_PER_SOURCE
+            rejected_requests = read_rejected_requests(work, "website")
+            assert [one.message for one in rejected_requests] == [f"number {number}" for number in range(119, 69, -1)]
+            assert len(rejected_requests) == KEPT_PER_SOURCE
             assert len(read_rejected_requests(work, "till")) == 1
             unknown = read_rejected_requests(work, "")
             assert len(unknown) == KEPT_PER_SOURCE

@@ -45,7 +45,7 @@ def key(message_id: str) -> str:
 def results(installation: Installation, message_id: str) -> list[tuple[str | None, str, str | None]]:
     trace = installation.trace(message_id)
     assert trace is not None, message_id
-    return [(one.destination, one.status, one.reason) for one in trace.results]
+    return [(result.destination, result.status, result.reason) for result in trace.results]
 
 
 UNREADABLE = [(None, "failed_on_ingest", "unreadable_record")]
@@ -174,7 +174,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=[type(one).__name__ for one in ERRORS])
+@pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
 def test_an_event_on_which_the_mapping_of_one_destination_fails_is_held_there_alone(
     installation: Installation, error: Exception
 ) -> None:
@@ -182,7 +182,7 @@ def test_an_event_on_which_the_mapping_of_one_destination_fails_is_held_there_al
     installation.send(award("a"), award("b", fault="raise"), award("c"))
     installation.route()
     assert installation.effect_keys() == [key("a"), key("c")]
-    assert [one[1:] for one in results(installation, "b")] == [("pending", "planning_failed")] * 2
+    assert [result[1:] for result in results(installation, "b")] == [("pending", "planning_failed")] * 2
     installation.partner.faults["raise"] = lambda intent: intent  # a version with the defect corrected starts
     installation.start()
     installation.route()

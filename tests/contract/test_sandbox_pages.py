@@ -123,8 +123,8 @@ def test_transactions_are_paged_newest_first(tmp_path: Path) -> None:
         for number in range(60):
             award(fresh, "many@example.com", f"SEG:paged:{number}")
         first, second = get(fresh, "/transactions/"), get(fresh, "/transactions/?page=2")
-        found = re.findall(r"SEG:paged:(\d+)", first + second)
-        assert [int(each) for each in found] == list(range(59, -1, -1))
+        matches = re.findall(r"SEG:paged:(\d+)", first + second)
+        assert [int(each) for each in matches] == list(range(59, -1, -1))
         assert "Page 2 of 2" in get(fresh, "/transactions/?page=999")
         assert re.findall(r"SEG:paged:(\d+)", get(fresh, "/transactions/?q=paged:17")) == ["17"]
 

@@ -55,8 +55,8 @@ def started(store: Store, clock: ManualClock, *keys: str, quantity: str = "1") -
         outbox.add(work, new, now=clock.now())
         claimed = outbox.claimable(work, DESTINATION, now=clock.now(), limit=99)
         begin_all(work, claimed, now=clock.now(), lease_until=clock.now() + timedelta(seconds=25))
-        found = outbox.effects_by_key(work, DESTINATION, keys)
-    return [found[key] for key in keys]
+        effects = outbox.effects_by_key(work, DESTINATION, keys)
+    return [effects[key] for key in keys]
 
 
 def record_results(

@@ -143,20 +143,26 @@ def described(connection: Connection) -> dict[str, object]:
     for table in inspector.get_table_names():
         tables[table] = {
             "columns": [
-                (one["name"], str(one["type"]), one["nullable"], str(one["default"]), str(one.get("autoincrement")))
-                for one in inspector.get_columns(table)
+                (
+                    column["name"],
+                    str(column["type"]),
+                    column["nullable"],
+                    str(column["default"]),
+                    str(column.get("autoincrement")),
+                )
+                for column in inspector.get_columns(table)
             ],
             "primary key": inspector.get_pk_constraint(table),
             "unique": sorted(map(str, inspector.get_unique_constraints(table))),
             "foreign keys": sorted(map(str, inspector.get_foreign_keys(table))),
             "indexes": sorted(
                 (
-                    str(one["name"]),
-                    one["column_names"],
-                    one["unique"],
-                    {k: str(v) for k, v in one.get("dialect_options", {}).items()},
+                    str(index["name"]),
+                    index["column_names"],
+                    index["unique"],
+                    {k: str(v) for k, v in index.get("dialect_options", {}).items()},
                 )
-                for one in inspector.get_indexes(table)
+                for index in inspector.get_indexes(table)
             ),
         }
     return tables

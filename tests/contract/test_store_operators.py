@@ -52,9 +52,9 @@ def test_there_is_one_first_owner(store: Store, clock: ManualClock) -> None:
         add(store, clock, "mallory@evil.example", is_first=True)
     with store.reading() as work:
         assert count_operators(work) == 1
-        found = operator_by_email(work, " OLGA@acme.example ")
-    assert found is not None
-    assert found.email == "olga@acme.example"
+        operator = operator_by_email(work, " OLGA@acme.example ")
+    assert operator is not None
+    assert operator.email == "olga@acme.example"
 
 
 def test_an_email_is_one_operator(store: Store, clock: ManualClock) -> None:

@@ -382,7 +382,7 @@ def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(stor
     assert (done.message_id, done.order_id) == ("m\ufffd", "o\ufffd")
     assert (done.detail, done.partner_id) == ("<html>\ufffd", "p\ufffd")
     with store.reading() as connection:
-        assert [one.message_id for one in conflicts_of(connection, [done.id])[done.id]] == ["x\ufffd"]
+        assert [conflict.message_id for conflict in conflicts_of(connection, [done.id])[done.id]] == ["x\ufffd"]
 
 
 def test_threads_that_claim_at_once_never_get_the_same_effect_nor_two_of_a_customer(

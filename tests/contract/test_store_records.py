@@ -196,11 +196,11 @@ def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None
             for number in range(6)
         ]
         outbox.add(work, new, now=start)
-    asked = LedgerQuery(destination=DESTINATION)
+    ledger_query = LedgerQuery(destination=DESTINATION)
 
     def keys(**more: object) -> list[str]:
         with store.reading() as work:
-            query = replace(asked, **more)  # type: ignore[arg-type]
+            query = replace(ledger_query, **more)  # type: ignore[arg-type]
             found = [one.effect_key for one in ledger.page(work, query, count=99)]
             assert ledger.count(work, query) == len(found)
             assert ledger.count(work, query, at_most=2) == min(2, len(found))
@@ -244,7 +244,7 @@ def test_a_message_knows_its_effects_of_every_destination(store: Store) -> None:
             [new_effect("a", message_id="m"), new_effect("a", message_id="m", destination="other")],
             now=ManualClock().now(),
         )
-        assert [one.destination for one in ledger.effects_of_message(work, "m")] == [DESTINATION, "other"]
+        assert [effect.destination for effect in ledger.effects_of_message(work, "m")] == [DESTINATION, "other"]
         assert ledger.effects_of_message(work, "n") == []
 
 

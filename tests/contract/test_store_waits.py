@@ -66,7 +66,7 @@ class World:
             slug=DESTINATION, partner=self.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
         )
         done = cycle(self.store, target, [], room=room, clock=self.clock, telemetry=TELEMETRY, watch=self.watch)
-        return sorted(one.effect.effect_key for one in done.attempts)
+        return sorted(attempt.effect.effect_key for attempt in done.attempts)
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:

@@ -51,7 +51,9 @@ class Rig:
 
     def add(self, *message_ids: str, user: str | None = None) -> None:
         with self.store.unit_of_work() as work:
-            outbox.add(work, [_new(one, user or one) for one in message_ids], now=SystemClock().now())
+            outbox.add(
+                work, [_new(message_id, user or message_id) for message_id in message_ids], now=SystemClock().now()
+            )
 
     def effect(self, message_id: str) -> StoredEffect:
         with self.store.reading() as connection:
@@ -62,7 +64,9 @@ class Rig:
     def actions(self, message_id: str) -> list[tuple[str, str | None]]:
         effect_id = self.effect(message_id).id
         with self.store.reading() as connection:
-            return [(one.action, one.outcome) for one in ledger.attempts_of(connection, [effect_id])[effect_id]]
+            return [
+                (attempt.action, attempt.outcome) for attempt in ledger.attempts_of(connection, [effect_id])[effect_id]
+            ]
 
     def open_count(self) -> int:
         states = [state for state in EffectState if state.is_open]
@@ -283,7 +287,9 @@ async def test_no_more_is_claimed_than_the_requests_that_may_be_sent_carry(rig: 
     effects = [_new(f"m{number}", f"u{number}") for number in range(30)]
     large = json.dumps({"messageId": "m", "body": {"x": "y" * 300_000}})
     with rig.store.unit_of_work() as work:
-        outbox.add(work, [_with_payload(one, large) for one in effects[:6]] + effects[6:], now=SystemClock().now())
+        outbox.add(
+            work, [_with_payload(effect, large) for effect in effects[:6]] + effects[6:], now=SystemClock().now()
+        )
     with rig.store.unit_of_work() as work:
         now = SystemClock().now()
         claimed = {

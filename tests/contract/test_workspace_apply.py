@@ -170,8 +170,8 @@ def test_invalid_workspace_changes_nothing_and_all_problems_are_told(store: Stor
     make(store, WORKSPACE)
     with pytest.raises(ConfigurationError) as caught:
         make(store, replace(with_settings(apiKey=5), timezone="Mars", sources=WORKSPACE.sources[:1]))
-    told = caught.value.message.splitlines()
-    assert [line.partition(":")[0] for line in told] == [
+    lines = caught.value.message.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
         "workspace.timezone",
         "destinations.perkville.sources",
         "destinations.perkville.settings.apiKey",

@@ -80,8 +80,8 @@ def test_write_keys_lead_to_the_source_and_all_its_destinations(store: Store, cl
     assert snapshot.zone.key == "America/Los_Angeles"
     assert set(snapshot.by_write_key) == {"wk_pos", "wk_old", "wk_new"}
     assert snapshot.by_write_key["wk_old"] is snapshot.by_write_key["wk_new"]
-    assert [one.slug for one in snapshot.by_write_key["wk_new"].destinations] == ["perkville", "second"]
-    assert [one.slug for one in snapshot.by_write_key["wk_pos"].destinations] == ["second"]
+    assert [destination.slug for destination in snapshot.by_write_key["wk_new"].destinations] == ["perkville", "second"]
+    assert [destination.slug for destination in snapshot.by_write_key["wk_pos"].destinations] == ["second"]
     assert not snapshot.by_write_key["wk_pos"].source.enabled
     assert "Perkville" in snapshot.known_names
 

@@ -199,7 +199,7 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point(
         expect(page.get_by_text("From here to the first point")).to_have_count(0)
         expect(page.get_by_text("Points given").first).to_be_visible()
         context.close()
-    assert [one["email"] for one in sandbox.transactions()] == ["example@example.com"]
+    assert [transaction["email"] for transaction in sandbox.transactions()] == ["example@example.com"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -462,9 +462,9 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.get_by_label("Which ones").select_option("all")
         page.get_by_role("button", name="Dismiss").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award dismissed")
-        found = product.wait_for_status("parked-2", "rejected")
-        assert found["reason"] == "dismissed"
-        assert "olga@acme.example" in found["detail"]
+        wait = product.wait_for_status("parked-2", "rejected")
+        assert wait["reason"] == "dismissed"
+        assert "olga@acme.example" in wait["detail"]
 
 
 def test_who_only_looks_is_offered_nothing_to_change(chromium: Browser, product: ProductProcess) -> None:

@@ -97,7 +97,7 @@ class Road:
     def configure(self, *, enabled: bool) -> None:
         """Switch Perkville on or off."""
         keyring = Keyring("a secret")
-        destinations = tuple(replace(one, enabled=enabled) for one in self.workspace.destinations)
+        destinations = tuple(replace(destination, enabled=enabled) for destination in self.workspace.destinations)
         workspace = replace(self.workspace, destinations=destinations)
         apply(self.store, workspace, clock=self.clock, keyring=keyring, actor="test")
         self.snapshot = compile_snapshot(load(self.store, keyring), keyring=keyring)
@@ -190,7 +190,7 @@ def at_perkville(sandbox: SandboxProcess) -> Any:
 
 def perks(sandbox: SandboxProcess) -> list[str]:
     """The perks that were given, in order."""
-    return [str(one["perk"]).rstrip("/").rpartition("/")[2] for one in sandbox.transactions()]
+    return [str(transaction["perk"]).rstrip("/").rpartition("/")[2] for transaction in sandbox.transactions()]
 
 
 def test_an_order_makes_a_member_at_perkville_until_thirty_days_are_over(road: Road, sandbox: SandboxProcess) -> None:

@@ -93,8 +93,16 @@ def test_an_order_makes_a_member_at_perkville_and_entering_earns_points_once(pro
     wait_until(lambda: attributes(sandbox, "ann@example.com").get("lifetime_spend") == 9.99)
     order(product, "ann", 5.01)
     wait_until(lambda: profile(product, "user_id:ann/traits")[1]["traits"].get("lifetime_spend") == 15)
-    wait_until(lambda: [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")])
-    entered = [one for one in sandbox.transactions() if str(one["perk"]).rstrip("/").endswith("123457")]
+    wait_until(
+        lambda: [
+            transaction
+            for transaction in sandbox.transactions()
+            if str(transaction["perk"]).rstrip("/").endswith("123457")
+        ]
+    )
+    entered = [
+        transaction for transaction in sandbox.transactions() if str(transaction["perk"]).rstrip("/").endswith("123457")
+    ]
     assert len(entered) == 1
 
 
@@ -118,9 +126,9 @@ def test_a_value_that_does_not_fit_into_a_call_is_seen_on_its_page(product):
     noted = {"type": "track", "event": "Noted", "userId": "ida", "messageId": "ida-note"}
     body = {**noted, "properties": {**properties, "note": "x" * 32_450}}
     assert product.send("track", json.dumps(body).encode())[0] == 200
-    sync = wait_until(lambda: (one := sync_of(product, "bought_skus"))["cutLists"] == 1 and one)
+    sync = wait_until(lambda: (sync := sync_of(product, "bought_skus"))["cutLists"] == 1 and sync)
     assert sync["warnings"] == ["1 list is sent without its last entries, because a call has at most 32 KB."]
-    sync = wait_until(lambda: (one := sync_of(product, "last_note"))["tooLarge"] == 1 and one)
+    sync = wait_until(lambda: (sync := sync_of(product, "last_note"))["tooLarge"] == 1 and sync)
     assert "is too large: a call has at most 32 KB" in sync["warnings"][0]
     assert profile(product, "user_id:ida/traits?include=bought_skus")[1]["traits"]["bought_skus"] == skus
 
@@ -148,7 +156,9 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
     assert status == 200
     warnings = made["data"]["warnings"]
     assert 'misspelt: nobody has a trait "adress" yet; did you mean "address"?' in warnings
-    assert any('no event "Order Complete" has come yet; did you mean "Order Completed"' in one for one in warnings)
+    assert any(
+        'no event "Order Complete" has come yet; did you mean "Order Completed"' in warning for warning in warnings
+    )
     status, changed = product.call("PATCH", f"{path}/misspelt", body={"definition": {"query": "trait('cty') = 1"}})
     assert (status, len(changed["data"]["warnings"])) == (200, 1)
 
@@ -161,15 +171,15 @@ def test_the_profile_api_answers_by_any_id(product):
     order(product, "bea", 20)
     traits = wait_until(
         lambda: (
-            KEY in (found := profile(product, "email:bea%40example.com/traits?verbose=true")[1].get("traits", {}))
-            and found
+            KEY in (traits := profile(product, "email:bea%40example.com/traits?verbose=true")[1].get("traits", {}))
+            and traits
         )
     )
     assert traits[KEY]["value"] is True
     _, ids = profile(product, "user_id:bea/external_ids")
     assert [(one["type"], one["id"]) for one in ids["data"]] == [("email", "bea@example.com"), ("user_id", "bea")]
     _, events = profile(product, "user_id:bea/events?include=Order%20Completed")
-    assert [one["event"] for one in events["data"]] == ["Order Completed"]
+    assert [event["event"] for event in events["data"]] == ["Order Completed"]
     assert profile(product, "user_id:nobody/traits") == (
         404,
         {"error": {"code": "not_found", "message": "Profile was not found."}},
@@ -298,4 +308,4 @@ def properties_of(product: ProductProcess, email: str) -> set[tuple[str, str]]:
     """Why and how the user properties of a customer stand in the ledger."""
     path = f"/api/destinations/perkville/transactions?email={email}"
     rows = product.call("GET", path)[1]["data"]["transactions"]
-    return {(one["reason"], one["status"]) for one in rows if one["kind"] == "user_property"}
+    return {(row["reason"], row["status"]) for row in rows if row["kind"] == "user_property"}

@@ -74,8 +74,8 @@ def key_of(message_id: str) -> str:
 
 def times_standing(sandbox: SandboxProcess, message_ids: list[str]) -> list[int]:
     """How often the award of each message stands at Perkville."""
-    standing = Counter(one["trans_source_id"] for one in sandbox.transactions())
-    return [standing[key_of(one)] for one in message_ids]
+    counter = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+    return [counter[key_of(message_id)] for message_id in message_ids]
 
 
 def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, object]:
@@ -85,7 +85,7 @@ def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, obje
     def ended() -> bool:
         trace = product.trace(message_id)
         attempts = trace["results"][0]["attempts"] if trace is not None and trace["results"] else []
-        found[:] = [one for one in attempts if one["outcome"] is not None]
+        found[:] = [attempt for attempt in attempts if attempt["outcome"] is not None]
         return bool(found)
 
     wait_until(ended)
@@ -237,7 +237,9 @@ def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_th
     assert (done.returncode, done.stderr) == (0, "")
     delivered = product.wait_for_status(message_id, "delivered")
     assert delivered["transaction"]["perk"] == "123460"
-    (standing,) = [one for one in sandbox.transactions() if one["trans_source_id"] == key_of(message_id)]
+    (standing,) = [
+        transaction for transaction in sandbox.transactions() if transaction["trans_source_id"] == key_of(message_id)
+    ]
     assert standing["perk"] == 123460
     product.write_config(healthy(sandbox))
     wait_until(lambda: len(product.logged("configuration_changed")) > changes + 2)
@@ -275,8 +277,8 @@ def metrics(product: ProductProcess) -> list[tuple[str, dict[str, str], float]]:
     status, text = product.call("GET", "/metrics")
     assert status == 200
     return [
-        (found["name"], dict(re.findall(r'(\w+)="([^"]*)"', found["labels"] or "")), float(found["value"]))
-        for found in METRIC.finditer(text)
+        (match["name"], dict(re.findall(r'(\w+)="([^"]*)"', match["labels"] or "")), float(match["value"]))
+        for match in METRIC.finditer(text)
     ]
 
 
@@ -443,8 +445,8 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
         assert set(times_standing(sandbox, acknowledged)) == {1}
         assert product.logged("event_log_append_failed")
         wait_until(lambda: product.logged("event_log_recovered"))
-        standing = Counter(one["trans_source_id"] for one in sandbox.transactions())
-        assert max(standing.values()) == 1
+        counter = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+        assert max(counter.values()) == 1
 
 
 def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, empty_postgres_url: str) -> None:

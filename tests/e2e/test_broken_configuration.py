@@ -38,8 +38,8 @@ def change_stored(data: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def wait_for_reason(product: ProductProcess, message_id: str, reason: str) -> dict[str, Any]:
     def result() -> dict[str, Any]:
-        found = product.wait_for_status(message_id, "pending")
-        return found if found["reason"] == reason else {}
+        wait = product.wait_for_status(message_id, "pending")
+        return wait if wait["reason"] == reason else {}
 
     return wait_until(result, lambda: product.trace(message_id))
 
@@ -80,7 +80,7 @@ def test_a_stored_filter_that_does_not_compile_holds_its_destination_and_nothing
         assert product.wait_for_status("order", "delivered")["transaction"]["quantity"] == "9.99"
         assert product.wait_for_status("staff", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
         assert product.call("GET", "/health/ready") == (200, {"status": "ready"})
-    assert [one["email"] for one in sandbox.transactions()] == ["ann@example.com"]
+    assert [transaction["email"] for transaction in sandbox.transactions()] == ["ann@example.com"]
     assert product.logged("routing_stopped") == []
 
 

@@ -195,7 +195,7 @@ def test_the_librarys_retry_queue_brings_what_could_not_be_sent(
         with ProductProcess(tmp_path / "product", port=port) as again:
             deadline = time.monotonic() + PATIENCE_SECONDS
             wanted = {f"visitor{100 + number}@example.com" for number in range(3)}
-            while not wanted <= {one["email"] for one in sandbox.transactions()}:
+            while not wanted <= {transaction["email"] for transaction in sandbox.transactions()}:
                 assert time.monotonic() < deadline, "the queue was not sent"
                 time.sleep(0.2)
             for _ in range(3):

@@ -50,5 +50,5 @@ def test_awards_that_wait_for_a_time_that_was_never_meant_are_listed_and_freed(t
         with ProductProcess(tmp_path / "product", content) as product:
             for message_id in sent:
                 product.wait_for_status(message_id, "delivered")
-        emails = [one["email"] for one in sandbox.transactions()]
+        emails = [transaction["email"] for transaction in sandbox.transactions()]
         assert sorted(emails) == sorted(f"{message_id}@example.com" for message_id in sent)

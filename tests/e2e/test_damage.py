@@ -87,7 +87,7 @@ def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
         wait_until(lambda: Counter(in_lake(product.data)) == Counter(sent))
         assert command("lake", "repair", "--data", str(product.data)).stdout.startswith("The data lake is whole")
         wait_until(lambda: product.call("GET", "/health/ready")[1] == {"status": "ready"})
-        booked = Counter(one["trans_source_id"] for one in sandbox.transactions())
+        booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
         assert [booked[f"SEG:website:EVENT:{one}"] for one in sent] == [1] * len(sent)
         assert "Traceback" not in product.log
     finally:

@@ -57,7 +57,7 @@ def track(product: ProductProcess, event: str, properties: Mapping[str, object] 
 
 def standing(sandbox: SandboxProcess, email: str) -> list[dict[str, Any]]:
     """What stands at Perkville for a customer."""
-    return [one for one in sandbox.transactions() if one["email"].lower() == email.lower()]
+    return [transaction for transaction in sandbox.transactions() if transaction["email"].lower() == email.lower()]
 
 
 def quantities(sandbox: SandboxProcess, email: str) -> list[str]:
@@ -246,7 +246,9 @@ def test_the_email_is_found_in_three_places(
     )
     result = product.wait_for_status(message_id, "delivered")
     assert result["transaction"]["email"] == address(chosen)
-    assert [one["email"] for one in sandbox.transactions() if one["email"].endswith(email)] == [address(chosen)]
+    assert [transaction["email"] for transaction in sandbox.transactions() if transaction["email"].endswith(email)] == [
+        address(chosen)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -479,9 +481,9 @@ def test_strict_mode_tells_the_sender_at_once(
 def test_totals_at_perkville_are_exact_decimals(email: str, product: ProductProcess, sandbox: SandboxProcess) -> None:
     cents = [Decimal(number) / 100 for number in (10, 20, 30, 199, 1999)]
     ids = [
-        track(product, "Order Completed", {"order_id": fresh_id(), "revenue": float(one), "email": email})
-        for one in cents
+        track(product, "Order Completed", {"order_id": fresh_id(), "revenue": float(cent), "email": email})
+        for cent in cents
     ]
     for message_id in ids:
         product.wait_for_status(message_id, "delivered")
-    assert sum(Decimal(one) for one in quantities(sandbox, email)) == sum(cents)
+    assert sum(Decimal(quantity) for quantity in quantities(sandbox, email)) == sum(cents)

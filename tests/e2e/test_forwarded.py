@@ -315,8 +315,8 @@ def function(url: str, handler: str, body: object, **settings: object) -> dict[s
         check=True,
         timeout=PATIENCE_SECONDS,
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    decoded: dict[str, Any] = json.loads(done.stdout)
+    return decoded
 
 
 def test_the_destination_function_hands_events_on(product: ProductProcess, sandbox: SandboxProcess) -> None:

@@ -52,7 +52,9 @@ def test_an_event_is_delivered_with_the_settings_that_came_with_it(
         assert partner(product, event(message_id), settings=settings)[0] == 202
     for message_id, settings in sent.items():
         product.wait_for_status(message_id, "delivered")
-        (found,) = [one for one in sandbox.transactions() if one["email"] == f"{message_id}@example.com"]
+        (found,) = [
+            transaction for transaction in sandbox.transactions() if transaction["email"] == f"{message_id}@example.com"
+        ]
         default = {"perk": 123457, "send_email": False}[member]
         assert str(found[member]) == str(default if settings is SETTINGS else booked_as)
 
@@ -67,7 +69,9 @@ def test_settings_that_are_left_out_have_their_default_not_the_value_of_another_
     assert partner(product, event(null), settings={**SETTINGS, "sendEmail": None})[0] == 202
     for message_id in (with_email, without, null):
         product.wait_for_status(message_id, "delivered")
-        (found,) = [one for one in sandbox.transactions() if one["email"] == f"{message_id}@example.com"]
+        (found,) = [
+            transaction for transaction in sandbox.transactions() if transaction["email"] == f"{message_id}@example.com"
+        ]
         assert found["send_email"] == (message_id == with_email)
 
 
@@ -80,7 +84,7 @@ def test_one_order_with_other_settings_is_one_order(product: ProductProcess, san
     assert partner(product, event(again, "Order Completed", properties=order), settings=other)[0] == 202
     product.wait_for_status(again, "duplicate")
     product.wait_for_status(first, "delivered")
-    (found,) = [one for one in sandbox.transactions() if one["email"] == f"{first}@example.com"]
+    (found,) = [transaction for transaction in sandbox.transactions() if transaction["email"] == f"{first}@example.com"]
     assert (found["quantity"], found["perk"], found["send_email"]) == ("5", 123456, False)
 
 
@@ -99,7 +103,9 @@ def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path
         sandbox.faults({})
         product.wait_for_status(early, "delivered")
         product.wait_for_status(late, "delivered")
-    found = {one["email"]: (one["perk"], one["send_email"]) for one in sandbox.transactions()}
+    found = {
+        transaction["email"]: (transaction["perk"], transaction["send_email"]) for transaction in sandbox.transactions()
+    }
     assert found[f"{early}@example.com"] == (123457, False)
     assert found[f"{late}@example.com"] == (123456, True)
     # Nothing of the token is readable in what stands on disk.

@@ -53,12 +53,12 @@ def post(body: bytes = EVENT, *, headers: bytes = b"", path: bytes = b"/v1/track
 
 def response(connection: socket.socket) -> tuple[int, bytes]:
     """Status and body of the next response."""
-    found = http.client.HTTPResponse(connection)
+    httpresponse = http.client.HTTPResponse(connection)
     try:
-        found.begin()
-        return found.status, found.read()
+        httpresponse.begin()
+        return httpresponse.status, httpresponse.read()
     finally:
-        found.close()
+        httpresponse.close()
 
 
 def statuses(connection: socket.socket) -> list[int]:

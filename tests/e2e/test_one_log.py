@@ -189,5 +189,5 @@ def test_the_events_of_another_log_are_awarded_once_it_is_adopted(
     assert "3 requests" in adopted.stdout
     with ProductProcess(stranded, environment=database):
         wait_until_delivered(sandbox, 8)
-    keys = [one["trans_source_id"] for one in sandbox.transactions()]
+    keys = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
     assert len(keys) == len(set(keys)) == 8

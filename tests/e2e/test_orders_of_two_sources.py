@@ -46,7 +46,7 @@ def track(product: ProductProcess, source: str, event: str, message_id: str = ""
 
 
 def quantities(sandbox: SandboxProcess, email: str) -> list[str]:
-    return [one["quantity"] for one in sandbox.transactions() if one["email"] == email]
+    return [transaction["quantity"] for transaction in sandbox.transactions() if transaction["email"] == email]
 
 
 def test_orders_and_refunds_of_two_sources_survive_kills(email: str, sandbox: SandboxProcess, tmp_path: Path) -> None:

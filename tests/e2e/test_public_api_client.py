@@ -52,8 +52,8 @@ def told(product: ProductProcess) -> dict[str, Any]:
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    decoded: dict[str, Any] = json.loads(done.stdout)
+    return decoded
 
 
 def test_workspace_and_catalog(told: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ def test_delivery_in_numbers(told: dict[str, Any]) -> None:
     (failed,) = told["failed"]["dataset"]
     assert (failed["discardReason"], failed["total"], told["failed"]["total"]) == ("not_allowlisted", 1, 1)
     metrics = told["metrics"]["deliveryMetricsSummary"]["metrics"]
-    assert {one["metricName"]: one["total"] for one in metrics}["successes"] == 1
+    assert {metric["metricName"]: metric["total"] for metric in metrics}["successes"] == 1
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,10 @@ def test_what_the_client_has_set_up_awards_points(
     result = product.wait_for_status("ann@home.example", "delivered")
     assert result["destination"] == "perkville-2"
     assert product.wait_for_status("boss@gym.example", "filtered_at_destination")["reason"] == "FILTERED_BY_RULES"
-    assert [one["email"] for one in sandbox.transactions()] == ["counted@example.com", "ann@home.example"]
+    assert [transaction["email"] for transaction in sandbox.transactions()] == [
+        "counted@example.com",
+        "ann@home.example",
+    ]
 
 
 def test_the_rest_of_a_life(told: dict[str, Any], product: ProductProcess) -> None:

@@ -41,7 +41,7 @@ def test_a_token_that_is_refused_for_seconds_needs_nobody(tmp_path: Path) -> Non
             for message_id in sent:
                 result = product.wait_for_status(message_id, "delivered")
                 assert result["detail"] is None or "refused" not in result["detail"]
-            emails = [one["email"] for one in sandbox.transactions()]
+            emails = [transaction["email"] for transaction in sandbox.transactions()]
             assert sorted(emails) == sorted(set(emails))
             assert {f"{message_id}@example.com" for message_id in sent} <= set(emails)
         assert [one["by"] for one in product.logged("destination_resumed")] == ["check"]

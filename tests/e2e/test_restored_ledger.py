@@ -73,7 +73,7 @@ def test_an_older_copy_of_the_database_finds_what_was_delivered_since(
     assert product.logged("worker_stopped") == []
     (found,) = product.logged("older_store_found")
     assert found["level"] == "error"
-    keys = [one["trans_source_id"] for one in sandbox.transactions()]
+    keys = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
     assert sorted(keys) == sorted([*(f"SEG:website:EVENT:{one}" for one in ("before", "between", "after")), ORDER_KEY])
 
 

@@ -81,14 +81,16 @@ def sales(first: int, count: int) -> list[Sale]:
     return found
 
 
-def send(product: ProductProcess, told: list[Sale], suffix: str) -> None:
-    for begin in range(0, len(told), 10):
-        batch = {"batch": [one.message(suffix) for one in told[begin : begin + 10]]}
+def send(product: ProductProcess, sales: list[Sale], suffix: str) -> None:
+    for begin in range(0, len(sales), 10):
+        batch = {"batch": [one.message(suffix) for one in sales[begin : begin + 10]]}
         assert product.send("batch", batch)[0] == 200
 
 
 def book(sandbox: SandboxProcess) -> list[tuple[str, Decimal]]:
-    return sorted((one["trans_source_id"], Decimal(one["quantity"])) for one in sandbox.transactions())
+    return sorted(
+        (transaction["trans_source_id"], Decimal(transaction["quantity"])) for transaction in sandbox.transactions()
+    )
 
 
 def copy_database(source: Path, copy: Path) -> None:
@@ -154,8 +156,8 @@ DAMAGES = [
 @pytest.mark.parametrize(
     ("damage", "answer"),
     [
-        *(pytest.param(one, "accept", id=f"{one.name}-accept") for one in DAMAGES),
-        *(pytest.param(one, "400", id=f"{one.name}-refuse") for one in DAMAGES[:1]),
+        *(pytest.param(damage, "accept", id=f"{damage.name}-accept") for damage in DAMAGES),
+        *(pytest.param(damage, "400", id=f"{damage.name}-refuse") for damage in DAMAGES[:1]),
     ],
 )
 def test_nothing_is_doubled_and_nothing_is_lost(
@@ -203,10 +205,10 @@ def test_nothing_is_doubled_and_nothing_is_lost(
         product.wait_for_status("last", "delivered")
         wait_until(lambda: open_effects(data) == 0, lambda: open_effects(data))
         assert damage.declared or product.logged("older_store_found")
-    found = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
-    doubled = [key for key, number in Counter(key for key, _ in found).items() if number > 1]
+    matching_book = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
+    doubled = [key for key, number in Counter(key for key, _ in matching_book).items() if number > 1]
     assert doubled == []
-    assert found == expected
+    assert matching_book == expected
 
 
 def copy_postgres(url: str, *, source: str, target: str) -> None:
@@ -245,5 +247,5 @@ def test_a_postgresql_database_that_is_restored_finds_what_was_delivered_since(
             assert product.logged("older_store_found")
     finally:
         copy_postgres(empty_postgres_url, source="template1", target=f"{name}_copy")
-    found = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
-    assert found == sorted((one.key, one.quantity) for one in before + since)
+    matching_book = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
+    assert matching_book == sorted((one.key, one.quantity) for one in before + since)

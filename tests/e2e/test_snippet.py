@@ -166,8 +166,8 @@ def test_the_snippet_of_the_app_earns_points_and_asks_nobody_else(
     pages = requests(product, "page")
     opened = visit(first.text.removeprefix("<script>").removesuffix("</script>"))
     message_id = opened.track("snippet@example.com")
-    found = product.wait_for_status(message_id, "delivered")
-    assert found["transaction"]["email"] == "snippet@example.com"
+    wait = product.wait_for_status(message_id, "delivered")
+    assert wait["transaction"]["email"] == "snippet@example.com"
     assert opened.hosts == {urlsplit(shop.url).netloc, urlsplit(product.url).netloc}
     assert set(opened.responses.values()) <= {200, 204}
     wait_until(lambda: requests(product, "page") > pages, "the page call of the snippet did not arrive")

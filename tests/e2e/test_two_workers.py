@@ -75,7 +75,7 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
             wait_until(lambda due=len(sent): len(sandbox.transactions()) >= due)  # noqa: B008
             connection.execute(end_sessions)
         wait_until(lambda: len(sandbox.transactions()) == len(sent))
-        booked = Counter(one["trans_source_id"] for one in sandbox.transactions())
+        booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
         assert booked == Counter(f"SEG:website:EVENT:{one}" for one in sent)
         lake = LakeReader(str(product.data / "lake"))
         wait_until(lambda: len(lake.between(0, 10**9)) >= len(sent))
@@ -83,7 +83,7 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
         assert product.worker_pid() == worker
         assert second.poll() is None
         for log in (product.log, (product.folder / "second.log").read_text()):
-            assert [line for line in log.splitlines() if any(one in line for one in DEFECTS)] == []
+            assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
         assert product.call("GET", "/health/ready") == (200, {"status": "ready"})
 
 

@@ -267,7 +267,7 @@ def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, r
             repeated = sum(before == after for before, after in pairwise(values))
             assert repeated <= story.resyncs, email
             assert values[0], email
-        for profile in (one for one, inside in members.items() if inside and one in emails.values()):
+        for profile in (key for key, inside in members.items() if inside and key in emails.values()):
             with store.reading() as work:
                 newest = engage_tables.newest_email(work, profile)
             assert newest in told, f"{newest} is in and was not told so"

@@ -71,7 +71,9 @@ def traits_in(store: Store) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
         )
         ids = profiles.ids_of(work, set(owners.values()))
         return {
-            frozenset(ids[profile]): {one.name: one.value for one in profile_queries.traits_by_name(work, profile)}
+            frozenset(ids[profile]): {
+                trait.name: trait.value for trait in profile_queries.traits_by_name(work, profile)
+            }
             for profile in ids
         }
 
@@ -81,7 +83,7 @@ def history_in(store: Store) -> list[tuple[str, str | None, datetime]]:
         found: list[tuple[str, str | None, datetime]] = []
         for profile in sorted({one.profile_id for one in profile_search.newest(work, limit=100)}):
             changes = profile_queries.history_of(work, profile, limit=100)
-            found += [(one.name, one.value, one.at) for one in changes]
+            found += [(change.name, change.value, change.at) for change in changes]
         return found
 
 
@@ -90,8 +92,8 @@ def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, s
     groups: list[set[ExternalId]] = []
     for call in some:
         ids = {ExternalId(type_, f"{type_}-{call.person}") for type_ in call.ids}
-        joined = [one for one in groups if one & ids]
-        groups = [one for one in groups if not one & ids] + [ids.union(*joined)]
+        joined = [group for group in groups if group & ids]
+        groups = [group for group in groups if not group & ids] + [ids.union(*joined)]
     found: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
     for group in groups:
         values: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
@@ -99,7 +101,7 @@ def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, s
             if ExternalId(min(call.ids), f"{min(call.ids)}-{call.person}") in group:
                 for name, value in call.traits:
                     values[name].append((call.at, number, value))
-        last = {name: max(said)[2] for name, said in values.items()}
+        last = {name: max(value)[2] for name, value in values.items()}
         found[frozenset(group)] = {name: value for name, value in last.items() if value != "null"}
     return found
 
@@ -116,7 +118,7 @@ def test_the_newest_value_stands_however_the_log_is_cut_into_batches(some, cuts)
 
 
 @EXAMPLES
-@given(some=st.lists(calls, max_size=8, unique_by=lambda one: one.at), order=st.randoms(use_true_random=False))
+@given(some=st.lists(calls, max_size=8, unique_by=lambda call: call.at), order=st.randoms(use_true_random=False))
 def test_calls_of_different_instants_come_to_the_same_in_every_order(some, order):
     shuffled = list(some)
     order.shuffle(shuffled)

@@ -139,7 +139,7 @@ def build_api(dependencies: Dependencies) -> Litestar:
         return token
 
     def dependencies_of(request: Request[Any, Any, Any]) -> ApiDependencies:
-        shared = {one.name: getattr(dependencies, one.name) for one in fields(dependencies)}
+        shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
         token: StoredToken = request.state[_TOKEN]
         if not token.role.may(Role.EDITOR):
             shared["workspace"] = lambda: without_write_keys(dependencies.workspace())

@@ -183,12 +183,12 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
         notes=list(tested.notes),
         results=[
             TestedDestination(
-                destination=one.destination,
-                status=one.status,
-                reason=one.reason,
-                detail=one.detail,
-                transaction=None if one.transaction is None else transaction(one.transaction),
-                request=None if one.request is None else dict(one.request),
+                destination=result.destination,
+                status=result.status,
+                reason=result.reason,
+                detail=result.detail,
+                transaction=None if result.transaction is None else transaction(result.transaction),
+                request=None if result.request is None else dict(result.request),
                 filters=[
                     FilterSeen(
                         title=seen.title,
@@ -197,10 +197,10 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
                         saw=dict(seen.saw),
                         decision=seen.decision,
                     )
-                    for seen in one.filters
+                    for seen in result.filters
                 ],
             )
-            for one in tested.results
+            for result in tested.results
         ],
     )
 
@@ -214,9 +214,9 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
         received_at=to_iso(trace.received_at),
         profile=None if trace.profile is None else _profile(trace.profile),
         notes=list(trace.notes),
-        results=[_result(one) for one in trace.results],
+        results=[_result(result) for result in trace.results],
         copies=[
-            EventCopy(received_at=to_iso(copy.received_at), results=[_result(one) for one in copy.results])
+            EventCopy(received_at=to_iso(copy.received_at), results=[_result(result) for result in copy.results])
             for copy in trace.copies
         ],
         others=[event_trace(one) for one in trace.others],
@@ -248,8 +248,8 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
         transaction=transaction(transaction_trace(effect)),
-        attempts=[_attempt(attempt_trace(one)) for one in attempts],
-        conflicts=[_conflict(one) for one in conflicts],
+        attempts=[_attempt(attempt_trace(attempt)) for attempt in attempts],
+        conflicts=[_conflict(conflict) for conflict in conflicts],
     )
 
 
@@ -281,7 +281,7 @@ def _result(trace: ResultTrace) -> ResultBody:
         reason=trace.reason,
         detail=trace.detail,
         transaction=None if trace.transaction is None else transaction(trace.transaction),
-        attempts=[_attempt(one) for one in trace.attempts],
+        attempts=[_attempt(attempt) for attempt in trace.attempts],
     )
 
 

@@ -161,8 +161,8 @@ def definition_named(id_or_slug: str) -> Definition | None:
 @get("/catalog/destinations", sync_to_thread=False, summary="Kinds of destinations")
 def list_destination_catalog(count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, DestinationCatalogPage]:
     """Every destination that Punchcard delivers to."""
-    entries = sorted((one.definition for one in CATALOG.values()), key=lambda one: one.slug)
-    shown, pagination = page(entries, key=lambda one: one.slug, count=count, cursor=cursor)
+    entries = sorted((one.definition for one in CATALOG.values()), key=lambda definition: definition.slug)
+    shown, pagination = page(entries, key=lambda entry: entry.slug, count=count, cursor=cursor)
     return {
         "data": DestinationCatalogPage(
             destinations_catalog=[destination_metadata(one) for one in shown], pagination=pagination

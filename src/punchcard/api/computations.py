@@ -307,10 +307,10 @@ def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder
         people=found.people,
         results=[
             PreviewSample(
-                external_ids=[{"type": type_, "id": value} for type_, value in one.ids],
-                value=msgspec.Raw(one.value.encode()),
+                external_ids=[{"type": type_, "id": value} for type_, value in sample.ids],
+                value=msgspec.Raw(sample.value.encode()),
             )
-            for one in found.samples
+            for sample in found.samples
         ],
         warnings=list(found.warnings),
         seconds=found.seconds,

@@ -167,7 +167,7 @@ def get_overview_stage(
     )
     datasets = _datasets(counts, metrics_request.by)
     shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
-    total = sum(one.total for one in datasets)
+    total = sum(dataset.total for dataset in datasets)
     return {"data": OverviewPage(total=total, dataset=list(shown), pagination=pagination)}
 
 
@@ -214,17 +214,17 @@ def get_pipeline(
     destination = destination_of(dependencies.workspace(), destination_id)
     since, until = _times(begin, end, dependencies.clock.now())
     with dependencies.store.reading() as work:
-        found = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
+        pipeline = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
         waiting = backlog(work, [destination_id])
     stages = [
         StageView(status=one.status, destination=one.destination, count=one.count, reasons=dict(one.reasons))
-        for one in (*found.before, *found.decided, *found.ended)
+        for one in (*pipeline.before, *pipeline.decided, *pipeline.ended)
     ]
     view = PipelineView(
-        received=found.received,
+        received=pipeline.received,
         stages=stages,
-        pending=found.waiting,
-        p95_seconds=None if found.p95 is None else found.p95.total_seconds(),
+        pending=pipeline.waiting,
+        p95_seconds=None if pipeline.p95 is None else pipeline.p95.total_seconds(),
         now=[WaitingNow(state=one.state, count=one.count, oldest_at=to_iso(one.oldest_created_at)) for one in waiting],
     )
     return {"data": view}
@@ -245,8 +245,8 @@ def _read_metrics_request(request: Request[Any, Any, Any], begin: str, end: str,
     for name, value in request.query_params.multi_items():
         if re.fullmatch(r"groupBy(\[\d*\])?", name):
             by += str(value).split(",")
-        elif found := re.fullmatch(r"filter\[(\w+)\](\[\d*\])?", name):
-            filters.setdefault(found.group(1), []).append(str(value))
+        elif match := re.fullmatch(r"filter\[(\w+)\](\[\d*\])?", name):
+            filters.setdefault(match.group(1), []).append(str(value))
     for name in (*by, *filters):
         if name not in _GROUPS:
             raise bad_request(f"{name} is not known here; known: {', '.join(_GROUPS)}", "groupBy")
@@ -273,9 +273,9 @@ def _counts(
     )
     dimensions = [Dimension.STATUS, Dimension.TIME, *(_GROUPS[name] for name in metrics_request.by)]
     with dependencies.store.reading() as work:
-        found = read_counts(work, query, by=dimensions, width_micros=metrics_request.width_micros)
+        counts = read_counts(work, query, by=dimensions, width_micros=metrics_request.width_micros)
     sums: dict[tuple[object, ...], int] = {}
-    for (status, *rest), number in found.items():
+    for (status, *rest), number in counts.items():
         # What came in, less what was no valid event.
         is_taken_off = RECEIVED in statuses and status != RECEIVED
         key = tuple(rest)
@@ -292,10 +292,10 @@ def _datasets(counts: Mapping[tuple[object, ...], int], by: Sequence[str]) -> li
     datasets = []
     for group, points in series.items():
         named: dict[str, str] = dict(zip(by, group, strict=True))
-        points.sort(key=lambda one: one.time)
+        points.sort(key=lambda point: point.time)
         datasets.append(
             Dataset(
-                total=sum(one.count for one in points),
+                total=sum(point.count for point in points),
                 series=points,
                 event_name=named.get("eventName"),
                 event_type=named.get("eventType"),
@@ -328,10 +328,10 @@ def _times(begin: str | None, end: str | None, now: datetime) -> tuple[datetime,
 
 def _instant(text: str, field: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise bad_request(f"{field} is an instant such as 2026-11-23T00:00:00Z", field) from error
-    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     try:
         return aware.astimezone(UTC)
     except OverflowError as error:

@@ -51,7 +51,9 @@ def destination_view(destination: Destination) -> DestinationView:
         source_ids=list(destination.sources),
         settings=dict(shown.settings),
         options=dict(shown.options),
-        warnings=[one.message for one in find_map_warnings(mapped_names(definition, destination.settings))],
+        warnings=[
+            map_warning.message for map_warning in find_map_warnings(mapped_names(definition, destination.settings))
+        ],
     )
 
 

@@ -60,7 +60,7 @@ def list_destinations(
 ) -> dict[str, ConnectedPage]:
     """Every destination, by slug."""
     shown, pagination = page(
-        dependencies.workspace().destinations, key=lambda one: one.slug, count=count, cursor=cursor
+        dependencies.workspace().destinations, key=lambda destination: destination.slug, count=count, cursor=cursor
     )
     return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
 
@@ -77,9 +77,9 @@ def create_destination(
     made: list[str] = []
 
     def change(workspace: Workspace) -> Workspace:
-        if all(one.slug != data.source_id for one in workspace.sources):
+        if all(source.slug != data.source_id for source in workspace.sources):
             raise unprocessable(f"there is no source {data.source_id}", "sourceId")
-        made[:] = [free_slug(definition.slug, {one.slug for one in workspace.destinations})]
+        made[:] = [free_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
             slug=made[0],
             type=definition.slug,

@@ -79,11 +79,11 @@ def _problems(problems: object) -> Response[Any]:
     found = [
         {
             "type": ConfigurationError.code,
-            "message": one.message,
-            "field": render_path(one.path[_PART_KEYS:]) or None,
+            "message": problem.message,
+            "field": render_path(problem.path[_PART_KEYS:]) or None,
             "status": 422,
         }
-        for one in problems
+        for problem in problems
     ]
     return Response({"errors": found}, status_code=422, media_type="application/json")
 

@@ -123,7 +123,7 @@ def create_filter(
         if data.source_id and data.source_id not in destination.sources:
             raise unprocessable(f"{destination_id} gets no events of a source {data.source_id}", "sourceId")
         before.update(one.id for one in destination.filters)
-        fresh = DestinationFilter(
+        destination_filter = DestinationFilter(
             title=data.title,
             condition=data.if_,
             enabled=data.enabled,
@@ -131,7 +131,7 @@ def create_filter(
             description=data.description or "",
             source=data.source_id,
         )
-        return replace(destination, filters=(*destination.filters, fresh))
+        return replace(destination, filters=(*destination.filters, destination_filter))
 
     warnings = list(dependencies.edit(changing_destination(destination_id, changed)))
     destination = destination_of(dependencies.workspace(), destination_id)

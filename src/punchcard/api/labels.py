@@ -63,12 +63,12 @@ def delete_label(key: FromPath[str], value: FromPath[str], dependencies: Depende
     """Only one that no source has."""
 
     def without(workspace: Workspace) -> Workspace:
-        users = [one.slug for one in workspace.sources if (key, value) in map(_name, one.labels)]
+        users = [source.slug for source in workspace.sources if (key, value) in map(_name, source.labels)]
         if users:
             raise unprocessable(f"{', '.join(users)} has this label: take it away there first", "key")
         if (key, value) not in map(_name, workspace.labels):
             raise NotThereError(f"there is no label {key}:{value}")
-        return replace(workspace, labels=tuple(one for one in workspace.labels if _name(one) != (key, value)))
+        return replace(workspace, labels=tuple(label for label in workspace.labels if _name(label) != (key, value)))
 
     dependencies.edit(without)
     return {"data": {"status": "SUCCESS"}}
@@ -102,7 +102,7 @@ def _set(
 ) -> dict[str, LabelList]:
     dependencies.edit(changing_source(source_id, lambda source: replace(source, labels=labels_of(source))))
     source = source_of(dependencies.workspace(), source_id)
-    return {"data": LabelList(labels=[label_view(one) for one in source.labels])}
+    return {"data": LabelList(labels=[label_view(label) for label in source.labels])}
 
 
 def _label(view: LabelView) -> Label:
@@ -115,10 +115,10 @@ def _name(label: Label) -> tuple[str, str]:
 
 def _merged(labels: Sequence[Label]) -> tuple[Label, ...]:
     """Each label once, with its last description, in the order in which they were given."""
-    return tuple({_name(one): one for one in labels}.values())
+    return tuple({_name(label): label for label in labels}.values())
 
 
 def _known(workspace: Workspace) -> list[Label]:
-    found = {_name(one): one for source in workspace.sources for one in source.labels}
-    found |= {_name(one): one for one in workspace.labels}
+    found = {_name(label): label for source in workspace.sources for label in source.labels}
+    found |= {_name(label): label for label in workspace.labels}
     return [found[name] for name in sorted(found)]

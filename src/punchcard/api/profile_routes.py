@@ -101,9 +101,11 @@ def get_external_ids(
     profile = _profile(shared, collection, external_id)
     types, behind = _listed(include), _read_cursor(next, 3)
     with shared.store.reading() as work:
-        found = profile_queries.external_ids_of(work, profile.id)
-    found = [one for one in found if (not types or one.type in types) and (not behind or _id_place(one) > behind)]
-    shown = found[:limit]
+        external_ids = profile_queries.external_ids_of(work, profile.id)
+    external_ids = [
+        one for one in external_ids if (not types or one.type in types) and (not behind or _id_place(one) > behind)
+    ]
+    shown = external_ids[:limit]
     data = [
         {
             "source_id": one.source,
@@ -116,7 +118,7 @@ def get_external_ids(
         }
         for one in shown
     ]
-    following = _written_cursor(_id_place(shown[-1])) if len(found) > limit else None
+    following = _written_cursor(_id_place(shown[-1])) if len(external_ids) > limit else None
     return {"data": data, "cursor": _cursor(request, following, limit)}
 
 
@@ -156,7 +158,7 @@ def get_events(
     )
     page = events_of_profile(shared, profile.id, query, limit=limit, beyond=beyond)
     listed = [{"collection": "users", "type": one.type, "id": one.value, "encoding": "none"} for one in ids]
-    data = [_event(one, listed, profile.public_id) for one in page.events]
+    data = [_event(event, listed, profile.public_id) for event in page.events]
     following = None if page.following is None else _written_cursor((sort, *map(str, page.following)))
     return {"data": data, "cursor": _cursor(request, following, limit)}
 
@@ -171,20 +173,20 @@ def get_metadata(
     verbose: Verbose = False,
 ) -> dict[str, Any]:
     """Since when there is a profile, and by which events; `verbose` adds its id and whom it has taken in."""
-    one = _profile(shared, collection, external_id)
+    profile = _profile(shared, collection, external_id)
     metadata: dict[str, Any] = {
-        "created_at": to_iso(one.created_at),
-        "updated_at": to_iso(one.updated_at),
+        "created_at": to_iso(profile.created_at),
+        "updated_at": to_iso(profile.updated_at),
         "expires_at": None,
-        "first_message_id": one.first_message_id,
-        "first_source_id": one.first_source,
-        "last_message_id": one.last_message_id,
-        "last_source_id": one.last_source,
+        "first_message_id": profile.first_message_id,
+        "first_source_id": profile.first_source,
+        "last_message_id": profile.last_message_id,
+        "last_source_id": profile.last_source,
     }
     if verbose:
         with shared.store.reading() as work:
-            merges = profile_queries.merges_into(work, one.id)
-        metadata["profile_id"] = one.public_id
+            merges = profile_queries.merges_into(work, profile.id)
+        metadata["profile_id"] = profile.public_id
         metadata["merged"] = [
             {"profile_id": merged, "merged_at": to_iso(at), "message_id": message_id}
             for merged, at, message_id in merges
@@ -219,22 +221,22 @@ def _profile(dependencies: Dependencies, collection: str, external_id: str) -> S
     if collection == "accounts" or "\x00" in type_ + value:
         raise NotFoundException("Profile was not found.")
     with dependencies.store.reading() as work:
-        found = profile_queries.find_profile(work, type_, value)
-    if found is None:
+        profile = profile_queries.find_profile(work, type_, value)
+    if profile is None:
         raise NotFoundException("Profile was not found.")
-    return found
+    return profile
 
 
 def _event(one: LakeEvent, ids: list[dict[str, str]], public_id: str) -> dict[str, Any]:
-    said = msgspec.json.decode(one.payload)
-    name, properties = one.event, said.get("properties") or said.get("traits") or {}
+    decoded = msgspec.json.decode(one.payload)
+    name, properties = one.event, decoded.get("properties") or decoded.get("traits") or {}
     if one.type in _VIEWED:
         name, key = _VIEWED[one.type]
-        if said.get("name") and isinstance(properties, dict):
-            properties = {**properties, key: said["name"]}
+        if decoded.get("name") and isinstance(properties, dict):
+            properties = {**properties, key: decoded["name"]}
     return {
         "external_ids": ids,
-        "context": said.get("context") or {},
+        "context": decoded.get("context") or {},
         "type": one.type,
         "message_id": one.message_id,
         "source_id": one.source,
@@ -250,12 +252,12 @@ def _id_place(one: StoredExternalId) -> tuple[str, ...]:
 
 
 def _event_place(next: str, sort: str) -> EventPosition | None:
-    found = _read_cursor(next, 3)
-    if not found:
+    cursor = _read_cursor(next, 3)
+    if not cursor:
         return None
-    if found[0] != sort or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in found[1:]):
+    if cursor[0] != sort or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in cursor[1:]):
         raise _invalid("next", "is not what a page of this list has given")
-    return int(found[1]), int(found[2])
+    return int(cursor[1]), int(cursor[2])
 
 
 def _written_cursor(place: tuple[str, ...]) -> str:
@@ -267,12 +269,12 @@ def _read_cursor(text: str, count: int) -> tuple[str, ...]:
     if not text:
         return ()
     try:
-        found = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, ...])
+        decoded = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, ...])
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise _invalid("next", "is not what a page of this list has given") from error
-    if len(found) != count:
+    if len(decoded) != count:
         raise _invalid("next", "is not what a page of this list has given")
-    return found
+    return decoded
 
 
 def _cursor(request: Request[Any, Any, Any], following: str | None, limit: int) -> CursorView:
@@ -286,10 +288,10 @@ def _listed(text: str) -> list[str]:
 def _instant(text: str, name: str) -> datetime | None:
     if not text:
         return None
-    found = read_time(text)
-    if found is None:
+    instant = read_time(text)
+    if instant is None:
         raise _invalid(name, "is a time in ISO 8601, such as 2026-01-31T18:20:31Z")
-    return found
+    return instant
 
 
 def _invalid(name: str, problem: str) -> HTTPException:

@@ -48,10 +48,10 @@ def list_regulations(
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("cursor is not one that a page of this list has given", "cursor")
     with dependencies.store.reading() as work:
-        found = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
+        deletions = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_deletions(work)
-    shown = found[:count]
-    following = str(shown[-1].id) if len(found) > count else None
+    shown = deletions[:count]
+    following = str(shown[-1].id) if len(deletions) > count else None
     regulations = [
         Regulation(
             id=str(one.id),

@@ -78,7 +78,9 @@ def list_sources(
     dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, SourcePage]:
     """Every source, by slug."""
-    shown, pagination = page(dependencies.workspace().sources, key=lambda one: one.slug, count=count, cursor=cursor)
+    shown, pagination = page(
+        dependencies.workspace().sources, key=lambda source: source.slug, count=count, cursor=cursor
+    )
     return {"data": SourcePage(sources=[source_view(one) for one in shown], pagination=pagination)}
 
 
@@ -140,7 +142,7 @@ def list_connected_destinations(
     """Every destination that gets this source's events."""
     workspace = dependencies.workspace()
     source_of(workspace, source_id)
-    connected = [one for one in workspace.destinations if source_id in one.sources]
+    connected = [destination for destination in workspace.destinations if source_id in destination.sources]
     shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
     return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
 
@@ -240,7 +242,7 @@ def source_view(source: Source) -> SourceView:
         enabled=source.enabled,
         write_keys=list(source.write_keys),
         settings={},
-        labels=[label_view(one) for one in source.labels],
+        labels=[label_view(label) for label in source.labels],
     )
 
 

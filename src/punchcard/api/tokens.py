@@ -40,7 +40,7 @@ class MadeToken(msgspec.Struct):
 def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[TokenView]]]:
     """Every token, oldest first."""
     with dependencies.store.reading() as work:
-        return {"data": {"tokens": [_view(one) for one in list_tokens(work)]}}
+        return {"data": {"tokens": [_view(token) for token in list_tokens(work)]}}
 
 
 @post("/tokens", status_code=200, opt={NEEDS: Role.OWNER}, summary="Make a token")

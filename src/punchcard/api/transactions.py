@@ -91,7 +91,7 @@ def retry_transactions(
     with dependencies.store.unit_of_work() as work:
         found = find_retryable(
             work,
-            configured={slug: one for slug, one in options.items() if slug == destination_id},
+            configured={slug: option for slug, option in options.items() if slug == destination_id},
             destination=destination_id,
             reason=data.reason,
             message_ids=data.message_ids,

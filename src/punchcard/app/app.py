@@ -77,13 +77,13 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
     async def read_asset(request: Request[Any, Any, Any], file: FromPath[str]) -> Response[bytes]:
         """A file that pages load; its name says its content, so that it never changes."""
         accepted = "gzip" in request.headers.get("accept-encoding", "")
-        found = await asyncio.to_thread(assets.read, file, gzipped=accepted)
-        if found is None:
+        thread = await asyncio.to_thread(assets.read, file, gzipped=accepted)
+        if thread is None:
             raise NotFoundException
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-        if found.is_gzipped:
+        if thread.is_gzipped:
             headers["Content-Encoding"] = "gzip"
-        return Response(found.content, media_type=found.content_type, headers=headers)
+        return Response(thread.content, media_type=thread.content_type, headers=headers)
 
     app = Litestar(
         route_handlers=[read_asset, *HANDLERS],
@@ -130,7 +130,7 @@ def _strict(app: ASGIApp) -> ASGIApp:
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in there)]
+                message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in there)]
             await send(message)
 
         await app(scope, receive, sent)

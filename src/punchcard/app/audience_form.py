@@ -96,6 +96,8 @@ def _without(line: Line, part: str) -> Line:
         return replace(line, then="", then_event="", then_window="", then_conditions=())
     if part == "source":
         return replace(line, source="")
-    conditions = [one for number, one in enumerate(line.conditions) if part != f"ask{number}"]
-    then_conditions = [one for number, one in enumerate(line.then_conditions) if part != f"then_ask{number}"]
+    conditions = [condition for number, condition in enumerate(line.conditions) if part != f"ask{number}"]
+    then_conditions = [
+        then_condition for number, then_condition in enumerate(line.then_conditions) if part != f"then_ask{number}"
+    ]
     return replace(line, conditions=conditions, then_conditions=then_conditions)

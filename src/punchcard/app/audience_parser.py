@@ -41,9 +41,9 @@ def lines_of(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines 
     parse = parse_trait if kind == "computed_trait" else parse_audience
     try:
         definition = parse(text)
-        found = _lines(definition, audiences)
+        lines = _lines(definition, audiences)
         # Lines are offered only for what they say whole: nothing is lost when they are saved.
-        return found if found is not None and parse(text_of(found, kind=kind)) == definition else None
+        return lines if lines is not None and parse(text_of(lines, kind=kind)) == definition else None
     except ConfigurationError:
         return None
 
@@ -57,8 +57,8 @@ def _lines(definition: Definition, audiences: Collection[str]) -> Lines | None:
         return Lines(lines=(line,), reducer=definition.reducer.value, of=of) if definition.reducer in REDUCERS else None
     joined = "or" if isinstance(definition, Or) else "and"
     parts = definition.conditions if isinstance(definition, And | Or) else (definition,)
-    found = [line for part in parts if (line := _line(part, audiences)) is not None]
-    return Lines(lines=found, joined=joined) if len(found) == len(parts) else None
+    matching_lines = [line for part in parts if (line := _line(part, audiences)) is not None]
+    return Lines(lines=matching_lines, joined=joined) if len(matching_lines) == len(parts) else None
 
 
 def _line(condition: Condition, audiences: Collection[str]) -> Line | None:

@@ -110,10 +110,14 @@ def _happened(events: Events) -> Comparison:
 
 
 def _events(line: Line, reducer: Reducer, *, of: str = "") -> Events:
-    asked: list[Condition] = [_compared(Property(one.path), one) for one in line.conditions if one.is_filled]
+    asked: list[Condition] = [
+        _compared(Property(condition.path), condition) for condition in line.conditions if condition.is_filled
+    ]
     if line.then and line.then_event:
         behind = _duration(line.then_window, line.then_unit) if line.then_window else None
-        of_it = [_of_what_followed(one) for one in line.then_conditions if one.is_filled]
+        of_it = [
+            _of_what_followed(then_condition) for then_condition in line.then_conditions if then_condition.is_filled
+        ]
         came = _happened(Events(line.then_event, Reducer.COUNT, where=_all_of(of_it), within_parent=behind))
         asked.append(Not(came) if line.then == "did_not" else came)
     return Events(

@@ -152,10 +152,10 @@ def read_notices(text: str | None) -> tuple[str, ...]:
     if not text:
         return ()
     try:
-        said = json.loads(unquote(text))
+        decoded = json.loads(unquote(text))
     except ValueError:
         return ()
-    return tuple(one for one in said if isinstance(one, str)) if isinstance(said, list) else ()
+    return tuple(one for one in decoded if isinstance(one, str)) if isinstance(decoded, list) else ()
 
 
 def local_path(text: str) -> str:

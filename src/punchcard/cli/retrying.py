@@ -54,7 +54,7 @@ def retry_awards(
             reopened = retry(work, found, actor="command line", now=SystemClock().now())
     finally:
         store.close()
-    print(f"{reopened} back in the queue" + "".join(f"; {one.destination} delivers again" for one in found.pauses))
+    print(f"{reopened} back in the queue" + "".join(f"; {pause.destination} delivers again" for pause in found.pauses))
     return 0
 
 

@@ -199,4 +199,4 @@ def _equals(text: str, number: str, item: LiteralValue | Span | Property | Trait
 
 
 def _any(conditions: Iterable[str]) -> str:
-    return " OR ".join(f"({one})" for one in conditions)
+    return " OR ".join(f"({condition})" for condition in conditions)

@@ -23,11 +23,11 @@ def read_date(text: str) -> date | datetime | None:
             return date.fromisoformat(text)
         if not _TIME.fullmatch(text):
             return None
-        found = datetime.fromisoformat(text.upper().replace(" Z", "Z"))
-        found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+        instant = datetime.fromisoformat(text.upper().replace(" Z", "Z"))
+        instant.astimezone(UTC) if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return found
+    return instant
 
 
 def instant_of(time: datetime, zone: tzinfo) -> datetime:

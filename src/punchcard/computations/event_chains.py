@@ -125,16 +125,16 @@ class EventReader(TokenReader, ABC):
         is_in_braces = self.is_sign("{")  # as Segment's reference draws it
         if is_in_braces:
             self.take()
-        found = self._disjunction()
+        disjunction = self._disjunction()
         if is_in_braces:
             self.expect("}")
-        if isinstance(found, Events):
+        if isinstance(disjunction, Events):
             raise self.error("where( … ) needs a condition: compare this with something", at=method)
-        if any(one.session or one.sources for one in all_events(found)):
+        if any(event.session or event.sources for event in all_events(disjunction)):
             raise self.error("the second event of a funnel takes no sources(…) and no expires_after(…)", at=method)
-        if any(one.reducer is Reducer.MODE for one in all_events(found)):
+        if any(event.reducer is Reducer.MODE for event in all_events(disjunction)):
             raise self.error("the second event of a funnel takes no mode(…)", at=method)
-        return found
+        return disjunction
 
     def _within(self) -> tuple[str, object]:
         if self._reads_parent():

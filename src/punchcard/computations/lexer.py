@@ -59,7 +59,7 @@ def tokens_of(text: str) -> list[Token]:
     Raises:
         DefinitionError: a character stands where none like it can.
     """
-    found: list[Token] = []
+    tokens: list[Token] = []
     position = _blank_end(text, 0)
     while position < len(text):
         match = _TOKEN.match(text, position)
@@ -67,10 +67,10 @@ def tokens_of(text: str) -> list[Token]:
             raise _unreadable(text, position)
         written = match[match.lastgroup]
         value = _ESCAPED.sub(r"\1", written[1:-1]) if match.lastgroup == TEXT else written
-        found.append(Token(match.lastgroup, value, match.start(match.lastgroup)))
+        tokens.append(Token(match.lastgroup, value, match.start(match.lastgroup)))
         position = _blank_end(text, match.end())
-    found.append(Token(END, "", len(text)))
-    return found
+    tokens.append(Token(END, "", len(text)))
+    return tokens
 
 
 def _blank_end(text: str, position: int) -> int:

@@ -262,13 +262,13 @@ Definition = Comparison | Not | And | Or | Events
 
 
 def _list_path(path: str) -> str | None:
-    found = _ENTRIES.search(path)
-    return None if found is None else path[: found.start()]
+    match = _ENTRIES.search(path)
+    return None if match is None else path[: match.start()]
 
 
 def _path_in_entry(path: str) -> str:
-    found = _ENTRIES.search(path)
-    return path if found is None else path[found.end() :]
+    match = _ENTRIES.search(path)
+    return path if match is None else path[match.end() :]
 
 
 def dependencies_of(path: str) -> list[str]:
@@ -312,15 +312,15 @@ def comparisons(part: Definition) -> Iterator[Comparison]:
 
 def trait_keys(part: Definition) -> set[str]:
     """The names of the traits that a definition asks for."""
-    return {one.name for one in traits_of(part)}
+    return {trait.name for trait in traits_of(part)}
 
 
 def traits_of(part: Definition) -> set[Trait]:
     """The traits that a definition asks for, and what inside them."""
-    found: set[Trait] = set()
-    for one in comparisons(part):
-        found.update(side for side in (one.left, *one.right) if isinstance(side, Trait))
-    return found
+    traits: set[Trait] = set()
+    for comparison in comparisons(part):
+        traits.update(side for side in (comparison.left, *comparison.right) if isinstance(side, Trait))
+    return traits
 
 
 def funnel_children(events: Events) -> list[Events]:
@@ -330,17 +330,17 @@ def funnel_children(events: Events) -> list[Events]:
 
 def depends_on_day(part: Definition) -> bool:
     """True if the answer may change at midnight though nothing happens."""
-    return any(one.operator in BY_DAYS for one in comparisons(part))
+    return any(comparison.operator in BY_DAYS for comparison in comparisons(part))
 
 
 def depends_on_moment(part: Definition) -> bool:
     """True if the answer may change at any moment though nothing happens: `within_last(12 hours)`."""
-    return any(isinstance(item, Span) for one in comparisons(part) for item in one.right)
+    return any(isinstance(item, Span) for comparison in comparisons(part) for item in comparison.right)
 
 
 def depends_on_zone(part: Definition) -> bool:
     """True if the answer may be another one in another time zone."""
-    return any(one.operator in BY_DATE | BY_DAYS for one in comparisons(part))
+    return any(comparison.operator in BY_DATE | BY_DAYS for comparison in comparisons(part))
 
 
 def time_limits(part: Definition) -> set[tuple[str, int]]:
@@ -380,7 +380,7 @@ def _condition_beginning_at(part: Condition, since: int) -> Condition:
         case Not():
             return Not(_condition_beginning_at(part.condition, since))
         case _:
-            inside = tuple(_condition_beginning_at(one, since) for one in part.conditions)
+            inside = tuple(_condition_beginning_at(condition, since) for condition in part.conditions)
             return msgspec.structs.replace(part, conditions=inside)
 
 

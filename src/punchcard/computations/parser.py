@@ -84,10 +84,10 @@ class _Parser(EventReader):
         """The definition, and nothing behind it."""
         if self.next.kind == END:
             raise self.error("a definition is expected, such as: event('Order Completed').count() >= 1")
-        found = self._disjunction()
+        disjunction = self._disjunction()
         if self.next.kind != END:
             raise self.error("`AND`, `OR`, a comparison or the end is expected")
-        return found
+        return disjunction
 
     def _disjunction(self) -> Definition:
         return self._joined("OR", self._conjunction, Or)
@@ -148,11 +148,11 @@ class _Parser(EventReader):
 
     def _group(self) -> Definition:
         opening = self.take()
-        found = self._disjunction()
+        disjunction = self._disjunction()
         if not self.is_sign(")"):
             raise self.error(f"the `(` at character {opening.position + 1} needs its `)`")
         self.take()
-        return found
+        return disjunction
 
     def _comparison(self) -> Definition:
         first = self.next
@@ -281,11 +281,11 @@ class _Parser(EventReader):
         return number
 
     def _compared(self, left: _Left, operator: Operator, right: tuple[_Right, ...], *, at: Token) -> Comparison:
-        found = Comparison(left, operator, right)
-        problem = comparison_problem(found)
+        comparison = Comparison(left, operator, right)
+        problem = comparison_problem(comparison)
         if problem:
             raise self.error(problem, at=at)
-        return found
+        return comparison
 
 
 def checked(definition: Definition) -> Definition:

@@ -32,10 +32,11 @@ def to_text(definition: Definition) -> str:
         case Not():
             return f"NOT ( {to_text(definition.condition)} )"
         case And():
-            return " AND ".join(_inside_and(one) for one in definition.conditions)
+            return " AND ".join(_inside_and(condition) for condition in definition.conditions)
         case Or():
             return " OR ".join(
-                f"( {to_text(one)} )" if isinstance(one, Or) else to_text(one) for one in definition.conditions
+                f"( {to_text(condition)} )" if isinstance(condition, Or) else to_text(condition)
+                for condition in definition.conditions
             )
 
 

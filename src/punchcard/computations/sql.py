@@ -88,7 +88,7 @@ def spark_statement(queries: Sequence[ComputationQuery], *, now: int, zone: tzin
     """
     import sqlglot
 
-    if any(events.as_array for one in queries for events in all_events(one.definition)):
+    if any(events.as_array for query in queries for events in all_events(query.definition)):
         raise ValueError("`as array` is not written for Spark, which gives a list's values as texts only")
     written = _Compiler(now, zone, only_touched=False, order=_ORDER_OF_SPARK).statement(queries)
     found = sqlglot.transpile(written, read="duckdb", write="spark")[0]
@@ -130,20 +130,20 @@ class _Compiler:
     traits: dict[Trait, str] = field(default_factory=dict)  # each with its column
 
     def statement(self, queries: Sequence[ComputationQuery]) -> str:
-        asked = {trait for one in queries for trait in traits_of(one.definition)}
+        asked = {trait for query in queries for trait in traits_of(query.definition)}
         self.traits = {trait: f"t{number}" for number, trait in enumerate(sorted(asked, key=lambda one: one.key))}
-        answers = [self._answer(one.definition) for one in queries]
+        answers = [self._answer(query.definition) for query in queries]
         if self.traits:
             self.tables = {"t": self._traits(), **self.tables}
         if self.shared:
             self.tables["e"] = self._one_pass()
-        wanted = [f"({answer})" if one.includes_anonymous else self._known(one, answer)
-                  for one, answer in zip(queries, answers, strict=True)]  # fmt: skip
+        wanted = [f"({answer})" if query.includes_anonymous else self._known(query, answer)
+                  for query, answer in zip(queries, answers, strict=True)]  # fmt: skip
         columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(wanted))
         ctes = ", ".join(f"{name} AS ({sql})" for name, sql in self.tables.items())
         found = " OR ".join(
-            f"c{number} IS NOT NULL" if isinstance(one.definition, Events) else f"c{number}"
-            for number, one in enumerate(queries)
+            f"c{number} IS NOT NULL" if isinstance(query.definition, Events) else f"c{number}"
+            for number, query in enumerate(queries)
         )
         inner = f"SELECT p.profile AS profile, {columns} FROM {self._sources(queries)}"
         return f"{'WITH ' + ctes if ctes else ''} SELECT * FROM ({inner}) AS answers WHERE {found}".strip()
@@ -155,7 +155,7 @@ class _Compiler:
 
     def _sources(self, queries: Sequence[ComputationQuery]) -> str:
         touched = " WHERE p.profile IN (SELECT profile FROM touched)" if self.only_touched else ""
-        if set(self.tables) == {"e"} and all(is_empty_without_events(one.definition) for one in queries):
+        if set(self.tables) == {"e"} and all(is_empty_without_events(query.definition) for query in queries):
             # Most people have done nothing of the kind: whoever has begins the join, not everybody.
             return f"e JOIN people AS p ON p.profile = e.profile{touched}"
         joins = "".join(
@@ -174,9 +174,9 @@ class _Compiler:
             case Not():
                 return f"NOT ({self._answer(part.condition)})"
             case And():
-                return " AND ".join(f"({self._answer(one)})" for one in part.conditions)
+                return " AND ".join(f"({self._answer(condition)})" for condition in part.conditions)
             case Or():
-                return " OR ".join(f"({self._answer(one)})" for one in part.conditions)
+                return " OR ".join(f"({self._answer(condition)})" for condition in part.conditions)
 
     def _outer(self) -> Scope:
         """What a comparison of people finds: their reduced events and their traits."""
@@ -236,7 +236,7 @@ class _Compiler:
         return min(one.window.begin.micros if one.window and one.window.begin else 0 for one in self.shared)
 
     def _facts(self, events: Iterable[Events]) -> str:
-        asks_traits = any(trait_keys(one.where) for one in events if one.where is not None)
+        asks_traits = any(trait_keys(event.where) for event in events if event.where is not None)
         return "facts AS f LEFT JOIN t ON t.profile = f.profile" if asks_traits else "facts AS f"
 
     def _own_pass(self, events: Events) -> str:
@@ -313,8 +313,8 @@ class _Compiler:
             found.append(f"f.source {'NOT IN' if events.sources_left_out else 'IN'} ({listed})")
         if events.where is not None:
             children = {child: number for number, child in enumerate(funnel_children(events))}
-            found.append(self._where(events.where, "f.", children={one: self._child_result(events, one, number)
-                                                                   for one, number in children.items()}))  # fmt: skip
+            found.append(self._where(events.where, "f.", children={key: self._child_result(events, key, number)
+                                                                   for key, number in children.items()}))  # fmt: skip
         return found
 
     def _child_result(self, parent: Events, child: Events, number: int) -> str:
@@ -344,7 +344,7 @@ class _Compiler:
             case And() | Or():
                 word = " AND " if isinstance(condition, And) else " OR "
                 parts = (self._where(one, table, parent=parent, children=children) for one in condition.conditions)
-                return "(" + word.join(f"({one})" for one in parts) + ")"
+                return "(" + word.join(f"({part})" for part in parts) + ")"
             case Comparison():
                 scope = Scope(
                     events=lambda one: (children or {})[one],

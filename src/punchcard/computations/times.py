@@ -35,13 +35,13 @@ def compared_in_time(one: Comparison, text: str, *, now: int, zone: tzinfo) -> s
 
 
 def _by_date(operator: Operator, text: str, day: str, item: object, zone: tzinfo) -> str:
-    found = read_date(item.value) if isinstance(item, LiteralValue) and isinstance(item.value, str) else None
-    if found is None:
+    date = read_date(item.value) if isinstance(item, LiteralValue) and isinstance(item.value, str) else None
+    if date is None:
         raise ValueError(f"{operator} compares with a date")
     sign = "<=" if operator is Operator.BEFORE_DATE else ">="
-    if not isinstance(found, datetime):
-        return f"{day} {sign} {day_number(found)}"
-    instant = to_micros(instant_of(found, zone))
+    if not isinstance(date, datetime):
+        return f"{day} {sign} {day_number(date)}"
+    instant = to_micros(instant_of(date, zone))
     by_day = f"{day} {sign} {local_day(instant, zone)}"
     return f"CASE WHEN {_is_plain(text)} THEN {by_day} ELSE {_instant_of(text)} {sign} {instant} END"
 

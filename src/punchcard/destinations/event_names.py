@@ -70,7 +70,7 @@ def find_map_warnings(names: Collection[str]) -> Sequence[MapWarning]:
 def near_names(names: Collection[str], counts: Mapping[str, int]) -> Mapping[str, Sequence[str]]:
     """Return for each of the names the other spellings of it among those that were received, most frequent first."""
     by_folded: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(counts, key=lambda one: (-counts[one], one)):
+    for name in sorted(counts, key=lambda count: (-counts[count], count)):
         by_folded[folded_event_name(name)].append(name)
     return {name: [one for one in by_folded[folded_event_name(name)] if one not in names] for name in names}
 

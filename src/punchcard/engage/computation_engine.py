@@ -239,7 +239,7 @@ class ComputationEngine:
     def _groups(self, computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
         """The computations together, or each alone while the one that fails is searched for."""
         if self._computes_alone:
-            return [[one] for one in computations]
+            return [[computation] for computation in computations]
         return [list(computations)] if computations else []
 
     def _people(self, reading: PersonEvents) -> IdentityChanges:
@@ -365,12 +365,12 @@ class ComputationEngine:
     def _ready(self, snapshot: Snapshot) -> dict[str, RequestedComputation]:
         """The enabled computations, without those that could not be made ready or followed."""
         ready: dict[str, RequestedComputation] = {}
-        for key, one in snapshot.computations.items():
-            if not one.configured.enabled or self._states.is_held(key):
+        for key, computation in snapshot.computations.items():
+            if not computation.configured.enabled or self._states.is_held(key):
                 continue
             try:
                 with attribute_failures([key]):
-                    ready[key] = requested(one, self._states.standing[key], zone=snapshot.day_zone)
+                    ready[key] = requested(computation, self._states.standing[key], zone=snapshot.day_zone)
                     fingerprint(ready[key])
             except ComputingError as error:
                 ready.pop(key, None)

@@ -70,7 +70,7 @@ class FactRows:
 
     def only(self, wanted: Sequence[bool]) -> "FactRows":
         """Some of the rows."""
-        lists = (getattr(self, one.name) for one in fields(self))
+        lists = (getattr(self, field.name) for field in fields(self))
         return FactRows(*(list(compress(values, wanted)) for values in lists))
 
     def to_arrow(self) -> "pa.Table":

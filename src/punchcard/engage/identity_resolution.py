@@ -53,7 +53,7 @@ class IdentityChanges:
         """The traits that have, or may have, another value than before."""
         changed = {(one.profile_id, one.name) for one in self.history}
         merged = [one for some in self.merged_traits.values() for one in some]
-        return merged + [one for one in self.traits if (one.profile_id, one.name) in changed]
+        return merged + [trait for trait in self.traits if (trait.profile_id, trait.name) in changed]
 
 
 def load_known(work: Connection, people: Collection[PersonEvent], *, has_periods: bool) -> Known:
@@ -66,7 +66,7 @@ def load_known(work: Connection, people: Collection[PersonEvent], *, has_periods
     owners = profiles.owners_of(work, ids)
     open_ = set().union(*(may_change(person.ids, owners) for person in people))
     members = {profile: {ExternalId(*one) for one in some} for profile, some in profiles.ids_of(work, open_).items()}
-    since = {ExternalId(*one): at for one, at in profiles.since_of(work, open_).items()} if has_periods else {}
+    since = {ExternalId(*key): at for key, at in profiles.since_of(work, open_).items()} if has_periods else {}
     return Known(owners=owners, members=members, since=since, merges=Counter(profiles.merges_of(work, open_)))
 
 
@@ -96,15 +96,15 @@ def decide(
     )
     changes = IdentityChanges(people, resolution)
     changes.profiles = [one for one in resolution.final() if one is not None]
-    changes.merges = [(one.profile, one.merged) for one in resolution.merges]
+    changes.merges = [(merge.profile, merge.merged) for merge in resolution.merges]
     gone = {merged for _, merged in changes.merges}
     changes.made = [(one, is_known(known.members[one], rules)) for one in resolution.made if one not in gone]
     changes.now_known = {
-        one
-        for one, was in before.items()
-        if not was and one not in gone and one in known.members and is_known(known.members[one], rules)
+        key
+        for key, was in before.items()
+        if not was and key not in gone and key in known.members and is_known(known.members[key], rules)
     }
-    changes.with_new_email = {profile for one, (profile, _) in resolution.added.items() if one.type == EMAIL}
+    changes.with_new_email = {profile for key, (profile, _) in resolution.added.items() if key.type == EMAIL}
     # Whoever was merged may be reached at the emails of both.
     changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in gone}
     _decide_traits(work, changes, reserved)
@@ -120,11 +120,11 @@ def write(work: Connection, changes: IdentityChanges) -> None:
         last[profile] = person
     known = dict(changes.made)
     made = [
-        _profile_row(one, people[event], last.get(one, people[event]), known=known.get(one, False))
-        for one, event in resolution.made.items()
+        _profile_row(key, people[event], last.get(key, people[event]), known=known.get(key, False))
+        for key, event in resolution.made.items()
     ]
     profiles.add_profiles(work, made)
-    profiles.add_ids(work, [_id_row(one, profile, people[event]) for one, (profile, event) in resolution.added.items()])
+    profiles.add_ids(work, [_id_row(key, profile, people[event]) for key, (profile, event) in resolution.added.items()])
     profiles.merge_profiles(
         work,
         [
@@ -165,7 +165,7 @@ def _decide_traits(work: Connection, changes: IdentityChanges, reserved: Collect
     for one in resolution.merges:
         merges.setdefault(one.event, []).append(one)
     at_event = {number: profile for number in calls if (profile := resolution.profiles[number]) is not None}
-    requested = {*at_event.values(), *(who for one in resolution.merges for who in (one.profile, one.merged))}
+    requested = {*at_event.values(), *(who for merge in resolution.merges for who in (merge.profile, merge.merged))}
     traits = CustomTraits(profiles.traits_of(work, requested), reserved=reserved)
     for number in sorted({*calls, *merges}):
         for one in merges.get(number, ()):

@@ -46,7 +46,7 @@ class States:
     @classmethod
     def load(cls, work: Connection) -> "States":
         """As they stand."""
-        found = {one.key: one for one in engage_tables.states(work)}
+        found = {state.key: state for state in engage_tables.states(work)}
         return cls(found, committed=dict(found))
 
     def update(self, key: str, **values: object) -> None:

@@ -135,13 +135,13 @@ def _keys_before(value: object, names: Sequence[str]) -> set[str]:
 
 def _inside(value: object, names: Sequence[str]) -> list[object]:
     """What is at the end of a path; of a list's entries, of each."""
-    found = [value]
+    matching_entries = [value]
     for name in names:
         if name == "$":
-            found = [entry for one in found if isinstance(one, list) for entry in one]
+            matching_entries = [entry for one in matching_entries if isinstance(one, list) for entry in one]
         else:
-            found = [one[name] for one in found if isinstance(one, dict) and name in one]
-    return found
+            matching_entries = [one[name] for one in matching_entries if isinstance(one, dict) and name in one]
+    return matching_entries
 
 
 def _paths(events: Events) -> set[str]:

@@ -111,19 +111,19 @@ def commerce_of(event: Event) -> Commerce:
 def _one_by_one(raw: msgspec.Raw) -> Commerce:
     """Of properties some of which are not what they should be, those that are."""
     try:
-        found = _properties.decode(raw)
+        decoded = _properties.decode(raw)
     except UNREADABLE:
         return NOTHING
-    if found is None:
+    if decoded is None:
         return NOTHING
-    order_id = _text(found.order_id)
+    order_id = _text(decoded.order_id)
     return Commerce(
         None if order_id is None else normalize_id(order_id),
-        _decimal(found.revenue),
-        _decimal(found.value),
-        _decimal(found.total),
-        _text(found.currency),
-        _product_ids(found),
+        _decimal(decoded.revenue),
+        _decimal(decoded.value),
+        _decimal(decoded.total),
+        _text(decoded.currency),
+        _product_ids(decoded),
     )
 
 
@@ -204,8 +204,8 @@ def _product_ids(found: _Properties) -> list[str] | None:
         ids = [one for one in map(_product_id, listed) if one is not None]
         if ids:
             return ids
-    one = _text(found.product_id)
-    return None if one is None else [one]
+    text = _text(found.product_id)
+    return None if text is None else [text]
 
 
 def _product_id(raw: msgspec.Raw) -> str | None:

@@ -38,16 +38,16 @@ def email_of(event: Event) -> str | None:
     mistyped one is found by what was typed.
     """
     wire = event.wire
-    if wire.email and (found := _read(wire.email)):
-        return found
+    if wire.email and (usual_email := _read(wire.email)):
+        return usual_email
     # Most events have none: asking their bytes costs less than decoding them.
     if not _is_named(event.raw):
         return None
-    if wire.properties and (found := _usual_email(wire.properties)):
-        return found
+    if wire.properties and (usual_email := _usual_email(wire.properties)):
+        return usual_email
     for raw in (wire.properties, wire.context, wire.traits):
-        if _is_named(bytes(raw)) and (found := _email_in(raw, is_context=raw is wire.context)):
-            return found
+        if _is_named(bytes(raw)) and (usual_email := _email_in(raw, is_context=raw is wire.context)):
+            return usual_email
     return _email_in(event.raw)
 
 

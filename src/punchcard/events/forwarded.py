@@ -77,10 +77,10 @@ def plain_event(raw: bytes) -> bytes | None:
     The same text gives the same answer at any time. A text that is no JSON object stays as it is.
     """
     try:
-        found = _object.decode(raw)
+        decoded = _object.decode(raw)
     except UNREADABLE:
         return raw
-    event = _respelled(found, _EVENT)
+    event = _respelled(decoded, _EVENT)
     if bytes(event.get("type", b"")) == _DELETE:
         return None
     for name, spelling in _INSIDE.items():
@@ -89,7 +89,7 @@ def plain_event(raw: bytes) -> bytes | None:
     if "messageId" not in event and any(name in event for name in ("timestamp", "originalTimestamp", "sentAt")):
         # Segment repeats a request until it is answered. What says when it happened is the same event each time.
         event["messageId"] = msgspec.Raw(_encoder.encode(_id_of(raw)))
-    return raw if event == found else _encoder.encode(event)
+    return raw if event == decoded else _encoder.encode(event)
 
 
 def read_deletion(raw: bytes) -> Deletion | None:
@@ -119,13 +119,13 @@ def settings_of(body: bytes) -> bytes:
 
 def _inside(raw: msgspec.Raw, spelling: Mapping[str, str]) -> msgspec.Raw:
     try:
-        found = _object.decode(raw)
+        decoded = _object.decode(raw)
     except UNREADABLE:
         return raw
-    members = _respelled(found, spelling)
+    members = _respelled(decoded, spelling)
     if spelling is _INSIDE["context"] and "traits" in members:
         members["traits"] = _inside(members["traits"], _INSIDE["traits"])
-    return raw if members == found else msgspec.Raw(_encoder.encode(members))
+    return raw if members == decoded else msgspec.Raw(_encoder.encode(members))
 
 
 def _respelled(members: Mapping[str, msgspec.Raw], spelling: Mapping[str, str]) -> dict[str, msgspec.Raw]:

@@ -22,14 +22,14 @@ def read_noted_time(raw: msgspec.Raw, name: str, notes: list[Note]) -> datetime 
     try:
         # Nearly every time is this: ISO-8601 with a Z.
         text = _text.decode(raw)
-        found = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except (ValueError, *UNREADABLE):
         return _unusual_time(bytes(raw), name, notes)
-    if YEAR_MIN <= found.year <= YEAR_MAX:
-        if found.tzinfo is UTC:
-            return found
+    if YEAR_MIN <= instant.year <= YEAR_MAX:
+        if instant.tzinfo is UTC:
+            return instant
         if not text.isdigit():
-            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     return _unusual_time(bytes(raw), name, notes)
 
 

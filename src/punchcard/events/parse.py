@@ -249,12 +249,12 @@ class _Reading:
     def failure(self, fault: Fault, text: bytes, index: int) -> IngestFailure:
         """The failure with the event's id, as far as one can be read."""
         try:
-            found = _text.decode(_object.decode(text)["messageId"])
+            decoded = _text.decode(_object.decode(text)["messageId"])
         except (*UNREADABLE, KeyError):
-            found = ""
-        if not 0 < len(found) <= MESSAGE_ID_LENGTH_MAX:
-            found = derived_id(self._received_at, self._position, index)
-        return IngestFailure(fault.reason, fault.detail, found, text)
+            decoded = ""
+        if not 0 < len(decoded) <= MESSAGE_ID_LENGTH_MAX:
+            decoded = derived_id(self._received_at, self._position, index)
+        return IngestFailure(fault.reason, fault.detail, decoded, text)
 
     def _size_fault(self, size: int) -> Fault:
         if size > EVENT_BYTES_MAX:

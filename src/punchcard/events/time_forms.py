@@ -127,10 +127,10 @@ def _text(text: str) -> TimeForm | None:
 
 def _upper_iso(text: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
 def _dated(text: str, zone: tzinfo) -> datetime | None:
@@ -141,13 +141,13 @@ def _dated(text: str, zone: tzinfo) -> datetime | None:
     is_next_day = _MIDNIGHT.search(text) is not None
     text = _MIDNIGHT.sub("00:00:00", text)
     # What a text leaves out is taken from the default: with two defaults, a text without its day or month shows itself.
-    found: list[datetime] = [
+    datetimes: list[datetime] = [
         parser.parse(text, default=default, tzinfos=_named_zone)
         for default in (datetime(2000, 1, 1), datetime(2004, 2, 29))  # noqa: DTZ001
     ]
-    if found[0] != found[1]:
+    if datetimes[0] != datetimes[1]:
         return None
-    instant = found[0] + timedelta(days=1) if is_next_day else found[0]
+    instant = datetimes[0] + timedelta(days=1) if is_next_day else datetimes[0]
     return instant.replace(tzinfo=zone) if instant.tzinfo is None else instant
 
 

@@ -50,11 +50,11 @@ def read_any_time(value: object) -> ReadTime | None:
         if instant is not None:
             usual = _utc(instant)
             return None if usual is None else ReadTime(usual, None)
-    found = read_time_form(Decimal(repr(value)) if isinstance(value, float) else value)
-    if found is None:
+    time_form = read_time_form(Decimal(repr(value)) if isinstance(value, float) else value)
+    if time_form is None:
         return None
-    usual = _utc(found.instant)
-    return None if usual is None else ReadTime(usual, None if found.name == "ISO-8601" else found.name)
+    usual = _utc(time_form.instant)
+    return None if usual is None else ReadTime(usual, None if time_form.name == "ISO-8601" else time_form.name)
 
 
 def corrected(original: datetime | None, *, sent_at: datetime | None, received_at: datetime) -> datetime:

@@ -96,7 +96,9 @@ class Fields:
             return raw
         members = _members.decode(raw)
         if not path:
-            return _encoder.encode({name: one for name, one in members.items() if (name in self.keys) is self.keeps})
+            return _encoder.encode(
+                {name: member for name, member in members.items() if (name in self.keys) is self.keeps}
+            )
         if path[0] in members:
             members[path[0]] = msgspec.Raw(self._at(bytes(members[path[0]]), path[1:]))
         return _encoder.encode(members)
@@ -139,8 +141,8 @@ def read_actions(actions: Sequence[Mapping[str, object]]) -> Actions:
         elif kind == "SAMPLE":
             samples.append(_sample(action, index))
         else:
-            found = _fields(action, index, keeps=kind == "ALLOW_PROPERTIES")
-            (allow_fields if kind == "ALLOW_PROPERTIES" else drop_fields).extend(found)
+            fields = _fields(action, index, keeps=kind == "ALLOW_PROPERTIES")
+            (allow_fields if kind == "ALLOW_PROPERTIES" else drop_fields).extend(fields)
     return Actions(tuple(samples), drops, tuple(drop_fields), tuple(allow_fields))
 
 

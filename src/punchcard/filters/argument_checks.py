@@ -30,7 +30,7 @@ def find_argument_problems(condition: object) -> Iterator[str]:
 
 def _semver_problems(left: object, operator: object, right: object) -> Iterator[str]:
     if isinstance(operator, Literal) and operator.value not in VERSION_OPERATORS:
-        known = " ".join(f"'{one}'" for one in VERSION_OPERATORS)
+        known = " ".join(f"'{operator}'" for operator in VERSION_OPERATORS)
         yield f"`semver` has no operator {_shown(operator.value)}; its operators are {known}"
     for version in (left, right):
         if isinstance(version, Literal) and not is_version(version.value):

@@ -106,7 +106,10 @@ class DestinationFilters:
     """
 
     def __init__(self, definitions: Sequence[FilterDefinition]) -> None:
-        self._filters = [_Filter(one.title, parse(one.condition), read_actions(one.actions)) for one in definitions]
+        self._filters = [
+            _Filter(definition.title, parse(definition.condition), read_actions(definition.actions))
+            for definition in definitions
+        ]
         self._dropped = [one.dropped() for one in self._filters]
         samples = [one.path for each in self._filters for one in each.actions.samples if one.path is not None]
         paths = paths_of([one.condition for one in self._filters])
@@ -122,14 +125,14 @@ class DestinationFilters:
     def apply(self, event: Event) -> Filtered | None:
         """What becomes of an event; None if no filter has anything to do with it."""
         try:
-            found = self._run(event)
-            if found is None:
+            run = self._run(event)
+            if run is None:
                 return None
-            if isinstance(found, tuple):
-                return self._edited(event, found)
+            if isinstance(run, tuple):
+                return self._edited(event, run)
         except _UNREADABLE as error:
             return self._failed(event, error)
-        return self._dropped[found]
+        return self._dropped[run]
 
     def explain(self, event: Event) -> list[Explained]:
         """For people: what each filter sees of the event, and what it decides."""
@@ -231,8 +234,8 @@ def _decision(actions: Actions, event: Event) -> str:
             return f"matches: not in the share of {sample.percent:g}, the event is dropped"
     if actions.drops:
         return "matches: the event is dropped"
-    edits = [*(f"takes out {_named(one)}" for one in actions.drop_fields)]
-    edits += [f"keeps only {_named(one)}" for one in actions.allow_fields]
+    edits = [*(f"takes out {_named(field)}" for field in actions.drop_fields)]
+    edits += [f"keeps only {_named(field)}" for field in actions.allow_fields]
     return "matches: " + ("; ".join(edits) or "the event is in the share that is kept")
 
 

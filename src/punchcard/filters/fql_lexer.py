@@ -68,18 +68,18 @@ def tokens_of(text: str) -> list[Token]:
     Raises:
         ConditionError: a character stands where none like it can.
     """
-    found: list[Token] = []
+    tokens: list[Token] = []
     position = 0
     while position < len(text):
         if text[position] in _SPACE:
             position += 1
             continue
-        in_path = bool(found) and found[-1].kind == "."
+        in_path = bool(tokens) and tokens[-1].kind == "."
         token = _token(text, position, in_path=in_path)
-        found.append(token)
+        tokens.append(token)
         position = token.end
-    found.append(Token(END, "", len(text), len(text)))
-    return found
+    tokens.append(Token(END, "", len(text), len(text)))
+    return tokens
 
 
 def _token(text: str, position: int, *, in_path: bool) -> Token:

@@ -217,10 +217,10 @@ def compiled_glob(glob: str) -> re.Pattern[str] | None:
             parts.append(re.escape(glob[place]))
             place += 1
         elif character == "[":
-            found = _character_class(glob, place)
-            if found is None:
+            character_class = _character_class(glob, place)
+            if character_class is None:
                 return None
-            text, place = found
+            text, place = character_class
             parts.append(text)
         else:
             parts.append(re.escape(character))

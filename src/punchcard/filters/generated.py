@@ -130,9 +130,9 @@ class Source:
         return f"equal({self._value(left)}, {self._value(right)})"
 
     def _membership(self, value: Value, among: Value) -> str:
-        if isinstance(among, ListOf) and among.items and all(_is_text(one) for one in among.items):
+        if isinstance(among, ListOf) and among.items and all(_is_text(item) for item in among.items):
             name = self._temporary()
-            texts = self.keep(frozenset(one.value for one in among.items if isinstance(one, Literal)), "texts")
+            texts = self.keep(frozenset(item.value for item in among.items if isinstance(item, Literal)), "texts")
             return f"((({name} := {self._value(value)}).__class__ is str) and {name} in {texts})"
         return f"is_in({self._value(value)}, {self._value(among)})"
 

@@ -168,9 +168,9 @@ class _Parser:
         if self.next.kind == "(":
             return self._group()
         first = self.next
-        found = self._value()
-        self.must_be_condition(found, at=first)
-        return found
+        value = self._value()
+        self.must_be_condition(value, at=first)
+        return value
 
     def _group(self) -> Condition:
         opening = self._take()

@@ -29,9 +29,9 @@ def print_condition(condition: Condition) -> str:
         case Everything():
             return "all"
         case Or(conditions):
-            return " or ".join(_grouped(one, Or) for one in conditions)
+            return " or ".join(_grouped(condition, Or) for condition in conditions)
         case And(conditions):
-            return " and ".join(_grouped(one, And, Or) for one in conditions)
+            return " and ".join(_grouped(condition, And, Or) for condition in conditions)
         case Not(inner):
             return (
                 f"!{print_condition(inner)}" if isinstance(inner, Path | Call | Not) else f"!({print_condition(inner)})"

@@ -153,8 +153,8 @@ class ForwardedApp:
         messages = events_of(body)
         if messages is None:
             raise _RefusedCallError(400, "the body is neither an event nor a list of events as JSON")
-        deletions = [found for one in messages if (found := read_deletion(one)) is not None]
-        events = [one for one in messages if not is_deletion(one)]
+        deletions = [deletion for message in messages if (deletion := read_deletion(message)) is not None]
+        events = [message for message in messages if not is_deletion(message)]
         await self._record_deletions(route.source.slug, deletions)
         await self._append(write_key, WEBHOOK, record_bodies(events, settings=None, bytes_max=BATCH_BYTES_MAX))
         return make(200, b'{"success":true}', _JSON)
@@ -193,7 +193,7 @@ class ForwardedApp:
         self, definition: Definition, key: str, given: Mapping[str, object], *, needs_maps: bool, address: str
     ) -> tuple[Account, Snapshot]:
         """The caller's account and a snapshot that knows it, once the partner has accepted its token."""
-        secret = next(one.key for one in definition.settings if one.secret)
+        secret = next(setting.key for setting in definition.settings if setting.secret)
         settings = {**given, secret: key}
         account = account_of(definition, settings)
         snapshot = self._watch.current()
@@ -233,18 +233,18 @@ class ForwardedApp:
 
     async def _append(self, write_key: str, call: str, bodies: Sequence[bytes]) -> None:
         received_at = to_micros(self._clock.now())
-        records = [NewRecord(received_at, write_key, call, "identity", one, "") for one in bodies]
+        records = [NewRecord(received_at, write_key, call, "identity", body, "") for body in bodies]
         await asyncio.gather(*map(self._commit.submit, records))
 
     async def _record_deletions(self, source: str, deletions: Sequence[Deletion]) -> None:
         def record_now() -> None:
             with self._store.unit_of_work() as work:
-                for one in deletions:
+                for deletion in deletions:
                     is_new = record_deletion(
                         work,
                         source=source,
-                        message_id=one.message_id,
-                        user_id=one.user_id,
+                        message_id=deletion.message_id,
+                        user_id=deletion.user_id,
                         received_at=self._clock.now(),
                     )
                     if is_new:

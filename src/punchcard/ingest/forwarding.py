@@ -76,12 +76,12 @@ def _header_object(value: bytes | None) -> dict[str, Any]:
     except binascii.Error as error:
         raise IngestError(f"{_SETTINGS_HEADER} is not base64") from error
     try:
-        found = msgspec.json.decode(content)
+        decoded = msgspec.json.decode(content)
     except UNREADABLE as error:
         raise IngestError(f"{_SETTINGS_HEADER} is the base64 of something that is not JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         raise IngestError(f"{_SETTINGS_HEADER} is the base64 of JSON that is not an object")
-    return found
+    return decoded
 
 
 def _as_field(content: object, type_: FieldType) -> object:
@@ -106,7 +106,7 @@ def definition_of(path: str) -> Definition | None:
 def callable_types() -> list[str]:
     """The destinations that have a partner endpoint, of those that are loaded."""
     definitions = (partner.definition for partner in CATALOG.loaded())
-    return sorted(one.slug for one in definitions if Capability.EVENT_SETTINGS in one.capabilities)
+    return sorted(definition.slug for definition in definitions if Capability.EVENT_SETTINGS in definition.capabilities)
 
 
 def is_signed(body: bytes, secret: str, signature: str) -> bool:

@@ -85,15 +85,15 @@ class Rejections:
         if len(waiting) >= _WAITING_PER_SENDER or (not source and len(self._waiting) > _SENDERS_MAX):
             return
         status, _, content = response
-        said = _message.decode(content["body"] or b"{}")
+        decoded = _message.decode(content["body"] or b"{}")
         waiting.append(
             RejectedRequest(
                 source=source,
                 received_at=self._clock.now(),
                 path=_masked_path(scope["path"][:128], write_key),
                 status=status,
-                reason=said.code,
-                message=said.message,
+                reason=decoded.code,
+                message=decoded.message,
                 network=network,
                 user_agent=masked(headers.get(b"user-agent", b"").decode("latin-1")[:200], write_key),
                 library=_library(body),
@@ -166,13 +166,13 @@ def _mask_token(token: re.Match[str]) -> str:
 
 def _found_write_key(body: bytes) -> str:
     """The write key in a body that may be no JSON."""
-    found = _WRITE_KEY.search(body[:_SEARCHED_BYTES]) or _WRITE_KEY.search(body[-_SEARCHED_BYTES:])
-    return found[1].decode(errors="replace") if found else ""
+    match = _WRITE_KEY.search(body[:_SEARCHED_BYTES]) or _WRITE_KEY.search(body[-_SEARCHED_BYTES:])
+    return match[1].decode(errors="replace") if match else ""
 
 
 def _library(body: bytes) -> str:
-    found = _LIBRARY.search(body[:_SEARCHED_BYTES]) or _LIBRARY.search(body[-_SEARCHED_BYTES:])
-    members = dict(_LIBRARY_MEMBER.findall(found[1])) if found else {}
+    match = _LIBRARY.search(body[:_SEARCHED_BYTES]) or _LIBRARY.search(body[-_SEARCHED_BYTES:])
+    members = dict(_LIBRARY_MEMBER.findall(match[1])) if match else {}
     words = [members[name].decode(errors="replace") for name in (b"name", b"version") if name in members]
     return "".join(character for character in " ".join(words) if character.isprintable())
 

@@ -32,7 +32,7 @@ def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
     Args:
         files: The table's files in any order.
     """
-    ordered = sorted(files, key=lambda one: (one.day, one.first_position))
+    ordered = sorted(files, key=lambda file: (file.day, file.first_position))
     by_day = {day: list(some) for day, some in itertools.groupby(ordered, key=lambda one: one.day)}
     today = ordered[-1].day if ordered else None
     groups: list[list[DataFile]] = []
@@ -47,8 +47,8 @@ def merges(files: Sequence[DataFile]) -> list[list[DataFile]]:
             )
             continue
         for tier in _TIERS:
-            if found := list(_runs(some, rows_below=tier, files_min=_FILES_PER_MERGE)):
-                groups += found
+            if runs := list(_runs(some, rows_below=tier, files_min=_FILES_PER_MERGE)):
+                groups += runs
                 break
     return groups
 
@@ -68,7 +68,7 @@ def merge(files: Sequence[DataFile], location: LakeLocation, *, name: str) -> Da
     except (OSError, pa.ArrowException) as error:
         raise LakeError(f"files of the lake at {location.url} cannot be merged: {error}") from error
     merged = writer.finished()
-    rows = sum(one.rows for one in files)
+    rows = sum(file.rows for file in files)
     if merged.rows != rows:
         location.remove(merged.path)
         raise InvariantError(f"{rows} rows of {len(files)} files became {merged.rows}")

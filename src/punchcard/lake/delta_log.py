@@ -44,14 +44,14 @@ def read_log_files(log: Path) -> LogFiles:
     damaged: list[Path] = []
     try:
         for path in sorted(log.iterdir()) if log.is_dir() else ():
-            if found := _COMMIT.fullmatch(path.name):
+            if match := _COMMIT.fullmatch(path.name):
                 kept, is_good = commits, _is_commit(path)
-            elif found := _CHECKPOINT.fullmatch(path.name):
+            elif match := _CHECKPOINT.fullmatch(path.name):
                 kept, is_good = checkpoints, _is_checkpoint(path)
             else:
                 continue
             if is_good:
-                kept[int(found[1])] = path
+                kept[int(match[1])] = path
             else:
                 damaged.append(path)
     except OSError as error:
@@ -116,7 +116,10 @@ def _chains(files: LogFiles) -> Iterator[tuple[int, list[Path]]]:
             continue
         yield (
             version,
-            [*start, *(files.commits[one] for one in range(max(base, 0), version + 1) if one in files.commits)],
+            [
+                *start,
+                *(files.commits[number] for number in range(max(base, 0), version + 1) if number in files.commits),
+            ],
         )
 
 
@@ -153,7 +156,7 @@ def _is_commit(path: Path) -> bool:
         actions = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     except ValueError:
         return False
-    return bool(actions) and all(isinstance(one, dict) and len(one) == 1 for one in actions)
+    return bool(actions) and all(isinstance(action, dict) and len(action) == 1 for action in actions)
 
 
 def _is_checkpoint(path: Path) -> bool:

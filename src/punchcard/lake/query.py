@@ -45,9 +45,9 @@ def ask(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tuple[An
         except duckdb.Error as error:
             raise LakeError(f"the data lake at {location.url} cannot be read: {error}") from error
         try:
-            found = connection.execute(_select_statement(connection, sql))
-            names = [column[0] for column in found.description or ()]
-            return names, list(_rows(found, limit))
+            rows = connection.execute(_select_statement(connection, sql))
+            names = [column[0] for column in rows.description or ()]
+            return names, list(_rows(rows, limit))
         except duckdb.IOException as error:
             raise LakeError(f"the data lake at {location.url} cannot be read: {error}") from error
         except duckdb.Error as error:

@@ -210,14 +210,14 @@ class LakeReader:
         """
         where, values = where_of(query, before)
         files = [file for file in self._files() if may_hold(file, query, before)]  # newest first
-        found: list[LakeEvent] = []
+        lake_events: list[LakeEvent] = []
         at_once = _FILES_AT_ONCE_FIRST
-        while files and len(found) < limit:
+        while files and len(lake_events) < limit:
             some, files = files[:at_once], files[at_once:]
             at_once *= _FILES_AT_ONCE_FACTOR
             sql = f"{_EVENTS} WHERE {where} {_NEWEST_FIRST}"
-            found += map(_event, self._query(sql, some, *values, limit - len(found)))
-        return found
+            lake_events += map(_event, self._query(sql, some, *values, limit - len(lake_events)))
+        return lake_events
 
     def of_person(self, query: PersonQuery, *, limit: int, beyond: tuple[int, int] | None = None) -> list[LakeEvent]:
         """The first events that a question asks for, in its order. Found by Bloom filter, where a file has one.

@@ -146,7 +146,11 @@ class _Repair:
         files: list[DataFile] = []
         for day, part in rows.by_day().items():
             first, last = part.positions()
-            ranges = [(one.first_position, one.last_position) for one in self._report.damaged_files if one.day == day]
+            ranges = [
+                (damaged_file.first_position, damaged_file.last_position)
+                for damaged_file in self._report.damaged_files
+                if damaged_file.day == day
+            ]
             self._restored_from_damaged[day] += part.count_within(ranges)
             if self._dry_run:
                 files.append(

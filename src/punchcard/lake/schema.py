@@ -220,7 +220,7 @@ class LakeRows:
 
     def count_within(self, ranges: Sequence[tuple[int, int]]) -> int:
         """How many rows have a log position in one of the ranges, which include both their ends."""
-        return sum(any(first <= one <= last for first, last in ranges) for one in self._positions)
+        return sum(any(first <= position <= last for first, last in ranges) for position in self._positions)
 
     def known_message_keys(self) -> list[str]:
         """The `message_key`s that count as received: those of all rows that did not fail on ingest."""

@@ -125,7 +125,7 @@ class LakeTable:
 
         delta = cast("DeltaTable", self._delta)
         there = {field.name for field in delta.schema().fields}
-        missing = [one for one in Schema.from_arrow(table_schema()).fields if one.name not in there]
+        missing = [field for field in Schema.from_arrow(table_schema()).fields if field.name not in there]
         if not missing:
             return
         try:
@@ -163,7 +163,7 @@ class LakeTable:
             DataFile(path=path, day=_day(day), bytes=size, rows=rows, first_position=first, last_position=last)
             for path, day, size, rows, first, last in zip(*columns.values(), strict=True)
         ]
-        return sorted(files, key=lambda one: (one.last_position, one.first_position), reverse=True)
+        return sorted(files, key=lambda file: (file.last_position, file.first_position), reverse=True)
 
     def commit(
         self,

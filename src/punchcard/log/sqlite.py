@@ -139,18 +139,18 @@ class SqliteEventLog:
                 return self._read(after, records_max, bytes_max)
 
     def _read(self, after: int, records_max: int, bytes_max: int) -> list[LogRecord]:
-        found: list[LogRecord] = []
+        log_records: list[LogRecord] = []
         size = 0
         with closing(self._reader.execute(_SELECT, (after, records_max))) as cursor:
             for position, received_at, write_key, call, encoding, ip, body in cursor:
                 record = LogRecord(received_at, write_key, call, encoding, body, ip, position)
                 if not is_whole(record):
                     record = self._damaged(record)
-                found.append(record)
+                log_records.append(record)
                 size += _unpacked_size(record.encoding, record.body)
                 if size >= bytes_max:
                     break
-        return found
+        return log_records
 
     def last_position(self) -> int:
         """The highest position appended, 0 if none ever was."""
@@ -244,7 +244,9 @@ class SqliteEventLog:
     def _values(self, records: Sequence[NewRecord]) -> list[object]:
         """The columns of all records in a row, long bodies compressed."""
         long: list[bytes | bytearray | memoryview[int]] = [
-            one.body for one in records if one.encoding == "identity" and len(one.body) >= _COMPRESS_FROM_BYTES
+            record.body
+            for record in records
+            if record.encoding == "identity" and len(record.body) >= _COMPRESS_FROM_BYTES
         ]
         packed = iter(self._compressor.multi_compress_to_buffer(long)) if long else iter(())
         values: list[object] = []

@@ -179,21 +179,21 @@ def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
     invalid = snapshot.invalid_computations
     failed = [Alert(kind=AlertKind.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
     failed += [
-        Alert(kind=AlertKind.COMPUTATION, subject=one.key, detail=one.detail)
-        for one in states(work)
-        if one.status is Status.FAILED and one.key not in invalid
+        Alert(kind=AlertKind.COMPUTATION, subject=state.key, detail=state.detail)
+        for state in states(work)
+        if state.status is Status.FAILED and state.key not in invalid
     ]
     return failed + [
-        Alert(kind=AlertKind.COMPUTATION, subject=one.key, count=one.differences)
-        for one in states(work)
-        if one.differences
+        Alert(kind=AlertKind.COMPUTATION, subject=state.key, count=state.differences)
+        for state in states(work)
+        if state.differences
     ]
 
 
 def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
     """Values of audiences and traits that their destinations do not have."""
     queues = queue_sizes(work)
-    found = []
+    alerts = []
     for slug in snapshot.destinations:
         source = OWN_SOURCES + slug
         rejected = keys_of_failed_syncs(work, destination=slug, source=source)
@@ -208,24 +208,24 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
             else:
                 reason = SYNC_FAILED if held[SYNC_FAILED] else SYNC_REFUSED
                 detail = last_failure(work, destination=slug, key=key, waits_for=reason)
-            found.append(
+            alerts.append(
                 Alert(kind=AlertKind.SYNC, subject=key, destination=slug, count=count, reason=reason, detail=detail)
             )
-    return found
+    return alerts
 
 
 def _storage(work: Connection, since: datetime) -> list[Alert]:
     """What is wrong with the log's records and with the lake."""
-    found = [
+    alerts = [
         Alert(kind=AlertKind.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
         for one in count_quarantined(work, since=since)
     ]
     lake = read_lake_status(work)
     if lake.failing_since is not None:
-        found.append(Alert(kind=AlertKind.LAKE, subject="lake", detail=lake.detail, since=lake.failing_since))
+        alerts.append(Alert(kind=AlertKind.LAKE, subject="lake", detail=lake.detail, since=lake.failing_since))
     if lake.lost_at is not None and lake.lost_at >= since:
-        found.append(Alert(kind=AlertKind.LAKE_LOSS, subject="lake", count=lake.lost_events, since=lake.lost_from))
-    return found
+        alerts.append(Alert(kind=AlertKind.LAKE_LOSS, subject="lake", count=lake.lost_events, since=lake.lost_from))
+    return alerts
 
 
 def _restored(work: Connection, now: datetime) -> list[Alert]:

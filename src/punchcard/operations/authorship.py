@@ -34,8 +34,8 @@ def authorship_of(store: Store, some: Sequence[ComputationStatus]) -> Mapping[st
     resources = [(one.computation.kind, one.computation.key) for one in some]
     with store.reading() as work:
         events = audit.newest_of_each(work, resources, passing_over=RESYNC)
-    additions = {one.resource_id: one for one in events if one.kind == "add"}
-    newest = {one.resource_id: one for one in events}
+    additions = {event.resource_id: event for event in events if event.kind == "add"}
+    newest = {event.resource_id: event for event in events}
     return {
         one.computation.key: _authorship(one, additions.get(one.computation.key), newest.get(one.computation.key))
         for one in some

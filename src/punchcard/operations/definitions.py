@@ -57,10 +57,10 @@ def definition_text(kind: str, *, query: str | None, model: object = None) -> st
         assert printed is not None
         return printed
     try:
-        said = to_text(read(query))
+        text = to_text(read(query))
     except DefinitionError as error:
         raise _refusal(error.message, field=QUERY, position=error.position) from error
-    if printed is not None and said != printed:
+    if printed is not None and text != printed:
         raise _refusal(f"`query` and `model` differ: the model is {printed}", field=MODEL)
     return query
 
@@ -71,8 +71,8 @@ def _printed(model: object, read: Callable[[str], Definition]) -> str:
     try:
         definition = _unwrapped(msgspec.convert(model, Definition))
     except msgspec.ValidationError as error:
-        found = _WHERE.fullmatch(str(error))
-        message, place = (found[1], found[2]) if found else (str(error), "")
+        match = _WHERE.fullmatch(str(error))
+        message, place = (match[1], match[2]) if match else (str(error), "")
         raise _refusal(message, field=MODEL + place) from error
     try:
         _check(definition)
@@ -108,7 +108,9 @@ def _unwrapped(part: Definition) -> Definition:
         case And() | Or():
             if len(part.conditions) == 1:
                 return _unwrapped(part.conditions[0])
-            return msgspec.structs.replace(part, conditions=tuple(_unwrapped(one) for one in part.conditions))
+            return msgspec.structs.replace(
+                part, conditions=tuple(_unwrapped(condition) for condition in part.conditions)
+            )
         case Not():
             return msgspec.structs.replace(part, condition=_unwrapped(part.condition))
         case Comparison():
@@ -118,8 +120,8 @@ def _unwrapped(part: Definition) -> Definition:
 
 
 def _check(part: Definition) -> None:
-    for one in comparisons(part):
-        if problem := comparison_problem(one):
+    for comparison in comparisons(part):
+        if problem := comparison_problem(comparison):
             raise DefinitionError(problem, text="", position=0)
     if checked(part) != part:
         raise DefinitionError("part of this is not in the language here, and would be lost", text="", position=0)

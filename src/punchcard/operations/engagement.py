@@ -153,17 +153,17 @@ def computation_status(
         StorageError: the store is away.
     """
     with store.reading() as work:
-        states = {one.key: one for one in engage_tables.states(work)}
+        states = {state.key: state for state in engage_tables.states(work)}
         queues = engage_tables.queue_sizes(work)
         pauses = engage_tables.pauses(work)
         cuts = {
-            (slug, one.key): count_cut_lists(work, destination=slug, key=one.key)
-            for one in workspace.computations
-            if kind in (None, one.kind)
-            for slug in one.destinations
+            (slug, computation.key): count_cut_lists(work, destination=slug, key=computation.key)
+            for computation in workspace.computations
+            if kind in (None, computation.kind)
+            for slug in computation.destinations
         }
-    found = []
-    for one in sorted(workspace.computations, key=lambda one: one.name.lower()):
+    statuses = []
+    for one in sorted(workspace.computations, key=lambda computation: computation.name.lower()):
         if kind is not None and one.kind != kind:
             continue
         waiting = []
@@ -186,8 +186,8 @@ def computation_status(
                     paused_since=pauses.get(slug),
                 )
             )
-        found.append(ComputationStatus(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
-    return found
+        statuses.append(ComputationStatus(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
+    return statuses
 
 
 def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
@@ -322,10 +322,11 @@ def changing(key: str, changed: Callable[[Computation], Computation]) -> Edit:
     """
 
     def change(workspace: Workspace) -> Workspace:
-        if all(one.key != key for one in workspace.computations):
+        if all(computation.key != key for computation in workspace.computations):
             raise NotThereError(f"there is no audience or computed trait {key}")
         fresh = [
-            replace(changed(one), key=key, kind=one.kind) if one.key == key else one for one in workspace.computations
+            replace(changed(computation), key=key, kind=computation.kind) if computation.key == key else computation
+            for computation in workspace.computations
         ]
         return replace(workspace, computations=tuple(fresh))
 
@@ -343,7 +344,7 @@ def removing(key: str) -> Edit:
     from punchcard.workspace.computations import read_definition
 
     def change(workspace: Workspace) -> Workspace:
-        left = tuple(one for one in workspace.computations if one.key != key)
+        left = tuple(computation for computation in workspace.computations if computation.key != key)
         if len(left) == len(workspace.computations):
             raise NotThereError(f"there is no audience or computed trait {key}")
         using = [one.key for one in left if key in trait_keys(read_definition(one))]
@@ -372,7 +373,7 @@ def members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
     """
     with store.reading() as work:
         changes = profile_queries.changes_of(work, key, limit=limit)
-        ids = ids_of(work, {one.profile_id for one in changes})
+        ids = ids_of(work, {change.profile_id for change in changes})
         return Members(
             people=profile_queries.members(work, key, limit=limit),
             ids={profile: sorted(some) for profile, some in ids.items()},

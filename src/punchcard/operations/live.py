@@ -85,13 +85,13 @@ class LiveEvents:
         last = self._tail.last_position()
         if last <= self._after:
             return
-        fresh: list[LakeEvent] = []
+        lake_events: list[LakeEvent] = []
         for one in self._tail.newest(after=self._after):
-            if len(fresh) == _EVENTS_MAX:
+            if len(lake_events) == _EVENTS_MAX:
                 break
-            fresh.append(one)
-        self._after = max(last, *(one.log_position for one in fresh)) if fresh else last
-        for one in reversed(fresh):
+            lake_events.append(one)
+        self._after = max(last, *(one.log_position for one in lake_events)) if lake_events else last
+        for one in reversed(lake_events):
             self._open[one.log_position, one.event_index] = one
         while len(self._open) > _EVENTS_MAX:
             self._open.popitem(last=False)

@@ -113,7 +113,9 @@ class MappingChoiceCache:
         """What one unit of an offer gave when it was last read; None if it was not, or the partner did not say."""
         for (known, _), (_, mapping_choices) in reversed(list(self._known.items())):
             if known == slug:
-                return next((one.points for one in mapping_choices if one.value == value), None)
+                return next(
+                    (mapping_choice.points for mapping_choice in mapping_choices if mapping_choice.value == value), None
+                )
         return None
 
 

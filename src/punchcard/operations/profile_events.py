@@ -28,18 +28,18 @@ def events_of_profile(
         StorageError: log, lake or store is away.
     """
     reader = IdReader(dependencies.current().identity)
-    found: list[LakeEvent] = []
+    lake_events: list[LakeEvent] = []
     wanted = limit
     for _ in range(_ROUNDS_MAX):
         page = dependencies.browser.routed_events_of(query, limit=wanted, beyond=beyond)
-        found += _belonging(dependencies, profile_id, [one for one in page.events if counts(one)], reader)
-        if len(found) > limit:
-            last = found[limit - 1]
-            return Timeline(events=found[:limit], following=(last.log_position, last.event_index))
+        lake_events += _belonging(dependencies, profile_id, [event for event in page.events if counts(event)], reader)
+        if len(lake_events) > limit:
+            last = lake_events[limit - 1]
+            return Timeline(events=lake_events[:limit], following=(last.log_position, last.event_index))
         beyond, wanted = page.following, _MORE
-        if beyond is None or len(found) == limit:
+        if beyond is None or len(lake_events) == limit:
             break
-    return Timeline(events=found, following=beyond)
+    return Timeline(events=lake_events, following=beyond)
 
 
 def _belonging(

@@ -41,14 +41,14 @@ def remove_token(work: Connection, id: str, *, actor: str, clock: Clock) -> None
         NotThereError: there is none with this id.
         ConfigurationError: it is the last one of an owner.
     """
-    found = find_token(work, id)
-    if found is None:
+    token = find_token(work, id)
+    if token is None:
         raise NotThereError(f"there is no token {id}")
-    owners = [one.id for one in list_tokens(work) if one.role is Role.OWNER]
-    if owners == [found.id]:
+    owners = [token.id for token in list_tokens(work) if token.role is Role.OWNER]
+    if owners == [token.id]:
         raise ConfigurationError("this is the last token of an owner: make another one first")
-    revoke_token(work, found.id)
-    _write_down(work, "remove", found, actor=actor, clock=clock)
+    revoke_token(work, token.id)
+    _write_down(work, "remove", token, actor=actor, clock=clock)
 
 
 def _write_down(work: Connection, kind: str, token: StoredToken, *, actor: str, clock: Clock) -> None:

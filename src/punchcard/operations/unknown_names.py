@@ -57,7 +57,7 @@ class StoredNames:
         """The names of all traits that somebody has or will have."""
         with self._store.reading() as work:
             names = profile_search.names_of_traits(work, limit=_NAMES_MAX)
-        return {*names, *(one.key for one in self._workspace.computations)}
+        return {*names, *(computation.key for computation in self._workspace.computations)}
 
     def trait_values(self, name: str) -> Sequence[object]:
         """The values that some people have of a trait."""
@@ -72,16 +72,18 @@ def tell_unknown_names(
 
     Nothing is said of the properties of an event that the lake does not have yet.
     """
-    standing = {one.key: one.definition for one in before.computations}
+    standing = {computation.key: computation.definition for computation in before.computations}
     known = StoredNames(store, lake, after, now=now)
     sentences: list[str] = []
-    for one in after.computations:
-        if standing.get(one.key) == one.definition:
+    for computation in after.computations:
+        if standing.get(computation.key) == computation.definition:
             continue
         try:
-            sentences += [f"{one.key}: {warning}" for warning in find_warnings(known, read_definition(one))]
+            sentences += [
+                f"{computation.key}: {warning}" for warning in find_warnings(known, read_definition(computation))
+            ]
         except StorageError as error:
-            sentences.append(f"{one.key}: whether anybody has what it asks for cannot be told: {error.message}")
+            sentences.append(f"{computation.key}: whether anybody has what it asks for cannot be told: {error.message}")
         except ConfigurationError:
             continue  # it is refused when it is saved, and then nothing stands
     return sentences

@@ -81,14 +81,14 @@ class Resolution:
 
     def final(self) -> list[int | None]:
         """The profile of each event after all merges of the batch."""
-        into = {one.merged: one.profile for one in self.merges}
+        into = {merge.merged: merge.profile for merge in self.merges}
 
         def now(profile: int | None) -> int | None:
             while profile in into:
                 profile = into[profile]
             return profile
 
-        return [now(one) for one in self.profiles]
+        return [now(profile) for profile in self.profiles]
 
 
 def may_change(ids: Sequence[ExternalId], owners: Mapping[tuple[str, str], int]) -> set[int]:
@@ -179,10 +179,10 @@ class _Resolver:
     def _counting(self, members: Iterable[ExternalId], at: datetime) -> Iterator[ExternalId]:
         """Those ids that count towards the limit of their type at a moment."""
         since = self._known.since
-        for one in members:
-            period = self._rules.period_of(one.type)
-            if period is None or one not in since or at - since[one] < period:
-                yield one
+        for member in members:
+            period = self._rules.period_of(member.type)
+            if period is None or member not in since or at - since[member] < period:
+                yield member
 
     def _joined(self, wanted: Sequence[ExternalId], number: int, at: datetime) -> int:
         known = self._known

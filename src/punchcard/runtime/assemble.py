@@ -77,7 +77,7 @@ def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: 
     """The guard of an open log, which has not looked at it yet."""
 
     def landing_seconds() -> float:
-        partners = [one for one in current().destinations.values() if one.invalid is None]
+        partners = [destination for destination in current().destinations.values() if destination.invalid is None]
         waits = [one.partner.delivery_options(one.settings).unknown_wait_seconds for one in partners]
         return max(waits, default=DeliveryOptions().unknown_wait_seconds)
 

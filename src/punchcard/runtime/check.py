@@ -92,8 +92,12 @@ def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
             )
         )
     return [
-        Finding(ok=one.ok, subject=f"{slug}: {one.subject}" if one.subject != slug else slug, message=one.message)
-        for one in findings
+        Finding(
+            ok=finding.ok,
+            subject=f"{slug}: {finding.subject}" if finding.subject != slug else slug,
+            message=finding.message,
+        )
+        for finding in findings
     ]
 
 

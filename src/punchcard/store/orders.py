@@ -74,7 +74,7 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
 
 def _stored_ids(order_ids: Iterable[str]) -> list[str]:
     """Return every text under which rows of these orders may stand."""
-    return sorted({variant for one in order_ids for variant in id_variants(storable(one))})
+    return sorted({variant for order_id in order_ids for variant in id_variants(storable(order_id))})
 
 
 def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> None:

@@ -162,22 +162,22 @@ def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits:
     """
     if not merges:
         return
-    pairs = [{"winner": one.profile, "loser": one.merged} for one in merges]
+    pairs = [{"winner": merge.profile, "loser": merge.merged} for merge in merges]
     for table in (external_ids, profile_merges, profile_trait_changes, synced):
         moved = update(table).where(table.c.profile_id == bindparam("loser")).values(profile_id=bindparam("winner"))
         work.execute(moved, pairs)
     work.execute(
         insert(profile_merges),
         [
-            {"profile_id": one.profile, "merged_id": one.merged, "at": one.at, "message_id": one.message_id}
-            for one in merges
+            {"profile_id": merge.profile, "merged_id": merge.merged, "at": merge.at, "message_id": merge.message_id}
+            for merge in merges
         ],
     )
-    into = final_profiles([(one.profile, one.merged) for one in merges])
+    into = final_profiles([(merge.profile, merge.merged) for merge in merges])
     _join_profiles(work, into)
     for some in chunks({*into, *into.values()}):
         work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(some)))
-    execute_many(work, insert(profile_traits), [_values(one) for one in traits])
+    execute_many(work, insert(profile_traits), [_values(trait) for trait in traits])
     _merge_queue(work, into)
     _merge_conflicts(work, into)
 

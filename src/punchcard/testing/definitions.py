@@ -88,8 +88,8 @@ def comparisons(draw: st.DrawFn, left: Any, *, parent: bool = False) -> Comparis
     if isinstance(value, Events) and value.reducer in COUNTING and draw(st.booleans()):
         operator = draw(st.sampled_from(list(SIGNS.values())))
         right = (LiteralValue(draw(st.integers(0, 3))),)
-    found = Comparison(value, operator, right)
-    return found if comparison_problem(found) is None else Comparison(value, Operator.EXISTS)
+    comparison = Comparison(value, operator, right)
+    return comparison if comparison_problem(comparison) is None else Comparison(value, Operator.EXISTS)
 
 
 @st.composite

@@ -103,7 +103,7 @@ def attempt_result(
 
 def standing(work: Connection, key: str, *, destination: str = DESTINATION) -> StoredEffect:
     """The effect under a key, which must be there."""
-    found = effect_by_key(work, destination, key)
-    if found is None:
+    effect = effect_by_key(work, destination, key)
+    if effect is None:
         raise LookupError(f"no effect {key}")
-    return found
+    return effect

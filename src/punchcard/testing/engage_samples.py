@@ -103,8 +103,8 @@ def tell(
     work: Connection, key: str, email: str, *, profile: int, at: datetime, value: str = "true", slug: str = "perkville"
 ) -> None:
     """Note that a destination was told a value of somebody."""
-    told = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
-    save_synced(work, told)
+    synced = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
+    save_synced(work, synced)
 
 
 def call_about(

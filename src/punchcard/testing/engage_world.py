@@ -62,7 +62,7 @@ class EngageWorld:
 
     def configure(self, *computations: Computation) -> None:
         """Let these be the computations."""
-        self.computations = {one.key: one for one in computations}
+        self.computations = {computation.key: computation for computation in computations}
         self._snapshot = None
 
     def move_to(self, zone: str) -> None:

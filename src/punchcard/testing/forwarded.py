@@ -62,7 +62,7 @@ def partner(
 
 def booked(sandbox: SandboxProcess, email: str) -> list[str]:
     """The quantities that the customer has got."""
-    return [one["quantity"] for one in sandbox.transactions() if one["email"] == email]
+    return [transaction["quantity"] for transaction in sandbox.transactions() if transaction["email"] == email]
 
 
 def message_of(response: tuple[int, Any]) -> str:

@@ -64,7 +64,7 @@ class FormBrowser:
             answer = connection.getresponse()
             set_cookies = answer.msg.get_all("set-cookie") or []
             cookies = dict(one.split(";")[0].partition("=")[::2] for one in set_cookies)
-            found = PageResponse(
+            page_response = PageResponse(
                 answer.status,
                 {k.lower(): v for k, v in answer.getheaders()},
                 {one.partition("=")[0]: one for one in set_cookies},
@@ -77,7 +77,7 @@ class FormBrowser:
                 self.cookies[name] = value
             else:
                 self.cookies.pop(name, None)
-        return found
+        return page_response
 
     def get(self, path: str) -> PageResponse:
         """A page."""
@@ -86,8 +86,8 @@ class FormBrowser:
     def post(self, path: str, /, **form: str) -> PageResponse:
         """A form of a page of ours: with what only our pages know."""
         page = self.get("/settings/password")
-        found = re.search(r'name="_csrf" value="(\w+)"', page.text)
-        return self.ask("POST", path, {"_csrf": found.group(1) if found else "", **form})
+        match = re.search(r'name="_csrf" value="(\w+)"', page.text)
+        return self.ask("POST", path, {"_csrf": match.group(1) if match else "", **form})
 
     def sign_in(self, email: str, password: str = PASSWORD, **form: str) -> PageResponse:
         """The form of the sign-in page."""

@@ -197,7 +197,7 @@ def _is_tracked_twice(due: Due, refunds: list[Due]) -> bool:
     Args:
         refunds: All refunds of the order, in the order of the log.
     """
-    alike = [one for one in refunds if (one.customer, one.quantity) == (due.customer, due.quantity)]
+    alike = [refund for refund in refunds if (refund.customer, refund.quantity) == (due.customer, due.quantity)]
     own = [one for one in alike if one.source == due.source]
     theirs = [one for one in alike if one.source != due.source]
     number = own.index(due)

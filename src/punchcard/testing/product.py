@@ -252,8 +252,8 @@ class ProductProcess:
         timer.start()
         try:
             for line in self._process.stdout:
-                if found := re.search(r"Punchcard (?:is up:|listens on) (https?://[\w.:\[\]]+)", line):
-                    return found[1]
+                if match := re.search(r"Punchcard (?:is up:|listens on) (https?://[\w.:\[\]]+)", line):
+                    return match[1]
         finally:
             timer.cancel()
         self._end()

@@ -128,8 +128,8 @@ class PublicApiServer:
 
     def configure(self, config: str) -> None:
         """Make a config file's text the running configuration."""
-        wanted = read_content(config.encode(), "punchcard.toml", environment={})
-        apply(self.store, wanted, clock=self.clock, keyring=self._keyring, actor="config file")
+        content = read_content(config.encode(), "punchcard.toml", environment={})
+        apply(self.store, content, clock=self.clock, keyring=self._keyring, actor="config file")
 
     def _edit(self, change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
         before = stored.load(self.store, self._keyring).workspace

@@ -108,8 +108,8 @@ def _compares(one: Comparison, person: Person, now: Moment, event: Happened | No
     if not isinstance(one.left, Events) and (list_path := one.left.list_path) is not None:
         inside = one.left.path_in_entry
         entries = _value(_at_path(one.left, list_path), person, now, event, parent)
-        found = _inside_entries(entries, inside)
-        return any(_compares_value(one, left, right, now) for left in found)
+        inside_entries = _inside_entries(entries, inside)
+        return any(_compares_value(one, left, right, now) for left in inside_entries)
     return _compares_value(one, _value(one.left, person, now, event, parent), right, now)
 
 
@@ -189,14 +189,14 @@ def _by_date(operator: Operator, text: str, wanted: str, zone: tzinfo) -> bool:
 
 def _by_length(operator: Operator, text: str, length: object, at: Moment) -> bool:
     """Against the moment that is so long ago, or ahead; of whole days, against that day."""
-    found = _date_or_instant(text)
-    if found is None:
+    date = _date_or_instant(text)
+    if date is None:
         return False
     now = _EPOCH + timedelta(microseconds=at.now)
-    if isinstance(length, Span) and isinstance(found, datetime):
+    if isinstance(length, Span) and isinstance(date, datetime):
         distance = timedelta(microseconds=length.micros)
-        return _is_within(operator, found, now, now - distance, now + distance)
-    day, today = _day(found, at.zone), _day(now, at.zone)
+        return _is_within(operator, date, now, now - distance, now + distance)
+    day, today = _day(date, at.zone), _day(now, at.zone)
     if isinstance(length, Span):
         distance = timedelta(microseconds=length.micros)
         return _is_within(operator, day, today, _day(now - distance, at.zone), _day(now + distance, at.zone))
@@ -254,18 +254,18 @@ def _value(
         case Context():
             return _inside(event.context, value.path) if event is not None else None
         case Events():
-            found = _reduced(value, person, now, parent=event)
-            return "\n".join(found) or None if isinstance(found, list) else found
+            reduced = _reduced(value, person, now, parent=event)
+            return "\n".join(reduced) or None if isinstance(reduced, list) else reduced
 
 
 def _reduced(events: Events, person: Person, now: Moment, *, parent: Happened | None) -> object:
-    found = [one for one in person.events if _counts(events, one, person, now, parent)]
-    found.sort(key=lambda one: (one.at, one.seq))
+    matching_events = [event for event in person.events if _counts(events, event, person, now, parent)]
+    matching_events.sort(key=lambda one: (one.at, one.seq))
     if events.session is not None:
-        found = _last_session(found, events.session.micros, now.now)
+        matching_events = _last_session(matching_events, events.session.micros, now.now)
     if events.of is None:
-        return len(found)
-    values = [value for one in found for value in _values(events, one, person, now, parent)]
+        return len(matching_events)
+    values = [value for one in matching_events for value in _values(events, one, person, now, parent)]
     numbers = [number for number in map(_number, values) if number is not None]
     texts = [text for text in map(_text, values) if text is not None]
     present = [value for value in values if _text(value) is not None]

@@ -104,11 +104,11 @@ class SyncWorld:
 
     def told(self, key: str = KEY) -> list[tuple[str, object]]:
         """What the destination was told by identify calls: email and value."""
-        return [(one["traits"]["email"], one["traits"][key]) for one in self.calls() if one["type"] == "identify"]
+        return [(call["traits"]["email"], call["traits"][key]) for call in self.calls() if call["type"] == "identify"]
 
     def tracked(self) -> list[tuple[str, str]]:
         """The track calls: event and email."""
-        return [(one["event"], one["context"]["traits"]["email"]) for one in self.calls() if one["type"] == "track"]
+        return [(call["event"], call["context"]["traits"]["email"]) for call in self.calls() if call["type"] == "track"]
 
     def queue(self) -> dict[tuple[str, str, str], int]:
         """How many people wait, by destination, key and what they wait for."""

@@ -220,15 +220,15 @@ class World:
         if not waiting:
             return
         index = waiting[number % len(waiting)]
-        one = self._sent[index]
+        sent = self._sent[index]
         client = self.partner.client(self._settings)
         result = self._loop.run_until_complete(
             perform_attempt(
-                client, one.attempt, send_before=one.send_before, clock=self.clock, telemetry=self._telemetry
+                client, sent.attempt, send_before=sent.send_before, clock=self.clock, telemetry=self._telemetry
             )
         )
-        heard = CompletedAttempt(attempt=one.attempt, result=result, seconds=0.0, fingerprint=one.fingerprint)
-        self._sent[index] = replace(one, heard=heard)
+        heard = CompletedAttempt(attempt=sent.attempt, result=result, seconds=0.0, fingerprint=sent.fingerprint)
+        self._sent[index] = replace(sent, heard=heard)
 
     def hear(self, number: int) -> None:
         """One of the answers underway arrives."""
@@ -283,11 +283,11 @@ class World:
 
     def log_records(self, after: int) -> list[LogRecord]:
         """All records behind a position."""
-        found: list[LogRecord] = []
+        records: list[LogRecord] = []
         while some := self.log.read(after, records_max=500, bytes_max=10**9):
-            found.extend(some)
+            records.extend(some)
             after = some[-1].position
-        return found
+        return records
 
     def is_quiet(self) -> bool:
         """True if nobody waits for anything that the process itself would do."""
@@ -358,7 +358,7 @@ class World:
             Sent(attempt=one, fingerprint=target.fingerprint, send_before=done.send_before) for one in done.attempts
         )
         customers = [one.attempt.effect.customer for one in self._sent]
-        self.crowded.extend({one for one in customers if customers.count(one) > 1})
+        self.crowded.extend({customer for customer in customers if customers.count(customer) > 1})
 
     def _lose_memory(self) -> None:
         for one in self._sent:

@@ -111,8 +111,8 @@ class EventBrowser:
         """
         named = named.strip()
         email, user_id = (named.lower(), None) if "@" in named else (None, named)
-        asked = PersonQuery(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
-        known = self._of(asked, limit=200, before=None)
+        person_query = PersonQuery(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
+        known = self._of(person_query, limit=200, before=None)
         emails = [one.email for one in known if one.email]
         user_ids = [one.user_id for one in known if one.user_id]
         return CustomerIds(
@@ -128,8 +128,8 @@ class EventBrowser:
         Raises:
             StorageError: log, lake or store is away.
         """
-        asked = PersonQuery(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
-        page = self._page(self._of(asked, limit=limit + 1, before=before), limit=limit, before=before)
+        person_query = PersonQuery(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
+        page = self._page(self._of(person_query, limit=limit + 1, before=before), limit=limit, before=before)
         return replace(page, events=[one for one in page.events if _is_theirs(one.event, person)])
 
     def routed_events_of(self, query: PersonQuery, *, limit: int, beyond: EventPosition | None = None) -> Timeline:
@@ -144,13 +144,13 @@ class EventBrowser:
         needles = [value for _, value in query.ids]
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         late = self._tail.events(may_hold=_holding(needles)) if needles else ()
-        found = [
+        matching_takewhile = [
             one
             for one in itertools.takewhile(lambda one: one.log_position <= routed, late)
             if _is_asked(one, query, beyond)
         ]
-        found += self._lake.of_person(query, limit=limit + 1, beyond=beyond)
-        by_place = {(one.log_position, one.event_index): one for one in found}
+        matching_takewhile += self._lake.of_person(query, limit=limit + 1, beyond=beyond)
+        by_place = {(one.log_position, one.event_index): one for one in matching_takewhile}
         places = sorted(by_place, reverse=not query.oldest_first)
         return Timeline(
             events=[by_place[place] for place in places[:limit]],
@@ -165,7 +165,9 @@ class EventBrowser:
         """
         position = place[0]
         # Both: it may move from the one to the other in between.
-        late = [one for one in self._tail.events(after=position - 1, records_max=1) if one.log_position == position]
+        late = [
+            event for event in self._tail.events(after=position - 1, records_max=1) if event.log_position == position
+        ]
         for one in (*self._lake.between(position, position), *late):
             if (one.log_position, one.event_index) == place:
                 return self.told([one])[0]
@@ -186,7 +188,7 @@ class EventBrowser:
 
     def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         found = self._late(
-            lambda one: _is_asked(one, query, None),
+            lambda value: _is_asked(value, query, None),
             needles=[value for _, value in query.ids],
             limit=limit,
             before=before,
@@ -209,14 +211,14 @@ class EventBrowser:
         Args:
             needles: One of them must stand in such an event, in whatever case; none for nothing in particular.
         """
-        found: list[LakeEvent] = []
+        lake_events: list[LakeEvent] = []
         late = self._tail.newest(unrouted_max=unrouted_max, may_hold=_holding(needles) if needles else lambda _: True)
         for one in late:
             if matches(one) and (before is None or (one.log_position, one.event_index) < before):
-                found.append(one)
-                if len(found) > limit:
+                lake_events.append(one)
+                if len(lake_events) > limit:
                     break
-        return found
+        return lake_events
 
     def _page(self, found: Iterable[LakeEvent], *, limit: int, before: EventPosition | None) -> EventPage:
         by_place = {(one.log_position, one.event_index): one for one in found}
@@ -242,7 +244,7 @@ def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
 
 
 def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
-    wanted = [one.lower().encode() for one in needles]
+    encodes = [needle.lower().encode() for needle in needles]
     if not all(map(str.isascii, needles)):
         return lambda _: True  # in bytes only ASCII has cases
 
@@ -251,7 +253,7 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
         if b"\\" in body:
             return True  # what is sought may be written in escapes
         lower = body.lower()
-        return any(one in lower for one in wanted)
+        return any(one in lower for one in encodes)
 
     return may_hold
 
@@ -284,10 +286,10 @@ def _matches(event: LakeEvent, query: EventQuery) -> bool:
         and (
             query.status is None
             or any(
-                one.status == query.status
-                and query.destination in (None, one.destination or "")
-                and query.reason in (None, one.reason or "")
-                for one in event.results
+                result.status == query.status
+                and query.destination in (None, result.destination or "")
+                and query.reason in (None, result.reason or "")
+                for result in event.results
             )
         )
     )

@@ -36,8 +36,8 @@ class ProfileTrace:
 def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdReader) -> list[int | None]:
     """The profile of each event, None for one that is nobody's, or that Engage has not come to yet."""
     ids = [
-        reader.ids_of(user_id=one.user_id, anonymous_id=one.anonymous_id, email=one.email, payload=one.payload)
-        for one in events
+        reader.ids_of(user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload)
+        for event in events
     ]
     owners = owners_of(work, {one for some in ids for one in some})
     # An id that leads nowhere is one that Engage has not come to, or that other rules gave nobody.
@@ -54,5 +54,5 @@ def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> Profi
     return ProfileTrace(
         public_id=profile.public_id,
         ids=sorted(ids_of(work, [profile.id])[profile.id]),
-        audiences=sorted(one.name for one in traits if one.computation == "audience" and one.value == "true"),
+        audiences=sorted(trait.name for trait in traits if trait.computation == "audience" and trait.value == "true"),
     )

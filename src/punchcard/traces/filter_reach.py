@@ -51,14 +51,16 @@ def find_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: da
     Raises:
         StorageError: the lake cannot be read.
     """
-    standing = {one.slug: one for one in before.destinations}
-    found: list[FilterReach] = []
+    standing = {destination.slug: destination for destination in before.destinations}
+    filter_reaches: list[FilterReach] = []
     for destination in after.destinations:
         known = standing[destination.slug].filters if destination.slug in standing else ()
-        fresh = [one for one in destination.filters if one.enabled and not _stands(one, known) and _drops(one)]
-        if fresh and destination.enabled:
-            found += _reach(destination, fresh, lake, now)
-    return found
+        matching_filters = [
+            one for one in destination.filters if one.enabled and not _stands(one, known) and _drops(one)
+        ]
+        if matching_filters and destination.enabled:
+            filter_reaches += _reach(destination, matching_filters, lake, now)
+    return filter_reaches
 
 
 def tell_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: datetime) -> list[str]:

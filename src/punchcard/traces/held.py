@@ -13,11 +13,11 @@ from punchcard.store.held import results_at
 
 def with_results_of_held(work: Connection, events: Sequence[LakeEvent]) -> list[LakeEvent]:
     """The events; where one was held and is planned by now, with what that gave in the place of "held"."""
-    places = {(one.log_position, one.event_index) for one in events if any(map(_was_held, one.results))}
+    places = {(event.log_position, event.event_index) for event in events if any(map(_was_held, event.results))}
     if not places:
         return list(events)
     held_results = results_at(work, places)
-    return [_with_results(one, held_results) for one in events]
+    return [_with_results(event, held_results) for event in events]
 
 
 def _with_results(event: LakeEvent, held_results: dict[tuple[tuple[int, int], str], EventResult]) -> LakeEvent:

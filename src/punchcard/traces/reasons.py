@@ -263,6 +263,6 @@ def table(reasons: Sequence[Reason]) -> str:
 def _lines(reasons: Iterable[Reason]) -> Iterable[str]:
     yield "| reason | means | do |"
     yield "|---|---|---|"
-    for one in reasons:
-        codes = ", ".join(f"`{code}`" for code in one.codes)
-        yield f"| {codes} | {one.means} | {one.do} |"
+    for reason in reasons:
+        codes = ", ".join(f"`{code}`" for code in reason.codes)
+        yield f"| {codes} | {reason.means} | {reason.do} |"

@@ -60,9 +60,9 @@ class Tail:
         ):
             after = records[-1].position
             left = None if left is None else left - len(records)
-            found = [record for record in records if _may_hold(may_hold, record)]
-            routed_at = self._routed(found)
-            for record in found:
+            matching_records = [record for record in records if _may_hold(may_hold, record)]
+            routed_at = self._routed(matching_records)
+            for record in matching_records:
                 yield from _events_of(record, routed_at)
 
     def newest(
@@ -94,9 +94,9 @@ class Tail:
         for low, high in ranges:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
-                found = [record for record in self._between(lower, high) if _may_hold(may_hold, record)]
-                routed_at = self._routed(found)
-                for record in reversed(found):
+                matching_records = [record for record in self._between(lower, high) if _may_hold(may_hold, record)]
+                routed_at = self._routed(matching_records)
+                for record in reversed(matching_records):
                     yield from reversed(_events_of(record, routed_at))
                 high = lower
 
@@ -118,7 +118,7 @@ class Tail:
         Raises:
             StorageError: the store is away.
         """
-        places = [one.log_position for one in events]
+        places = [event.log_position for event in events]
         routed_at = self._routed_between(min(places), max(places))
         found = []
         for one in events:
@@ -141,11 +141,11 @@ class Tail:
         return {record.position: (batch, record) for batch in batches for record in batch.records}
 
     def _between(self, after: int, last: int) -> list[LogRecord]:
-        found: list[LogRecord] = []
+        log_records: list[LogRecord] = []
         while after < last and (some := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
-            found += (one for one in some if one.position <= last)
+            log_records += (one for one in some if one.position <= last)
             after = some[-1].position
-        return found
+        return log_records
 
     def last_position(self) -> int:
         """The log position of the newest record, 0 if there is none."""
@@ -188,7 +188,10 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, results
 
 
 def _lake_results(results: Sequence[EventResult]) -> tuple[LakeResult, ...]:
-    return tuple(LakeResult(one.destination, one.status, one.reason, one.detail, one.effect_key) for one in results)
+    return tuple(
+        LakeResult(result.destination, result.status, result.reason, result.detail, result.effect_key)
+        for result in results
+    )
 
 
 def _results_at(routed_at: _RoutedAt, position: int, index: int) -> tuple[str | None, Sequence[EventResult]]:

@@ -138,8 +138,8 @@ class TraceReader:
         traces = [_with_copies(by_source[slug]) for slug in known_first]
         if not traces:
             return None
-        chosen = next(one for one in traces if source in (None, one.source))
-        return replace(chosen, others=tuple(one for one in traces if one is not chosen))
+        chosen = next(trace for trace in traces if source in (None, trace.source))
+        return replace(chosen, others=tuple(trace for trace in traces if trace is not chosen))
 
     def _in_lake(self, message_id: str) -> list[LakeEvent]:
         """The events that the lake holds; of one that cannot be read, those that the log still has."""
@@ -157,7 +157,7 @@ class TraceReader:
             # An id that we derived is nowhere in the body, but it names the record's place.
             return _may_hold(uncompressed(record), needle) or str(record.position) in message_id
 
-        return [one for one in self._tail.events(after=after, may_hold=may_hold) if one.message_id == message_id]
+        return [event for event in self._tail.events(after=after, may_hold=may_hold) if event.message_id == message_id]
 
     def _told(self, message_id: str, copy: LakeEvent) -> EventTrace:
         with self._store.reading() as connection:
@@ -165,7 +165,7 @@ class TraceReader:
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_trace(connection, copy, IdReader(self._rules()))
-            pauses = {slug: found for slug, _ in met if (found := pause_of(connection, slug)) is not None}
+            pauses = {slug: pause for slug, _ in met if (pause := pause_of(connection, slug)) is not None}
         return EventTrace(
             message_id=message_id,
             received_at=copy.received_at,
@@ -271,7 +271,7 @@ def result_trace(
         reason=effect.reason if planned else result.reason,
         detail=_joined(effect.detail, result.detail) if planned else result.detail,
         transaction=transaction_trace(effect),
-        attempts=tuple(attempt_trace(one) for one in attempts[effect.id]) if planned and attempts else (),
+        attempts=tuple(attempt_trace(attempt) for attempt in attempts[effect.id]) if planned and attempts else (),
     )
 
 

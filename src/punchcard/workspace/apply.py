@@ -77,8 +77,8 @@ def apply(
             stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
                 raise InvariantError("the configuration's revision moved under its lock")
-            for one in changes:
-                _write_down(work, one, actor=actor, clock=clock)
+            for change in changes:
+                _write_down(work, change, actor=actor, clock=clock)
     if changes:
         WorkspaceTelemetry().configuration_changed(revision=revision + 1, changes=changes)
     return changes
@@ -142,7 +142,9 @@ def with_stored_secrets(wanted: Destination, standing: Destination, *, catalog: 
 
 
 def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
-    values = [{"path": render_path(one.path), "before": one.before, "after": one.after} for one in change.values]
+    values = [
+        {"path": render_path(value.path), "before": value.before, "after": value.after} for value in change.values
+    ]
     audit.record(
         work,
         at=clock.now(),
@@ -155,39 +157,46 @@ def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -
 
 
 def _with_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:
-    standing = {one.slug: one for one in current.destinations}
+    standing = {destination.slug: destination for destination in current.destinations}
     now = clock.now()
     return replace(
         final,
         destinations=tuple(
-            one
-            if one == standing.get(one.slug)
+            destination
+            if destination == standing.get(destination.slug)
             else with_filter_times(
-                one,
-                standing.get(one.slug),
+                destination,
+                standing.get(destination.slug),
                 now=now,
-                changed_at=partial(configuration.changed_at, work, "destination", one.slug),
+                changed_at=partial(configuration.changed_at, work, "destination", destination.slug),
             )
-            for one in final.destinations
+            for destination in final.destinations
         ),
     )
 
 
 def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
     """The wanted workspace with what no config file holds: the labels, and what is kept for the partner endpoint."""
-    labels = {one.slug: one.labels for one in current.sources}
+    labels = {source.slug: source.labels for source in current.sources}
     wanted = replace(
         wanted,
         labels=wanted.labels or current.labels,
-        sources=tuple(replace(one, labels=one.labels or labels.get(one.slug, ())) for one in wanted.sources),
+        sources=tuple(
+            replace(source, labels=source.labels or labels.get(source.slug, ())) for source in wanted.sources
+        ),
     )
-    sources = {one.slug for one in wanted.sources}
-    destinations = {one.slug for one in wanted.destinations}
+    sources = {source.slug for source in wanted.sources}
+    destinations = {destination.slug for destination in wanted.destinations}
     return replace(
         wanted,
-        sources=wanted.sources + tuple(one for one in current.sources if one.is_managed and one.slug not in sources),
+        sources=wanted.sources
+        + tuple(source for source in current.sources if source.is_managed and source.slug not in sources),
         destinations=wanted.destinations
-        + tuple(one for one in current.destinations if one.is_managed and one.slug not in destinations),
+        + tuple(
+            destination
+            for destination in current.destinations
+            if destination.is_managed and destination.slug not in destinations
+        ),
     )
 
 
@@ -199,7 +208,7 @@ def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:
         except ConfigurationError:
             return destination
 
-    return replace(workspace, destinations=tuple(readable(one) for one in workspace.destinations))
+    return replace(workspace, destinations=tuple(readable(destination) for destination in workspace.destinations))
 
 
 def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
@@ -209,15 +218,16 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
     changing anything else, least of all from correcting it.
     """
     problems: list[Problem] = []
-    standing = {one.slug: one for one in current.destinations}
+    standing = {destination.slug: destination for destination in current.destinations}
     completed = stored.in_order(
         replace(
             wanted,
             destinations=tuple(
                 with_filter_ids(
-                    _with_kept_secrets(one, standing.get(one.slug), catalog, problems), standing.get(one.slug)
+                    _with_kept_secrets(destination, standing.get(destination.slug), catalog, problems),
+                    standing.get(destination.slug),
                 )
-                for one in wanted.destinations
+                for destination in wanted.destinations
             ),
         )
     )
@@ -253,8 +263,14 @@ def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Ma
 
 def _with_unreadable_as_stored(final: Workspace, current: Workspace, unreadable: Mapping[PartKey, str]) -> Workspace:
     """The final workspace without what completing it has added to parts that nobody has changed."""
-    stands = {one.slug: one for one in current.destinations if ("destination", one.slug) in unreadable}
-    return replace(final, destinations=tuple(stands.get(one.slug, one) for one in final.destinations))
+    stands = {
+        destination.slug: destination
+        for destination in current.destinations
+        if ("destination", destination.slug) in unreadable
+    }
+    return replace(
+        final, destinations=tuple(stands.get(destination.slug, destination) for destination in final.destinations)
+    )
 
 
 def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:
@@ -263,9 +279,13 @@ def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *
     return replace(
         current,
         name="" if ("workspace", "") in replaced else current.name,  # no workspace has this name
-        sources=tuple(one for one in current.sources if ("source", one.slug) not in replaced),
-        destinations=tuple(one for one in current.destinations if ("destination", one.slug) not in replaced),
-        computations=tuple(one for one in current.computations if (one.kind, one.key) not in replaced),
+        sources=tuple(source for source in current.sources if ("source", source.slug) not in replaced),
+        destinations=tuple(
+            destination for destination in current.destinations if ("destination", destination.slug) not in replaced
+        ),
+        computations=tuple(
+            computation for computation in current.computations if (computation.kind, computation.key) not in replaced
+        ),
     )
 
 

@@ -120,9 +120,9 @@ def read_definition(computation: Computation) -> Definition:
 
 def rhythm_of(sync: str) -> timedelta | None:
     """How often a destination is told; None for at once, and for what is not a rhythm."""
-    found = _RHYTHM.fullmatch(sync.strip())
+    match = _RHYTHM.fullmatch(sync.strip())
     try:
-        return None if found is None else int(found[1] or 1) * _UNITS[found[2]]
+        return None if match is None else int(match[1] or 1) * _UNITS[match[2]]
     except (OverflowError, ValueError):  # longer than there is time
         return None
 
@@ -130,19 +130,19 @@ def rhythm_of(sync: str) -> timedelta | None:
 def computation_problems(workspace: Workspace) -> Iterator[Problem]:
     """All that is wrong with audiences and computed traits."""
     counts = {"audience": 0, "computed_trait": 0}
-    keys = [one.key for one in workspace.computations]
-    destinations = {one.slug for one in workspace.destinations}
+    keys = [computation.key for computation in workspace.computations]
+    destinations = {destination.slug for destination in workspace.destinations}
     definitions: dict[str, Definition] = {}
     if len(keys) > _COMPUTATIONS_MAX:
         message = f"there are {len(keys)} audiences and computed traits, at most {_COMPUTATIONS_MAX} are allowed"
         yield Problem(path=("audiences",), message=message)
-    for one in workspace.computations:
-        path: KeyPath = (f"{one.kind}s", counts[one.kind])
-        counts[one.kind] += 1
-        yield from _name_problems(path, one, keys)
-        yield from _sync_problems(path, one, destinations)
+    for computation in workspace.computations:
+        path: KeyPath = (f"{computation.kind}s", counts[computation.kind])
+        counts[computation.kind] += 1
+        yield from _name_problems(path, computation, keys)
+        yield from _sync_problems(path, computation, destinations)
         try:
-            definitions[one.key] = compiled(one)
+            definitions[computation.key] = compiled(computation)
         except ConfigurationError as error:
             yield Problem(path=(*path, "definition"), message=error.message)
     yield from _cycle_problems(workspace, definitions)
@@ -190,16 +190,16 @@ def _cycle_problems(workspace: Workspace, definitions: Mapping[str, Definition])
     if cycle is None:
         return
     numbers: dict[str, int] = {"audience": 0, "computed_trait": 0}
-    for one in workspace.computations:
-        if one.key == cycle[0]:
-            path: KeyPath = (f"{one.kind}s", numbers[one.kind], "definition")
+    for computation in workspace.computations:
+        if computation.key == cycle[0]:
+            path: KeyPath = (f"{computation.kind}s", numbers[computation.kind], "definition")
             yield Problem(path=path, message=_cycle_message(cycle))
-        numbers[one.kind] += 1
+        numbers[computation.kind] += 1
 
 
 def _find_cycle(definitions: Mapping[str, Definition]) -> list[str] | None:
     """Keys of computations that reference each other in a circle, the first one again at the end; None if none do."""
-    graph = {key: trait_keys(one) & definitions.keys() for key, one in definitions.items()}
+    graph = {key: trait_keys(definition) & definitions.keys() for key, definition in definitions.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

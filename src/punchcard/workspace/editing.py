@@ -48,9 +48,9 @@ def source_of(workspace: Workspace, slug: str) -> Source:
     Raises:
         NotThereError: there is none.
     """
-    for one in workspace.sources:
-        if one.slug == slug:
-            return one
+    for source in workspace.sources:
+        if source.slug == slug:
+            return source
     raise NotThereError(f"there is no source {slug}")
 
 
@@ -60,9 +60,9 @@ def destination_of(workspace: Workspace, slug: str) -> Destination:
     Raises:
         NotThereError: there is none.
     """
-    for one in workspace.destinations:
-        if one.slug == slug:
-            return one
+    for destination in workspace.destinations:
+        if destination.slug == slug:
+            return destination
     raise NotThereError(f"there is no destination {slug}")
 
 
@@ -107,13 +107,15 @@ def changing_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
     """
 
     def change(workspace: Workspace) -> Workspace:
-        found = source_of(workspace, slug)
-        if found.is_managed:
+        source = source_of(workspace, slug)
+        if source.is_managed:
             raise ConfigurationError(
                 f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
             )
-        fresh = changed(found)
-        return replace(workspace, sources=tuple(fresh if one.slug == slug else one for one in workspace.sources))
+        fresh = changed(source)
+        return replace(
+            workspace, sources=tuple(fresh if source.slug == slug else source for source in workspace.sources)
+        )
 
     return change
 
@@ -133,7 +135,7 @@ def without_key(write_key: str) -> Callable[[Source], Source]:
             raise ConfigurationError(
                 "a source needs a write key: add another one first, or delete the source", code="last_write_key"
             )
-        return replace(source, write_keys=tuple(one for one in source.write_keys if one != write_key))
+        return replace(source, write_keys=tuple(key for key in source.write_keys if key != write_key))
 
     return change
 
@@ -148,12 +150,12 @@ def removing_source(slug: str) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         source_of(workspace, slug)
-        connected = [one.slug for one in workspace.destinations if slug in one.sources]
+        connected = [destination.slug for destination in workspace.destinations if slug in destination.sources]
         if connected:
             raise ConfigurationError(
                 f"{', '.join(connected)} gets its events: delete or connect that otherwise first", code="in_use"
             )
-        return replace(workspace, sources=tuple(one for one in workspace.sources if one.slug != slug))
+        return replace(workspace, sources=tuple(source for source in workspace.sources if source.slug != slug))
 
     return change
 
@@ -172,14 +174,17 @@ def changing_destination(slug: str, changed: Callable[[Destination], Destination
     """
 
     def change(workspace: Workspace) -> Workspace:
-        found = destination_of(workspace, slug)
-        if found.is_managed:
+        destination = destination_of(workspace, slug)
+        if destination.is_managed:
             raise ConfigurationError(
                 f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
             )
-        fresh = changed(found)
+        fresh = changed(destination)
         return replace(
-            workspace, destinations=tuple(fresh if one.slug == slug else one for one in workspace.destinations)
+            workspace,
+            destinations=tuple(
+                fresh if destination.slug == slug else destination for destination in workspace.destinations
+            ),
         )
 
     return change
@@ -204,7 +209,10 @@ def removing_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
                 "Switch it off instead, or let them end first",
                 code="in_use",
             )
-        return replace(workspace, destinations=tuple(one for one in workspace.destinations if one.slug != slug))
+        return replace(
+            workspace,
+            destinations=tuple(destination for destination in workspace.destinations if destination.slug != slug),
+        )
 
     return change
 

@@ -26,13 +26,15 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
         about["webhookAllowedNetworks"] = list(workspace.webhook_allowed_networks)
     blocks = [_HEADING, tomli_w.dumps({"workspace": _literal(about)})]
     blocks += _identity(workspace.identity)
-    blocks += ["[[sources]]\n" + tomli_w.dumps(_source(one)) for one in workspace.sources if not one.is_managed]
+    blocks += [
+        "[[sources]]\n" + tomli_w.dumps(_source(source)) for source in workspace.sources if not source.is_managed
+    ]
     for destination in workspace.destinations:
         if destination.is_managed:
             blocks.append(f"# Kept for callers of the partner endpoint, and no part of this file: {destination.slug}\n")
         else:
             blocks += _destination(masked(destination, catalog=catalog))
-    blocks += [_computation(one) for one in workspace.computations]
+    blocks += [_computation(computation) for computation in workspace.computations]
     return "\n".join(blocks)
 
 

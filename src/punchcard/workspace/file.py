@@ -73,7 +73,7 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
     workspace = _read(TableReader((), document, environment=environment, problems=problems))
     named = [_by_slug(problem, document) for problem in problems]
     noted = {problem.path for problem in named}
-    found = [_as_written(one, document) for one in find_problems(workspace, catalog=catalog, takes_masks=True)]
+    found = [_as_written(problem, document) for problem in find_problems(workspace, catalog=catalog, takes_masks=True)]
     named += [problem for problem in found if not _is_about(problem.path, noted)]
     if named:
         lines = [_located(problem, name, text, document) for problem in named]

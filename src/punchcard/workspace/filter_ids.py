@@ -13,15 +13,15 @@ def with_filter_ids(wanted: Destination, standing: Destination | None) -> Destin
     for one in standing.filters if standing else ():
         if one.id and one.id not in taken:
             by_title.setdefault(one.title, []).append(one.id)
-    found: list[DestinationFilter] = []
+    destination_filters: list[DestinationFilter] = []
     for one in wanted.filters:
         id_ = one.id
         if not id_:
             known = by_title.get(one.title)
             id_ = known.pop(0) if known else _fresh_id(wanted.slug, one.title, taken)
             taken.add(id_)
-        found.append(replace(one, id=id_))
-    return replace(wanted, filters=tuple(found))
+        destination_filters.append(replace(one, id=id_))
+    return replace(wanted, filters=tuple(destination_filters))
 
 
 def _fresh_id(slug: str, title: str, taken: set[str]) -> str:

@@ -69,17 +69,17 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 def _by_index(path: KeyPath, document: Mapping[str, object]) -> KeyPath:
     """The path with indexes for slugs, as far as the document goes."""
-    found: KeyPath = ()
+    key_path: KeyPath = ()
     value: object = document
     for part in path:
         if isinstance(value, list):
             slugs = [entry.get("slug") if isinstance(entry, Mapping) else None for entry in value]
             index = part if isinstance(part, int) else slugs.index(part) if part in slugs else len(value)
             if index >= len(value):
-                return found
-            found, value = (*found, index), value[index]
+                return key_path
+            key_path, value = (*key_path, index), value[index]
         elif isinstance(value, Mapping) and part in value:
-            found, value = (*found, part), value[part]
+            key_path, value = (*key_path, part), value[part]
         else:
-            return found
-    return found
+            return key_path
+    return key_path

@@ -44,13 +44,20 @@ class Account:
 
 def account_of(definition: Definition, settings: Mapping[str, object]) -> Account:
     """The account that settings name: by all of them that are required text and no secret."""
-    keys = [one.key for one in definition.settings if one.type is FieldType.STRING and one.required and not one.secret]
+    keys = [
+        setting.key
+        for setting in definition.settings
+        if setting.type is FieldType.STRING and setting.required and not setting.secret
+    ]
     return Account(type=definition.slug, ids=tuple(str(settings.get(key, "")).strip() for key in keys))
 
 
 def options_of(destinations: Iterable[Destination], account: Account) -> dict[str, object]:
     """The options of the account's destination; before there is one, those of the first of its type."""
-    alike = sorted((one for one in destinations if one.type == account.type), key=lambda one: one.slug)
+    alike = sorted(
+        (destination for destination in destinations if destination.type == account.type),
+        key=lambda destination: destination.slug,
+    )
     for one in alike:
         if one.slug == account.slug:
             return dict(one.options)
@@ -71,8 +78,8 @@ def keep(store: Store, account: Account, settings: Mapping[str, object], *, cloc
 
     def change(workspace: Workspace) -> Workspace:
         slug = account.slug
-        source = next((one for one in workspace.sources if one.slug == slug), None)
-        standing = next((one for one in workspace.destinations if one.slug == slug), None)
+        source = next((source for source in workspace.sources if source.slug == slug), None)
+        standing = next((destination for destination in workspace.destinations if destination.slug == slug), None)
         if any(one is not None and not one.is_managed for one in (source, standing)):
             raise ConfigurationError(
                 f"the configuration has a {slug} of its own, so the partner endpoint cannot keep one by that name"
@@ -92,8 +99,11 @@ def keep(store: Store, account: Account, settings: Mapping[str, object], *, cloc
         )
         return replace(
             workspace,
-            sources=(*(one for one in workspace.sources if one.slug != slug), source),
-            destinations=(*(one for one in workspace.destinations if one.slug != slug), destination),
+            sources=(*(source for source in workspace.sources if source.slug != slug), source),
+            destinations=(
+                *(destination for destination in workspace.destinations if destination.slug != slug),
+                destination,
+            ),
         )
 
     edit(store, change, clock=clock, keyring=keyring, actor="partner endpoint")

@@ -50,9 +50,9 @@ def find_renames(before: Workspace, after: Workspace, *, derived_keys: Collectio
     Args:
         derived_keys: Keys in `after` that are made of names: who gives a key means it.
     """
-    keys = {one.key for one in after.computations}
-    known = {one.key for one in before.computations}
-    gone = [one for one in before.computations if one.key not in keys]
+    keys = {computation.key for computation in after.computations}
+    known = {computation.key for computation in before.computations}
+    gone = [computation for computation in before.computations if computation.key not in keys]
     renames = []
     for new in after.computations:
         if new.key in known or new.key not in derived_keys:
@@ -77,7 +77,7 @@ def refuse_renames(before: Workspace, after: Workspace, *, derived_keys: Collect
 
 def removal_notes(before: Workspace, after: Workspace) -> Iterator[str]:
     """What happens to the values of each computation that goes."""
-    keys = {one.key for one in after.computations}
+    keys = {computation.key for computation in after.computations}
     for one in before.computations:
         if one.key in keys:
             continue

@@ -135,14 +135,14 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
     zone, broken_workspace = _zone_of(workspace, unreadable)
     network = _network_of(workspace)
     destinations = {
-        one.slug: _routed(
-            one,
+        destination.slug: _routed(
+            destination,
             keyring,
             catalog,
             network=network,
-            broken=unreadable.get(("destination", one.slug)) or broken_workspace,
+            broken=unreadable.get(("destination", destination.slug)) or broken_workspace,
         )
-        for one in workspace.destinations
+        for destination in workspace.destinations
     }
     routes = [
         SourceRoute(
@@ -151,9 +151,11 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         )
         for source in workspace.sources
     ]
-    own = {one.slug: _own_route(one, keyring) for one in destinations.values()}
+    own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
-    computations, invalid = compile_computations(one for one in workspace.computations if one.key not in broken)
+    computations, invalid = compile_computations(
+        computation for computation in workspace.computations if computation.key not in broken
+    )
     return Snapshot(
         revision=standing.revision,
         zone=zone,
@@ -162,7 +164,9 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),
-        known_names=frozenset({*_built_in_names(catalog), *(one.name for one in destinations.values())}),
+        known_names=frozenset(
+            {*_built_in_names(catalog), *(destination.name for destination in destinations.values())}
+        ),
         computations=MappingProxyType(computations),
         own_write_keys=MappingProxyType({slug: route.source.write_keys[0] for slug, route in own.items()}),
         invalid_computations=MappingProxyType({**invalid, **broken}),
@@ -391,9 +395,9 @@ def _compiled_filters(filters: Iterable[DestinationFilter]) -> DestinationFilter
     try:
         return DestinationFilters(definitions)
     except Exception:
-        for one in definitions:
+        for definition in definitions:
             try:
-                check_filter(one)
+                check_filter(definition)
             except ConfigurationError as error:
-                raise ConfigurationError(f'filter "{one.title}": {error.message}', code=error.code) from error
+                raise ConfigurationError(f'filter "{definition.title}": {error.message}', code=error.code) from error
         raise

@@ -49,4 +49,4 @@ _TYPES: Final = (
     ),
 )
 
-SOURCE_TYPES: Final[Mapping[str, SourceType]] = MappingProxyType({one.slug: one for one in _TYPES})
+SOURCE_TYPES: Final[Mapping[str, SourceType]] = MappingProxyType({type_.slug: type_ for type_ in _TYPES})

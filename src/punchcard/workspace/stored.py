@@ -95,7 +95,10 @@ def read(work: Connection) -> Stored:
                 computations.append(part_of(document, Computation))
     # A destination whose sources cannot be read may be any source's: events are held for it rather than lost to it.
     every = tuple(source.slug for source in sources)
-    destinations = [replace(one, sources=every) if one.slug in connected_to_unknown else one for one in destinations]
+    destinations = [
+        replace(destination, sources=every) if destination.slug in connected_to_unknown else destination
+        for destination in destinations
+    ]
     return Stored(
         revision=configuration.revision_of(work),
         workspace=in_order(
@@ -140,14 +143,14 @@ def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Wo
     problems: dict[PartKey, str] = {}
     errors: list[ConfigurationError] = []
     with_secrets = 0
-    for one in workspace.destinations:
+    for destination in workspace.destinations:
         try:
-            plain = unseal(one, keyring)
+            plain = unseal(destination, keyring)
         except ConfigurationError as error:
             errors.append(error)
-            problems["destination", one.slug] = error.message
-            plain = one
-        with_secrets += has_sealed(one)
+            problems["destination", destination.slug] = error.message
+            plain = destination
+        with_secrets += has_sealed(destination)
         destinations.append(plain)
     if errors and len(errors) == with_secrets:
         raise errors[0]  # not one is readable: it is the key that is wrong
@@ -171,5 +174,5 @@ def dependencies_of(workspace: Workspace) -> Mapping[PartKey, Workspace | Source
     }
     parts.update({("source", source.slug): source for source in workspace.sources})
     parts.update({("destination", destination.slug): destination for destination in workspace.destinations})
-    parts.update({(one.kind, one.key): one for one in workspace.computations})
+    parts.update({(computation.kind, computation.key): computation for computation in workspace.computations})
     return parts

@@ -79,7 +79,11 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
         yield from _connection_problems(path, destination, known_sources)
         yield from _consent_problems(path, destination.consent)
         masked = _masked_paths(path, destination, catalog) if takes_masks else frozenset()
-        yield from (one for one in _settings_problems(path, destination, catalog) if one.path not in masked)
+        yield from (
+            settings_problem
+            for settings_problem in _settings_problems(path, destination, catalog)
+            if settings_problem.path not in masked
+        )
         yield from _filter_problems(path, destination.filters)
     yield from computation_problems(workspace)
 
@@ -243,8 +247,8 @@ def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Prob
     except ConditionError as error:
         problems.append(Problem(path=(*path, "if"), message=error.message))
     else:
-        found = find_argument_problems(condition)
-        problems += [Problem(path=(*path, "if"), message=message) for message in found]
+        argument_problems = find_argument_problems(condition)
+        problems += [Problem(path=(*path, "if"), message=message) for message in argument_problems]
     try:
         read_actions(one.actions)
     except ActionError as error:

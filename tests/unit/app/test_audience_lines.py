@@ -209,9 +209,9 @@ def test_a_line_says_all_that_segments_builder_does(text, line):
 
 def test_a_computed_trait_is_said_of_a_funnel_too():
     text = "event('A').where( property('n') > 1 AND event('B').count() >= 1 ).within(9 days).max(property('revenue'))"
-    found = lines_of(text, kind="computed_trait")
-    assert found is not None
-    assert text_of(found, kind="computed_trait") == text
+    lines = lines_of(text, kind="computed_trait")
+    assert lines is not None
+    assert text_of(lines, kind="computed_trait") == text
 
 
 @pytest.mark.parametrize(

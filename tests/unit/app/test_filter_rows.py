@@ -32,7 +32,7 @@ def test_a_condition_becomes_lines(text: str, joined: str, rows: list[tuple[str,
     found = rows_of(text)
     assert found is not None
     assert found.joined == joined
-    assert [(one.path, one.operator, one.value) for one in found.rows] == rows
+    assert [(row.path, row.operator, row.value) for row in found.rows] == rows
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_a_local_path_stays_here(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_any_cookie_is_read_as_notices_or_none(text: str) -> None:
-    assert all(isinstance(one, str) for one in read_notices(text))
+    assert all(isinstance(notice, str) for notice in read_notices(text))
 
 
 def test_notices_are_read_back() -> None:

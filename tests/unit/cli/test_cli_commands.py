@@ -41,7 +41,7 @@ def test_help_lists_the_commands_but_not_the_reserved_names(capsys: pytest.Captu
 
 def test_every_option_is_explained() -> None:
     commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    commands |= {f"send {name}": one for name, one in commands["send"].commands.items()}
+    commands |= {f"send {name}": command for name, command in commands["send"].commands.items()}
     silent = [f"{name} {one.name}" for name, command in commands.items() for one in command.params if not one.help]
     assert silent == []
 

@@ -168,11 +168,11 @@ def test_what_is_no_text_is_refused_with_the_name_of_the_file(content: bytes, tm
 
 
 def test_moving_a_column_does_not_change_what_a_row_is(tmp_path: Path) -> None:
-    one = read_csv(tmp_path, "event,userId\nA,1\n")[0]
+    csv = read_csv(tmp_path, "event,userId\nA,1\n")[0]
     other = read_csv(tmp_path, "userId,event\n1,A\n")[0]
-    assert isinstance(one, EventRow)
+    assert isinstance(csv, EventRow)
     assert isinstance(other, EventRow)
-    assert one.content == other.content
+    assert csv.content == other.content
 
 
 def csv_bytes(rows: Sequence[Sequence[str]]) -> bytes:

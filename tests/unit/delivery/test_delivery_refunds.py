@@ -89,7 +89,7 @@ def test_a_refund_that_two_sources_track_is_taken_once(
         ledger.add(f"r{number}", amount, source=source, refund_id=refund_id, customer=customer)
         ledger.clock.advance(60)
     answers = [ledger.prepare(f"r{number}") for number in range(len(told))]
-    assert [number for number, one in enumerate(answers) if isinstance(one, NotReady)] == copies
+    assert [number for number, answer in enumerate(answers) if isinstance(answer, NotReady)] == copies
     assert all(refusal_of(answers[number]) == TRACKED_TWICE for number in copies)
 
 

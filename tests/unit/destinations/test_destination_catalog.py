@@ -44,8 +44,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def catalog(*names: str) -> DestinationCatalog:
-    found = [EntryPoint(name=name, value="acme_destination:AcmeDestination", group=ENTRY_POINT_GROUP) for name in names]
-    return DestinationCatalog([PerkvillePartner()], find=lambda: found)
+    points = [
+        EntryPoint(name=name, value="acme_destination:AcmeDestination", group=ENTRY_POINT_GROUP) for name in names
+    ]
+    return DestinationCatalog([PerkvillePartner()], find=lambda: points)
 
 
 def test_a_package_is_imported_when_it_is_asked_for_and_not_before(package: Path) -> None:

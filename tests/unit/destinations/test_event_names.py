@@ -54,8 +54,8 @@ def test_an_ordinary_map_has_no_warning(names: list[str]) -> None:
 )
 def test_a_map_that_will_surprise_is_named(names: list[str], words: str) -> None:
     warnings = find_map_warnings(names)
-    assert any(words in one.message for one in warnings), warnings
-    assert all(set(one.names) <= set(names) for one in warnings)
+    assert any(words in warning.message for warning in warnings), warnings
+    assert all(set(warning.names) <= set(names) for warning in warnings)
 
 
 def test_spellings_of_one_order_event_are_no_cycle() -> None:

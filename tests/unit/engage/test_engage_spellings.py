@@ -30,7 +30,7 @@ def test_facts_have_the_exact_names_beside_those_that_were_sent() -> None:
     )
     (text,) = read_events([event], IdReader(IdentityRules())).facts.properties
     assert text is not None
-    found = json.loads(text)
-    assert (found["order_id"], found["revenue"]) == (1001, "9.90")
-    assert found["products"] == [{"Price": 5, "price": 5}]
-    assert properties.items() <= found.items()
+    decoded = json.loads(text)
+    assert (decoded["order_id"], decoded["revenue"]) == (1001, "9.90")
+    assert decoded["products"] == [{"Price": 5, "price": 5}]
+    assert properties.items() <= decoded.items()

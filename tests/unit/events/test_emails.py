@@ -58,5 +58,5 @@ def test_any_event_has_an_email_or_none(properties: dict[str, object], context: 
     body = json.dumps({"type": "track", "event": "A", "userId": "u", **members}).encode()
     (event,) = read_request(b'{"batch":[%s]}' % body, call="batch", received_at=NOW, position=1)
     if isinstance(event, Event):
-        found = email_of(event)
-        assert found is None or (found and found == found.strip().lower())
+        email = email_of(event)
+        assert email is None or (email and email == email.strip().lower())

@@ -53,17 +53,17 @@ def with_members(members: str) -> bytes:
     ],
 )
 def test_a_number_that_json_does_not_have_is_null(token: str, template: str, path: str, expected: object) -> None:
-    found = event_of(with_members(f'"userId":"ann","properties":{template % token}'))
-    assert json.loads(bytes(found.wire.properties)) == expected
-    assert json.loads(found.raw)["properties"] == expected
-    assert sentences(found) == [f"{path} was {token}, which JSON does not have, and is null"]
+    event = event_of(with_members(f'"userId":"ann","properties":{template % token}'))
+    assert json.loads(bytes(event.wire.properties)) == expected
+    assert json.loads(event.raw)["properties"] == expected
+    assert sentences(event) == [f"{path} was {token}, which JSON does not have, and is null"]
 
 
 def test_texts_that_name_such_numbers_stay() -> None:
     text = with_members('"userId":"NaN","properties":{"NaN":"Infinity, NaN","x":"a\\\\","y":"nan","z":NaN}')
-    found = event_of(text)
-    assert json.loads(bytes(found.wire.properties)) == {"NaN": "Infinity, NaN", "x": "a\\", "y": "nan", "z": None}
-    assert (found.wire.user_id, len(found.notes)) == ("NaN", 1)
+    event = event_of(text)
+    assert json.loads(bytes(event.wire.properties)) == {"NaN": "Infinity, NaN", "x": "a\\", "y": "nan", "z": None}
+    assert (event.wire.user_id, len(event.notes)) == ("NaN", 1)
 
 
 def test_a_single_call_is_repaired_likewise() -> None:
@@ -105,14 +105,14 @@ def test_of_a_batch_that_stands_twice_the_last_counts_with_its_notes() -> None:
 @pytest.mark.parametrize("name", ["userId", "anonymousId", "groupId", "previousId", "messageId"])
 def test_a_numeric_id_is_its_text(name: str, written: str, text: str) -> None:
     members = {"userId": '"ann"', "messageId": '"m1"', "type": '"track"', "event": '"x"', name: written}
-    found = event_of(("{" + ",".join(f'"{key}":{value}' for key, value in members.items()) + "}").encode())
-    assert json.loads(found.raw)[name] == text
+    event = event_of(("{" + ",".join(f'"{key}":{value}' for key, value in members.items()) + "}").encode())
+    assert json.loads(event.raw)[name] == text
     attribute = {"userId": "user_id", "anonymousId": "anonymous_id", "groupId": "group_id"}.get(name)
     if attribute:
-        assert getattr(found.wire, attribute) == text
+        assert getattr(event.wire, attribute) == text
     if name == "messageId":
-        assert found.message_id == text
-    assert sentences(found) == [f'{name} was a number and is read as the text "{text}"']
+        assert event.message_id == text
+    assert sentences(event) == [f'{name} was a number and is read as the text "{text}"']
 
 
 @pytest.mark.parametrize("written", ["true", "false", "[7]", "{}", "1e400", "1e-400", "9" * 101])
@@ -125,10 +125,10 @@ def test_what_is_no_id_stays_a_fault(written: str) -> None:
 @pytest.mark.parametrize("written", ["[]", "[ ]", "[\n]"])
 @pytest.mark.parametrize("name", ["properties", "context", "traits", "integrations"])
 def test_an_empty_list_is_an_empty_object(name: str, written: str) -> None:
-    found = event_of(with_members(f'"userId":"ann","{name}":{written}'))
-    assert bytes(getattr(found.wire, name)) == b"{}"
-    assert json.loads(found.raw)[name] == {}
-    assert sentences(found) == [f"{name} was an empty list and is read as an empty object"]
+    event = event_of(with_members(f'"userId":"ann","{name}":{written}'))
+    assert bytes(getattr(event.wire, name)) == b"{}"
+    assert json.loads(event.raw)[name] == {}
+    assert sentences(event) == [f"{name} was an empty list and is read as an empty object"]
 
 
 @pytest.mark.parametrize("name", ["properties", "context", "traits"])
@@ -140,45 +140,45 @@ def test_what_is_no_object_stays_a_fault(name: str, written: str) -> None:
 
 
 def test_an_empty_list_in_php_gets_the_context_of_its_batch() -> None:
-    found = event_of(
+    event = event_of(
         with_members('"userId":"ann","context":[]'), batch_members=b',"context":{"traits":{"email":"ann@example.com"}}'
     )
-    assert json.loads(bytes(found.wire.context)) == {"traits": {"email": "ann@example.com"}}
-    assert sentences(found) == ["context was an empty list and is read as an empty object"]
+    assert json.loads(bytes(event.wire.context)) == {"traits": {"email": "ann@example.com"}}
+    assert sentences(event) == ["context was an empty list and is read as an empty object"]
 
 
 def test_an_empty_list_as_context_of_a_batch_is_noted() -> None:
-    found = event_of(with_members('"userId":"ann"'), batch_members=b',"context":[]')
-    assert sentences(found) == ["context of the batch was an empty list and is read as an empty object"]
+    event = event_of(with_members('"userId":"ann"'), batch_members=b',"context":[]')
+    assert sentences(event) == ["context of the batch was an empty list and is read as an empty object"]
 
 
 def test_the_consent_of_an_event_counts_as_a_whole() -> None:
     own = '"userId":"ann","context":{"consent":{"categoryPreferences":{"sale":false}}}'
     shared = b',"context":{"consent":{"categoryPreferences":{"ads":true}}}'
-    found = event_of(with_members(own), batch_members=shared)
-    assert json.loads(bytes(found.wire.context)) == {"consent": {"categoryPreferences": {"sale": False}}}
+    event = event_of(with_members(own), batch_members=shared)
+    assert json.loads(bytes(event.wire.context)) == {"consent": {"categoryPreferences": {"sale": False}}}
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\\t", "\\u00a0"])
 @pytest.mark.parametrize(("empty", "other"), [("userId", "anonymousId"), ("anonymousId", "userId")])
 def test_an_empty_id_beside_the_other_one_is_absent(empty: str, other: str, blank: str) -> None:
-    found = event_of(with_members(f'"{empty}":"{blank}","{other}":"a1"'))
-    assert empty not in json.loads(found.raw)
-    ids = {"userId": found.wire.user_id, "anonymousId": found.wire.anonymous_id}
+    event = event_of(with_members(f'"{empty}":"{blank}","{other}":"a1"'))
+    assert empty not in json.loads(event.raw)
+    ids = {"userId": event.wire.user_id, "anonymousId": event.wire.anonymous_id}
     assert ids == {empty: None, other: "a1"}
-    assert sentences(found) == [f"{empty} was empty and counts as absent"]
+    assert sentences(event) == [f"{empty} was empty and counts as absent"]
 
 
 def test_an_empty_user_id_beside_a_numeric_anonymous_id_is_absent() -> None:
-    found = event_of(with_members('"userId":"","anonymousId":7'))
-    assert (found.wire.user_id, found.wire.anonymous_id, len(found.notes)) == (None, "7", 2)
+    event = event_of(with_members('"userId":"","anonymousId":7'))
+    assert (event.wire.user_id, event.wire.anonymous_id, len(event.notes)) == (None, "7", 2)
 
 
 @pytest.mark.parametrize("blank", ["", "   "])
 def test_an_empty_message_id_is_absent(blank: str) -> None:
-    found = event_of(b'{"type":"track","userId":"ann","event":"x","messageId":"%s"}' % blank.encode())
-    assert found.message_id.startswith("derived-")
-    assert sentences(found) == ["messageId was empty and counts as absent"]
+    event = event_of(b'{"type":"track","userId":"ann","event":"x","messageId":"%s"}' % blank.encode())
+    assert event.message_id.startswith("derived-")
+    assert sentences(event) == ["messageId was empty and counts as absent"]
 
 
 TIMES = [
@@ -213,9 +213,9 @@ def test_an_unusual_time_is_noted(written: str, expected: list[str]) -> None:
 
 
 def test_a_time_of_sending_that_cannot_be_read_is_noted() -> None:
-    found = event_of(with_members('"userId":"ann","timestamp":"2026-01-01T00:00:00Z","sentAt":"soon"'))
-    assert sentences(found) == ['sentAt cannot be read as a time: "soon"; the sender\'s clock is not corrected']
-    assert found.timestamp == datetime(2026, 1, 1, tzinfo=UTC)
+    event = event_of(with_members('"userId":"ann","timestamp":"2026-01-01T00:00:00Z","sentAt":"soon"'))
+    assert sentences(event) == ['sentAt cannot be read as a time: "soon"; the sender\'s clock is not corrected']
+    assert event.timestamp == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -227,21 +227,21 @@ def test_a_time_of_sending_that_cannot_be_read_is_noted() -> None:
     ],
 )
 def test_text_that_json_does_not_allow_is_repaired(written: str, text: str, sentence: str | None) -> None:
-    found = event_of(with_members(f'"userId":"ann","properties":{{"x":{written}}}'))
-    assert json.loads(bytes(found.wire.properties)) == {"x": text}
-    assert sentences(found) == ([sentence] if sentence else [])
+    event = event_of(with_members(f'"userId":"ann","properties":{{"x":{written}}}'))
+    assert json.loads(bytes(event.wire.properties)) == {"x": text}
+    assert sentences(event) == ([sentence] if sentence else [])
 
 
 def test_nesting_beyond_the_limit_is_noted() -> None:
-    found = event_of(with_members('"userId":"ann","properties":' + '{"a":' * 3_000 + "NaN" + "}" * 3_000))
-    (note,) = sentences(found)
+    event = event_of(with_members('"userId":"ann","properties":' + '{"a":' * 3_000 + "NaN" + "}" * 3_000))
+    (note,) = sentences(event)
     assert note.endswith("was nested deeper than 100 levels, and is null")
 
 
 def test_notes_are_limited() -> None:
-    found = event_of(with_members('"userId":"ann","properties":{"x":[' + ",".join(["NaN"] * 5_000) + "]}"))
-    assert len(found.notes) == 20
-    assert sentences(found)[-1] == "4,981 more values were converted"
+    event = event_of(with_members('"userId":"ann","properties":{"x":[' + ",".join(["NaN"] * 5_000) + "]}"))
+    assert len(event.notes) == 20
+    assert sentences(event)[-1] == "4,981 more values were converted"
 
 
 def test_a_failure_keeps_what_was_noted_before() -> None:

@@ -86,10 +86,10 @@ OTHER_FORMS = [
 
 @pytest.mark.parametrize(("text", "expected"), [*READABLE, *OTHER_FORMS])
 def test_a_time_in_a_usual_form_is_read(text: object, expected: datetime) -> None:
-    found = read_time(text)
-    assert found == expected
-    assert found is not None
-    assert found.tzinfo is UTC
+    instant = read_time(text)
+    assert instant == expected
+    assert instant is not None
+    assert instant.tzinfo is UTC
 
 
 AMBIGUOUS = [
@@ -173,5 +173,5 @@ WORDS = st.sampled_from(
 
 @given(text=st.text(max_size=40) | st.lists(WORDS, max_size=9).map(" ".join) | st.lists(WORDS, max_size=9).map("".join))
 def test_reading_a_time_never_fails(text: str) -> None:
-    found = read_time(text)
-    assert found is None or found.tzinfo is UTC
+    instant = read_time(text)
+    assert instant is None or instant.tzinfo is UTC

@@ -18,13 +18,13 @@ def rows(heading: str) -> list[list[str]]:
     """The cells of the table that follows a line."""
     behind = PAGE.split(f"\n{heading}\n", 1)[1].lstrip().splitlines()
     start = next(number for number, line in enumerate(behind) if line.startswith("|"))
-    found = []
+    cells = []
     for line in behind[start + 2 :]:
         if not line.startswith("|"):
             break
-        found.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    assert len(found) > 2
-    return found
+        cells.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    assert len(cells) > 2
+    return cells
 
 
 @pytest.mark.parametrize(

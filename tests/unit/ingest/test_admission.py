@@ -128,7 +128,7 @@ def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() 
         partner.gate.set()
         results = await asyncio.gather(*calls[1:], *others, return_exceptions=True)
         assert results[:29] == [None] * 29
-        limited = [one for one in results if isinstance(one, TooManyKeysError)]
+        limited = [result for result in results if isinstance(result, TooManyKeysError)]
         assert len(limited) == 101
         assert partner.queries == 100
         assert partner.at_once_max == 8

@@ -99,8 +99,8 @@ def test_a_lone_surrogate_in_an_id_is_mended() -> None:
 
 @given(st.lists(st.datetimes(timezones=st.just(datetime.UTC)), min_size=1))
 def test_timestamps_are_exact(instants: list[datetime.datetime]) -> None:
-    batch = rows_of(*(an_event(timestamp=one) for one in instants)).to_arrow()
-    since = [one - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) for one in instants]
+    batch = rows_of(*(an_event(timestamp=instant) for instant in instants)).to_arrow()
+    since = [instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) for instant in instants]
     micros = [one // datetime.timedelta(microseconds=1) for one in since]
     assert [one.value for one in batch.column("timestamp")] == micros
 

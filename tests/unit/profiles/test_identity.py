@@ -36,27 +36,27 @@ class People:
 
     def take(self, events, *, days=None) -> None:
         known = Known(merges=self.merged, since=dict(self.since))
-        received = [BEGIN + timedelta(days=one) for one in days or [0] * len(events)]
+        received = [BEGIN + timedelta(days=day) for day in days or [0] * len(events)]
         for event in events:
             known.owners.update({one: self.owners[one] for one in event if one in self.owners})
         for event in events:
             for profile in may_change(event, known.owners):
-                known.members[profile] = {one for one, owner in self.owners.items() if owner == profile}
+                known.members[profile] = {key for key, owner in self.owners.items() if owner == profile}
         found = resolve(events, known, rules=self.rules, new_profile=lambda: next(self.newest), received=received)
         self.since.update(known.since)
         for merge in found.merges:
             self.into[merge.merged] = merge.profile
-            for one, owner in self.owners.items():
+            for key, owner in self.owners.items():
                 if owner == merge.merged:
-                    self.owners[one] = merge.profile
+                    self.owners[key] = merge.profile
         self.owners.update(known.owners)
         self.profiles += found.final()
         self.conflicts |= found.conflicts.keys()
 
     def groups(self) -> set[frozenset[ExternalId]]:
         by_profile: dict[int, set[ExternalId]] = {}
-        for one, owner in self.owners.items():
-            by_profile.setdefault(owner, set()).add(one)
+        for key, owner in self.owners.items():
+            by_profile.setdefault(owner, set()).add(key)
         return {frozenset(some) for some in by_profile.values()}
 
 
@@ -101,7 +101,7 @@ def test_a_profile_has_five_emails_at_most():
     people = People()
     people.take([ids(user_id="ann", email=f"{number}@example.com") for number in range(7)])
     assert set(people.profiles) == {1}
-    assert len([one for one in people.owners if one.type == "email"]) == 5
+    assert len([owner for owner in people.owners if owner.type == "email"]) == 5
     assert len(people.conflicts) == 2
 
 
@@ -140,7 +140,7 @@ def test_it_makes_no_difference_how_the_log_is_cut_into_batches(rules, events, c
     whole, cut = People(rules), People(rules)
     days = [2 * number for number in range(len(events))]
     whole.take(events, days=days)
-    borders = sorted({0, len(events), *(one for one in cuts if one < len(events))})
+    borders = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
     for begin, end in itertools.pairwise(borders):
         cut.take(events[begin:end], days=days[begin:end])
     assert cut.owners == whole.owners

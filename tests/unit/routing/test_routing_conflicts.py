@@ -204,7 +204,7 @@ def test_several_conflicts_of_one_unit_of_work_are_all_kept(store: Store) -> Non
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", INTENT.effect_key)
         assert effect is not None
-        assert [one.message_id for one in conflicts_of(connection, [effect.id])[effect.id]] == ["m2", "m3"]
+        assert [conflict.message_id for conflict in conflicts_of(connection, [effect.id])[effect.id]] == ["m2", "m3"]
 
 
 def test_user_properties_are_compared_by_what_they_set(store: Store) -> None:
@@ -277,7 +277,7 @@ def test_what_two_sources_tell_of_is_one_effect_unless_each_counts_its_own(
         results = (
             resolve(store, *planned_effects)
             if together
-            else [result for one in planned_effects for result in resolve(store, one)]
+            else [result for planned_effect in planned_effects for result in resolve(store, planned_effect)]
         )
         assert kinds(results) == [NEW, expected]
 

@@ -90,7 +90,7 @@ def workspaces(draw: st.DrawFn) -> Workspace:
 
 @given(workspaces())
 def test_reading_an_exported_workspace_gives_the_same_workspace_with_secrets_masked(workspace: Workspace) -> None:
-    expected = replace(workspace, destinations=tuple(masked(one) for one in workspace.destinations))
+    expected = replace(workspace, destinations=tuple(masked(destination) for destination in workspace.destinations))
     assert read_content(export(workspace).encode(), "export", environment={}) == expected
 
 

@@ -33,7 +33,7 @@ def test_an_argument_that_a_function_does_not_know_is_refused_when_saved(conditi
         filters=(DestinationFilter(title="x", condition=condition, actions=[{"type": "drop"}]),),
     )
     problems = find_problems(Workspace(destinations=(destination,)))
-    messages = [one.message for one in problems if one.path[-1] == "if"]
+    messages = [problem.message for problem in problems if problem.path[-1] == "if"]
     assert any(part in message for message in messages), messages
 
 

@@ -41,7 +41,7 @@ def read(*parts: str) -> tuple[Workspace, frozenset[str]]:
 
 def pairs(before: str, after: str) -> list[tuple[str, str]]:
     workspace, keys = read(after)
-    return [(one.old.key, one.new.key) for one in find_renames(read(before)[0], workspace, derived_keys=keys)]
+    return [(rename.old.key, rename.new.key) for rename in find_renames(read(before)[0], workspace, derived_keys=keys)]
 
 
 @pytest.mark.parametrize(

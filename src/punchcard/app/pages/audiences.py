@@ -54,9 +54,9 @@ def list_all(context: ContextDependency) -> Page:
 def show_new(context: ContextDependency) -> Page:
     """The editor, empty."""
     kind = "computed_trait" if context.query("kind") == "computed_trait" else "audience"
-    slugs = tuple(one.slug for one in context.dependencies.workspace().destinations)
-    fresh = Computation(kind=kind, key="", name="", definition="", destinations=slugs if len(slugs) == 1 else ())
-    return _editor(context, fresh, FormErrors(), is_new=True)
+    slugs = tuple(destination.slug for destination in context.dependencies.workspace().destinations)
+    computation = Computation(kind=kind, key="", name="", definition="", destinations=slugs if len(slugs) == 1 else ())
+    return _editor(context, computation, FormErrors(), is_new=True)
 
 
 @post("/audiences/new", status_code=200)
@@ -207,8 +207,8 @@ def _read(context: RequestContext, standing: Computation) -> Computation:
         description=context.field("description"),
         definition=_definition(context, standing.kind),
         enabled=context.field("enabled") == "on",
-        destinations=tuple(one for one in context.fields("destinations") if one),
-        send=tuple(one for one in context.fields("send") if one),
+        destinations=tuple(field for field in context.fields("destinations") if field),
+        send=tuple(field for field in context.fields("send") if field),
         sync=context.field("sync") or standing.sync,
         include_anonymous=context.field("include_anonymous") == "on",
         include_history=context.field("history") != "none",
@@ -239,11 +239,15 @@ def _builder_values(
 ) -> dict[str, Any]:
     workspace = context.dependencies.workspace()
     own = context.field("own_key") or str(context.request.path_params.get("key", ""))
-    audiences = {one.key: one.name for one in workspace.computations if one.kind == "audience" and one.key != own}
+    audiences = {
+        computation.key: computation.name
+        for computation in workspace.computations
+        if computation.kind == "audience" and computation.key != own
+    }
     with context.dependencies.store.reading() as work:
         names = seen_names(
             work,
-            sources=[one.slug for one in workspace.sources],
+            sources=[source.slug for source in workspace.sources],
             since=context.dependencies.clock.now().replace(year=context.dependencies.clock.now().year - 1, day=1),
         )
         # As a definition writes them: a dot would lead inside.
@@ -256,9 +260,9 @@ def _builder_values(
         "fresh": fresh,
         "lines": lines if lines is not None else lines_of(text, kind=kind, audiences=audiences),
         "names": sorted(names, key=lambda name: -names[name])[:_NAMES],
-        "traits": sorted({*traits, *(one.key for one in workspace.computations)} - {own, *audiences}),
+        "traits": sorted({*traits, *(computation.key for computation in workspace.computations)} - {own, *audiences}),
         "audiences": audiences,
-        "sources": {one.slug: one.name or one.slug for one in workspace.sources},
+        "sources": {source.slug: source.name or source.slug for source in workspace.sources},
         "said": said,
     }
 

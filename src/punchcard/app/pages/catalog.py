@@ -25,9 +25,9 @@ from punchcard.workspace.model import Destination, Source, Workspace
 def show_catalog(context: ContextDependency) -> Page:
     """What events can be sent to."""
     asked = context.query("q")
-    found = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
+    definitions = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
     names = [one.definition.name for one in CATALOG.values()]
-    return context.page("catalog.html", asked=asked, found=found, names=names, broken=CATALOG.problems)
+    return context.page("catalog.html", asked=asked, found=definitions, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
@@ -35,8 +35,10 @@ def show_catalog(context: ContextDependency) -> Page:
 def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One destination of the catalog."""
     definition = _partner(slug).definition
-    standing = [one for one in context.dependencies.workspace().destinations if one.type == slug]
-    return context.page("catalog_entry.html", definition=definition, standing=standing)
+    matching_destinations = [
+        destination for destination in context.dependencies.workspace().destinations if destination.type == slug
+    ]
+    return context.page("catalog_entry.html", definition=definition, standing=matching_destinations)
 
 
 @get("/catalog/{slug:str}/add", opt={NEEDS: Role.EDITOR})
@@ -61,10 +63,10 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     def change(workspace: Workspace) -> Workspace:
         chosen = source
         if chosen == "+":
-            chosen = free_slug("website", {one.slug for one in workspace.sources})
+            chosen = free_slug("website", {source.slug for source in workspace.sources})
             fresh = Source(slug=chosen, name="Website", write_keys=(new_write_key(),), type="javascript")
             workspace = adding_source(fresh)(workspace)
-        made[:] = [free_slug(definition.slug, {one.slug for one in workspace.destinations})]
+        made[:] = [free_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
             slug=made[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
         )
@@ -77,11 +79,11 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
         if not errors:
             context.edit(change)
     except ConfigurationError as error:
-        said = form_errors_from(error) if error.context.get("problems") else _by_line(error)
+        form_errors = form_errors_from(error) if error.context.get("problems") else _by_line(error)
         errors.fields |= {
-            name.removeprefix("settings.").removeprefix("options."): one for name, one in said.fields.items()
+            name.removeprefix("settings.").removeprefix("options."): field for name, field in form_errors.fields.items()
         }
-        errors.others += said.others
+        errors.others += form_errors.others
     if errors:
         return _form(context, definition, {**settings, **options}, errors, source=source, status=422)
     if definition.event_map is None:
@@ -102,12 +104,12 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     except ConfigurationError as error:
         return context.part("findings.html", found=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
-    found = await check_connection(partner, typed, subject=partner.definition.name, network=network)
+    connection = await check_connection(partner, typed, subject=partner.definition.name, network=network)
     event_map = partner.definition.event_map
     if event_map is not None:
         # Nothing can be mapped before it is added.
-        found = [finding for finding in found if finding.subject != event_map.key]
-    return context.part("findings.html", found=found, errors=())
+        connection = [finding for finding in connection if finding.subject != event_map.key]
+    return context.part("findings.html", found=connection, errors=())
 
 
 def _partner(slug: str) -> Partner:
@@ -157,7 +159,7 @@ def _form(
     source: str,
     status: int,
 ) -> Page:
-    sources = [one for one in context.dependencies.workspace().sources if not one.is_managed]
+    sources = [source for source in context.dependencies.workspace().sources if not source.is_managed]
     return context.page(
         "catalog_add.html",
         status=status,

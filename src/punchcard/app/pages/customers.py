@@ -114,9 +114,9 @@ def find_customers(context: ContextDependency) -> Page:
         value=value,
         following=urlencode({name: one for name, one in page.items() if one}) if page["before"] else "",
         is_first=place is None,
-        labels={one.key: one.name for one in workspace.computations},
-        kinds={one.key: one.kind for one in workspace.computations},
-        names=sorted({*names, *(one.key for one in workspace.computations)}),
+        labels={computation.key: computation.name for computation in workspace.computations},
+        kinds={computation.key: computation.kind for computation in workspace.computations},
+        names=sorted({*names, *(computation.key for computation in workspace.computations)}),
     )
 
 
@@ -129,7 +129,7 @@ async def show_customer(context: ContextDependency, who: FromPath[str]) -> Page:
     events = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=_EVENTS, before=before)
     snapshot = await asyncio.to_thread(context.dependencies.current)
     accounts = await asyncio.gather(
-        *(_account(context, one, person) for one in snapshot.destinations.values() if person.emails)
+        *(_account(context, destination, person) for destination in snapshot.destinations.values() if person.emails)
     )
     return await asyncio.to_thread(_rendered, context, who, person, known, events, accounts)
 
@@ -176,7 +176,7 @@ def _rendered(
         person=person,
         known=known,
         accounts=accounts,
-        barren=[one for one in events.events if not _has_earned(one)],
+        barren=[event for event in events.events if not _has_earned(event)],
         events=events.events,
         following=f"{following[0]}-{following[1]}" if following else "",
     )
@@ -209,29 +209,29 @@ def _joined(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile | None:
     """The profile that one of the ids leads to with which somebody's events came."""
-    asked = [(EMAIL, one) for one in person.emails] + [(USER_ID, one) for one in person.user_ids]
+    asked = [(EMAIL, email) for email in person.emails] + [(USER_ID, user_id) for user_id in person.user_ids]
     with context.dependencies.store.reading() as work:
         for type_, value in asked:
-            found = profile_queries.find_profile(work, type_, value)
-            if found is not None:
+            profile = profile_queries.find_profile(work, type_, value)
+            if profile is not None:
                 break
         else:
             return None
-    return _profile(context, found)
+    return _profile(context, profile)
 
 
 def _profile(context: RequestContext, found: StoredProfile) -> _Profile:
     with context.dependencies.store.reading() as work:
-        traits = [one for one in profile_queries.traits_by_name(work, found.id) if one.value != "null"]
+        traits = [trait for trait in profile_queries.traits_by_name(work, found.id) if trait.value != "null"]
         return _Profile(
             profile=found,
             ids=profile_queries.external_ids_of(work, found.id),
-            audiences=[one for one in traits if one.computation == "audience" and one.value == "true"],
-            traits=[one for one in traits if one.computation != "audience"],
+            audiences=[trait for trait in traits if trait.computation == "audience" and trait.value == "true"],
+            traits=[trait for trait in traits if trait.computation != "audience"],
             history=profile_queries.history_of(work, found.id, limit=_HISTORY),
             merges=profile_queries.merges_into(work, found.id),
             conflicts=profile_queries.conflicts_of(work, found.id, limit=_HISTORY),
-            labels={one.key: one.name for one in context.dependencies.workspace().computations},
+            labels={computation.key: computation.name for computation in context.dependencies.workspace().computations},
         )
 
 

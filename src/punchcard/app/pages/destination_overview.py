@@ -45,10 +45,10 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         status for status in (EffectState.DELIVERED, EventStatus.REFUSED, EffectState.REJECTED) if status in series
     ]
     chart = {
-        "times": [one.timestamp() for one in buckets],
+        "times": [bucket.timestamp() for bucket in buckets],
         "zone": context.dependencies.workspace().timezone,
         "series": [
-            {"label": str(status).capitalize(), "values": [series[status].get(one, 0) for one in buckets]}
+            {"label": str(status).capitalize(), "values": [series[status].get(bucket, 0) for bucket in buckets]}
             for status in shown
         ],
     }

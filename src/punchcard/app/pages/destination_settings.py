@@ -39,8 +39,8 @@ def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save it; what is queued is sent by the new settings."""
-    standing = destination_of(context.dependencies.workspace(), slug)
-    definition = _definition(standing)
+    destination = destination_of(context.dependencies.workspace(), slug)
+    definition = _definition(destination)
     settings, options = _read(context, definition)
     try:
         context.edit(
@@ -62,29 +62,31 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
             raise
         errors = form_errors_from(error)
         errors.fields = {
-            name.removeprefix("settings.").removeprefix("options."): said for name, said in errors.fields.items()
+            name.removeprefix("settings.").removeprefix("options."): field for name, field in errors.fields.items()
         }
-        return _form(context, standing, {**settings, **options}, errors, status=422)
+        return _form(context, destination, {**settings, **options}, errors, status=422)
     return context.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."])
 
 
 @post("/destinations/{slug:str}/check", status_code=200)
 async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask the partner about the settings as they stand in the form."""
-    standing = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
-    partner = CATALOG[standing.type]
+    destination = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
+    partner = CATALOG[destination.type]
     settings, options = _read(context, partner.definition)
     wanted = with_stored_secrets(
-        replace(standing, settings=merged(standing.settings, settings), options=merged(standing.options, options)),
-        standing,
+        replace(
+            destination, settings=merged(destination.settings, settings), options=merged(destination.options, options)
+        ),
+        destination,
     )
     try:
         typed = partner.read_settings(wanted.settings, wanted.options)
     except ConfigurationError as error:
         return context.part("findings.html", found=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
-    found = await check_connection(partner, typed, subject=slug, network=network)
-    return context.part("findings.html", found=found, errors=())
+    connection = await check_connection(partner, typed, subject=slug, network=network)
+    return context.part("findings.html", found=connection, errors=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)
@@ -160,9 +162,9 @@ def _form(
         chosen=context.fields("sources") if posted else destination.sources,
         consent=context.field("consent") if posted else " ".join(destination.consent),
         sources=[
-            one
-            for one in context.dependencies.workspace().sources
-            if not one.is_managed or one.slug in destination.sources
+            source
+            for source in context.dependencies.workspace().sources
+            if not source.is_managed or source.slug in destination.sources
         ],
     )
 

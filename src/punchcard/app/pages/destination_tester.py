@@ -32,7 +32,7 @@ def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     destination = destination_of(context.dependencies.workspace(), slug)
     samples = _newest_events(context, destination)
     wanted = context.query("event")
-    chosen = next((one for one in samples if one.event.message_id == wanted), None)
+    chosen = next((sample for sample in samples if sample.event.message_id == wanted), None)
     return context.page(
         "tester.html",
         destination=destination,
@@ -67,8 +67,8 @@ async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
         context.part,
         "tester_result.html",
         tested=tested,
-        shown=[one for one in tested.results if one.destination in (None, slug)],
-        others=[one for one in tested.results if one.destination not in (None, slug)],
+        shown=[result for result in tested.results if result.destination in (None, slug)],
+        others=[result for result in tested.results if result.destination not in (None, slug)],
     )
 
 
@@ -78,7 +78,7 @@ def follow(context: ContextDependency, slug: FromPath[str]) -> Page:
     """How far the sent event has come; asked again until it has arrived."""
     message_id = context.query("id")
     trace = context.dependencies.traces.trace(message_id)
-    goes_on = trace is None or any(one.status in _GOING_ON for one in trace.results)
+    goes_on = trace is None or any(result.status in _GOING_ON for result in trace.results)
     destination = destination_of(context.dependencies.workspace(), slug)
     return context.part(
         "tester_sent.html", slug=slug, destination=destination, message_id=message_id, trace=trace, goes_on=goes_on
@@ -99,7 +99,7 @@ def _try(context: RequestContext, slug: str, text: bytes) -> Tested:
 
 def _route(snapshot: Snapshot, slug: str, source: str) -> SourceRoute:
     for route in snapshot.by_write_key.values():
-        if route.source.slug == source and any(one.slug == slug for one in route.destinations):
+        if route.source.slug == source and any(destination.slug == slug for destination in route.destinations):
             return route
     raise _WrongEvent("choose a source that this destination gets events of")
 

@@ -97,7 +97,7 @@ async def _shown(
     )
     seen, order_like = await _seen(context, destination)
     values = {str(name): str(value) for name, value in standing.items()}
-    known = {one.value: one for one in mapping_choices}
+    known = {mapping_choice.value: mapping_choice for mapping_choice in mapping_choices}
     near = near_names(list(values), seen)
     unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])
     rows = [
@@ -156,18 +156,18 @@ def _warning(
     label: str,
 ) -> str:
     """What the operator should know of a line, "" if nothing."""
-    said = []
+    notes = []
     if known and value not in known:
-        said.append(f"this {label} was not found at the partner")
+        notes.append(f"this {label} was not found at the partner")
     elif (choice := known.get(value)) is not None and choice.note and not _fits(name, choice):
-        said.append(choice.note)
+        notes.append(choice.note)
     if not seen.get(name):
-        said.append("never seen in 30 days")
+        notes.append("never seen in 30 days")
     if near:
-        said.append(f"“{near[0]}” was seen and is not mapped: names must be the same to the letter")
+        notes.append(f"“{near[0]}” was seen and is not mapped: names must be the same to the letter")
     if "refund" in name.lower():
-        said.append("takes points away only with an order_id")
-    return "; ".join(said)
+        notes.append("takes points away only with an order_id")
+    return "; ".join(notes)
 
 
 def _fits(name: str, choice: MappingChoice) -> bool:

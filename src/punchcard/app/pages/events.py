@@ -61,8 +61,8 @@ def list_events(context: ContextDependency) -> Page:
         others=_others(asked),
         query=urlencode(params),
         following=f"{following[0]}-{following[1]}" if following else "",
-        sources=[one.slug for one in dependencies.workspace().sources],
-        destinations=[one.slug for one in dependencies.workspace().destinations],
+        sources=[source.slug for source in dependencies.workspace().sources],
+        destinations=[destination.slug for destination in dependencies.workspace().destinations],
         statuses=[one.value for one in EventStatus if one not in _OF_THE_LEDGER],
     )
 

@@ -180,9 +180,9 @@ def _save(context: RequestContext, slug: str, put: object, standing: Destination
         except ConfigurationError as error:
             if error.code == "not_found":
                 raise
-            said = form_errors_from(error)
-            errors.fields |= {_name(path): text for path, text in said.fields.items()}
-            errors.others += said.others
+            form_errors = form_errors_from(error)
+            errors.fields |= {_name(path): text for path, text in form_errors.fields.items()}
+            errors.others += form_errors.others
     if errors:
         return _editor(context, destination, fresh, errors, status=422)
     return context.redirect(

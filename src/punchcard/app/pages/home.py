@@ -55,12 +55,12 @@ def _home(context: RequestContext) -> Page:
         ).get(RECEIVED, {})
         ever = read_award_totals(work, begin=_beginning(period), end=period.end, destination=None) if not totals else 1
     points = _points(context, totals)
-    units = sum((one.units for one in totals), Decimal(0))
-    given = points if points is not None else [(one.begin, one.units) for one in totals]
+    units = sum((total.units for total in totals), Decimal(0))
+    given = points if points is not None else [(total.begin, total.units) for total in totals]
     buckets = period.buckets()
-    came, booked = [received.get(one, 0) for one in buckets], _by_bucket(given, buckets)
+    came, booked = [received.get(bucket, 0) for bucket in buckets], _by_bucket(given, buckets)
     chart = {
-        "times": [one.timestamp() for one in buckets],
+        "times": [bucket.timestamp() for bucket in buckets],
         "zone": workspace.timezone,
         "series": [
             {"label": "Events received", "values": came},
@@ -75,7 +75,7 @@ def _home(context: RequestContext) -> Page:
         alerts=alerts,
         alert_path=_alert_path,
         received=sum(received.values()),
-        delivered=sum(one.transactions for one in totals),
+        delivered=sum(total.transactions for total in totals),
         units=units,
         points=None if points is None else sum((value for _, value in points), Decimal(0)),
         oldest=min(waiting, default=None),
@@ -87,7 +87,7 @@ def _home(context: RequestContext) -> Page:
 
 def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     """The guide, in the order in which the destination's page goes."""
-    destination = next((one for one in workspace.destinations if not one.is_managed), None)
+    destination = next((destination for destination in workspace.destinations if not destination.is_managed), None)
     path = f"/destinations/{destination.slug}" if destination else ""
     guided = _guided()
     label = guided.event_map.value_label if guided.event_map is not None else "value"
@@ -97,7 +97,7 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
             text="Where events come from: your website, your till, your app.",
             path="/sources/new",
             label="Add source",
-            done=any(not one.is_managed for one in workspace.sources),
+            done=any(not source.is_managed for source in workspace.sources),
         ),
         Step(
             title=f"Add {guided.name}",
@@ -123,15 +123,15 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     ]
     first = next((number for number, step in enumerate(steps) if not step.done), None)
     return [
-        Step(title=one.title, text=one.text, path=one.path, label=one.label, done=one.done, now=number == first)
-        for number, one in enumerate(steps)
+        Step(title=step.title, text=step.text, path=step.path, label=step.label, done=step.done, now=number == first)
+        for number, step in enumerate(steps)
     ]
 
 
 def _guided() -> Definition:
     """Return the destination that the guide leads to: the first whose events are mapped."""
     definitions = [partner.definition for partner in CATALOG.loaded()]
-    return next((one for one in definitions if one.event_map is not None), definitions[0])
+    return next((definition for definition in definitions if definition.event_map is not None), definitions[0])
 
 
 def _is_mapped(destination: Destination) -> bool:
@@ -145,21 +145,21 @@ def _is_mapped(destination: Destination) -> bool:
 def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
     """Points by hour, if what one unit of every value gives has been read from the partner of late."""
     given: list[tuple[datetime, Decimal]] = []
-    for one in totals:
-        each = context.mapping_choices.points_of(one.destination, one.perk)
+    for total in totals:
+        each = context.mapping_choices.points_of(total.destination, total.perk)
         if each is None:
             return None
-        given.append((one.begin, one.units * abs(each)))
+        given.append((total.begin, total.units * abs(each)))
     return given if totals else None
 
 
 def _by_bucket(values: Sequence[tuple[datetime, Decimal]], buckets: Sequence[datetime]) -> list[Decimal]:
     sums = dict.fromkeys(buckets, Decimal(0))
     for at, value in values:
-        place = next((one for one in reversed(buckets) if one <= at), None)
+        place = next((bucket for bucket in reversed(buckets) if bucket <= at), None)
         if place is not None:
             sums[place] += value
-    return [sums[one] for one in buckets]
+    return [sums[bucket] for bucket in buckets]
 
 
 def _beginning(period: Period) -> datetime:

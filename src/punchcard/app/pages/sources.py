@@ -170,7 +170,11 @@ def _new(context: RequestContext, typed: Mapping[str, str], errors: FormErrors, 
 
 
 def _shown(context: RequestContext, source: Source, errors: FormErrors, *, status: int) -> Page:
-    connected = [one for one in context.dependencies.workspace().destinations if source.slug in one.sources]
+    connected = [
+        destination
+        for destination in context.dependencies.workspace().destinations
+        if source.slug in destination.sources
+    ]
     host = context.dependencies.public_url or str(context.request.base_url).rstrip("/")
     with context.dependencies.store.reading() as work:
         rejected = read_rejected_requests(work, source.slug)

@@ -74,12 +74,12 @@ def change_role(context: ContextDependency) -> Page:
     if role not in set(Role):
         raise ConfigurationError("choose a role")
     with context.dependencies.store.unit_of_work() as work:
-        standing = find_operator(work, id_)
-        if standing is None:
+        operator = find_operator(work, id_)
+        if operator is None:
             raise NotThereError("there is no such operator")
         change_operator(work, id_, role=Role(role))
-        _write_down(work, context, "change", id_, "role", standing.role, role)
-    return context.redirect("/settings/team", notices=[f"{standing.name} is {role.replace('_', ' ')} now."])
+        _write_down(work, context, "change", id_, "role", operator.role, role)
+    return context.redirect("/settings/team", notices=[f"{operator.name} is {role.replace('_', ' ')} now."])
 
 
 @post("/settings/team/remove", status_code=200, opt={NEEDS: Role.OWNER})
@@ -88,12 +88,12 @@ def remove(context: ContextDependency) -> Page:
     """Their sessions end at once."""
     id_ = context.field("id")
     with context.dependencies.store.unit_of_work() as work:
-        standing = find_operator(work, id_)
-        if standing is None:
+        operator = find_operator(work, id_)
+        if operator is None:
             raise NotThereError("there is no such operator")
         remove_operator(work, id_)
-        _write_down(work, context, "remove", id_, "role", standing.role, None)
-    return context.redirect("/settings/team", notices=[f"{standing.name} cannot sign in any more."])
+        _write_down(work, context, "remove", id_, "role", operator.role, None)
+    return context.redirect("/settings/team", notices=[f"{operator.name} cannot sign in any more."])
 
 
 @get("/settings/password")

@@ -83,7 +83,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
             chosen = [state for state in states if not query.states or state in query.states]
             effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
-            numbers = [int(one) for one in context.fields("id") if one.isdecimal()]
+            numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
         done = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
@@ -118,10 +118,10 @@ def _counted(
 ) -> int:
     names = () if query.event_name is None else (query.event_name,)
     reasons = () if query.reason is None else (query.reason,)
-    asked = CountQuery(
+    count_query = CountQuery(
         begin=begin, end=end, destination=query.destination, statuses=statuses, event_names=names, reasons=reasons
     )
-    return sum(read_counts(work, asked, by=()).values())
+    return sum(read_counts(work, count_query, by=()).values())
 
 
 def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:

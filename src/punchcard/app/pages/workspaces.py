@@ -109,7 +109,7 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
 
 def _named(errors: FormErrors) -> FormErrors:
     """`workspace.name` has one key less than the parts of lists."""
-    fields: Mapping[str, str] = {name.rpartition(".")[2]: said for name, said in errors.fields.items()}
+    fields: Mapping[str, str] = {name.rpartition(".")[2]: field for name, field in errors.fields.items()}
     for said in list(errors.others):
         path, found, message = said.partition(": ")
         if found and path.startswith("workspace."):

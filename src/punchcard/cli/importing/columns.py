@@ -188,21 +188,21 @@ def _mapping_problems(names: Sequence[str], mapping: ImportMapping, *, file: str
 
 def _column(heading: str) -> Column | None:
     name, colon, word = heading.rpartition(":")
-    said = CellType(word) if colon and word in ("text", "number", "boolean", "json") else None
-    path = tuple((name if said else heading).split("."))
+    cell_type = CellType(word) if colon and word in ("text", "number", "boolean", "json") else None
+    path = tuple((name if cell_type else heading).split("."))
     if not all(path):
         return None
     if len(path) == 1:
         if path[0] in (*TEXT_MEMBERS, *_TIME_MEMBERS):
-            return Column(heading, path, CellType.TEXT) if said in (None, CellType.TEXT) else None
+            return Column(heading, path, CellType.TEXT) if cell_type in (None, CellType.TEXT) else None
         return (
             Column(heading, path, CellType.JSON)
-            if path[0] in OBJECT_MEMBERS and said in (None, CellType.JSON)
+            if path[0] in OBJECT_MEMBERS and cell_type in (None, CellType.JSON)
             else None
         )
     if path[0] not in OBJECT_MEMBERS:
         return None
-    return Column(heading, path, said or _usual_type(path))
+    return Column(heading, path, cell_type or _usual_type(path))
 
 
 def _usual_type(path: tuple[str, ...]) -> CellType:

@@ -64,9 +64,9 @@ class CsvRows:
         finally:
             other.close()
         readings: dict[str, AmountReading] = {}
-        for column, found in cells.items():
+        for column, cell in cells.items():
             try:
-                reading = detect_reading(found)
+                reading = detect_reading(cell)
             except AmbiguousAmountsError as error:
                 raise ConfigurationError(
                     f"{self._path}: column {column!r}: {error}; say which with --decimal comma or --decimal point"

@@ -34,7 +34,8 @@ async def find_findings(http: PerkvilleHttp, perks: Perks, settings: PerkvilleSe
         findings.append(_bad("eventToPerkMap", "no event is mapped to a perk, so every event ends with an error"))
     # Such a map may be meant, so it is no failure.
     findings += [
-        _good("eventToPerkMap", f"warning: {one.message}") for one in find_map_warnings(settings.event_to_perk_map)
+        _good("eventToPerkMap", f"warning: {map_warning.message}")
+        for map_warning in find_map_warnings(settings.event_to_perk_map)
     ]
     return findings
 

@@ -99,13 +99,13 @@ class PerkvilleClient:
             RetryableError: Perkville cannot be asked at the moment.
         """
         wire = self._settings.wire
-        found = await self._connection(email, Deadline(self._settings.delivery.request_timeout_seconds))
-        if found is None:
+        connection = await self._connection(email, Deadline(self._settings.delivery.request_timeout_seconds))
+        if connection is None:
             return None
-        status = found.get(wire.status_key)
+        status = connection.get(wire.status_key)
         return CustomerBalance(
-            partner_id=self._connection_id(found),
-            balance=amount_of(found.get(wire.balance_key)),
+            partner_id=self._connection_id(connection),
+            balance=amount_of(connection.get(wire.balance_key)),
             status=status if isinstance(status, str) else "",
         )
 
@@ -182,8 +182,8 @@ class PerkvilleClient:
         if not isinstance(standing, Mapping):
             # It is not shown. Setting it once more does no harm: the second time changes nothing.
             return None
-        wanted = _attributes(effect)
-        if all(name in standing and _same_json(standing[name], value) for name, value in wanted.items()):
+        attributes = _attributes(effect)
+        if all(name in standing and _same_json(standing[name], value) for name, value in attributes.items()):
             return Performed(status=None, partner_id=self._connection_id(connection))
         return None
 

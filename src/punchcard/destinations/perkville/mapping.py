@@ -121,7 +121,7 @@ def _order(
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
-        other_keys=tuple(keys.OrderKey(one, key.event_name) for one in id_variants(key.order_id)[1:]),
+        other_keys=tuple(keys.OrderKey(id_variant, key.event_name) for id_variant in id_variants(key.order_id)[1:]),
         customer=email.lower(),
         email=email,
         event_name=key.event_name,

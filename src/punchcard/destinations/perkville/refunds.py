@@ -45,11 +45,11 @@ def decide_refund(
             "with its own refund_id.",
         )
     awards = [one for one in others if not one.is_refund]
-    if any(one.state in OPEN_STATES for one in awards):
+    if any(award.state in OPEN_STATES for award in awards):
         return _waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
-    if any(one.state == "parked" for one in awards):
+    if any(award.state == "parked" for award in awards):
         return _wait_for_parked(refund, options, now)
-    delivered = [one for one in awards if one.state == "delivered"]
+    delivered = [award for award in awards if award.state == "delivered"]
     if not delivered:
         return _without_award(refund, awards, refusal=refusal, options=options, now=now)
     own = [one for one in delivered if one.customer == refund.customer]
@@ -164,12 +164,12 @@ def _from_balance(
 
 
 def _units(effects: Sequence[LedgerRow]) -> Decimal:
-    return sum((one.quantity or Decimal(0) for one in effects), Decimal(0))
+    return sum((effect.quantity or Decimal(0) for effect in effects), Decimal(0))
 
 
 def _removed(refunds: Sequence[LedgerRow]) -> Decimal:
     """What was taken back, positive, counting what may have been."""
-    return -_units([one for one in refunds if _may_be_performed(one)])
+    return -_units([refund for refund in refunds if _may_be_performed(refund)])
 
 
 def _may_be_performed(refund: LedgerRow) -> bool:

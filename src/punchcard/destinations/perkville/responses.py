@@ -233,15 +233,15 @@ def error_of_exception(error: Exception, *, is_write: bool, may_be_written: bool
         error: What aiohttp or the operating system raised before there was a status.
         may_be_written: Whether a connection stood, so that some of the request may have left.
     """
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    said = one_line(said[:_SHOWN_MAX])[:WORDS_CHARACTERS_MAX]
+    name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    name = one_line(name[:_SHOWN_MAX])[:WORDS_CHARACTERS_MAX]
     if is_write and may_be_written:
-        return OutcomeUnknownError(f"the connection to Perkville failed before its answer came ({said})")
+        return OutcomeUnknownError(f"the connection to Perkville failed before its answer came ({name})")
     if isinstance(error, TimeoutError):
-        return RetryableError(f"Perkville did not answer in time ({said})", code="timeout")
+        return RetryableError(f"Perkville did not answer in time ({name})", code="timeout")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return RetryableError(f"Perkville cannot be reached ({said})", code="unreachable")
-    return RetryableError(f"the connection to Perkville failed ({said})", code="connection_failed")
+        return RetryableError(f"Perkville cannot be reached ({name})", code="unreachable")
+    return RetryableError(f"the connection to Perkville failed ({name})", code="connection_failed")
 
 
 def _retry_code(response: Response) -> str:
@@ -257,18 +257,23 @@ def _is_unbelieved(response: Response) -> bool:
 
 
 def _rejection_code(status: int, complaints: list[Complaint], wire: Wire) -> str:
-    if status in _MIGHT_BE_DUPLICATE and any(_is_duplicate(one, wire) for one in complaints):
+    if status in _MIGHT_BE_DUPLICATE and any(_is_duplicate(complaint, wire) for complaint in complaints):
         return "duplicate_key"
     if status in _NAMES_A_FIELD:
-        if any(one.field == wire.perk_key or is_one_of(one.code, wire.perk_codes) for one in complaints):
+        if any(
+            complaint.field == wire.perk_key or is_one_of(complaint.code, wire.perk_codes) for complaint in complaints
+        ):
             return "perk_unknown"
-        if any(one.field == wire.location_key or is_one_of(one.code, wire.location_codes) for one in complaints):
+        if any(
+            complaint.field == wire.location_key or is_one_of(complaint.code, wire.location_codes)
+            for complaint in complaints
+        ):
             return "location_unknown"
-        if any(one.field == wire.business_key for one in complaints):
+        if any(complaint.field == wire.business_key for complaint in complaints):
             return "business_unknown"
-        if any(one.field == wire.email_key for one in complaints):
+        if any(complaint.field == wire.email_key for complaint in complaints):
             return "email_refused"
-    if status == _CONFLICT and not any(one.field not in ("", _WHOLE_REQUEST) for one in complaints):
+    if status == _CONFLICT and not any(complaint.field not in ("", _WHOLE_REQUEST) for complaint in complaints):
         # It may well be our own id that is in the way: reading back decides, whatever the words are.
         return "duplicate_key"
     return "rejected"
@@ -293,7 +298,7 @@ def _words(response: Response, complaints: list[Complaint], secret: str) -> str:
     if response.status // 100 == 3:
         target = response.headers.get("Location", "")
         return f"a redirect{f' to {target}' if target else ''}, which is not followed; check the option apiBaseUrl"
-    words = "; ".join(_sentence(one) for one in complaints if _says(one))
+    words = "; ".join(_sentence(complaint) for complaint in complaints if _says(complaint))
     shown = (response.body or b"").replace(secret.encode(), _MASK.encode())[:_SHOWN_MAX].decode("utf-8", "replace")
     match response.content:
         case Content.ERROR:

@@ -38,8 +38,8 @@ def body_under(**overrides: str) -> dict[str, object]:
     wire = read_wire(overrides, problems=problems)  # type: ignore[arg-type]
     assert not problems
     request = post_transaction(wire, EFFECT, Decimal("9.99"), business_id="41", location_id="7", send_email=False)
-    found: dict[str, object] = json.loads(request.body or b"")
-    return found
+    decoded: dict[str, object] = json.loads(request.body or b"")
+    return decoded
 
 
 def test_every_name_can_be_replaced() -> None:
