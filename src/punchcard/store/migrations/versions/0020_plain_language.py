@@ -33,8 +33,8 @@ def upgrade() -> None:
         "ix_synced_value",
         "synced",
         ["destination", "key", "profile_id", "value"],
-        sqlite_where=sa.HAS_VALUE,
-        postgresql_where=sa.HAS_VALUE,
+        sqlite_where=sa.text("value NOT IN ('false', 'null', '')"),
+        postgresql_where=sa.text("value NOT IN ('false', 'null', '')"),
     )
     # A quote within a JSON string is escaped, so this text is always a member's name.
     op.execute("UPDATE configuration_documents SET body = replace(body, '\"is_kept\":', '\"is_managed\":')")
