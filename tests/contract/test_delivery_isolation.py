@@ -11,6 +11,7 @@ from sqlalchemy import text
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, Effect, PartnerClient, Performed
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
 from punchcard.store import ledger, outbox
@@ -43,7 +44,7 @@ class OddPartner(ScriptedPartner):
         self.answer = answer
         self.books = books
 
-    def client(self, settings: object) -> PartnerClient:
+    def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         assert isinstance(settings, ScriptedSettings)
         return OddClient(self, settings)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from punchcard.clock import to_micros
-from punchcard.delivery.attempts import attempt
+from punchcard.delivery.attempts import perform_attempt
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.computation_engine import Engine
@@ -138,7 +138,7 @@ class Road:
                 done = cycle(self.store, target, answered, room=5, clock=self.clock, telemetry=telemetry)
                 answered = []
                 for one in done.attempts:
-                    answer = await attempt(
+                    answer = await perform_attempt(
                         client, one, send_before=done.send_before, clock=self.clock, telemetry=telemetry
                     )
                     answered.append(

@@ -58,8 +58,9 @@ def told(product: ProductProcess) -> dict[str, Any]:
 
 def test_workspace_and_catalog(told: dict[str, Any]) -> None:
     assert told["workspace"]["workspace"] == {"id": "workspace", "slug": "acme-fitness", "name": "Acme Fitness"}
-    (entry,) = told["destinationCatalog"]["destinationsCatalog"]
+    entry, webhooks = told["destinationCatalog"]["destinationsCatalog"]
     assert (entry["slug"], entry["name"]) == ("perkville", "Perkville")
+    assert (webhooks["slug"], webhooks["name"]) == ("webhooks", "Webhooks")
     assert told["destinationMetadata"]["destinationMetadata"] == entry
     assert [one["name"] for one in entry["options"]] == [
         "apiKey", "businessId", "locationId", "sendEmail", "eventToPerkMap",

@@ -19,6 +19,8 @@ def upgrade() -> None:
         op.rename_table(old, new)
         if op.get_bind().dialect.name == "postgresql":
             op.execute(f"ALTER TABLE {new} RENAME CONSTRAINT pk_{old} TO pk_{new}")
+        else:
+            _rename_primary_key(new, f"pk_{old}", f"pk_{new}")
     for table, old, new in _COLUMNS:
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
     op.create_index("ix_result_counts_destination", "result_counts", ["destination", "bucket"])
@@ -38,3 +40,11 @@ def upgrade() -> None:
     )
     # A quote within a JSON string is escaped, so this text is always a member's name.
     op.execute("UPDATE configuration_documents SET body = replace(body, '\"is_kept\":', '\"is_managed\":')")
+
+
+def _rename_primary_key(table: str, old: str, new: str) -> None:
+    """SQLite cannot rename a constraint: the table is written again."""
+    columns = sa.inspect(op.get_bind()).get_pk_constraint(table)["constrained_columns"]
+    with op.batch_alter_table(table, recreate="always") as batch:
+        batch.drop_constraint(old, type_="primary")
+        batch.create_primary_key(new, columns)
