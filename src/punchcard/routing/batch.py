@@ -145,22 +145,17 @@ def _plan_record(
             if plan.refused_orders:
                 batch.refused_orders += refused_orders(plan.refused_orders, item, source)
             if behind and planned:
-                decided += tuple(
-                    behind_held(planned_intent.destination.slug)
-                    for planned_intent in planned
-                    if planned_intent.destination.slug in behind
-                )
-                planned = [
-                    planned_intent for planned_intent in planned if planned_intent.destination.slug not in behind
-                ]
+                slugs = [intent.destination.slug for intent in planned]
+                decided += tuple(behind_held(slug) for slug in slugs if slug in behind)
+                planned = [intent for intent in planned if intent.destination.slug not in behind]
         results.append(decided)
         for result in decided:
             if result.status is EventStatus.PENDING:
                 batch.held.append(held_event(record, event_number, item, result, source=source))
-        for planned_intent in planned:
+        for intent in planned:
             batch.planned_effects.append(
                 PlannedEffect(
-                    planned=planned_intent,
+                    planned=intent,
                     event=item,
                     source=source,
                     position=record.position,
