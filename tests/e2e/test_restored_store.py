@@ -205,10 +205,10 @@ def test_nothing_is_doubled_and_nothing_is_lost(
         product.wait_for_status("last", "delivered")
         wait_until(lambda: open_effects(data) == 0, lambda: open_effects(data))
         assert damage.declared or product.logged("older_store_found")
-    matching_book = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
-    doubled = [key for key, number in Counter(key for key, _ in matching_book).items() if number > 1]
+    booked = [row for row in book(sandbox) if row[0] != "SEG:website:EVENT:last"]
+    doubled = [key for key, number in Counter(key for key, _ in booked).items() if number > 1]
     assert doubled == []
-    assert matching_book == expected
+    assert booked == expected
 
 
 def copy_postgres(url: str, *, source: str, target: str) -> None:
@@ -247,5 +247,5 @@ def test_a_postgresql_database_that_is_restored_finds_what_was_delivered_since(
             assert product.logged("older_store_found")
     finally:
         copy_postgres(empty_postgres_url, source="template1", target=f"{name}_copy")
-    matching_book = [one for one in book(sandbox) if one[0] != "SEG:website:EVENT:last"]
-    assert matching_book == sorted((one.key, one.quantity) for one in before + since)
+    booked = [row for row in book(sandbox) if row[0] != "SEG:website:EVENT:last"]
+    assert booked == sorted((one.key, one.quantity) for one in before + since)

@@ -144,13 +144,13 @@ class EventBrowser:
         needles = [value for _, value in query.ids]
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         late = self._tail.events(may_hold=_holding(needles)) if needles else ()
-        matching_takewhile = [
+        newest_events = [
             one
             for one in itertools.takewhile(lambda one: one.log_position <= routed, late)
             if _is_asked(one, query, beyond)
         ]
-        matching_takewhile += self._lake.of_person(query, limit=limit + 1, beyond=beyond)
-        by_place = {(one.log_position, one.event_index): one for one in matching_takewhile}
+        newest_events += self._lake.of_person(query, limit=limit + 1, beyond=beyond)
+        by_place = {(one.log_position, one.event_index): one for one in newest_events}
         places = sorted(by_place, reverse=not query.oldest_first)
         return Timeline(
             events=[by_place[place] for place in places[:limit]],
@@ -244,7 +244,7 @@ def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
 
 
 def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
-    encodes = [needle.lower().encode() for needle in needles]
+    encoded_needles = [needle.lower().encode() for needle in needles]
     if not all(map(str.isascii, needles)):
         return lambda _: True  # in bytes only ASCII has cases
 
@@ -253,7 +253,7 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
         if b"\\" in body:
             return True  # what is sought may be written in escapes
         lower = body.lower()
-        return any(one in lower for one in encodes)
+        return any(needle in lower for needle in encoded_needles)
 
     return may_hold
 
