@@ -18,7 +18,7 @@ from punchcard.clock import to_micros
 from punchcard.delivery.attempts import perform_attempt
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.engage.computation_engine import Engine
+from punchcard.engage.computation_engine import ComputationEngine
 from punchcard.engage.fact_store import FactStore
 from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.lake.reader import LakeReader
@@ -89,7 +89,7 @@ class Road:
             batch_bytes=10**6,
         )
         self.facts = FactStore(folder / "engage.duckdb")
-        self.engine = Engine(
+        self.engine = ComputationEngine(
             store=self.store, lake=LakeReader(lake), facts=self.facts, clock=self.clock, current=lambda: self.snapshot
         )
         self.dispatcher = SyncDispatcher(store=self.store, log=self.log, clock=self.clock)
