@@ -199,7 +199,7 @@ def wait_for_map(product: ProductProcess, probe: str) -> None:
     numbers = count(1)
 
     def is_rejected() -> bool:
-        message_id = f"{probe} {next(numbers)}"
+        message_id = f"{probe.replace(' ', '-')}-{next(numbers)}"
         assert product.track(probe, {"email": "probe@example.com"}, messageId=message_id) == 200
         return bool(product.wait_for_status(message_id, "rejected", "refused")["status"] == "rejected")
 

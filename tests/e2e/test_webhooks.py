@@ -94,8 +94,9 @@ def test_a_call_is_seen_in_trace_and_ledger(tmp_path: Path) -> None:
     with WebhookReceiver() as receiver, ProductProcess(tmp_path, configuration(receiver)) as product:
         receiver.replies.append(Reply(status=422, body=b"no such member"))
         product.send("page", {"messageId": "bad", "userId": "u1", "name": "Home"})
-        product.send("identify", {"messageId": "good", "userId": "u2", "traits": {"email": "Ann@Example.com"}})
         rejected = product.wait_for_status("bad", "rejected")
+        # Only now: calls of two users are delivered side by side, and the first request gets the refusal.
+        product.send("identify", {"messageId": "good", "userId": "u2", "traits": {"email": "Ann@Example.com"}})
         assert rejected["reason"] == "webhook_refused"
         assert "no such member" in rejected["detail"]
         delivered = product.wait_for_status("good", "delivered")

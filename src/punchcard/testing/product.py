@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import tomli_w
 
@@ -232,7 +231,7 @@ class ProductProcess:
 
     def trace(self, message_id: str) -> dict[str, Any] | None:
         """What the events call says, None if it knows no such event."""
-        status, body = self.call("GET", f"/api/events/{quote(message_id, safe='')}")
+        status, body = self.call("GET", f"/api/events/{message_id}")
         return body["data"] if status == 200 else None
 
     def wait_for_status(self, message_id: str, *results: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
