@@ -58,7 +58,7 @@ def pairs(before: str, after: str) -> list[tuple[str, str]]:
         (audience("Buyers"), audience("Lapsed", "trait('last_visit').before_last(90 days)"), []),
         (audience("Buyers"), trait("Bought"), []),
         (trait("Bought"), trait("Purchases"), [("bought", "purchases")]),
-        (audience("Old", key="mine"), audience("New"), [("mine", "new")]),
+        (audience("Old", key="mine"), audience("Newer"), [("mine", "newer")]),
         (audience("A1") + audience("B2", "trait('b') = 2"), audience("C3") + audience("D4", "trait('b') = 2"),
          [("a1", "c3"), ("b2", "d4")]),
     ],
