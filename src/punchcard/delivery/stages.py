@@ -327,8 +327,8 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
     Raises:
         InvariantError: its row is damaged, or it would be sent without an amount.
     """
-    kinds = {kind.name for kind in target.partner.definition.kinds}
-    if effect.unreadable is not None or effect.kind not in kinds:
+    is_declared = any(kind.name == effect.kind for kind in target.partner.definition.kinds)
+    if effect.unreadable is not None or not is_declared:
         fault = effect.unreadable or f"kind is {effect.kind!r}"
         raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
     if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from urllib.parse import SplitResult, urlsplit
 
 from punchcard.destinations.definition import FieldType, SettingField
 from punchcard.errors import ConfigurationError, InvariantError
@@ -84,6 +85,17 @@ class Values:
         if not isinstance(value, Mapping):
             raise InvariantError(f"setting {key} is not a table")
         return MappingProxyType({str(name): str(item) for name, item in value.items()})
+
+
+def split_web_address(text: str) -> SplitResult | None:
+    """Return the parts of a URL; None if no request can be made to it, whatever its scheme."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port  # both raise for what cannot be read
+        (host or "").encode("idna")  # as every request will
+    except ValueError:
+        return None
+    return parts
 
 
 def with_defaults(values: Mapping[str, object], fields: Iterable[SettingField]) -> dict[str, object]:

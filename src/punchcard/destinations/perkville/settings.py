@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from punchcard.destinations.event_names import folded_event_name
 from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE, Wire, read_wire
 from punchcard.destinations.port import DeliveryOptions, KeyScope, RefundFollows
-from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse
+from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse, split_web_address
 from punchcard.errors import InvariantError
 
 # Ids stand in paths such as /v2/perks/123456/.
@@ -146,13 +145,11 @@ def _option_problems(ours: Values, own: Values | None) -> Iterator[SettingsProbl
 
 def _address_problems(address: str) -> Iterator[SettingsProblem]:
     path = "options.apiBaseUrl"
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-        (host or "").encode("idna")  # as every request will
-    except ValueError:
+    parts = split_web_address(address)
+    if parts is None:
         yield SettingsProblem(path=path, message="is no web address")
         return
+    host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         yield SettingsProblem(path=path, message="must be a web address such as https://api.perkville.com")
     elif parts.username is not None or parts.query or parts.fragment or " " in address:

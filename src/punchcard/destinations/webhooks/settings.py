@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
 from punchcard.destinations.port import DeliveryOptions, OnUnknown
-from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse
+from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse, split_web_address
 from punchcard.destinations.webhooks.definition import ALL_CALLS, OPTIONS, SETTINGS
 from punchcard.destinations.webhooks.template import Template, TemplateError
 from punchcard.errors import InvariantError
@@ -105,13 +104,11 @@ def _typed(own: Values, ours: Values, template: Template | None) -> WebhooksSett
 
 def _url_problems(url: str) -> Iterator[SettingsProblem]:
     path = "settings.url"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        (host or "").encode("idna")  # as every request will
-    except ValueError:
+    parts = split_web_address(url)
+    if parts is None:
         yield SettingsProblem(path=path, message="is not a web address")
         return
+    host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         yield SettingsProblem(path=path, message="must be a web address such as https://example.com/segment")
     elif parts.username is not None or parts.password is not None:
