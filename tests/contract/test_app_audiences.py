@@ -367,7 +367,7 @@ def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_i
         saved = editor.post("/audiences/new", name=name, **line, **asked, **more)
         assert saved.status == 303, words(saved.text)
         said = words(editor.get(saved.headers["location"]).text)
-        assert said.count('nobody has a trait "adress" yet; did you mean "address"?'.replace('"', "&#34;")) == warnings
+        assert said.count('Nobody has a trait "adress" yet. Did you mean "address"?'.replace('"', "&#34;")) == warnings
     assert definition(editor.get("/audiences/in_austin/edit").text) == "trait('address.city') = 'Austin'"
 
 

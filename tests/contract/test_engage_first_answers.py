@@ -59,14 +59,14 @@ def test_what_is_new_of_others_goes_on_while_a_large_answer_is_written(world: En
     also(world, "buyers", BUYERS)
     engine = engine_of(world)
     engine.step()
-    state = engine.states.standing["buyers"]
-    assert (state.status, state.detail, state.size) == ("Preparing", "28 % of 7 people are written down", 2)
+    state = engine.states.current["buyers"]
+    assert (state.status, state.detail, state.size) == ("Preparing", "28 % of 7 profiles are saved.", 2)
     world.receive([call("Checked In", "u6"), call("Order Completed", "u7")])
     engine.step()
     assert len(world.values("guests")) == 1
     assert len(world.values("buyers")) == 4
     world.settle()
-    state = engine.states.standing["buyers"]
+    state = engine.states.current["buyers"]
     assert (state.status, state.detail, state.size) == ("Live", "", 8)
     assert engine.check() == 0
 
@@ -79,7 +79,7 @@ def test_what_was_found_of_somebody_is_not_written_down_when_there_is_news_of_th
     world.settle()
     assert world.values("once") == {}
     assert sorted(value for _, value in history(world, "once")) == ["false"] * 2 + ["true"] * 2
-    assert engine.states.standing["once"].size == 0
+    assert engine.states.current["once"].size == 0
     assert engine.check() == 0
 
 
@@ -92,7 +92,7 @@ def test_who_becomes_another_person_meanwhile_is_written_down_as_that_one_alone(
     known = {profile for profile, _ in history(world, "buyers")}
     world.receive([call("Page", f"u{number}", anonymousId=f"x{number}") for number in range(7)])
     world.settle()
-    assert len(world.values("buyers")) == engine.states.standing["buyers"].size == 7
+    assert len(world.values("buyers")) == engine.states.current["buyers"].size == 7
     written = {profile for profile, _ in history(world, "buyers")}
     assert written - known <= set(world.values("buyers")), "nobody who is another person by now"
     assert engine.check() == 0
@@ -122,10 +122,10 @@ def test_after_a_crash_only_the_rest_is_written(world: EngageWorld, loses_facts:
     world.crash(loses_facts=loses_facts)
     world.start()
     engine_of(world).step()
-    state = engine_of(world).states.standing["buyers"]
-    assert (state.detail, state.size) == ("40 % of 5 people are written down", 4)
+    state = engine_of(world).states.current["buyers"]
+    assert (state.detail, state.size) == ("40 % of 5 profiles are saved.", 4)
     world.settle()
-    assert len(world.values("buyers")) == engine_of(world).states.standing["buyers"].size == 7
+    assert len(world.values("buyers")) == engine_of(world).states.current["buyers"].size == 7
     assert engine_of(world).check() == 0
 
 
@@ -151,7 +151,7 @@ def test_an_answer_to_what_is_asked_no_more_is_forgotten(world: EngageWorld) -> 
     world.settle()
     assert world.values("buyers") == {}
     assert sorted(value for _, value in history(world, "buyers")) == ["false"] * 2 + ["true"] * 2
-    assert engine_of(world).states.standing["buyers"].size == 0
+    assert engine_of(world).states.current["buyers"].size == 0
     assert engine_of(world).check() == 0
 
 
@@ -165,15 +165,15 @@ def test_what_cannot_be_computed_of_one_person_stops_nothing_else(world: EngageW
     world.receive([call("Checked In", "u0")])
     world.settle()
     assert len(world.values("guests")) == 1
-    state = engine.states.standing["spenders"]
+    state = engine.states.current["spenders"]
     assert state.status == "Failed"
     assert "JSON" in state.detail
-    assert engine.states.standing["guests"].status == "Live"
+    assert engine.states.current["guests"].status == "Live"
     engine.check()
     world.settle()
-    assert engine.states.standing["spenders"].status == "Failed"
+    assert engine.states.current["spenders"].status == "Failed"
     facts.run("UPDATE facts SET properties = '{\"note\": \"x\"}' WHERE event = 'Order Completed'")
     engine.check()
     world.settle()
-    assert engine.states.standing["spenders"].status == "Live"
+    assert engine.states.current["spenders"].status == "Live"
     assert len(world.values("spenders")) == 7

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text, update
 
 from punchcard.engage.person_events import UnsyncedCall, read_events
-from punchcard.engage.sync_dispatch import send_again
+from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.operations.alerts import AlertKind, find_alerts
 from punchcard.operations.engagement import computation_status
@@ -149,7 +149,7 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
         detail="traits.good must be text",
     )
     with engage.store.unit_of_work() as work:
-        send_again(work, [refused], engage.world.clock.now())
+        requeue_unsent(work, [refused], engage.world.clock.now())
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
     (one,) = computation_status(engage.store, workspace)
     assert one.waiting[0].refused == 1

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from punchcard.engage.debounce import CHANGES_PER_MINUTE_MAX
 from punchcard.engage.person_events import UnsyncedCall
-from punchcard.engage.sync_dispatch import send_again
+from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.operations.engagement import computation_status
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import synced
@@ -101,7 +101,7 @@ def test_a_track_call_that_did_not_arrive_is_sent_again_alone(world):
     world.settle()
     lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="track")
     with world.store.unit_of_work() as work:
-        send_again(work, [lost], world.world.clock.now())
+        requeue_unsent(work, [lost], world.world.clock.now())
     world.settle()
     assert [event for event, _ in world.tracked()] == ["Audience Entered"] * 2
     assert len(world.told()) == 2, "the identify calls had arrived"
@@ -113,7 +113,7 @@ def test_an_identify_call_that_did_not_arrive_is_sent_again_without_a_second_ent
     world.world.advance(hours=1)
     lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
     with world.store.unit_of_work() as work:
-        send_again(work, [lost], world.world.clock.now())
+        requeue_unsent(work, [lost], world.world.clock.now())
     world.settle()
     assert len(world.told()) == 2
     assert len(world.tracked()) == 1
@@ -126,7 +126,7 @@ def test_of_a_call_pair_the_track_call_is_sent_again_though_the_identify_call_wa
     for call in ("identify", "track"):
         world.world.advance(hours=1)
         with world.store.unit_of_work() as work:
-            send_again(work, [replace(lost, call=call)], world.world.clock.now())
+            requeue_unsent(work, [replace(lost, call=call)], world.world.clock.now())
         world.settle()
     assert len(world.told()) == 2
     assert len(world.tracked()) == 2
@@ -378,7 +378,7 @@ def test_a_call_that_failed_on_ingest_all_the_same_does_not_count_as_sent(world)
         destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify", waits_for="too_large"
     )
     with world.store.unit_of_work() as work:
-        send_again(work, [refused], world.world.clock.now())
+        requeue_unsent(work, [refused], world.world.clock.now())
     world.settle()
     assert standing(world) == [("", 0)]
     assert world.queue() == {("perkville", KEY, "too_large"): 1}

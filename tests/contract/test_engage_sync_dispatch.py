@@ -190,9 +190,9 @@ def test_a_crash_after_deciding_and_one_after_appending_send_nothing_twice(telli
     telling.world.settle()
     dispatcher = telling.dispatcher
     dispatcher._write_keys = telling.world.current().own_write_keys
-    from punchcard.engage.sync_dispatch import targets
+    from punchcard.engage.sync_dispatch import sync_targets
 
-    dispatcher._decide(targets(telling.world.current())[0], telling.world.current())
+    dispatcher._plan(sync_targets(telling.world.current())[0], telling.world.current())
     with telling.store.reading() as work:
         waiting = work.execute(select(sync_calls)).all()
     assert len(waiting) == 1
@@ -237,10 +237,10 @@ def test_while_events_of_before_are_read_it_says_how_far_it_is(tmp_path, sqlite_
         world.receive([call])
     engine = world.start()
     assert engine.step()
-    state = engine.states.standing[KEY]
-    assert (state.status, state.detail) == ("Preparing", "25 % of the events of before are read")
+    state = engine.states.current[KEY]
+    assert (state.status, state.detail) == ("Preparing", "25 % of past events are processed.")
     world.settle()
-    state = engine.states.standing[KEY]
+    state = engine.states.current[KEY]
     assert (state.status, state.detail, state.size) == ("Live", "", 8)
     world.crash()
     store.close()
@@ -274,7 +274,7 @@ def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
     # As a defect would leave it: the facts and the store agree on what is not so.
     telling.world.facts.run("UPDATE traits SET json = 'false', text = 'false' WHERE name = ?", KEY)
     assert telling.world.engine.check() == 1
-    state = telling.world.engine.states.standing[KEY]
+    state = telling.world.engine.states.current[KEY]
     assert (state.differences, state.size) == (1, 1)
     assert telling.world.values(KEY) == {1: "true"}
     with telling.store.reading() as work:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from punchcard.engage.person_events import counts
+from punchcard.engage.person_events import is_counted
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
@@ -32,7 +32,9 @@ def events_of_profile(
     wanted = limit
     for _ in range(_ROUNDS_MAX):
         page = dependencies.browser.routed_events_of(query, limit=wanted, beyond=beyond)
-        lake_events += _belonging(dependencies, profile_id, [event for event in page.events if counts(event)], reader)
+        lake_events += _belonging(
+            dependencies, profile_id, [event for event in page.events if is_counted(event)], reader
+        )
         if len(lake_events) > limit:
             last = lake_events[limit - 1]
             return Timeline(events=lake_events[:limit], following=(last.log_position, last.event_index))

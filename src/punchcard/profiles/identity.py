@@ -74,7 +74,7 @@ class Resolution:
     """
 
     profiles: list[int | None] = field(default_factory=list)
-    made: dict[int, int] = field(default_factory=dict)
+    created: dict[int, int] = field(default_factory=dict)
     added: dict[ExternalId, tuple[int, int]] = field(default_factory=dict)
     merges: list[Merge] = field(default_factory=list)
     conflicts: dict[tuple[int, ExternalId], Conflict] = field(default_factory=dict)
@@ -191,7 +191,7 @@ class _Resolver:
             profile = found[0]  # the oldest goes on
         else:
             profile = self._new_profile()
-            self.resolution.made[profile] = number
+            self.resolution.created[profile] = number
             known.members[profile] = set()
         for merged in found[1:]:
             self.resolution.merges.append(Merge(profile, merged, number))

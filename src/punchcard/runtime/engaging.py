@@ -67,7 +67,7 @@ class Engaging:
         from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
         from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
-        from punchcard.engage.requests import answer_requests
+        from punchcard.engage.requests import process_requests
         from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.lake.reader import LakeReader
         from punchcard.runtime.assemble import open_guarded_log
@@ -108,7 +108,7 @@ class Engaging:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
                 zone = self._watch.newest().day_zone
-                answer_requests(self._store, facts, clock=self._clock, zone=zone)
+                process_requests(self._store, facts, clock=self._clock, zone=zone)
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
 
