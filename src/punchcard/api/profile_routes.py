@@ -151,7 +151,7 @@ def get_events(
         user_ids=[one.value for one in ids if one.type == "user_id"],
         anonymous_ids=[one.value for one in ids if one.type == "anonymous_id"],
         names=_listed(include) or None,
-        names_left_out=_listed(exclude),
+        excluded_names=_listed(exclude),
         begin=begin,
         end=until,
         oldest_first=sort == "asc",

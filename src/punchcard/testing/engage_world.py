@@ -24,9 +24,9 @@ from punchcard.workspace.computations import compile_computations
 from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
-_ROUTED = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"k"}]'
+_ROUTED = '[{"destination":"perkville","status":"pending","reason":null,"detail":null,"effectKey":"k"}]'
 _REPEATED = (
-    '[{"destination":null,"fate":"duplicate","reason":"duplicate_message_id","detail":"again","effectKey":null}]'
+    '[{"destination":null,"status":"duplicate","reason":"duplicate_message_id","detail":"again","effectKey":null}]'
 )
 
 
