@@ -151,7 +151,9 @@ def _ask(folder: Path) -> None:
         ),
     ):
         _print_times(
-            title, [_timed(lambda one: ask(url, one, limit=1_000), sql) for _ in range(5)], note="by `lake query`"
+            title,
+            [_timed(lambda statement: run_query(url, statement, limit=1_000), sql) for _ in range(5)],
+            note="by `lake query`",
         )
 
 

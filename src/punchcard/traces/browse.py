@@ -10,7 +10,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
@@ -249,7 +249,7 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
         return lambda _: True  # in bytes only ASCII has cases
 
     def may_hold(record: LogRecord) -> bool:
-        body = uncompressed(record)
+        body = decompress(record)
         if b"\\" in body:
             return True  # what is sought may be written in escapes
         lower = body.lower()
