@@ -57,7 +57,7 @@ def tokens_of(text: str) -> list[Token]:
     """Split a text into tokens; the last one has the kind `end`.
 
     Raises:
-        DefinitionError: A character is not allowed at its position..
+        DefinitionError: A character is not allowed at its position.
     """
     tokens: list[Token] = []
     position = _blank_end(text, 0)

@@ -19,7 +19,7 @@ from punchcard.errors import RefusedError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
-from punchcard.events.parse import read_request, rewritten
+from punchcard.events.parse import read_request, with_text
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import decompress
@@ -249,7 +249,7 @@ def _read(event: LakeEvent) -> Event | None:
     if isinstance(item, Event):
         return read
     try:
-        return rewritten(read, event.payload)  # it was valid by the rules of then
+        return with_text(read, event.payload)  # it was valid by the rules of then
     except UNREADABLE:
         return None
 

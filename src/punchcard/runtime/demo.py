@@ -175,7 +175,7 @@ class _Gym:
             )
         else:
             # Not in the map: refused with its reason on record, which `trace` shows.
-            self._track(member, "Locker Opened", {"email": email})
+            self._track(member, "Locker OpenedRequest", {"email": email})
 
     def _track(self, member: str, event: str, properties: dict[str, object]) -> None:
         self._client.track(user_id=member, event=event, properties=properties)

@@ -277,7 +277,7 @@ def result_trace(
 
 def _joined(detail: str | None, note: str | None) -> str | None:
     """What delivery says of an effect, and the note that routing made on its event."""
-    return f"{detail}. {note}" if detail and note else detail or note
+    return f"{detail.removesuffix('.')}. {note}" if detail and note else detail or note
 
 
 def _may_hold(body: bytes, message_id: bytes) -> bool:

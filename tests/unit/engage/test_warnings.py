@@ -12,10 +12,10 @@ class Names:
     """What there is, as a table."""
 
     def events(self) -> Collection[str]:
-        return {"Order Completed", "Opened"}
+        return {"Order Completed", "OpenedRequest"}
 
     def properties(self, event: str) -> Sequence[Mapping[str, object]]:
-        return [{"revenue": 5, "products": [{"sku": "a"}], "shop": {"city": "Austin"}}, {}] * (event != "Opened")
+        return [{"revenue": 5, "products": [{"sku": "a"}], "shop": {"city": "Austin"}}, {}] * (event != "OpenedRequest")
 
     def traits(self) -> Collection[str]:
         return {"plan", "address", "dotted.name", "orders"}
@@ -51,7 +51,7 @@ class Names:
             ['No recent "Order Completed" has a property "shop.town".'],
         ),
         ("event('Order Completed').where( property('shop.city') = 'x' ).sum(property('revenue')) > 1", []),
-        ("event('Opened').where( property('any') = 1 ).count() = 1", []),
+        ("event('OpenedRequest').where( property('any') = 1 ).count() = 1", []),
     ],
 )
 def test_what_nobody_has_is_named(definition, expected):
