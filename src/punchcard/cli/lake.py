@@ -17,7 +17,7 @@ from punchcard.clock import SystemClock
 from punchcard.lake.query import run_query
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.lake_repair import LakeRepair, repair
-from punchcard.runtime.assemble import open_log, open_store
+from punchcard.runtime.assembly import open_log, open_store
 from punchcard.runtime.settings import Settings
 
 _PLAIN_WIDTH = 240

@@ -254,7 +254,7 @@ def _in_order(filters: Sequence[_Filter]) -> list[Fields]:
 
 
 def _compiled(filters: Sequence[_Filter], paths: Sequence[tuple[str, ...]]) -> Callable[[Event], object]:
-    """Compile a function of an event that returns None, the number of the dropping filter, or those of all editing ones.
+    """Compile a function of an event: it returns None, the number of the dropping filter, or those of the editing ones.
 
     Segment's order over all filters: first samples, then drops, then the removal of properties.
     """

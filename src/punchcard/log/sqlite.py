@@ -26,7 +26,7 @@ from punchcard.log.row_damage import (
     is_whole,
     text_or_nothing,
 )
-from punchcard.sqlite import write_ahead
+from punchcard.sqlite import enable_write_ahead_log
 
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
@@ -309,7 +309,7 @@ class SqliteEventLog:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
         )
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        write_ahead(connection, wait_seconds=_BUSY_SECONDS)
+        enable_write_ahead_log(connection, wait_seconds=_BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection

@@ -1,4 +1,4 @@
-"""Wires App and Public API to this process's storage. Imported once requests are taken: Litestar is large."""
+"""Wire App and Public API to this process's storage. Imported once requests are accepted, because Litestar is large."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,8 +15,8 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
-from punchcard.runtime.applying import find_save_warnings
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.workspace_changes import find_save_warnings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
@@ -38,7 +38,7 @@ def build_operator_side(
     commit: GroupCommit,
     config_file: str,
 ) -> tuple[ASGIApp, Litestar, ASGIApp]:
-    """App, Public API and Profile API, on what the serving process has open."""
+    """Build App, Public API and Profile API on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 
     def edit_now(change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
