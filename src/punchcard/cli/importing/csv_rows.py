@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from punchcard.cli.importing.amounts import AmbiguousAmountsError, AmountReading, detect_reading
-from punchcard.cli.importing.columns import CellError, CellType, Column, put, read_cell, read_headings
+from punchcard.cli.importing.amounts import AmbiguousAmountsError, AmountFormat, detect_format
+from punchcard.cli.importing.columns import CellError, CellType, Column, read_cell, read_headings, set_member
 from punchcard.cli.importing.encodings import WINDOWS, detect_encoding
 from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import BadRow, CountedFile, EventRow
@@ -52,7 +52,7 @@ class CsvRows:
         """What a person should know before the import."""
         return [f"{self._path}: read as Windows-1252, as it is not UTF-8"] if self.encoding == WINDOWS else []
 
-    def amount_readings(self) -> dict[str, AmountReading]:
+    def amount_readings(self) -> dict[str, AmountFormat]:
         """By column, how amounts that are no JSON numbers will be read, found out from the first 10,000 rows.
 
         Raises:
@@ -63,10 +63,10 @@ class CsvRows:
             cells = other._amount_cells()
         finally:
             other.close()
-        readings: dict[str, AmountReading] = {}
+        readings: dict[str, AmountFormat] = {}
         for column, cell in cells.items():
             try:
-                reading = detect_reading(cell)
+                reading = detect_format(cell)
             except AmbiguousAmountsError as error:
                 raise ConfigurationError(
                     f"{self._path}: column {column!r}: {error}; say which with --decimal comma or --decimal point"
@@ -163,7 +163,7 @@ def _row(number: int, columns: list[Column], cells: list[str]) -> EventRow | Bad
     try:
         for column, cell in zip(columns, cells, strict=True):
             if cell and column.type is not CellType.LEFT_OUT:
-                put(members, column.path, read_cell(column, cell))
+                set_member(members, column.path, read_cell(column, cell))
                 said.append(f"{column.heading}\x1f{cell}")
     except CellError as error:
         return BadRow(number, str(error))
