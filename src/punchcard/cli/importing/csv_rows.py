@@ -92,10 +92,10 @@ class CsvRows:
             other.close()
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The rows behind row number `after`; the heading is row 1."""
+        """The rows behind row number `after`; the first line is row 1, blank ones before the heading included."""
         number = 1
         try:
-            separator, columns = self._heading()
+            separator, columns, number = self._heading()
             # `strict`: a broken quote is a bad row, not a guess that swallows its neighbours.
             reader = csv.reader(self._text, delimiter=separator, strict=True)
             while True:
@@ -121,9 +121,14 @@ class CsvRows:
         self._text.close()
         self._file.close()
 
-    def _heading(self) -> tuple[str, list[Column]]:
+    def _heading(self) -> tuple[str, list[Column], int]:
+        """The separator, the columns, and the number of the row that holds the headings."""
+        number = 1
         try:
             heading = self._text.readline().removeprefix("\ufeff")
+            while heading and not heading.strip():
+                number += 1
+                heading = self._text.readline()
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{self._path}: is not text: {error}") from error
         separator = max(_SEPARATORS, key=heading.count)
@@ -131,10 +136,10 @@ class CsvRows:
         columns = read_headings(headings, file=str(self._path), mapping=self._mapping)
         if not columns:
             raise ConfigurationError(f"{self._path}: is empty; expected a row of headings and a row for each event")
-        return separator, [replace(column, decimal=self._decimals.get(column.heading)) for column in columns]
+        return separator, [replace(column, decimal=self._decimals.get(column.heading)) for column in columns], number
 
     def _amount_cells(self) -> dict[str, list[str]]:
-        separator, columns = self._heading()
+        separator, columns, _ = self._heading()
         places = {index: column.heading for index, column in enumerate(columns) if column.type is CellType.AMOUNT}
         found: dict[str, list[str]] = {heading: [] for heading in places.values()}
         if not places:
