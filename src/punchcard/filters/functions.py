@@ -199,7 +199,7 @@ def match(text: object, glob: object) -> bool:
 
 @lru_cache(maxsize=_GLOBS_REMEMBERED)
 def compiled_glob(glob: str) -> re.Pattern[str] | None:
-    r"""Compile a pattern; None if malformed. `*`: any text, `?`: a character, `[a-z]` `[^a]`: classes, `\x`: x itself."""
+    r"""Compile a pattern; None if malformed. `*`: any text, `?`: a character, `[a-z]` `[^a]`: classes, `\x`: x."""
     parts: list[str] = []
     place = 0
     while place < len(glob):

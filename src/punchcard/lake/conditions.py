@@ -16,7 +16,7 @@ def time_range(column: str, begin: datetime | None, end: datetime | None) -> Ite
             yield f"{column} {sign} to_timestamp(?)", [to_micros(instant) / 1e6]
 
 
-def after_place(place: tuple[int, int] | None, *, oldest_first: bool = False) -> Iterator[tuple[str, list[Value]]]:
+def beyond_place(place: tuple[int, int] | None, *, oldest_first: bool = False) -> Iterator[tuple[str, list[Value]]]:
     """Yield the condition that an event comes after a place (log position and index) in the given order."""
     if place is not None:
         sign = ">" if oldest_first else "<"

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from punchcard.lake.conditions import Value, after_place, join_conditions, time_range
+from punchcard.lake.conditions import Value, beyond_place, join_conditions, time_range
 from punchcard.lake.data_file import DataFile
 
 
@@ -50,7 +50,7 @@ def where_clause(query: EventQuery, before: tuple[int, int] | None) -> tuple[str
         ("contains(results, ?)", query.result_text() or None),
     )
     conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in columns if value is not None]
-    return join_conditions([*conditions, *time_range("received_at", query.begin, query.end), *after_place(before)])
+    return join_conditions([*conditions, *time_range("received_at", query.begin, query.end), *beyond_place(before)])
 
 
 def may_hold(file: DataFile, query: EventQuery, before: tuple[int, int] | None) -> bool:

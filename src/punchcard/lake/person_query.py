@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from punchcard.lake.conditions import Value, after_place, join_conditions, time_range
+from punchcard.lake.conditions import Value, beyond_place, join_conditions, time_range
 from punchcard.lake.data_file import DataFile
 
 PAGE_VIEWED: Final = "Page Viewed"
@@ -88,4 +88,4 @@ def _where(query: PersonQuery, place: tuple[int, int] | None) -> tuple[str, list
     if query.excluded_names:
         conditions.append((f"NOT list_contains(?, {_NAME})", [query.excluded_names]))
     conditions += time_range("timestamp", query.begin, query.end)
-    return join_conditions([*conditions, *after_place(place, oldest_first=query.oldest_first)])
+    return join_conditions([*conditions, *beyond_place(place, oldest_first=query.oldest_first)])

@@ -23,20 +23,30 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from punchcard.clock import from_micros, to_micros
+from punchcard.clock import to_micros
 from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.person_query import PersonQuery, may_lie_beyond, statements
 from punchcard.lake.schema import FAILED_ON_INGEST, RESULTS, results_sql
+from punchcard.lake.selection import (
+    ROWS_PER_QUERY_MAX,
+    EventSelection,
+    Windows,
+    after_place,
+    files_of,
+    overlapping,
+    selected_where,
+)
 from punchcard.lake.table import LakeTable
 
 if TYPE_CHECKING:
     import duckdb
+
+__all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
 # Queries take milliseconds: more threads or memory would only slow the other loops of the process.
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
@@ -55,6 +65,7 @@ _EVENTS = """
     FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
 _NEWEST_FIRST = "ORDER BY log_position DESC, event_index DESC LIMIT ?"
+_IN_ORDER = "ORDER BY log_position, event_index LIMIT ?"
 _FIND = f"""
     {_EVENTS}
     WHERE message_id = ?
@@ -77,55 +88,6 @@ _NAMED = f"""
 # A list is filled from the newest files on; the older the files, the more are read at once.
 _FILES_AT_ONCE_FIRST = 2
 _FILES_AT_ONCE_FACTOR = 4
-
-
-class LakeResult(msgspec.Struct, frozen=True, rename="camel"):
-    """The result of an event at one destination, as decided by routing.
-
-    Attributes:
-        destination: Slug, None for a result before any destination.
-        status: One of the API's status names (`filtered_at_destination`, `pending` …).
-        reason: Stable code, None for a planned effect.
-        detail: A sentence for a person.
-        effect_key: The effect that the event planned or duplicates, if any.
-    """
-
-    destination: str | None
-    status: str
-    reason: str | None = None
-    detail: str | None = None
-    effect_key: str | None = None
-
-
-class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One received event with its results.
-
-    Attributes:
-        type: One of the six types, "" for an invalid event.
-        event: Name of a track call.
-        email: The event's email, lower-cased; None also for rows written before the `email` column existed.
-        source: Slug, None if the write key was unknown.
-        timestamp: Time of the event, None for an invalid event.
-        log_position: Position of its record in the log.
-        event_index: Index in the record.
-        payload: JSON text as received.
-        notes: Values that were converted to read the event; empty for rows written before the `notes` column existed.
-    """
-
-    message_id: str
-    type: str
-    event: str | None
-    user_id: str | None
-    anonymous_id: str | None
-    email: str | None
-    source: str | None
-    received_at: datetime
-    timestamp: datetime | None
-    log_position: int
-    event_index: int
-    payload: bytes
-    results: tuple[LakeResult, ...]
-    notes: tuple[str, ...] = ()
 
 
 class LakeReader:
@@ -152,7 +114,7 @@ class LakeReader:
         except StorageError:
             # A file of the list may have been merged and deleted meanwhile; the current list has the merged file.
             rows = self._query(_FIND, self._files(), message_id)
-        return [_event(row) for row in rows]
+        return [event_of_row(row) for row in rows]
 
     def recent_message_keys(
         self, limit: int, *, on_damage: Callable[[LakeError], None] | None = None
@@ -199,7 +161,7 @@ class LakeReader:
                 continue
             rows = self._query(_NAMED, [file], list(names), list(sources), to_micros(since), remaining)
             remaining -= len(rows)
-            yield from map(_event, rows)
+            yield from map(event_of_row, rows)
 
     def page(self, query: EventQuery, *, limit: int, before: tuple[int, int] | None = None) -> list[LakeEvent]:
         """Return the newest matching events, newest first.
@@ -218,7 +180,7 @@ class LakeReader:
             next_files, files = files[:at_once], files[at_once:]
             at_once *= _FILES_AT_ONCE_FACTOR
             sql = f"{_EVENTS} WHERE {where} {_NEWEST_FIRST}"
-            lake_events += map(_event, self._query(sql, next_files, *values, limit - len(lake_events)))
+            lake_events += map(event_of_row, self._query(sql, next_files, *values, limit - len(lake_events)))
         return lake_events
 
     def events_of_person(
@@ -236,7 +198,7 @@ class LakeReader:
         paths = self._paths(files)
         events: dict[tuple[int, int], LakeEvent] = {}
         for sql, values in statements(query, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
-            for event in map(_event, self._run(sql, files, values)):
+            for event in map(event_of_row, self._run(sql, files, values)):
                 events[event.log_position, event.event_index] = event
         return [events[place] for place in sorted(events, reverse=not query.oldest_first)[:limit]]
 
@@ -252,7 +214,7 @@ class LakeReader:
             if file.first_position <= last_position and file.last_position >= first_position
         ]
         sql = f"{_EVENTS} WHERE log_position BETWEEN ? AND ? ORDER BY log_position, event_index"
-        return [_event(row) for row in self._query(sql, files, first_position, last_position)]
+        return [event_of_row(row) for row in self._query(sql, files, first_position, last_position)]
 
     def after(self, position: int, *, limit: int) -> list[LakeEvent]:
         """Return the next events after a log position, in log order; the events of a log record stay together.
@@ -280,7 +242,41 @@ class LakeReader:
             rows = [row for row in rows if row[_LOG_POSITION] < cut]
         elif len(rows) > limit:
             rows = self._next_rows(selected, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
-        return [_event(row) for row in rows]
+        return [event_of_row(row) for row in rows]
+
+    def select(
+        self, selection: EventSelection, *, after: tuple[int, int] = (0, -1), through: int
+    ) -> Iterator[tuple[int, list[LakeEvent]]]:
+        """Yield the selected events in log order, in batches; the events of a log record stay together.
+
+        Args:
+            after: Log position and index of the event after which to begin.
+            through: The last log position to search.
+
+        Yields:
+            The log position up to which the lake was searched, and the events found since the previous batch.
+
+        Raises:
+            StorageError: The lake cannot be read.
+        """
+        where, values = selected_where(selection)
+        begin, place = after_place(after)
+        sql = f"{_EVENTS} WHERE {where} AND {begin} AND log_position > ? AND log_position <= ? {_IN_ORDER}"
+        windows = Windows(after=after[0] - 1, through=through)
+        while True:
+            files = files_of(self._files(), selection)
+            if (end := windows.next_end(files)) is None:
+                return
+            selected = list(overlapping(files, windows.after, end))
+            bounds: list[Value] = [windows.after, end]
+            limit = ROWS_PER_QUERY_MAX if end > windows.after + 1 else _EVENTS_PER_RECORD_MAX
+            rows = self._query(sql, selected, *values, *place, *bounds, limit + 1)
+            if len(rows) > limit:
+                windows.shrink()
+                continue
+            windows.after = end
+            windows.adapt(len(rows))
+            yield end, [event_of_row(row) for row in rows]
 
     def _next_rows(self, files: Sequence[DataFile], after: int, through: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` + 1 rows of a range of the log; fewer than half of that only if it has no more.
@@ -357,30 +353,3 @@ def _without_notes(sql: str) -> str:
 
 def _without_email(sql: str) -> str:
     return sql.replace(" email, ", " NULL::VARCHAR AS email, ").replace(" email = ?", " NULL::VARCHAR = ?")
-
-
-def _event(row: tuple[Any, ...]) -> LakeEvent:
-    received_at, timestamp, results, notes = row[7], row[8], row[12], row[13]
-    return LakeEvent(
-        message_id=row[0],
-        type=row[1],
-        event=row[2],
-        user_id=row[3],
-        anonymous_id=row[4],
-        email=row[5],
-        source=row[6],
-        received_at=from_micros(received_at),
-        timestamp=None if timestamp is None else from_micros(timestamp),
-        log_position=row[9],
-        event_index=row[10],
-        payload=row[11],
-        results=_results(results),
-        notes=() if notes is None else msgspec.json.decode(notes, type=tuple[str, ...]),
-    )
-
-
-def _results(text: str) -> tuple[LakeResult, ...]:
-    try:
-        return msgspec.json.decode(text, type=tuple[LakeResult, ...])
-    except msgspec.DecodeError as error:
-        raise LakeError(f"The data lake cannot be read: the results of an event are damaged: {error}.") from error
