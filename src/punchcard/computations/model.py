@@ -146,7 +146,7 @@ class _Member(_Part, frozen=True):
 
     @property
     def list_path(self) -> str | None:
-        """The path of the list whose entries are compared, None if the path has no list."""
+        """The path of the list if its entries are compared, None if the path has no list."""
         return _list_path(self.path)
 
     @property
@@ -181,13 +181,13 @@ class Trait(_Part, frozen=True, tag="trait"):
 
     @property
     def inner(self) -> tuple[str, ...]:
-        """The names that lead from the trait to the compared value, or to the list whose entries are compared."""
+        """The names that lead from the trait to the compared value, or to the list with the compared entries."""
         path = self.key if self.list_path is None else self.list_path
         return tuple(dependencies_of(path)[1:])
 
     @property
     def list_path(self) -> str | None:
-        """The path of the list whose entries are compared, None if the path has no list."""
+        """The path of the list if its entries are compared, None if the path has no list."""
         return _list_path(self.key)
 
     @property

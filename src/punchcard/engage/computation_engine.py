@@ -117,7 +117,7 @@ class ComputationEngine:
 
     @property
     def position(self) -> int:
-        """The last log position whose events are processed."""
+        """The last log position with processed events."""
         return self._position
 
     @property
@@ -218,19 +218,19 @@ class ComputationEngine:
 
     def _check_computation(self, computation: RequestedComputation, now: int) -> int:
         """Correct the values of a computation that differ; returns how many differed."""
-        wrong = compute(self._facts, [computation], now=now, only_touched=False)
-        if wrong:
-            self._telemetry.differences_found(computation.key, len(wrong))
-            self._write_in_batches(wrong, now)
+        differences = compute(self._facts, [computation], now=now, only_touched=False)
+        if differences:
+            self._telemetry.differences_found(computation.key, len(differences))
+            self._write_in_batches(differences, now)
         state = self._states.current[computation.key]
         self._states.update(
             computation.key,
             checked_at=from_micros(now),
-            differences=state.differences + len(wrong),
-            size=size_of(self._facts, computation) if wrong else state.size,
+            differences=state.differences + len(differences),
+            size=size_of(self._facts, computation) if differences else state.size,
         )
         self._save_states()
-        return len(wrong)
+        return len(differences)
 
     def _touched_by_time(self, live: Sequence[RequestedComputation], now: int) -> set[int]:
         touched: set[int] = set()
@@ -254,7 +254,7 @@ class ComputationEngine:
             )
 
     def _live(self) -> list[RequestedComputation]:
-        """Return the computations whose results are current and kept up to date."""
+        """Return the computations with current results, which are kept up to date."""
         return [computation for computation in self._requested.values() if self._states.is_live(computation)]
 
     def _commit(

@@ -126,7 +126,7 @@ def touched_by_time(
 def changed_by_date(
     computations: Sequence[RequestedComputation], *, begin: int, end: int
 ) -> list[RequestedComputation]:
-    """Return the computations whose results may change because the day, or for durations the minute, has changed."""
+    """Return the computations with results that may change with the day, or for durations with the minute."""
     return [
         computation
         for computation in computations

@@ -46,7 +46,7 @@ class Meta:
     """The state of the facts.
 
     Attributes:
-        position: The last log position whose events are included.
+        position: The last log position with included events.
         stamp: The state of the store that traits and people belong to.
         computed_at: The moment that the computed traits are valid for, microseconds since 1970.
     """
@@ -167,7 +167,7 @@ class FactStore:
             self.run(f"DELETE FROM traits WHERE profile IN (SELECT m FROM {name})")
 
     def set_traits(self, traits: Sequence[tuple[int, str, str, str]]) -> None:
-        """Set traits: (profile, name, JSON, computation). A trait whose JSON is `null` is stored and has no value."""
+        """Set traits: (profile, name, JSON, computation). A trait with the JSON `null` is stored and has no value."""
         import pyarrow as pa
 
         if not traits:

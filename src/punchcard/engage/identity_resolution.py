@@ -99,16 +99,18 @@ def plan_changes(
     changes = IdentityChanges(people, resolution)
     changes.profiles = [profile for profile in resolution.final() if profile is not None]
     changes.merges = [(merge.profile, merge.merged) for merge in resolution.merges]
-    gone = {merged for _, merged in changes.merges}
-    changes.created = [(key, is_known(known.members[key], rules)) for key in resolution.created if key not in gone]
+    merged_away = {merged for _, merged in changes.merges}
+    changes.created = [
+        (key, is_known(known.members[key], rules)) for key in resolution.created if key not in merged_away
+    ]
     changes.now_known = {
         key
         for key, was in before.items()
-        if not was and key not in gone and key in known.members and is_known(known.members[key], rules)
+        if not was and key not in merged_away and key in known.members and is_known(known.members[key], rules)
     }
     changes.with_new_email = {profile for key, (profile, _) in resolution.added.items() if key.type == EMAIL}
     # A merged profile may be reached at the emails of both.
-    changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in gone}
+    changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in merged_away}
     _apply_traits(work, changes, reserved)
     return changes
 

@@ -321,7 +321,7 @@ class _Sync:
         A track call goes to only one email of a person, so that its award is made only once.
         """
         before = {email: self._before(email) for email in fitted}
-        # An email that never had the value does not need to be told that it has none.
+        # An email that never had the value needs no call that it has none.
         known = [email for email in fitted if is_member or before[email] is not None]
         tracked_email = self.newest if self.newest in known else min(known, default=None)
         rows: list[dict[str, object]] = []
@@ -379,7 +379,7 @@ class _Sync:
 
 
 def requeue_unsent(work: Connection, unsynced: Sequence[UnsyncedCall], now: datetime) -> None:
-    """Requeue profiles whose sync call did not reach its destination; it is sent once the destination takes calls."""
+    """Requeue profiles of sync calls that did not reach their destination."""
     for call in unsynced:
         profile_id = mark_unsynced(
             work, destination=call.destination, key=call.key, email=call.email, sequence=call.sequence, call=call.call

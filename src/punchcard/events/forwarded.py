@@ -16,7 +16,7 @@ from punchcard.events.members import folded
 PARTNER: Final = "partner"
 WEBHOOK: Final = "webhook"
 FORWARDED: Final = frozenset({PARTNER, WEBHOOK})
-"""Calls of log records whose body is `{"batch": [event, …]}` with events as written by Segment's cloud."""
+"""Calls of log records with a body `{"batch": [event, …]}` and events as written by Segment's cloud."""
 
 _MESSAGE_ID_LENGTH_MAX: Final = 128
 _DELETE: Final = b'"delete"'

@@ -268,7 +268,7 @@ class _Reading:
 
 
 def _fault(wire: WireEvent, type_: EventType | None, context: CheckedContext) -> Fault | None:
-    """Return the fault of an event whose envelope has the right types, None if there is none."""
+    """Return the fault of an event with the right types in its envelope, None if there is none."""
     if type_ is None:
         return _type_fault(wire)
     user_id, anonymous_id = wire.user_id, wire.anonymous_id
@@ -308,7 +308,7 @@ def _is_object(raw: msgspec.Raw) -> bool:
 
 def derived_id(received_at: datetime, position: int, index: int) -> str:
     """Return the message id of an event that has none, derived from its position in the log."""
-    # With the time of receipt, because a log that starts anew assigns the same positions again, and the partner
+    # With the time of receipt, because a new log assigns the same positions again, and the partner
     # remembers.
     return f"derived-{to_micros(received_at)}-{position}-{index}"
 

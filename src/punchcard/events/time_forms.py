@@ -134,7 +134,7 @@ def _upper_iso(text: str) -> datetime | None:
 
 
 def _dated(text: str, zone: tzinfo) -> datetime | None:
-    """Return the instant of a text whose order of year, month and day is certain."""
+    """Return the instant of a text with a certain order of year, month and day."""
     from dateutil import parser  # imported here: it takes 20 ms to load, and most processes never need it
 
     text = _LEAP_SECOND.sub(r"\1:59", text)

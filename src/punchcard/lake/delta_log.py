@@ -143,7 +143,8 @@ def restore_state(folder: Path, state: GoodState, *, aside: Path) -> None:
         if not keep:
             log.rmdir()
         elif not (commit := log / f"{state.version:020}.json").exists():
-            # deltalake only commits after a version whose commit exists; the checkpoint has everything that was in it.
+            # deltalake only commits after a version with an existing commit; the checkpoint has everything that was in
+            # it.
             commit.write_text('{"commitInfo":{"operation":"REPAIR"}}\n')
     except OSError as error:
         raise LakeError(f"The data lake's log at {log} cannot be repaired: {error}.") from error

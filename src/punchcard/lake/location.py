@@ -62,7 +62,7 @@ class LakeLocation:
             return ""
 
     def set_repair_mark(self, mark: str) -> None:
-        """Make every process read the table anew."""
+        """Make every process read the table again."""
         if self.folder is not None:
             (self.folder / _REPAIR_MARK).write_text(mark)
 

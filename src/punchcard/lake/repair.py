@@ -62,7 +62,7 @@ class RepairReport:
 
 
 def repair_lake(url: str, *, restore: RestoreRows, clock: Clock, dry_run: bool) -> RepairReport:
-    """Repair the table at `url`. Writers of other processes wait meanwhile, and then read the table anew.
+    """Repair the table at `url`. Writers of other processes wait meanwhile, and then read the table again.
 
     Args:
         restore: Restores rows.

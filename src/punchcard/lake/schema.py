@@ -28,8 +28,9 @@ ROW_GROUP_PAYLOAD_BYTES = 32 * 1024 * 1024  # events may be 32 KB each; one grou
 _DAY_MICROS = 86_400_000_000
 
 SCHEMA_VERSION = 2
-"""Version of the data files that are written. Files of version 1 have the results in the column `fates`, with the
-member `fate` instead of `status`. Readers convert them, and a merge writes the rows in the current version."""
+"""Version of the data files that are written. Files of version 1 have the results in the column
+`OLD_RESULTS`, in which the member `status` has another name. Readers convert them, and a merge writes the rows in the
+current version."""
 RESULTS = "results"
 OLD_RESULTS = "fates"
 # A quote inside a JSON string is escaped, so these texts are always the name of a member.

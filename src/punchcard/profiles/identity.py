@@ -92,7 +92,7 @@ class Resolution:
 
 
 def may_change(ids: Sequence[ExternalId], owners: Mapping[tuple[str, str], int]) -> set[int]:
-    """Return the profiles whose ids must all be known to resolve an event with these ids."""
+    """Return the profiles of which all ids must be known to resolve an event with these ids."""
     profiles, has_new = set(), False
     for external_id in ids:
         owner = owners.get(external_id)

@@ -40,7 +40,7 @@ class IdentityRules:
         priority: Types in order of priority, the strongest first; all others follow in alphabetical order.
         limits: Number of ids that a profile may have, by type.
         limit: The number for every other type.
-        periods: Types whose ids count towards the limit only for a while: a key of `PERIODS` by type.
+        periods: How long ids of a type count towards the limit: a key of `PERIODS` by type.
         blocked: Values that are never used as an id: exact values, and patterns between slashes.
         properties: Further sources of ids: path by type of id, such as `{"phone": "traits.phone"}`.
     """

@@ -62,7 +62,7 @@ class HttpLimits:
         connections_max: Number of connections in total.
         per_address_max: Number of connections from one address that is not exempt.
         bodies_bytes_max: Bytes of all incomplete bodies together.
-        exempt: Networks whose connections are not counted by address: this machine, and proxies.
+        exempt: Networks without a limit per address: this machine, and proxies.
     """
 
     line_bytes_max: int

@@ -32,7 +32,7 @@ class HttpServer(uvicorn.Server):
     Args:
         app: The ASGI app.
         tls: Returns the TLS context of the next connection; None serves plain HTTP.
-        forwarded_by: Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
+        forwarded_by: Addresses and networks from which `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
         on_ready: Called once requests are accepted.
         on_stop: Called on the signal, before the responses in progress are complete. It must not wait.
     """

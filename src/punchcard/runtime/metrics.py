@@ -11,7 +11,7 @@ _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # Each process counts into one file per kind. Gauges are read on request, see `Gauge`.
 _KINDS = ("counter", "histogram")
 _FILE_BYTES = 256 * 1024  # some thousands of values
-_ENDED_FILES_MAX = 40  # of restarted workers, whose counts still belong to the sum
+_ENDED_FILES_MAX = 40  # of restarted workers: their counts still belong to the sum
 
 
 def prepare_metrics(data: Path, *, reset: bool) -> None:
