@@ -64,12 +64,12 @@ def list_audit_events(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
     with dependencies.store.reading() as work:
-        found = list_events(work, query, count=count + 1, before_id=int(cursor) if cursor else None)
+        rows = list_events(work, query, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_events(work, query)
-    shown = found[:count]
-    following = str(shown[-1].id) if len(found) > count else None
+    events = rows[:count]
+    following = str(events[-1].id) if len(rows) > count else None
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
-    return {"data": AuditPage(events=[_view(one) for one in shown], pagination=pagination)}
+    return {"data": AuditPage(events=[_view(event) for event in events], pagination=pagination)}
 
 
 def _view(event: AuditEvent) -> AuditEventView:

@@ -191,13 +191,13 @@ def tested_event(tested: EventTestResult, *, sent: bool) -> TestedEvent:
                 request=None if result.request is None else dict(result.request),
                 filters=[
                     FilterSeen(
-                        title=seen.title,
-                        if_=seen.condition,
-                        matched=seen.matched,
-                        saw=dict(seen.saw),
-                        decision=seen.decision,
+                        title=explained.title,
+                        if_=explained.condition,
+                        matched=explained.matched,
+                        saw=dict(explained.saw),
+                        decision=explained.decision,
                     )
-                    for seen in result.filters
+                    for explained in result.filters
                 ],
             )
             for result in tested.results
@@ -219,7 +219,7 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
             EventCopy(received_at=to_iso(copy.received_at), results=[_result(result) for result in copy.results])
             for copy in trace.copies
         ],
-        others=[event_trace(one) for one in trace.others],
+        others=[event_trace(other) for other in trace.others],
     )
 
 

@@ -161,11 +161,11 @@ def find_definition(id_or_slug: str) -> Definition | None:
 @get("/catalog/destinations", sync_to_thread=False, summary="Kinds of destinations")
 def list_destination_catalog(count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, DestinationCatalogPage]:
     """Every destination that Punchcard delivers to."""
-    entries = sorted((one.definition for one in CATALOG.values()), key=lambda definition: definition.slug)
-    shown, pagination = page(entries, key=lambda entry: entry.slug, count=count, cursor=cursor)
+    entries = sorted((partner.definition for partner in CATALOG.values()), key=lambda entry: entry.slug)
+    page_entries, pagination = page(entries, key=lambda entry: entry.slug, count=count, cursor=cursor)
     return {
         "data": DestinationCatalogPage(
-            destinations_catalog=[destination_metadata(one) for one in shown], pagination=pagination
+            destinations_catalog=[destination_metadata(entry) for entry in page_entries], pagination=pagination
         )
     }
 
@@ -182,8 +182,8 @@ def get_destination_catalog(metadata_id: FromPath[str]) -> dict[str, dict[str, D
 @get("/catalog/sources", sync_to_thread=False, summary="Kinds of sources")
 def list_source_catalog(count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, SourceCatalogPage]:
     """Every kind of sender."""
-    shown, pagination = page(sorted(SOURCE_TYPES), key=str, count=count, cursor=cursor)
-    return {"data": SourceCatalogPage(sources_catalog=[source_metadata(one) for one in shown], pagination=pagination)}
+    slugs, pagination = page(sorted(SOURCE_TYPES), key=str, count=count, cursor=cursor)
+    return {"data": SourceCatalogPage(sources_catalog=[source_metadata(slug) for slug in slugs], pagination=pagination)}
 
 
 @get("/catalog/sources/{metadata_id:str}", sync_to_thread=False, summary="One kind of source")

@@ -63,8 +63,8 @@ def list_audiences(
     space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, AudiencePage]:
     """Every audience, by key, with its size and what its destinations are still to be told."""
-    shown, pagination = _page(dependencies, "audience", count, cursor)
-    return {"data": AudiencePage(audiences=shown, pagination=pagination)}
+    audiences, pagination = _page(dependencies, "audience", count, cursor)
+    return {"data": AudiencePage(audiences=audiences, pagination=pagination)}
 
 
 @post("/spaces/{space_id:str}/audiences", status_code=200, summary="Create an audience")
@@ -110,9 +110,9 @@ def resync_audience(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ResyncOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, int]]:
     """Queues everybody, whether or not anything has changed."""
-    one = _one(dependencies, None, id)
+    status = _one(dependencies, None, id)
     count = engagement.resync(
-        dependencies.store, one, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
+        dependencies.store, status, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
     )
     return {"data": {"queued": count}}
 
@@ -137,8 +137,8 @@ def list_computed_traits(
     space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, TraitPage]:
     """Every computed trait, by key."""
-    shown, pagination = _page(dependencies, "computed_trait", count, cursor)
-    return {"data": TraitPage(computed_traits=shown, pagination=pagination)}
+    traits, pagination = _page(dependencies, "computed_trait", count, cursor)
+    return {"data": TraitPage(computed_traits=traits, pagination=pagination)}
 
 
 @post("/spaces/{space_id:str}/computed-traits", status_code=200, summary="Create a computed trait")
@@ -212,10 +212,10 @@ HANDLERS = (
 def _page(
     dependencies: Dependencies, kind: Kind, count: int, cursor: str | None
 ) -> tuple[list[ComputationView], bodies.Pagination]:
-    found = sorted(_standing(dependencies, kind), key=lambda one: one.computation.key)
-    shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
-    authors = read_authorships(dependencies.store, shown)
-    return [_view(one, authors[one.computation.key]) for one in shown], pagination
+    statuses = sorted(_standing(dependencies, kind), key=lambda status: status.computation.key)
+    page_statuses, pagination = page(statuses, key=lambda status: status.computation.key, count=count, cursor=cursor)
+    authors = read_authorships(dependencies.store, page_statuses)
+    return [_view(status, authors[status.computation.key]) for status in page_statuses], pagination
 
 
 def _standing(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
@@ -225,9 +225,9 @@ def _standing(dependencies: Dependencies, kind: Kind | None) -> list[Computation
 
 
 def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
-    for one in _standing(dependencies, kind):
-        if id in (one.id, one.computation.key):
-            return one
+    for status in _standing(dependencies, kind):
+        if id in (status.id, status.computation.key):
+            return status
     raise NotFoundError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
 
 
@@ -257,9 +257,9 @@ def _update(
     definition = None if data.definition is None else _text(kind, data.definition)
     options = data.options or OptionsUpdate()
 
-    def changed(one: Computation) -> Computation:
-        _refuse_what_stays(one, data)
-        given: dict[str, Any] = {
+    def changed(computation: Computation) -> Computation:
+        _refuse_what_stays(computation, data)
+        values: dict[str, Any] = {
             "name": data.name,
             "description": data.description,
             "enabled": data.enabled,
@@ -270,19 +270,21 @@ def _update(
             "sync": data.sync,
             "when_removed": data.when_removed,
         }
-        return replace(one, **{name: value for name, value in given.items() if value is not None})
+        return replace(computation, **{name: value for name, value in values.items() if value is not None})
 
     warnings = dependencies.edit(engagement.change_computation(key, changed))
     return _view_of(dependencies, _one(dependencies, kind, key)), list(warnings)
 
 
-def _refuse_what_stays(one: Computation, data: ComputationUpdate) -> None:
-    if data.key is not None and data.key != one.key:
-        raise unprocessable(f"the key of {one.key} stays what it is: profiles and destinations know it by that", "key")
+def _refuse_what_stays(computation: Computation, data: ComputationUpdate) -> None:
+    if data.key is not None and data.key != computation.key:
+        raise unprocessable(
+            f"the key of {computation.key} stays what it is: profiles and destinations know it by that", "key"
+        )
     if data.compute_cadence is not None and data.compute_cadence.type != Cadence().type:
         raise unprocessable("everything is computed in real time; there is no other mode", "computeCadence.type")
     anonymous = None if data.options is None else data.options.include_anonymous_users
-    if anonymous is not None and anonymous != one.include_anonymous:
+    if anonymous is not None and anonymous != computation.include_anonymous:
         raise unprocessable(
             "whether anonymous people count cannot be changed; make another one that says so from the beginning",
             "options.includeAnonymousUsers",
@@ -296,24 +298,24 @@ def _text(kind: Kind, definition: DefinitionOrder) -> str:
 def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
     text = _text(kind, definition)
     request = PreviewRequest(kind, text, options.include_anonymous_users)
-    found = engagement.preview(dependencies.store, request, clock=dependencies.clock)
-    if found.error:
-        raise bad_request(found.error, "definition")
+    preview = engagement.preview(dependencies.store, request, clock=dependencies.clock)
+    if preview.error:
+        raise bad_request(preview.error, "definition")
     return PreviewView(
         id="preview",
         status="COMPLETED",
         definition=_definition(kind, text),
-        size=Size(found.count),
-        people=found.people,
+        size=Size(preview.count),
+        people=preview.people,
         results=[
             PreviewSample(
                 external_ids=[{"type": type_, "id": value} for type_, value in sample.ids],
                 value=msgspec.Raw(sample.value.encode()),
             )
-            for sample in found.samples
+            for sample in preview.samples
         ],
-        warnings=list(found.warnings),
-        seconds=found.seconds,
+        warnings=list(preview.warnings),
+        seconds=preview.seconds,
     )
 
 
@@ -331,34 +333,34 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
         failed_count=len(outcome.failed),
         failed=[
             FailedSyncView(
-                email=one.email,
-                value=msgspec.Raw(one.value.encode()),
-                state=one.state,
-                reason=one.reason,
-                detail=one.detail,
-                at=None if one.at is None else to_iso(one.at),
+                email=sync.email,
+                value=msgspec.Raw(sync.value.encode()),
+                state=sync.state,
+                reason=sync.reason,
+                detail=sync.detail,
+                at=None if sync.at is None else to_iso(sync.at),
             )
-            for one in outcome.failed[:_FAILED_SHOWN]
+            for sync in outcome.failed[:_FAILED_SHOWN]
         ],
     )
 
 
-def _view_of(dependencies: Dependencies, one: ComputationStatus) -> ComputationView:
-    one = engagement.add_sync_outcomes(dependencies.store, one)
-    return _view(one, read_authorships(dependencies.store, [one])[one.computation.key])
+def _view_of(dependencies: Dependencies, status: ComputationStatus) -> ComputationView:
+    status = engagement.add_sync_outcomes(dependencies.store, status)
+    return _view(status, read_authorships(dependencies.store, [status])[status.computation.key])
 
 
-def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
-    computation, state = one.computation, one.state
+def _view(status: ComputationStatus, authorship: Authorship) -> ComputationView:
+    computation, state = status.computation, status.state
     return ComputationView(
-        id=one.id,
+        id=status.id,
         space_id=SPACE,
         name=computation.name,
         description=computation.description,
         key=computation.key,
         enabled=computation.enabled,
         definition=_definition(computation.kind, computation.definition),
-        status=one.status,
+        status=status.status,
         detail="" if state is None else state.detail,
         options=Options(computation.include_anonymous, computation.include_history),
         compute_cadence=Cadence(),
@@ -376,19 +378,19 @@ def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
         when_removed=computation.when_removed,
         syncs=[
             SyncView(
-                destination=waiting.destination,
-                queued=waiting.queued,
-                without_email=waiting.without_email,
-                too_large=waiting.too_large,
-                invalid=waiting.invalid,
-                failed=waiting.failed,
-                refused=waiting.refused,
-                cut_lists=waiting.cut_lists,
-                warnings=waiting.warnings,
-                seconds=waiting.seconds,
-                paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
-                outcome=None if waiting.outcome is None else _outcome_view(waiting.outcome),
+                destination=pending.destination,
+                queued=pending.queued,
+                without_email=pending.without_email,
+                too_large=pending.too_large,
+                invalid=pending.invalid,
+                failed=pending.failed,
+                refused=pending.refused,
+                cut_lists=pending.cut_lists,
+                warnings=pending.warnings,
+                seconds=pending.seconds,
+                paused_since=None if pending.paused_since is None else to_iso(pending.paused_since),
+                outcome=None if pending.outcome is None else _outcome_view(pending.outcome),
             )
-            for waiting in one.pending_syncs
+            for pending in status.pending_syncs
         ],
     )

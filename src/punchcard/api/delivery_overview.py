@@ -158,7 +158,7 @@ def get_overview_stage(
         raise bad_request(f"the stage is one of {', '.join(_STAGES)}", "stage")
     is_before, statuses = _STAGES[stage]
     metrics_request = _read_metrics_request(request, begin, end, granularity)
-    if all(one.slug != source for one in dependencies.workspace().sources):
+    if all(configured.slug != source for configured in dependencies.workspace().sources):
         raise bad_request(f"there is no source {source}", "sourceId")
     if not is_before:
         find_destination(dependencies.workspace(), destination)
@@ -166,9 +166,9 @@ def get_overview_stage(
         dependencies, metrics_request, source=source, destination="" if is_before else destination, statuses=statuses
     )
     datasets = _datasets(counts, metrics_request.by)
-    shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
+    page_datasets, pagination = page(datasets, key=_key, count=count, cursor=cursor)
     total = sum(dataset.total for dataset in datasets)
-    return {"data": OverviewPage(total=total, dataset=list(shown), pagination=pagination)}
+    return {"data": OverviewPage(total=total, dataset=list(page_datasets), pagination=pagination)}
 
 
 @get("/destinations/{destination_id:str}/delivery-metrics", summary="A destination's delivery metrics")
@@ -215,17 +215,20 @@ def get_pipeline(
     since, until = _times(begin, end, dependencies.clock.now())
     with dependencies.store.reading() as work:
         pipeline = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
-        waiting = backlog(work, [destination_id])
+        backlog_rows = backlog(work, [destination_id])
     stages = [
-        StageView(status=one.status, destination=one.destination, count=one.count, reasons=dict(one.reasons))
-        for one in (*pipeline.upstream, *pipeline.stopped, *pipeline.completed)
+        StageView(status=part.status, destination=part.destination, count=part.count, reasons=dict(part.reasons))
+        for part in (*pipeline.upstream, *pipeline.stopped, *pipeline.completed)
     ]
     view = PipelineView(
         received=pipeline.received,
         stages=stages,
         pending=pipeline.in_delivery,
         p95_seconds=None if pipeline.p95 is None else pipeline.p95.total_seconds(),
-        now=[WaitingNow(state=one.state, count=one.count, oldest_at=to_iso(one.oldest_created_at)) for one in waiting],
+        now=[
+            WaitingNow(state=row.state, count=row.count, oldest_at=to_iso(row.oldest_created_at))
+            for row in backlog_rows
+        ],
     )
     return {"data": view}
 
@@ -275,10 +278,10 @@ def _counts(
     with dependencies.store.reading() as work:
         counts = read_counts(work, query, by=dimensions, width_micros=metrics_request.width_micros)
     sums: dict[tuple[object, ...], int] = {}
-    for (status, *rest), number in counts.items():
+    for (status, *group), number in counts.items():
         # What came in, less what was no valid event.
         is_taken_off = RECEIVED in statuses and status != RECEIVED
-        key = tuple(rest)
+        key = tuple(group)
         sums[key] = sums.get(key, 0) + (-number if is_taken_off else number)
     return {key: number for key, number in sums.items() if number}
 
@@ -291,15 +294,15 @@ def _datasets(counts: Mapping[tuple[object, ...], int], by: Sequence[str]) -> li
         series.setdefault(tuple(map(str, values)), []).append(Datapoint(time=to_iso(at), count=number))
     datasets = []
     for group, points in series.items():
-        named: dict[str, str] = dict(zip(by, group, strict=True))
+        values_by_name: dict[str, str] = dict(zip(by, group, strict=True))
         points.sort(key=lambda point: point.time)
         datasets.append(
             Dataset(
                 total=sum(point.count for point in points),
                 series=points,
-                event_name=named.get("eventName"),
-                event_type=named.get("eventType"),
-                discard_reason=named.get("discardReason"),
+                event_name=values_by_name.get("eventName"),
+                event_type=values_by_name.get("eventType"),
+                discard_reason=values_by_name.get("discardReason"),
             )
         )
     return sorted(datasets, key=_key)

@@ -41,7 +41,7 @@ def destination_view(destination: Destination) -> DestinationView:
     """A destination as the API shows it."""
     partner = CATALOG.get(destination.type)
     definition = partner.definition if partner else _unknown(destination.type)
-    shown = mask_secrets(destination)
+    masked = mask_secrets(destination)
     return DestinationView(
         id=destination.slug,
         name=destination.name or definition.name,
@@ -49,8 +49,8 @@ def destination_view(destination: Destination) -> DestinationView:
         metadata=destination_metadata(definition),
         source_id=destination.sources[0] if destination.sources else "",
         source_ids=list(destination.sources),
-        settings=dict(shown.settings),
-        options=dict(shown.options),
+        settings=dict(masked.settings),
+        options=dict(masked.options),
         warnings=[
             map_warning.message for map_warning in find_map_warnings(mapped_names(definition, destination.settings))
         ],

@@ -59,10 +59,14 @@ def list_destinations(
     dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, ConnectedPage]:
     """Every destination, by slug."""
-    shown, pagination = page(
+    destinations, pagination = page(
         dependencies.workspace().destinations, key=lambda destination: destination.slug, count=count, cursor=cursor
     )
-    return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
+    return {
+        "data": ConnectedPage(
+            destinations=[destination_view(destination) for destination in destinations], pagination=pagination
+        )
+    }
 
 
 @post("/destinations", status_code=200, summary="Create a destination")
@@ -74,14 +78,14 @@ def create_destination(
     definition = find_definition(data.metadata_id)
     if definition is None:
         raise bad_request(f"there is no destination {data.metadata_id} in the catalog", "metadataId")
-    made: list[str] = []
+    new_slug: list[str] = []
 
     def change(workspace: Workspace) -> Workspace:
         if all(source.slug != data.source_id for source in workspace.sources):
             raise unprocessable(f"there is no source {data.source_id}", "sourceId")
-        made[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+        new_slug[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
-            slug=made[0],
+            slug=new_slug[0],
             type=definition.slug,
             name=data.name,
             sources=(data.source_id,),
@@ -92,7 +96,7 @@ def create_destination(
         return add_destination(destination)(workspace)
 
     dependencies.edit(change)
-    return _answer(dependencies, made[0])
+    return _answer(dependencies, new_slug[0])
 
 
 @get("/destinations/{destination_id:str}", summary="One destination")

@@ -76,7 +76,7 @@ def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 def _problems(problems: object) -> Response[Any]:
     """All that is wrong with a part of the configuration, each under the path of its key within the part."""
     assert isinstance(problems, tuple)
-    found = [
+    errors = [
         {
             "type": ConfigurationError.code,
             "message": problem.message,
@@ -85,7 +85,7 @@ def _problems(problems: object) -> Response[Any]:
         }
         for problem in problems
     ]
-    return Response({"errors": found}, status_code=422, media_type="application/json")
+    return Response({"errors": errors}, status_code=422, media_type="application/json")
 
 
 def _answer(

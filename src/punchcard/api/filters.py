@@ -105,10 +105,15 @@ def list_filters(
 ) -> dict[str, FilterPage]:
     """Every filter of a destination."""
     destination = find_destination(dependencies.workspace(), destination_id)
-    numbered = [(f"{number:04}", one) for number, one in enumerate(destination.filters)]
-    shown, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
-    when = _changed_at(dependencies, destination_id)
-    return {"data": FilterPage(filters=[_view(destination, one, when) for _, one in shown], pagination=pagination)}
+    numbered = [(f"{number:04}", destination_filter) for number, destination_filter in enumerate(destination.filters)]
+    page_filters, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
+    changed_at = _changed_at(dependencies, destination_id)
+    return {
+        "data": FilterPage(
+            filters=[_view(destination, destination_filter, changed_at) for _, destination_filter in page_filters],
+            pagination=pagination,
+        )
+    }
 
 
 @post("/destination/{destination_id:str}/filters", status_code=200, summary="Create a filter")
@@ -122,7 +127,7 @@ def create_filter(
     def changed(destination: Destination) -> Destination:
         if data.source_id and data.source_id not in destination.sources:
             raise unprocessable(f"{destination_id} gets no events of a source {data.source_id}", "sourceId")
-        before.update(one.id for one in destination.filters)
+        before.update(destination_filter.id for destination_filter in destination.filters)
         destination_filter = DestinationFilter(
             title=data.title,
             condition=data.if_,
@@ -135,8 +140,10 @@ def create_filter(
 
     warnings = list(dependencies.edit(change_destination(destination_id, changed)))
     destination = find_destination(dependencies.workspace(), destination_id)
-    made = next(one for one in destination.filters if one.id not in before)
-    return _saved(dependencies, destination, made, warnings)
+    created = next(
+        destination_filter for destination_filter in destination.filters if destination_filter.id not in before
+    )
+    return _saved(dependencies, destination, created, warnings)
 
 
 @get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="One filter")
@@ -146,8 +153,8 @@ def get_filter(
 ) -> dict[str, dict[str, FilterView]]:
     """The filter with this id."""
     destination = find_destination(dependencies.workspace(), destination_id)
-    found = find_filter(destination, filter_id)
-    return {"data": {"filter": _view(destination, found, _changed_at(dependencies, destination_id))}}
+    destination_filter = find_filter(destination, filter_id)
+    return {"data": {"filter": _view(destination, destination_filter, _changed_at(dependencies, destination_id))}}
 
 
 @patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Change a filter")
@@ -157,14 +164,14 @@ def update_filter(
 ) -> dict[str, SavedFilter]:
     """Those of its parts that are given."""
 
-    def changed(one: DestinationFilter) -> DestinationFilter:
+    def changed(destination_filter: DestinationFilter) -> DestinationFilter:
         return replace(
-            one,
-            condition=one.condition if data.if_ is None else data.if_,
-            actions=one.actions if data.actions is None else tuple(data.actions),
-            title=one.title if data.title is None else data.title,
-            description=one.description if data.description is msgspec.UNSET else data.description or "",
-            enabled=one.enabled if data.enabled is None else data.enabled,
+            destination_filter,
+            condition=destination_filter.condition if data.if_ is None else data.if_,
+            actions=destination_filter.actions if data.actions is None else tuple(data.actions),
+            title=destination_filter.title if data.title is None else data.title,
+            description=destination_filter.description if data.description is msgspec.UNSET else data.description or "",
+            enabled=destination_filter.enabled if data.enabled is None else data.enabled,
         )
 
     warnings = list(dependencies.edit(change_destination(destination_id, change_filter(filter_id, changed))))
@@ -201,40 +208,40 @@ def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewResult
     except (OverflowError, ValueError, RecursionError) as error:  # a number beyond all bounds, say
         raise bad_request(f"the payload cannot be read: {error}", "payload") from error
     try:
-        left = preview(definition, payload)
+        filtered = preview(definition, payload)
     except ConfigurationError as error:
         raise bad_request(error.message, "filter") from error
-    result = None if left is None else msgspec.json.decode(left)
+    result = None if filtered is None else msgspec.json.decode(filtered)
     return {"data": PreviewResult(input_payload=data.payload, result=result)}
 
 
-def _view(destination: Destination, one: DestinationFilter, when: datetime) -> FilterView:
+def _view(destination: Destination, destination_filter: DestinationFilter, changed_at: datetime) -> FilterView:
     return FilterView(
-        id=one.id,
-        source_id=_source_of(destination, one),
+        id=destination_filter.id,
+        source_id=_source_of(destination, destination_filter),
         destination_id=destination.slug,
-        if_=one.condition,
-        actions=list(one.actions),
-        title=one.title,
-        description=one.description or msgspec.UNSET,
-        enabled=one.enabled,
-        created_at=one.created_at or to_iso(when),
-        updated_at=one.updated_at or to_iso(when),
+        if_=destination_filter.condition,
+        actions=list(destination_filter.actions),
+        title=destination_filter.title,
+        description=destination_filter.description or msgspec.UNSET,
+        enabled=destination_filter.enabled,
+        created_at=destination_filter.created_at or to_iso(changed_at),
+        updated_at=destination_filter.updated_at or to_iso(changed_at),
     )
 
 
-def _source_of(destination: Destination, one: DestinationFilter) -> str:
+def _source_of(destination: Destination, destination_filter: DestinationFilter) -> str:
     """The source that the filter was created for, as long as the destination gets its events; else the first one."""
-    if one.source in destination.sources:
-        return one.source
+    if destination_filter.source in destination.sources:
+        return destination_filter.source
     return destination.sources[0] if destination.sources else ""
 
 
 def _saved(
-    dependencies: Dependencies, destination: Destination, one: DestinationFilter, warnings: list[str]
+    dependencies: Dependencies, destination: Destination, destination_filter: DestinationFilter, warnings: list[str]
 ) -> dict[str, SavedFilter]:
-    shown = _view(destination, one, _changed_at(dependencies, destination.slug))
-    return {"data": SavedFilter(filter=shown, warnings=warnings)}
+    view = _view(destination, destination_filter, _changed_at(dependencies, destination.slug))
+    return {"data": SavedFilter(filter=view, warnings=warnings)}
 
 
 def _changed_at(dependencies: Dependencies, slug: str) -> datetime:

@@ -41,7 +41,7 @@ class LabelList(msgspec.Struct):
 @run_in_executor
 def list_labels(dependencies: Dependencies) -> dict[str, LabelList]:
     """Every label of the workspace, those that sources have among them."""
-    return {"data": LabelList(labels=[label_view(one) for one in _known(dependencies.workspace())])}
+    return {"data": LabelList(labels=[label_view(label) for label in _known(dependencies.workspace())])}
 
 
 @post("/labels", status_code=200, summary="Create a label")
@@ -51,7 +51,7 @@ def create_label(data: JSONBody[NewLabel], dependencies: Dependencies) -> dict[s
     label = _label(data.label)
     dependencies.edit(
         lambda workspace: replace(
-            workspace, labels=(*(one for one in workspace.labels if _name(one) != _name(label)), label)
+            workspace, labels=(*(existing for existing in workspace.labels if _name(existing) != _name(label)), label)
         )
     )
     return {"data": {"label": label_view(label)}}
@@ -119,6 +119,6 @@ def _merged(labels: Sequence[Label]) -> tuple[Label, ...]:
 
 
 def _known(workspace: Workspace) -> list[Label]:
-    found = {_name(label): label for source in workspace.sources for label in source.labels}
-    found |= {_name(label): label for label in workspace.labels}
-    return [found[name] for name in sorted(found)]
+    labels = {_name(label): label for source in workspace.sources for label in source.labels}
+    labels |= {_name(label): label for label in workspace.labels}
+    return [labels[name] for name in sorted(labels)]

@@ -37,8 +37,8 @@ def page(
     """
     keys = [key(item) for item in items]
     begin = bisect_left(keys, _read(cursor)) if cursor else 0
-    shown = items[begin : begin + count]
-    return shown, bodies.Pagination(
+    page_items = items[begin : begin + count]
+    return page_items, bodies.Pagination(
         current=cursor or (_written(keys[0]) if keys else ""),
         next=_written(keys[begin + count]) if begin + count < len(keys) else None,
         previous=_written(keys[max(begin - count, 0)]) if begin else None,

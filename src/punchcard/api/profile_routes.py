@@ -67,20 +67,24 @@ def get_traits(
     """Traits by name: all, or those in `include`; `class` takes audiences or computed traits alone."""
     profile = _profile(shared, collection, external_id)
     with shared.store.reading() as work:
-        found = profile_queries.traits_by_name(work, profile.id, _listed(include) or None)
-    found = [one for one in found if one.name > next and one.value != "null" and class_ in ("", one.computation)]
-    shown = found[:limit]
+        traits_found = profile_queries.traits_by_name(work, profile.id, _listed(include) or None)
+    traits_found = [
+        trait
+        for trait in traits_found
+        if trait.name > next and trait.value != "null" and class_ in ("", trait.computation)
+    ]
+    page_traits = traits_found[:limit]
     traits = {
-        one.name: {
-            "value": msgspec.Raw(one.value.encode()),
-            "source_id": one.source or "engage",
-            "updated_at": to_iso(one.updated_at),
+        trait.name: {
+            "value": msgspec.Raw(trait.value.encode()),
+            "source_id": trait.source or "engage",
+            "updated_at": to_iso(trait.updated_at),
         }
         if verbose
-        else msgspec.Raw(one.value.encode())
-        for one in shown
+        else msgspec.Raw(trait.value.encode())
+        for trait in page_traits
     }
-    following = shown[-1].name if len(found) > limit else None
+    following = page_traits[-1].name if len(traits_found) > limit else None
     return {"traits": traits, "cursor": _cursor(request, following, limit)}
 
 
@@ -99,26 +103,28 @@ def get_external_ids(
 ) -> dict[str, Any]:
     """The profile's external ids, oldest first; `include` takes some types alone."""
     profile = _profile(shared, collection, external_id)
-    types, behind = _listed(include), _read_cursor(next, 3)
+    types, after = _listed(include), _read_cursor(next, 3)
     with shared.store.reading() as work:
         external_ids = profile_queries.external_ids_of(work, profile.id)
     external_ids = [
-        one for one in external_ids if (not types or one.type in types) and (not behind or _id_place(one) > behind)
+        external_id_
+        for external_id_ in external_ids
+        if (not types or external_id_.type in types) and (not after or _id_place(external_id_) > after)
     ]
-    shown = external_ids[:limit]
+    page_ids = external_ids[:limit]
     data = [
         {
-            "source_id": one.source,
+            "source_id": external_id_.source,
             "collection": "users",
-            "id": one.value,
-            "type": one.type,
-            "created_at": to_iso(one.created_at),
+            "id": external_id_.value,
+            "type": external_id_.type,
+            "created_at": to_iso(external_id_.created_at),
             "encoding": "none",
-            "first_message_id": one.message_id,
+            "first_message_id": external_id_.message_id,
         }
-        for one in shown
+        for external_id_ in page_ids
     ]
-    following = _written_cursor(_id_place(shown[-1])) if len(external_ids) > limit else None
+    following = _written_cursor(_id_place(page_ids[-1])) if len(external_ids) > limit else None
     return {"data": data, "cursor": _cursor(request, following, limit)}
 
 
@@ -147,9 +153,9 @@ def get_events(
     with shared.store.reading() as work:
         ids = profile_queries.external_ids_of(work, profile.id)
     query = PersonQuery(
-        emails=[one.value for one in ids if one.type == "email"],
-        user_ids=[one.value for one in ids if one.type == "user_id"],
-        anonymous_ids=[one.value for one in ids if one.type == "anonymous_id"],
+        emails=[identifier.value for identifier in ids if identifier.type == "email"],
+        user_ids=[identifier.value for identifier in ids if identifier.type == "user_id"],
+        anonymous_ids=[identifier.value for identifier in ids if identifier.type == "anonymous_id"],
         names=_listed(include) or None,
         names_left_out=_listed(exclude),
         begin=begin,
@@ -157,8 +163,11 @@ def get_events(
         oldest_first=sort == "asc",
     )
     page = list_profile_events(shared, profile.id, query, limit=limit, beyond=beyond)
-    listed = [{"collection": "users", "type": one.type, "id": one.value, "encoding": "none"} for one in ids]
-    data = [_event(event, listed, profile.public_id) for event in page.events]
+    id_views = [
+        {"collection": "users", "type": identifier.type, "id": identifier.value, "encoding": "none"}
+        for identifier in ids
+    ]
+    data = [_event(event, id_views, profile.public_id) for event in page.events]
     following = None if page.following is None else _written_cursor((sort, *map(str, page.following)))
     return {"data": data, "cursor": _cursor(request, following, limit)}
 
@@ -227,41 +236,43 @@ def _profile(dependencies: Dependencies, collection: str, external_id: str) -> S
     return profile
 
 
-def _event(one: LakeEvent, ids: list[dict[str, str]], public_id: str) -> dict[str, Any]:
-    decoded = msgspec.json.decode(one.payload)
-    name, properties = one.event, decoded.get("properties") or decoded.get("traits") or {}
-    if one.type in _VIEWED:
-        name, key = _VIEWED[one.type]
+def _event(event: LakeEvent, ids: list[dict[str, str]], public_id: str) -> dict[str, Any]:
+    decoded = msgspec.json.decode(event.payload)
+    name, properties = event.event, decoded.get("properties") or decoded.get("traits") or {}
+    if event.type in _VIEWED:
+        name, key = _VIEWED[event.type]
         if decoded.get("name") and isinstance(properties, dict):
             properties = {**properties, key: decoded["name"]}
     return {
         "external_ids": ids,
         "context": decoded.get("context") or {},
-        "type": one.type,
-        "message_id": one.message_id,
-        "source_id": one.source,
-        "timestamp": None if one.timestamp is None else to_iso(one.timestamp),
+        "type": event.type,
+        "message_id": event.message_id,
+        "source_id": event.source,
+        "timestamp": None if event.timestamp is None else to_iso(event.timestamp),
         "properties": properties,
         "event": name,
         "related": {"users": public_id},
     }
 
 
-def _id_place(one: StoredExternalId) -> tuple[str, ...]:
-    return f"{to_micros(one.created_at):020}", one.type, one.value
+def _id_place(external_id: StoredExternalId) -> tuple[str, ...]:
+    return f"{to_micros(external_id.created_at):020}", external_id.type, external_id.value
 
 
 def _event_place(next: str, sort: str) -> EventPosition | None:
     cursor = _read_cursor(next, 3)
     if not cursor:
         return None
-    if cursor[0] != sort or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in cursor[1:]):
+    if cursor[0] != sort or not all(
+        digits.isascii() and digits.isdigit() and len(digits) < 19 for digits in cursor[1:]
+    ):
         raise _invalid("next", "is not what a page of this list has given")
     return int(cursor[1]), int(cursor[2])
 
 
-def _written_cursor(place: tuple[str, ...]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+def _written_cursor(position: tuple[str, ...]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 
 def _read_cursor(text: str, count: int) -> tuple[str, ...]:
@@ -282,7 +293,7 @@ def _cursor(request: Request[Any, Any, Any], following: str | None, limit: int) 
 
 
 def _listed(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _instant(text: str, name: str) -> datetime | None:

@@ -50,20 +50,20 @@ def list_regulations(
     with dependencies.store.reading() as work:
         deletions = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_deletions(work)
-    shown = deletions[:count]
-    following = str(shown[-1].id) if len(deletions) > count else None
+    page_deletions = deletions[:count]
+    following = str(page_deletions[-1].id) if len(deletions) > count else None
     regulations = [
         Regulation(
-            id=str(one.id),
+            id=str(deletion.id),
             regulation_type="DELETE_ONLY",
             subject_type="USER_ID",
-            subject_ids=[one.user_id],
-            source=one.source,
-            message_id=one.message_id,
+            subject_ids=[deletion.user_id],
+            source=deletion.source,
+            message_id=deletion.message_id,
             overall_status="INITIALIZED",
-            created_at=to_iso(one.received_at),
+            created_at=to_iso(deletion.received_at),
         )
-        for one in shown
+        for deletion in page_deletions
     ]
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
     return {"data": RegulationPage(regulations=regulations, pagination=pagination)}

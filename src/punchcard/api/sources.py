@@ -78,10 +78,10 @@ def list_sources(
     dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, SourcePage]:
     """Every source, by slug."""
-    shown, pagination = page(
+    sources, pagination = page(
         dependencies.workspace().sources, key=lambda source: source.slug, count=count, cursor=cursor
     )
-    return {"data": SourcePage(sources=[source_view(one) for one in shown], pagination=pagination)}
+    return {"data": SourcePage(sources=[source_view(source) for source in sources], pagination=pagination)}
 
 
 @post("/sources", status_code=200, summary="Create a source")
@@ -143,8 +143,12 @@ def list_connected_destinations(
     workspace = dependencies.workspace()
     find_source(workspace, source_id)
     connected = [destination for destination in workspace.destinations if source_id in destination.sources]
-    shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
-    return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
+    destinations, pagination = page(connected, key=lambda destination: destination.slug, count=count, cursor=cursor)
+    return {
+        "data": ConnectedPage(
+            destinations=[destination_view(destination) for destination in destinations], pagination=pagination
+        )
+    }
 
 
 class RejectedRequestView(msgspec.Struct, rename="camel"):
@@ -188,7 +192,7 @@ def list_rejected_requests_without_source(dependencies: Dependencies) -> dict[st
 
 def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedRequestList:
     with dependencies.store.reading() as work:
-        found = read_rejected_requests(work, source)
+        requests = read_rejected_requests(work, source)
     return RejectedRequestList(
         rejected_requests=[
             RejectedRequestView(
@@ -203,7 +207,7 @@ def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedReque
                 body_bytes=request.body_bytes,
                 body_start=request.body_start,
             )
-            for request in found
+            for request in requests
         ]
     )
 

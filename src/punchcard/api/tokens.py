@@ -48,8 +48,8 @@ def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[Tok
 def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, CreatedToken]:
     """A new token. Keep its secret now: nobody can show it again."""
     with dependencies.store.unit_of_work() as work:
-        made, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
-    return {"data": CreatedToken(token=_view(made), secret=secret)}
+        token, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
+    return {"data": CreatedToken(token=_view(token), secret=secret)}
 
 
 @delete("/tokens/{token_id:str}", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Revoke a token")

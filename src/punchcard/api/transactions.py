@@ -37,28 +37,28 @@ def list_transactions(
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
     email: FromQuery[str | None] = None,
-    standing: Annotated[str | None, QueryParameter(name="state")] = None,  # `state` is a word of the framework's own
+    state_name: Annotated[str | None, QueryParameter(name="state")] = None,  # `state` is a word of the framework's own
 ) -> dict[str, bodies.LedgerPage]:
     """Every transaction of a destination, by customer and state if asked."""
     if destination_id not in dependencies.current().destinations:
         raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-    if standing is not None and standing not in _STATES:
+    if state_name is not None and state_name not in _STATES:
         raise bad_request(f"state is one of {', '.join(_STATES)}", "state")
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("cursor is not one that a page of this list has given", "cursor")
-    states = _STATES[standing] if standing else ()
+    states = _STATES[state_name] if state_name else ()
     before_id = int(cursor) if cursor else None
     query = ledger.LedgerQuery(destination=destination_id, customer=email, states=states)
     with dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=count + 1, before_id=before_id)
         total = ledger.count(work, query)
-        shown = rows[:count]
-        ids = [row.id for row in shown]
+        page_rows = rows[:count]
+        ids = [row.id for row in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
-    following = str(shown[-1].id) if len(rows) > count else None
+    following = str(page_rows[-1].id) if len(rows) > count else None
     return {
         "data": bodies.LedgerPage(
-            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in shown],
+            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in page_rows],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
@@ -89,7 +89,7 @@ def retry_transactions(
     """
     options = options_by_slug(dependencies.current())
     with dependencies.store.unit_of_work() as work:
-        found = find_retryable(
+        retryable = find_retryable(
             work,
             configured={slug: option for slug, option in options.items() if slug == destination_id},
             destination=destination_id,
@@ -97,10 +97,10 @@ def retry_transactions(
             message_ids=data.message_ids,
             now=dependencies.clock.now(),
         )
-        if not found.effects and destination_id not in options:
+        if not retryable.effects and destination_id not in options:
             raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-        reopened = retry(work, found, actor=dependencies.actor, now=dependencies.clock.now())
-    return {"data": Retried(reopened=reopened, resumed=bool(found.pauses))}
+        reopened = retry(work, retryable, actor=dependencies.actor, now=dependencies.clock.now())
+    return {"data": Retried(reopened=reopened, resumed=bool(retryable.pauses))}
 
 
 class DismissRequest(msgspec.Struct, rename="camel"):
@@ -123,7 +123,7 @@ def dismiss_transactions(
     """Parked transactions that are not to be sent: they end as rejected, with who said so. A retry brings one back."""
     if destination_id not in dependencies.current().destinations:
         raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-    numbers = [int(one) for one in data.ids if one.isascii() and one.isdecimal() and len(one) < _ID_DIGITS_MAX]
+    numbers = [int(id_) for id_ in data.ids if id_.isascii() and id_.isdecimal() and len(id_) < _ID_DIGITS_MAX]
     with dependencies.store.unit_of_work() as work:
         chosen = ledger.own_ids(work, destination_id, numbers)
         dismissed = dismiss_chosen(work, destination_id, chosen, actor=dependencies.actor, now=dependencies.clock.now())

@@ -77,11 +77,11 @@ def update_schema_settings(
     """Only to what they are: nothing can be blocked without a tracking plan."""
     find_source(dependencies.workspace(), source_id)
     for section, values in data.items():
-        standing = _SETTINGS.get(section)
-        if standing is None or not isinstance(values, dict):
+        current = _SETTINGS.get(section)
+        if current is None or not isinstance(values, dict):
             raise unprocessable(f"{section} cannot be set: there are no tracking plans here", section)
         for key, value in values.items():
-            if key not in standing or standing[key] != value:
+            if key not in current or current[key] != value:
                 message = f"{key} cannot be set to {value!r}: there are no tracking plans here, so nothing is blocked"
                 raise unprocessable(message, f"{section}.{key}")
     return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}

@@ -178,8 +178,8 @@ class _Gate:
         if operator is None:
             if not await asyncio.to_thread(self._anybody):
                 raise _RedirectError("/welcome")
-            wanted = request.url.path if request.method == "GET" else "/"
-            raise _RedirectError("/sign-in" + (f"?next={wanted}" if wanted != "/" else ""))
+            path = request.url.path if request.method == "GET" else "/"
+            raise _RedirectError("/sign-in" + (f"?next={path}" if path != "/" else ""))
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("x-csrf-token") or context.field("_csrf")
             if token != context.csrf:

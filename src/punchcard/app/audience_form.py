@@ -35,10 +35,10 @@ def read_lines(context: RequestContext) -> tuple[Lines, str]:
     A part is named by its line and itself: `0.ask1` is the second condition of the first line.
     """
     lines = [_read_line(context, number) for number in context.fields("line")[:LINES_MAX] if number.isdecimal()]
-    fresh = ""
+    focused = ""
     for number, line in enumerate(lines):
         lines[number], part = _apply_addition(line, context.field(f"l{number}_more"))
-        fresh = f"{number}.{part}" if part else fresh
+        focused = f"{number}.{part}" if part else focused
     dropped, _, part = context.field("drop").partition(".")
     if dropped.isdecimal() and int(dropped) < len(lines):
         number = int(dropped)
@@ -48,20 +48,20 @@ def read_lines(context: RequestContext) -> tuple[Lines, str]:
             del lines[number]
     if context.field("add") and len(lines) < LINES_MAX:
         lines.append(Line())
-        fresh = f"{len(lines) - 1}.event"
-    found = Lines(
+        focused = f"{len(lines) - 1}.event"
+    result = Lines(
         lines=lines or [Line()],
         joined="or" if context.field("joined") == "or" else "and",
         reducer=context.field("reducer") or "count",
         of=context.field("of"),
     )
-    return found, fresh
+    return result, focused
 
 
 def _read_line(context: RequestContext, number: str) -> Line:
-    given = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
+    values = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
     return Line(
-        **given,
+        **values,
         conditions=_read_conditions(context, f"l{number}_"),
         then_conditions=_read_conditions(context, f"l{number}_then_"),
     )

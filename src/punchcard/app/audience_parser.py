@@ -81,7 +81,7 @@ def _line(condition: Condition, audiences: Collection[str]) -> Line | None:
             return None
 
 
-def _measured_line(condition: Comparison, events: Events, much: LiteralValue) -> Line | None:
+def _measured_line(condition: Comparison, events: Events, threshold: LiteralValue) -> Line | None:
     line = _events_line(events)
     if (
         line is None
@@ -94,7 +94,7 @@ def _measured_line(condition: Comparison, events: Events, much: LiteralValue) ->
         measure=events.reducer.value,
         of="" if events.of is None else events.of.path,
         counted=_SIGN_BY_OPERATOR.get(condition.operator, ""),
-        times=much.text(),
+        times=threshold.text(),
     )
 
 
@@ -139,8 +139,8 @@ def _add_conditions(line: Line, parts: Sequence[Condition]) -> Line | None:
 
 
 def _add_funnel_step(line: Line, child: Events, then: str) -> Line | None:
-    behind = child.within_parent
-    parts = child.where.conditions if isinstance(child.where, And) else [one for one in (child.where,) if one]
+    within = child.within_parent
+    parts = child.where.conditions if isinstance(child.where, And) else [where for where in (child.where,) if where]
     conditions = [trait_condition for part in parts if (trait_condition := _funnel_condition(part)) is not None]
     if len(conditions) != len(parts):
         return None
@@ -149,8 +149,8 @@ def _add_funnel_step(line: Line, child: Events, then: str) -> Line | None:
         then_conditions=tuple(conditions),
         then=then,
         then_event=child.name,
-        then_window="" if behind is None else str(behind.amount),
-        then_unit="day" if behind is None else _unit(behind),
+        then_window="" if within is None else str(within.amount),
+        then_unit="day" if within is None else _unit(within),
     )
 
 
@@ -172,15 +172,15 @@ def _funnel_condition(condition: Condition) -> TraitCondition | None:
             return None
 
 
-def _is_at_least_once(one: Comparison) -> bool:
-    return one.operator is Operator.AT_LEAST and one.right == (LiteralValue(1),)
+def _is_at_least_once(comparison: Comparison) -> bool:
+    return comparison.operator is Operator.AT_LEAST and comparison.right == (LiteralValue(1),)
 
 
-def _trait_condition(one: Comparison, path: str) -> TraitCondition | None:
-    operator = _SIGN_BY_OPERATOR.get(one.operator, one.operator.value)
-    literals = [item for item in one.right if isinstance(item, LiteralValue)]
-    if operator not in OPERATORS or len(literals) != len(one.right):
+def _trait_condition(comparison: Comparison, path: str) -> TraitCondition | None:
+    operator = _SIGN_BY_OPERATOR.get(comparison.operator, comparison.operator.value)
+    literals = [item for item in comparison.right if isinstance(item, LiteralValue)]
+    if operator not in OPERATORS or len(literals) != len(comparison.right):
         return None
-    if len(literals) > 1 and one.operator not in OF_LIST:
+    if len(literals) > 1 and comparison.operator not in OF_LIST:
         return None
     return TraitCondition(path=path, operator=operator, value=", ".join(item.text() for item in literals))

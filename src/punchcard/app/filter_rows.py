@@ -73,8 +73,8 @@ def _parse_row(condition: Condition) -> BuilderRow | None:
         case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=None)) if operator in "!=":
             return BuilderRow(path=".".join(parts), operator="!exists" if operator == "=" else "exists", value="")
         case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=value)):
-            shown = _format_value(value)
-            return None if shown is None else BuilderRow(path=".".join(parts), operator=operator, value=shown)
+            text = _format_value(value)
+            return None if text is None else BuilderRow(path=".".join(parts), operator=operator, value=text)
         case Call(name="contains" | "match" as name, arguments=(Path(parts=parts), Literal(value=str(value)))):
             return BuilderRow(path=".".join(parts), operator=name, value=value)
         case Not(condition=Call(name="contains", arguments=(Path(parts=parts), Literal(value=str(value))))):

@@ -35,14 +35,14 @@ def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
     Args:
         names: Of the fields that the form shows.
     """
-    shown = set(names)
+    form_fields = set(names)
     fields: dict[str, str] = {}
     for path, message in errors.fields.items():
         name, _, entry = path.partition(".")
-        if name in shown and entry:
+        if name in form_fields and entry:
             message = f"{entry}: {message}"
-        place = name if name in shown else path
-        fields[place] = "; ".join(filter(None, (fields.get(place), message)))
+        target = name if name in form_fields else path
+        fields[target] = "; ".join(filter(None, (fields.get(target), message)))
     return FormErrors(fields=fields, general=errors.general)
 
 
@@ -63,8 +63,8 @@ def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | No
         path = render_path(problem.path[_PATH_PREFIX_KEYS:])
         name, within = _find_field(path, names or {})
         if name:
-            said = f"{within}: {problem.message}" if within else problem.message
-            errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), said)))
+            message = f"{within}: {problem.message}" if within else problem.message
+            errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), message)))
         else:
             errors.general.append(str(problem))
     return errors

@@ -36,12 +36,12 @@ class AllowedHosts:
             listening: The address that the server listens on.
             public_url: The URL at which browsers reach the server, "" if none is set.
         """
-        named = {name.strip().lower().rstrip(".").strip("[]") for name in setting.split(",") if name.strip()}
+        configured = {name.strip().lower().rstrip(".").strip("[]") for name in setting.split(",") if name.strip()}
         is_open = listening in _UNSPECIFIED
         own = set() if is_open else {listening.lower()}
         if public_host := urlsplit(public_url).hostname:
             own.add(public_host)
-        return cls(names=_LOOPBACK_NAMES | named | own, addresses=is_open)
+        return cls(names=_LOOPBACK_NAMES | configured | own, addresses=is_open)
 
     def allows(self, header: str) -> bool:
         """Whether requests with this `Host` are answered.

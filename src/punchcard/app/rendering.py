@@ -84,14 +84,14 @@ class Renderer:
         local = instant.astimezone(self._zone())
         today = self._now().astimezone(self._zone())
         if local.date() == today.date():
-            shown = local.strftime("%H:%M:%S")
+            text = local.strftime("%H:%M:%S")
         elif local.year == today.year:
-            shown = local.strftime("%b %-d, %H:%M")
+            text = local.strftime("%b %-d, %H:%M")
         else:
-            shown = local.strftime("%b %-d, %Y")
+            text = local.strftime("%b %-d, %Y")
         exact = instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-            exact, exact.replace("T", " ").replace("Z", ""), shown
+            exact, exact.replace("T", " ").replace("Z", ""), text
         )
 
     def _ago(self, instant: datetime | None) -> Markup:
@@ -207,7 +207,7 @@ def _reason_remedy(code: str | None) -> str:
 
 
 def _icon(sprite: str, name: str, label: str) -> Markup:
-    named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    attributes = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
     return Markup(
         '<svg class="icon" {} width="24" height="24" fill="none" stroke="currentColor"><use href="{}#{}"></use></svg>'
-    ).format(named, sprite, name)
+    ).format(attributes, sprite, name)

@@ -155,7 +155,7 @@ def read_notices(text: str | None) -> tuple[str, ...]:
         decoded = json.loads(unquote(text))
     except ValueError:
         return ()
-    return tuple(one for one in decoded if isinstance(one, str)) if isinstance(decoded, list) else ()
+    return tuple(notice for notice in decoded if isinstance(notice, str)) if isinstance(decoded, list) else ()
 
 
 def local_path(text: str) -> str:
@@ -167,7 +167,7 @@ def local_path(text: str) -> str:
 
 def _encode_notices(notices: Sequence[str]) -> str:
     """As many of the sentences as a cookie holds, as JSON text; of a first one that is too long, its beginning."""
-    kept = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
-    while len(text := json.dumps(kept)) > _NOTICE_CHARACTERS_MAX and len(kept) > 1:
-        kept.pop()
+    fitting = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
+    while len(text := json.dumps(fitting)) > _NOTICE_CHARACTERS_MAX and len(fitting) > 1:
+        fitting.pop()
     return text

@@ -30,11 +30,11 @@ def snippets_for(source: Source, *, host: str) -> Sequence[Snippet]:
         host: `https://points.example.com`, as senders reach it.
     """
     key = source.write_keys[0]
-    every = [make(key, host) for make in (_browser, _python, _node, _curl, _segment, _file)]
+    snippets = [make(key, host) for make in (_browser, _python, _node, _curl, _segment, _file)]
     published = read_published_snippet()
     if published is not None:
-        every.insert(0, _website(key, host, published))
-    return sorted(every, key=lambda one: source.type not in one.types)
+        snippets.insert(0, _website(key, host, published))
+    return sorted(snippets, key=lambda snippet: source.type not in snippet.types)
 
 
 def _website(key: str, host: str, published: str) -> Snippet:

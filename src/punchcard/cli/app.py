@@ -71,8 +71,8 @@ DecimalSign = Annotated[
 ApiToken = Annotated[str | None, typer.Option(metavar="TOKEN", help="Of the Public API, to say what the rows earned.")]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
-    if wanted:
+def _show_version(requested: bool) -> None:  # noqa: FBT001  # typer's callback
+    if requested:
         from punchcard import __version__
 
         typer.echo(f"punchcard {__version__}")
@@ -173,8 +173,8 @@ def sandbox(
     from punchcard.sandbox.database import DEVELOPMENT_TOKEN
     from punchcard.sandbox.server import serve_sandbox
 
-    def announce(taken: int) -> None:
-        print(f"Sandbox Perkville ready at http://{host}:{taken} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+    def announce(bound_port: int) -> None:
+        print(f"Sandbox Perkville ready at http://{host}:{bound_port} (API key: {DEVELOPMENT_TOKEN})", flush=True)
 
     prepare_data_folder(data)
     serve_sandbox(data=data, host=host, port=port, on_ready=announce)
@@ -285,8 +285,8 @@ def import_(
         token=token,
         data=Path(os.environ.get("PUNCHCARD_DATA") or "data"),
     )
-    wanted = read_mapping(file=mapping, columns=columns or [], event=event, decimal=decimal)
-    return import_file(file, url=url, write_key=write_key, mapping=wanted, options=options)
+    import_mapping = read_mapping(file=mapping, columns=columns or [], event=event, decimal=decimal)
+    return import_file(file, url=url, write_key=write_key, mapping=import_mapping, options=options)
 
 
 @app.command(

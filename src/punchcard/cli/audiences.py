@@ -26,35 +26,40 @@ _PLAIN_WIDTH = 200
 def list_computations(settings: Settings, *, as_json: bool) -> None:
     """Print all audiences and computed traits, as a table or as JSON lines."""
     with _opened(settings) as (store, workspace):
-        found = engagement.list_computation_statuses(store, workspace)
+        statuses = engagement.list_computation_statuses(store, workspace)
     if as_json:
-        for one in found:
-            size = 0 if one.state is None else one.state.size
-            line = {"id": one.id, "kind": one.computation.kind, "key": one.computation.key, "status": one.status}
-            print(json.dumps({**line, "size": size, "queued": sum(waiting.queued for waiting in one.pending_syncs)}))
+        for status in statuses:
+            size = 0 if status.state is None else status.state.size
+            line = {
+                "id": status.id,
+                "kind": status.computation.kind,
+                "key": status.computation.key,
+                "status": status.status,
+            }
+            print(json.dumps({**line, "size": size, "queued": sum(pending.queued for pending in status.pending_syncs)}))
         return
-    if not found:
+    if not statuses:
         print("no audiences and no computed traits: add one in the App, the Public API or the config file")
         return
     table = Table("key", "kind", "status", "size", "destinations", "pending", "definition", box=None)
-    for one in found:
+    for status in statuses:
         cells = (
-            one.computation.key,
-            engagement.KINDS[one.computation.kind],
-            _status(one),
-            f"{0 if one.state is None else one.state.size:,}",
-            ", ".join(one.computation.destinations) or "nobody",
-            ", ".join(f"{waiting.queued:,}" for waiting in one.pending_syncs) or "",
-            one.computation.definition,
+            status.computation.key,
+            engagement.KINDS[status.computation.kind],
+            _status(status),
+            f"{0 if status.state is None else status.state.size:,}",
+            ", ".join(status.computation.destinations) or "nobody",
+            ", ".join(f"{pending.queued:,}" for pending in status.pending_syncs) or "",
+            status.computation.definition,
         )
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
     _console().print(table)
 
 
-def _status(one: engagement.ComputationStatus) -> str:
-    detail = [one.state.detail] if one.state is not None and one.state.detail else []
-    sentences = detail + [warning for waiting in one.pending_syncs for warning in waiting.warnings]
-    return f"{one.status}: {' '.join(sentences)}" if sentences else one.status
+def _status(status: engagement.ComputationStatus) -> str:
+    detail = [status.state.detail] if status.state is not None and status.state.detail else []
+    sentences = detail + [warning for pending in status.pending_syncs for warning in pending.warnings]
+    return f"{status.status}: {' '.join(sentences)}" if sentences else status.status
 
 
 def preview_definition(settings: Settings, definition: str, *, is_trait: bool, anonymous: bool) -> int:
@@ -66,14 +71,14 @@ def preview_definition(settings: Settings, definition: str, *, is_trait: bool, a
     """
     with _opened(settings) as (store, _):
         request = PreviewRequest("computed_trait" if is_trait else "audience", definition, anonymous)
-        found = engagement.preview(store, request, clock=SystemClock())
-    if found.error:
-        print(f"it cannot be computed: {found.error}", file=sys.stderr)
+        result = engagement.preview(store, request, clock=SystemClock())
+    if result.error:
+        print(f"it cannot be computed: {result.error}", file=sys.stderr)
         return 1
-    for warning in found.warnings:
+    for warning in result.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
-    print(f"{found.count:,} of {found.people:,} people ({found.seconds:.2f} s)")
-    for sample in found.samples:
+    print(f"{result.count:,} of {result.people:,} people ({result.seconds:.2f} s)")
+    for sample in result.samples:
         ids = ", ".join(f"{type_} {value}" for type_, value in sample.ids)
         value = f"  {sample.value}" if is_trait else ""
         print(printable(f"  {ids}{value}"))
@@ -87,10 +92,10 @@ def resync_computation(settings: Settings, key: str, *, destination: str | None)
         ConfigurationError: there is no such computation, or it is told to nobody.
     """
     with _opened(settings) as (store, workspace):
-        one = engagement.find_computation_status(store, workspace, key)
-        if not one.computation.destinations:
+        status = engagement.find_computation_status(store, workspace, key)
+        if not status.computation.destinations:
             raise ConfigurationError(f"{key} has no destinations to be told to")
-        count = engagement.resync(store, one, destination=destination, actor="command line", clock=SystemClock())
+        count = engagement.resync(store, status, destination=destination, actor="command line", clock=SystemClock())
     print(f"{count:,} people queued; `punchcard audience list` shows how far it is")
 
 

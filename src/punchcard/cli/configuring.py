@@ -41,24 +41,24 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
     """
     quiet_logs(settings)
     content = read_bytes(file)
-    wanted = read_content(content, str(file), environment=os.environ)
+    workspace = read_content(content, str(file), environment=os.environ)
     store = open_store(settings)
     try:
         with store.reading() as work:
             before = persistence.read(work).workspace
-        renames = find_renames(before, wanted, derived_keys=derived_keys(content, environment=os.environ))
+        renames = find_renames(before, workspace, derived_keys=derived_keys(content, environment=os.environ))
         for rename in renames:
             print(f"warning: {rename}", file=sys.stderr)
         if renames and not dry_run and not assume_yes and not _confirmed(len(renames)):
             print("nothing was changed", file=sys.stderr)
             return 1
         changes, warnings = apply_with_warnings(
-            store, wanted, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
+            store, workspace, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
         )
     finally:
         store.close()
     print(render(changes))
-    for note in describe_removals(before, wanted):
+    for note in describe_removals(before, workspace):
         print(f"note: {note}")
     for warning in warnings.all():
         print(f"warning: {warning}", file=sys.stderr)
@@ -72,8 +72,8 @@ def _confirmed(count: int) -> bool:
         raise ConfigurationError(
             "there is nobody to ask whether this is meant: give each of them a `key` in the file, or add --yes"
         )
-    what = "it is a new one" if count == 1 else "they are new ones"
-    return input(f"Apply as it is, so that {what}? [y/N] ").strip().lower() in ("y", "yes")
+    outcome = "it is a new one" if count == 1 else "they are new ones"
+    return input(f"Apply as it is, so that {outcome}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def print_configuration(settings: Settings) -> None:
@@ -126,11 +126,12 @@ def check_file(file: Path) -> int:
             message=f"is valid: {len(workspace.sources)} source(s), {len(workspace.destinations)} destination(s)",
         )
     ]
-    for one in snapshot.destinations.values():
-        if one.invalid is not None:
-            findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
-        elif one.destination.enabled:
-            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug, network=one.network))
+    for routed in snapshot.destinations.values():
+        if routed.invalid is not None:
+            findings.append(Finding(ok=False, subject=routed.slug, message=routed.invalid))
+        elif routed.destination.enabled:
+            checked = check_connection(routed.partner, routed.settings, subject=routed.slug, network=routed.network)
+            findings += asyncio.run(checked)
     return _print_findings(findings)
 
 

@@ -57,8 +57,8 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
     }
     templates = files("punchcard.cli") / "destination_skeleton"
     written = []
-    for template, place in _FILES.items():
-        file = target / (place % values)
+    for template, target_path in _FILES.items():
+        file = target / (target_path % values)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((templates / f"{template}.template").read_text(encoding="utf-8") % values, encoding="utf-8")
         written.append(file)

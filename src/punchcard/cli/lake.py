@@ -41,17 +41,17 @@ def print_rows(settings: Settings, sql: str, *, shape: Format, limit: int) -> No
         StorageError: there is no lake yet, or it cannot be read.
     """
     names, rows = ask(settings.lake_location(), sql, limit=limit + 1)
-    shown = rows[:limit]
+    page_rows = rows[:limit]
     match shape:
         case Format.CSV:
             writer = csv.writer(sys.stdout)
             writer.writerow(names)
-            writer.writerows([[_plain(cell) for cell in row] for row in shown])
+            writer.writerows([[_plain(cell) for cell in row] for row in page_rows])
         case Format.JSON:
-            for row in shown:
+            for row in page_rows:
                 print(msgspec.json.encode(dict(zip(names, row, strict=True)), enc_hook=str).decode())
         case Format.TABLE:
-            _print_table(names, shown)
+            _print_table(names, page_rows)
     if len(rows) > limit:
         print(f"there are more than {limit:,} rows: ask for fewer, or set --limit", file=sys.stderr)
 
@@ -79,21 +79,21 @@ def repair_lake(settings: Settings, *, dry_run: bool) -> None:
         StorageError: lake, log or store cannot be used.
     """
     with closing(open_store(settings)) as store, open_log(settings) as log:
-        done = repair(settings.lake_location(), log=log, store=store, clock=SystemClock(), dry_run=dry_run)
-    for line in repair_lines(done, dry_run=dry_run):
+        result = repair(settings.lake_location(), log=log, store=store, clock=SystemClock(), dry_run=dry_run)
+    for line in repair_lines(result, dry_run=dry_run):
         print(line)
 
 
-def repair_lines(done: LakeRepair, *, dry_run: bool) -> list[str]:
+def repair_lines(result: LakeRepair, *, dry_run: bool) -> list[str]:
     """The outcome of a repair in sentences."""
-    report = done.report
+    report = result.report
     lines: list[str] = []
     if report.is_log_damaged:
-        named = ", ".join(report.damaged_log_files) or "files are missing"
+        files = ", ".join(report.damaged_log_files) or "files are missing"
         state = (
             "no state of the table is left" if report.version < 0 else f"the newest good version is {report.version}"
         )
-        lines.append(f"Damage in the Delta log: {named}; {state}.")
+        lines.append(f"Damage in the Delta log: {files}; {state}.")
     for file in report.damaged_files[:_FILES_SHOWN_MAX]:
         lines.append(f"Missing or damaged data file: {file.path} ({file.rows:,} events).")
     if len(report.damaged_files) > _FILES_SHOWN_MAX:
@@ -111,13 +111,13 @@ def repair_lines(done: LakeRepair, *, dry_run: bool) -> list[str]:
     if report.lost_events:
         days = f"{report.lost_days[0]} to {report.lost_days[-1]}"
         lines.append(f"Lost: {report.lost_events:,} events that were received from {days} (UTC); their awards are not.")
-    if done.lost_positions is not None:
-        first, last = done.lost_positions
+    if result.lost_positions is not None:
+        first, last = result.lost_positions
         lines.append(f"Lost: the events of the log records {first:,} to {last:,}; their awards are not.")
-    if not (report.is_whole or report.lost_events or done.lost_positions):
+    if not (report.is_whole or report.lost_events or result.lost_positions):
         lines.append("Nothing is lost.")
-    if done.waiting_from is not None:
-        lines.append(f"The worker appends what comes behind by itself, from log record {done.waiting_from:,} on.")
+    if result.waiting_from is not None:
+        lines.append(f"The worker appends what comes behind by itself, from log record {result.waiting_from:,} on.")
     return lines
 
 

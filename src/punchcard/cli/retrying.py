@@ -41,20 +41,22 @@ def retry_awards(
     store = open_store(settings)
     try:
         options = options_by_slug(SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current())
-        found = _matching(store, options, message_ids, destination=destination, reason=reason)
-        if found.is_nothing:
+        retryable = _matching(store, options, message_ids, destination=destination, reason=reason)
+        if retryable.is_nothing:
             print("nothing to retry: no parked or rejected award matches")
             return 0
-        matches = [*found.effects, *found.overlong]
-        _show(matches, found.pauses)
+        matches = [*retryable.effects, *retryable.overlong]
+        _show(matches, retryable.pauses)
         if not assume_yes and not _is_confirmed(matches):
             print("nothing was changed", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
-            reopened = retry(work, found, actor="command line", now=SystemClock().now())
+            reopened = retry(work, retryable, actor="command line", now=SystemClock().now())
     finally:
         store.close()
-    print(f"{reopened} back in the queue" + "".join(f"; {pause.destination} delivers again" for pause in found.pauses))
+    print(
+        f"{reopened} back in the queue" + "".join(f"; {pause.destination} delivers again" for pause in retryable.pauses)
+    )
     return 0
 
 
@@ -67,7 +69,7 @@ def _matching(
     reason: str | None,
 ) -> Retryable:
     with store.reading() as work:
-        found = find_retryable(
+        retryable = find_retryable(
             work,
             configured=configured,
             destination=destination,
@@ -75,10 +77,10 @@ def _matching(
             message_ids=message_ids,
             now=SystemClock().now(),
         )
-    if destination is not None and destination not in configured and not found.effects:
+    if destination is not None and destination not in configured and not retryable.effects:
         known = ", ".join(sorted(configured)) or "none"
         raise ConfigurationError(f"--destination {destination}: there is no such destination (configured: {known})")
-    return found
+    return retryable
 
 
 def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:

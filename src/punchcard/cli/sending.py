@@ -128,11 +128,11 @@ def _ensure_message_id(text: bytes, number: int) -> tuple[str, bytes]:
 
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        given = msgspec.json.decode(members.get("messageId", msgspec.Raw(b"null")))
+        existing_id = msgspec.json.decode(members.get("messageId", msgspec.Raw(b"null")))
     except msgspec.DecodeError as error:
         raise PunchcardError(f"event {number}: is not a JSON object: {error}") from error
-    if isinstance(given, str) and given:
-        return given, msgspec.json.encode(members)
+    if isinstance(existing_id, str) and existing_id:
+        return existing_id, msgspec.json.encode(members)
     message_id = str(uuid.uuid4())
     members["messageId"] = msgspec.Raw(json.dumps(message_id).encode())
     return message_id, msgspec.json.encode(members)

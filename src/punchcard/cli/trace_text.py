@@ -83,8 +83,8 @@ def _line(console: Console, label: str, words: str) -> None:
 
 
 def _ids(profile: ProfileTrace) -> str:
-    named = [f"{type_} {value}" for type_, value in profile.ids]
-    return ", ".join(named[:_IDS_MAX]) + (f" and {len(named) - _IDS_MAX} more" if len(named) > _IDS_MAX else "")
+    ids = [f"{type_} {value}" for type_, value in profile.ids]
+    return ", ".join(ids[:_IDS_MAX]) + (f" and {len(ids) - _IDS_MAX} more" if len(ids) > _IDS_MAX else "")
 
 
 def _title(event: bytes) -> str:

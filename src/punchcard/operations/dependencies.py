@@ -1,4 +1,4 @@
-"""What App and Public API work with, wired once by the serving process."""
+"""Dependencies of App and Public API, wired once by the serving process."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Dependencies:
-    """What operators' requests read and write through.
+    """Services that requests of operators read and write through.
 
     Attributes:
         current: The configuration as it stands in the store, compiled.

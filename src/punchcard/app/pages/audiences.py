@@ -35,17 +35,17 @@ _RHYTHMS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "eve
 def list_all(context: ContextDependency) -> Page:
     """Every audience and computed trait with its size, how that has changed, and what is still to be told."""
     dependencies = context.dependencies
-    found = engagement.list_computation_statuses(
+    statuses = engagement.list_computation_statuses(
         dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
     )
-    sizes = {one.computation.key: one.state.size for one in found if one.state is not None}
-    grown = compute_trends(dependencies.store, sizes, clock=dependencies.clock)
+    sizes = {status.computation.key: status.state.size for status in statuses if status.state is not None}
+    trends = compute_trends(dependencies.store, sizes, clock=dependencies.clock)
     return context.page(
         "audiences.html",
-        trends=grown,
-        lines={key: draw_sparkline(one) for key, one in grown.items()},
-        audiences=[one for one in found if one.computation.kind == "audience"],
-        traits=[one for one in found if one.computation.kind == "computed_trait"],
+        trends=trends,
+        lines={key: draw_sparkline(status) for key, status in trends.items()},
+        audiences=[status for status in statuses if status.computation.kind == "audience"],
+        traits=[status for status in statuses if status.computation.kind == "computed_trait"],
     )
 
 
@@ -64,14 +64,14 @@ def show_new(context: ContextDependency) -> Page:
 def create(context: ContextDependency) -> Page:
     """Save a new one; it is live within seconds."""
     kind = "computed_trait" if context.field("kind") == "computed_trait" else "audience"
-    fresh = _read(context, Computation(kind=kind, key="", name="", definition=""))
-    fresh = replace(fresh, key=context.field("key") or key_of(fresh.name))
+    computation = _read(context, Computation(kind=kind, key="", name="", definition=""))
+    computation = replace(computation, key=context.field("key") or key_of(computation.name))
     try:
-        warnings = context.edit(engagement.add_computation(fresh))
+        warnings = context.edit(engagement.add_computation(computation))
     except ConfigurationError as error:
-        return _editor(context, fresh, form_errors_from(error), is_new=True, status=422)
+        return _editor(context, computation, form_errors_from(error), is_new=True, status=422)
     return context.redirect(
-        f"/audiences/{fresh.key}", notices=[f"“{fresh.name}” was saved: it is live in a moment.", *warnings]
+        f"/audiences/{computation.key}", notices=[f"“{computation.name}” was saved: it is live in a moment.", *warnings]
     )
 
 
@@ -80,17 +80,17 @@ def create(context: ContextDependency) -> Page:
 def show_one(context: ContextDependency, key: FromPath[str]) -> Page:
     """How it stands, who is in it, who came and went, and what destinations were told."""
     dependencies = context.dependencies
-    one = engagement.add_sync_outcomes(dependencies.store, _one(context, key))
+    status = engagement.add_sync_outcomes(dependencies.store, _one(context, key))
     members = engagement.list_members(dependencies.store, key, limit=_SHOWN, clock=dependencies.clock)
     chart = None
-    if members.sizes and one.state is not None:
-        sizes = [*members.sizes, (dependencies.clock.now(), one.state.size)]
+    if members.sizes and status.state is not None:
+        sizes = [*members.sizes, (dependencies.clock.now(), status.state.size)]
         chart = {
             "zone": dependencies.workspace().timezone,
             "times": [int(at.timestamp()) for at, _ in sizes],
             "series": [{"label": "people", "values": [size for _, size in sizes]}],
         }
-    return context.page("audience.html", one=one, members=members, chart=chart)
+    return context.page("audience.html", one=status, members=members, chart=chart)
 
 
 @get("/audiences/{key:str}/edit", opt={REQUIRED_ROLE: Role.EDITOR})
@@ -104,12 +104,12 @@ def show_edit(context: ContextDependency, key: FromPath[str]) -> Page:
 @run_in_executor
 def change(context: ContextDependency, key: FromPath[str]) -> Page:
     """Save a changed one; its key stays."""
-    fresh = _read(context, _one(context, key).computation)
+    computation = _read(context, _one(context, key).computation)
     try:
-        warnings = context.edit(engagement.change_computation(key, lambda _: fresh))
+        warnings = context.edit(engagement.change_computation(key, lambda _: computation))
     except ConfigurationError as error:
-        return _editor(context, fresh, form_errors_from(error), is_new=False, status=422)
-    return context.redirect(f"/audiences/{key}", notices=[f"“{fresh.name}” was saved.", *warnings])
+        return _editor(context, computation, form_errors_from(error), is_new=False, status=422)
+    return context.redirect(f"/audiences/{key}", notices=[f"“{computation.name}” was saved.", *warnings])
 
 
 @post("/audiences/{key:str}/remove", status_code=200)
@@ -155,7 +155,7 @@ def build(context: ContextDependency) -> Page:
     kind = context.field("kind")
     if context.field("said") == "text":
         return _builder(context, kind, context.field("definition"), FormErrors())
-    lines, fresh = read_lines(context)
+    lines, focused = read_lines(context)
     errors = FormErrors()
     text = context.field("definition")
     try:
@@ -165,7 +165,7 @@ def build(context: ContextDependency) -> Page:
     if context.field("said") == "line":
         # Only the text: a line in which somebody types is not taken from under their hands.
         return context.fragment("audience_text.html", kind=kind, definition=text, errors=errors)
-    return _builder(context, kind, text, errors, lines=lines, fresh=fresh)
+    return _builder(context, kind, text, errors, lines=lines, focused=focused)
 
 
 @post("/audiences/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
@@ -173,46 +173,46 @@ def build(context: ContextDependency) -> Page:
 def preview(context: ContextDependency) -> Page:
     """How many people the definition in the form would hold now, and some of them."""
     text = context.field("definition")
-    found, problem = Preview(), ""
+    result, problem = Preview(), ""
     if text:
         request = PreviewRequest(context.field("kind"), text, context.field("include_anonymous") == "on")
         try:
-            found = engagement.preview(context.dependencies.store, request, clock=context.dependencies.clock)
-            problem = found.error
+            result = engagement.preview(context.dependencies.store, request, clock=context.dependencies.clock)
+            problem = result.error
         except (ConfigurationError, StorageError) as error:
             problem = error.message
     return context.fragment(
-        "audience_preview.html", is_blank=not text, problem=problem, found=found, kind=context.field("kind")
+        "audience_preview.html", is_blank=not text, problem=problem, found=result, kind=context.field("kind")
     )
 
 
 def _one(context: RequestContext, key: str) -> engagement.ComputationStatus:
     dependencies = context.dependencies
-    found = engagement.list_computation_statuses(
+    statuses = engagement.list_computation_statuses(
         dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
     )
-    for one in found:
-        if one.computation.key == key:
-            return one
+    for status in statuses:
+        if status.computation.key == key:
+            return status
     return engagement.find_computation_status(
         dependencies.store, dependencies.workspace(), key
     )  # says that there is none
 
 
-def _read(context: RequestContext, standing: Computation) -> Computation:
+def _read(context: RequestContext, computation: Computation) -> Computation:
     """The computation of the form."""
     return replace(
-        standing,
+        computation,
         name=context.field("name"),
         description=context.field("description"),
-        definition=_definition(context, standing.kind),
+        definition=_definition(context, computation.kind),
         enabled=context.field("enabled") == "on",
         destinations=tuple(field for field in context.fields("destinations") if field),
         send=tuple(field for field in context.fields("send") if field),
-        sync=context.field("sync") or standing.sync,
+        sync=context.field("sync") or computation.sync,
         include_anonymous=context.field("include_anonymous") == "on",
         include_history=context.field("history") != "none",
-        when_removed=context.field("when_removed") or standing.when_removed,
+        when_removed=context.field("when_removed") or computation.when_removed,
     )
 
 
@@ -228,14 +228,14 @@ def _definition(context: RequestContext, kind: str) -> str:
 
 
 def _builder(
-    context: RequestContext, kind: str, text: str, errors: FormErrors, *, lines: Lines | None = None, fresh: str = ""
+    context: RequestContext, kind: str, text: str, errors: FormErrors, *, lines: Lines | None = None, focused: str = ""
 ) -> Page:
-    values = _builder_values(context, kind, text, errors, lines=lines, fresh=fresh)
+    values = _builder_values(context, kind, text, errors, lines=lines, focused=focused)
     return context.fragment("audience_builder.html", **values)
 
 
 def _builder_values(
-    context: RequestContext, kind: str, text: str, errors: FormErrors, *, lines: Lines | None = None, fresh: str = ""
+    context: RequestContext, kind: str, text: str, errors: FormErrors, *, lines: Lines | None = None, focused: str = ""
 ) -> dict[str, Any]:
     workspace = context.dependencies.workspace()
     own = context.field("own_key") or str(context.request.path_params.get("key", ""))
@@ -257,7 +257,7 @@ def _builder_values(
         "definition": text,
         "errors": errors,
         "own_key": own,
-        "fresh": fresh,
+        "fresh": focused,
         "lines": lines if lines is not None else parse_lines(text, kind=kind, audiences=audiences),
         "names": sorted(names, key=lambda name: -names[name])[:_NAMES],
         "traits": sorted({*traits, *(computation.key for computation in workspace.computations)} - {own, *audiences}),
@@ -268,17 +268,17 @@ def _builder_values(
 
 
 def _editor(
-    context: RequestContext, shown: Computation, errors: FormErrors, *, is_new: bool, status: int = 200
+    context: RequestContext, computation: Computation, errors: FormErrors, *, is_new: bool, status: int = 200
 ) -> Page:
-    rhythms = _RHYTHMS if shown.sync in _RHYTHMS else (*_RHYTHMS, shown.sync)
+    rhythms = _RHYTHMS if computation.sync in _RHYTHMS else (*_RHYTHMS, computation.sync)
     return context.page(
         "audience_edit.html",
         status=status,
-        shown=shown,
+        shown=computation,
         is_new=is_new,
         rhythms=rhythms,
         destinations=context.dependencies.workspace().destinations,
-        **_builder_values(context, shown.kind, shown.definition, errors),
+        **_builder_values(context, computation.kind, computation.definition, errors),
     )
 
 

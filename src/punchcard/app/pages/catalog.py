@@ -24,10 +24,10 @@ from punchcard.workspace.model import Destination, Source, Workspace
 @run_in_executor
 def show_catalog(context: ContextDependency) -> Page:
     """What events can be sent to."""
-    asked = context.query("q")
-    definitions = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
-    names = [one.definition.name for one in CATALOG.values()]
-    return context.page("catalog.html", asked=asked, found=definitions, names=names, broken=CATALOG.problems)
+    search = context.query("q")
+    definitions = [partner.definition for partner in CATALOG.values() if _matches(partner.definition, search)]
+    names = [partner.definition.name for partner in CATALOG.values()]
+    return context.page("catalog.html", asked=search, found=definitions, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
@@ -58,17 +58,17 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     definition = partner.definition
     settings, options = _read(context, definition)
     source, errors = context.field("source"), FormErrors()
-    made: list[str] = []
+    new_slug: list[str] = []
 
     def change(workspace: Workspace) -> Workspace:
         chosen = source
         if chosen == "+":
             chosen = unique_slug("website", {source.slug for source in workspace.sources})
-            fresh = Source(slug=chosen, name="Website", write_keys=(generate_write_key(),), type="javascript")
-            workspace = add_source(fresh)(workspace)
-        made[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+            new_source = Source(slug=chosen, name="Website", write_keys=(generate_write_key(),), type="javascript")
+            workspace = add_source(new_source)(workspace)
+        new_slug[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
-            slug=made[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
+            slug=new_slug[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
         )
         return add_destination(destination)(workspace)
 
@@ -87,9 +87,9 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     if errors:
         return _form(context, definition, {**settings, **options}, errors, source=source, status=422)
     if definition.event_map is None:
-        return context.redirect(f"/destinations/{made[0]}", notices=[f"{definition.name} was added."])
+        return context.redirect(f"/destinations/{new_slug[0]}", notices=[f"{definition.name} was added."])
     return context.redirect(
-        f"/destinations/{made[0]}/map",
+        f"/destinations/{new_slug[0]}/map",
         notices=[f"{definition.name} was added. Now say which events earn points."],
     )
 
@@ -119,9 +119,9 @@ def _partner(slug: str) -> Partner:
     return partner
 
 
-def _matches(definition: Definition, asked: str) -> bool:
+def _matches(definition: Definition, search: str) -> bool:
     words = " ".join((definition.name, definition.description, *definition.categories)).lower()
-    return all(word in words for word in asked.lower().split())
+    return all(word in words for word in search.lower().split())
 
 
 def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
@@ -142,8 +142,8 @@ def _by_line(error: ConfigurationError) -> FormErrors:
     """What a partner says of its settings: a line a problem, each beginning with its key path."""
     errors = FormErrors()
     for line in error.message.splitlines():
-        path, found, message = line.partition(": ")
-        if found and path.startswith(("settings.", "options.")):
+        path, colon, message = line.partition(": ")
+        if colon and path.startswith(("settings.", "options.")):
             errors.fields[path] = message
         else:
             errors.general.append(line)

@@ -22,8 +22,8 @@ _DIGITS_MAX = 19
 def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The newest events of a source, and from then on what comes in."""
     source = find_source(context.dependencies.workspace(), slug)
-    found = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
-    return context.page("debugger.html", source=source, events=found.events)
+    page = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
+    return context.page("debugger.html", source=source, events=page.events)
 
 
 @get("/sources/{slug:str}/live")
@@ -33,7 +33,7 @@ async def stream(context: ContextDependency, slug: FromPath[str]) -> ServerSentE
     async def messages() -> AsyncIterator[ServerSentEventMessage]:
         yield ServerSentEventMessage(comment="watching", retry=1000)
         async for news in context.dependencies.live.watch():
-            own = [one for one in news if one.event.source == slug]
+            own = [seen for seen in news if seen.event.source == slug]
             if own:
                 values = {"context": context, "events": own}
                 rows = await asyncio.to_thread(context.renderer.render, "debugger_rows.html", values)
@@ -51,10 +51,10 @@ def show_row(context: ContextDependency, slug: FromPath[str], place: FromPath[st
     position, _, index = place.partition("-")
     if not (position.isdecimal() and index.isdecimal() and len(position) < _DIGITS_MAX):
         raise NotFoundError("there is no such event")
-    found = context.dependencies.browser.at((int(position), int(index)))
-    if found is None or found.event.source != slug:
+    seen = context.dependencies.browser.at((int(position), int(index)))
+    if seen is None or seen.event.source != slug:
         raise NotFoundError("there is no such event")
-    return context.fragment("debugger_row_body.html", seen=found)
+    return context.fragment("debugger_row_body.html", seen=seen)
 
 
 HANDLERS = (show_debugger, stream, show_row)

@@ -41,7 +41,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         last_pause = last_pause_of(work, slug)
         held = count_held_for(work, slug)
     buckets = period.buckets()
-    shown = [
+    charted = [
         status for status in (EffectState.DELIVERED, EventStatus.REFUSED, EffectState.REJECTED) if status in series
     ]
     chart = {
@@ -49,7 +49,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         "zone": context.dependencies.workspace().timezone,
         "series": [
             {"label": str(status).capitalize(), "values": [series[status].get(bucket, 0) for bucket in buckets]}
-            for status in shown
+            for status in charted
         ],
     }
     names: dict[tuple[str, str], dict[str, int]] = {}
@@ -64,7 +64,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
         held=held,
-        chart=chart if shown else None,
+        chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
         behind=lambda stage, reason="": _behind(slug, period, stage, reason),
     )

@@ -46,14 +46,14 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         context.edit(
             change_destination(
                 slug,
-                lambda one: replace(
-                    one,
+                lambda current: replace(
+                    current,
                     name=context.field("name"),
                     enabled=context.field("enabled") == "on",
                     sources=tuple(context.fields("sources")),
                     consent=tuple(word for word in context.field("consent").split() if word),
-                    settings=merge_settings(one.settings, settings),
-                    options=_without_defaults({**one.options, **options}, definition),
+                    settings=merge_settings(current.settings, settings),
+                    options=_without_defaults({**current.options, **options}, definition),
                 ),
             )
         )
@@ -74,7 +74,7 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
     partner = CATALOG[destination.type]
     settings, options = _read(context, partner.definition)
-    wanted = restore_masked_secrets(
+    proposed = restore_masked_secrets(
         replace(
             destination,
             settings=merge_settings(destination.settings, settings),
@@ -83,7 +83,7 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
         destination,
     )
     try:
-        typed = partner.read_settings(wanted.settings, wanted.options)
+        typed = partner.read_settings(proposed.settings, proposed.options)
     except ConfigurationError as error:
         return context.fragment("findings.html", found=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
@@ -122,10 +122,10 @@ def _option_fields(definition: Definition) -> list[SettingField]:
 
 def _values(destination: Destination) -> Mapping[str, object]:
     definition = _definition(destination)
-    shown = mask_secrets(destination)
+    masked = mask_secrets(destination)
     return {
-        **with_defaults(shown.settings, definition.settings),
-        **with_defaults(shown.options, definition.options),
+        **with_defaults(masked.settings, definition.settings),
+        **with_defaults(masked.options, definition.options),
     }
 
 

@@ -31,8 +31,8 @@ def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form, with an event to begin with."""
     destination = find_destination(context.dependencies.workspace(), slug)
     samples = _newest_events(context, destination)
-    wanted = context.query("event")
-    chosen = next((sample for sample in samples if sample.event.message_id == wanted), None)
+    message_id = context.query("event")
+    chosen = next((sample for sample in samples if sample.event.message_id == message_id), None)
     return context.page(
         "tester.html",
         destination=destination,

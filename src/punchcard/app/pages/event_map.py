@@ -47,9 +47,9 @@ class Row:
 async def show_map(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The map as it stands; its values are read from the destination."""
     destination = await _destination(context, slug)
-    standing = destination.settings.get(_map_field(destination).key)
+    event_map = destination.settings.get(_map_field(destination).key)
     return await _shown(
-        context, destination, standing if isinstance(standing, Mapping) else {}, FormErrors(), status=200
+        context, destination, event_map if isinstance(event_map, Mapping) else {}, FormErrors(), status=200
     )
 
 
@@ -58,15 +58,15 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save the map; it is in force for events that are routed from now on."""
     destination = await _destination(context, slug)
     key = _map_field(destination).key
-    wanted = read_map(context, key)
+    event_map = read_map(context, key)
     try:
-        await _save(context, slug, key, wanted)
+        await _save(context, slug, key, event_map)
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
         errors = form_errors_from(error, names={f"settings.{key}": "map"})
-        return await _shown(context, destination, wanted, errors, status=422)
-    events = f"{len(wanted)} {'event earns' if len(wanted) == 1 else 'events earn'} points"
+        return await _shown(context, destination, event_map, errors, status=422)
+    events = f"{len(event_map)} {'event earns' if len(event_map) == 1 else 'events earn'} points"
     return context.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."])
 
 
@@ -76,16 +76,21 @@ def _destination(context: RequestContext, slug: str) -> Destination:
 
 
 @run_in_executor
-def _save(context: RequestContext, slug: str, key: str, wanted: Mapping[str, str]) -> Sequence[str]:
+def _save(context: RequestContext, slug: str, key: str, event_map: Mapping[str, str]) -> Sequence[str]:
     return context.edit(
-        change_destination(slug, lambda one: replace(one, settings=merge_settings(one.settings, {key: dict(wanted)})))
+        change_destination(
+            slug,
+            lambda destination: replace(
+                destination, settings=merge_settings(destination.settings, {key: dict(event_map)})
+            ),
+        )
     )
 
 
 async def _shown(
     context: RequestContext,
     destination: Destination,
-    standing: Mapping[str, object],
+    event_map: Mapping[str, object],
     errors: FormErrors,
     *,
     status: int,
@@ -96,7 +101,7 @@ async def _shown(
         routed, bypass_cache="refresh" in context.request.query_params
     )
     seen, order_like = await _seen(context, destination)
-    values = {str(name): str(value) for name, value in standing.items()}
+    values = {str(name): str(value) for name, value in event_map.items()}
     known = {mapping_choice.value: mapping_choice for mapping_choice in mapping_choices}
     near = near_names(list(values), seen)
     unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])

@@ -54,7 +54,7 @@ def create(context: ContextDependency, slug: FromPath[str]) -> Page:
     return _save(
         context,
         slug,
-        lambda fresh: lambda destination: replace(destination, filters=(*destination.filters, fresh)),
+        lambda new_filter: lambda destination: replace(destination, filters=(*destination.filters, new_filter)),
         _NEW,
     )
 
@@ -71,8 +71,8 @@ def show_filter(context: ContextDependency, slug: FromPath[str], filter_id: From
 @run_in_executor
 def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Save a changed filter."""
-    standing = find_filter(find_destination(context.dependencies.workspace(), slug), filter_id)
-    return _save(context, slug, lambda fresh: change_filter(filter_id, lambda _: fresh), standing)
+    current = find_filter(find_destination(context.dependencies.workspace(), slug), filter_id)
+    return _save(context, slug, lambda new_filter: change_filter(filter_id, lambda _: new_filter), current)
 
 
 @post("/destinations/{slug:str}/filters/{filter_id:str}/remove", status_code=200)
@@ -88,25 +88,27 @@ def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[
 def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What the filter in the form makes of the newest real events of the destination's sources."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    errors, fresh = _read(context, _NEW)
+    errors, new_filter = _read(context, _NEW)
     tried: Sequence[Tried] = ()
-    if not errors and fresh.condition:
+    if not errors and new_filter.condition:
         try:
-            tried = _tried(context, destination, fresh)
+            tried = _tried(context, destination, new_filter)
         except ConfigurationError as error:
             errors.fields["if"] = error.message
     return context.fragment(
         "filter_preview.html",
-        is_blank=not fresh.condition,
+        is_blank=not new_filter.condition,
         errors=errors,
         tried=tried,
-        matched=sum(1 for one in tried if one.explained.matched),
-        rows=parse_rows(fresh.condition),
+        matched=sum(1 for result in tried if result.explained.matched),
+        rows=parse_rows(new_filter.condition),
     )
 
 
-def _tried(context: RequestContext, destination: Destination, fresh: DestinationFilter) -> list[Tried]:
-    definition = FilterDefinition(title=fresh.title or "this filter", condition=fresh.condition, actions=fresh.actions)
+def _tried(context: RequestContext, destination: Destination, new_filter: DestinationFilter) -> list[Tried]:
+    definition = FilterDefinition(
+        title=new_filter.title or "this filter", condition=new_filter.condition, actions=new_filter.actions
+    )
     check_filter(definition)
     compiled = DestinationFilters([definition])
     newest = [
@@ -114,7 +116,7 @@ def _tried(context: RequestContext, destination: Destination, fresh: Destination
         for source in destination.sources
         for seen in context.dependencies.browser.page(EventQuery(source=source), limit=_TRIED_ON).events
     ]
-    newest.sort(key=lambda one: one.place, reverse=True)
+    newest.sort(key=lambda seen: seen.place, reverse=True)
     tried = []
     for seen in newest[:_TRIED_ON]:
         event = seen.event
@@ -130,7 +132,7 @@ def _tried(context: RequestContext, destination: Destination, fresh: Destination
     return tried
 
 
-def _read(context: RequestContext, standing: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
+def _read(context: RequestContext, current: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
     """The filter of the form."""
     errors = FormErrors()
     kind = context.field("action") or "DROP"
@@ -155,28 +157,28 @@ def _read(context: RequestContext, standing: DestinationFilter) -> tuple[FormErr
         condition=context.field("if"),
         description=context.field("description"),
         enabled=context.field("enabled") == "on",
-        actions=standing.actions if kind == "KEEP" else (action,),
-        id=standing.id,
+        actions=current.actions if kind == "KEEP" else (action,),
+        id=current.id,
     )
 
 
 def _fields(text: str) -> dict[str, list[str]]:
     """Lines such as `properties.address.city` as actions state them: `{"properties.address": ["city"]}`."""
-    found: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
-        place, _, key = line.rpartition(".")
-        found.setdefault(place or "properties", []).append(key)
-    return found
+        prefix, _, key = line.rpartition(".")
+        fields.setdefault(prefix or "properties", []).append(key)
+    return fields
 
 
-def _save(context: RequestContext, slug: str, put: object, standing: DestinationFilter) -> Page:
+def _save(context: RequestContext, slug: str, put: object, current: DestinationFilter) -> Page:
     assert callable(put)
     destination = find_destination(context.dependencies.workspace(), slug)
-    errors, fresh = _read(context, standing)
+    errors, new_filter = _read(context, current)
     warnings: Sequence[str] = ()
     if not errors:
         try:
-            warnings = context.edit(change_destination(slug, put(fresh)))
+            warnings = context.edit(change_destination(slug, put(new_filter)))
         except ConfigurationError as error:
             if error.code == "not_found":
                 raise
@@ -184,9 +186,9 @@ def _save(context: RequestContext, slug: str, put: object, standing: Destination
             errors.fields |= {_name(path): text for path, text in form_errors.fields.items()}
             errors.general += form_errors.general
     if errors:
-        return _editor(context, destination, fresh, errors, status=422)
+        return _editor(context, destination, new_filter, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/filters", notices=[f"“{fresh.title}” was saved, and is in force.", *warnings]
+        f"/destinations/{slug}/filters", notices=[f"“{new_filter.title}” was saved, and is in force.", *warnings]
     )
 
 
@@ -197,23 +199,30 @@ def _name(path: str) -> str:
 
 
 def _editor(
-    context: RequestContext, destination: Destination, shown: DestinationFilter, errors: FormErrors, *, status: int
+    context: RequestContext,
+    destination: Destination,
+    destination_filter: DestinationFilter,
+    errors: FormErrors,
+    *,
+    status: int,
 ) -> Page:
-    action = shown.actions[0] if len(shown.actions) == 1 else {}
+    action = destination_filter.actions[0] if len(destination_filter.actions) == 1 else {}
     fields = action.get("fields")
-    lines = [f"{place}.{key}" for place, keys in fields.items() for key in keys] if isinstance(fields, Mapping) else []
+    lines = (
+        [f"{prefix}.{key}" for prefix, keys in fields.items() for key in keys] if isinstance(fields, Mapping) else []
+    )
     percent = action.get("percent")
     return context.page(
         "filter.html",
         status=status,
         destination=destination,
-        shown=shown,
+        shown=destination_filter,
         action=action.get("type", "KEEP"),
-        actions_text=json.dumps(list(shown.actions), indent=2),
+        actions_text=json.dumps(list(destination_filter.actions), indent=2),
         percent=context.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),
         path=action.get("path", ""),
         fields="\n".join(lines) or context.field("fields"),
-        rows=parse_rows(shown.condition),
+        rows=parse_rows(destination_filter.condition),
         operators=OPERATORS,
         errors=errors,
     )

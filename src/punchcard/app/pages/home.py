@@ -53,21 +53,27 @@ def _home(context: RequestContext) -> Page:
         received = read_series(
             work, destination=None, source=None, begin=period.begin, end=period.end, width=period.width
         ).get(RECEIVED, {})
-        ever = read_award_totals(work, begin=_beginning(period), end=period.end, destination=None) if not totals else 1
+        year_totals = (
+            read_award_totals(work, begin=_beginning(period), end=period.end, destination=None) if not totals else 1
+        )
     points = _points(context, totals)
     units = sum((total.units for total in totals), Decimal(0))
-    given = points if points is not None else [(total.begin, total.units) for total in totals]
+    awarded = points if points is not None else [(total.begin, total.units) for total in totals]
     buckets = period.buckets()
-    came, booked = [received.get(bucket, 0) for bucket in buckets], _by_bucket(given, buckets)
+    event_counts, award_counts = [received.get(bucket, 0) for bucket in buckets], _by_bucket(awarded, buckets)
     chart = {
         "times": [bucket.timestamp() for bucket in buckets],
         "zone": workspace.timezone,
         "series": [
-            {"label": "Events received", "values": came},
-            {"label": "Points given" if points is not None else "Units booked", "values": booked, "scale": "right"},
+            {"label": "Events received", "values": event_counts},
+            {
+                "label": "Points given" if points is not None else "Units booked",
+                "values": award_counts,
+                "scale": "right",
+            },
         ],
     }
-    waiting = [one.oldest_created_at for one in backlog if one.state is not EffectState.PARKED]
+    waiting = [entry.oldest_created_at for entry in backlog if entry.state is not EffectState.PARKED]
     return context.page(
         "home.html",
         workspace=workspace,
@@ -80,8 +86,8 @@ def _home(context: RequestContext) -> Page:
         points=None if points is None else sum((value for _, value in points), Decimal(0)),
         oldest=min(waiting, default=None),
         chart=chart,
-        chart_rows=list(zip(buckets, came, booked, strict=True)),
-        steps=_steps(workspace, has_delivered=bool(ever)),
+        chart_rows=list(zip(buckets, event_counts, award_counts, strict=True)),
+        steps=_steps(workspace, has_delivered=bool(year_totals)),
     )
 
 
@@ -144,21 +150,21 @@ def _is_mapped(destination: Destination) -> bool:
 
 def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
     """Points by hour, if what one unit of every value gives has been read from the partner of late."""
-    given: list[tuple[datetime, Decimal]] = []
+    points: list[tuple[datetime, Decimal]] = []
     for total in totals:
-        each = context.mapping_choices.points_per_unit(total.destination, total.perk)
-        if each is None:
+        unit_points = context.mapping_choices.points_per_unit(total.destination, total.perk)
+        if unit_points is None:
             return None
-        given.append((total.begin, total.units * abs(each)))
-    return given if totals else None
+        points.append((total.begin, total.units * abs(unit_points)))
+    return points if totals else None
 
 
 def _by_bucket(values: Sequence[tuple[datetime, Decimal]], buckets: Sequence[datetime]) -> list[Decimal]:
     sums = dict.fromkeys(buckets, Decimal(0))
     for at, value in values:
-        place = next((bucket for bucket in reversed(buckets) if bucket <= at), None)
-        if place is not None:
-            sums[place] += value
+        bucket_ = next((bucket for bucket in reversed(buckets) if bucket <= at), None)
+        if bucket_ is not None:
+            sums[bucket_] += value
     return [sums[bucket] for bucket in buckets]
 
 

@@ -71,19 +71,19 @@ def list_sources(context: ContextDependency) -> Page:
         )
         rejected = read_rejected_requests(work, "")
         rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
-    strangers = sum(unknown.values())
+    unknown_count = sum(unknown.values())
     query = EventQuery(status="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     try:
-        shown = dependencies.browser.page(query, limit=_UNKNOWN_SHOWN).events if strangers else ()
+        unknown_events = dependencies.browser.page(query, limit=_UNKNOWN_SHOWN).events if unknown_count else ()
     except LakeError:  # this page is where people look for missing events: it says the rest without the lake
-        shown = None
+        unknown_events = None
     return context.page(
         "sources.html",
         sources=dependencies.workspace().sources,
         received={str(source): count for (source,), count in received.items()},
         types=SOURCE_TYPES,
-        strangers=strangers,
-        shown=shown,
+        strangers=unknown_count,
+        shown=unknown_events,
         rejected=rejected,
         rejected_counts=rejected_counts,
     )
@@ -131,7 +131,7 @@ def change(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Its name, and whether it is on."""
     name, enabled = context.field("name"), context.field("enabled") == "on"
     try:
-        context.edit(change_source(slug, lambda one: replace(one, name=name, enabled=enabled)))
+        context.edit(change_source(slug, lambda source: replace(source, name=name, enabled=enabled)))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
@@ -143,7 +143,9 @@ def change(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One more write key, as when one is to be replaced."""
-    context.edit(change_source(slug, lambda one: replace(one, write_keys=(*one.write_keys, generate_write_key()))))
+    context.edit(
+        change_source(slug, lambda source: replace(source, write_keys=(*source.write_keys, generate_write_key())))
+    )
     return context.redirect(
         f"/sources/{slug}", notices=["A write key was added. Both work until you remove the old one."]
     )

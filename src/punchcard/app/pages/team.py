@@ -57,10 +57,10 @@ async def add_operator(context: ContextDependency) -> Page:
 def _create_operator(context: RequestContext, *, email: str, name: str, role: Role, password: str) -> Page:
     try:
         with context.dependencies.store.unit_of_work() as work:
-            made = create_operator(
+            operator = create_operator(
                 work, email=email, name=name, role=role, password=password, clock=context.dependencies.clock
             )
-            _write_down(work, context, "add", made.id, "role", None, role)
+            _write_down(work, context, "add", operator.id, "role", None, role)
     except ConfigurationError as error:
         return _team(context, FormErrors(fields={"email": error.message}), status=422)
     return context.redirect("/settings/team", notices=[f"{name} can sign in now."])
@@ -144,9 +144,9 @@ def _write_down(
 
 def _team(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
     with context.dependencies.store.reading() as work:
-        everybody = list_operators(work)
+        operators = list_operators(work)
     return context.page(
-        "team.html", status=status, errors=errors, everybody=everybody, roles=list(Role), length_min=LENGTH_MIN
+        "team.html", status=status, errors=errors, everybody=operators, roles=list(Role), length_min=LENGTH_MIN
     )
 
 

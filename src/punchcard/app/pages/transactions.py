@@ -44,28 +44,33 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The ledger, newest first."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, asked = _query(context, destination)
+    query, params = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
         total = _total(work, query)
-        shown = rows[:_ROWS]
-        ids = [one.id for one in shown]
+        page_rows = rows[:_ROWS]
+        ids = [effect.id for effect in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
     return context.page(
         "transactions.html",
         destination=destination,
         rows=[
-            (one, current_status(one), [attempt_trace(each) for each in attempts[one.id]], conflicts[one.id])
-            for one in shown
+            (
+                effect,
+                current_status(effect),
+                [attempt_trace(attempt) for attempt in attempts[effect.id]],
+                conflicts[effect.id],
+            )
+            for effect in page_rows
         ],
         total=total,
         counted_max=_COUNTED_MAX,
-        asked=asked,
-        query=urlencode({name: value for name, value in asked.items() if value}),
-        following=str(shown[-1].id) if len(rows) > _ROWS else "",
+        asked=params,
+        query=urlencode({name: value for name, value in params.items() if value}),
+        following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
         states=list(_STATES),
-        retryable=any(one.state in _RETRYABLE for one in shown),
+        retryable=any(effect.state in _RETRYABLE for effect in page_rows),
     )
 
 
@@ -74,7 +79,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Try parked ones again, or put them aside: those chosen, or all that match."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, asked = _query(context, destination)
+    query, params = _query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
     with context.dependencies.store.unit_of_work() as work:
         effect_ids: Sequence[int]
@@ -86,13 +91,15 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
             numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
-        done = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
-    award = "award" if done == 1 else "awards"
-    said = f"{done:,} {award} dismissed." if does_dismiss else f"{done:,} {award} back in the queue."
-    if not done:
-        said = "Nothing was changed: choose parked awards first."
+        count = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
+    award = "award" if count == 1 else "awards"
+    notice = f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
+    if not count:
+        notice = "Nothing was changed: choose parked awards first."
     return context.redirect(
-        f"/destinations/{slug}/transactions", notices=[said], **{name: one for name, one in asked.items() if one}
+        f"/destinations/{slug}/transactions",
+        notices=[notice],
+        **{name: value for name, value in params.items() if value},
     )
 
 
@@ -127,29 +134,29 @@ def _counted(
 def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
     """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
-    asked = {name: context.query(name) or context.field(name) for name in names}
-    text = asked["q"]
+    params = {name: context.query(name) or context.field(name) for name in names}
+    text = params["q"]
     is_email = "@" in text
-    timed = asked["time"] != ""
+    timed = params["time"] != ""
     period = read_period(context)
     values: dict[str, Any] = {
         "customer": text if is_email else None,
         "order_id": text if text and not is_email else None,
-        "reason": asked["reason"] or None,
-        "event_name": asked["event"] or None,
-        "sets": asked["property"] or None,
+        "reason": params["reason"] or None,
+        "event_name": params["event"] or None,
+        "sets": params["property"] or None,
         "source": OWN_SOURCES + destination.slug,
-        "without_reason": asked["without"] or None,
+        "without_reason": params["without"] or None,
         "begin": period.begin if timed else None,
         "end": period.end if timed else None,
     }
     return (
         ledger.LedgerQuery(
             destination=destination.slug,
-            states=_STATES.get(asked["state"], ()),
+            states=_STATES.get(params["state"], ()),
             **values,
         ),
-        asked,
+        params,
     )
 
 

@@ -84,11 +84,11 @@ def show_audit(context: ContextDependency) -> Page:
         rows = audit.list_events(
             work, query, count=_AUDIT_ROWS + 1, before_id=int(before) if before.isdecimal() else None
         )
-    shown = rows[:_AUDIT_ROWS]
+    page_rows = rows[:_AUDIT_ROWS]
     return context.page(
         "audit.html",
-        rows=[(one, json.loads(one.changes)) for one in shown],
-        following=str(shown[-1].id) if len(rows) > _AUDIT_ROWS else "",
+        rows=[(event, json.loads(event.changes)) for event in page_rows],
+        following=str(page_rows[-1].id) if len(rows) > _AUDIT_ROWS else "",
     )
 
 
@@ -110,11 +110,11 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
 def _named(errors: FormErrors) -> FormErrors:
     """`workspace.name` has one key less than the parts of lists."""
     fields: Mapping[str, str] = {name.rpartition(".")[2]: field for name, field in errors.fields.items()}
-    for said in list(errors.general):
-        path, found, message = said.partition(": ")
-        if found and path.startswith("workspace."):
+    for line in list(errors.general):
+        path, colon, message = line.partition(": ")
+        if colon and path.startswith("workspace."):
             fields = {**fields, path.removeprefix("workspace."): message}
-            errors.general.remove(said)
+            errors.general.remove(line)
     return FormErrors(fields=dict(fields), general=errors.general)
 
 

@@ -215,7 +215,7 @@ def _usual_type(path: tuple[str, ...]) -> CellType:
 
 def _unknown_columns(names: Sequence[str]) -> str:
     """What to do about columns that nobody knows, in one line however many they are."""
-    shown = ", ".join(
+    listed = ", ".join(
         f"{name!r}{_suggest(name)}" if name else "one that has no heading" for name in names[:_UNKNOWN_SHOWN_MAX]
     )
     more = f" and {len(names) - _UNKNOWN_SHOWN_MAX} more" if len(names) > _UNKNOWN_SHOWN_MAX else ""
@@ -223,7 +223,7 @@ def _unknown_columns(names: Sequence[str]) -> str:
     mapped, left_out = shlex.quote(f"{example}=properties.{example}"), shlex.quote(f"{example}=")
     are = "column is not known" if len(names) == 1 else "columns are not known"
     return (
-        f"{len(names)} {are}: {shown}{more}; say what it is with --map {mapped}, or leave it out with --map {left_out}"
+        f"{len(names)} {are}: {listed}{more}; say what it is with --map {mapped}, or leave it out with --map {left_out}"
     )
 
 
@@ -233,9 +233,9 @@ def _suggest(heading: str) -> str:
     return f" (perhaps {near[0]})" if near else ""
 
 
-def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
+def _overlap(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    shorter = min(len(first), len(second))
+    return first[:shorter] == second[:shorter]
 
 
 def _json(column: Column, cell: str) -> object:

@@ -62,9 +62,9 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     """
     client = TrackingClient(url, write_key)
     identity = FileIdentity(path, write_key=write_key)
-    kept = ProgressFile.of(identity.key(client.url))
+    progress_file = ProgressFile.of(identity.key(client.url))
     if options.restart:
-        kept.forget()
+        progress_file.forget()
     reader = open_rows(path, mapping)
     try:
         for notice in reader.notices:
@@ -77,7 +77,7 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
             sender = Sender(
                 client, on_waiting=lambda problem, seconds: display.say(f"{problem}; trying again in {seconds:.1f} s")
             )
-            run = _Run(reader, identity, sender, kept, display, mapping=mapping, strict=options.strict)
+            run = _Run(reader, identity, sender, progress_file, display, mapping=mapping, strict=options.strict)
             try:
                 finished = run.to_the_end()
             except KeyboardInterrupt:
@@ -90,8 +90,8 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     finally:
         client.close()
         reader.close()
-    of_the_first = f" of the first {_MESSAGE_IDS_MAX:,} sent" if len(run.message_ids) == _MESSAGE_IDS_MAX else ""
-    earned = "" if earnings.earned is None else f", {earnings.sentence}{of_the_first}"
+    limit_note = f" of the first {_MESSAGE_IDS_MAX:,} sent" if len(run.message_ids) == _MESSAGE_IDS_MAX else ""
+    earned = "" if earnings.earned is None else f", {earnings.sentence}{limit_note}"
     print(
         f"{counts.read} rows read, {counts.sent} sent, {counts.refused} refused{earned} "
         f"({seconds:.1f} s, {counts.sent_now / max(seconds, 1e-3):,.0f} rows/s)"
@@ -114,7 +114,7 @@ class _Run:
         reader: RowReader,
         identity: FileIdentity,
         sender: Sender,
-        kept: ProgressFile,
+        progress_file: ProgressFile,
         display: Display,
         *,
         mapping: ImportMapping,
@@ -128,7 +128,7 @@ class _Run:
         self._reader = reader
         self._identity = identity
         self._sender = sender
-        self._kept = kept
+        self._kept = progress_file
         self._display = display
         self._strict = strict
         self._instance: str | None = None
@@ -138,12 +138,12 @@ class _Run:
     def to_the_end(self) -> bool:
         """Send everything; False if it stopped at a row that is not accepted."""
         self._instance = self._sender.instance()
-        standing = self._kept.load(instance=self._instance)
-        if standing is not None:
-            self._recorded_row = standing.row
-            self.counts = Counts(read=standing.read, sent=standing.sent, refused=standing.refused)
+        earlier = self._kept.load(instance=self._instance)
+        if earlier is not None:
+            self._recorded_row = earlier.row
+            self.counts = Counts(read=earlier.read, sent=earlier.sent, refused=earlier.refused)
             self._display.say(
-                f"going on after row {standing.row}, up to which an earlier run came (--restart begins again)"
+                f"going on after row {earlier.row}, up to which an earlier run came (--restart begins again)"
             )
         for batch, bad in self._batches():
             refused = bad + (self._sender.send(batch) if batch else [])
@@ -173,14 +173,14 @@ class _Run:
         self._saved_at = time.monotonic()
         if self._instance is None or self._recorded_row == 0:
             return
-        done = self.counts
+        counts = self.counts
         self._kept.save(
             Progress(
                 instance=self._instance,
                 row=self._recorded_row,
-                read=done.sent + done.refused,
-                sent=done.sent,
-                refused=done.refused,
+                read=counts.sent + counts.refused,
+                sent=counts.sent,
+                refused=counts.refused,
             )
         )
 
@@ -235,8 +235,8 @@ class _Run:
         is_timed = members.get("timestamp") not in _EMPTY_VALUES
         if is_timed and read_time(_plain(members["timestamp"])) is None:
             # The server would take the time of receipt instead, and years of history would happen today.
-            shown = _format_timestamp(members)
-            return BadRow(row.number, f"timestamp: expected a time such as 2026-01-02T03:04:05Z, not {shown}")
+            timestamp = _format_timestamp(members)
+            return BadRow(row.number, f"timestamp: expected a time such as 2026-01-02T03:04:05Z, not {timestamp}")
         if members.get("messageId") in _EMPTY_VALUES:
             members["messageId"] = self._identity.message_id(row.number, row.content, is_timed=is_timed)
         try:

@@ -29,11 +29,11 @@ class CsvRows:
         self._path = path
         self._mapping = mapping
         self._decimals: Mapping[str, str] = {}
-        looked_at = CountedFile(path)
+        sample = CountedFile(path)
         try:
-            self.encoding = detect_encoding(looked_at.content)
+            self.encoding = detect_encoding(sample.content)
         finally:
-            looked_at.close()
+            sample.close()
         self._file = CountedFile(path)
         self._text = io.TextIOWrapper(self._file.content, encoding=self.encoding, newline="")
 
@@ -141,9 +141,9 @@ class CsvRows:
     def _amount_cells(self) -> dict[str, list[str]]:
         separator, columns, _ = self._heading()
         places = {index: column.heading for index, column in enumerate(columns) if column.type is CellType.AMOUNT}
-        found: dict[str, list[str]] = {heading: [] for heading in places.values()}
+        cells_by_heading: dict[str, list[str]] = {heading: [] for heading in places.values()}
         if not places:
-            return found
+            return cells_by_heading
         reader = csv.reader(self._text, delimiter=separator, strict=True)
         for _ in range(_SAMPLED_ROWS):
             try:
@@ -156,21 +156,21 @@ class CsvRows:
                 break
             for index, heading in places.items():
                 if index < len(cells) and cells[index].strip():
-                    found[heading].append(cells[index])
-        return found
+                    cells_by_heading[heading].append(cells[index])
+        return cells_by_heading
 
 
 def _row(number: int, columns: list[Column], cells: list[str]) -> EventRow | BadRow:
     if len(cells) != len(columns):
         return BadRow(number, f"has {len(cells)} cells, but the heading has {len(columns)}")
     members: dict[str, object] = {}
-    said = []
+    filled_cells = []
     try:
         for column, cell in zip(columns, cells, strict=True):
             if cell and column.type is not CellType.LEFT_OUT:
                 set_member(members, column.path, read_cell(column, cell))
-                said.append(f"{column.heading}\x1f{cell}")
+                filled_cells.append(f"{column.heading}\x1f{cell}")
     except CellError as error:
         return BadRow(number, str(error))
     # Sorted, so that moving a column does not make other events of the same rows.
-    return EventRow(number, members, "\x1e".join(sorted(said)).encode(errors="surrogatepass"))
+    return EventRow(number, members, "\x1e".join(sorted(filled_cells)).encode(errors="surrogatepass"))

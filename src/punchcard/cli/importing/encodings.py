@@ -28,24 +28,24 @@ def detect_encoding(file: BinaryIO) -> str:
     """
     utf_8, windows = codecs.getincrementaldecoder("utf-8")(), codecs.getincrementaldecoder(WINDOWS)()
     is_utf_8 = is_windows = True
-    for number, part in enumerate(_chunks(file)):
-        if number == 0 and (utf_16 := detect_utf_16(part[:2])) is not None:
+    for number, chunk in enumerate(_chunks(file)):
+        if number == 0 and (utf_16 := detect_utf_16(chunk[:2])) is not None:
             return utf_16
-        is_utf_8 = is_utf_8 and _decodes(utf_8, part)
-        is_windows = is_windows and b"\0" not in part and _decodes(windows, part)
+        is_utf_8 = is_utf_8 and _decodes(utf_8, chunk)
+        is_windows = is_windows and b"\0" not in chunk and _decodes(windows, chunk)
     is_utf_8 = is_utf_8 and _decodes(utf_8, b"", final=True)
     return WINDOWS if is_windows and not is_utf_8 else "utf-8-sig"
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     with suppress(OSError, EOFError, zlib.error):  # a file that cannot be read on says so when its rows are read
-        while part := file.read(_BYTES_AT_ONCE):
-            yield part
+        while chunk := file.read(_BYTES_AT_ONCE):
+            yield chunk
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, part: bytes, *, final: bool = False) -> bool:
+def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> bool:
     try:
-        decoder.decode(part, final)
+        decoder.decode(chunk, final)
     except UnicodeDecodeError:
         return False
     return True

@@ -42,11 +42,11 @@ class JsonRows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        looked_at = CountedFile(path)
+        sample = CountedFile(path)
         encoding = None
         with suppress(OSError, EOFError, zlib.error):  # it says so when its rows are read
-            encoding = detect_utf_16(looked_at.content.read(2))
-        looked_at.close()
+            encoding = detect_utf_16(sample.content.read(2))
+        sample.close()
         self._file = CountedFile(path)
         self._content: BinaryIO = self._file.content
         if encoding is not None:
@@ -135,15 +135,15 @@ class JsonRows:
         is_array = line.lstrip().startswith(b"[")
         while line:
             if len(line) >= _LINE_BYTES_MAX and not line.endswith(b"\n"):
-                line += self._rest_of_line(is_kept=is_array)
+                line += self._rest_of_line(keep_content=is_array)
             yield number, line
             number, line = number + 1, self._content.readline(_LINE_BYTES_MAX)
 
-    def _rest_of_line(self, *, is_kept: bool) -> bytes:
-        parts = []
-        while (part := self._content.readline(_LINE_BYTES_MAX)) and not part.endswith(b"\n"):
-            parts.append(part if is_kept else b"")
-        return b"".join([*parts, part if is_kept else b"\n"])
+    def _rest_of_line(self, *, keep_content: bool) -> bytes:
+        chunks = []
+        while (chunk := self._content.readline(_LINE_BYTES_MAX)) and not chunk.endswith(b"\n"):
+            chunks.append(chunk if keep_content else b"")
+        return b"".join([*chunks, chunk if keep_content else b"\n"])
 
 
 def _open_brackets(text: bytes) -> int:

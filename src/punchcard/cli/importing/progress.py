@@ -45,10 +45,10 @@ class ProgressFile:
     def load(self, *, instance: str | None) -> Progress | None:
         """What was kept for this storage, None if nothing was."""
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=Progress)
+            progress = msgspec.json.decode(self.path.read_bytes(), type=Progress)
         except (OSError, msgspec.DecodeError):
             return None
-        return kept if kept.instance == instance else None
+        return progress if progress.instance == instance else None
 
     def save(self, progress: Progress) -> None:
         """Keep it, whole or not at all. Where nothing can be kept, the next run sends all rows again."""

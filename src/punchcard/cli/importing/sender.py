@@ -57,7 +57,7 @@ class Sender:
             try:
                 instance = self._client.instance()
             except UnreachableError as error:
-                wait = self._wait(error.message, wait, asked=None, deadline=deadline)
+                wait = self._wait(error.message, wait, retry_after=None, deadline=deadline)
                 continue
             self._has_answered = True
             return instance
@@ -88,7 +88,7 @@ class Sender:
         deadline = self._deadline()
         wait = _FIRST_WAIT_SECONDS
         while True:
-            asked = None
+            retry_after = None
             try:
                 response = self._client.post("batch", body)
             except UnreachableError as error:
@@ -98,16 +98,18 @@ class Sender:
                 if not response.is_retryable_later:
                     return response
                 problem = f"{self._client.url}: HTTP {response.status} {response.message}".rstrip()
-                asked = response.retry_after_seconds
-            wait = self._wait(problem, wait, asked=asked, deadline=deadline)
+                retry_after = response.retry_after_seconds
+            wait = self._wait(problem, wait, retry_after=retry_after, deadline=deadline)
 
     def _deadline(self) -> float:
         return time.monotonic() + (_GIVE_UP_SECONDS if self._has_answered else _GIVE_UP_AT_START_SECONDS)
 
-    def _wait(self, problem: str, wait: float, *, asked: float | None, deadline: float) -> float:
+    def _wait(self, problem: str, wait: float, *, retry_after: float | None, deadline: float) -> float:
         if time.monotonic() >= deadline:
             raise PunchcardError(f"{problem}; given up: run the same command again when the server is back")
-        seconds = wait * (0.5 + random.random() / 2) if asked is None else min(asked, _RETRY_AFTER_SECONDS_MAX)
+        seconds = (
+            wait * (0.5 + random.random() / 2) if retry_after is None else min(retry_after, _RETRY_AFTER_SECONDS_MAX)
+        )
         self._on_waiting(problem, seconds)
         time.sleep(seconds)
         return min(_WAIT_SECONDS_MAX, wait * 2)
