@@ -1,4 +1,4 @@
-"""Reads a definition's text as lines of the builder, as far as lines can show it."""
+"""Parses a definition into lines of the builder, if lines can express it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -31,10 +31,10 @@ _SIGN_BY_OPERATOR: Final = {operator: sign for sign, operator in SIGNS.items()}
 
 
 def parse_lines(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines | None:
-    """The lines of a definition; None if it says more than lines can, or cannot be read.
+    """Return the lines of a definition, None if lines cannot express it or it is invalid.
 
     Args:
-        audiences: Keys: to be one's member is said as such, and not as a trait that is true.
+        audiences: Keys of audiences, which are shown as memberships instead of traits.
     """
     if not text.strip():
         return Lines()
@@ -42,7 +42,7 @@ def parse_lines(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lin
     try:
         definition = parse(text)
         lines = _lines(definition, audiences)
-        # Lines are offered only for what they say whole: nothing is lost when they are saved.
+        # Lines are used only if they express the whole definition, so that saving them loses nothing.
         return lines if lines is not None and parse(print_definition(lines, kind=kind)) == definition else None
     except ConfigurationError:
         return None

@@ -1,4 +1,4 @@
-"""Writes what the lines of the builder say in the language of definitions."""
+"""Prints the lines of the builder in the query language."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, cast
@@ -38,14 +38,14 @@ from punchcard.computations.printer import to_text
 from punchcard.errors import ConfigurationError
 
 NUMERIC_REDUCERS: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
-"""What is compared with a number that need not be whole."""
+"""Reducers that are compared with a number that need not be whole."""
 
 
 def print_definition(lines: Lines, *, kind: str) -> str:
-    """The definition that the lines say, "" as long as they say nothing.
+    """Return the definition that the lines express, "" while they are incomplete.
 
     Raises:
-        ConfigurationError: a number is none.
+        ConfigurationError: A number is invalid.
     """
     if kind == "computed_trait":
         line = lines.lines[0] if lines.lines else Line()
@@ -64,7 +64,7 @@ def print_definition(lines: Lines, *, kind: str) -> str:
 
 
 def parse_value(value: str) -> bool | int | float | str:
-    """What somebody means who types this: true, false, a number, or a text."""
+    """Return the value of a typed text: true, false, a number, or the text itself."""
     if value in ("true", "false"):
         return value == "true"
     for read in (int, float):
@@ -77,7 +77,7 @@ def parse_value(value: str) -> bool | int | float | str:
 
 
 def split_values(value: str) -> tuple[str, ...]:
-    """Values with commas between them."""
+    """Split comma-separated values."""
     return tuple(item.strip() for item in value.split(",") if item.strip())
 
 
@@ -96,12 +96,14 @@ def _condition(line: Line) -> Condition | None:
     operator = SIGNS[line.counted] if line.counted in COMPARISONS else Operator.AT_LEAST
     reducer = Reducer(line.measure) if line.measure in NUMERIC_REDUCERS else Reducer.COUNT
     if reducer is Reducer.COUNT:
-        return Comparison(_events(line, reducer), operator, (LiteralValue(_parse_whole_number(line.times, "count")),))
+        return Comparison(
+            _events(line, reducer), operator, (LiteralValue(_parse_whole_number(line.times, "The count")),)
+        )
     if not line.of:
         return None
     amount = parse_value(line.times)
     if isinstance(amount, bool | str):
-        raise ConfigurationError(f"how much is a number, not “{line.times}”")
+        raise ConfigurationError(f"The amount must be a number, not “{line.times}”.")
     return Comparison(_events(line, reducer, of=line.of), operator, (LiteralValue(amount),))
 
 
@@ -154,14 +156,14 @@ def _window(line: Line) -> Window | None:
     begin = _duration(line.begin, line.unit)
     if begin.amount >= end.amount:
         raise ConfigurationError(
-            f"between {end.amount} and {begin.amount} ago is no time: the smaller number comes first"
+            f"“Between {end.amount} and {begin.amount} ago” is empty. Enter the smaller number first."
         )
     return Window(end=end, begin=begin)
 
 
 def _duration(amount: str, unit: str) -> Duration:
     known = cast("Literal['minute', 'hour', 'day']", unit if unit in UNITS else "day")
-    return Duration(max(1, _parse_whole_number(amount, "the time")), known)
+    return Duration(max(1, _parse_whole_number(amount, "The time")), known)
 
 
 def _comparison(left: Property | Trait, condition: TraitCondition) -> Comparison:
@@ -176,7 +178,7 @@ def _comparison(left: Property | Trait, condition: TraitCondition) -> Comparison
         )
     if operator in BY_DAYS:
         return Comparison(
-            left, operator, (LiteralValue(max(1, _parse_whole_number(condition.value, "how many days"))),)
+            left, operator, (LiteralValue(max(1, _parse_whole_number(condition.value, "The number of days"))),)
         )
     if operator in OF_TEXT | BY_DATE:
         return Comparison(left, operator, (LiteralValue(condition.value),))
@@ -185,5 +187,5 @@ def _comparison(left: Property | Trait, condition: TraitCondition) -> Comparison
 
 def _parse_whole_number(text: str, subject: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ConfigurationError(f"{subject} is a whole number, not “{text}”")
+        raise ConfigurationError(f"{subject} must be a whole number, not “{text}”.")
     return int(text)

@@ -165,7 +165,7 @@ def _name_problems(path: KeyPath, computation: Computation, keys: list[str]) -> 
         )
         yield Problem(path=(*path, "key"), message=message)
     elif computation.key in _RESERVED_KEYS:
-        message = f'"{computation.key}" is reserved for a page of the App. Choose another key, such as {computation.key}_members'
+        message = f'"{computation.key}" is reserved. Choose another key, such as {computation.key}_members.'
         yield Problem(path=(*path, "key"), message=message)
     elif keys.count(computation.key) > 1:
         message = f'"{computation.key}" is used more than once. Audiences and computed traits share one set of keys.'

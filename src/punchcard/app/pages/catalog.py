@@ -1,4 +1,4 @@
-"""The catalog of destinations, and adding one: choose a source, paste the API key, business, location."""
+"""The catalog of destinations, and the form that adds a destination."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from punchcard.workspace.model import Destination, Source, Workspace
 @get("/catalog")
 @run_in_executor
 def show_catalog(context: ContextDependency) -> Page:
-    """What events can be sent to."""
+    """List the destinations that events can be sent to."""
     search = context.query("q")
     definitions = [partner.definition for partner in CATALOG.values() if _matches(partner.definition, search)]
     names = [partner.definition.name for partner in CATALOG.values()]
@@ -33,7 +33,7 @@ def show_catalog(context: ContextDependency) -> Page:
 @get("/catalog/{slug:str}")
 @run_in_executor
 def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """One destination of the catalog."""
+    """Show one entry of the catalog."""
     definition = _partner(slug).definition
     matching_destinations = [
         destination for destination in context.dependencies.workspace().destinations if destination.type == slug
@@ -44,7 +44,7 @@ def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
 @get("/catalog/{slug:str}/add", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_add(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The form for a new destination."""
+    """Show the form for a new destination."""
     definition = _partner(slug).definition
     values = {field.key: field.default for field in (*definition.settings, *definition.options)}
     return _form(context, definition, values, FormErrors(), source=context.query("source"), status=200)
@@ -53,7 +53,7 @@ def show_add(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/catalog/{slug:str}/add", status_code=200)
 @run_in_executor
 def add(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Save the new destination; its map is next."""
+    """Add a destination and continue with its event map."""
     partner = _partner(slug)
     definition = partner.definition
     settings, options = _read(context, definition)
@@ -73,7 +73,7 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
         return add_destination(destination)(workspace)
 
     if not source:
-        errors.fields["source"] = "choose the source whose events it should get"
+        errors.fields["source"] = "Choose a source."
     try:
         partner.read_settings(settings, options)
         if not errors:
@@ -90,13 +90,13 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
         return context.redirect(f"/destinations/{new_slug[0]}", notices=[f"{definition.name} was added."])
     return context.redirect(
         f"/destinations/{new_slug[0]}/map",
-        notices=[f"{definition.name} was added. Now say which events earn points."],
+        notices=[f"{definition.name} was added. Now choose which events earn points."],
     )
 
 
 @post("/catalog/{slug:str}/check", status_code=200)
 async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Ask the partner about settings that are not saved yet."""
+    """Check settings at the partner before they are saved."""
     partner = _partner(slug)
     settings, options = _read(context, partner.definition)
     try:
@@ -107,7 +107,7 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     connection = await check_connection(partner, typed, subject=partner.definition.name, network=network)
     event_map = partner.definition.event_map
     if event_map is not None:
-        # Nothing can be mapped before it is added.
+        # The event map is edited after the destination was added.
         connection = [finding for finding in connection if finding.subject != event_map.key]
     return context.fragment("findings.html", found=connection, errors=())
 
@@ -115,7 +115,7 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
 def _partner(slug: str) -> Partner:
     partner = CATALOG.get(slug)
     if partner is None:
-        raise NotFoundError(f"there is no destination {slug} in the catalog")
+        raise NotFoundError(f"There is no destination {slug} in the catalog.")
     return partner
 
 
@@ -139,7 +139,7 @@ def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, ob
 
 
 def _by_line(error: ConfigurationError) -> FormErrors:
-    """What a partner says of its settings: a line a problem, each beginning with its key path."""
+    """Return the problems of a partner's settings: one per line, each beginning with its key path."""
     errors = FormErrors()
     for line in error.message.splitlines():
         path, colon, message = line.partition(": ")

@@ -1,4 +1,4 @@
-"""The pages for "why did Ann not get her points?", and for who else is there: everything of one customer."""
+"""Customers: the search, and everything about one customer, including why an event earned nothing."""
 
 import asyncio
 import json
@@ -41,9 +41,9 @@ class _Account:
     """A customer at one destination.
 
     Attributes:
-        units: What was delivered, of the transactions shown.
+        units: Delivered units of the listed transactions.
         balance: The customer's balance at the partner, None if the partner does not know the customer.
-        problem: Why the partner could not be asked, None if it could.
+        problem: Why the partner could not be queried, None if it could.
     """
 
     destination: RoutedDestination
@@ -55,11 +55,12 @@ class _Account:
 
 @dataclass(frozen=True, kw_only=True)
 class _Profile:
-    """What Engage knows of a person.
+    """A profile of Engage.
 
     Attributes:
-        audiences: Those that they are in.
-        traits: All others by name; `labels` are the names of audiences and computed traits by key.
+        audiences: Audiences that the person is in.
+        traits: All other traits by name.
+        labels: Names of audiences and computed traits by key.
     """
 
     profile: StoredProfile
@@ -72,14 +73,14 @@ class _Profile:
     labels: Mapping[str, str]
 
     def values(self, type_: str) -> list[str]:
-        """Their external ids of a type, newest first."""
+        """Return the external ids of a type, newest first."""
         return [external_id.value for external_id in reversed(self.ids) if external_id.type == type_]
 
 
 @get("/customers")
 @run_in_executor
 def find_customers(context: ContextDependency) -> Page:
-    """The search for a customer, and below it people: with a trait, or those who came last."""
+    """Search for customers, and list people with a trait or the newest people."""
     search, trait, value = (context.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
     if "@" in search and "." in search.rpartition("@")[2]:
         return context.redirect("/customers/" + quote(search, safe=""))
@@ -123,7 +124,7 @@ def find_customers(context: ContextDependency) -> Page:
 
 @get("/customers/{who:path}")
 async def show_customer(context: ContextDependency, who: FromPath[str]) -> Page:
-    """Balance, transactions, and for each event that earned nothing, why."""
+    """Show balances, transactions, and why events earned nothing."""
     who = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
     profile, person = await asyncio.to_thread(_who, context, who)
     before = _place(context.query("before"))
@@ -173,7 +174,7 @@ def _rendered(
     following = events.following
     heading = who
     if profile is not None and who == profile.profile.public_id:
-        heading = next(iter([*person.emails, *person.user_ids]), "Somebody without email and user id")
+        heading = next(iter([*person.emails, *person.user_ids]), "Person without email and user id")
     return context.page(
         "customer.html",
         who=who,
@@ -188,13 +189,13 @@ def _rendered(
 
 
 def _who(context: RequestContext, who: str) -> tuple[_Profile | None, CustomerIds]:
-    """The profile that an id of whatever type leads to, if there is one, and by what its events are found."""
+    """Return the profile with an id of any type, None if there is none, and the ids that its events are found by."""
     with context.dependencies.store.reading() as work:
         stored_profile = profile_search.find(work, who)
     profile = _profile(context, stored_profile) if stored_profile is not None else None
     own = profile.values(EMAIL) + profile.values(USER_ID) if profile is not None else []
     if profile is not None and not {who, who.lower()} & set(own):
-        person = CustomerIds(emails=(), user_ids=())  # named by an id that events are not found by
+        person = CustomerIds(emails=(), user_ids=())  # events cannot be searched by this type of id
     else:
         person = context.dependencies.browser.person(who)
     if profile is None:
@@ -213,7 +214,7 @@ def _joined(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
 
 
 def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile | None:
-    """The profile that one of the ids leads to with which somebody's events came."""
+    """Return the profile that has one of the ids of a person's events."""
     ids = [(EMAIL, email) for email in person.emails] + [(USER_ID, user_id) for user_id in person.user_ids]
     with context.dependencies.store.reading() as work:
         for type_, value in ids:
@@ -241,7 +242,7 @@ def _profile(context: RequestContext, profile: StoredProfile) -> _Profile:
 
 
 def _json_texts(value: str) -> Sequence[str]:
-    """What a trait may hold that somebody types so: a text, or a number, true or false."""
+    """Return the JSON values that a typed text may mean: a text, or a number, true or false."""
     if not value:
         return ()
     return tuple({value, json.dumps(value), json.dumps(value, ensure_ascii=False)})

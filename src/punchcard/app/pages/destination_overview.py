@@ -1,4 +1,4 @@
-"""One destination's pipeline, stage by stage; every number opens what stands behind it."""
+"""A destination's pipeline, stage by stage. Every number links to its events or transactions."""
 
 from urllib.parse import urlencode
 
@@ -23,7 +23,7 @@ _NAMES_SHOWN = 50
 @get("/destinations/{slug:str}")
 @run_in_executor
 def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """How its events of a time ended."""
+    """Show how the events of a period ended."""
     dependencies, period = context.dependencies, read_period(context)
     destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
@@ -66,12 +66,12 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         held=held,
         chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
-        behind=lambda stage, reason="": _behind(slug, period, stage, reason),
+        stage_path=lambda stage, reason="": _stage_path(slug, period, stage, reason),
     )
 
 
-def _behind(slug: str, period: Period, stage: Stage, reason: str) -> str:
-    """Where the events, or the transactions, behind a number are listed."""
+def _stage_path(slug: str, period: Period, stage: Stage, reason: str) -> str:
+    """Return the path of the list of a stage's events or transactions."""
     if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
         query = {"time": period.key, "state": stage.status, "reason": reason}
         return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"

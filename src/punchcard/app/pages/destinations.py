@@ -13,7 +13,7 @@ from punchcard.store.pauses import pause_of
 @get("/destinations")
 @run_in_executor
 def list_destinations(context: ContextDependency) -> Page:
-    """Every destination, with how the last day went."""
+    """List destinations with the numbers of the last 24 hours."""
     dependencies = context.dependencies
     now = dependencies.clock.now()
     snapshot = dependencies.current()

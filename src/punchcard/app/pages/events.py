@@ -1,4 +1,4 @@
-"""Events: those behind a number, and one event's trace."""
+"""Events: the filtered list, and the trace of one event."""
 
 from collections.abc import Mapping
 from urllib.parse import quote, unquote, urlencode
@@ -21,7 +21,7 @@ _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 @get("/events")
 @run_in_executor
 def list_events(context: ContextDependency) -> Page:
-    """The newest events that match; all of them, page by page."""
+    """List matching events, newest first, page by page."""
     dependencies, period = context.dependencies, read_period(context)
     filters = {name: context.query(name) for name in _FIELDS}
     if message_id := context.query("id"):
@@ -58,34 +58,34 @@ def list_events(context: ContextDependency) -> Page:
         total=total,
         filters=filters,
         time=period.key,
-        others=_others(filters),
+        others=_query_suffix(filters),
         query=urlencode(params),
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
-        statuses=[status_.value for status_ in EventStatus if status_ not in _OF_THE_LEDGER],
+        statuses=[member.value for member in EventStatus if member not in _LEDGER_STATUSES],
     )
 
 
 @get("/events/{message_id:path}")
 @run_in_executor
 def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
-    """One event's trace."""
-    # As it was sent: a path that the framework has read has lost doubled slashes.
+    """Show the trace of one event."""
+    # Read from the raw path: the framework's parsed path has lost doubled slashes.
     message_id = unquote(context.request.scope["raw_path"].partition(b"/events/")[2])
     trace = context.dependencies.traces.trace(message_id, source=context.query("source") or None)
     if trace is None:
-        raise NotFoundError(f"no event with the message id {message_id} was ever received")
+        raise NotFoundError(f"No event with the message id {message_id} was received.")
     return context.page("event.html", trace=trace)
 
 
-# These are told by the ledger, as they change after routing.
-_OF_THE_LEDGER = frozenset(
+# These statuses are in the ledger, because they change after routing.
+_LEDGER_STATUSES = frozenset(
     {EventStatus.DELIVERED, EventStatus.PARKED, EventStatus.REJECTED, EventStatus.RETRYING, EventStatus.UNKNOWN}
 )
 
 
-def _others(params: Mapping[str, str]) -> str:
+def _query_suffix(params: Mapping[str, str]) -> str:
     query = urlencode({name: value for name, value in params.items() if value})
     return f"&{query}" if query else ""
 

@@ -1,4 +1,4 @@
-"""The ledger of a destination: searched, and what is parked tried again or dismissed."""
+"""The ledger of a destination: search, and retry or dismissal of parked awards."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 @get("/destinations/{slug:str}/transactions")
 @run_in_executor
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The ledger, newest first."""
+    """List the ledger, newest first."""
     destination = find_destination(context.dependencies.workspace(), slug)
     query, params = _query(context, destination)
     before = context.query("before")
@@ -77,7 +77,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/destinations/{slug:str}/transactions", status_code=200)
 @run_in_executor
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Try parked ones again, or put them aside: those chosen, or all that match."""
+    """Retry or dismiss awards: the selected ones, or all that match."""
     destination = find_destination(context.dependencies.workspace(), slug)
     query, params = _query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
@@ -95,7 +95,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     award = "award" if count == 1 else "awards"
     notice = f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
     if not count:
-        notice = "Nothing was changed: choose parked awards first."
+        notice = "Nothing was changed. Select parked awards first."
     return context.redirect(
         f"/destinations/{slug}/transactions",
         notices=[notice],
@@ -104,17 +104,17 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
 
 
 def _total(work: Connection, query: ledger.LedgerQuery) -> int:
-    """How many match; of a time it is what the overview says, which is counted, of all times no more than shown."""
+    """Return the number of matches: from the counters if possible, so that it equals the overview; else counted."""
     begin, end = query.begin, query.end
-    one_by_one = (query.customer, query.order_id, query.sets, query.without_reason)
-    if begin is None or end is None or one_by_one != (None, None, None, None):
+    uncounted = (query.customer, query.order_id, query.sets, query.without_reason)
+    if begin is None or end is None or uncounted != (None, None, None, None):
         return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
     if query.states == _STATES["open"]:
         if query.reason is not None or query.event_name is not None:
             return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
         planned = [EventStatus.PENDING]
         open_ = _counted(work, query, planned, begin, end) - _counted(work, query, _ENDS, begin, end)
-        return max(0, open_)  # as the overview says
+        return max(0, open_)  # as in the overview
     if query.states and not any(state.is_open for state in query.states):
         return _counted(work, query, query.states, begin, end)
     return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
@@ -132,7 +132,7 @@ def _counted(
 
 
 def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
-    """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
+    """Return the query from the URL or the form, and its parameters for links."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
     params = {name: context.query(name) or context.field(name) for name in names}
     text = params["q"]
