@@ -52,17 +52,17 @@ from punchcard.workspace.computations import parse_definition
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import Computation
 
-_FAILED_SHOWN = 10
+_FAILED_MAX = 10
 SPACE = "punchcard"
-"""The id of the one space; any other is taken for it too, so that clients of another host just work."""
+"""Id of the only space. Any other id is accepted as well, so that clients need no changes."""
 
 
-@get("/spaces/{space_id:str}/audiences", summary="All audiences")
+@get("/spaces/{space_id:str}/audiences", summary="List audiences")
 @run_in_executor
 def list_audiences(
     space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, AudiencePage]:
-    """Every audience, by key, with its size and what its destinations are still to be told."""
+    """List audiences by key, with sizes and pending syncs."""
     audiences, pagination = _page(dependencies, "audience", count, cursor)
     return {"data": AudiencePage(audiences=audiences, pagination=pagination)}
 
@@ -72,25 +72,25 @@ def list_audiences(
 def create_audience(
     space_id: FromPath[str], data: JSONBody[NewComputation], dependencies: Dependencies
 ) -> dict[str, SavedAudience]:
-    """A new audience; it is live within seconds."""
+    """Create an audience. It is computed within seconds."""
     return {"data": SavedAudience(*_create(dependencies, "audience", data))}
 
 
-@get("/spaces/{space_id:str}/audiences/{id:str}", summary="One audience")
+@get("/spaces/{space_id:str}/audiences/{id:str}", summary="Get an audience")
 @run_in_executor
 def get_audience(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ComputationView]]:
-    """The audience with this id or key."""
-    return {"data": {"audience": _view_of(dependencies, _one(dependencies, "audience", id))}}
+    """Get the audience with this id or key."""
+    return {"data": {"audience": _detailed_view(dependencies, _find_status(dependencies, "audience", id))}}
 
 
-@patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Change an audience")
+@patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Update an audience")
 @run_in_executor
 def update_audience(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], dependencies: Dependencies
 ) -> dict[str, SavedAudience]:
-    """Anything but its key."""
+    """Update anything but the key."""
     return {"data": SavedAudience(*_update(dependencies, "audience", id, data))}
 
 
@@ -99,18 +99,18 @@ def update_audience(
 def delete_audience(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.remove_computation(_one(dependencies, "audience", id).computation.key))
+    """Delete it. Its last values stay on profiles as custom traits."""
+    dependencies.edit(engagement.remove_computation(_find_status(dependencies, "audience", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
-@post("/spaces/{space_id:str}/audiences/{id:str}/resync", status_code=200, summary="Tell everybody again")
+@post("/spaces/{space_id:str}/audiences/{id:str}/resync", status_code=200, summary="Resync an audience")
 @run_in_executor
 def resync_audience(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ResyncOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, int]]:
-    """Queues everybody, whether or not anything has changed."""
-    status = _one(dependencies, None, id)
+    """Queue a sync of everybody, whether or not a value has changed."""
+    status = _find_status(dependencies, None, id)
     count = engagement.resync(
         dependencies.store, status, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
     )
@@ -121,22 +121,22 @@ def resync_audience(
     "/spaces/{space_id:str}/audiences/previews",
     status_code=200,
     opt={REQUIRED_ROLE: Role.READ_ONLY},
-    summary="Try an audience's definition",
+    summary="Preview an audience",
 )
 @run_in_executor
 def create_preview(
     space_id: FromPath[str], data: JSONBody[PreviewOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, PreviewView]]:
-    """How many people a definition would hold now, ten of them, and what in it may be a mistake."""
+    """Preview a definition: the number of matching people, ten samples, and warnings about likely mistakes."""
     return {"data": {"audiencePreview": _preview(dependencies, data.kind, data.definition, data.options)}}
 
 
-@get("/spaces/{space_id:str}/computed-traits", summary="All computed traits")
+@get("/spaces/{space_id:str}/computed-traits", summary="List computed traits")
 @run_in_executor
 def list_computed_traits(
     space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, TraitPage]:
-    """Every computed trait, by key."""
+    """List computed traits by key."""
     traits, pagination = _page(dependencies, "computed_trait", count, cursor)
     return {"data": TraitPage(computed_traits=traits, pagination=pagination)}
 
@@ -146,7 +146,7 @@ def list_computed_traits(
 def create_computed_trait(
     space_id: FromPath[str], data: JSONBody[NewComputation], dependencies: Dependencies
 ) -> dict[str, SavedTrait]:
-    """A new computed trait; it is live within seconds."""
+    """Create a computed trait. It is computed within seconds."""
     return {"data": SavedTrait(*_create(dependencies, "computed_trait", data))}
 
 
@@ -154,31 +154,31 @@ def create_computed_trait(
     "/spaces/{space_id:str}/computed-traits/previews",
     status_code=200,
     opt={REQUIRED_ROLE: Role.READ_ONLY},
-    summary="Try a computed trait's definition",
+    summary="Preview a computed trait",
 )
 @run_in_executor
 def create_trait_preview(
     space_id: FromPath[str], data: JSONBody[TraitPreviewOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, PreviewView]]:
-    """How many people would have a value now, ten of them, and what in the definition may be a mistake."""
+    """Preview a definition: the number of people with a value, ten samples, and warnings about likely mistakes."""
     return {"data": {"computedTraitPreview": _preview(dependencies, "computed_trait", data.definition, data.options)}}
 
 
-@get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="One computed trait")
+@get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Get a computed trait")
 @run_in_executor
 def get_computed_trait(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ComputationView]]:
-    """The computed trait with this id or key."""
-    return {"data": {"computedTrait": _view_of(dependencies, _one(dependencies, "computed_trait", id))}}
+    """Get the computed trait with this id or key."""
+    return {"data": {"computedTrait": _detailed_view(dependencies, _find_status(dependencies, "computed_trait", id))}}
 
 
-@patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Change a computed trait")
+@patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Update a computed trait")
 @run_in_executor
 def update_computed_trait(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], dependencies: Dependencies
 ) -> dict[str, SavedTrait]:
-    """Anything but its key."""
+    """Update anything but the key."""
     return {"data": SavedTrait(*_update(dependencies, "computed_trait", id, data))}
 
 
@@ -187,8 +187,8 @@ def update_computed_trait(
 def delete_computed_trait(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.remove_computation(_one(dependencies, "computed_trait", id).computation.key))
+    """Delete it. Its last values stay on profiles as custom traits."""
+    dependencies.edit(engagement.remove_computation(_find_status(dependencies, "computed_trait", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -212,23 +212,23 @@ HANDLERS = (
 def _page(
     dependencies: Dependencies, kind: Kind, count: int, cursor: str | None
 ) -> tuple[list[ComputationView], bodies.Pagination]:
-    statuses = sorted(_standing(dependencies, kind), key=lambda status: status.computation.key)
+    statuses = sorted(_list_statuses(dependencies, kind), key=lambda status: status.computation.key)
     page_statuses, pagination = page(statuses, key=lambda status: status.computation.key, count=count, cursor=cursor)
     authors = read_authorships(dependencies.store, page_statuses)
     return [_view(status, authors[status.computation.key]) for status in page_statuses], pagination
 
 
-def _standing(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
+def _list_statuses(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
     return engagement.list_computation_statuses(
         dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.request_rates(dependencies.current())
     )
 
 
-def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
-    for status in _standing(dependencies, kind):
+def _find_status(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
+    for status in _list_statuses(dependencies, kind):
         if id in (status.id, status.computation.key):
             return status
-    raise NotFoundError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
+    raise NotFoundError(f"There is no {engagement.KINDS.get(kind or '', 'computation')} {id}.")
 
 
 def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
@@ -247,18 +247,18 @@ def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tup
         when_removed=data.when_removed,
     )
     warnings = dependencies.edit(engagement.add_computation(computation))
-    return _view_of(dependencies, _one(dependencies, kind, computation.key)), list(warnings)
+    return _detailed_view(dependencies, _find_status(dependencies, kind, computation.key)), list(warnings)
 
 
 def _update(
     dependencies: Dependencies, kind: Kind, id: str, data: ComputationUpdate
 ) -> tuple[ComputationView, list[str]]:
-    key = _one(dependencies, kind, id).computation.key
+    key = _find_status(dependencies, kind, id).computation.key
     definition = None if data.definition is None else _text(kind, data.definition)
     options = data.options or OptionsUpdate()
 
     def changed(computation: Computation) -> Computation:
-        _refuse_what_stays(computation, data)
+        _refuse_constant_members(computation, data)
         values: dict[str, Any] = {
             "name": data.name,
             "description": data.description,
@@ -273,20 +273,18 @@ def _update(
         return replace(computation, **{name: value for name, value in values.items() if value is not None})
 
     warnings = dependencies.edit(engagement.change_computation(key, changed))
-    return _view_of(dependencies, _one(dependencies, kind, key)), list(warnings)
+    return _detailed_view(dependencies, _find_status(dependencies, kind, key)), list(warnings)
 
 
-def _refuse_what_stays(computation: Computation, data: ComputationUpdate) -> None:
+def _refuse_constant_members(computation: Computation, data: ComputationUpdate) -> None:
     if data.key is not None and data.key != computation.key:
-        raise unprocessable(
-            f"the key of {computation.key} stays what it is: profiles and destinations know it by that", "key"
-        )
+        raise unprocessable("The key cannot be changed: profiles and destinations use it.", "key")
     if data.compute_cadence is not None and data.compute_cadence.type != Cadence().type:
-        raise unprocessable("everything is computed in real time; there is no other mode", "computeCadence.type")
+        raise unprocessable("The only cadence is REALTIME.", "computeCadence.type")
     anonymous = None if data.options is None else data.options.include_anonymous_users
     if anonymous is not None and anonymous != computation.include_anonymous:
         raise unprocessable(
-            "whether anonymous people count cannot be changed; make another one that says so from the beginning",
+            "includeAnonymousUsers cannot be changed. Create another audience or computed trait with this option.",
             "options.includeAnonymousUsers",
         )
 
@@ -340,12 +338,12 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
                 detail=sync.detail,
                 at=None if sync.at is None else to_iso(sync.at),
             )
-            for sync in outcome.failed[:_FAILED_SHOWN]
+            for sync in outcome.failed[:_FAILED_MAX]
         ],
     )
 
 
-def _view_of(dependencies: Dependencies, status: ComputationStatus) -> ComputationView:
+def _detailed_view(dependencies: Dependencies, status: ComputationStatus) -> ComputationView:
     status = engagement.add_sync_outcomes(dependencies.store, status)
     return _view(status, read_authorships(dependencies.store, [status])[status.computation.key])
 

@@ -1,4 +1,4 @@
-"""Destinations as the API shows them: secrets masked."""
+"""The JSON bodies of destinations, with masked secrets."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from punchcard.workspace.model import Destination
 class DestinationView(msgspec.Struct, rename="camel"):
     """A destination. `sourceId` is the first of its sources; `sourceIds`, `options` and `warnings` are Punchcard's own.
 
-    `warnings` are sentences about its event map: what of it may surprise.
+    `warnings` are sentences about likely mistakes in its event map.
     """
 
     id: str
@@ -38,7 +38,7 @@ class ConnectedPage(msgspec.Struct):
 
 
 def destination_view(destination: Destination) -> DestinationView:
-    """A destination as the API shows it."""
+    """Return the body of a destination."""
     partner = CATALOG.get(destination.type)
     definition = partner.definition if partner else _unknown(destination.type)
     masked = mask_secrets(destination)
@@ -58,7 +58,7 @@ def destination_view(destination: Destination) -> DestinationView:
 
 
 def _unknown(type_: str) -> Definition:
-    """A definition that this version does not have any more."""
+    """Return a placeholder for a definition that this version does not have."""
     return Definition(
         id=type_,
         slug=type_,

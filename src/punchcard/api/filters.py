@@ -1,4 +1,4 @@
-"""The Public API's calls about destination filters, in Segment's shapes.
+"""Destination filters, in Segment's format.
 
 Source: Segment's Public API, "Destination Filters".
 """
@@ -27,7 +27,7 @@ from punchcard.workspace.model import Destination, DestinationFilter
 
 
 class FilterView(msgspec.Struct, rename="camel"):
-    """A filter; `description` is absent if there is none."""
+    """A filter. `description` is absent if there is none."""
 
     id: str
     source_id: str
@@ -42,14 +42,14 @@ class FilterView(msgspec.Struct, rename="camel"):
 
 
 class SavedFilter(msgspec.Struct):
-    """A filter that was saved. `warnings` say what it would have dropped of last week's events that earn points."""
+    """A saved filter. `warnings` say which of last week's events that earn points it would have dropped."""
 
     filter: FilterView
     warnings: list[str]
 
 
 class FilterPage(msgspec.Struct):
-    """A page of filters, in the order in which they are asked."""
+    """A page of filters, in the order in which they are applied."""
 
     filters: list[FilterView]
     pagination: bodies.Pagination
@@ -67,7 +67,7 @@ class NewFilter(msgspec.Struct, rename="camel"):
 
 
 class FilterUpdate(msgspec.Struct):
-    """What to change of a filter; what is left out stays."""
+    """Members to change; absent members stay."""
 
     if_: str | None = msgspec.field(name="if", default=None)
     actions: list[dict[str, Any]] | None = None
@@ -77,7 +77,7 @@ class FilterUpdate(msgspec.Struct):
 
 
 class PreviewedFilter(msgspec.Struct):
-    """The filter to try."""
+    """The filter to preview."""
 
     if_: str = msgspec.field(name="if")
     actions: list[dict[str, Any]]
@@ -85,25 +85,25 @@ class PreviewedFilter(msgspec.Struct):
 
 
 class PreviewRequest(msgspec.Struct):
-    """A filter and an event to try it on; the event need not be valid."""
+    """A filter and an event to preview it with; the event need not be valid."""
 
     filter: PreviewedFilter
     payload: dict[str, Any]
 
 
 class PreviewResult(msgspec.Struct, rename="camel"):
-    """The event before and after the filter; `result` is null if the filter drops it."""
+    """The event before and after the filter. `result` is null if the filter drops it."""
 
     input_payload: dict[str, Any]
     result: dict[str, Any] | None
 
 
-@get("/destination/{destination_id:str}/filters", summary="A destination's filters")
+@get("/destination/{destination_id:str}/filters", summary="List a destination's filters")
 @run_in_executor
 def list_filters(
     destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, FilterPage]:
-    """Every filter of a destination."""
+    """List the filters of a destination."""
     destination = find_destination(dependencies.workspace(), destination_id)
     numbered = [(f"{number:04}", destination_filter) for number, destination_filter in enumerate(destination.filters)]
     page_filters, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
@@ -121,12 +121,12 @@ def list_filters(
 def create_filter(
     destination_id: FromPath[str], data: JSONBody[NewFilter], dependencies: Dependencies
 ) -> dict[str, SavedFilter]:
-    """A new filter, asked after those that are there."""
+    """Create a filter. It is applied after the existing ones."""
     before: set[str] = set()
 
     def changed(destination: Destination) -> Destination:
         if data.source_id and data.source_id not in destination.sources:
-            raise unprocessable(f"{destination_id} gets no events of a source {data.source_id}", "sourceId")
+            raise unprocessable(f"{destination_id} is not connected to a source {data.source_id}.", "sourceId")
         before.update(destination_filter.id for destination_filter in destination.filters)
         destination_filter = DestinationFilter(
             title=data.title,
@@ -146,23 +146,23 @@ def create_filter(
     return _saved(dependencies, destination, created, warnings)
 
 
-@get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="One filter")
+@get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Get a filter")
 @run_in_executor
 def get_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, FilterView]]:
-    """The filter with this id."""
+    """Get the filter with this id."""
     destination = find_destination(dependencies.workspace(), destination_id)
     destination_filter = find_filter(destination, filter_id)
     return {"data": {"filter": _view(destination, destination_filter, _changed_at(dependencies, destination_id))}}
 
 
-@patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Change a filter")
+@patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Update a filter")
 @run_in_executor
 def update_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], data: JSONBody[FilterUpdate], dependencies: Dependencies
 ) -> dict[str, SavedFilter]:
-    """Those of its parts that are given."""
+    """Update the members in the request."""
 
     def changed(destination_filter: DestinationFilter) -> DestinationFilter:
         return replace(
@@ -188,7 +188,7 @@ def update_filter(
 def delete_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Events reach the destination as if it had never been."""
+    """Delete a filter."""
     dependencies.edit(change_destination(destination_id, change_filter(filter_id, lambda _: None)))
     return {"data": {"status": "SUCCESS"}}
 
@@ -197,16 +197,16 @@ def delete_filter(
     "/destination/filters/preview",
     status_code=200,
     opt={REQUIRED_ROLE: Role.READ_ONLY},
-    summary="Try a filter on an event",
+    summary="Preview a filter",
 )
 @run_in_executor
 def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewResult]:
-    """What a filter makes of an event. Nothing is saved and nothing is sent."""
+    """Apply a filter to an event. Nothing is saved or sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
     try:
         payload = msgspec.json.encode(data.payload)
-    except (OverflowError, ValueError, RecursionError) as error:  # a number beyond all bounds, say
-        raise bad_request(f"the payload cannot be read: {error}", "payload") from error
+    except (OverflowError, ValueError, RecursionError) as error:  # such as a number that is out of range
+        raise bad_request(f"The payload cannot be read: {error}.", "payload") from error
     try:
         filtered = preview(definition, payload)
     except ConfigurationError as error:
@@ -231,7 +231,7 @@ def _view(destination: Destination, destination_filter: DestinationFilter, chang
 
 
 def _source_of(destination: Destination, destination_filter: DestinationFilter) -> str:
-    """The source that the filter was created for, as long as the destination gets its events; else the first one."""
+    """Return the source that the filter was created for if it is still connected, else the first source."""
     if destination_filter.source in destination.sources:
         return destination_filter.source
     return destination.sources[0] if destination.sources else ""

@@ -1,4 +1,4 @@
-"""What `punchcard audience` does: how computations stand, whom a definition would hold, and telling again."""
+"""The implementation of `punchcard audience`: list, preview and resync computations."""
 
 import json
 import sys
@@ -39,7 +39,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
             print(json.dumps({**line, "size": size, "queued": sum(pending.queued for pending in status.pending_syncs)}))
         return
     if not statuses:
-        print("no audiences and no computed traits: add one in the App, the Public API or the config file")
+        print("No audiences and no computed traits. Add one in the App, the Public API or the config file.")
         return
     table = Table("key", "kind", "status", "size", "destinations", "pending", "definition", box=None)
     for status in statuses:
@@ -48,7 +48,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
             engagement.KINDS[status.computation.kind],
             _status(status),
             f"{0 if status.state is None else status.state.size:,}",
-            ", ".join(status.computation.destinations) or "nobody",
+            ", ".join(status.computation.destinations) or "none",
             ", ".join(f"{pending.queued:,}" for pending in status.pending_syncs) or "",
             status.computation.definition,
         )
@@ -63,20 +63,20 @@ def _status(status: engagement.ComputationStatus) -> str:
 
 
 def preview_definition(settings: Settings, definition: str, *, is_trait: bool, anonymous: bool) -> int:
-    """Print whom a definition would hold; returns 1 if it cannot be computed.
+    """Print the preview of a definition; return 1 if it cannot be computed.
 
     Raises:
-        ConfigurationError: it cannot be read.
-        StorageError: Engage does not answer.
+        ConfigurationError: The definition is invalid.
+        StorageError: Engage does not respond.
     """
     with _opened(settings) as (store, _):
         request = PreviewRequest("computed_trait" if is_trait else "audience", definition, anonymous)
         result = engagement.preview(store, request, clock=SystemClock())
     if result.error:
-        print(f"it cannot be computed: {result.error}", file=sys.stderr)
+        print(f"The definition cannot be computed: {result.error}", file=sys.stderr)
         return 1
     for warning in result.warnings:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
+        print(f"Warning: {printable(warning)}", file=sys.stderr)
     print(f"{result.count:,} of {result.people:,} people ({result.seconds:.2f} s)")
     for sample in result.samples:
         ids = ", ".join(f"{type_} {value}" for type_, value in sample.ids)
@@ -86,17 +86,17 @@ def preview_definition(settings: Settings, definition: str, *, is_trait: bool, a
 
 
 def resync_computation(settings: Settings, key: str, *, destination: str | None) -> None:
-    """Queue everybody for being told of again.
+    """Queue a sync of everybody.
 
     Raises:
-        ConfigurationError: there is no such computation, or it is told to nobody.
+        ConfigurationError: There is no such computation, or it has no destinations.
     """
     with _opened(settings) as (store, workspace):
         status = engagement.find_computation_status(store, workspace, key)
         if not status.computation.destinations:
-            raise ConfigurationError(f"{key} has no destinations to be told to")
+            raise ConfigurationError(f"{key} has no destinations. Add one first.")
         count = engagement.resync(store, status, destination=destination, actor="command line", clock=SystemClock())
-    print(f"{count:,} people queued; `punchcard audience list` shows how far it is")
+    print(f"{count:,} {'person' if count == 1 else 'people'} queued. `punchcard audience list` shows the progress.")
 
 
 @contextmanager

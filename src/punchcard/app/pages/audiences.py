@@ -90,7 +90,7 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
             "times": [int(at.timestamp()) for at, _ in sizes],
             "series": [{"label": "people", "values": [size for _, size in sizes]}],
         }
-    return context.page("audience.html", one=status, members=members, chart=chart)
+    return context.page("audience.html", computation_status=status, members=members, chart=chart)
 
 
 @get("/audiences/{key:str}/edit", opt={REQUIRED_ROLE: Role.EDITOR})
@@ -186,7 +186,7 @@ def preview(context: ContextDependency) -> Page:
         except (ConfigurationError, StorageError) as error:
             problem = error.message
     return context.fragment(
-        "audience_preview.html", is_blank=not text, problem=problem, found=result, kind=context.field("kind")
+        "audience_preview.html", is_blank=not text, problem=problem, preview=result, kind=context.field("kind")
     )
 
 
@@ -259,7 +259,7 @@ def _builder_values(
         "definition": text,
         "errors": errors,
         "own_key": own,
-        "fresh": focused,
+        "focused": focused,
         "lines": lines if lines is not None else parse_lines(text, kind=kind, audiences=audiences),
         "names": sorted(names, key=lambda name: -names[name])[:_NAMES_MAX],
         "traits": sorted({*traits, *(computation.key for computation in workspace.computations)} - {own, *audiences}),
@@ -276,7 +276,7 @@ def _editor(
     return context.page(
         "audience_edit.html",
         status=status,
-        shown=computation,
+        computation=computation,
         is_new=is_new,
         sync_intervals=sync_intervals,
         destinations=context.dependencies.workspace().destinations,

@@ -27,7 +27,7 @@ def show_catalog(context: ContextDependency) -> Page:
     search = context.query("q")
     definitions = [partner.definition for partner in CATALOG.values() if _matches(partner.definition, search)]
     names = [partner.definition.name for partner in CATALOG.values()]
-    return context.page("catalog.html", asked=search, found=definitions, names=names, broken=CATALOG.problems)
+    return context.page("catalog.html", search=search, definitions=definitions, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
@@ -38,7 +38,7 @@ def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
     matching_destinations = [
         destination for destination in context.dependencies.workspace().destinations if destination.type == slug
     ]
-    return context.page("catalog_entry.html", definition=definition, standing=matching_destinations)
+    return context.page("catalog_entry.html", definition=definition, destinations=matching_destinations)
 
 
 @get("/catalog/{slug:str}/add", opt={REQUIRED_ROLE: Role.EDITOR})
@@ -102,14 +102,14 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     try:
         typed = partner.read_settings(settings, options)
     except ConfigurationError as error:
-        return context.fragment("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", findings=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=partner.definition.name, network=network)
     event_map = partner.definition.event_map
     if event_map is not None:
         # The event map is edited after the destination was added.
         connection = [finding for finding in connection if finding.subject != event_map.key]
-    return context.fragment("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", findings=connection, errors=())
 
 
 def _partner(slug: str) -> Partner:

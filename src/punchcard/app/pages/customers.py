@@ -108,8 +108,8 @@ def find_customers(context: ContextDependency) -> Page:
     }
     return context.page(
         "customers.html",
-        asked=search,
-        found=matches,
+        search=search,
+        matches=matches,
         customers=customers,
         people=people[:_PEOPLE],
         trait=trait,
@@ -177,12 +177,12 @@ def _rendered(
         heading = next(iter([*person.emails, *person.user_ids]), "Person without email and user id")
     return context.page(
         "customer.html",
-        who=who,
+        customer_id=who,
         heading=heading,
         person=person,
-        known=profile,
+        profile=profile,
         accounts=accounts,
-        barren=[event for event in events.events if not _has_earned(event)],
+        unearned=[event for event in events.events if not _has_earned(event)],
         events=events.events,
         following=f"{following[0]}-{following[1]}" if following else "",
     )

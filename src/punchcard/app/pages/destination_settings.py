@@ -87,10 +87,10 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     try:
         typed = partner.read_settings(proposed.settings, proposed.options)
     except ConfigurationError as error:
-        return context.fragment("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", findings=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=slug, network=network)
-    return context.fragment("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", findings=connection, errors=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)

@@ -67,7 +67,7 @@ async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
         context.fragment,
         "tester_result.html",
         tested=tested,
-        shown=[result for result in tested.results if result.destination in (None, slug)],
+        results=[result for result in tested.results if result.destination in (None, slug)],
         others=[result for result in tested.results if result.destination not in (None, slug)],
     )
 

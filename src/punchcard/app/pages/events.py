@@ -54,7 +54,7 @@ def list_events(context: ContextDependency) -> Page:
     params = {**{name: value for name, value in filters.items() if value}, "time": period.key}
     return context.page(
         "events.html",
-        found=page,
+        page=page,
         total=total,
         filters=filters,
         time=period.key,

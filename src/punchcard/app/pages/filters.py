@@ -99,7 +99,7 @@ def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
         "filter_preview.html",
         is_blank=not new_filter.condition,
         errors=errors,
-        tried=tried,
+        previewed=tried,
         matched=sum(1 for result in tried if result.explained.matched),
         rows=parse_rows(new_filter.condition),
     )
@@ -216,7 +216,7 @@ def _editor(
         "filter.html",
         status=status,
         destination=destination,
-        shown=destination_filter,
+        destination_filter=destination_filter,
         action=action.get("type", "KEEP"),
         actions_text=json.dumps(list(destination_filter.actions), indent=2),
         percent=context.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),

@@ -66,7 +66,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         ],
         total=total,
         counted_max=_COUNTED_MAX,
-        asked=params,
+        params=params,
         query=urlencode({name: value for name, value in params.items() if value}),
         following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
         states=list(_STATES),
