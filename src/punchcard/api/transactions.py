@@ -12,21 +12,12 @@ from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store import ledger
-from punchcard.store.schema import EffectState
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
 _ID_DIGITS_MAX = 19
-# What the list's `state` takes, in the words that results have.
-_STATES = {
-    "pending": (EffectState.PENDING, EffectState.SENDING),
-    "retrying": (EffectState.RETRYING, EffectState.SENDING),
-    "unknown": (EffectState.UNKNOWN,),
-    "parked": (EffectState.PARKED,),
-    "rejected": (EffectState.REJECTED,),
-    "delivered": (EffectState.DELIVERED,),
-}
 
 
 @get("/destinations/{destination_id:str}/transactions", summary="List transactions")
@@ -37,18 +28,15 @@ def list_transactions(
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
     email: FromQuery[str | None] = None,
-    state_name: Annotated[str | None, QueryParameter(name="state")] = None,  # Litestar reserves the name `state`
+    states: Annotated[str, QueryParameter(name="state")] = "",  # Litestar reserves the name `state`
 ) -> dict[str, bodies.LedgerPage]:
     """List the transactions of a destination, newest first, optionally by customer and state."""
     if destination_id not in dependencies.current().destinations:
         raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
-    if state_name is not None and state_name not in _STATES:
-        raise bad_request(f"state is one of {', '.join(_STATES)}", "state")
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "cursor")
-    states = _STATES[state_name] if state_name else ()
     before_id = int(cursor) if cursor else None
-    query = ledger.LedgerQuery(destination=destination_id, customer=email, states=states)
+    query = ledger.LedgerQuery(destination=destination_id, customer=email, statuses=parse_ledger_statuses(states))
     with dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=count + 1, before_id=before_id)
         total = ledger.count(work, query)

@@ -231,7 +231,8 @@ class _Gate:
             )
         if isinstance(error, PasswordsBusyError):
             return self._error(request, 503, "Try again in a moment", error.message)
-        title = "Not saved" if isinstance(error, ConfigurationError) else "Request failed"
+        is_save = isinstance(error, ConfigurationError) and request.method not in _SAFE_METHODS
+        title = "Not saved" if is_save else "Request failed"
         return self._error(request, 422, title, as_sentence(error.message))
 
     def defect(self, request: Request[Any, Any, Any], error: Exception) -> Page:

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
-from punchcard.app.words import status_label, status_tone
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.operations.sentences import as_sentence
+from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
@@ -24,6 +24,13 @@ from punchcard.workspace.model import Destination
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_COLORS = {
+    Tone.SUCCESS: "green",
+    Tone.PROGRESS: "azure",
+    Tone.NEUTRAL: "secondary",
+    Tone.WARNING: "orange",
+    Tone.ERROR: "red",
+}
 
 
 class Renderer:
@@ -56,7 +63,7 @@ class Renderer:
             plain_value=_plain_value,
             raw=_raw,
             status_label=status_label,
-            status_tone=status_tone,
+            status_color=_status_color,
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
             json=json_text,
@@ -109,6 +116,11 @@ def json_text(value: object) -> Markup:
     """Return a value as JSON for a script element, escaped so that it cannot end the element."""
     text = msgspec.json.encode(value).decode()
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _status_color(status: str) -> str:
+    """Return the Tabler color of a status."""
+    return _COLORS[status_tone(status)]
 
 
 def _destination_title(destination: Destination) -> str:

@@ -7,20 +7,18 @@ from rich.console import Console
 from rich.text import Text
 
 from punchcard.events.model import WireEvent
+from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace
 
 _STYLES = {
-    EventStatus.DELIVERED: "green",
-    EventStatus.PENDING: "cyan",
-    EventStatus.RETRYING: "yellow",
-    EventStatus.UNKNOWN: "yellow",
-    EventStatus.DUPLICATE: "cyan",
-    EventStatus.FILTERED_AT_SOURCE: "cyan",
-    EventStatus.FILTERED_AT_DESTINATION: "cyan",
+    Tone.SUCCESS: "green",
+    Tone.PROGRESS: "yellow",
+    Tone.NEUTRAL: "cyan",
+    Tone.WARNING: "bold red",
+    Tone.ERROR: "bold red",
 }
-_BAD = "bold red"  # every other status: the event earned nothing, unexpectedly
 _LABEL_WIDTH = 14
 _IDS_MAX = 6
 
@@ -56,7 +54,7 @@ def printable(text: str) -> str:
 def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> None:
     heading = result.destination or "before any destination"
     console.print(
-        Text(f"\n{heading}: ", style="bold") + Text(_status_text(result), style=_STYLES.get(result.status, _BAD))
+        Text(f"\n{heading}: ", style="bold") + Text(_status_text(result), style=_STYLES[status_tone(result.status)])
     )
     if result.detail:
         _line(console, "why", result.detail)
@@ -111,7 +109,7 @@ def _source(trace: EventTrace) -> str:
 
 
 def _status_text(result: ResultTrace) -> str:
-    return _clean(result.status.value.replace("_", " ") + (f" ({result.reason})" if result.reason else ""))
+    return _clean(status_label(result.status).lower() + (f" ({result.reason})" if result.reason else ""))
 
 
 def _attempt_text(attempt: AttemptTrace) -> str:

@@ -9,7 +9,7 @@ import structlog
 
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeEvent
-from punchcard.store.event_results import EventStatus
+from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.traces.browse import EventBrowser, EventPosition, SeenEvent
 from punchcard.traces.tail import NOT_ROUTED, Tail
 
@@ -18,7 +18,6 @@ _POLL_SECONDS_MAX = 0.8
 _IDLE_PER_WORK = 9
 _EVENTS_MAX = 500  # as many as Segment's debugger keeps; of a larger burst only the newest are shown
 _QUEUE_MAX = 64
-_UNFINISHED = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 class LiveEvents:
@@ -76,7 +75,7 @@ class LiveEvents:
         self._refresh_unrouted()
         seen = self._browser.told(list(self._open.values()))
         for event in seen:
-            if not _is_unrouted(event.event) and all(result.status not in _UNFINISHED for result in event.results):
+            if not _is_unrouted(event.event) and all(result.status not in OPEN_STATUSES for result in event.results):
                 self._open.pop(event.place, None)
         return seen
 

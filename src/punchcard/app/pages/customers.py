@@ -15,6 +15,7 @@ from punchcard.app.request_context import ContextDependency, Page, RequestContex
 from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
+from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store import ledger, profile_queries, profile_search
 from punchcard.store.effects import StoredEffect
@@ -33,7 +34,7 @@ _PEOPLE = 50
 _NAMES = 200
 _IDS_MAX = 10
 _DIGITS_MAX = 19
-_EARNED = frozenset({EventStatus.DELIVERED, EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
+_EARNED = frozenset({EventStatus.DELIVERED, *OPEN_STATUSES})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
+from punchcard.operations.statuses import status_label
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
@@ -48,7 +49,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         "times": [bucket.timestamp() for bucket in buckets],
         "zone": context.dependencies.workspace().timezone,
         "series": [
-            {"label": str(status).capitalize(), "values": [series[status].get(bucket, 0) for bucket in buckets]}
+            {"label": status_label(status), "values": [series[status].get(bucket, 0) for bucket in buckets]}
             for status in charted
         ],
     }

@@ -12,8 +12,8 @@ from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.operations.tester import EventTestResult, try_event
-from punchcard.store.event_results import EventStatus
 from punchcard.store.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import find_destination
@@ -22,7 +22,6 @@ from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _EVENT_BYTES_MAX = 32 * 1024
 _SAMPLES = 20
-_UNFINISHED = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 @get("/destinations/{slug:str}/tester")
@@ -78,7 +77,7 @@ def follow(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the progress of the sent event. The page polls until it is completed."""
     message_id = context.query("id")
     trace = context.dependencies.traces.trace(message_id)
-    is_unfinished = trace is None or any(result.status in _UNFINISHED for result in trace.results)
+    is_unfinished = trace is None or any(result.status in OPEN_STATUSES for result in trace.results)
     destination = find_destination(context.dependencies.workspace(), slug)
     return context.fragment(
         "tester_sent.html",

@@ -10,6 +10,7 @@ from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import LEDGER_STATUSES
 from punchcard.store.counts import RECEIVED, CountQuery, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError
@@ -63,7 +64,8 @@ def list_events(context: ContextDependency) -> Page:
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
-        statuses=[member.value for member in EventStatus if member not in _LEDGER_STATUSES],
+        # Events have the result of routing; the later statuses of a pending one are in the ledger.
+        statuses=[status for status in EventStatus if status not in LEDGER_STATUSES[1:]],
     )
 
 
@@ -77,12 +79,6 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     if trace is None:
         raise NotFoundError(f"No event with the message id {message_id} was received.")
     return context.page("event.html", trace=trace)
-
-
-# These statuses are in the ledger, because they change after routing.
-_LEDGER_STATUSES = frozenset(
-    {EventStatus.DELIVERED, EventStatus.PARKED, EventStatus.REJECTED, EventStatus.RETRYING, EventStatus.UNKNOWN}
-)
 
 
 def _query_suffix(params: Mapping[str, str]) -> str:

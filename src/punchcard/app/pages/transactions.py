@@ -14,6 +14,7 @@ from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
 from punchcard.store import ledger
 from punchcard.store.counts import CountQuery, read_counts
 from punchcard.store.event_results import EventStatus
@@ -25,16 +26,6 @@ from punchcard.workspace.model import Destination
 
 _ROWS = 50
 _COUNTED_MAX = 10_000
-_STATES = {
-    "open": tuple(state for state in EffectState if state.is_open),
-    "pending": (EffectState.PENDING, EffectState.SENDING),
-    "retrying": (EffectState.RETRYING,),
-    "unknown": (EffectState.UNKNOWN,),
-    "waiting": (EffectState.RETRYING, EffectState.PARKED),
-    "parked": (EffectState.PARKED,),
-    "rejected": (EffectState.REJECTED,),
-    "delivered": (EffectState.DELIVERED,),
-}
 _RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
@@ -69,7 +60,10 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         params=params,
         query=urlencode({name: value for name, value in params.items() if value}),
         following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
-        states=list(_STATES),
+        states=[
+            (",".join(OPEN_STATUSES), "In delivery"),
+            *((status, status_label(status)) for status in LEDGER_STATUSES),
+        ],
         retryable=any(effect.state in _RETRYABLE for effect in page_rows),
     )
 
@@ -85,7 +79,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
         effect_ids: Sequence[int]
         if context.field("which") == "all":
             states = (EffectState.PARKED,) if does_dismiss else _RETRYABLE
-            chosen = [state for state in states if not query.states or state in query.states]
+            chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
             effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
             numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
@@ -109,14 +103,14 @@ def _total(work: Connection, query: ledger.LedgerQuery) -> int:
     uncounted = (query.customer, query.order_id, query.sets, query.without_reason)
     if begin is None or end is None or uncounted != (None, None, None, None):
         return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
-    if query.states == _STATES["open"]:
+    if set(query.statuses) == set(OPEN_STATUSES):
         if query.reason is not None or query.event_name is not None:
             return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
         planned = [EventStatus.PENDING]
         open_ = _counted(work, query, planned, begin, end) - _counted(work, query, _ENDS, begin, end)
         return max(0, open_)  # as in the overview
-    if query.states and not any(state.is_open for state in query.states):
-        return _counted(work, query, query.states, begin, end)
+    if query.statuses and not set(query.statuses) & set(OPEN_STATUSES):
+        return _counted(work, query, query.statuses, begin, end)
     return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
 
 
@@ -153,7 +147,7 @@ def _query(context: RequestContext, destination: Destination) -> tuple[ledger.Le
     return (
         ledger.LedgerQuery(
             destination=destination.slug,
-            states=_STATES.get(params["state"], ()),
+            statuses=parse_ledger_statuses(params["state"]),
             **values,
         ),
         params,
