@@ -10,7 +10,7 @@ NOW = datetime(2026, 3, 31, tzinfo=UTC)
 
 def trend(*points: tuple[int, int]) -> Trend:
     return Trend(
-        begin=NOW - MONTH, end=NOW, points=[(NOW - timedelta(days=ago), size) for ago, size in points], week=None
+        begin=NOW - MONTH, end=NOW, points=[(NOW - timedelta(days=ago), size) for ago, size in points], week_change=None
     )
 
 
