@@ -1,6 +1,6 @@
 """Dependencies of the API's handlers, injected by the framework as `dependencies`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from litestar.di import NamedDependency
@@ -8,7 +8,7 @@ from litestar.params import SkipValidation
 
 from punchcard.operations.dependencies import Dependencies as SharedDependencies
 from punchcard.store.token_store import StoredToken
-from punchcard.workspace.model import Workspace
+from punchcard.workspace.editing import Edit
 
 REQUIRED_ROLE = "required_role"
 """Key in a handler's `opt`: the role that the call needs, if it differs from the default of the method."""
@@ -29,9 +29,9 @@ class ApiDependencies(SharedDependencies):
         """Actor of changes, for the audit log."""
         return f"token {self.token.name}"
 
-    def edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
+    def edit(self, change: Edit) -> Sequence[str]:
         """Change the configuration on behalf of the token; return warnings about likely mistakes."""
-        return self.edit_as(change, self.actor)
+        return self.edit_as(self.actor, change)
 
 
 Dependencies = NamedDependency[SkipValidation[ApiDependencies]]

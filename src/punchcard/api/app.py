@@ -61,7 +61,6 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
-from punchcard.workspace.document import mask_all_write_keys
 
 HANDLERS = (
     get_workspace,
@@ -147,8 +146,7 @@ def build_api(dependencies: Dependencies) -> Litestar:
     def get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
         shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
         token: StoredToken = request.state[_TOKEN]
-        if not token.role.may(Role.EDITOR):
-            shared["workspace"] = lambda: mask_all_write_keys(dependencies.workspace())
+        shared["hides_write_keys"] = not token.role.may(Role.EDITOR)
         return ApiDependencies(**shared, token=token)
 
     return Litestar(

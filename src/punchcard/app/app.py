@@ -35,7 +35,6 @@ from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.sentences import as_sentence
 from punchcard.store.operators import Operator, count_operators, operator_of_session
 from punchcard.store.token_store import Role
-from punchcard.workspace.document import mask_all_write_keys
 from punchcard.workspace.editing import NotFoundError
 
 _BODY_BYTES_MAX = 1 << 20
@@ -260,7 +259,7 @@ class _Gate:
     ) -> RequestContext:
         dependencies = self._dependencies
         if operator is not None and not operator.role.may(Role.EDITOR):
-            dependencies = replace(dependencies, workspace=lambda: mask_all_write_keys(self._dependencies.workspace()))
+            dependencies = replace(dependencies, hides_write_keys=True)
         return RequestContext(
             dependencies=dependencies,
             renderer=self._renderer,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -18,7 +18,7 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import SESSION_LENGTH, Operator
 from punchcard.store.token_store import Role
-from punchcard.workspace.model import Workspace
+from punchcard.workspace.editing import Edit
 
 PUBLIC = "public"
 """Key in a handler's `opt`: True if the page needs no signed-in operator."""
@@ -95,9 +95,9 @@ class RequestContext:
         """Return a query parameter without surrounding blanks, "" if it is missing."""
         return str(self.request.query_params.get(name, "")).strip()
 
-    def edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
+    def edit(self, change: Edit) -> Sequence[str]:
         """Change the configuration on behalf of the operator; return warnings about likely mistakes."""
-        return self.dependencies.edit_as(change, self.actor)
+        return self.dependencies.edit_as(self.actor, change)
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:
         """Return the page of a template."""

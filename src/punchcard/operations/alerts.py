@@ -175,7 +175,7 @@ def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
 
 
 def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Return audiences and computed traits that failed or whose check found differences."""
+    """Return audiences and computed traits that failed, or that a check has found to be wrong."""
     invalid = snapshot.invalid_computations
     failed = [
         Alert(kind=AlertKind.COMPUTATION, subject=key, detail=message) for key, message in sorted(invalid.items())

@@ -51,11 +51,11 @@ class PendingSync:
     Attributes:
         queued: Number of people in the queue.
         without_email: Number of people that are synced once an email address is known for them.
-        too_large: Number of people whose value does not fit into a call of 32 KB; the destination keeps the last value.
-        invalid: Number of people whose value cannot be sent as JSON; the destination keeps the last value.
-        failed: Number of people whose value could not be sent because of a defect.
+        too_large: Number of people with a value that exceeds a call of 32 KB; the destination keeps the last value.
+        invalid: Number of people with a value that cannot be sent as JSON; the destination keeps the last value.
+        failed: Number of people with a value that could not be sent because of a defect.
         last_failure: Error of the last failed one, "" for none.
-        refused: Number of people whose value the destination's mapping refused.
+        refused: Number of people with a value that the destination's mapping refused.
         last_refusal: Reason of the last refusal, "" for none.
         cut_lists: Number of email addresses with a list that was shortened to fit into a call of 32 KB.
         seconds: Estimated time for the queue at the destination's rate limit, None without a limit.

@@ -123,18 +123,18 @@ def find_customers(context: ContextDependency) -> Page:
     )
 
 
-@get("/customers/{who:path}")
-async def show_customer(context: ContextDependency, who: FromPath[str]) -> Page:
+@get("/customers/{customer_id:path}")
+async def show_customer(context: ContextDependency, customer_id: FromPath[str]) -> Page:
     """Show balances, transactions, and why events earned nothing."""
-    who = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
-    profile, person = await asyncio.to_thread(_who, context, who)
+    customer_id = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
+    profile, person = await asyncio.to_thread(_find_profile, context, customer_id)
     before = _place(context.query("before"))
     events = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=_EVENTS, before=before)
     snapshot = await asyncio.to_thread(context.dependencies.current)
     accounts = await asyncio.gather(
         *(_account(context, destination, person) for destination in snapshot.destinations.values() if person.emails)
     )
-    return await asyncio.to_thread(_rendered, context, who, person, profile, events, accounts)
+    return await asyncio.to_thread(_rendered, context, customer_id, person, profile, events, accounts)
 
 
 async def _account(context: RequestContext, destination: RoutedDestination, person: CustomerIds) -> _Account:
@@ -166,19 +166,19 @@ def _transactions(context: RequestContext, slug: str, emails: Sequence[str]) -> 
 
 def _rendered(
     context: RequestContext,
-    who: str,
+    customer_id: str,
     person: CustomerIds,
     profile: _Profile | None,
     events: EventPage,
     accounts: list[_Account],
 ) -> Page:
     following = events.following
-    heading = who
-    if profile is not None and who == profile.profile.public_id:
+    heading = customer_id
+    if profile is not None and customer_id == profile.profile.public_id:
         heading = next(iter([*person.emails, *person.user_ids]), "Person without email and user id")
     return context.page(
         "customer.html",
-        customer_id=who,
+        customer_id=customer_id,
         heading=heading,
         person=person,
         profile=profile,
@@ -189,16 +189,16 @@ def _rendered(
     )
 
 
-def _who(context: RequestContext, who: str) -> tuple[_Profile | None, CustomerIds]:
+def _find_profile(context: RequestContext, customer_id: str) -> tuple[_Profile | None, CustomerIds]:
     """Return the profile with an id of any type, None if there is none, and the ids that its events are found by."""
     with context.dependencies.store.reading() as work:
-        stored_profile = profile_search.find(work, who)
+        stored_profile = profile_search.find(work, customer_id)
     profile = _profile(context, stored_profile) if stored_profile is not None else None
     own = profile.values(EMAIL) + profile.values(USER_ID) if profile is not None else []
-    if profile is not None and not {who, who.lower()} & set(own):
+    if profile is not None and not {customer_id, customer_id.lower()} & set(own):
         person = CustomerIds(emails=(), user_ids=())  # events cannot be searched by this type of id
     else:
-        person = context.dependencies.browser.person(who)
+        person = context.dependencies.browser.person(customer_id)
     if profile is None:
         profile = _profile_of_events(context, person)
     if profile is not None:

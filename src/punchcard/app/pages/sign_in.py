@@ -104,7 +104,7 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             changes="[]",
         )
     context.dependencies.edit_as(
-        rename_workspace(context.field("workspace"), context.field("timezone")), f"operator {operator.email}"
+        f"operator {operator.email}", rename_workspace(context.field("workspace"), context.field("timezone"))
     )
     return _signed_in(context, operator, "/")
 
