@@ -1,6 +1,6 @@
-"""Identity resolution: the external ids of an event, and the profile it belongs to. Pure.
+"""Identity resolution: the external ids of an event, and the profile that it belongs to. Pure.
 
-`external_ids` reads the ids of an event; `identity` finds its profile and merges profiles of the same person.
+`external_ids` reads the ids of an event, `identity` assigns its profile and merges profiles of the same person.
 
 Source: Segment's documentation of identity resolution.
 """

@@ -15,7 +15,7 @@ from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID, Blocklist, Ex
 VALUE_CHARACTERS_MAX = 500
 _TYPE_CHARACTERS_MAX = 64
 _MOBILE = {"ios": "ios", "android": "android"}
-# The payload is searched for these before its context is decoded: most events have none of them.
+# A cheap search before the context is parsed: most events have none of these.
 _IN_CONTEXT = re.compile(rb'"(?:externalIds|device|Google Analytics)"')
 
 
@@ -44,7 +44,7 @@ class IdReader:
     def ids_of(
         self, *, user_id: str | None, anonymous_id: str | None, email: str | None, payload: bytes
     ) -> tuple[ExternalId, ...]:
-        """Return the event's distinct external ids, the strongest first; empty if it has none.
+        """Return the distinct external ids of an event, the strongest first; empty if it has none.
 
         Args:
             email: Lower-cased.
@@ -53,14 +53,14 @@ class IdReader:
         ids: dict[ExternalId, None] = {}
         common = {USER_ID: user_id, EMAIL: email, ANONYMOUS_ID: anonymous_id}
         for type_ in self._common:
-            if (given := common[type_]) is not None:
-                self._add(ids, type_, given)
+            if (value := common[type_]) is not None:
+                self._add(ids, type_, value)
         common_count = len(ids)
         if _IN_CONTEXT.search(payload) is not None:
             self._add_of_context(ids, payload)
         for type_, path in self._rules.properties.items():
-            value = _at(payload, path)
-            self._add(ids, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
+            member = _at(payload, path)
+            self._add(ids, type_, member.lower() if type_ == EMAIL and isinstance(member, str) else member)
         return tuple(sorted(ids, key=self._rules.rank)) if len(ids) > common_count else tuple(ids)
 
     def _add(self, ids: dict[ExternalId, None], type_: str, value: object) -> None:
@@ -79,20 +79,20 @@ class IdReader:
             return
         if not isinstance(context, Mapping):
             return
-        external_ids = context.get("externalIds")
-        for external_id in external_ids if isinstance(external_ids, list) else ():
+        listed = context.get("externalIds")
+        for item in listed if isinstance(listed, list) else ():
             if (
-                isinstance(external_id, Mapping)
-                and external_id.get("collection") == "users"
-                and external_id.get("encoding") == "none"
-                and isinstance(type_ := external_id.get("type"), str)
+                isinstance(item, Mapping)
+                and item.get("collection") == "users"
+                and item.get("encoding") == "none"
+                and isinstance(type_ := item.get("type"), str)
                 and 0 < len(type_) <= _TYPE_CHARACTERS_MAX
             ):
-                value = external_id.get("id")
+                value = item.get("id")
                 self._add(ids, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
         self._add_of_device(ids, context.get("device"))
-        client = _inside(context, "integrations", "Google Analytics", "clientId")
-        self._add(ids, "ga_client_id", client)
+        client_id = _inside(context, "integrations", "Google Analytics", "clientId")
+        self._add(ids, "ga_client_id", client_id)
 
     def _add_of_device(self, ids: dict[ExternalId, None], device: object) -> None:
         if not isinstance(device, Mapping):

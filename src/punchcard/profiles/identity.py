@@ -163,7 +163,7 @@ class _Resolver:
         if len(ids) == 1:
             return None
         profiles = {self._known.owners[external_id] for external_id in ids if external_id in self._known.owners}
-        members = set(ids).union(*(self._known.members[external_id] for external_id in profiles))
+        members = set(ids).union(*(self._known.members[profile] for profile in profiles))
         counts: dict[str, int] = {}
         for external_id in self._counting(members, at) if self._rules.periods else members:
             counts[external_id.type] = counts.get(external_id.type, 0) + 1
@@ -174,10 +174,8 @@ class _Resolver:
                 return f"The merged profile would have {count} ids of type {type_}{per}; the limit is {limit}."
         if len(members) > IDS_MAX:
             return f"The merged profile would have {len(members)} external ids; the limit is {IDS_MAX}."
-        if (
-            len(profiles) > 1
-            and sum(self._known.merges[external_id] for external_id in profiles) + len(profiles) - 1 > MERGES_MAX
-        ):
+        merges = sum(self._known.merges[profile] for profile in profiles) + len(profiles) - 1
+        if len(profiles) > 1 and merges > MERGES_MAX:
             return f"At most {MERGES_MAX} other profiles can be merged into a profile."
         return None
 

@@ -1,4 +1,4 @@
-"""The rules of identity resolution: types of external ids, their priority, and how many a profile may have."""
+"""The rules of identity resolution: which external ids count, how much, and how many of them a profile may have."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ EMAIL: Final = "email"
 ANONYMOUS_ID: Final = "anonymous_id"
 
 MERGES_MAX: Final = 100
-"""How many profiles can be merged into one profile."""
+"""How many profiles may be merged into one."""
 
 IDS_MAX: Final = 1_000
 """How many external ids one profile may have."""
@@ -22,7 +22,7 @@ PERIODS: Final[Mapping[str, timedelta | None]] = {
     "monthly": timedelta(days=30),
     "weekly": timedelta(days=7),
 }
-"""How long an id counts towards the limit of its type, by Segment's names."""
+"""How long an id counts towards the limit of its type, by Segment's names for it."""
 
 
 class ExternalId(NamedTuple):
@@ -37,12 +37,12 @@ class IdentityRules:
     """How profiles are distinguished; the defaults are Segment's.
 
     Attributes:
-        priority: Types in order of priority, the strongest first; all others follow in alphabetical order.
-        limits: Number of ids that a profile may have, by type.
-        limit: The number for every other type.
-        periods: How long ids of a type count towards the limit: a key of `PERIODS` by type.
-        blocked: Values that are never used as an id: exact values, and patterns between slashes.
-        properties: Further sources of ids: path by type of id, such as `{"phone": "traits.phone"}`.
+        priority: The strongest types, the strongest first; all others follow alphabetically.
+        limits: How many ids of a type a profile may have.
+        limit: The same for every other type.
+        periods: For types with ids that count towards the limit only for some time: a key of `PERIODS`.
+        blocked: Placeholder values that identify nobody: exact ones, and patterns between slashes.
+        properties: Additional places of ids: type of id by path, such as `{"phone": "traits.phone"}`.
     """
 
     priority: tuple[str, ...] = (USER_ID, EMAIL)
@@ -53,15 +53,15 @@ class IdentityRules:
     properties: dict[str, str] = field(default_factory=dict)
 
     def limit_of(self, type_: str) -> int:
-        """Return the number of ids of a type that a profile may have."""
+        """Return how many ids of the type a profile may have."""
         return self.limits.get(type_, self.limit)
 
     def period_of(self, type_: str) -> timedelta | None:
-        """Return how long an id of a type counts towards its limit, None for ever."""
+        """Return how long an id of the type counts towards its limit, None for ever."""
         return PERIODS[self.periods.get(type_, "ever")]
 
     def names_person(self, type_: str) -> bool:
-        """Return whether an id of the type identifies a person, not just a device or browser."""
+        """Return whether an id of the type identifies a person, and not only a device or browser."""
         if type_ == ANONYMOUS_ID:
             return False
         return (
@@ -69,13 +69,13 @@ class IdentityRules:
         )
 
     def rank(self, external_id: ExternalId) -> tuple[int, str, str]:
-        """Return the sort key of an id; the strongest id comes first."""
+        """Return the sort key of an id; the strongest sorts first."""
         place = self.priority.index(external_id.type) if external_id.type in self.priority else len(self.priority)
         return (place, external_id.type, external_id.value)
 
 
 class Blocklist:
-    """Recognises values that many people share, as listed in the rules."""
+    """The blocked values of the rules, which identify nobody."""
 
     def __init__(self, rules: IdentityRules) -> None:
         self._values = frozenset(value.lower() for value in rules.blocked if not is_pattern(value))
@@ -84,7 +84,7 @@ class Blocklist:
     def __contains__(self, value: str) -> bool:
         if value.lower() in self._values:
             return True
-        for pattern in self._patterns:  # noqa: SIM110  # called for each id of each event: a generator is slower
+        for pattern in self._patterns:  # noqa: SIM110  # runs for every id of every event: a generator takes twice as long
             if pattern.search(value) is not None:
                 return True
         return False

@@ -1,14 +1,12 @@
 """Apply a workspace, with warnings about possible mistakes in it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
-from punchcard.operations.unknown_names import find_unknown_names
+from punchcard.operations.save_warnings import SaveWarnings, find_save_warnings
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.traces.filter_reach import tell_reach
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.keyring import Keyring
@@ -16,33 +14,6 @@ from punchcard.workspace.model import Workspace
 from punchcard.workspace.plan import Change
 from punchcard.workspace.renames import refuse_renames
 from punchcard.workspace.telemetry import WorkspaceTelemetry
-
-
-@dataclass(frozen=True, kw_only=True)
-class SaveWarnings:
-    """Warnings about a saved workspace, as sentences.
-
-    Attributes:
-        filters: Warnings about filters that would have dropped events which earn points.
-        definitions: Warnings about audiences and computed traits that use unknown names.
-    """
-
-    filters: Sequence[str]
-    definitions: Sequence[str]
-
-    def all(self) -> list[str]:
-        """Return all warnings."""
-        return [*self.filters, *self.definitions]
-
-
-def find_save_warnings(before: Workspace, after: Workspace, *, store: Store, lake: LakeReader) -> SaveWarnings:
-    """Return warnings about what is new in `after`."""
-    now = SystemClock().now()
-    # What is enabled and unchanged is not checked, and the lake is not read if nothing is new.
-    return SaveWarnings(
-        filters=tell_reach(before, after, lake=lake, now=now),
-        definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
-    )
 
 
 def apply_with_warnings(
@@ -67,7 +38,7 @@ def apply_with_warnings(
     else:
         changes = apply(store, workspace, clock=SystemClock(), keyring=keyring, actor=actor)
     lake = LakeReader(settings.lake_location())
-    return changes, find_save_warnings(before, workspace, store=store, lake=lake)
+    return changes, find_save_warnings(before, workspace, store=store, lake=lake, clock=SystemClock())
 
 
 def refuse_unconfirmed(store: Store, workspace: Workspace, derived_keys: Collection[str]) -> None:

@@ -31,7 +31,7 @@ class RestoredWorld(World):
         """End the process, replace the store by the copy, and start the process again."""
         if not (self._folder / "copy.db").exists():
             return
-        self.fuse.put_out()
+        self.fuse.clear()
         self._lose_memory()
         for suffix in ("", "-wal", "-shm"):
             (self._folder / f"store.db{suffix}").unlink(missing_ok=True)

@@ -120,7 +120,7 @@ def run_until_idle(world: World) -> None:
     Raises:
         BrokenPromiseError: The world never becomes idle.
     """
-    world.fuse.put_out()
+    world.fuse.clear()
     world.partner.mishaps = 0
     world.renew_token()
     world.send()
@@ -149,7 +149,7 @@ _CLOCK_CHANGES = (-18_000, 18_000, -3_600, 3_600, -40, 40, -7, 7, -(10**8), 10**
 
 
 def _set_fuse(world: World, chance: Random) -> None:
-    world.fuse.put_out()
+    world.fuse.clear()
     if chance.random() < 0.12:
         error = ProcessEnd() if chance.random() < 0.7 else StorageError("The disk is full.")
         world.fuse.set(chance.randint(1, 6), error=error)
