@@ -11,7 +11,7 @@ import pytest
 
 from punchcard.store import engage_tables
 from punchcard.store.schema import EffectState
-from punchcard.testing.engage_samples import add_person, call_about, set_traits, add_computation, record_sync
+from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync, set_traits
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

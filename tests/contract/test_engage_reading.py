@@ -12,7 +12,7 @@ from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.store.sync_outcomes import SyncOutcome, outcome_of
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.engage_samples import add_person, call_about, add_computation, record_sync
+from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 

@@ -22,8 +22,8 @@ from punchcard.testing.effects import (
     attempt_result,
     begin_all,
     new_effect,
-    stored_effect,
     started,
+    stored_effect,
 )
 
 

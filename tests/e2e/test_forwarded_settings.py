@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.testing.forwarded import SETTINGS, booked, event, new_id, message_of, partner
+from punchcard.testing.forwarded import SETTINGS, booked, event, message_of, new_id, partner
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until

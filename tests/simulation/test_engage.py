@@ -112,7 +112,9 @@ class Story:
                     **self.traits[who],
                     **{k: True for k, _ in computations if k.startswith("a") and who in kept[k]},
                 }
-                if (value := plain(definition, expected_result(definition, Person(self.lives[who], traits), now))) is not None:
+                if (
+                    value := plain(definition, expected_result(definition, Person(self.lives[who], traits), now))
+                ) is not None:
                     expected[who] = value
             # Who had counted something and has nothing left is at 0, which the reference does not tell from never.
             is_count = isinstance(definition, Events) and definition.reducer in COUNTING

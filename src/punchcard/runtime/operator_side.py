@@ -15,7 +15,6 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.runtime.settings import Settings
-from punchcard.runtime.workspace_changes import find_save_warnings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
