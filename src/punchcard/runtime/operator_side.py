@@ -1,4 +1,4 @@
-"""Wires App and Public API to this process's storage. Imported once requests are taken: Litestar is large."""
+"""Wire App and Public API to this process's storage. Imported once requests are accepted, because Litestar is large."""
 
 from litestar import Litestar
 from litestar.types import ASGIApp
@@ -15,6 +15,7 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.workspace_changes import find_save_warnings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
@@ -33,7 +34,7 @@ def build_operator_side(
     commit: GroupCommit,
     config_file: str,
 ) -> tuple[ASGIApp, Litestar, ASGIApp]:
-    """App, Public API and Profile API, on what the serving process has open."""
+    """Build App, Public API and Profile API on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 
     browser = EventBrowser(log=log, lake=lake, store=store)
