@@ -1,8 +1,8 @@
 """The Tracking API: events and requests a second, each acknowledged after its sync, and how long a sender waits.
 
-For comparison, in the same run: a bare uvicorn app that reads the body and responds to the same sender, and SQLite alone
-that appends the same bodies, in groups as large as half the connections can fill: while one group is synced, the other
-half sends the next.
+For comparison, in the same run: a bare uvicorn app that reads the body and responds to the same sender, and SQLite
+alone that appends the same bodies, in groups as large as half the connections can fill: while one group is synced, the
+other half sends the next.
 """
 
 import asyncio
@@ -201,7 +201,7 @@ def _serve_bare() -> None:
     uvloop.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
-def _append_bare(bodies: Sequence[bytes]) -> float:
+def _append_bare(appended: Sequence[bytes]) -> float:
     """Bodies a second that SQLite alone makes durable."""
     with tempfile.TemporaryDirectory() as folder:
         connection = sqlite3.connect(Path(folder) / "bare.db", isolation_level=None)
@@ -209,14 +209,14 @@ def _append_bare(bodies: Sequence[bytes]) -> float:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("CREATE TABLE records (position INTEGER PRIMARY KEY, body BLOB)")
         begun = time.perf_counter()
-        for first in range(0, len(bodies), _BODIES_PER_SYNC):
+        for first in range(0, len(appended), _BODIES_PER_SYNC):
             connection.execute("BEGIN")
-            group = [(body,) for body in bodies[first : first + _BODIES_PER_SYNC]]
+            group = [(body,) for body in appended[first : first + _BODIES_PER_SYNC]]
             connection.executemany("INSERT INTO records (body) VALUES (?)", group)
             connection.execute("COMMIT")
         seconds = time.perf_counter() - begun
         connection.close()
-    return len(bodies) / seconds
+    return len(appended) / seconds
 
 
 if __name__ == "__main__":
