@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import duckdb
@@ -67,15 +68,8 @@ def _run(events: int, folder: Path) -> None:
         sample += chance.sample(ids, 10)
         instant = from_micros(_START + number * _HOUR)
         batch = [
-            Event(
-                EventType.TRACK,
-                MessageId(message_id),
-                instant,
-                instant,
-                envelopes[at % len(bodies)],
-                bodies[at % len(bodies)],
-            )
-            for at, message_id in enumerate(ids)
+            Event(EventType.TRACK, MessageId(message_id), instant, instant, envelope, body)
+            for message_id, envelope, body in zip(ids, cycle(envelopes), cycle(bodies), strict=False)
         ]
         first = number * _BATCH // _PER_RECORD + 1
         begun = time.process_time()
