@@ -55,10 +55,11 @@ def list_transactions(
         shown = rows[:count]
         ids = [row.id for row in shown]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+    types = dependencies.current().destination_types
     following = str(shown[-1].id) if len(rows) > count else None
     return {
         "data": bodies.LedgerPage(
-            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in shown],
+            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id], types=types) for row in shown],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }

@@ -15,7 +15,7 @@ from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.words import status_label, status_tone
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn
 from punchcard.store.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
@@ -70,6 +70,7 @@ class Renderer:
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
+            column_label=_column_label,
             version=__version__,
         )
 
@@ -136,6 +137,14 @@ def _has_balances(destination: Destination) -> bool:
     """Return whether the destination knows balances of customers."""
     definition = _definition_of(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
+
+
+def _column_label(destination: Destination, column: str) -> str:
+    """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
+    definition = _definition_of(destination)
+    columns = () if definition is None else definition.summary_columns
+    own = LedgerColumn(column)
+    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -92,7 +92,7 @@ def punchcard(
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Where Punchcard listens.")] = 8080,
 ) -> int:
-    """Run everything on this machine: a sandbox Perkville, Punchcard and a small gym that sends events."""
+    """Run everything on this machine: the sandbox, Punchcard and a small gym that sends events."""
     from punchcard.runtime.demo import run_demo
 
     return run_demo(port=port)
@@ -158,7 +158,7 @@ def worker(data: Data = None) -> int:
 
 
 @app.command(
-    short_help="Run a local Perkville to try things out with.",
+    short_help="Run a local loyalty partner to try things out with.",
     epilog=example("punchcard sandbox --data ./sandbox-data --port 9100"),
 )
 def sandbox(
@@ -168,13 +168,12 @@ def sandbox(
         int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free one.")
     ] = 9100,
 ) -> None:
-    """Run a local Perkville to try things out with: its API, its pages, and faults to switch on."""
+    """Run the sandbox, a local loyalty partner to try things out with: its API, its pages, and faults to switch on."""
     from punchcard.runtime.data_folder import prepare_data_folder
-    from punchcard.sandbox.database import DEVELOPMENT_TOKEN
-    from punchcard.sandbox.server import serve_sandbox
+    from punchcard.sandbox.server import ready_line, serve_sandbox
 
     def announce(taken: int) -> None:
-        print(f"Sandbox Perkville ready at http://{host}:{taken} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+        print(ready_line(host, taken), flush=True)
 
     prepare_data_folder(data)
     serve_sandbox(data=data, host=host, port=port, on_ready=announce)
@@ -215,7 +214,7 @@ def export(data: Data = None) -> None:
     epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
 )
 def check(config: ConfigFile = None, data: Data = None) -> int:
-    """See whether awards can arrive: storage, configuration, and what Perkville says of token, location and perks.
+    """See whether awards can arrive: storage, configuration, and what each destination says of its settings.
 
     With --config it looks at a config file that is not applied yet instead.
     """
@@ -307,7 +306,9 @@ def trace(
 @app.command(
     short_help="Put parked and rejected awards back in the queue.",
     epilog=example(
-        "punchcard retry", "punchcard retry --destination perkville --reason perk_unknown", "punchcard retry MESSAGE_ID"
+        "punchcard retry",
+        "punchcard retry --destination loyalty --reason outcome_unknown",
+        "punchcard retry MESSAGE_ID",
     ),
 )
 def retry(
@@ -406,5 +407,5 @@ def _reserve(name: str, purpose: str) -> None:
 
 
 _reserve("replay", "send stored events down the road again")
-_reserve("reconcile", "compare the ledger with Perkville")
+_reserve("reconcile", "compare the ledger with a destination")
 _reserve("simulate", "see what other settings would have awarded")

@@ -29,7 +29,7 @@ ContextJson = Annotated[
     str | None, typer.Option("--context", metavar="JSON", help='Its surroundings, e.g. {"traits": {"email": …}}.')
 ]
 Integrations = Annotated[
-    str | None, typer.Option(metavar="JSON", help='Where it may go, e.g. {"All": true, "Perkville": false}.')
+    str | None, typer.Option(metavar="JSON", help='Where it may go, e.g. {"All": true, "Webhooks": false}.')
 ]
 
 

@@ -55,7 +55,7 @@ async def perform_attempt(
     """Make the one call of a started attempt; every way it can end is an answer."""
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code="late")
-    effect = effect_to_perform(attempt.effect, perk=attempt.perk, quantity=attempt.quantity)
+    effect = effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity)
     try:
         if attempt.action is not Action.READ_BACK:
             return await client.perform(effect)
@@ -69,11 +69,11 @@ async def perform_attempt(
         return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
 
 
-def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decimal | None) -> Effect:
+def effect_to_perform(stored: StoredEffect, *, item: str | None, quantity: Decimal | None) -> Effect:
     """Return a stored effect as its destination's client takes it.
 
     Args:
-        perk: The perk to use now.
+        item: The item to use now.
         quantity: Signed units, as decided.
     """
     return Effect(
@@ -81,7 +81,7 @@ def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decim
         effect_key=EffectKey(stored.effect_key),
         email=stored.email,
         event_name=stored.event_name,
-        perk=perk,
+        item=item,
         quantity=quantity,
         attributes=stored.attributes,
         event_settings=stored.event_settings,
@@ -152,7 +152,7 @@ async def attempt_batch(
     if send_before.is_over(clock):
         error = RetryableError(_STOOD_STILL, code="late")
         return [error] * len(batch)
-    effects = [effect_to_perform(one.effect, perk=one.perk, quantity=one.quantity) for one in batch]
+    effects = [effect_to_perform(one.effect, item=one.item, quantity=one.quantity) for one in batch]
     try:
         results: Sequence[Performed | DeliveryError] = await client.perform_batch(effects)
         if len(results) != len(batch):

@@ -230,7 +230,7 @@ def _delivered(attempt: Attempt, performed: Performed, now: datetime) -> Attempt
 
 
 def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
-    """What a refund has taken that the ledger had never decided: one of a run that it knows nothing of."""
+    """The amount that the ledger had never decided: of an effect of a run that it knows nothing of."""
     effect = attempt.effect
     if attempt.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
         return None
@@ -240,7 +240,7 @@ def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
 def _found_words(attempt: Attempt) -> str:
     if attempt.effect.reason == STORE_RESTORED:
         return "found by reading back: it was delivered before the database was restored from an older copy"
-    # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
+    # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut amount.
     requested_quantity = attempt.effect.requested_quantity
     if attempt.quantity == requested_quantity or attempt.quantity is None:
         return "found by reading back"

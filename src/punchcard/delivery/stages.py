@@ -18,13 +18,14 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.outcomes import CANNOT_READ_BACK, PartnerResult, classify_outcome
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.destinations.definition import Capability
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
-from punchcard.destinations.port import DeliveryOptions, EffectKind, OnUnknown, Partner
+from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.orders import wake_refunds
+from punchcard.store.orders import wake_dependents
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
 from punchcard.store.waiting import wake_waiting
@@ -201,7 +202,7 @@ def _begin_all(
     written = 0
     for effect in claimed:
         if effect.ordering_group in ordering_groups:
-            continue  # a refund that has waited for its order, and the first of its ordering key: one of them at a time
+            continue  # one that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
             new_attempt = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
         else:
@@ -213,7 +214,7 @@ def _begin_all(
         if apart:
             written = len(begun)
         elif effect.is_refund:
-            # The next refund of the same order must find this one in the ledger.
+            # The next one that depends on the same order must find this one in the ledger.
             outbox.start(work, begun[written:], now=now, lease_until=lease_until)
             written = len(begun)
     outbox.start(work, begun[written:], now=now, lease_until=lease_until)
@@ -311,7 +312,7 @@ def lease_seconds(options: DeliveryOptions) -> float:
 def claim(
     work: Connection, target: DeliveryTarget, *, room: int, busy: Collection[OrderingGroup], now: datetime
 ) -> list[StoredEffect]:
-    """Effects that are due and first in their customer's ordering key, so that no order is overtaken by its refund."""
+    """Effects that are due and first in their ordering key, so that no order is overtaken by what depends on it."""
     if room <= 0:
         return []
     # One unit of work must stay short, however many effects a request may carry.
@@ -340,14 +341,14 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
             effect=effect,
             number=effect.attempts + 1,
             action=Action.READ_BACK,
-            perk=effect.perk,
+            item=effect.item,
             quantity=effect.quantity
             if effect.quantity is not None
             else _estimate(work, target, effect, now=clock.now()),
             detail=effect.detail,
         )
     now = clock.now()
-    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
+    ready = _prepare(work, target, effect, now=now)
     if isinstance(ready, NotReady):
         outbox.put(
             work,
@@ -359,21 +360,25 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
             now=now,
         )
         return None
-    perk = effect.perk
-    if effect.event_settings is None:
+    item = effect.item
+    if item is not None and effect.event_settings is None:
         # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
         # map of its own was planned by that.
-        perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
-    if effect.kind == EffectKind.TRANSACTION and not ready.quantity:
+        item = target.partner.remap(effect.event_name, target.settings) or effect.item
+    if item is not None and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
     return Attempt(
         effect=effect,
         number=effect.attempts + 1,
         action=Action.SEND,
-        perk=perk,
+        item=item,
         quantity=ready.quantity,
         detail=ready.detail,
     )
+
+
+def _prepare(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Ready | NotReady:
+    return prepare(work, effect, partner=target.partner, settings=target.settings, options=target.options, now=now)
 
 
 def _begin_in_doubt(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Attempt | None:
@@ -393,15 +398,15 @@ def _begin_in_doubt(work: Connection, target: DeliveryTarget, effect: StoredEffe
         effect=effect,
         number=effect.attempts + 1,
         action=Action.SEND,
-        perk=effect.perk,
+        item=effect.item,
         quantity=effect.requested_quantity,
         detail=effect.detail,
     )
 
 
 def _estimate(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Decimal | None:
-    """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
-    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
+    """The amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""
+    ready = _prepare(work, target, effect, now=now)
     return ready.quantity if isinstance(ready, Ready) else None
 
 
@@ -549,25 +554,26 @@ def _wake(
     clock: Clock,
 ) -> None:
     """Let other effects of the customers and orders look again now."""
-    # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
+    # A customer who was given an item is known at the destination: what was to be set at them need not wait any longer.
     known = {
         one.attempt.effect.customer
         for one, attempt_result in attempt_results
-        if attempt_result.state is EffectState.DELIVERED and one.attempt.effect.kind == EffectKind.TRANSACTION
+        if attempt_result.state is EffectState.DELIVERED and one.attempt.effect.item is not None
     }
     if known:
         wake_waiting(work, target.slug, known, now=clock.now())
-    _wake_refunds(work, target, attempt_results, clock=clock)
+    if Capability.PREPARATION in target.partner.definition.capabilities:
+        _wake_dependents(work, target, attempt_results, clock=clock)
 
 
-def _wake_refunds(
+def _wake_dependents(
     work: Connection,
     target: DeliveryTarget,
     attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]],
     *,
     clock: Clock,
 ) -> None:
-    """Let refunds look again at the orders whose awards have ended."""
+    """Let effects be prepared again that depend on an order of which an effect has ended."""
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
     for completed_attempt, attempt_result in attempt_results:
         effect = completed_attempt.attempt.effect
@@ -575,7 +581,16 @@ def _wake_refunds(
             ends[attempt_result.state].add(effect.order_id)
     delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
     if delivered or rejected:
-        wake_refunds(work, target.slug, delivered=delivered, ended=rejected, now=clock.now())
+        reasons = target.partner.definition.reopened
+        wake_dependents(
+            work,
+            target.slug,
+            delivered=delivered,
+            ended=rejected,
+            reopened=reasons.on_any_end,
+            reopened_on_delivery=reasons.on_delivery,
+            now=clock.now(),
+        )
 
 
 def _resume_if_changed(work: Connection, target: DeliveryTarget, *, now: datetime) -> bool:

@@ -5,12 +5,13 @@ its sources, as earlier versions and the option `orderIdScope` have it. So a cla
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
@@ -19,8 +20,9 @@ from punchcard.routing.planning import Planned
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_refunds
+from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
 from punchcard.store.recoveries import Recovery
+from punchcard.workspace.snapshot import RoutedDestination
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,31 @@ def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source
     ]
 
 
-def record_refusals(work: Connection, refused: Sequence[RefusedOrder], *, now: datetime) -> None:
-    """Keep which orders earned nothing, and let refunds that wait for them know."""
+def record_refusals(
+    work: Connection,
+    refused: Sequence[RefusedOrder],
+    *,
+    destinations: Mapping[str, RoutedDestination],
+    now: datetime,
+) -> None:
+    """Keep which orders earned nothing, and let effects that depend on them be prepared again.
+
+    Args:
+        destinations: By slug: those that refused an order.
+    """
     record_refused_orders(work, refused)
     for slug in sorted({order.destination for order in refused}):
-        wake_refunds(work, slug, ended={order.order_id for order in refused if order.destination == slug}, now=now)
+        definition = destinations[slug].partner.definition
+        if Capability.PREPARATION not in definition.capabilities:
+            continue
+        wake_dependents(
+            work,
+            slug,
+            ended={order.order_id for order in refused if order.destination == slug},
+            reopened=definition.reopened.on_any_end,
+            reopened_on_delivery=definition.reopened.on_delivery,
+            now=now,
+        )
 
 
 def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
@@ -285,7 +307,7 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
         received_at=planned_effect.event.received_at,
         customer=intent.customer,
         email=intent.email,
-        perk=intent.perk,
+        item=intent.item,
         requested_quantity=intent.quantity,
         attributes=intent.attributes,
         order_id=intent.order_id,

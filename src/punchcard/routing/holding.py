@@ -205,7 +205,7 @@ class Holding:
             )
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
         decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work))
-        record_refusals(work, refused, now=now)
+        record_refusals(work, refused, destinations=snapshot.destinations, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)
 

@@ -154,7 +154,7 @@ class LakeReplay:
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
         decided = resolve_conflicts(work, batch.planned_effects, now=self._clock.now(), recovery=recovery)
         batch.give(decided)
-        record_refusals(work, batch.refused_orders, now=self._clock.now())
+        record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)
         add_counts(work, self._counted_names.limit(work, counts_to_keep(result_batch(batch), batch)))
         return decided

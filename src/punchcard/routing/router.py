@@ -136,7 +136,7 @@ class Router:
                 raise PositionMovedError(f"the log position is no longer {self._position}")
             decided = resolve_conflicts(work, batch.planned_effects, now=now, recovery=self._recovery)
             batch.give(decided)
-            record_refusals(work, batch.refused_orders, now=now)
+            record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
             results = result_batch(batch)

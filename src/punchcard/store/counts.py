@@ -34,7 +34,6 @@ HOUR_MICROS = 60 * MINUTE_MICROS
 _TEXT_CHARACTERS_MAX = 256
 _KEYS_PER_QUERY = 400
 _BANDS_PER_DOUBLING = 4
-_TRANSACTION = "transaction"  # the kind of an effect that books units
 
 
 class CountKey(NamedTuple):
@@ -107,18 +106,17 @@ def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
 
 
 class Ended(NamedTuple):
-    """An effect with what matters of it once it has ended; `perk` and `quantity` as sent."""
+    """An effect with what matters of it once it has ended; `item` and `quantity` as sent."""
 
     id: int
     attempts: int
-    kind: str
     source: str
     destination: str
     event_type: str | None
     event_name: str
     state: str
     reason: str | None
-    perk: str | None
+    item: str | None
     quantity: str | None
     received_at: datetime
     settled_at: datetime
@@ -132,7 +130,7 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
     bands: Counter[tuple[datetime, str, int]] = Counter()
     for effect in ended:
         received = to_micros(effect.received_at)
-        event_type = effect.event_type or ("track" if effect.kind == _TRANSACTION else "identify")
+        event_type = effect.event_type or ("identify" if effect.item is None else "track")
         key = CountKey(
             bucket=received - received % MINUTE_MICROS,
             source=effect.source,
@@ -147,15 +145,15 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
             continue
         hour = _hour(effect.received_at)
         bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
-        if effect.kind == _TRANSACTION:
-            place = (hour, effect.destination, (effect.perk or "")[:_TEXT_CHARACTERS_MAX])
+        if effect.item is not None:
+            place = (hour, effect.destination, effect.item[:_TEXT_CHARACTERS_MAX])
             units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())
             transactions[place] += sign
     add_counts(work, counts)
     totals = [
-        {"bucket": hour, "destination": slug, "perk": perk, "hundredths": number, "transactions": transactions[place]}
+        {"bucket": hour, "destination": slug, "item": item, "hundredths": number, "transactions": transactions[place]}
         for place, number in units.items()
-        for hour, slug, perk in [place]
+        for hour, slug, item in [place]
     ]
     _add(work, award_totals, totals, ["hundredths", "transactions"])
     latencies = [
@@ -232,11 +230,11 @@ def counted_names(work: Connection, *, source: str, begin: int, end: int) -> lis
 
 @dataclass(frozen=True, kw_only=True)
 class AwardTotal:
-    """Units of one perk that were delivered for events of one hour."""
+    """Units of one item that were delivered for events of one hour."""
 
     begin: datetime
     destination: str
-    perk: str
+    item: str
     units: Decimal
     transactions: int
 
@@ -251,7 +249,7 @@ def read_award_totals(work: Connection, *, begin: datetime, end: datetime, desti
         AwardTotal(
             begin=row.bucket,
             destination=row.destination,
-            perk=row.perk,
+            item=row.item,
             units=Decimal(row.hundredths) / 100,
             transactions=row.transactions,
         )

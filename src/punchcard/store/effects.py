@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # Reasons of a parked effect that may stand at the partner all the same.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
-# Why a refund that has not been sent yet lets the customer's other transactions go first.
+# Why an effect that has not been sent yet lets the customer's other effects go first.
 WAITING_FOR_ORDER = "waiting_for_order"
 # Of an attempt that no answer came to while its worker lived.
 NO_ANSWER = "the worker stopped before the answer came"
@@ -26,7 +26,7 @@ DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
 
 @dataclass(frozen=True, kw_only=True)
 class NewEffect:
-    """An effect as routing adds it. Quantities are signed; None leaves the amount of a refund to the ledger."""
+    """An effect as routing adds it. Quantities are signed; None for none, or one that preparation decides."""
 
     destination: str
     effect_key: str
@@ -39,7 +39,7 @@ class NewEffect:
     received_at: datetime
     customer: str
     email: str
-    perk: str | None
+    item: str | None
     requested_quantity: Decimal | None
     attributes: Mapping[str, object] | None
     order_id: str | None
@@ -75,7 +75,7 @@ class StoredEffect:
     received_at: datetime
     customer: str
     email: str
-    perk: str | None
+    item: str | None
     requested_quantity: Decimal | None
     quantity: Decimal | None
     attributes: Mapping[str, object] | None
@@ -129,7 +129,7 @@ class Attempt:
     effect: StoredEffect
     number: int
     action: Action
-    perk: str | None
+    item: str | None
     quantity: Decimal | None
     detail: str | None
 
@@ -190,7 +190,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         received_at=values["received_at"],
         customer=values["customer"],
         email=values["email"],
-        perk=values["perk"],
+        item=values["item"],
         requested_quantity=requested_quantity,
         quantity=quantity,
         attributes=attributes,

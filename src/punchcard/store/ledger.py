@@ -27,7 +27,6 @@ from punchcard.store.effects import DISMISSED_REASONS, StoredEffect, effect_of, 
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _OVERTAKING_MAX = 10_000
-_USER_PROPERTY = "user_property"  # as destinations name this kind of effect
 _IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -65,7 +64,7 @@ def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
             work.scalars(
                 select(effects.c.message_id).where(
                     effects.c.message_id.in_(portion),
-                    effects.c.kind == "transaction",
+                    effects.c.item.is_not(None),
                     effects.c.state != EffectState.REJECTED,
                 )
             )
@@ -131,7 +130,7 @@ class LedgerQuery:
         begin: Of events received from here on.
         end: And before this.
         without_reason: All but those with this reason.
-        sets: Only calls that set this user property.
+        sets: Only effects that set this attribute.
         source: With `sets`: only of this source.
     """
 
@@ -260,10 +259,10 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
-def sets_property(name: str, table: FromClause = effects) -> ColumnElement[bool]:
-    """That a row of the ledger (`table`: or of an alias of it) sets this user property; each sets one."""
+def sets_attribute(name: str, table: FromClause = effects) -> ColumnElement[bool]:
+    """That a row of the ledger (`table`: or of an alias of it) sets this attribute; each sets one."""
     begin = json.dumps({name: 0}).removesuffix("0}")
-    return and_(table.c.kind == _USER_PROPERTY, func.substr(table.c.attributes, 1, len(begin)) == begin)
+    return and_(table.c.attributes.is_not(None), func.substr(table.c.attributes, 1, len(begin)) == begin)
 
 
 def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*tuple[Any, ...]]:
@@ -281,7 +280,7 @@ def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*t
     if query.without_reason is not None:
         statement = statement.where(columns.reason.is_distinct_from(query.without_reason))
     if query.sets is not None:
-        statement = statement.where(sets_property(query.sets))
+        statement = statement.where(sets_attribute(query.sets))
         if query.source is not None:
             statement = statement.where(columns.source == query.source)
     if query.states and all(state.is_open for state in query.states):

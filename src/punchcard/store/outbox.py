@@ -83,7 +83,7 @@ _START = (
         state=EffectState.SENDING,
         lease_until=bindparam("b_lease_until"),
         attempts=bindparam("b_number"),
-        perk=bindparam("b_perk"),
+        item=bindparam("b_item"),
         quantity=bindparam("b_quantity"),
         detail=bindparam("b_detail"),
     )
@@ -170,7 +170,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "received_at": effect.received_at,
                 "customer": effect.customer,
                 "email": effect.email,
-                "perk": effect.perk,
+                "item": effect.item,
                 "requested_quantity": decimal_text(effect.requested_quantity),
                 "quantity": None if effect.is_refund else decimal_text(effect.requested_quantity),
                 "attributes": None
@@ -230,12 +230,12 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
     """Effects that are due and first in their ordering key, oldest due first. The caller starts or settles each.
 
-    A refund that waits for its order stands in nobody's way, and may be due beside the first of its ordering key: the
-    caller starts one of a ordering key at most.
+    An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
+    caller starts one of an ordering key at most.
 
-    A customer's transactions are one ordering key and their user properties another: a property may wait for a customer
-    whom the partner does not know yet, and whom the first transaction makes known. A ordering key is also closed while
-    anything of it is on its way: an older effect that an operator has put back in the queue waits for it.
+    Effects of two kinds are ordered apart: an attribute may wait for a customer whom the destination does not know yet,
+    and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
+    is in flight: an older one that an operator has put back in the queue waits for it.
     """
     return [
         effect_of(row)
@@ -271,7 +271,7 @@ def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_
             {
                 "b_id": attempt.effect.id,
                 "b_number": attempt.number,
-                "b_perk": attempt.perk,
+                "b_item": attempt.item,
                 "b_quantity": decimal_text(attempt.quantity),
                 "b_detail": storable_or_none(attempt.detail),
                 "b_lease_until": lease_until,

@@ -177,7 +177,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("received_at", Instant, nullable=False),
     Column("customer", String(320), nullable=False),  # email lower-cased; "" if it is not about one
     Column("email", String(320), nullable=False),
-    Column("perk", Text),
+    Column("item", Text),  # what the effect gives or takes, by its id at the destination; null if it has no quantity
     Column("requested_quantity", Text),  # decimal text, as the event asks; null: the ledger decides
     Column("quantity", Text),  # decimal text, as sent; null until decided
     Column("attributes", Text),  # JSON of user properties
@@ -200,7 +200,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("ordering_key", String(320), nullable=False, server_default=""),
     Column("event_type", String(16)),  # one of the six calls; null for a row of before it was kept
     Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
-    Column("summary", Text),  # what lists show; null if they make it of quantity and perk
+    Column("summary", Text),  # what lists show; null if they make it of the other columns
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -380,7 +380,7 @@ award_totals = Table(  # units delivered, by the hour in which their events were
     metadata,
     Column("bucket", Instant, primary_key=True),
     Column("destination", String(128), primary_key=True),
-    Column("perk", String(256), primary_key=True),
+    Column("item", String(256), primary_key=True),
     Column("hundredths", BigInteger, nullable=False),  # of units, signed
     Column("transactions", BigInteger, nullable=False),
 )

@@ -120,7 +120,7 @@ def call_about(
 ) -> None:
     """A call that sets a user property, the `number`th for this customer, as it stands at the destination."""
     new = new_effect(f"{source}:{key}:{email}:{number}", customer=email, quantity=None, attributes={key: value})
-    outbox.add(work, [replace(new, source=source, perk=None, event_name="identify")], now=new.received_at)
+    outbox.add(work, [replace(new, source=source, event_name="identify")], now=new.received_at)
     effect = standing(work, new.effect_key)
     if state is not EffectState.PENDING:
         outbox.put(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from punchcard.destinations.definition import LedgerColumn, SummaryColumn
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.log.port import EventLog, LogRecord
@@ -22,6 +23,7 @@ from punchcard.store.schema import EffectState
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
+from punchcard.traces.summary import NO_TYPES, kind_label, summary_columns
 from punchcard.traces.tail import Tail
 
 
@@ -43,18 +45,38 @@ class TransactionTrace:
     """The effect that an event made, or met.
 
     Attributes:
-        quantity: Signed decimal text as sent or to be sent; None while the ledger has not decided a refund's amount.
-        partner_id: The partner's id of it.
-        summary: What it is, in a few words, if it is not a quantity of a perk or a user property.
+        kind: The label of its kind.
+        item: What it gives or takes, by its id at the destination; None if it has no quantity.
+        quantity: Signed decimal text as sent or to be sent; None while a refund's amount is not decided.
+        partner_id: The destination's id of it.
+        attributes: The attributes that it sets; None if it sets none.
+        summary: What it is, in a few words; None if item and quantity or attributes say it.
+        columns: What its destination shows of it, in order, under its own names.
     """
 
     effect_key: str
-    perk: str | None
+    kind: str
+    item: str | None
     email: str
     quantity: str | None
     partner_id: str | None
     attributes: Mapping[str, object] | None
     summary: str | None = None
+    columns: Sequence[SummaryColumn] = ()
+
+    def value_of(self, column: LedgerColumn) -> str | None:
+        """Return the value in a column."""
+        match column:
+            case LedgerColumn.ITEM:
+                return self.item
+            case LedgerColumn.QUANTITY:
+                return self.quantity
+            case LedgerColumn.PARTNER_ID:
+                return self.partner_id
+
+    def label_of(self, column: LedgerColumn) -> str:
+        """Return the destination's name of a column, "" if it does not show it."""
+        return next((shown.label for shown in self.columns if shown.column is column), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +125,23 @@ class TraceReader:
 
     Args:
         rules: By which events are people's, as they stand.
+        types: The type of each configured destination by its slug, as they are now.
     """
 
     def __init__(
-        self, *, log: EventLog, lake: LakeReader, store: Store, rules: Callable[[], IdentityRules] = IdentityRules
+        self,
+        *,
+        log: EventLog,
+        lake: LakeReader,
+        store: Store,
+        rules: Callable[[], IdentityRules] = IdentityRules,
+        types: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._tail = Tail(log=log, store=store)
         self._lake = lake
         self._store = store
         self._rules = rules
+        self._types = types
 
     def trace(self, message_id: str, *, source: str | None = None) -> EventTrace | None:
         """The story of the first event with this id, None if none was ever received.
@@ -166,12 +196,15 @@ class TraceReader:
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_trace(connection, copy, IdReader(self._rules()))
             pauses = {slug: pause for slug, _ in met if (pause := pause_of(connection, slug)) is not None}
+        types = self._types()
         return EventTrace(
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
             event=mask_write_keys(copy.payload),
-            results=tuple(_with_pause(result_trace(result, met, attempts), pauses) for result in copy.results),
+            results=tuple(
+                _with_pause(result_trace(result, met, attempts, types=types), pauses) for result in copy.results
+            ),
             notes=copy.notes,
             profile=profile,
         )
@@ -192,17 +225,23 @@ def current_status(effect: StoredEffect) -> EventStatus:
     return EventStatus(effect.state)
 
 
-def transaction_trace(effect: StoredEffect) -> TransactionTrace:
-    """The effect as the API and `trace` show it."""
+def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYPES) -> TransactionTrace:
+    """The effect as the API and `trace` show it.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
     quantity = effect.quantity if effect.quantity is not None else effect.requested_quantity
     return TransactionTrace(
         effect_key=effect.effect_key,
-        perk=effect.perk,
+        kind=kind_label(effect.destination, effect.kind, types=types),
+        item=effect.item,
         email=effect.email,
         quantity=None if quantity is None else f"{quantity:f}",
         partner_id=effect.partner_id,
         attributes=effect.attributes,
         summary=effect.summary,
+        columns=summary_columns(effect.destination, effect.kind, types=types),
     )
 
 
@@ -236,12 +275,17 @@ def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
 
 
 def result_trace(
-    result: LakeResult, met: EffectsMet, attempts: Mapping[int, Sequence[StoredAttempt]] | None
+    result: LakeResult,
+    met: EffectsMet,
+    attempts: Mapping[int, Sequence[StoredAttempt]] | None,
+    *,
+    types: Mapping[str, str] = NO_TYPES,
 ) -> ResultTrace:
     """What became of an event at one destination, as it stands now.
 
     Args:
         attempts: Of the effects; None leaves them out.
+        types: The type of each configured destination by its slug.
     """
     effect = met.get((result.destination or "", result.effect_key)) if result.effect_key else None
     if effect is None and result.effect_key and result.status == EventStatus.PENDING:
@@ -270,7 +314,7 @@ def result_trace(
         status=current_status(effect) if planned else EventStatus(result.status),
         reason=effect.reason if planned else result.reason,
         detail=_joined(effect.detail, result.detail) if planned else result.detail,
-        transaction=transaction_trace(effect),
+        transaction=transaction_trace(effect, types=types),
         attempts=tuple(attempt_trace(attempt) for attempt in attempts[effect.id]) if planned and attempts else (),
     )
 

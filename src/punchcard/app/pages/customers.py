@@ -140,7 +140,7 @@ async def _account(context: RequestContext, destination: RoutedDestination, pers
     if destination.destination.enabled or transactions:
         standing, problem = await find_customer(destination, person.emails[0])
     units = sum(
-        (one.quantity or Decimal(0) for one, status in transactions if status is EventStatus.DELIVERED and one.perk),
+        (one.quantity or Decimal(0) for one, status in transactions if status is EventStatus.DELIVERED and one.item),
         Decimal(0),
     )
     return _Account(destination=destination, transactions=transactions, units=units, standing=standing, problem=problem)

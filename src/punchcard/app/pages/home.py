@@ -146,7 +146,7 @@ def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple
     """Points by hour, if what one unit of every value gives has been read from the partner of late."""
     given: list[tuple[datetime, Decimal]] = []
     for total in totals:
-        each = context.mapping_choices.points_of(total.destination, total.perk)
+        each = context.mapping_choices.points_of(total.destination, total.item)
         if each is None:
             return None
         given.append((total.begin, total.units * abs(each)))

@@ -7,7 +7,7 @@ heading                   cells
 `properties.revenue` …    amounts of the e-commerce spec: numbers, digit by digit as they stand in the file; a cell
                           that is no JSON number stays text, and the rules decide
 `properties.order_id` …   anything else under `properties`, `traits`, `context`: text
-`integrations.Perkville`  true or false
+`integrations.NAME`       true or false, for one destination
 `properties.x:number`     as said: `:number`, `:boolean`, `:json` or `:text`
 `properties`              a whole object as JSON, also `traits`, `context`, `integrations`
 ========================  =============================================================================================

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from punchcard.clock import Clock, SystemClock
 from punchcard.destinations.perkville.checking import find_findings, verify_account
+from punchcard.destinations.perkville.definition import USER_PROPERTY
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.pagination import Item, item_of, read_list
 from punchcard.destinations.perkville.perk_choices import list_mapping_choices
@@ -20,7 +21,7 @@ from punchcard.destinations.perkville.wire import (
     patch_connection,
     post_transaction,
 )
-from punchcard.destinations.port import CustomerBalance, Effect, EffectKind, Finding, MappingChoice, Performed
+from punchcard.destinations.port import CustomerBalance, Effect, Finding, MappingChoice, Performed
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 
 
@@ -47,7 +48,7 @@ class PerkvilleClient:
             OutcomeUnknownError: perhaps performed.
         """
         deadline = Deadline(self._settings.delivery.request_timeout_seconds)
-        if effect.kind == EffectKind.USER_PROPERTY:
+        if effect.kind == USER_PROPERTY:
             return await self._set_property(effect, deadline)
         return await self._book(effect, deadline)
 
@@ -62,7 +63,7 @@ class PerkvilleClient:
         delivery = self._settings.delivery
         # Many pages may be read. They must end before the lease does, which outlasts these two waits.
         deadline = Deadline(delivery.request_timeout_seconds + delivery.unknown_wait_seconds)
-        if effect.kind == EffectKind.USER_PROPERTY:
+        if effect.kind == USER_PROPERTY:
             return await self._find_property(effect, deadline)
         return await self._find_transaction(effect, deadline)
 
@@ -114,10 +115,10 @@ class PerkvilleClient:
         await self._http.close()
 
     async def _book(self, effect: Effect, deadline: Deadline) -> Performed:
-        if effect.perk is None or not effect.quantity:
+        if effect.item is None or not effect.quantity:
             raise InvariantError(f"transaction {effect.effect_key} has no perk or no quantity")
         settings = with_event_settings(self._settings, effect.event_settings)
-        perk = await self._perks.get(effect.perk, deadline=deadline)
+        perk = await self._perks.get(effect.item, deadline=deadline)
         quantity = signed_quantity(effect.quantity, perk, method=settings.refund_method, event_name=effect.event_name)
         request = post_transaction(
             settings.wire,

@@ -4,6 +4,10 @@ from typing import Final
 
 from punchcard.destinations.reasons import reason as _reason
 
+ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
+ORDER_NOT_DELIVERED: Final = "order_not_delivered"
+REFUND_UNKNOWN_ORDER: Final = "refund_unknown_order"
+
 WAITING: Final = (
     _reason(
         "looks_like_order",
@@ -68,18 +72,18 @@ RETRYING: Final = (
 )
 PERSON: Final = (
     _reason(
-        "refund_unknown_order",
+        REFUND_UNKNOWN_ORDER,
         "a refund of an order that has not arrived within `refundWaitHours`; nothing was taken",
         "nothing, if the order still comes: the refund follows by itself. To take points for an order that Punchcard "
         'never saw, `refundFollows = "event"`, then `punchcard retry`',
     ),
     _reason(
-        "order_not_delivered",
+        ORDER_NOT_DELIVERED,
         "a refund whose order was still parked after `refundWaitHours`",
         "retry or dismiss the order; once it is delivered, the refund follows by itself",
     ),
     _reason(
-        "order_earned_nothing",
+        ORDER_EARNED_NOTHING,
         "a refund of an order that was refused or rejected: there is nothing to take back",
         "nothing; if the order is delivered after all, the refund follows by itself",
     ),
