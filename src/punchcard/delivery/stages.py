@@ -20,7 +20,7 @@ from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
-from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner
+from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
@@ -361,7 +361,7 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
         )
         return None
     item = effect.item
-    if item is not None and effect.event_settings is None:
+    if item is not None and effect.event_settings is None and isinstance(target.partner, RemapsItems):
         # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
         # map of its own was planned by that.
         item = target.partner.remap(effect.event_name, target.settings) or effect.item

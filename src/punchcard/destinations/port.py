@@ -289,6 +289,17 @@ class BalancesClient(Protocol):
         """What the partner knows of a customer; None if it does not know them."""
 
 
+@runtime_checkable
+class RemapsItems(Protocol):
+    """A destination whose settings map event names to items. A corrected map counts for what is not sent yet."""
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        """The item that the settings map the event name to now, None if none.
+
+        What it returns replaces the item of an effect before it is sent.
+        """
+
+
 class Partner(Protocol):
     """The code of one partner: a destination definition with its pure plan and its client. S is its typed settings."""
 
@@ -315,12 +326,6 @@ class Partner(Protocol):
 
     def supported_calls(self, settings: object) -> frozenset[EventType]:
         """The calls that a destination with these settings takes: all that its definition supports, or fewer."""
-
-    def remap(self, event_name: str, settings: object) -> str | None:
-        """The item that the settings map the event name to now, None if none.
-
-        What it returns replaces the item of an effect before it is sent.
-        """
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""

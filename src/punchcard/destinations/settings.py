@@ -3,11 +3,12 @@
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
 from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError, InvariantError
 
 # Every whole number up to here is exact as a float; nothing that a setting means comes near.
@@ -72,6 +73,10 @@ class Values:
             raise InvariantError(f"setting {key} is not a number")
         return value
 
+    def number_or(self, key: str, default: float) -> float:
+        """The value of a number field; the default if there is no field with this key."""
+        return self.number(key) if key in self._values else default
+
     def texts(self, key: str) -> tuple[str, ...]:
         """The value of an array field."""
         value = self._values[key]
@@ -85,6 +90,24 @@ class Values:
         if not isinstance(value, Mapping):
             raise InvariantError(f"setting {key} is not a table")
         return MappingProxyType({str(name): str(item) for name, item in value.items()})
+
+
+def read_delivery(options: Values) -> DeliveryOptions:
+    """Return how effects are delivered, by the options that mean the same for every destination.
+
+    Those are `requestsPerSecond`, `concurrency`, `retryBaseSeconds`, `retryAttemptsMax`, `unknownWaitSeconds` and
+    `requestTimeoutSeconds`. What the destination has no field for is as `DeliveryOptions` has it.
+    """
+    default = DeliveryOptions()
+    return replace(
+        default,
+        requests_per_second=options.number_or("requestsPerSecond", default.requests_per_second),
+        concurrency=int(options.number_or("concurrency", default.concurrency)),
+        retry_base_seconds=options.number_or("retryBaseSeconds", default.retry_base_seconds),
+        tries_max=int(options.number_or("retryAttemptsMax", default.tries_max)),
+        unknown_wait_seconds=options.number_or("unknownWaitSeconds", default.unknown_wait_seconds),
+        request_timeout_seconds=options.number_or("requestTimeoutSeconds", default.request_timeout_seconds),
+    )
 
 
 def split_web_address(text: str) -> SplitResult | None:

@@ -11,7 +11,14 @@ from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE, Wire, read_wire
 from punchcard.destinations.port import DeliveryOptions, KeyScope
-from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse, split_web_address
+from punchcard.destinations.settings import (
+    SettingsProblem,
+    Values,
+    read_delivery,
+    read_section,
+    refuse,
+    split_web_address,
+)
 from punchcard.errors import InvariantError
 
 # Ids stand in paths such as /v2/perks/123456/.
@@ -107,15 +114,7 @@ def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
             wait_seconds=ours.number("refundWaitHours") * 3600, follows=RefundFollows(ours.text("refundFollows"))
         ),
         once_per_day=frozenset(ours.texts("oncePerDay")),
-        delivery=DeliveryOptions(
-            requests_per_second=ours.number("requestsPerSecond"),
-            concurrency=int(ours.number("concurrency")),
-            retry_base_seconds=ours.number("retryBaseSeconds"),
-            tries_max=int(ours.number("retryAttemptsMax")),
-            unknown_wait_seconds=ours.number("unknownWaitSeconds"),
-            request_timeout_seconds=ours.number("requestTimeoutSeconds"),
-            order_scope=KeyScope(ours.text("orderIdScope")),
-        ),
+        delivery=replace(read_delivery(ours), order_scope=KeyScope(ours.text("orderIdScope"))),
         wire=wire,
     )
 
