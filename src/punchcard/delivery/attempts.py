@@ -35,7 +35,7 @@ _STOOD_STILL = "this process stood still after it had claimed the effect: nothin
 class SendBefore:
     """When the first byte of a claimed request must have left: by both clocks.
 
-    The one that never goes back cannot be set, but stands still while a machine is suspended.
+    The one that never goes back cannot be set, but stops while a machine is suspended.
 
     Attributes:
         elapsed: On the clock that never goes back.
@@ -52,7 +52,7 @@ class SendBefore:
 async def perform_attempt(
     client: PartnerClient, attempt: Attempt, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
 ) -> PartnerResult:
-    """Make the one call of a started attempt; every way it can end is an answer."""
+    """Make the one call of a started attempt; every way in which it can end is a result."""
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code="late")
     effect = effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity)
@@ -152,7 +152,7 @@ async def attempt_batch(
     if send_before.is_over(clock):
         error = RetryableError(_STOOD_STILL, code="late")
         return [error] * len(batch)
-    effects = [effect_to_perform(one.effect, item=one.item, quantity=one.quantity) for one in batch]
+    effects = [effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity) for attempt in batch]
     try:
         results: Sequence[Performed | DeliveryError] = await client.perform_batch(effects)
         if len(results) != len(batch):

@@ -50,7 +50,7 @@ class DestinationCatalog(Mapping[str, Partner]):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Why packages could not be loaded, by slug; of those that have been asked for."""
+        """Why packages could not be loaded, by slug, of those that have been requested."""
         return dict(self._problems)
 
     def loaded(self) -> list[Partner]:

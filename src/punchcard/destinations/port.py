@@ -1,4 +1,4 @@
-"""What routing and delivery ask of a destination: a pure plan, and a client that performs effects at the partner."""
+"""The interface of a destination: a pure mapping of events, and a client that performs effects at the partner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,9 +136,9 @@ class Performed:
     """The partner performed the effect.
 
     Attributes:
-        status: HTTP status of the answer, None if it was found by reading back.
-        partner_id: The partner's id of what it stored, None if it did not say.
-        note: A sentence where the partner's answer differs from what was asked (another quantity, say), else None.
+        status: HTTP status of the response, None if it was found by reading back.
+        partner_id: The partner's id of what it stored, None if it gave none.
+        note: A sentence where the partner's response differs from the request (another quantity, say), else None.
         units: How many units the partner shows for what was found by reading back, without a sign; else None.
     """
 
@@ -250,7 +250,7 @@ class PartnerClient(Protocol):
         Raises:
             CredentialsError: it does not accept them.
             RejectedError: the account is not there, or not theirs.
-            RetryableError: it cannot be asked at the moment.
+            RetryableError: it cannot be reached at the moment.
         """
 
     async def close(self) -> None:
@@ -262,7 +262,7 @@ class ReadBackClient(Protocol):
     """A client that can read back, as `OnUnknown.READ_BACK` asks of it."""
 
     async def find(self, effect: Effect) -> Performed | None:
-        """Read back whether the effect stands at the partner; None if it surely does not (yet)."""
+        """Read back whether the effect was performed; None if it surely was not (yet)."""
 
 
 @runtime_checkable
@@ -341,5 +341,5 @@ class Partner(Protocol):
         """A client for these settings.
 
         Args:
-            network: To which addresses a client may connect whose address somebody types into a form.
+            network: The addresses to which a client may connect if its address is typed into a form.
         """

@@ -133,16 +133,16 @@ def read_section(
 
     Args:
         section: `settings` or `options`, the beginning of each key path.
-        fields: What may stand there.
-        given: What stands there.
+        fields: The fields of the section.
+        given: The values of the section.
         problems: What is wrong is added here.
 
     Returns:
         The values, None if any of them cannot be used.
     """
-    found = list(_find_problems(section, fields, given))
-    problems.extend(found)
-    if found:
+    section_problems = list(_find_problems(section, fields, given))
+    problems.extend(section_problems)
+    if section_problems:
         return None
     # As in Segment's catalog, null is a value that was left out.
     return Values({field.key: field.default if given.get(field.key) is None else given[field.key] for field in fields})
@@ -166,7 +166,7 @@ def _find_problems(
 
 def _suggestion(key: str, known: Iterable[str]) -> str:
     known = sorted(known)
-    folded = {one.lower(): one for one in known}
+    folded = {known_key.lower(): known_key for known_key in known}
     close = difflib.get_close_matches(key.lower(), folded, n=1)
     if close:
         return f'; did you mean "{folded[close[0]]}"?'
@@ -229,12 +229,12 @@ def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[S
             yield _wrong_type(f"{path}.{name}", "text", item)
 
 
-def _wrong_type(path: str, wanted: str, value: object) -> SettingsProblem:
+def _wrong_type(path: str, expected: str, value: object) -> SettingsProblem:
     # The value itself is not shown: it may be a secret in the wrong place.
     hint = ""
-    if wanted == "text" and isinstance(value, int | float) and not isinstance(value, bool):
+    if expected == "text" and isinstance(value, int | float) and not isinstance(value, bool):
         hint = ": put it in quotes"
-    return SettingsProblem(path=path, message=f"must be {wanted}, not {_kind(value)}{hint}")
+    return SettingsProblem(path=path, message=f"must be {expected}, not {_kind(value)}{hint}")
 
 
 def _kind(value: object) -> str:

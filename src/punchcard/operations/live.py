@@ -74,7 +74,7 @@ class LiveEvents:
     def _step(self) -> list[SeenEvent]:
         self._read_on()
         self._ask_again()
-        seen = self._browser.told(list(self._open.values()))
+        seen = self._browser.with_results(list(self._open.values()))
         for told in seen:
             if not _is_unrouted(told.event) and all(result.status not in _GOING_ON for result in told.results):
                 self._open.pop(told.place, None)

@@ -182,7 +182,7 @@ class Holding:
         for held in events:
             event, under = self._read(held, records.get(held.log_position), destination)
             if event is None:
-                continue  # what is said of it stays: nobody can read it here
+                continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
             answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
             if isinstance(answer, RefusedError):
@@ -260,7 +260,7 @@ class Holding:
 
 
 def hold_events(work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> None:
-    """Keep events, with those of the records that they stand in."""
+    """Store events, with their records."""
     positions = {event.log_position for event in events}
     hold(work, events, [_held_record(record) for record in records if record.position in positions])
 

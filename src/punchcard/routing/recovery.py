@@ -67,7 +67,7 @@ class LakeReplay:
     """Plans again what the lake holds behind the store's position. For the process that leads routing.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The configuration in the store.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ def _planned_effect(
 def _intent(
     event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot, has_passed: bool
 ) -> Intent:
-    """What the event plans; gates that it has passed once are not asked again where they are closed today.
+    """What the event plans; gates that it has passed once are not checked again if they are closed today.
 
     Args:
         has_passed: Whether it has; an event that was held has not.

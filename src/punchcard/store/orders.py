@@ -67,12 +67,12 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
 
 
 def _stored_ids(order_ids: Iterable[str]) -> list[str]:
-    """Return every text under which rows of these orders may stand."""
+    """Return every text under which rows of these orders may be stored."""
     return sorted({variant for order_id in order_ids for variant in id_variants(storable(order_id))})
 
 
 def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> None:
-    """Keep that these orders earned nothing, by the newest refusal of each."""
+    """Store that these orders earned nothing, by the newest refusal of each."""
     newest = {(order.destination, order.order_id, order.source): order for order in refused}
     if not newest:
         return
@@ -117,7 +117,7 @@ def prune_refused_orders(work: Connection, *, before: datetime, limit: int = PRU
 
 
 def refusal_of_order(work: Connection, destination: str, order_id: str, *, source: str | None) -> str | None:
-    """The reason for which the order was refused, None if it was not.
+    """Return the reason for which the order was refused, None if it was not.
 
     Args:
         source: Only if it came from this source; None for any.

@@ -81,7 +81,7 @@ class TransactionTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTrace:
-    """What became of the event at one destination (None: before any)."""
+    """The result of the event at one destination (None: before any)."""
 
     destination: str | None
     status: EventStatus
@@ -93,7 +93,7 @@ class ResultTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTrace:
-    """One event as received, and all that became of it.
+    """One event as received, and its results.
 
     Attributes:
         source: Slug of its source, None if its write key was unknown.
@@ -124,7 +124,7 @@ class TraceReader:
     """Finds events by message id: the last seconds in the log, everything else in the lake.
 
     Args:
-        rules: By which events are people's, as they stand.
+        rules: The current identity rules.
         types: The type of each configured destination by its slug, as they are now.
     """
 
@@ -144,7 +144,7 @@ class TraceReader:
         self._types = types
 
     def trace(self, message_id: str, *, source: str | None = None) -> EventTrace | None:
-        """The story of the first event with this id, None if none was ever received.
+        """Return the trace of the first event with this id, None if none was ever received.
 
         Args:
             source: Slug of the source whose event is meant, where several sources use the same id. None for the event
@@ -155,15 +155,15 @@ class TraceReader:
             StorageError: log or store is away.
         """
         # The log first: an event that moves to the lake in between is then found there, never in neither.
-        found = {(one.log_position, one.event_index): one for one in self._in_log(message_id)}
-        found |= {(one.log_position, one.event_index): one for one in self._in_lake(message_id)}
+        by_place = {(event.log_position, event.event_index): event for event in self._in_log(message_id)}
+        by_place |= {(event.log_position, event.event_index): event for event in self._in_lake(message_id)}
         by_source: dict[str | None, list[EventTrace]] = {}
-        for place in sorted(found):
-            event = self._told(message_id, found[place])
+        for place in sorted(by_place):
+            event = self._trace_of(message_id, by_place[place])
             by_source.setdefault(event.source, []).append(event)
         if source is not None and source not in by_source:
             return None
-        # What no source is known of is no event, or waits for routing: whatever has a source says more.
+        # Without a known source it is not an event, or waits for routing: one with a source says more.
         known_first = sorted(by_source, key=lambda slug: slug is None)
         traces = [_with_copies(by_source[slug]) for slug in known_first]
         if not traces:
@@ -176,8 +176,8 @@ class TraceReader:
         try:
             return self._lake.find(message_id)
         except LakeError:
-            if found := self._in_log(message_id, after=0):
-                return found
+            if events := self._in_log(message_id, after=0):
+                return events
             raise
 
     def _in_log(self, message_id: str, *, after: int | None = None) -> list[LakeEvent]:
@@ -189,7 +189,7 @@ class TraceReader:
 
         return [event for event in self._tail.events(after=after, may_hold=may_hold) if event.message_id == message_id]
 
-    def _told(self, message_id: str, copy: LakeEvent) -> EventTrace:
+    def _trace_of(self, message_id: str, copy: LakeEvent) -> EventTrace:
         with self._store.reading() as connection:
             (copy,) = with_results_of_held(connection, [copy])
             met = effects_met(connection, [copy])
@@ -219,14 +219,14 @@ def _with_pause(result: ResultTrace, pauses: Mapping[str, Pause]) -> ResultTrace
 
 
 def current_status(effect: StoredEffect) -> EventStatus:
-    """Where an effect stands, in the words of the API."""
+    """Return the status of an effect, as in the API."""
     if effect.state is EffectState.SENDING:
         return EventStatus.PENDING if effect.attempts <= 1 else EventStatus.RETRYING
     return EventStatus(effect.state)
 
 
 def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYPES) -> TransactionTrace:
-    """The effect as the API and `trace` show it.
+    """Return an effect as the API and `trace` show it.
 
     Args:
         types: The type of each configured destination by its slug.
@@ -246,7 +246,7 @@ def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYP
 
 
 def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
-    """One attempt as the API and `trace` show it."""
+    """Return an attempt as the API and `trace` show it."""
     duration = None
     if attempt.settled_at is not None:
         # Not below zero, though the clock may have been set back meanwhile.
@@ -263,14 +263,16 @@ def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
 
 
 def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
-    """The effects that the events made, or met in the ledger."""
-    wanted: dict[str, set[str]] = {}
+    """Return the effects that the events made, or whose keys they repeat."""
+    keys_by_destination: dict[str, set[str]] = {}
     for event in events:
         for result in event.results:
             if result.effect_key and result.destination:
-                wanted.setdefault(result.destination, set()).add(result.effect_key)
+                keys_by_destination.setdefault(result.destination, set()).add(result.effect_key)
     return {
-        (slug, key): effect for slug, keys in wanted.items() for key, effect in effects_by_key(work, slug, keys).items()
+        (slug, key): effect
+        for slug, keys in keys_by_destination.items()
+        for key, effect in effects_by_key(work, slug, keys).items()
     }
 
 
@@ -281,7 +283,7 @@ def result_trace(
     *,
     types: Mapping[str, str] = NO_TYPES,
 ) -> ResultTrace:
-    """What became of an event at one destination, as it stands now.
+    """Return the current result of an event at one destination.
 
     Args:
         attempts: Of the effects; None leaves them out.
@@ -325,7 +327,7 @@ def _joined(detail: str | None, note: str | None) -> str | None:
 
 
 def _may_hold(body: bytes, message_id: bytes) -> bool:
-    """False if no event of the body can have this id: it is not there, and nothing stands there by an escape."""
+    """False if no event of the body can have this id: it is not there, and there is no escape that could spell it."""
     return message_id in body or b"\\" in body
 
 

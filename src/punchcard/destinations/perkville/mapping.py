@@ -155,7 +155,7 @@ def _refund(
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
-        other_keys=tuple(one for one in same if one != key),
+        other_keys=tuple(other_key for other_key in same if other_key != key),
         customer=email.lower(),
         email=email,
         event_name=name,

@@ -66,7 +66,7 @@ def decide_refund(
             f"{original.message_id}: the same customer and amount within a day. To take points twice, send each refund "
             "with its own refund_id.",
         )
-    awards = [one for one in others if not one.is_refund]
+    awards = [other for other in others if not other.is_refund]
     if any(award.state in OPEN_STATES for award in awards):
         return _waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
     if any(award.state == "parked" for award in awards):
@@ -74,9 +74,9 @@ def decide_refund(
     delivered = [award for award in awards if award.state == "delivered"]
     if not delivered:
         return _without_award(refund, awards, refusal=refusal, rules=rules, now=now)
-    own = [one for one in delivered if one.customer == refund.customer]
+    own = [award for award in delivered if award.customer == refund.customer]
     if not own and rules.follows is RefundFollows.ORDER:
-        customers = ", ".join(dict.fromkeys(one.email for one in delivered))
+        customers = ", ".join(dict.fromkeys(award.email for award in delivered))
         return NotReady(
             state="parked",
             reason="refund_other_customer",
@@ -84,7 +84,7 @@ def decide_refund(
             'was taken from either. Dismiss it, or set refundFollows = "event" and retry it to take the points from '
             f"{refund.email}.",
         )
-    return _from_balance(refund, own or delivered, delivered, [one for one in others if one.is_refund])
+    return _from_balance(refund, own or delivered, delivered, [other for other in others if other.is_refund])
 
 
 def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | None:
@@ -94,13 +94,15 @@ def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | 
     ids, which then differ. So a shop that tracks every refund in two places is right also for two equal refunds.
     """
     alike = [
-        one
-        for one in others
-        if one.is_refund and one.customer == refund.customer and one.requested_quantity == refund.requested_quantity
+        other
+        for other in others
+        if other.is_refund
+        and other.customer == refund.customer
+        and other.requested_quantity == refund.requested_quantity
     ]
-    number = sum(one.source == refund.source and one.id < refund.id for one in alike)
-    for source in sorted({one.source for one in alike} - {refund.source}):
-        theirs = sorted((one for one in alike if one.source == source), key=lambda one: one.id)
+    number = sum(other.source == refund.source and other.id < refund.id for other in alike)
+    for source in sorted({other.source for other in alike} - {refund.source}):
+        theirs = sorted((other for other in alike if other.source == source), key=lambda other: other.id)
         if len(theirs) <= number:
             continue
         pair = theirs[number]
@@ -167,10 +169,10 @@ def _from_balance(
     removed = _removed(refunds)
     if len(own) < len(awards):
         # Several customers have awards under this order id: each takes back their own, and all together no more.
-        mine = _removed([one for one in refunds if one.customer == refund.customer])
+        mine = _removed([other for other in refunds if other.customer == refund.customer])
         removed = max(mine, awarded - (_units(awards) - removed))
     left = awarded - removed
-    asked = None if refund.requested_quantity is None else -refund.requested_quantity
+    requested = None if refund.requested_quantity is None else -refund.requested_quantity
     balance = f"{awarded:f} awarded for order {refund.order_id}, {removed:f} removed before"
     if left <= 0:
         return NotReady(
@@ -178,11 +180,11 @@ def _from_balance(
             reason="refund_nothing_left",
             detail=f"nothing is left to remove: {balance}",
         )
-    if asked is None:
+    if requested is None:
         return Ready(quantity=-left, detail=f"no amount in the refund: {left:f} taken from the ledger ({balance})")
-    if asked > left:
-        return Ready(quantity=-left, detail=f"cut from {asked:f} to {left:f}: {balance}")
-    return Ready(quantity=-asked)
+    if requested > left:
+        return Ready(quantity=-left, detail=f"cut from {requested:f} to {left:f}: {balance}")
+    return Ready(quantity=-requested)
 
 
 def _units(effects: Sequence[LedgerRow]) -> Decimal:

@@ -221,8 +221,8 @@ def id_of(value: object) -> str | None:
     if isinstance(value, int):
         # A number beyond all bounds is no id, and has no text in Python.
         return str(value) if abs(value) < 10**_ID_CHARACTERS_MAX else None
-    found = value.rstrip("/").rpartition("/")[2]
-    return found if 0 < len(found) <= _ID_CHARACTERS_MAX else None
+    id_text = value.rstrip("/").rpartition("/")[2]
+    return id_text if 0 < len(id_text) <= _ID_CHARACTERS_MAX else None
 
 
 def amount_of(value: object) -> Decimal | None:
