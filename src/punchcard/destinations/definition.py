@@ -72,10 +72,12 @@ class KindDefinition:
     Attributes:
         name: As the outbox stores it, e.g. `webhook_call`.
         label: As pages show it, e.g. `Webhook call`.
+        has_item: True if its effects have an item and a quantity.
     """
 
     name: str
     label: str
+    has_item: bool = False
 
 
 class LedgerColumn(StrEnum):
@@ -156,6 +158,11 @@ class Definition:
     delivery_note: str = ""
     add_steps: tuple[str, ...] = ()
     more_options: str = "More options"
+
+    @property
+    def item_kind(self) -> str | None:
+        """The kind of the effects that have an item and a quantity, None if there is none."""
+        return next((kind.name for kind in self.kinds if kind.has_item), None)
 
     @property
     def event_map(self) -> SettingField | None:

@@ -99,6 +99,7 @@ class DestinationSuite:
         assert definition.supported <= frozenset(EventType)
         assert definition.kinds, "declare the kinds of effects that the mapping returns"
         assert all(kind.name and len(kind.name) <= 32 and kind.label for kind in definition.kinds)
+        assert sum(kind.has_item for kind in definition.kinds) <= 1, "one kind of effect has an item and a quantity"
         for fields in (definition.settings, definition.options):
             keys = [field.key for field in fields]
             assert len(keys) == len(set(keys)), f"a key is used twice: {keys}"
@@ -315,8 +316,9 @@ def _check_field(field: SettingField) -> None:
 
 
 def _check_intent(intent: Intent, destination: Partner) -> None:
-    kinds = {kind.name for kind in destination.definition.kinds}
-    assert intent.kind in kinds, f"{intent.kind} is not declared: {kinds}"
+    kinds = {kind.name: kind for kind in destination.definition.kinds}
+    assert intent.kind in kinds, f"{intent.kind} is not declared: {sorted(kinds)}"
+    assert (intent.item is not None) == kinds[intent.kind].has_item, "has_item of the kind says otherwise"
     assert 0 < len(intent.effect_key) <= _KEY_CHARACTERS_MAX
     assert intent.effect_key.isascii()
     assert intent.effect_key.isprintable()

@@ -220,7 +220,7 @@ PERKVILLE = Definition(
     settings=SETTINGS,
     options=OPTIONS,
     kinds=(
-        KindDefinition(name=TRANSACTION, label="Transaction"),
+        KindDefinition(name=TRANSACTION, label="Transaction", has_item=True),
         KindDefinition(name=USER_PROPERTY, label="User property"),
     ),
     summary_columns=(
