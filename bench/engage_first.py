@@ -1,4 +1,4 @@
-"""How long it takes until a new audience is live: computed for everybody, written down, queued to be told."""
+"""How long it takes until a new audience is live: computed for everyone, stored, queued for the sync."""
 
 import tempfile
 import time
@@ -57,10 +57,10 @@ def measure(events: int, people: int, definition: str) -> FirstResult:
 
 def _add_people(store: Store, people: int) -> None:
     for begin in range(1, people + 1, _PER_UNIT_OF_WORK):
-        some = range(begin, min(begin + _PER_UNIT_OF_WORK, people + 1))
+        numbers = range(begin, min(begin + _PER_UNIT_OF_WORK, people + 1))
         with store.unit_of_work() as work:
-            execute_many(work, insert(profiles), [_profile(number) for number in some])
-            execute_many(work, insert(external_ids), [_email(number) for number in some])
+            execute_many(work, insert(profiles), [_profile(number) for number in numbers])
+            execute_many(work, insert(external_ids), [_email(number) for number in numbers])
 
 
 def _profile(number: int) -> dict[str, object]:

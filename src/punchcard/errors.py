@@ -58,7 +58,7 @@ class DeliveryError(PunchcardError):
     """A delivery attempt did not succeed.
 
     Args:
-        message: The partner's words or ours.
+        message: The partner's message or ours.
         status: The HTTP status answered, None if no answer came.
         request_id: The partner's own id of the request, if it gave one.
     """

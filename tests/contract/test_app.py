@@ -199,8 +199,8 @@ def test_guessing_is_slowed_down_and_the_right_password_waits_too(world: PublicA
 def test_another_password_ends_the_other_sessions(world: PublicApiServer, owner: FormBrowser) -> None:
     elsewhere = FormBrowser(world)
     elsewhere.sign_in("owner@acme.example")
-    assert owner.post("/settings/password", standing="wrong", fresh="a whole new password").status == 422
-    assert owner.post("/settings/password", standing=PASSWORD, fresh="a whole new password").status == 303
+    assert owner.post("/settings/password", current="wrong", new="a whole new password").status == 422
+    assert owner.post("/settings/password", current=PASSWORD, new="a whole new password").status == 303
     assert owner.get("/").status == 200
     assert elsewhere.get("/").status == 303
     assert elsewhere.sign_in("owner@acme.example", "a whole new password").status == 303

@@ -1,14 +1,12 @@
 """Making a workspace the running one, with a look at what in it may be a mistake."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
-from punchcard.operations.unknown_names import find_unknown_names
+from punchcard.operations.save_warnings import SaveWarnings, find_save_warnings
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.traces.filter_reach import tell_reach
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.keyring import Keyring
@@ -16,33 +14,6 @@ from punchcard.workspace.model import Workspace
 from punchcard.workspace.plan import Change
 from punchcard.workspace.renames import refuse_renames
 from punchcard.workspace.telemetry import WorkspaceTelemetry
-
-
-@dataclass(frozen=True, kw_only=True)
-class SaveWarnings:
-    """What whoever saves a workspace should know, as sentences.
-
-    Attributes:
-        filters: Of filters that would have dropped events which earn points.
-        definitions: Of audiences and computed traits that ask for what nobody has.
-    """
-
-    filters: Sequence[str]
-    definitions: Sequence[str]
-
-    def all(self) -> list[str]:
-        """All of them."""
-        return [*self.filters, *self.definitions]
-
-
-def find_save_warnings(before: Workspace, after: Workspace, *, store: Store, lake: LakeReader) -> SaveWarnings:
-    """What is new in `after` and may be a mistake."""
-    now = SystemClock().now()
-    # What is switched on and unchanged needs no look, and the lake none if nothing is new.
-    return SaveWarnings(
-        filters=tell_reach(before, after, lake=lake, now=now),
-        definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
-    )
 
 
 def apply_with_warnings(
@@ -67,7 +38,7 @@ def apply_with_warnings(
     else:
         changes = apply(store, wanted, clock=SystemClock(), keyring=keyring, actor=actor)
     lake = LakeReader(settings.lake_location())
-    return changes, find_save_warnings(before, wanted, store=store, lake=lake)
+    return changes, find_save_warnings(before, wanted, store=store, lake=lake, clock=SystemClock())
 
 
 def refuse_unconfirmed(store: Store, wanted: Workspace, derived_keys: Collection[str]) -> None:

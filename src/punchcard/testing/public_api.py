@@ -8,7 +8,7 @@ import asyncio
 import functools
 import http.client
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,7 @@ from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
-from punchcard.operations.unknown_names import find_unknown_names
+from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -44,11 +44,9 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import TraceReader
-from punchcard.workspace import persistence
-from punchcard.workspace.apply import apply, edit
+from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
-from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
@@ -130,13 +128,6 @@ class PublicApiServer:
         """Make a config file's text the running configuration."""
         content = read_content(config.encode(), "punchcard.toml", environment={})
         apply(self.store, content, clock=self.clock, keyring=self._keyring, actor="config file")
-
-    def _edit(self, change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
-        before = persistence.load(self.store, self._keyring).workspace
-        edit(self.store, change, clock=self.clock, keyring=self._keyring, actor=actor)
-        after = persistence.load(self.store, self._keyring).workspace
-        lake = LakeReader(self._lake)
-        return find_unknown_names(before, after, store=self.store, lake=lake, now=self.clock.now())
 
     # --- what happens behind the API ---
 
@@ -254,10 +245,10 @@ class PublicApiServer:
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,
-            current=self.watch.newest,
-            workspace=lambda: persistence.load(self.store, self._keyring).workspace,
-            edit_as=self._edit,
-            append=commit.submit,
+            configuration=RunningConfiguration(
+                self.store, self._keyring, self.watch, lake=LakeReader(self._lake), clock=self.clock
+            ),
+            commit=commit,
         )
         build = functools.cache(lambda builder: builder(parts))
 
