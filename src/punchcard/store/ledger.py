@@ -274,7 +274,7 @@ def _has_status(statuses: Sequence[EventStatus]) -> ColumnElement[bool]:
     An effect that is being sent is pending during its first attempt, and retrying from the second one on.
     """
     columns = effects.c
-    conditions = [columns.state.in_([EffectState(status) for status in statuses])]
+    conditions: list[ColumnElement[bool]] = [columns.state.in_([EffectState(status) for status in statuses])]
     is_sending = columns.state == EffectState.SENDING
     if EventStatus.PENDING in statuses:
         conditions.append(and_(is_sending, columns.attempts <= 1))
