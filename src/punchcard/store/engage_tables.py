@@ -296,10 +296,10 @@ def dequeue(work: Connection, due: Due, *, waits_for: str | None = None, due_at:
         work.execute(delete(sync_queue).where(*where))
 
 
-def hold_failed(work: Connection, one: Due, detail: str) -> None:
+def hold_failed(work: Connection, due: Due, detail: str) -> None:
     """Sync nothing more of somebody for now, because Punchcard fails on it."""
-    dequeue(work, one, waits_for=SYNC_FAILED)
-    _explain(work, one.destination, one.key, one.profile_id, detail=detail, waits_for=SYNC_FAILED)
+    dequeue(work, due, waits_for=SYNC_FAILED)
+    _explain(work, due.destination, due.key, due.profile_id, detail=detail, waits_for=SYNC_FAILED)
 
 
 def explain_refusal(work: Connection, destination: str, key: str, profile_id: int, *, detail: str) -> None:
