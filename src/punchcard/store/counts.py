@@ -14,11 +14,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, delete, func, select, type_coerce
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.effects import storable
 from punchcard.store.schema import EffectState, award_totals, delivery_latencies, effects, result_counts
+from punchcard.store.upsert import insert_into
 
 RECEIVED = "received"
 """The status that counts every received event, whatever its results are."""
@@ -335,8 +335,7 @@ def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
 def _add(work: Connection, table: Table, rows: Sequence[Mapping[str, object]], summed: Sequence[str]) -> None:
     if not rows:
         return
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    adding = engine_insert(table)
+    adding = insert_into(work, table)
     keys = [column.name for column in table.primary_key]
     work.execute(
         adding.on_conflict_do_update(

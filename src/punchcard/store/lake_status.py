@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.effects import storable
 from punchcard.store.schema import lake_status
+from punchcard.store.upsert import insert_into
 
 _DETAIL_CHARACTERS_MAX = 1_000
 
@@ -59,6 +59,5 @@ def note_lake_loss(
 
 
 def _write(work: Connection, values: dict[str, object]) -> None:
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
     row = {"id": 1, "detail": "", "lost_events": 0, **values}
-    work.execute(engine_insert(lake_status).values(row).on_conflict_do_update(index_elements=["id"], set_=values))
+    work.execute(insert_into(work, lake_status).values(row).on_conflict_do_update(index_elements=["id"], set_=values))

@@ -19,13 +19,13 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.events.commerce import id_variants, normalize_id
 from punchcard.store.effects import WAITING_FOR_ORDER, StoredEffect, effect_of, storable
 from punchcard.store.note_counts import PRUNED_PER_UNIT
 from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState, effects, refused_orders
+from punchcard.store.upsert import insert_into
 
 _ORDERS_PER_QUERY: Final = 400  # below SQLite's limit of bound variables, also on old builds
 
@@ -76,8 +76,7 @@ def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> 
     newest = {(order.destination, order.order_id, order.source): order for order in refused}
     if not newest:
         return
-    insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    adding = insert(refused_orders)
+    adding = insert_into(work, refused_orders)
     keys = [column.name for column in refused_orders.primary_key]
     changed = {name: adding.excluded[name] for name in ("reason", "message_id", "received_at")}
     work.execute(
