@@ -15,7 +15,7 @@ from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER
 from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss, reopen
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import standing
+from punchcard.testing.effects import stored_effect
 from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
@@ -109,7 +109,7 @@ def put_aside(ledger: OrderLedger, key: str) -> None:
         now = ledger.clock.now()
         outbox.put(
             work,
-            standing(work, key).id,
+            stored_effect(work, key).id,
             state=EffectState(result.state),
             reason=result.reason,
             detail=result.detail,
@@ -120,7 +120,7 @@ def put_aside(ledger: OrderLedger, key: str) -> None:
 
 def state_of(ledger: OrderLedger, key: str) -> tuple[EffectState, str | None]:
     with ledger.store.reading() as work:
-        found = standing(work, key)
+        found = stored_effect(work, key)
     return found.state, found.reason
 
 
@@ -130,7 +130,7 @@ def test_a_waiting_refund_is_due_when_its_order_has_ended(ledger: OrderLedger) -
     assert ledger.wake(delivered={"another"}) == 0
     assert ledger.wake(delivered={"o-1"}) == 1
     with ledger.store.reading() as work:
-        assert standing(work, REFUND).due_at == ledger.clock.now()
+        assert stored_effect(work, REFUND).due_at == ledger.clock.now()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_refund_of_an_order_that_earned_nothing_comes_back_once_that_is_delive
     assert ledger.wake(ended={"o-1"}) == 0
     assert state_of(ledger, REFUND) == NOTHING_EARNED
     with ledger.store.unit_of_work() as work:
-        assert reopen(work, [standing(work, AWARD).id], now=ledger.clock.now()) == 1
+        assert reopen(work, [stored_effect(work, AWARD).id], now=ledger.clock.now()) == 1
     ledger.deliver(AWARD)
     assert ledger.wake(delivered={"o-1"}) == 1
     assert quantity_of(ledger.prepare()) == "-5"
@@ -186,7 +186,7 @@ def test_a_refund_that_a_person_has_dismissed_does_not_come_back(ledger: OrderLe
     ledger.set_refunds(wait_seconds=0)
     put_aside(ledger, REFUND)
     with ledger.store.unit_of_work() as work:
-        dismiss(work, [standing(work, REFUND).id], detail="by hand", now=ledger.clock.now())
+        dismiss(work, [stored_effect(work, REFUND).id], detail="by hand", now=ledger.clock.now())
     assert ledger.wake(delivered={"o-1"}) == 0
     assert state_of(ledger, REFUND) == (EffectState.REJECTED, "dismissed")
 
