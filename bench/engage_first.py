@@ -50,7 +50,7 @@ def measure(events: int, people: int, definition: str) -> FirstResult:
                 begun = time.perf_counter()
                 worked = engine.step()
                 steps.append(time.perf_counter() - begun)
-            size = engine.states.standing["members"].size
+            size = engine.states.current["members"].size
             world.crash()
     return FirstResult(seconds=sum(steps), step_seconds=max(steps), size=size)
 

@@ -1,7 +1,7 @@
-"""Filters on events as routing passes them, compared with Segment's own library (JavaScript, in Node) on the same events.
+"""Filters on events as in routing, compared with Segment's own library (JavaScript, in Node) on the same events.
 
-Routing passes filters an event with a parsed envelope, but with properties and context as text: the members that filters
-need are read once per event, whatever the number of filters. The library gets completely parsed objects.
+Routing passes filters an event with a parsed envelope, but with properties and context as text: the members that
+filters need are read once per event, whatever the number of filters. The library gets completely parsed objects.
 """
 
 import json

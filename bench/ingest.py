@@ -1,6 +1,7 @@
 """The Tracking API: events and requests a second, each acknowledged after its sync, and how long a sender waits.
 
-For comparison, in the same run: a bare uvicorn app that reads the body and responds to the same sender, and SQLite alone
+For comparison, in the same run: a bare uvicorn app that reads the body and responds to the same sender, and SQLite
+    alone
 that appends the same bodies, in groups as large as half the connections can fill: while one group is synced, the other
 half sends the next.
 """

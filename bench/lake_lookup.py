@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import duckdb
@@ -27,7 +28,7 @@ from punchcard.clock import from_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PersonQuery
-from punchcard.lake.query import ask
+from punchcard.lake.query import run_query
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
@@ -39,7 +40,7 @@ _DISTINCT_BODIES = size(20_000, 500)
 _START = 1_767_312_000_000_000
 _HOUR = 3_600_000_000
 _RESULTS = (
-    '[{"destination":"perkville","fate":"refused","reason":"not_allowlisted",'
+    '[{"destination":"perkville","status":"refused","reason":"not_allowlisted",'
     '"detail":"Product Viewed is not in eventToPerkMap","effectKey":null}]'
 )
 
@@ -67,15 +68,8 @@ def _run(events: int, folder: Path) -> None:
         sample += chance.sample(ids, 10)
         instant = from_micros(_START + number * _HOUR)
         batch = [
-            Event(
-                EventType.TRACK,
-                MessageId(message_id),
-                instant,
-                instant,
-                envelopes[at % len(bodies)],
-                bodies[at % len(bodies)],
-            )
-            for at, message_id in enumerate(ids)
+            Event(EventType.TRACK, MessageId(message_id), instant, instant, envelope, body)
+            for message_id, envelope, body in zip(ids, cycle(envelopes), cycle(bodies), strict=False)
         ]
         first = number * _BATCH // _PER_RECORD + 1
         begun = time.process_time()
@@ -134,7 +128,10 @@ def _ask(folder: Path) -> None:
     emails = [f"user-{number}@example.com" for number in range(0, 1_000_000, 50_000)]
     _print_times(
         "by email       ",
-        [_timed(lambda email: reader.of_person(PersonQuery(emails=[email]), limit=50), email) for email in emails],
+        [
+            _timed(lambda email: reader.events_of_person(PersonQuery(emails=[email]), limit=50), email)
+            for email in emails
+        ],
     )
     query = EventQuery(type="track", name="Order Completed")
     _print_times("newest 50      ", [_timed(lambda _: reader.page(query, limit=50), "") for _ in range(20)])
@@ -159,7 +156,9 @@ def _ask(folder: Path) -> None:
         ),
     ):
         _print_times(
-            title, [_timed(lambda query: ask(url, query, limit=1_000), sql) for _ in range(5)], note="by `lake query`"
+            title,
+            [_timed(lambda query: run_query(url, query, limit=1_000), sql) for _ in range(5)],
+            note="by `lake query`",
         )
 
 

@@ -80,7 +80,9 @@ PARTS: Final = (
 # Rejected in pages, messages, docstrings, comments and documents. Regular expressions; a blank is any white space.
 PHRASES: Final = (
     Word(
-        r"(?<!there )(?<!there's )\bis no (?!longer\b|more\b|different\b|such\b)", "is not a …", "not idiomatic English"
+        r"(?<!there )(?<!there's )\bis\s+no\s+(?!longer\b|more\b|different\b|such\b)",
+        "is not a …",
+        "not idiomatic English",
     ),
     Word(
         r"\b(?:un)?told\b", "shown, notified, synced, described, told apart: distinguished", "who tells whom is unclear"
@@ -123,54 +125,31 @@ THIS_FILE: Final = "tests/architecture/test_language.py"  # quotes what it rejec
 # Places that still use such words, with how many uses they have. The number of a place may only fall: lower it, and
 # delete the row at zero. A place without a row has none.
 NAMES_LEFT: Final[dict[str, int]] = {
-    "src/punchcard/api": 66,
-    "src/punchcard/app": 108,
-    "src/punchcard/cli": 23,
-    "src/punchcard/computations": 45,
     "src/punchcard/delivery": 8,
     "src/punchcard/destinations": 31,
-    "src/punchcard/engage": 46,
-    "src/punchcard/events": 11,
-    "src/punchcard/filters": 34,
-    "src/punchcard/ingest": 13,
-    "src/punchcard/lake": 40,
-    "src/punchcard/log": 6,
-    "src/punchcard/operations": 46,
+    "src/punchcard/operations": 3,
     "src/punchcard/routing": 5,
-    "src/punchcard/runtime": 21,
     "src/punchcard/sandbox": 6,
-    "src/punchcard/store": 9,
-    "src/punchcard/testing": 78,
+    "src/punchcard/store": 7,
+    "src/punchcard/testing": 9,
     "src/punchcard/traces": 46,
-    "src/punchcard/workspace": 68,
-    "tests/contract": 571,
+    "tests/contract": 556,
     "tests/e2e": 166,
     "tests/simulation": 48,
-    "tests/unit": 181,
+    "tests/unit": 180,
 }
 PHRASES_LEFT: Final[dict[str, int]] = {
-    "src/punchcard/api": 22,
-    "src/punchcard/app": 66,
-    "src/punchcard/cli": 35,
-    "src/punchcard/computations": 21,
+    "src/punchcard/app": 8,
     "src/punchcard/delivery": 20,
     "src/punchcard/destinations": 53,
-    "src/punchcard/engage": 55,
-    "src/punchcard/events": 19,
-    "src/punchcard/filters": 14,
-    "src/punchcard/ingest": 9,
-    "src/punchcard/lake": 45,
-    "src/punchcard/log": 12,
-    "src/punchcard/operations": 34,
+    "src/punchcard/lake": 2,
     "src/punchcard/routing": 36,
-    "src/punchcard/runtime": 23,
     "src/punchcard/sandbox": 14,
-    "src/punchcard/store": 99,
-    "src/punchcard/testing": 44,
+    "src/punchcard/store": 97,
+    "src/punchcard/testing": 4,
     "src/punchcard/traces": 17,
-    "src/punchcard/workspace": 40,
     "tests/architecture": 12,
-    "tests/contract": 48,
+    "tests/contract": 49,
     "tests/e2e": 26,
     "tests/simulation": 18,
     "tests/snapshot": 1,
@@ -266,6 +245,7 @@ def prose_of(document: str) -> str:
 @cache
 def patterns() -> list[tuple[re.Pattern[str], Word]]:
     return [
+        # A look-behind must have a fixed width, so such a pattern states its white space itself.
         (re.compile(word.text if "(?<!" in word.text else word.text.replace(" ", r"\s+"), re.IGNORECASE), word)
         for word in PHRASES
     ]

@@ -155,7 +155,7 @@ def get_events(
         user_ids=[identifier.value for identifier in ids if identifier.type == "user_id"],
         anonymous_ids=[identifier.value for identifier in ids if identifier.type == "anonymous_id"],
         names=_listed(include) or None,
-        names_left_out=_listed(exclude),
+        excluded_names=_listed(exclude),
         begin=begin,
         end=until,
         oldest_first=sort == "asc",

@@ -14,7 +14,7 @@ from punchcard.clock import SystemClock
 from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
 from punchcard.operations import engagement
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence

@@ -10,10 +10,10 @@ from punchcard.cli.options import quiet_logs
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
-from punchcard.runtime.applying import apply_with_warnings
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.check import run_check
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.workspace_changes import apply_with_warnings
 from punchcard.workspace import persistence
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export

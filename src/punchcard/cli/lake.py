@@ -14,10 +14,10 @@ from rich.text import Text
 
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
-from punchcard.lake.query import ask
+from punchcard.lake.query import run_query
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.lake_repair import LakeRepair, repair
-from punchcard.runtime.assemble import open_log, open_store
+from punchcard.runtime.assembly import open_log, open_store
 from punchcard.runtime.settings import Settings
 
 _PLAIN_WIDTH = 240
@@ -40,7 +40,7 @@ def print_rows(settings: Settings, sql: str, *, shape: Format, limit: int) -> No
         ConfigurationError: The SQL is invalid.
         StorageError: There is no lake yet, or it cannot be read.
     """
-    names, rows = ask(settings.lake_location(), sql, limit=limit + 1)
+    names, rows = run_query(settings.lake_location(), sql, limit=limit + 1)
     page_rows = rows[:limit]
     match shape:
         case Format.CSV:

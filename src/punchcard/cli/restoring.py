@@ -6,7 +6,7 @@ from collections.abc import Callable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.routing.log_guard import LogGuard
-from punchcard.runtime.assemble import guard_of, open_keyring, open_log, open_store
+from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.workspace.snapshot import SnapshotWatch
 

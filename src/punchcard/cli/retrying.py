@@ -12,7 +12,7 @@ from punchcard.clock import SystemClock
 from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store

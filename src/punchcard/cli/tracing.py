@@ -6,7 +6,7 @@ from rich.console import Console
 
 from punchcard.cli.trace_text import print_text
 from punchcard.errors import PunchcardError
-from punchcard.runtime.assemble import open_reading
+from punchcard.runtime.assembly import open_reading
 from punchcard.runtime.settings import Settings
 from punchcard.traces.trace import EventTrace
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from punchcard.clock import Clock
 from punchcard.computations.errors import DefinitionError
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
+from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
 from punchcard.store import audit, engage_tables, profile_queries, sync_outcomes
@@ -258,7 +258,7 @@ def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
         StorageError: Engage does not respond, or the store is unavailable.
     """
     try:
-        return ask_preview(store, request, clock=clock)
+        return request_preview(store, request, clock=clock)
     except DefinitionError as error:
         # Same shape as the error that saving the definition raises.
         problem = Problem(path=(f"{request.kind}s", 0, "definition"), message=error.message)

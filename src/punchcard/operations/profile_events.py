@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from punchcard.engage.person_events import counts
+from punchcard.engage.person_events import is_counted
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
@@ -33,7 +33,7 @@ def list_profile_events(
     for _ in range(_ROUNDS_MAX):
         page = dependencies.browser.routed_events_of(query, limit=page_limit, beyond=beyond)
         lake_events += _events_of_profile(
-            dependencies, profile_id, [event for event in page.events if counts(event)], reader
+            dependencies, profile_id, [event for event in page.events if is_counted(event)], reader
         )
         if len(lake_events) > limit:
             last = lake_events[limit - 1]

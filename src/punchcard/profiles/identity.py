@@ -1,9 +1,9 @@
-"""Assign each event to a profile: an existing one, a new one, or several merged into one. Pure.
+"""Assign each event its profile: find it, create it, or merge profiles of the same person. Pure.
 
-If no profile has any of the event's ids, a profile is created. If one has, it gets all ids of the event. If several
-have, they belong to the same person and are merged, unless the result would have more ids of a type than the rules
-allow (usually two user ids): then the weakest id of the event is left out and the rest is tried again. So an event
-always belongs to the profile of its strongest id, whatever was left out.
+An event's ids lead to profiles. If they lead to none, a profile is created. If they lead to one, it gets the new ids.
+If they lead to several, these are the same person and become one profile, unless that profile would have more ids of a
+type than the rules allow (usually two user ids). Then the weakest id of the event is left out, and the rest is tried
+again. So an event always belongs to the profile of its strongest id, whichever ids are left out.
 
 The result depends only on the order of events in the log, not on how they are cut into batches.
 """
@@ -21,13 +21,13 @@ _UNTIMED = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Known:
-    """What is known about the ids of a batch before it is resolved.
+    """What is known about the people of a batch before it is processed.
 
     Attributes:
-        owners: The profile of each id of the batch that has one.
+        owners: The existing profile of each id of the batch.
         members: All ids of the profiles that may get another id or be merged.
-        since: When each of these ids was added; needed if a limit has a period.
-        merges: How many profiles were merged into each of them.
+        since: The time at which each of these ids was added; needed if a limit has a period.
+        merges: Number of profiles merged into each of them.
     """
 
     owners: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Two profiles of the same person: `merged` becomes part of `profile`."""
+    """A merge of two profiles of the same person: `profile` remains, `merged` is gone."""
 
     profile: int
     merged: int
@@ -47,11 +47,11 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """An id of an event that was not added to its profile.
+    """An id of an event that its profile did not get.
 
     Attributes:
-        kept_by: The profile that has the id, None for none.
-        reason: A sentence for operators.
+        kept_by: The profile that has the id, None if none has.
+        reason: Description of the conflict.
     """
 
     profile: int
@@ -63,18 +63,18 @@ class Conflict:
 
 @dataclass
 class Resolution:
-    """The result of a batch; `event` is always the number of the event in it.
+    """The result of a batch; `event` is everywhere the index of the event in it.
 
     Attributes:
-        profiles: The profile of each event before later merges (see `merges`), None for an event without ids.
-        made: The event that created each new profile.
-        added: The profile and the event of each added id.
+        profiles: The profile of each event at its time, before later `merges`; None for an event without ids.
+        created: The event that created each new profile.
+        added: The profile and the event of each id that was added to a profile.
         merges: In order.
-        conflicts: Ids that were left out, the first time in the batch.
+        conflicts: Ids left out, the first time in the batch.
     """
 
     profiles: list[int | None] = field(default_factory=list)
-    made: dict[int, int] = field(default_factory=dict)
+    created: dict[int, int] = field(default_factory=dict)
     added: dict[ExternalId, tuple[int, int]] = field(default_factory=dict)
     merges: list[Merge] = field(default_factory=list)
     conflicts: dict[tuple[int, ExternalId], Conflict] = field(default_factory=dict)
@@ -83,16 +83,16 @@ class Resolution:
         """Return the profile of each event after all merges of the batch."""
         into = {merge.merged: merge.profile for merge in self.merges}
 
-        def now(profile: int | None) -> int | None:
+        def current(profile: int | None) -> int | None:
             while profile in into:
                 profile = into[profile]
             return profile
 
-        return [now(profile) for profile in self.profiles]
+        return [current(profile) for profile in self.profiles]
 
 
 def may_change(ids: Sequence[ExternalId], owners: Mapping[tuple[str, str], int]) -> set[int]:
-    """Return the profiles that must be known with all their ids to resolve an event with these ids."""
+    """Return the profiles of which all ids must be known to resolve an event with these ids."""
     profiles, has_new = set(), False
     for external_id in ids:
         owner = owners.get(external_id)
@@ -104,7 +104,7 @@ def may_change(ids: Sequence[ExternalId], owners: Mapping[tuple[str, str], int])
 
 
 def is_known(ids: Iterable[ExternalId], rules: IdentityRules) -> bool:
-    """Return whether the ids include more than anonymous ids."""
+    """Return whether a profile with these ids has more than anonymous ids."""
     return any(rules.names_person(external_id.type) for external_id in ids)
 
 
@@ -116,13 +116,13 @@ def resolve(
     new_profile: Callable[[], int],
     received: Iterable[datetime] = repeat(_UNTIMED),
 ) -> Resolution:
-    """Assign each event to its profile, in order.
+    """Assign each event its profile, in order.
 
     Args:
         events: The ids of each event, the strongest first, as `IdReader` returns them.
-        received: When each event was received; needed if a limit has a period.
-        known: Covers all these ids and all profiles returned by `may_change`; updated in place.
-        new_profile: Returns the number of a new profile; numbers increase.
+        received: The time at which each event was received; needed if a limit has a period.
+        known: What is known about these ids and the profiles that `may_change`; updated in place.
+        new_profile: Returns the number of a new profile; numbers rise.
     """
     resolver = _Resolver(known, rules, new_profile)
     for number, (ids, at) in enumerate(zip(events, received, strict=False)):
@@ -146,7 +146,7 @@ class _Resolver:
         if strongest is not None and (
             len(ids) == 1 or all(owners.get(external_id) == strongest for external_id in ids)
         ):
-            self.resolution.profiles.append(strongest)  # the most frequent case
+            self.resolution.profiles.append(strongest)  # the usual case
             return
         accepted, left_out = list(ids), []
         while (problem := self._problem(accepted, at)) is not None:
@@ -171,16 +171,16 @@ class _Resolver:
             if count > 1 and count > (limit := self._rules.limit_of(type_)):
                 word = self._rules.periods.get(type_, "ever")
                 per = "" if word == "ever" else f" {word}"
-                return f"together they would have {count} of {type_}{per}, at most {limit} are allowed"
+                return f"The merged profile would have {count} ids of type {type_}{per}; the limit is {limit}."
         if len(members) > IDS_MAX:
-            return f"together they would have {len(members)} external ids, at most {IDS_MAX} are allowed"
+            return f"The merged profile would have {len(members)} external ids; the limit is {IDS_MAX}."
         merges = sum(self._known.merges[profile] for profile in profiles) + len(profiles) - 1
         if len(profiles) > 1 and merges > MERGES_MAX:
-            return f"at most {MERGES_MAX} profiles can be merged into one"
+            return f"At most {MERGES_MAX} other profiles can be merged into a profile."
         return None
 
     def _counting(self, members: Iterable[ExternalId], at: datetime) -> Iterator[ExternalId]:
-        """Yield the ids that count towards the limit of their type at a moment."""
+        """Yield the ids that count towards the limit of their type at a given time."""
         since = self._known.since
         for member in members:
             period = self._rules.period_of(member.type)
@@ -191,10 +191,10 @@ class _Resolver:
         known = self._known
         profiles = sorted({known.owners[external_id] for external_id in ids if external_id in known.owners})
         if profiles:
-            profile = profiles[0]  # the oldest one remains
+            profile = profiles[0]  # the oldest profile remains
         else:
             profile = self._new_profile()
-            self.resolution.made[profile] = number
+            self.resolution.created[profile] = number
             known.members[profile] = set()
         for merged in profiles[1:]:
             self.resolution.merges.append(Merge(profile, merged, number))
@@ -214,7 +214,7 @@ class _Resolver:
         return profile
 
     def _move_conflicts(self, merged: int, profile: int) -> None:
-        """Move the conflicts of a merged profile to the remaining one."""
+        """Move conflicts of the batch from a merged profile to the remaining one."""
         for (holder, external_id), conflict in list(self.resolution.conflicts.items()):
             if merged in (holder, conflict.kept_by):
                 del self.resolution.conflicts[holder, external_id]

@@ -1,4 +1,4 @@
-"""Wires App and Public API to this process's storage. Imported once requests are taken: Litestar is large."""
+"""Wire App and Public API to this process's storage. Imported once requests are accepted, because Litestar is large."""
 
 from litestar import Litestar
 from litestar.types import ASGIApp
@@ -33,7 +33,7 @@ def build_operator_side(
     commit: GroupCommit,
     config_file: str,
 ) -> tuple[ASGIApp, Litestar, ASGIApp]:
-    """App, Public API and Profile API, on what the serving process has open."""
+    """Build App, Public API and Profile API on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 
     browser = EventBrowser(log=log, lake=lake, store=store)

@@ -121,10 +121,10 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
 def test_apply_names_what_nobody_has(apply):
     status, _, err = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
     assert status == 0
-    assert 'Warning: buyers: no event "Order Completed" has come yet' in err
-    assert 'Warning: buyers: nobody has a trait "address" yet' in err
+    assert 'Warning: buyers: No event "Order Completed" was received yet' in err
+    assert 'Warning: buyers: Nobody has a trait "address" yet' in err
     again = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
-    assert "warning" not in again[2], "it is said when it is saved, once"
+    assert "Warning" not in again[2], "a warning is printed only when the definition changes"
 
 
 @pytest.mark.parametrize("name", ["Покупатели", "顧客", "!!!"])

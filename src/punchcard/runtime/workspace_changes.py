@@ -1,4 +1,4 @@
-"""Making a workspace the running one, with a look at what in it may be a mistake."""
+"""Apply a workspace, with warnings about possible mistakes in it."""
 
 from collections.abc import Collection, Sequence
 
@@ -17,50 +17,50 @@ from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 
 def apply_with_warnings(
-    store: Store, wanted: Workspace, *, settings: Settings, keyring: Keyring, actor: str, dry_run: bool = False
+    store: Store, workspace: Workspace, *, settings: Settings, keyring: Keyring, actor: str, dry_run: bool = False
 ) -> tuple[Sequence[Change], SaveWarnings]:
-    """Apply a workspace, or only say what that would change.
+    """Apply a workspace, or only return what that would change.
 
     Args:
-        actor: Who does it, for the audit log.
+        actor: The actor for the audit log.
 
     Returns:
-        The changes, and what in them may be a mistake.
+        The changes, and warnings about them.
 
     Raises:
-        ConfigurationError: the workspace is not valid.
-        StorageError: the store is away.
+        ConfigurationError: The workspace is invalid.
+        StorageError: The store is not available.
     """
     with store.reading() as work:
         before = persistence.read(work).workspace
     if dry_run:
-        changes = preview(store, wanted, keyring=keyring)
+        changes = preview(store, workspace, keyring=keyring)
     else:
-        changes = apply(store, wanted, clock=SystemClock(), keyring=keyring, actor=actor)
+        changes = apply(store, workspace, clock=SystemClock(), keyring=keyring, actor=actor)
     lake = LakeReader(settings.lake_location())
-    return changes, find_save_warnings(before, wanted, store=store, lake=lake, clock=SystemClock())
+    return changes, find_save_warnings(before, workspace, store=store, lake=lake, clock=SystemClock())
 
 
-def refuse_unconfirmed(store: Store, wanted: Workspace, derived_keys: Collection[str]) -> None:
+def refuse_unconfirmed(store: Store, workspace: Workspace, derived_keys: Collection[str]) -> None:
     """Refuse what only a person can confirm: that an audience or computed trait is renamed without its key.
 
     Raises:
-        ConfigurationError: a line for each, with what to write.
-        StorageError: the store is away.
+        ConfigurationError: One line for each, with the text to write.
+        StorageError: The store is not available.
     """
     with store.reading() as work:
         before = persistence.read(work).workspace
-    refuse_renames(before, wanted, derived_keys=derived_keys)
+    refuse_renames(before, workspace, derived_keys=derived_keys)
 
 
-def apply_and_log(store: Store, wanted: Workspace, *, settings: Settings, keyring: Keyring) -> Sequence[Change]:
-    """The same for who reads the log: each sentence is a line of it.
+def apply_and_log(store: Store, workspace: Workspace, *, settings: Settings, keyring: Keyring) -> Sequence[Change]:
+    """Apply a workspace and log its warnings.
 
     Raises:
-        ConfigurationError: the workspace is not valid.
-        StorageError: the store is away.
+        ConfigurationError: The workspace is invalid.
+        StorageError: The store is not available.
     """
-    changes, warnings = apply_with_warnings(store, wanted, settings=settings, keyring=keyring, actor="config file")
+    changes, warnings = apply_with_warnings(store, workspace, settings=settings, keyring=keyring, actor="config file")
     telemetry = WorkspaceTelemetry()
     for warning in warnings.filters:
         telemetry.dropping_filter_saved(warning=warning)
