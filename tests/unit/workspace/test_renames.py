@@ -71,7 +71,12 @@ def test_what_is_said_names_both_ways_and_what_stays_behind():
     workspace, keys = read(audience("VIPs").replace("destinations", 'send = ["track"]\ndestinations'))
     with pytest.raises(Exception, match="seems to be renamed") as caught:
         refuse_renames(read(audience("Buyers"))[0], workspace, derived_keys=keys)
-    for part in ('key = "buyers"', 'key = "vips"', "perkville keeps the last values of buyers", "enter the audience again"):
+    for part in (
+        'key = "buyers"',
+        'key = "vips"',
+        "perkville keeps the last values of buyers",
+        "enter the audience again",
+    ):
         assert part in str(caught.value)
 
 
