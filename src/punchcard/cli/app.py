@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
@@ -379,6 +380,12 @@ app.add_typer(
     name="destination",
     short_help="Write destinations of your own.",
     epilog=example("punchcard destination new acme-rewards"),
+)
+app.add_typer(
+    alerts,
+    name="alerts",
+    short_help="List and acknowledge alerts, and test alert channels.",
+    epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(
     lake,

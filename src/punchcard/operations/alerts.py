@@ -1,12 +1,26 @@
 """Alerts: what an operator must act on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
+from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
+from punchcard.operations.alert_model import Alert, Condition
+from punchcard.operations.delivery_alerts import (
+    find_low_success_rates,
+    find_old_queues,
+    find_parked,
+    find_rejected,
+    find_switched_off,
+    find_unreachable,
+)
+from punchcard.operations.process_alerts import (
+    find_config_file_alerts,
+    find_failing_channels,
+    find_machine_alerts,
+    find_missing_processes,
+)
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
@@ -16,107 +30,38 @@ from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
-from punchcard.store.schema import EffectState, effects
 from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
+from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
 _LATELY = timedelta(days=7)
-_UNMAPPED_IN_VOLUME = 20
 _NAMES_MAX = 5
-
-
-class AlertKind(StrEnum):
-    """Kinds of alerts."""
-
-    PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
-    RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
-    INVALID = "invalid"  # a part of the configuration that this version cannot use; of a destination, events are held
-    HELD = "held"  # events that a destination could not plan; they wait for a correction
-    PARKED = "parked"  # awards that are not tried any more until somebody says so
-    CONFLICT = "conflict"  # orders that came a second time with other content, of late
-    UNMAPPED = "unmapped"  # events in volume whose name is not mapped
-    COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
-    SYNC = "sync"  # values of an audience or computed trait that a destination does not have
-    QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
-    LAKE = "lake"  # the lake cannot be read or written
-    LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
-    RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
-    UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """One thing that an operator must act on.
-
-    Attributes:
-        subject: A destination's slug, or an event's name.
-        destination: Slug; "" if none is concerned.
-        count: How many events or awards; 0 where that says nothing.
-        detail: A sentence, "" if all is said.
-        until: When it ended, None while it lasts.
-        next_check_at: When Punchcard looks again by itself, None if it does not.
-    """
-
-    kind: AlertKind
-    subject: str
-    destination: str = ""
-    count: int = 0
-    reason: str = ""
-    detail: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    next_check_at: datetime | None = None
+# What is counted is an alert only from the threshold of its rule on.
+_COUNTED = frozenset(
+    {
+        *(AlertKind.PARKED, AlertKind.REJECTED, AlertKind.CONFLICT, AlertKind.UNMAPPED),
+        *(AlertKind.QUARANTINED, AlertKind.UNKNOWN_SOURCE, AlertKind.LEDGER),
+    }
+)
 
 
 def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
-    """Return the current alerts, those that stop awards first."""
-    alerts = _invalid(work, snapshot)
-    for slug in snapshot.destinations:
-        if (pause := pause_of(work, slug)) is not None:
-            alerts.append(
-                Alert(
-                    kind=AlertKind.PAUSED,
-                    subject=slug,
-                    destination=slug,
-                    detail=pause.detail,
-                    since=pause.since,
-                    next_check_at=pause.next_check_at,
-                )
-            )
-    alerts += _parked(work)
-    alerts += _storage(work, now - _LATELY)
-    alerts += _resumed(work, snapshot, now=now)
-    alerts += _restored(work, now)
-    alerts += _computations(work, snapshot)
-    alerts += _syncs(work, snapshot)
-    begin, end = now - _LATELY, now + timedelta(days=1)
-    conflicts = read_counts(
-        work, CountQuery(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
-    )
-    alerts += [
-        Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
-        for (slug,), count in conflicts.items()
+    """Return the current alerts, those that stop awards first, without those that take long to find."""
+    return [alert for condition in CONDITIONS for alert in find_by(condition, work, snapshot, now=now)]
+
+
+def find_by(condition: Condition, work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
+    """Return the alerts of one condition that the rules of the workspace ask for."""
+    rules = snapshot.alert_rules
+    kinds = [kind for kind in condition.kinds if rules[kind].enabled]
+    if not kinds:
+        return []
+    return [
+        alert
+        for alert in condition.find(work, snapshot, now)
+        if alert.kind in kinds and (alert.kind not in _COUNTED or alert.count >= rules[alert.kind].threshold)
     ]
-    unmapped = read_counts(
-        work,
-        CountQuery(statuses=[EventStatus.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
-        by=[Dimension.DESTINATION, Dimension.EVENT_NAME],
-    )
-    most = sorted(unmapped.items(), key=lambda pair: -pair[1])
-    alerts += [
-        Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
-        for (slug, name), count in most[:_NAMES_MAX]
-        if count >= _UNMAPPED_IN_VOLUME
-    ]
-    unknown = read_counts(
-        work,
-        CountQuery(statuses=[EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end),
-        by=[],
-    )
-    if count := sum(unknown.values()):
-        alerts.append(Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count))
-    return alerts
 
 
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
@@ -124,7 +69,43 @@ def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     return backlog(work, list(snapshot.destinations))
 
 
-def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
+def _paused(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    for slug in snapshot.destinations:
+        if (pause := pause_of(work, slug)) is not None:
+            yield Alert(
+                kind=AlertKind.PAUSED,
+                subject=slug,
+                destination=slug,
+                detail=pause.detail,
+                since=pause.since,
+                next_check_at=pause.next_check_at,
+            )
+
+
+def _conflicts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    counts = read_counts(work, _lately(now, [EventStatus.CONFLICT]), by=[Dimension.DESTINATION])
+    for (slug,), count in counts.items():
+        yield Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
+
+
+def _unmapped(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    query = _lately(now, [EventStatus.REFUSED], reasons=["not_allowlisted"])
+    counts = read_counts(work, query, by=[Dimension.DESTINATION, Dimension.EVENT_NAME])
+    for (slug, name), count in sorted(counts.items(), key=lambda pair: -pair[1])[:_NAMES_MAX]:
+        yield Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
+
+
+def _unknown_sources(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    query = _lately(now, [EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"])
+    if count := sum(read_counts(work, query, by=[]).values()):
+        yield Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count)
+
+
+def _lately(now: datetime, statuses: Sequence[str], *, reasons: Sequence[str] = ()) -> CountQuery:
+    return CountQuery(statuses=statuses, reasons=reasons, begin=now - _LATELY, end=now + timedelta(days=1))
+
+
+def _resumed(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Refusals of credentials that ended by themselves: nobody need act, but somebody should know."""
     lasts = [last for slug in snapshot.destinations if (last := last_pause_of(work, slug)) is not None]
     return [
@@ -141,7 +122,7 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Ale
     ]
 
 
-def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
+def _invalid(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Parts of the configuration that cannot be used, and events that are held for whatever reason."""
     held = {one.destination: one for one in count_held(work)}
     alerts = []
@@ -174,7 +155,7 @@ def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
     return alerts
 
 
-def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
+def _computations(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Audiences and computed traits that do not say what they should."""
     invalid = snapshot.invalid_computations
     failed = [Alert(kind=AlertKind.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
@@ -190,7 +171,7 @@ def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
     ]
 
 
-def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
+def _syncs(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Values of audiences and traits that their destinations do not have."""
     queues = queue_sizes(work)
     alerts = []
@@ -214,8 +195,9 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
     return alerts
 
 
-def _storage(work: Connection, since: datetime) -> list[Alert]:
+def _storage(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """What is wrong with the log's records and with the lake."""
+    since = now - _LATELY
     alerts = [
         Alert(kind=AlertKind.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
         for one in count_quarantined(work, since=since)
@@ -228,7 +210,7 @@ def _storage(work: Connection, since: datetime) -> list[Alert]:
     return alerts
 
 
-def _restored(work: Connection, now: datetime) -> list[Alert]:
+def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """That the store was restored from an older copy: until all is read back, and some days longer."""
     recovery = newest_recovery(work)
     if recovery is None:
@@ -266,15 +248,26 @@ def _count_awards(count: int, predicate: str) -> str:
     return f"{count:,} {'award' if count == 1 else 'awards'} {predicate}"
 
 
-def _parked(work: Connection) -> list[Alert]:
-    columns = effects.c
-    rows = work.execute(
-        select(columns.destination, columns.reason, func.count(), func.min(columns.settled_at))
-        .where(columns.state == EffectState.PARKED)
-        .group_by(columns.destination, columns.reason)
-        .order_by(func.count().desc())
-    )
-    return [
-        Alert(kind=AlertKind.PARKED, subject=slug, destination=slug, count=count, reason=reason or "", since=since)
-        for slug, reason, count, since in rows
-    ]
+CONDITIONS: Final = (
+    Condition(kinds=frozenset({AlertKind.INVALID, AlertKind.HELD}), find=_invalid),
+    Condition(kinds=frozenset({AlertKind.PAUSED}), find=_paused),
+    Condition(kinds=frozenset({AlertKind.OFF}), find=find_switched_off),
+    Condition(kinds=frozenset({AlertKind.WORKER, AlertKind.ENGAGE}), find=find_missing_processes),
+    Condition(kinds=frozenset({AlertKind.DISK, AlertKind.CERTIFICATE}), find=find_machine_alerts),
+    Condition(kinds=frozenset({AlertKind.UNREACHABLE}), find=find_unreachable),
+    Condition(kinds=frozenset({AlertKind.PARKED}), find=find_parked),
+    Condition(kinds=frozenset({AlertKind.REJECTED}), find=find_rejected),
+    Condition(kinds=frozenset({AlertKind.QUEUE_AGE}), find=find_old_queues),
+    Condition(kinds=frozenset({AlertKind.SUCCESS_RATE}), find=find_low_success_rates),
+    Condition(kinds=frozenset({AlertKind.QUARANTINED, AlertKind.LAKE, AlertKind.LAKE_LOSS}), find=_storage),
+    Condition(kinds=frozenset({AlertKind.RESUMED}), find=_resumed),
+    Condition(kinds=frozenset({AlertKind.RESTORED}), find=_restored),
+    Condition(kinds=frozenset({AlertKind.RENAME, AlertKind.CONFIG_FILE}), find=find_config_file_alerts),
+    Condition(kinds=frozenset({AlertKind.COMPUTATION}), find=_computations),
+    Condition(kinds=frozenset({AlertKind.SYNC}), find=_syncs),
+    Condition(kinds=frozenset({AlertKind.CONFLICT}), find=_conflicts),
+    Condition(kinds=frozenset({AlertKind.UNMAPPED}), find=_unmapped),
+    Condition(kinds=frozenset({AlertKind.UNKNOWN_SOURCE}), find=_unknown_sources),
+    Condition(kinds=frozenset({AlertKind.CHANNEL}), find=find_failing_channels),
+)
+"""What every page of alerts looks at, those that stop awards first."""

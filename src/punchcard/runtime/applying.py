@@ -4,9 +4,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.unknown_names import tell_unknown_names
 from punchcard.runtime.settings import Settings
+from punchcard.store.config_file_status import (
+    ConfigFileProblem,
+    clear_config_file_problem,
+    read_config_file_problem,
+    write_config_file_problem,
+)
 from punchcard.store.engine import Store
 from punchcard.traces.filter_reach import tell_reach
 from punchcard.workspace import stored
@@ -80,6 +87,24 @@ def refuse_unconfirmed(store: Store, wanted: Workspace, derived_keys: Collection
     with store.reading() as work:
         before = stored.read(work).workspace
     refuse_renames(before, wanted, derived_keys=derived_keys)
+
+
+def report_config_file(store: Store, path: str, error: ConfigurationError | None) -> None:
+    """Write down why the config file was not applied, for the alert about it; None if it was.
+
+    Raises:
+        StorageError: the store is away.
+    """
+    with store.reading() as work:
+        known = read_config_file_problem(work)
+    if error is None and known is None:
+        return
+    with store.unit_of_work() as work:
+        if error is None:
+            clear_config_file_problem(work)
+            return
+        problem = ConfigFileProblem(path=path, code=error.code, detail=error.message, since=SystemClock().now())
+        write_config_file_problem(work, problem)
 
 
 def apply_and_log(store: Store, wanted: Workspace, *, settings: Settings, keyring: Keyring) -> Sequence[Change]:

@@ -35,7 +35,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: the file is wrong, the port is taken, or storage cannot be opened.
     """
     _prepare(settings, fresh_counters=True)
-    from punchcard.runtime.applying import apply_and_log, refuse_unconfirmed
+    from punchcard.runtime.applying import apply_and_log, refuse_unconfirmed, report_config_file
     from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
     from punchcard.workspace.file_watch import FileWatch
@@ -48,9 +48,12 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
                 lambda wanted: apply_and_log(serving.store, wanted, settings=settings, keyring=serving.keyring),
                 environment=os.environ,
                 confirm=lambda wanted, derived_keys: refuse_unconfirmed(serving.store, wanted, derived_keys),
+                report=lambda error: report_config_file(serving.store, str(config), error),
             )
             watch.apply_now()
             serving.watch.refresh()
+        else:
+            report_config_file(serving.store, "", None)  # what was wrong with a file that is not used any more
         token = serving.first_token()
         stopping = threading.Event()
         worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes")

@@ -23,9 +23,11 @@ from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_log, open_store
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guarding import keep_guard
+from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.settings import Settings
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
@@ -113,10 +115,15 @@ class Worker:
         routing.start()
         keeping = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         keeping.start()
+        alerts = AlertLoop(
+            self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER
+        )
+        alerts.start()
         try:
             await self._deliver(guard, stopping)
         finally:
             stop()
+            await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
             await asyncio.to_thread(keeping.join)

@@ -14,11 +14,12 @@ from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
+from punchcard.workspace.alert_settings import unseal_channel, with_kept_secrets
 from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import with_filter_ids
 from punchcard.workspace.filter_times import with_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
-from punchcard.workspace.model import Destination, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, Workspace
 from punchcard.workspace.plan import Change, plan
 from punchcard.workspace.problems import KeyPath, Problem, refuse, render_path
 from punchcard.workspace.stored import PartKey
@@ -208,7 +209,17 @@ def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:
         except ConfigurationError:
             return destination
 
-    return replace(workspace, destinations=tuple(readable(destination) for destination in workspace.destinations))
+    def readable_channel(channel: AlertChannel) -> AlertChannel:
+        try:
+            return unseal_channel(channel, keyring)
+        except ConfigurationError:
+            return channel
+
+    return replace(
+        workspace,
+        destinations=tuple(readable(destination) for destination in workspace.destinations),
+        alert_channels=tuple(readable_channel(channel) for channel in workspace.alert_channels),
+    )
 
 
 def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
@@ -229,6 +240,7 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
                 )
                 for destination in wanted.destinations
             ),
+            alert_channels=with_kept_secrets(wanted.alert_channels, current.alert_channels, problems),
         )
     )
     before = Counter(map(_signature, find_problems(current, catalog=catalog)))
@@ -286,6 +298,10 @@ def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *
         computations=tuple(
             computation for computation in current.computations if (computation.kind, computation.key) not in replaced
         ),
+        alert_channels=tuple(
+            channel for channel in current.alert_channels if ("alert_channel", channel.slug) not in replaced
+        ),
+        alert_rules=tuple(rule for rule in current.alert_rules if ("alert_rule", rule.rule) not in replaced),
     )
 
 

@@ -17,11 +17,12 @@ from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import stored
+from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
 from punchcard.workspace.document import Catalog, problem_of, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import message_of
 from punchcard.workspace.stored import PartKey, Stored
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -72,7 +73,7 @@ class PartProblem:
     """A part of the stored configuration that this version cannot use.
 
     Attributes:
-        kind: `workspace`, `source`, `destination` or `computation`.
+        kind: `workspace`, `source`, `destination`, `computation` or `alert_channel`.
         slug: Which one; "" for the workspace's own fields.
         message: Why.
     """
@@ -97,6 +98,8 @@ class Snapshot:
         own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
         invalid_computations: Why a computation cannot be used, by key: it keeps its members and tells nobody.
         network: To which addresses webhooks may be sent.
+        alert_rules: Every rule of alerts with what the workspace has changed.
+        alert_channels: Where alerts are sent, by slug, disabled ones too; none that cannot be read.
         unreadable: Parts whose stored document cannot be read whole, by kind and slug: why.
     """
 
@@ -113,6 +116,8 @@ class Snapshot:
     invalid_computations: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
     network: NetworkPolicy = PUBLIC_ONLY
+    alert_rules: Mapping[AlertKind, EffectiveRule] = DEFAULT_RULES
+    alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
 
     def problems(self) -> list[PartProblem]:
         """What this version cannot use of the stored configuration; empty if all is well."""
@@ -125,7 +130,7 @@ class Snapshot:
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
             for (kind, slug), message in sorted(found.items())
-            if kind in ("workspace", "source", "destination", "computation")
+            if kind in ("workspace", "source", "destination", "computation", "alert_channel")
         ]
 
 
@@ -172,6 +177,14 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
         invalid_computations=MappingProxyType({**invalid, **broken}),
         unreadable=unreadable,
         network=network,
+        alert_rules=effective_rules(workspace.alert_rules),
+        alert_channels=MappingProxyType(
+            {
+                channel.slug: channel
+                for channel in workspace.alert_channels
+                if ("alert_channel", channel.slug) not in unreadable
+            }
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """The pages, a module for each group of them; every handler stands in a `HANDLERS`."""
 
 from punchcard.app.pages import (
+    alerts,
     audiences,
     catalog,
     customers,
@@ -23,6 +24,7 @@ from punchcard.app.pages import (
 HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
+    *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,
     *debugger.HANDLERS,

@@ -1,0 +1,461 @@
+"""Alerts as they are stored, and the notices of them that wait to be sent."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, select, update
+
+from punchcard.store.effects import storable
+from punchcard.store.schema_alerts import alert_notices, alerts
+from punchcard.store.stored_enum import StoredEnum
+
+
+class AlertState(StoredEnum):
+    """Where an alert stands."""
+
+    RAISED = "raised"  # its cause lasts, and nobody has said that they know
+    ACKNOWLEDGED = "acknowledged"  # its cause lasts, and somebody knows: no reminders
+    RESOLVED = "resolved"  # its cause is gone
+
+
+class NoticeState(StoredEnum):
+    """Where a notice stands."""
+
+    PENDING = "pending"  # waits to be sent
+    SENT = "sent"  # the channel has taken it
+    FAILED = "failed"  # the channel has not taken it for days; it is not tried any more
+    CANCELED = "canceled"  # its channel was removed or disabled
+
+
+class NoticeType(StoredEnum):
+    """What a notice says, as the generic webhook names it."""
+
+    RAISED = "alert.raised"
+    REMINDER = "alert.reminder"
+    RESOLVED = "alert.resolved"
+    TEST = "alert.test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertContent:
+    """What an alert says at the moment.
+
+    Attributes:
+        cause: Digest that is the same as long as the cause is.
+        points: None if not known.
+    """
+
+    cause: str
+    kind: str
+    subject: str
+    destination: str
+    reason: str
+    severity: str
+    title: str
+    detail: str
+    remedy: str
+    path: str
+    count: int
+    customers: int
+    points: Decimal | None
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAlert:
+    """One alert."""
+
+    id: int
+    state: AlertState
+    content: AlertContent
+    raised_at: datetime
+    updated_at: datetime
+    reminded_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_count: int | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredNotice:
+    """One notice to one channel.
+
+    Attributes:
+        body: JSON of what it says.
+        error: Of the last attempt, None if there was none or it succeeded.
+    """
+
+    id: int
+    alert_id: int
+    channel: str
+    type: NoticeType
+    body: str
+    state: NoticeState
+    attempts: int
+    error: str | None
+    created_at: datetime
+    due_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelHealth:
+    """How it goes with one channel.
+
+    Attributes:
+        pending: How many notices wait.
+        failing_since: When the oldest notice was written whose last attempt has failed; None if none is failing.
+        error: Of that notice.
+    """
+
+    pending: int = 0
+    failing_since: datetime | None = None
+    error: str = ""
+    last_sent_at: datetime | None = None
+
+
+def open_alerts(work: Connection) -> dict[str, StoredAlert]:
+    """Return every alert that is not resolved, by its cause."""
+    rows = work.execute(select(alerts).where(alerts.c.is_open.is_(True)).order_by(alerts.c.id))
+    return {row.cause: _alert_of(row._mapping) for row in rows}
+
+
+def list_alerts(
+    work: Connection, *, states: Collection[str] = (), limit: int, before_id: int | None = None
+) -> list[StoredAlert]:
+    """Return alerts, newest first."""
+    chosen = _in_states(states).order_by(alerts.c.id.desc()).limit(limit)
+    if before_id is not None:
+        chosen = chosen.where(alerts.c.id < before_id)
+    return [_alert_of(row._mapping) for row in work.execute(chosen)]
+
+
+def count_alerts(work: Connection, *, states: Collection[str] = ()) -> int:
+    """Return how many alerts there are."""
+    return work.scalar(select(func.count()).select_from(_in_states(states).subquery())) or 0
+
+
+def find_alert(work: Connection, alert_id: int) -> StoredAlert | None:
+    """Return the alert with this id."""
+    row = work.execute(select(alerts).where(alerts.c.id == alert_id)).one_or_none()
+    return None if row is None else _alert_of(row._mapping)
+
+
+def add_alert(work: Connection, content: AlertContent, *, now: datetime) -> int:
+    """Raise an alert; returns its id."""
+    inserted = work.execute(
+        insert(alerts).values(
+            **_columns_of(content),
+            state=AlertState.RAISED,
+            is_open=True,
+            raised_at=now,
+            updated_at=now,
+            reminded_at=now,
+        )
+    )
+    key = inserted.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def update_alert(work: Connection, alert_id: int, content: AlertContent, *, now: datetime) -> None:
+    """Write what an alert says now."""
+    work.execute(update(alerts).where(alerts.c.id == alert_id).values(**_columns_of(content), updated_at=now))
+
+
+def note_reminder(work: Connection, alert_id: int, *, now: datetime) -> None:
+    """Write down that channels are reminded."""
+    work.execute(update(alerts).where(alerts.c.id == alert_id).values(reminded_at=now))
+
+
+def raise_again(work: Connection, alert_id: int, *, now: datetime) -> None:
+    """Take back an acknowledgement, as the alert has become much worse since."""
+    work.execute(
+        update(alerts)
+        .where(alerts.c.id == alert_id)
+        .values(
+            state=AlertState.RAISED,
+            acknowledged_at=None,
+            acknowledged_by=None,
+            acknowledged_count=None,
+            reminded_at=now,
+        )
+    )
+
+
+def acknowledge_alert(work: Connection, alert_id: int, *, actor: str, now: datetime) -> bool:
+    """Write down that somebody knows of a raised alert; False if it is not raised."""
+    changed = work.execute(
+        update(alerts)
+        .where(alerts.c.id == alert_id, alerts.c.state == AlertState.RAISED)
+        .values(
+            state=AlertState.ACKNOWLEDGED,
+            acknowledged_at=now,
+            acknowledged_by=storable(actor),
+            acknowledged_count=alerts.c.count,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def resolve_alert(work: Connection, alert_id: int, *, now: datetime) -> None:
+    """Close an alert whose cause is gone."""
+    work.execute(
+        update(alerts)
+        .where(alerts.c.id == alert_id)
+        .values(state=AlertState.RESOLVED, is_open=False, resolved_at=now, updated_at=now)
+    )
+
+
+def add_notice(
+    work: Connection, *, alert_id: int, channel: str, type: NoticeType, body: str, now: datetime, due_at: datetime
+) -> None:
+    """Queue a notice, in the unit of work that changes its alert."""
+    work.execute(
+        insert(alert_notices).values(
+            alert_id=alert_id,
+            channel=channel,
+            type=type,
+            body=storable(body),
+            state=NoticeState.PENDING,
+            attempts=0,
+            created_at=now,
+            due_at=due_at,
+        )
+    )
+
+
+def due_notices(work: Connection, *, channel: str, now: datetime, limit: int) -> list[StoredNotice]:
+    """Return the notices of a channel to send now, oldest first.
+
+    A notice waits for those of the same alert that were written before it: nobody is told of the end first.
+    """
+    earlier = alert_notices.alias("earlier")
+    waits = exists(
+        select(earlier.c.id).where(
+            earlier.c.alert_id == alert_notices.c.alert_id,
+            earlier.c.channel == alert_notices.c.channel,
+            earlier.c.state == NoticeState.PENDING,
+            earlier.c.id < alert_notices.c.id,
+        )
+    )
+    chosen = (
+        select(alert_notices)
+        .where(
+            alert_notices.c.state == NoticeState.PENDING,
+            alert_notices.c.channel == channel,
+            alert_notices.c.due_at <= now,
+            ~waits,
+        )
+        .order_by(alert_notices.c.id)
+        .limit(limit)
+    )
+    return [_notice_of(row._mapping) for row in work.execute(chosen)]
+
+
+def pending_channels(work: Connection) -> list[str]:
+    """Return the channels for which notices wait, due or not."""
+    columns = alert_notices.c
+    return list(work.scalars(select(columns.channel).where(columns.state == NoticeState.PENDING).distinct()))
+
+
+def settle_notice(work: Connection, notice_id: int, state: NoticeState, *, now: datetime, error: str | None) -> None:
+    """Write down that a notice is not pending any more."""
+    columns = alert_notices.c
+    work.execute(
+        update(alert_notices)
+        .where(columns.id == notice_id)
+        .values(state=state, settled_at=now, attempts=columns.attempts + 1, error=None if error is None else storable(error))
+    )
+
+
+def postpone_notice(work: Connection, notice_id: int, *, due_at: datetime, error: str) -> None:
+    """Write down that an attempt has failed, and when the next one is."""
+    columns = alert_notices.c
+    work.execute(
+        update(alert_notices)
+        .where(columns.id == notice_id)
+        .values(due_at=due_at, attempts=columns.attempts + 1, error=storable(error))
+    )
+
+
+def cancel_notices(work: Connection, channel: str, *, now: datetime) -> int:
+    """Give up the pending notices of a channel that is not there any more or disabled; returns how many."""
+    columns = alert_notices.c
+    changed = work.execute(
+        update(alert_notices)
+        .where(columns.state == NoticeState.PENDING, columns.channel == channel)
+        .values(state=NoticeState.CANCELED, settled_at=now)
+    )
+    return changed.rowcount
+
+
+def was_noticed(work: Connection, alert_id: int) -> frozenset[str]:
+    """Return the channels that have a notice of an alert, sent or pending."""
+    columns = alert_notices.c
+    chosen = select(columns.channel).where(
+        columns.alert_id == alert_id, columns.state.in_([NoticeState.PENDING, NoticeState.SENT])
+    )
+    return frozenset(work.scalars(chosen.distinct()))
+
+
+def list_notices(work: Connection, *, alert_id: int | None = None, limit: int) -> list[StoredNotice]:
+    """Return notices, newest first."""
+    chosen = select(alert_notices).order_by(alert_notices.c.id.desc()).limit(limit)
+    if alert_id is not None:
+        chosen = chosen.where(alert_notices.c.alert_id == alert_id)
+    return [_notice_of(row._mapping) for row in work.execute(chosen)]
+
+
+def read_channel_health(work: Connection, channels: Sequence[str]) -> dict[str, ChannelHealth]:
+    """Return how it goes with each channel."""
+    columns = alert_notices.c
+    pending = dict(
+        work.execute(
+            select(columns.channel, func.count())
+            .where(columns.state == NoticeState.PENDING, columns.channel.in_(channels))
+            .group_by(columns.channel)
+        ).tuples()
+    )
+    failing: dict[str, tuple[datetime, str]] = {}
+    rows = work.execute(
+        select(columns.channel, columns.created_at, columns.error)
+        .where(columns.state == NoticeState.PENDING, columns.error.is_not(None), columns.channel.in_(channels))
+        .order_by(columns.id)
+    )
+    for slug, created_at, error in rows:
+        failing.setdefault(slug, (created_at, error))
+    sent = dict(
+        work.execute(
+            select(columns.channel, func.max(columns.id))
+            .where(columns.state == NoticeState.SENT, columns.channel.in_(channels))
+            .group_by(columns.channel)
+        ).tuples()
+    )
+    sent_at = dict(
+        work.execute(select(columns.channel, columns.settled_at).where(columns.id.in_(list(sent.values())))).tuples()
+    )
+    return {
+        slug: ChannelHealth(
+            pending=pending.get(slug, 0),
+            failing_since=failing[slug][0] if slug in failing else None,
+            error=failing[slug][1] if slug in failing else "",
+            last_sent_at=sent_at.get(slug),
+        )
+        for slug in channels
+    }
+
+
+def count_open_alerts(work: Connection) -> dict[tuple[str, str], int]:
+    """Return how many alerts are open, by state and severity."""
+    columns = alerts.c
+    rows = work.execute(
+        select(columns.state, columns.severity, func.count())
+        .where(columns.is_open.is_(True))
+        .group_by(columns.state, columns.severity)
+    )
+    return {(state, severity): number for state, severity, number in rows}
+
+
+def count_pending_notices(work: Connection) -> dict[str, int]:
+    """Return how many notices wait, by channel."""
+    columns = alert_notices.c
+    rows = work.execute(
+        select(columns.channel, func.count()).where(columns.state == NoticeState.PENDING).group_by(columns.channel)
+    )
+    return {channel: number for channel, number in rows}
+
+
+def prune_alerts(work: Connection, *, before: datetime, limit: int) -> int:
+    """Delete alerts that were resolved before a time, with their notices; returns how many alerts."""
+    pending = exists(
+        select(alert_notices.c.id).where(
+            alert_notices.c.alert_id == alerts.c.id, alert_notices.c.state == NoticeState.PENDING
+        )
+    )
+    old = list(
+        work.scalars(
+            select(alerts.c.id)
+            .where(and_(alerts.c.is_open.is_(False), alerts.c.resolved_at < before), ~pending)
+            .order_by(alerts.c.id)
+            .limit(limit)
+        )
+    )
+    if old:
+        work.execute(alert_notices.delete().where(alert_notices.c.alert_id.in_(old)))
+        work.execute(alerts.delete().where(alerts.c.id.in_(old)))
+    return len(old)
+
+
+def _in_states(states: Collection[str]) -> Any:
+    chosen = select(alerts)
+    return chosen.where(alerts.c.state.in_(list(states))) if states else chosen
+
+
+def _columns_of(content: AlertContent) -> dict[str, object]:
+    return {
+        "cause": content.cause,
+        "kind": content.kind,
+        "subject": storable(content.subject),
+        "destination": content.destination,
+        "reason": storable(content.reason),
+        "severity": content.severity,
+        "title": storable(content.title),
+        "detail": storable(content.detail),
+        "remedy": storable(content.remedy),
+        "path": storable(content.path),
+        "count": content.count,
+        "customers": content.customers,
+        "points": None if content.points is None else f"{content.points:f}",
+        "since": content.since,
+    }
+
+
+def _alert_of(row: Mapping[Any, Any]) -> StoredAlert:
+    return StoredAlert(
+        id=row["id"],
+        state=AlertState(row["state"]),
+        content=AlertContent(
+            cause=row["cause"],
+            kind=row["kind"],
+            subject=row["subject"],
+            destination=row["destination"],
+            reason=row["reason"],
+            severity=row["severity"],
+            title=row["title"],
+            detail=row["detail"],
+            remedy=row["remedy"],
+            path=row["path"],
+            count=row["count"],
+            customers=row["customers"],
+            points=None if row["points"] is None else Decimal(row["points"]),
+            since=row["since"],
+        ),
+        raised_at=row["raised_at"],
+        updated_at=row["updated_at"],
+        reminded_at=row["reminded_at"],
+        acknowledged_at=row["acknowledged_at"],
+        acknowledged_by=row["acknowledged_by"],
+        acknowledged_count=row["acknowledged_count"],
+        resolved_at=row["resolved_at"],
+    )
+
+
+def _notice_of(row: Mapping[Any, Any]) -> StoredNotice:
+    return StoredNotice(
+        id=row["id"],
+        alert_id=row["alert_id"],
+        channel=row["channel"],
+        type=NoticeType(row["type"]),
+        body=row["body"],
+        state=NoticeState(row["state"]),
+        attempts=row["attempts"],
+        error=row["error"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        settled_at=row["settled_at"],
+    )
