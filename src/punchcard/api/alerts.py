@@ -8,7 +8,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from punchcard.api import bodies
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.clock import to_iso
@@ -26,16 +26,16 @@ from punchcard.store.alerts import (
 )
 from punchcard.store.token_store import Role
 from punchcard.workspace.alert_editing import (
-    adding_channel,
-    changing_channel,
-    changing_rule,
-    channel_of,
-    removing_channel,
-    rule_of,
+    add_alert_channel,
+    change_alert_channel,
+    change_alert_rule,
+    find_channel,
+    find_rule,
+    remove_alert_channel,
 )
 from punchcard.workspace.alert_rules import EffectiveRule
-from punchcard.workspace.alert_settings import is_webhook, masked_channel, scheme_of
-from punchcard.workspace.editing import NotThereError, slug_of
+from punchcard.workspace.alert_settings import is_webhook, mask_channel, url_scheme
+from punchcard.workspace.editing import NotFoundError, suggest_slug
 from punchcard.workspace.model import AlertChannel, AlertRule
 
 
@@ -168,7 +168,7 @@ def get_alert(alert_id: FromPath[str], dependencies: Dependencies) -> dict[str, 
     with dependencies.store.reading() as work:
         alert = find_alert(work, number)
     if alert is None:
-        raise NotThereError(f"There is no alert {alert_id}.")
+        raise NotFoundError(f"There is no alert {alert_id}.")
     return {"data": {"alert": _alert(alert)}}
 
 
@@ -203,8 +203,8 @@ def update_alert_rule(
             current = replace(current, threshold=data.threshold)
         return current
 
-    rule_of(dependencies.workspace(), rule)
-    dependencies.edit(changing_rule(rule, changed))
+    find_rule(dependencies.workspace(), rule)
+    dependencies.edit(change_alert_rule(rule, changed))
     rules = dependencies.current().alert_rules
     return {"data": {"alertRule": next(_rule(one) for kind, one in rules.items() if kind == rule)}}
 
@@ -222,14 +222,14 @@ def list_alert_channels(
     return {"data": ChannelPage(alert_channels=views, pagination=pagination)}
 
 
-@post("/alert-channels", status_code=200, summary="Create an alert channel", opt={NEEDS: Role.OWNER})
+@post("/alert-channels", status_code=200, summary="Create an alert channel", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def create_alert_channel(
     data: JSONBody[NewChannel], dependencies: Dependencies
 ) -> dict[str, dict[str, ChannelView]]:
     """A new channel; its id is made of its name."""
     channel = AlertChannel(
-        slug=slug_of(data.name),
+        slug=suggest_slug(data.name),
         name=data.name,
         url=data.url,
         severity=data.severity,
@@ -239,7 +239,7 @@ def create_alert_channel(
     )
     if not channel.slug:
         raise unprocessable("The name must have a letter from a to z or a digit.", "name")
-    dependencies.edit(adding_channel(channel))
+    dependencies.edit(add_alert_channel(channel))
     return _saved(dependencies, channel.slug)
 
 
@@ -252,7 +252,7 @@ def get_alert_channel(
     return _saved(dependencies, channel_id)
 
 
-@patch("/alert-channels/{channel_id:str}", summary="Change an alert channel", opt={NEEDS: Role.OWNER})
+@patch("/alert-channels/{channel_id:str}", summary="Change an alert channel", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def update_alert_channel(
     channel_id: FromPath[str], data: JSONBody[ChannelUpdate], dependencies: Dependencies
@@ -263,15 +263,15 @@ def update_alert_channel(
         for name in ("name", "url", "severity", "quiet_hours", "secret", "enabled")
         if (value := getattr(data, name)) is not None
     }
-    dependencies.edit(changing_channel(channel_id, lambda channel: replace(channel, **given)))
+    dependencies.edit(change_alert_channel(channel_id, lambda channel: replace(channel, **given)))
     return _saved(dependencies, channel_id)
 
 
-@delete("/alert-channels/{channel_id:str}", status_code=200, summary="Delete an alert channel", opt={NEEDS: Role.OWNER})
+@delete("/alert-channels/{channel_id:str}", status_code=200, summary="Delete an alert channel", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def delete_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Notices that wait for it are canceled."""
-    dependencies.edit(removing_channel(channel_id))
+    dependencies.edit(remove_alert_channel(channel_id))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -279,12 +279,12 @@ def delete_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) 
     "/alert-channels/{channel_id:str}/test",
     status_code=200,
     summary="Send a test notice",
-    opt={NEEDS: Role.OWNER},
+    opt={REQUIRED_ROLE: Role.OWNER},
 )
 @run_in_executor
 def test_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Send a notice of type `alert.test` at once; an error says why the channel has not taken it."""
-    channel = channel_of(dependencies.workspace(), channel_id)
+    channel = find_channel(dependencies.workspace(), channel_id)
     try:
         send_test(
             channel, dependencies.current(), public_url=dependencies.public_url, clock=dependencies.clock
@@ -335,11 +335,11 @@ def _rule(rule: EffectiveRule) -> RuleView:
 
 
 def _channel(channel: AlertChannel, health: ChannelHealth) -> ChannelView:
-    masked = masked_channel(channel)
+    masked = mask_channel(channel)
     return ChannelView(
         id=channel.slug,
         name=channel.name,
-        type="webhook" if is_webhook(channel.url) else scheme_of(channel.url),
+        type="webhook" if is_webhook(channel.url) else url_scheme(channel.url),
         url=masked.url,
         secret=masked.secret,
         severity=channel.severity,
@@ -353,7 +353,7 @@ def _channel(channel: AlertChannel, health: ChannelHealth) -> ChannelView:
 
 
 def _saved(dependencies: Dependencies, slug: str) -> dict[str, dict[str, ChannelView]]:
-    channel = channel_of(dependencies.workspace(), slug)
+    channel = find_channel(dependencies.workspace(), slug)
     return {"data": {"alertChannel": _channel(channel, _health(dependencies, [slug])[slug])}}
 
 

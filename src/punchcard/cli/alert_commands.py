@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, standing_settings
+from punchcard.cli.options import Data, example, load_existing_settings
 
 alerts = typer.Typer(rich_markup_mode=None)
 
@@ -20,7 +20,7 @@ def list_(
     data: Data = None,
 ) -> None:
     """Show the alerts that are not resolved: id, state, severity, since when, what is wrong and what to do."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.alerts import print_alerts
 
     print_alerts(settings, include_resolved=all_, as_json=json)
@@ -35,7 +35,7 @@ def acknowledge(
     data: Data = None,
 ) -> None:
     """Acknowledge an alert: it stays in the list until its cause is gone, and nobody is reminded of it."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.alerts import acknowledge_one
 
     acknowledge_one(settings, alert_id)
@@ -50,7 +50,7 @@ def test(
     data: Data = None,
 ) -> int:
     """Send a test notice to an alert channel at once, whatever its severity and quiet hours; exit 1 if it fails."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.alerts import test_channel
 
     return test_channel(settings, channel)

@@ -7,7 +7,7 @@ from punchcard.operations.alert_channels import SendingContext, check_notice, se
 from punchcard.store import audit
 from punchcard.store.alerts import StoredAlert, acknowledge_alert, find_alert
 from punchcard.store.engine import Store
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import AlertChannel
 from punchcard.workspace.snapshot import Snapshot
 
@@ -16,7 +16,7 @@ def acknowledge(store: Store, alert_id: str, *, actor: str, clock: Clock) -> Sto
     """Write down that somebody knows of an alert; returns the alert. One that is not raised stays as it is.
 
     Raises:
-        NotThereError: there is no such alert.
+        NotFoundError: there is no such alert.
         StorageError: the store is away.
     """
     number = int(alert_id) if alert_id.isdecimal() and len(alert_id) < 19 else 0
@@ -33,7 +33,7 @@ def acknowledge(store: Store, alert_id: str, *, actor: str, clock: Clock) -> Sto
             )
         alert = find_alert(work, number)
     if alert is None:
-        raise NotThereError(f"There is no alert {alert_id}.")
+        raise NotFoundError(f"There is no alert {alert_id}.")
     return alert
 
 

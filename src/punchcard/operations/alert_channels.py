@@ -16,10 +16,10 @@ from punchcard.destinations.webhooks.settings import read_settings
 from punchcard.errors import ConfigurationError, DeliveryError, PunchcardError
 from punchcard.events.times import read_time
 from punchcard.operations.alert_evaluation import NoticeBody
-from punchcard.operations.alert_texts import counted, moment_text
+from punchcard.operations.alert_texts import count_noun, format_moment
 from punchcard.store.alerts import AlertState, NoticeType
 from punchcard.workspace.alert_rules import Severity
-from punchcard.workspace.alert_settings import is_webhook, scheme_of
+from punchcard.workspace.alert_settings import is_webhook, url_scheme
 from punchcard.workspace.model import AlertChannel
 
 _SIGNATURE: Final = {"signature": "standard-webhooks"}
@@ -105,21 +105,21 @@ def webhook_body(notice: Notice) -> bytes:
     )
 
 
-def subject_of(notice: Notice) -> str:
+def notice_subject(notice: Notice) -> str:
     """Return the heading of a notice for people."""
     heading = _HEADINGS.get(notice.type) or notice.body.severity.capitalize()
     return f"[Punchcard] {heading}: {notice.body.title}"
 
 
-def text_of(notice: Notice, zone: ZoneInfo) -> str:
+def notice_text(notice: Notice, zone: ZoneInfo) -> str:
     """Return a notice as plain text for people."""
     body = notice.body
     lines = [body.detail] if body.detail else []
     if notice.type is not NoticeType.TEST:
         since = read_time(body.since)
-        lines += ["", f"Since: {moment_text(since, zone)}"]
+        lines += ["", f"Since: {format_moment(since, zone)}"]
         if body.customers:
-            affected = [counted(body.count, "award"), counted(body.customers, "customer")]
+            affected = [count_noun(body.count, "award"), count_noun(body.customers, "customer")]
             affected += [f"{body.points} points"] if body.points is not None else []
             lines.append(f"Affected: {', '.join(affected)}")
     if body.remedy and body.state != AlertState.RESOLVED:
@@ -149,15 +149,15 @@ def _notify(channel: AlertChannel, notice: Notice, context: SendingContext) -> N
     logging.getLogger(apprise.LOGGER_NAME).propagate = False  # its results say what it logs
     service = apprise.Apprise()
     if not service.add(channel.url.strip()):
-        raise ChannelError(f"Apprise cannot use this {scheme_of(channel.url)}:// URL")
+        raise ChannelError(f"Apprise cannot use this {url_scheme(channel.url)}:// URL")
     resolved = notice.type is NoticeType.RESOLVED
     kinds = {Severity.WARNING.value: apprise.NotifyType.WARNING, Severity.CRITICAL.value: apprise.NotifyType.FAILURE}
     result = service.notify(
-        title=subject_of(notice),
-        body=text_of(notice, context.zone),
+        title=notice_subject(notice),
+        body=notice_text(notice, context.zone),
         notify_type=apprise.NotifyType.SUCCESS if resolved else kinds.get(notice.body.severity, apprise.NotifyType.INFO),
         body_format=apprise.NotifyFormat.TEXT,
     )
     if not result:
         lines = [entry.message for one in result.results for attempt in one.attempts for entry in attempt.logs]
-        raise ChannelError("; ".join(dict.fromkeys(lines)) or f"{scheme_of(channel.url)}:// did not take the notice")
+        raise ChannelError("; ".join(dict.fromkeys(lines)) or f"{url_scheme(channel.url)}:// did not take the notice")

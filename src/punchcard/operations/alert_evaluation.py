@@ -38,7 +38,7 @@ from punchcard.store.alerts import (
 )
 from punchcard.store.engine import Store
 from punchcard.workspace.alert_rules import AlertKind, Severity
-from punchcard.workspace.alert_settings import quiet_hours_of
+from punchcard.workspace.alert_settings import parse_quiet_hours
 from punchcard.workspace.model import AlertChannel
 from punchcard.workspace.snapshot import Snapshot
 
@@ -54,7 +54,7 @@ _BY_REASON: Final = frozenset(
 _NOT_REMINDED: Final = frozenset({AlertKind.RESUMED, AlertKind.RESTORED, AlertKind.LAKE_LOSS})
 _WORSE: Final = 2  # times the count that was acknowledged: somebody should look again
 
-PointsOf = Callable[[str, str], Decimal | None]
+PointsPerUnit = Callable[[str, str], Decimal | None]
 """What one unit of a perk at a destination gives, None if not known."""
 
 
@@ -94,19 +94,19 @@ class Findings:
     kinds: AbstractSet[AlertKind]
 
 
-def cause_of(alert: Alert) -> str:
+def cause_digest(alert: Alert) -> str:
     """Return a digest that is the same as long as an alert has the same cause."""
     parts = (alert.kind.value, alert.subject, alert.destination, _reason_of(alert))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def content_of(
-    alert: Alert, snapshot: Snapshot, *, now: datetime, points_of: PointsOf = lambda _slug, _perk: None
+def build_content(
+    alert: Alert, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _perk: None
 ) -> AlertContent:
     """Return what an alert says, with the severity that its rule has now."""
     text = describe_alert(alert, zone=snapshot.zone)
     return AlertContent(
-        cause=cause_of(alert),
+        cause=cause_digest(alert),
         kind=alert.kind,
         subject=alert.subject,
         destination=alert.destination,
@@ -118,7 +118,7 @@ def content_of(
         path=text.path,
         count=alert.count,
         customers=alert.customers,
-        points=_points(alert, points_of),
+        points=_points(alert, points_per_unit),
         since=alert.since or now,
     )
 
@@ -127,7 +127,7 @@ class AlertEvaluator:
     """Looks for what is wrong, and writes down what has changed since.
 
     Args:
-        points_of: What one unit of a perk gives, as far as it is known.
+        points_per_unit: What one unit of a perk gives, as far as it is known.
         public_url: Where the App is reached, for links in notices.
     """
 
@@ -137,13 +137,13 @@ class AlertEvaluator:
         *,
         clock: Clock,
         current: Callable[[], Snapshot],
-        points_of: PointsOf = lambda _slug, _perk: None,
+        points_per_unit: PointsPerUnit = lambda _slug, _perk: None,
         public_url: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
         self._current = current
-        self._points_of = points_of
+        self._points_of = points_per_unit
         self._public_url = public_url.rstrip("/")
         self._telemetry = AlertTelemetry()
         self._volume_at = 0.0
@@ -171,7 +171,7 @@ class AlertEvaluator:
             try:
                 with self._store.reading() as work:
                     for alert in find_by(condition, work, snapshot, now=now):
-                        content = content_of(alert, snapshot, now=now, points_of=self._points_of)
+                        content = build_content(alert, snapshot, now=now, points_per_unit=self._points_of)
                         contents.setdefault(content.cause, content)
             except Exception as error:  # noqa: BLE001  # one condition that cannot be evaluated must not hide the others
                 self._telemetry.condition_failed(kinds=sorted(condition.kinds), error=error)
@@ -289,7 +289,7 @@ class _Recorder:
 
 def send_time(channel: AlertChannel, severity: str, *, now: datetime, zone: ZoneInfo) -> datetime:
     """Return when a channel may be sent something: now, or at the end of its quiet hours if it is not critical."""
-    quiet = quiet_hours_of(channel.quiet_hours)
+    quiet = parse_quiet_hours(channel.quiet_hours)
     if quiet is None or severity == Severity.CRITICAL:
         return now
     begin, end = quiet
@@ -308,10 +308,10 @@ def _reason_of(alert: Alert) -> str:
     return alert.reason if alert.kind in _BY_REASON else ""
 
 
-def _points(alert: Alert, points_of: PointsOf) -> Decimal | None:
+def _points(alert: Alert, points_per_unit: PointsPerUnit) -> Decimal | None:
     total = Decimal(0)
     for perk, units in alert.amounts.items():
-        each = points_of(alert.destination, perk)
+        each = points_per_unit(alert.destination, perk)
         if each is None:
             return None
         total += units * abs(each)

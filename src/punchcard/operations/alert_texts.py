@@ -39,12 +39,12 @@ def describe_alert(alert: Alert, *, zone: ZoneInfo) -> AlertText:
     return _WRITERS[alert.kind](alert, zone)
 
 
-def moment_text(instant: datetime | None, zone: ZoneInfo) -> str:
+def format_moment(instant: datetime | None, zone: ZoneInfo) -> str:
     """Return an instant as text in a time zone."""
     return "an unknown time" if instant is None else f"{instant.astimezone(zone):%b %-d, %Y, %H:%M %Z}"
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
+def count_noun(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: `1 award`, `2 awards`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
@@ -75,11 +75,11 @@ def _base(alert: Alert) -> str:
 
 
 def _paused(alert: Alert, zone: ZoneInfo) -> AlertText:
-    check = f"Next check: {moment_text(alert.next_check_at, zone)}." if alert.next_check_at else ""
+    check = f"Next check: {format_moment(alert.next_check_at, zone)}." if alert.next_check_at else ""
     return AlertText(
         title=f"{alert.subject} is paused.",
         detail=_join(
-            f"Its credentials have been refused since {moment_text(alert.since, zone)}.",
+            f"Its credentials have been refused since {format_moment(alert.since, zone)}.",
             _sentence(alert.detail),
             "Awards stay queued.",
             check,
@@ -99,7 +99,7 @@ def _off(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _resumed(alert: Alert, zone: ZoneInfo) -> AlertText:
-    begin, end = moment_text(alert.since, zone), moment_text(alert.until, zone)
+    begin, end = format_moment(alert.since, zone), format_moment(alert.until, zone)
     return AlertText(
         title=f"{alert.subject} delivers again.",
         detail=_join(
@@ -112,7 +112,7 @@ def _resumed(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _invalid(alert: Alert, zone: ZoneInfo) -> AlertText:
     held = ""
     if alert.count:
-        events = counted(alert.count, "event is", "events are")
+        events = count_noun(alert.count, "event is", "events are")
         held = f"{events} held and {'is' if alert.count == 1 else 'are'} processed once this is corrected."
     if not alert.destination:
         path = "/sources" if alert.reason == "source" else "/destinations"
@@ -128,8 +128,8 @@ def _invalid(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _held(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{counted(alert.count, 'event is', 'events are')} held for {alert.subject}.",
-        detail=_join(f"The oldest was received {moment_text(alert.since, zone)}.", _sentence(alert.detail)),
+        title=f"{count_noun(alert.count, 'event is', 'events are')} held for {alert.subject}.",
+        detail=_join(f"The oldest was received {format_moment(alert.since, zone)}.", _sentence(alert.detail)),
         remedy="Correct what the message names. Held events are then processed in their order.",
         path=_base(alert) if alert.destination else "/destinations",
     )
@@ -137,7 +137,7 @@ def _held(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _parked(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{counted(alert.count, 'award waits', 'awards wait')} for you at {alert.subject}.",
+        title=f"{count_noun(alert.count, 'award waits', 'awards wait')} for you at {alert.subject}.",
         detail=_meaning(alert.reason) if alert.reason else "",
         remedy=_measure(alert.reason, "Retry or dismiss them."),
         path=f"{_base(alert)}/transactions?state=parked" + (f"&reason={quote(alert.reason)}" if alert.reason else ""),
@@ -146,7 +146,7 @@ def _parked(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _rejected(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{counted(alert.count, 'award was', 'awards were')} rejected by {alert.subject} {_WEEK}.",
+        title=f"{count_noun(alert.count, 'award was', 'awards were')} rejected by {alert.subject} {_WEEK}.",
         detail=_meaning(alert.reason) if alert.reason else "",
         remedy=_measure(alert.reason, "Correct what was refused, then retry or dismiss them."),
         path=f"{_base(alert)}/transactions?state=rejected"
@@ -156,7 +156,7 @@ def _rejected(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _conflict(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{counted(alert.count, 'order was', 'orders were')} received twice with different content "
+        title=f"{count_noun(alert.count, 'order was', 'orders were')} received twice with different content "
         f"at {alert.subject} {_WEEK}.",
         detail="The first version of each order counts.",
         remedy="Compare both versions of each order.",
@@ -168,9 +168,9 @@ def _unreachable(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{alert.subject} does not respond.",
         detail=_join(
-            f"Nothing was delivered since {moment_text(alert.since, zone)}.",
+            f"Nothing was delivered since {format_moment(alert.since, zone)}.",
             _sentence(alert.detail),
-            f"{counted(alert.count, 'award is', 'awards are')} retried. No award is lost.",
+            f"{count_noun(alert.count, 'award is', 'awards are')} retried. No award is lost.",
         ),
         remedy="Awards are retried by themselves. Check the partner's status page and the network of this machine.",
         path=_base(alert),
@@ -179,8 +179,8 @@ def _unreachable(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _queue_age(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"The oldest award for {alert.subject} has waited since {moment_text(alert.since, zone)}.",
-        detail=f"{counted(alert.count, 'award is', 'awards are')} queued.",
+        title=f"The oldest award for {alert.subject} has waited since {format_moment(alert.since, zone)}.",
+        detail=f"{count_noun(alert.count, 'award is', 'awards are')} queued.",
         remedy="See whether the partner responds, and whether the rate limit of the destination is too low.",
         path=f"{_base(alert)}/transactions",
     )
@@ -189,7 +189,7 @@ def _queue_age(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _success_rate(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"Only {alert.value:.1f} % of the awards for {alert.subject} were delivered in the last 24 hours.",
-        detail=f"{counted(alert.count, 'award was', 'awards were')} rejected or parked.",
+        detail=f"{count_noun(alert.count, 'award was', 'awards were')} rejected or parked.",
         remedy="See for which reasons.",
         path=_base(alert),
     )
@@ -198,8 +198,8 @@ def _success_rate(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _source_silent(alert: Alert, zone: ZoneInfo) -> AlertText:
     hours = round(alert.value)
     return AlertText(
-        title=f"{alert.subject} has sent nothing since {moment_text(alert.since, zone)}.",
-        detail=f"On the last seven days it sent {counted(alert.count, 'event')} "
+        title=f"{alert.subject} has sent nothing since {format_moment(alert.since, zone)}.",
+        detail=f"On the last seven days it sent {count_noun(alert.count, 'event')} "
         + ("in the same hour" if hours == 1 else f"in the same {hours} hours")
         + " on average.",
         remedy="See whether the sender runs, and whether its requests are rejected.",
@@ -209,8 +209,8 @@ def _source_silent(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _volume(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"“{alert.subject}” was received {counted(alert.count, 'time')} in the last 24 hours.",
-        detail=f"{alert.reason} usually sends it {counted(round(alert.value), 'time')} a day.",
+        title=f"“{alert.subject}” was received {count_noun(alert.count, 'time')} in the last 24 hours.",
+        detail=f"{alert.reason} usually sends it {count_noun(round(alert.value), 'time')} a day.",
         remedy="See whether the sender was changed.",
         path=f"/events?time=24h&source={quote(alert.reason)}&name={quote(alert.subject)}",
     )
@@ -218,7 +218,7 @@ def _volume(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _unmapped(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"“{alert.subject}” was received {counted(alert.count, 'time')} {_WEEK} and earned nothing.",
+        title=f"“{alert.subject}” was received {count_noun(alert.count, 'time')} {_WEEK} and earned nothing.",
         detail=f"Nothing is mapped to it at {alert.destination}.",
         remedy="Map the event, or acknowledge this alert if it is to earn nothing.",
         path=f"{_base(alert)}/map",
@@ -227,8 +227,8 @@ def _unmapped(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _ledger(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"The ledger and {alert.subject} differ: {counted(alert.count, 'difference')}.",
-        detail=_join(f"This was found {moment_text(alert.since, zone)}.", _sentence(alert.detail)),
+        title=f"The ledger and {alert.subject} differ: {count_noun(alert.count, 'difference')}.",
+        detail=_join(f"This was found {format_moment(alert.since, zone)}.", _sentence(alert.detail)),
         remedy="See each difference, and send again, accept or dismiss it.",
         path=f"{_base(alert)}/reconciliations",
     )
@@ -239,7 +239,7 @@ def _computation(alert: Alert, zone: ZoneInfo) -> AlertText:
     if alert.count:
         return AlertText(
             title=f"{alert.subject} had wrong values.",
-            detail=f"Checks have corrected {counted(alert.count, 'value')}.",
+            detail=f"Checks have corrected {count_noun(alert.count, 'value')}.",
             remedy="Please report it with its definition.",
             path=path,
         )
@@ -252,7 +252,7 @@ def _computation(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _sync(alert: Alert, zone: ZoneInfo) -> AlertText:
-    values = counted(alert.count, "value")
+    values = count_noun(alert.count, "value")
     return AlertText(
         title=f"{values} of {alert.subject} {'is' if alert.count == 1 else 'are'} not at {alert.destination}.",
         detail=_sentence(alert.detail) or _meaning(alert.reason),
@@ -284,13 +284,13 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
     if alert.reason == UnreadableRecordError.code:
         path = f"/events?time=7d&status={EventStatus.FAILED_ON_INGEST}&reason={alert.reason}"
         return AlertText(
-            title=f"{counted(alert.count, 'record')} could not be read {_WEEK}.",
+            title=f"{count_noun(alert.count, 'record')} could not be read {_WEEK}.",
             detail=f"All others were processed. The raw {'record is' if is_one else 'records are'} kept.",
             remedy="See what was sent.",
             path=path,
         )
     return AlertText(
-        title=f"{counted(alert.count, 'event')} could not be processed {_WEEK}.",
+        title=f"{count_noun(alert.count, 'event')} could not be processed {_WEEK}.",
         detail=f"This is a defect in Punchcard. The raw {'event is' if is_one else 'events are'} kept.",
         remedy="Please report it.",
         path=f"/events?time=7d&status={EventStatus.REFUSED}&reason={alert.reason}",
@@ -299,16 +299,16 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"The data lake cannot be used since {moment_text(alert.since, zone)}.",
+        title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
         detail=_join("Awards continue without it.", _sentence(alert.detail)),
         remedy="Run `punchcard lake repair` to repair it.",
     )
 
 
 def _lake_loss(alert: Alert, zone: ZoneInfo) -> AlertText:
-    begin = f", received from {moment_text(alert.since, zone)} on" if alert.since else ""
+    begin = f", received from {format_moment(alert.since, zone)} on" if alert.since else ""
     return AlertText(
-        title=f"{counted(alert.count, 'event')} of the data lake {'was' if alert.count == 1 else 'were'} lost{begin}.",
+        title=f"{count_noun(alert.count, 'event')} of the data lake {'was' if alert.count == 1 else 'were'} lost{begin}.",
         detail="Awards are not affected.",
     )
 
@@ -316,14 +316,14 @@ def _lake_loss(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _restored(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="The database was restored from an older copy.",
-        detail=_join(f"This was noticed {moment_text(alert.since, zone)}.", _sentence(alert.detail)),
+        detail=_join(f"This was noticed {format_moment(alert.since, zone)}.", _sentence(alert.detail)),
         path="/events?time=7d",
     )
 
 
 def _unknown_source(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{counted(alert.count, 'event was', 'events were')} received with an unknown write key {_WEEK}.",
+        title=f"{count_noun(alert.count, 'event was', 'events were')} received with an unknown write key {_WEEK}.",
         remedy="Add a source with this write key, or correct the sender.",
         path="/sources",
     )
@@ -343,7 +343,7 @@ def _disk(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _worker(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="No worker is running.",
-        detail=f"The last one reported {moment_text(alert.since, zone)}. Events are taken and wait; no award is sent.",
+        detail=f"The last one reported {format_moment(alert.since, zone)}. Events are taken and wait; no award is sent.",
         remedy="Start `punchcard worker`, and see its log for why it has ended.",
     )
 
@@ -351,14 +351,14 @@ def _worker(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _engage(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="Engage is not running.",
-        detail=f"It reported last {moment_text(alert.since, zone)}. Audiences and computed traits are not updated.",
+        detail=f"It reported last {format_moment(alert.since, zone)}. Audiences and computed traits are not updated.",
         remedy="See the log of the worker, which starts it.",
     )
 
 
 def _certificate(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"The TLS certificate of {alert.subject} expires {moment_text(alert.until, zone)}.",
+        title=f"The TLS certificate of {alert.subject} expires {format_moment(alert.until, zone)}.",
         detail="Senders and browsers refuse connections from then on.",
         remedy="Renew it. New files are taken up without a restart.",
     )
@@ -369,7 +369,7 @@ def _channel(alert: Alert, zone: ZoneInfo) -> AlertText:
         title=f"The alert channel {alert.subject} does not take notices.",
         detail=_join(
             _sentence(alert.detail),
-            f"{counted(alert.count, 'notice waits', 'notices wait')} since {moment_text(alert.since, zone)}.",
+            f"{count_noun(alert.count, 'notice waits', 'notices wait')} since {format_moment(alert.since, zone)}.",
         ),
         remedy="Correct its URL and send a test. Notices are retried by themselves.",
         path="/alerts/channels",

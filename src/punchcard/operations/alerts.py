@@ -35,7 +35,7 @@ from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
-_LATELY = timedelta(days=7)
+_RECENT = timedelta(days=7)
 _NAMES_MAX = 5
 # What is counted is an alert only from the threshold of its rule on.
 _COUNTED = frozenset(
@@ -102,7 +102,7 @@ def _unknown_sources(work: Connection, snapshot: Snapshot, now: datetime) -> Ite
 
 
 def _lately(now: datetime, statuses: Sequence[str], *, reasons: Sequence[str] = ()) -> CountQuery:
-    return CountQuery(statuses=statuses, reasons=reasons, begin=now - _LATELY, end=now + timedelta(days=1))
+    return CountQuery(statuses=statuses, reasons=reasons, begin=now - _RECENT, end=now + timedelta(days=1))
 
 
 def _resumed(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
@@ -118,7 +118,7 @@ def _resumed(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]
             until=last.ended_at,
         )
         for last in lasts
-        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _LATELY
+        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _RECENT
     ]
 
 
@@ -197,7 +197,7 @@ def _syncs(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
 
 def _storage(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """What is wrong with the log's records and with the lake."""
-    since = now - _LATELY
+    since = now - _RECENT
     alerts = [
         Alert(kind=AlertKind.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
         for one in count_quarantined(work, since=since)
@@ -217,7 +217,7 @@ def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert
         return []
     in_doubt = count_in_doubt(work)
     doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
-    if not in_doubt and not doubts_all and recovery.noticed_at < now - _LATELY:
+    if not in_doubt and not doubts_all and recovery.noticed_at < now - _RECENT:
         return []
     in_question = recovery.read_back + recovery.planned
     sentences = [_count_awards(in_question, "may have been delivered since that copy was made.")]

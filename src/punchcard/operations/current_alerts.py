@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from punchcard.operations.alert_evaluation import PointsOf, content_of
+from punchcard.operations.alert_evaluation import PointsPerUnit, build_content
 from punchcard.operations.alerts import CONDITIONS, find_alerts
 from punchcard.store.alerts import AlertContent, AlertState, StoredAlert, open_alerts
 from punchcard.workspace.alert_rules import AlertKind
@@ -48,7 +48,7 @@ class CurrentAlert:
 
 
 def read_current_alerts(
-    work: Connection, snapshot: Snapshot, *, now: datetime, points_of: PointsOf = lambda _slug, _perk: None
+    work: Connection, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _perk: None
 ) -> list[CurrentAlert]:
     """Return the alerts of the moment, acknowledged ones last.
 
@@ -58,7 +58,7 @@ def read_current_alerts(
     contents = {
         content.cause: content
         for alert in find_alerts(work, snapshot, now=now)
-        for content in [content_of(alert, snapshot, now=now, points_of=points_of)]
+        for content in [build_content(alert, snapshot, now=now, points_per_unit=points_per_unit)]
     }
     found_now = {kind for condition in CONDITIONS for kind in condition.kinds}
     others = [alert.content for alert in stored.values() if alert.content.kind not in found_now]

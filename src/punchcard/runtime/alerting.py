@@ -53,7 +53,7 @@ class AlertLoop:
         self._telemetry = AlertTelemetry()
         self._points = _PerkPoints(current, clock)
         self._evaluator = AlertEvaluator(
-            store, clock=clock, current=current, points_of=self._points.points_of, public_url=base_url(settings)
+            store, clock=clock, current=current, points_per_unit=self._points.points_per_unit, public_url=base_url(settings)
         )
         self._dispatcher = NoticeDispatcher(store, clock=clock, current=current)
         self._stopping = threading.Event()
@@ -157,7 +157,7 @@ class _PerkPoints:
         self._clock = clock
         self._known: dict[str, tuple[float, dict[str, Decimal]]] = {}
 
-    def points_of(self, slug: str, perk: str) -> Decimal | None:
+    def points_per_unit(self, slug: str, perk: str) -> Decimal | None:
         """Return what one unit gives, None if the partner has not said."""
         until, points = self._known.get(slug, (0.0, {}))
         if self._clock.monotonic() >= until:

@@ -5,23 +5,23 @@ from dataclasses import replace
 
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.alert_rules import AlertKind
-from punchcard.workspace.editing import Edit, NotThereError
+from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.model import AlertChannel, AlertRule, Workspace
 
 
-def channel_of(workspace: Workspace, slug: str) -> AlertChannel:
+def find_channel(workspace: Workspace, slug: str) -> AlertChannel:
     """Return the alert channel with this slug.
 
     Raises:
-        NotThereError: there is none.
+        NotFoundError: there is none.
     """
     for channel in workspace.alert_channels:
         if channel.slug == slug:
             return channel
-    raise NotThereError(f"There is no alert channel {slug}.")
+    raise NotFoundError(f"There is no alert channel {slug}.")
 
 
-def adding_channel(channel: AlertChannel) -> Edit:
+def add_alert_channel(channel: AlertChannel) -> Edit:
     """Return the edit that adds an alert channel.
 
     Raises:
@@ -38,15 +38,15 @@ def adding_channel(channel: AlertChannel) -> Edit:
     return change
 
 
-def changing_channel(slug: str, changed: Callable[[AlertChannel], AlertChannel]) -> Edit:
+def change_alert_channel(slug: str, changed: Callable[[AlertChannel], AlertChannel]) -> Edit:
     """Return the edit that puts another alert channel in the place of one.
 
     Raises:
-        NotThereError: (the edit) there is none with this slug.
+        NotFoundError: (the edit) there is none with this slug.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        channel = changed(channel_of(workspace, slug))
+        channel = changed(find_channel(workspace, slug))
         return replace(
             workspace,
             alert_channels=tuple(channel if existing.slug == slug else existing for existing in workspace.alert_channels),
@@ -55,15 +55,15 @@ def changing_channel(slug: str, changed: Callable[[AlertChannel], AlertChannel])
     return change
 
 
-def removing_channel(slug: str) -> Edit:
+def remove_alert_channel(slug: str) -> Edit:
     """Return the edit that removes an alert channel; notices that wait for it are canceled.
 
     Raises:
-        NotThereError: (the edit) there is none with this slug.
+        NotFoundError: (the edit) there is none with this slug.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        channel_of(workspace, slug)
+        find_channel(workspace, slug)
         return replace(
             workspace, alert_channels=tuple(channel for channel in workspace.alert_channels if channel.slug != slug)
         )
@@ -71,26 +71,26 @@ def removing_channel(slug: str) -> Edit:
     return change
 
 
-def rule_of(workspace: Workspace, rule: str) -> AlertRule:
+def find_rule(workspace: Workspace, rule: str) -> AlertRule:
     """Return what the workspace has changed of a rule, or that it has changed nothing.
 
     Raises:
-        NotThereError: there is no such rule.
+        NotFoundError: there is no such rule.
     """
     if rule not in set(AlertKind):
-        raise NotThereError(f"There is no alert rule {rule}.")
+        raise NotFoundError(f"There is no alert rule {rule}.")
     return next((changed for changed in workspace.alert_rules if changed.rule == rule), AlertRule(rule=rule))
 
 
-def changing_rule(rule: str, changed: Callable[[AlertRule], AlertRule]) -> Edit:
+def change_alert_rule(rule: str, changed: Callable[[AlertRule], AlertRule]) -> Edit:
     """Return the edit that changes a rule; one that is as Punchcard brings it is not kept.
 
     Raises:
-        NotThereError: (the edit) there is no such rule.
+        NotFoundError: (the edit) there is no such rule.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        after = changed(rule_of(workspace, rule))
+        after = changed(find_rule(workspace, rule))
         others = tuple(existing for existing in workspace.alert_rules if existing.rule != rule)
         kept = () if after == AlertRule(rule=rule) else (after,)
         return replace(workspace, alert_rules=(*others, *kept))

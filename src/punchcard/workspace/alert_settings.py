@@ -34,16 +34,16 @@ _REFUSED_SCHEMES: Final = frozenset(
 
 def is_webhook(url: str) -> bool:
     """Return whether a channel with this URL is the generic webhook."""
-    return scheme_of(url) in _WEB
+    return url_scheme(url) in _WEB
 
 
-def scheme_of(url: str) -> str:
+def url_scheme(url: str) -> str:
     """Return the scheme of a channel's URL in lower case, "" if it has none."""
     matched = _SCHEME.match(url.strip())
     return matched[1].lower() if matched else ""
 
 
-def quiet_hours_of(text: str) -> tuple[time, time] | None:
+def parse_quiet_hours(text: str) -> tuple[time, time] | None:
     """Return begin and end of quiet hours such as `22:00-07:00`; None if there are none."""
     matched = _QUIET.fullmatch(text.replace(" ", ""))
     if matched is None:
@@ -53,11 +53,11 @@ def quiet_hours_of(text: str) -> tuple[time, time] | None:
     return None if begin == end else (begin, end)
 
 
-def channel_problems(channels: Sequence[AlertChannel], *, takes_masks: bool) -> Iterator[Problem]:
+def channel_problems(channels: Sequence[AlertChannel], *, allow_masks: bool) -> Iterator[Problem]:
     """All that is wrong with the alert channels.
 
     Args:
-        takes_masks: True if a masked secret may stand for the stored one, which is not known here.
+        allow_masks: True if a masked secret may stand for the stored one, which is not known here.
     """
     if len(channels) > _CHANNELS_MAX:
         message = f"has {len(channels)} channels, at most {_CHANNELS_MAX} are allowed"
@@ -75,10 +75,10 @@ def channel_problems(channels: Sequence[AlertChannel], *, takes_masks: bool) -> 
         if channel.severity not in set(Severity):
             known = ", ".join(Severity)
             yield Problem(path=(*path, "severity"), message=f'"{channel.severity}" is not known; expected {known}')
-        if channel.quiet_hours and quiet_hours_of(channel.quiet_hours) is None:
+        if channel.quiet_hours and parse_quiet_hours(channel.quiet_hours) is None:
             message = f'"{channel.quiet_hours}" is not a time such as "22:00-07:00"'
             yield Problem(path=(*path, "quiet_hours"), message=message)
-        yield from _url_problems(path, channel, takes_masks=takes_masks)
+        yield from _url_problems(path, channel, allow_masks=allow_masks)
 
 
 def rule_problems(rules: Sequence[AlertRule]) -> Iterator[Problem]:
@@ -104,7 +104,7 @@ def rule_problems(rules: Sequence[AlertRule]) -> Iterator[Problem]:
             yield Problem(path=(*path, "threshold"), message="must be a number above 0")
 
 
-def masked_channel(channel: AlertChannel) -> AlertChannel:
+def mask_channel(channel: AlertChannel) -> AlertChannel:
     """Return the channel as people may see it: its URL may hold a password or token."""
     return replace(channel, url=_masked(channel.url), secret=_masked(channel.secret))
 
@@ -128,7 +128,7 @@ def has_sealed_text(channel: AlertChannel) -> bool:
     return channel.url.startswith(_SEALED) or channel.secret.startswith(_SEALED)
 
 
-def with_kept_secrets(
+def restore_secrets(
     wanted: Sequence[AlertChannel], current: Sequence[AlertChannel], problems: list[Problem]
 ) -> tuple[AlertChannel, ...]:
     """Return the wanted channels with the stored URL and secret where their masks stand."""
@@ -148,9 +148,9 @@ def with_kept_secrets(
     return tuple(replace(channel, url=kept(channel, "url"), secret=kept(channel, "secret")) for channel in wanted)
 
 
-def _url_problems(path: KeyPath, channel: AlertChannel, *, takes_masks: bool) -> Iterator[Problem]:
+def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) -> Iterator[Problem]:
     url = channel.url.strip()
-    if takes_masks and (is_masked(url) or is_masked(channel.secret)):
+    if allow_masks and (is_masked(url) or is_masked(channel.secret)):
         return
     if not url:
         yield Problem(path=(*path, "url"), message="is missing")
@@ -160,8 +160,8 @@ def _url_problems(path: KeyPath, channel: AlertChannel, *, takes_masks: bool) ->
         yield from _webhook_problems(path, url, channel.secret)
     elif channel.secret:
         yield Problem(path=(*path, "secret"), message="signs webhooks only; this URL is not an https:// one")
-    elif scheme_of(url) in _REFUSED_SCHEMES:
-        message = f"{scheme_of(url)}:// is not supported; give the https:// URL of a webhook instead"
+    elif url_scheme(url) in _REFUSED_SCHEMES:
+        message = f"{url_scheme(url)}:// is not supported; give the https:// URL of a webhook instead"
         yield Problem(path=(*path, "url"), message=message)
     elif not _is_apprise_url(url):
         # The URL is not shown: it may hold a password.

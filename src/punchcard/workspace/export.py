@@ -6,8 +6,8 @@ import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
-from punchcard.workspace.alert_settings import masked_channel
-from punchcard.workspace.document import Catalog, masked, to_plain
+from punchcard.workspace.alert_settings import mask_channel
+from punchcard.workspace.document import Catalog, mask_secrets, to_plain
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
@@ -18,7 +18,7 @@ from punchcard.workspace.model import (
     Workspace,
 )
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
-from punchcard.workspace.variables import keep_literal
+from punchcard.workspace.variables import escape_variables
 
 _HEADING = """\
 # Written by `punchcard export`. Secrets are masked: as long as one is left as it is, `punchcard apply` keeps the stored
@@ -42,9 +42,9 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
         if destination.is_managed:
             blocks.append(f"# Kept for callers of the partner endpoint, and no part of this file: {destination.slug}\n")
         else:
-            blocks += _destination(masked(destination, catalog=catalog))
+            blocks += _destination(mask_secrets(destination, catalog=catalog))
     blocks += [_computation(computation) for computation in workspace.computations]
-    blocks += [_alert_channel(masked_channel(channel)) for channel in workspace.alert_channels]
+    blocks += [_alert_channel(mask_channel(channel)) for channel in workspace.alert_channels]
     blocks += [_alert_rule(rule) for rule in workspace.alert_rules]
     return "\n".join(blocks)
 
@@ -129,7 +129,7 @@ def _literal(values: Mapping[str, object]) -> dict[str, object]:
 
 def _literal_value(value: object) -> object:
     if isinstance(value, str):
-        return keep_literal(value)
+        return escape_variables(value)
     if isinstance(value, Mapping):
         return _literal(value)
     if isinstance(value, list | tuple):

@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.forms import FormErrors, form_errors_from
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext, local_path
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext, local_path
 from punchcard.errors import ConfigurationError
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
@@ -16,15 +16,15 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.store.alerts import AlertState, list_alerts, list_notices, read_channel_health
 from punchcard.store.token_store import Role
 from punchcard.workspace.alert_editing import (
-    adding_channel,
-    changing_channel,
-    changing_rule,
-    channel_of,
-    removing_channel,
+    add_alert_channel,
+    change_alert_channel,
+    change_alert_rule,
+    find_channel,
+    remove_alert_channel,
 )
 from punchcard.workspace.alert_rules import Severity
-from punchcard.workspace.alert_settings import is_webhook, masked_channel, scheme_of
-from punchcard.workspace.editing import slug_of
+from punchcard.workspace.alert_settings import is_webhook, mask_channel, url_scheme
+from punchcard.workspace.editing import suggest_slug
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import AlertChannel, AlertRule
 
@@ -44,7 +44,7 @@ def show_alerts(context: ContextDependency) -> Page:
             work,
             dependencies.current(),
             now=dependencies.clock.now(),
-            points_of=context.mapping_choices.points_of,
+            points_per_unit=context.mapping_choices.points_per_unit,
         )
         resolved = list_alerts(
             work,
@@ -82,7 +82,7 @@ def show_rules(context: ContextDependency) -> Page:
 def save_rule(context: ContextDependency, rule: FromPath[str]) -> Page:
     """Save what differs from a rule's defaults."""
     if context.field("reset"):
-        context.edit(changing_rule(rule, lambda changed: AlertRule(rule=changed.rule)))
+        context.edit(change_alert_rule(rule, lambda changed: AlertRule(rule=changed.rule)))
         return context.redirect("/alerts/rules", notices=["The rule has its defaults again."])
     typed = context.field("threshold").replace(",", ".")
     try:
@@ -103,12 +103,12 @@ def save_rule(context: ContextDependency, rule: FromPath[str]) -> Page:
         )
 
     try:
-        context.edit(changing_rule(rule, changed))
+        context.edit(change_alert_rule(rule, changed))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
         errors = form_errors_from(error)
-        text = "; ".join([*errors.fields.values(), *errors.others])
+        text = "; ".join([*errors.fields.values(), *errors.general])
         return _rules(context, FormErrors(fields={rule: text}), status=422)
     return context.redirect("/alerts/rules", notices=["Saved."])
 
@@ -120,16 +120,16 @@ def show_channels(context: ContextDependency) -> Page:
     return _channels(context, FormErrors(), _NEW, status=200)
 
 
-@post("/alerts/channels", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/alerts/channels", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def add_channel(context: ContextDependency) -> Page:
     """Add a channel."""
-    channel = _typed(context, replace(_NEW, slug=slug_of(context.field("name"))))
+    channel = _typed(context, replace(_NEW, slug=suggest_slug(context.field("name"))))
     if not channel.slug:
         errors = FormErrors(fields={"name": "Enter a name with letters or digits."})
         return _channels(context, errors, channel, status=422)
     try:
-        context.edit(adding_channel(channel))
+        context.edit(add_alert_channel(channel))
     except ConfigurationError as error:
         errors = form_errors_from(error)
         if error.code == "channel_exists":
@@ -138,48 +138,48 @@ def add_channel(context: ContextDependency) -> Page:
     return context.redirect("/alerts/channels", notices=[f"{channel.name} was added. Send a test."])
 
 
-@get("/alerts/channels/{slug:str}", opt={NEEDS: Role.OWNER})
+@get("/alerts/channels/{slug:str}", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def show_channel(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the form of a channel."""
-    channel = channel_of(context.dependencies.workspace(), slug)
-    return _channel(context, masked_channel(channel), FormErrors(), status=200)
+    channel = find_channel(context.dependencies.workspace(), slug)
+    return _channel(context, mask_channel(channel), FormErrors(), status=200)
 
 
-@post("/alerts/channels/{slug:str}", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/alerts/channels/{slug:str}", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def save_channel(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save a channel; a masked URL or secret keeps the stored one."""
     try:
-        context.edit(changing_channel(slug, lambda channel: _typed(context, channel)))
+        context.edit(change_alert_channel(slug, lambda channel: _typed(context, channel)))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
-        typed = _typed(context, channel_of(context.dependencies.workspace(), slug))
-        shown = replace(masked_channel(typed), url=context.field("url"), secret=context.field("secret"))
+        typed = _typed(context, find_channel(context.dependencies.workspace(), slug))
+        shown = replace(mask_channel(typed), url=context.field("url"), secret=context.field("secret"))
         return _channel(context, shown, form_errors_from(error), status=422)
     return context.redirect("/alerts/channels", notices=["Saved."])
 
 
-@post("/alerts/channels/{slug:str}/remove", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/alerts/channels/{slug:str}/remove", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def remove_channel(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Remove a channel."""
-    context.edit(removing_channel(slug))
+    context.edit(remove_alert_channel(slug))
     return context.redirect("/alerts/channels", notices=["The channel was removed."])
 
 
-@post("/alerts/channels/{slug:str}/test", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/alerts/channels/{slug:str}/test", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def test_channel(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Send a test notice."""
     dependencies = context.dependencies
-    channel = channel_of(dependencies.workspace(), slug)
+    channel = find_channel(dependencies.workspace(), slug)
     public_url = dependencies.public_url or str(context.request.base_url)
     try:
         send_test(channel, dependencies.current(), public_url=public_url, clock=dependencies.clock)
     except ChannelError as error:
-        return _channels(context, FormErrors(others=[f"{channel.name}: {error.message}"]), _NEW, status=422)
+        return _channels(context, FormErrors(general=[f"{channel.name}: {error.message}"]), _NEW, status=422)
     return context.redirect("/alerts/channels", notices=[f"A test was sent to {channel.name}."])
 
 
@@ -201,7 +201,7 @@ def _channels(context: RequestContext, errors: FormErrors, channel: AlertChannel
         errors=errors,
         channel=channel,
         channels=channels,
-        kinds={one.slug: "webhook" if is_webhook(one.url) else scheme_of(one.url) for one in channels},
+        kinds={one.slug: "webhook" if is_webhook(one.url) else url_scheme(one.url) for one in channels},
         health=health,
         notices=notices,
         severities=list(Severity),

@@ -13,7 +13,7 @@ from punchcard.store import configuration
 from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
 from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
-from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed, seal, unseal
+from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 from punchcard.workspace.salvage import Part, read_part
@@ -23,7 +23,7 @@ PartKey = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredWorkspace:
     """The configuration at one revision.
 
     Attributes:
@@ -36,7 +36,7 @@ class Stored:
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
 
 
-def load(store: Store, keyring: Keyring) -> Stored:
+def load(store: Store, keyring: Keyring) -> StoredWorkspace:
     """The configuration as it stands, secrets in plain text; parts are in order of their slugs.
 
     Raises:
@@ -51,8 +51,8 @@ def load(store: Store, keyring: Keyring) -> Stored:
             # PostgreSQL shows each statement what was committed before it: a change may fall between the two.
             if configuration.revision_of(work) == revision:
                 break
-    workspace, sealed = _unsealed_where_possible(found.workspace, keyring)
-    return Stored(revision=revision, workspace=workspace, unreadable={**sealed, **found.unreadable})
+    workspace, sealed = _unseal_readable(found.workspace, keyring)
+    return StoredWorkspace(revision=revision, workspace=workspace, unreadable={**sealed, **found.unreadable})
 
 
 def load_write_keys(store: Store) -> frozenset[str]:
@@ -67,7 +67,7 @@ def load_write_keys(store: Store) -> frozenset[str]:
     return frozenset(key for source in sources for key in source.write_keys)
 
 
-def read(work: Connection) -> Stored:
+def read(work: Connection) -> StoredWorkspace:
     """The configuration as it stands, secrets still sealed. Whatever a document holds, the others are read."""
     about = Workspace()
     sources: list[Source] = []
@@ -106,9 +106,9 @@ def read(work: Connection) -> Stored:
         replace(destination, sources=every) if destination.slug in connected_to_unknown else destination
         for destination in destinations
     ]
-    return Stored(
+    return StoredWorkspace(
         revision=configuration.revision_of(work),
-        workspace=in_order(
+        workspace=sort_parts(
             replace(
                 about,
                 sources=tuple(sources),
@@ -132,7 +132,7 @@ def write(
     catalog: Catalog = CATALOG,
 ) -> None:
     """Store every part of `wanted` that differs from `current`, and forget the parts that it lacks."""
-    old, new = dependencies_of(current), dependencies_of(wanted)
+    old, new = parts_by_key(current), parts_by_key(wanted)
     changed = [(key, part) for key, part in new.items() if old.get(key) != part]
     configuration.save_documents(
         work,
@@ -156,7 +156,7 @@ def _sealed(part: ConfigurationPart, keyring: Keyring, catalog: Catalog) -> Conf
     return seal_channel(part, keyring) if isinstance(part, AlertChannel) else part
 
 
-def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
+def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
     """The workspace with its secrets in plain text; those of an unreadable part stay sealed."""
     destinations: list[Destination] = []
     channels: list[AlertChannel] = []
@@ -170,7 +170,7 @@ def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Wo
             errors.append(error)
             problems["destination", destination.slug] = error.message
             plain = destination
-        with_secrets += has_sealed(destination)
+        with_secrets += has_sealed_values(destination)
         destinations.append(plain)
     for channel in workspace.alert_channels:
         with_secrets += has_sealed_text(channel)
@@ -185,7 +185,7 @@ def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Wo
     return replace(workspace, destinations=tuple(destinations), alert_channels=tuple(channels)), problems
 
 
-def in_order(workspace: Workspace) -> Workspace:
+def sort_parts(workspace: Workspace) -> Workspace:
     """The workspace with its parts in order of their slugs: the order in a file means nothing."""
     return replace(
         workspace,
@@ -197,7 +197,7 @@ def in_order(workspace: Workspace) -> Workspace:
     )
 
 
-def dependencies_of(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
+def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
     """Every part by its kind and slug; the workspace's own fields are one part without a slug."""
     parts: dict[PartKey, ConfigurationPart] = {
         ("workspace", ""): replace(
