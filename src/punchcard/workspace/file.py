@@ -103,8 +103,14 @@ def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset
 
 def _read(root: TableReader) -> Workspace:
     root.only(
-        *("workspace", "identity", "sources", "destinations", "audiences", "computed_traits"),
-        *("alert_channels", "alert_rules"),
+        "workspace",
+        "identity",
+        "sources",
+        "destinations",
+        "audiences",
+        "computed_traits",
+        "alert_channels",
+        "alert_rules",
     )
     about = root.table("workspace")
     about.only("name", "timezone", "day_borders", "webhookAllowedNetworks")
