@@ -53,7 +53,7 @@ class MailServer:
         with self._lock:
             return list(self._mails)
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # aiosmtpd's
         """Take a mail, or refuse it."""
         content: Any = envelope.content
         with self._lock:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, update
+from tests.contract.mail_server import MailServer
 
 from punchcard.operations.alert_channels import ChannelError, Notice, SendingContext, send_notice
 from punchcard.operations.alert_evaluation import AlertEvaluator, send_time
@@ -41,7 +42,6 @@ from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import AlertChannel
 from punchcard.workspace.snapshot import SnapshotWatch
-from tests.contract.mail_server import MailServer
 
 CONFIG = """
 [workspace]
@@ -89,7 +89,7 @@ class Taken:
         if self.ends_after == len(self.notices):
             raise ProcessEnd
 
-    def said(self, channel: str = "ops") -> list[tuple[str, str]]:
+    def types(self, channel: str = "ops") -> list[tuple[str, str]]:
         return [(notice.type.value, notice.body.kind) for slug, notice in self.notices if slug == channel]
 
 
@@ -160,7 +160,7 @@ def test_one_notice_for_each_change_of_state(world: World) -> None:
         world.send()
     (alert,) = world.alerts()
     assert (alert.state, alert.content.kind, alert.content.subject) == (AlertState.RAISED, "off", "perkville")
-    assert world.taken.said() == [("alert.raised", "off")]
+    assert world.taken.types() == [("alert.raised", "off")]
     body = world.taken.notices[0][1].body
     assert body.title == "perkville is switched off."
     assert body.url == "https://points.example.com/destinations/perkville/settings"
@@ -168,18 +168,18 @@ def test_one_notice_for_each_change_of_state(world: World) -> None:
         world.clock.advance(hours * 3600)
         world.look()
         world.send()
-    assert world.taken.said() == [("alert.raised", "off"), ("alert.reminder", "off"), ("alert.reminder", "off")]
+    assert world.taken.types() == [("alert.raised", "off"), ("alert.reminder", "off"), ("alert.reminder", "off")]
     world.configure()
     world.look()
     world.look()
     world.send()
-    assert world.taken.said()[3:] == [("alert.resolved", "off")]
+    assert world.taken.types()[3:] == [("alert.resolved", "off")]
     (alert,) = world.alerts()
     assert alert.state is AlertState.RESOLVED
     assert alert.resolved_at == world.clock.now()
     world.configure(enabled=False)
     world.look()
-    assert [one.state for one in world.alerts()] == [AlertState.RAISED, AlertState.RESOLVED]
+    assert [alert.state for alert in world.alerts()] == [AlertState.RAISED, AlertState.RESOLVED]
 
 
 def test_an_acknowledged_alert_reminds_nobody_and_is_raised_again_when_it_is_much_worse(world: World) -> None:
@@ -193,14 +193,14 @@ def test_an_acknowledged_alert_reminds_nobody_and_is_raised_again_when_it_is_muc
     world.clock.advance(3 * 86_400)
     world.look()
     world.send()
-    assert world.taken.said() == [("alert.raised", "parked")]
+    assert world.taken.types() == [("alert.raised", "parked")]
     (alert,) = world.alerts(AlertState.ACKNOWLEDGED)
     assert (alert.acknowledged_by, alert.acknowledged_count) == ("ann", 3)
     with world.store.unit_of_work() as work:
         add_effects(work, 4, state="parked", reason="perk_unknown", begin=10)
     world.look()
     world.send()
-    assert world.taken.said() == [("alert.raised", "parked")] * 2
+    assert world.taken.types() == [("alert.raised", "parked")] * 2
     (alert,) = world.alerts(AlertState.RAISED)
     assert (alert.content.count, alert.content.customers) == (7, 7)
 
@@ -216,7 +216,7 @@ def test_a_crash_between_sending_and_writing_it_down_repeats_the_notice_with_its
     world.look()
     world.send()
     world.send()
-    assert world.taken.said() == [("alert.raised", "off")] * 2
+    assert world.taken.types() == [("alert.raised", "off")] * 2
     assert len({notice.id for _, notice in world.taken.notices}) == 1
     assert world.notice_states() == [NoticeState.SENT]
 
@@ -237,16 +237,16 @@ def test_a_crash_while_a_change_is_written_down_leaves_it_to_the_next_look(
     world.restart()
     world.look()
     world.send()
-    assert world.taken.said() == [("alert.raised", "off")]
+    assert world.taken.types() == [("alert.raised", "off")]
 
 
-def test_a_failing_channel_is_retried_shown_and_told_of_by_the_others(world: World) -> None:
+def test_a_failing_channel_is_retried_and_the_others_report_it(world: World) -> None:
     world.channels += CHANNEL.format(name="Chat", url="https://chat.example.com/x", severity="warning")
     world.configure(enabled=False)
     world.taken.fails = {"ops"}
     world.look()
     world.send("ops", "chat")
-    assert world.taken.said("chat") == [("alert.raised", "off")]
+    assert world.taken.types("chat") == [("alert.raised", "off")]
     with world.store.reading() as work:
         health = read_channel_health(work, ["ops", "chat"])
     assert (health["ops"].pending, health["ops"].error) == (1, "no connection")
@@ -260,14 +260,14 @@ def test_a_failing_channel_is_retried_shown_and_told_of_by_the_others(world: Wor
         attempts += len(world.notice_states()) - before
     assert "channel" in world.open_kinds()
     world.send("chat")
-    assert world.taken.said("chat") == [("alert.raised", "off"), ("alert.raised", "channel")]
+    assert world.taken.types("chat") == [("alert.raised", "off"), ("alert.raised", "channel")]
     world.taken.fails = set()
     world.clock.advance(3600)
     world.send("ops")
     world.look()
     world.send("ops", "chat")
-    assert world.taken.said("ops") == [("alert.raised", "off")]
-    assert world.taken.said("chat")[2:] == [("alert.resolved", "channel")]
+    assert world.taken.types("ops") == [("alert.raised", "off")]
+    assert world.taken.types("chat")[2:] == [("alert.resolved", "channel")]
 
 
 def test_a_notice_waits_for_those_of_the_same_alert_before_it(world: World) -> None:
@@ -279,11 +279,11 @@ def test_a_notice_waits_for_those_of_the_same_alert_before_it(world: World) -> N
     world.look()
     world.taken.fails = set()
     world.send()
-    assert world.taken.said() == []
+    assert world.taken.types() == []
     world.clock.advance(60)
     world.send()
     world.send()
-    assert world.taken.said() == [("alert.raised", "off"), ("alert.resolved", "off")]
+    assert world.taken.types() == [("alert.raised", "off"), ("alert.resolved", "off")]
 
 
 def test_a_notice_that_no_channel_takes_is_given_up_after_days(world: World) -> None:
@@ -321,7 +321,7 @@ def test_severities_choose_the_channels(world: World) -> None:
     world.clock.advance(25 * 3600)
     world.look()
     world.send()
-    assert ("alert.reminder", "off") in world.taken.said()
+    assert ("alert.reminder", "off") in world.taken.types()
 
 
 def test_a_rule_that_is_disabled_resolves_its_alerts(world: World) -> None:
@@ -362,10 +362,10 @@ def test_notices_of_quiet_hours_are_sent_when_they_end(sqlite_world: World) -> N
     world.configure(enabled=False)
     world.look()
     world.send()
-    assert world.taken.said() == []
+    assert world.taken.types() == []
     world.clock.advance(7 * 3600)
     world.send()
-    assert world.taken.said() == [("alert.raised", "off")]
+    assert world.taken.types() == [("alert.raised", "off")]
 
 
 def test_a_condition_that_fails_hides_no_other_and_keeps_its_alerts(
@@ -384,8 +384,8 @@ def test_a_condition_that_fails_hides_no_other_and_keeps_its_alerts(
     from punchcard.operations import alert_evaluation
 
     broken = tuple(
-        Condition(kinds=one.kinds, find=fail) if AlertKind.OFF in one.kinds else one
-        for one in alert_evaluation.CONDITIONS
+        Condition(kinds=condition.kinds, find=fail) if AlertKind.OFF in condition.kinds else condition
+        for condition in alert_evaluation.CONDITIONS
     )
     monkeypatch.setattr(alert_evaluation, "CONDITIONS", broken)
     with world.store.unit_of_work() as work:
@@ -467,6 +467,10 @@ def fail_attempts(work: Any, world: World, *, started: timedelta) -> None:
                 detail="no route",
             )
         )
+
+
+def micros(world: World) -> int:
+    return int(world.clock.now().timestamp()) * 10**6
 
 
 def unreachable(work: Any, world: World) -> Callable[[Any], None]:
@@ -579,15 +583,14 @@ def test_an_alert_comes_and_goes_with_its_cause(
 
 
 NO_CAUSES: dict[str, Callable[[Any, World], object]] = {
-    "closed on this weekday": lambda work, world: count_events(
-        work, world, "Checked In", 20, hours=range(24, 24 * 6)
-    ),
+    "closed on this weekday": lambda work, world: count_events(work, world, "Checked In", 20, hours=range(24, 24 * 6)),
     "few events a day": lambda work, world: count_events(work, world, "Checked In", 1, hours=range(25, 24 * 8)),
     "a new event": lambda work, world: count_events(work, world, "New", 50, hours=range(30)),
     "a short outage": lambda work, world: fail_attempts(work, world, started=timedelta(minutes=4)),
     "no process is expected": lambda work, world: None,
     "few completed awards": lambda work, world: add_counts(
-        work, {CountKey(int(world.clock.now().timestamp()) * 10**6, "website", "perkville", "track", "", "rejected", ""): 9}
+        work,
+        {CountKey(micros(world), "website", "perkville", "track", "", "rejected", ""): 9},
     ),
     "rejected long ago": lambda work, world: add_effects(
         work, 1, state="rejected", reason="perk_unknown", settled_at=world.clock.now() - timedelta(days=8)
@@ -605,7 +608,10 @@ def test_what_is_no_cause_raises_nothing(sqlite_world: World, cause: Callable[[A
 
 def test_points_and_customers_are_counted(world: World) -> None:
     world.evaluator = AlertEvaluator(
-        world.store, clock=world.clock, current=world.watch.newest, points_per_unit=lambda slug, perk: 10 * (perk == "123457")
+        world.store,
+        clock=world.clock,
+        current=world.watch.newest,
+        points_per_unit=lambda slug, perk: Decimal(10) if perk == "123457" else None,
     )
     with world.store.unit_of_work() as work:
         add_effects(work, 3, state="parked", reason="perk_unknown")
@@ -687,7 +693,7 @@ def test_a_mail_is_sent_and_a_refused_one_is_sent_again(sqlite_world: World) -> 
 def test_a_server_that_is_away_is_an_error_with_its_reason(sqlite_world: World) -> None:
     channel = AlertChannel(slug="ops", name="ops", url="mailto://127.0.0.1:9?from=a@example.com&to=b@example.com")
     body = _any_body()
-    with pytest.raises(ChannelError, match="127.0.0.1"):
+    with pytest.raises(ChannelError, match=r"127\.0\.0\.1"):
         send_notice(channel, body, context_of(sqlite_world))
 
 

@@ -60,8 +60,8 @@ def look(world: PublicApiServer) -> None:
 
 
 def call(world: PublicApiServer, method: str, path: str, body: object = None) -> Any:
-    answer = world.request(method, path, None if body is None else json.dumps(body).encode())
-    return answer.status, answer.json()
+    response = world.request(method, path, None if body is None else json.dumps(body).encode())
+    return response.status, response.json()
 
 
 def browser_of(world: PublicApiServer, role: str) -> FormBrowser:
@@ -102,7 +102,7 @@ def test_the_api_lists_acknowledges_and_resolves(world: PublicApiServer) -> None
         ("DELETE", "/api/alert-channels/nobody", 404),
     ],
 )
-def test_what_is_not_there_is_said(world: PublicApiServer, method: str, path: str, status: int) -> None:
+def test_what_is_not_there_is_an_error(world: PublicApiServer, method: str, path: str, status: int) -> None:
     assert world.request(method, path).status == status
     assert world.request(method, path).error
 
@@ -127,7 +127,9 @@ def test_channels_by_the_api(world: PublicApiServer, receiver: WebhookReceiver) 
     status, content = call(world, "POST", "/api/alert-channels/ops-team/test")
     assert status == 422
     assert "nobody here" in content["errors"][0]["message"]
-    assert [one["id"] for one in call(world, "GET", "/api/alert-channels")[1]["data"]["alertChannels"]] == ["ops-team"]
+    assert [channel["id"] for channel in call(world, "GET", "/api/alert-channels")[1]["data"]["alertChannels"]] == [
+        "ops-team"
+    ]
     status, content = call(world, "POST", "/api/alert-channels", {**made, "name": "ops TEAM"})
     assert (status, content["errors"][0]["field"]) == (422, "name")
     status, content = call(world, "POST", "/api/alert-channels", {**made, "name": "b", "url": "pigeon://"})
@@ -137,7 +139,7 @@ def test_channels_by_the_api(world: PublicApiServer, receiver: WebhookReceiver) 
 
 
 def test_rules_by_the_api(world: PublicApiServer) -> None:
-    rules = {one["rule"]: one for one in call(world, "GET", "/api/alert-rules")[1]["data"]["alertRules"]}
+    rules = {rule["rule"]: rule for rule in call(world, "GET", "/api/alert-rules")[1]["data"]["alertRules"]}
     assert rules["queue_age"]["threshold"] == 60
     status, content = call(world, "PATCH", "/api/alert-rules/queue_age", {"threshold": 15, "severity": "critical"})
     rule = content["data"]["alertRule"]
@@ -155,14 +157,14 @@ def test_rules_by_the_api(world: PublicApiServer) -> None:
 
 def test_home_and_the_page_of_alerts_show_the_same(world: PublicApiServer) -> None:
     browser = browser_of(world, "editor")
-    for path in ("/", "/alerts"):  # found at once, before the loop has looked
+    for path in ("/", "/alerts"):  # match at once, before the loop has looked
         assert "perkville is switched off." in browser.get(path).text
         assert "Acknowledge</button>" not in browser.get(path).text
     look(world)
-    found = re.search(r'action="(/alerts/\d+/acknowledge)"', browser.get("/").text)
-    assert found is not None
-    answer = browser.post(found[1], back="/")
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    match = re.search(r'action="(/alerts/\d+/acknowledge)"', browser.get("/").text)
+    assert match is not None
+    response = browser.post(match[1], back="/")
+    assert (response.status, response.headers["location"]) == (303, "/")
     for path in ("/", "/alerts"):
         assert "Acknowledged by operator editor@acme.example" in browser.get(path).text
     assert call(world, "PATCH", "/api/destinations/perkville", {"enabled": True})[0] == 200
@@ -171,7 +173,7 @@ def test_home_and_the_page_of_alerts_show_the_same(world: PublicApiServer) -> No
     page = browser.get("/alerts").text
     assert "perkville is switched off." in page.partition("Resolved</h2>")[2]
     assert "Nothing. All is well." in page
-    assert browser.post(found[1], back="//evil.example").headers["location"] == "/"
+    assert browser.post(match[1], back="//evil.example").headers["location"] == "/"
 
 
 def test_channels_on_their_page(world: PublicApiServer, receiver: WebhookReceiver) -> None:
@@ -185,20 +187,20 @@ def test_channels_on_their_page(world: PublicApiServer, receiver: WebhookReceive
     assert browser.post(f"/alerts/channels/{slug}/test").status == 303
     assert len(receiver.requests) == 1
     receiver.replies.append(Reply(status=500, body=b"<i>down</i>"))
-    answer = browser.post(f"/alerts/channels/{slug}/test")
-    assert answer.status == 422
-    assert "&lt;i&gt;down" in answer.text
+    response = browser.post(f"/alerts/channels/{slug}/test")
+    assert response.status == 422
+    assert "&lt;i&gt;down" in response.text
     edit = browser.get(f"/alerts/channels/{slug}").text
     masked = re.search(r'name="url"[^>]*value="([^"]*)"', edit)
     assert masked is not None
     saved = browser.post(f"/alerts/channels/{slug}", **{**form, "url": masked[1], "quiet_hours": "22:00-7:00"})
     assert saved.status == 303, saved.text
     assert browser.post(f"/alerts/channels/{slug}/test").status == 303
-    wrong = browser.post(f"/alerts/channels/{slug}", **{**form, "url": "pigeon://coop"})
-    assert wrong.status == 422
-    assert "pigeon://coop" in wrong.text
-    wrong = browser.post("/alerts/channels", name="", url="", severity="info")
-    assert wrong.status == 422
+    refused = browser.post(f"/alerts/channels/{slug}", **{**form, "url": "pigeon://coop"})
+    assert refused.status == 422
+    assert "pigeon://coop" in refused.text
+    refused = browser.post("/alerts/channels", name="", url="", severity="info")
+    assert refused.status == 422
     assert browser.post(f"/alerts/channels/{slug}/remove").status == 303
     assert "b-ops-b" not in browser.get("/alerts/channels").text
 
@@ -224,7 +226,12 @@ def test_rules_on_their_page(world: PublicApiServer) -> None:
 def test_who_is_no_owner_changes_no_channel(world: PublicApiServer, role: str) -> None:
     browser = browser_of(world, role)
     assert browser.get("/alerts/channels").status == 200
-    for path in ("/alerts/channels", "/alerts/channels/ops", "/alerts/channels/ops/test", "/alerts/channels/ops/remove"):
+    for path in (
+        "/alerts/channels",
+        "/alerts/channels/ops",
+        "/alerts/channels/ops/test",
+        "/alerts/channels/ops/remove",
+    ):
         assert browser.post(path, name="a", url="https://a.example").status == 403
     if role == "read_only":
         assert browser.post("/alerts/1/acknowledge").status == 403
@@ -241,8 +248,8 @@ def test_the_command_line(
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["punchcard", "alerts", *words, "--data", str(tmp_path / "data")])
         status = main()
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        output = capsys.readouterr()
+        return status, output.out, output.err
 
     assert run("list") == (0, "no alerts\n", "")
     look(world)
@@ -281,12 +288,10 @@ def open_kinds(world: PublicApiServer) -> set[str]:
 
 def seen_at(world: PublicApiServer, process: str) -> Any:
     with world.store.reading() as work:
-        return max((one.seen_at for one in read_heartbeats(work) if one.process == process), default=None)
+        return max((beat.seen_at for beat in read_heartbeats(work) if beat.process == process), default=None)
 
 
-def test_a_worker_looks_sends_and_reports(
-    world: PublicApiServer, receiver: WebhookReceiver, tmp_path: Path
-) -> None:
+def test_a_worker_looks_sends_and_reports(world: PublicApiServer, receiver: WebhookReceiver, tmp_path: Path) -> None:
     assert call(world, "POST", "/api/alert-channels", {"name": "ops", "url": receiver.url})[0] == 200
     loop = loop_of(world, tmp_path, "worker")
     loop.start()
@@ -354,4 +359,4 @@ def test_old_machines_are_forgotten_but_never_the_last_of_a_kind(world: PublicAp
         for host, age in (("a", 30), ("b", 40)):
             write_heartbeat(work, Heartbeat(process="worker", host=host, seen_at=now - timedelta(hours=age)))
         forget_old_heartbeats(work, before=now - timedelta(hours=24))
-        assert [(one.process, one.host) for one in read_heartbeats(work)] == [("worker", "a")]
+        assert [(beat.process, beat.host) for beat in read_heartbeats(work)] == [("worker", "a")]

@@ -34,7 +34,7 @@ from punchcard.workspace.alert_editing import (
     remove_alert_channel,
 )
 from punchcard.workspace.alert_rules import EffectiveRule
-from punchcard.workspace.alert_settings import is_webhook, mask_channel, url_scheme
+from punchcard.workspace.alert_settings import channel_type, mask_channel
 from punchcard.workspace.editing import NotFoundError, suggest_slug
 from punchcard.workspace.model import AlertChannel, AlertRule
 
@@ -206,7 +206,7 @@ def update_alert_rule(
     find_rule(dependencies.workspace(), rule)
     dependencies.edit(change_alert_rule(rule, changed))
     rules = dependencies.current().alert_rules
-    return {"data": {"alertRule": next(_rule(one) for kind, one in rules.items() if kind == rule)}}
+    return {"data": {"alertRule": next(_rule(effective) for kind, effective in rules.items() if kind == rule)}}
 
 
 @get("/alert-channels", summary="Alert channels")
@@ -224,9 +224,7 @@ def list_alert_channels(
 
 @post("/alert-channels", status_code=200, summary="Create an alert channel", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
-def create_alert_channel(
-    data: JSONBody[NewChannel], dependencies: Dependencies
-) -> dict[str, dict[str, ChannelView]]:
+def create_alert_channel(data: JSONBody[NewChannel], dependencies: Dependencies) -> dict[str, dict[str, ChannelView]]:
     """A new channel; its id is made of its name."""
     channel = AlertChannel(
         slug=suggest_slug(data.name),
@@ -245,9 +243,7 @@ def create_alert_channel(
 
 @get("/alert-channels/{channel_id:str}", summary="One alert channel")
 @run_in_executor
-def get_alert_channel(
-    channel_id: FromPath[str], dependencies: Dependencies
-) -> dict[str, dict[str, ChannelView]]:
+def get_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, ChannelView]]:
     """The channel with this id."""
     return _saved(dependencies, channel_id)
 
@@ -267,7 +263,12 @@ def update_alert_channel(
     return _saved(dependencies, channel_id)
 
 
-@delete("/alert-channels/{channel_id:str}", status_code=200, summary="Delete an alert channel", opt={REQUIRED_ROLE: Role.OWNER})
+@delete(
+    "/alert-channels/{channel_id:str}",
+    status_code=200,
+    summary="Delete an alert channel",
+    opt={REQUIRED_ROLE: Role.OWNER},
+)
 @run_in_executor
 def delete_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Notices that wait for it are canceled."""
@@ -286,9 +287,7 @@ def test_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) ->
     """Send a notice of type `alert.test` at once; an error says why the channel has not taken it."""
     channel = find_channel(dependencies.workspace(), channel_id)
     try:
-        send_test(
-            channel, dependencies.current(), public_url=dependencies.public_url, clock=dependencies.clock
-        )
+        send_test(channel, dependencies.current(), public_url=dependencies.public_url, clock=dependencies.clock)
     except ChannelError as error:
         raise unprocessable(error.message, "url") from error
     return {"data": {"status": "SUCCESS"}}
@@ -339,7 +338,7 @@ def _channel(channel: AlertChannel, health: ChannelHealth) -> ChannelView:
     return ChannelView(
         id=channel.slug,
         name=channel.name,
-        type="webhook" if is_webhook(channel.url) else url_scheme(channel.url),
+        type=channel_type(channel.url),
         url=masked.url,
         secret=masked.secret,
         severity=channel.severity,

@@ -42,10 +42,11 @@ def acknowledge(
 
 
 @alerts.command(
+    name="test",
     short_help="Send a test notice to an alert channel.",
     epilog=example("punchcard alerts test ops"),
 )
-def test(
+def send_test(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Name or identifier of the channel.")],
     data: Data = None,
 ) -> int:

@@ -32,16 +32,16 @@ def print_alerts(settings: Settings, *, include_resolved: bool, as_json: bool) -
     store = open_store(settings)
     try:
         with store.reading() as work:
-            found = list_alerts(work, states=states, limit=_SHOWN_MAX)
+            matches = list_alerts(work, states=states, limit=_SHOWN_MAX)
     finally:
         store.close()
     if as_json:
-        for alert in found:
+        for alert in matches:
             print(json.dumps(_plain(alert), ensure_ascii=False))
-    elif not found:
+    elif not matches:
         print("no alerts")
     else:
-        _show(found)
+        _show(matches)
 
 
 def acknowledge_one(settings: Settings, alert_id: str) -> None:
@@ -76,7 +76,7 @@ def test_channel(settings: Settings, name: str) -> int:
     finally:
         store.close()
     channels = snapshot.alert_channels
-    channel = channels.get(name) or next((one for one in channels.values() if one.name == name), None)
+    channel = channels.get(name) or next((channel for channel in channels.values() if channel.name == name), None)
     if channel is None:
         known = ", ".join(sorted(channels)) or "none"
         raise ConfigurationError(f"{name}: there is no such alert channel (configured: {known})")

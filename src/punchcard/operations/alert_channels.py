@@ -155,9 +155,11 @@ def _notify(channel: AlertChannel, notice: Notice, context: SendingContext) -> N
     result = service.notify(
         title=notice_subject(notice),
         body=notice_text(notice, context.zone),
-        notify_type=apprise.NotifyType.SUCCESS if resolved else kinds.get(notice.body.severity, apprise.NotifyType.INFO),
+        notify_type=apprise.NotifyType.SUCCESS
+        if resolved
+        else kinds.get(notice.body.severity, apprise.NotifyType.INFO),
         body_format=apprise.NotifyFormat.TEXT,
     )
     if not result:
-        lines = [entry.message for one in result.results for attempt in one.attempts for entry in attempt.logs]
+        lines = [entry.message for service in result.results for attempt in service.attempts for entry in attempt.logs]
         raise ChannelError("; ".join(dict.fromkeys(lines)) or f"{url_scheme(channel.url)}:// did not take the notice")

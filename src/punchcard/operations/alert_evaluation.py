@@ -177,7 +177,7 @@ class AlertEvaluator:
                 self._telemetry.condition_failed(kinds=sorted(condition.kinds), error=error)
                 continue
             kinds |= condition.kinds
-        return Findings(contents=[one for one in contents.values() if one.kind in kinds], kinds=kinds)
+        return Findings(contents=[content for content in contents.values() if content.kind in kinds], kinds=kinds)
 
     def record(self, findings: Findings, snapshot: Snapshot) -> int:
         """Write down what has changed, with the notices of it; returns how many alerts have changed their state."""
@@ -189,13 +189,17 @@ class AlertEvaluator:
             recorder = _Recorder(work, snapshot=snapshot, now=now, public_url=self._public_url)
             changed = recorder.record(findings)
         for state, content in changed:
-            self._telemetry.alert_changed(state=state, kind=content.kind, severity=content.severity, title=content.title)
+            self._telemetry.alert_changed(
+                state=state, kind=content.kind, severity=content.severity, title=content.title
+            )
         return len(changed)
 
     def _has_changes(self, existing: Mapping[str, StoredAlert], findings: Findings, *, now: datetime) -> bool:
         causes = {content.cause for content in findings.contents}
-        gone = any(alert.content.kind in findings.kinds and cause not in causes for cause, alert in existing.items())
-        return gone or any(
+        has_resolved = any(
+            alert.content.kind in findings.kinds and cause not in causes for cause, alert in existing.items()
+        )
+        return has_resolved or any(
             (alert := existing.get(content.cause)) is None
             or _differs(alert.content, content)
             or _is_reminder_due(alert, now)
@@ -234,7 +238,7 @@ class _Recorder:
 
     def _continue(self, alert: StoredAlert, content: AlertContent) -> bool:
         """Write what an open alert says now; True if it is raised again."""
-        # What began earlier than was known at first stays so: its beginning is not written anew each time.
+        # What began earlier than was known at first stays so: its beginning is not written again each time.
         content = replace(content, since=min(alert.content.since, content.since))
         if _differs(alert.content, content):
             update_alert(self._work, alert.id, content, now=self._now)
@@ -249,9 +253,9 @@ class _Recorder:
         return False
 
     def _notify(self, alert_id: int, content: AlertContent, type_: NoticeType) -> None:
-        told = was_noticed(self._work, alert_id)
+        notified = was_noticed(self._work, alert_id)
         for channel in self._channels:
-            if not self._takes(channel, content) or (type_ is NoticeType.RESOLVED and channel.slug not in told):
+            if not self._takes(channel, content) or (type_ is NoticeType.RESOLVED and channel.slug not in notified):
                 continue
             add_notice(
                 self._work,

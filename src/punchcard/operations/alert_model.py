@@ -19,7 +19,7 @@ class Alert:
         subject: A destination's slug, or an event's name.
         destination: Slug; "" if none is concerned.
         count: How many events or awards; 0 where that says nothing.
-        detail: A sentence, "" if all is said.
+        detail: A sentence, "" if the kind says all.
         until: When it ended, None while it lasts.
         next_check_at: When Punchcard looks again by itself, None if it does not.
         customers: How many customers wait for points; 0 where that says nothing.

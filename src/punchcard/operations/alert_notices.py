@@ -62,7 +62,7 @@ class NoticeDispatcher:
         self._busy = {slug: thread for slug, thread in self._busy.items() if thread.is_alive()}
         for slug in slugs:
             if slug not in self._busy:
-                # Whoever stops the process does not wait for a mail server: what was not settled is sent again.
+                # Stopping the process does not wait for a mail server: what was not settled is sent again.
                 thread = threading.Thread(
                     target=self._send_logged, args=(slug, snapshot), name=f"alert-channel-{slug}", daemon=True
                 )
@@ -113,16 +113,16 @@ class NoticeDispatcher:
 
     def _retry_later(self, stored: StoredNotice, error: str) -> None:
         now = self._clock.now()
-        told = {"channel": stored.channel, "type": stored.type, "error": error}
+        labels = {"channel": stored.channel, "type": stored.type, "error": error}
         if now - stored.created_at >= _GIVEN_UP_AFTER:
             with self._store.unit_of_work() as work:
                 settle_notice(work, stored.id, NoticeState.FAILED, now=now, error=error)
-            self._telemetry.notice_given_up(notice_id=stored.id, **told)
+            self._telemetry.notice_given_up(notice_id=stored.id, **labels)
             return
         seconds = min(_RETRY_SECONDS * 2 ** min(stored.attempts, 20), _RETRY_SECONDS_MAX)
         with self._store.unit_of_work() as work:
             postpone_notice(work, stored.id, due_at=now + timedelta(seconds=seconds), error=error)
-        self._telemetry.notice_failed(notice_id=stored.id, **told)
+        self._telemetry.notice_failed(notice_id=stored.id, **labels)
 
     def _send_logged(self, slug: str, snapshot: Snapshot) -> None:
         try:

@@ -24,7 +24,7 @@ class AlertText:
     Attributes:
         title: What is wrong, as one short sentence.
         detail: What else is known, as sentences; "" if nothing is.
-        remedy: What to do, as sentences; "" if nothing is to be done.
+        remedy: What to do, as sentences; "" if nothing has to be done.
         path: Where in the App something can be done, "" if nowhere.
     """
 
@@ -149,8 +149,7 @@ def _rejected(alert: Alert, zone: ZoneInfo) -> AlertText:
         title=f"{count_noun(alert.count, 'award was', 'awards were')} rejected by {alert.subject} {_WEEK}.",
         detail=_meaning(alert.reason) if alert.reason else "",
         remedy=_measure(alert.reason, "Correct what was refused, then retry or dismiss them."),
-        path=f"{_base(alert)}/transactions?state=rejected"
-        + (f"&reason={quote(alert.reason)}" if alert.reason else ""),
+        path=f"{_base(alert)}/transactions?state=rejected" + (f"&reason={quote(alert.reason)}" if alert.reason else ""),
     )
 
 
@@ -308,7 +307,7 @@ def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _lake_loss(alert: Alert, zone: ZoneInfo) -> AlertText:
     begin = f", received from {format_moment(alert.since, zone)} on" if alert.since else ""
     return AlertText(
-        title=f"{count_noun(alert.count, 'event')} of the data lake {'was' if alert.count == 1 else 'were'} lost{begin}.",
+        title=f"{count_noun(alert.count, 'event was', 'events were')} lost from the data lake{begin}.",
         detail="Awards are not affected.",
     )
 
@@ -343,7 +342,7 @@ def _disk(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _worker(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="No worker is running.",
-        detail=f"The last one reported {format_moment(alert.since, zone)}. Events are taken and wait; no award is sent.",
+        detail=f"The last one reported {format_moment(alert.since, zone)}. Events wait; no award is sent.",
         remedy="Start `punchcard worker`, and see its log for why it has ended.",
     )
 

@@ -27,7 +27,7 @@ _LABELS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentAlert:
-    """An alert whose cause lasts.
+    """An alert with a cause that lasts.
 
     Attributes:
         stored: None until the loop of alerts has seen it, some seconds later.
@@ -38,7 +38,7 @@ class CurrentAlert:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether somebody has said that they know."""
+        """Whether an operator has acknowledged it."""
         return self.stored is not None and self.stored.state is AlertState.ACKNOWLEDGED
 
     @property

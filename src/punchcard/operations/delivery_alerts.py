@@ -22,7 +22,7 @@ _RATE_PERIOD: Final = timedelta(hours=24)
 _COMPLETED_MIN: Final = 20  # fewer say nothing about a rate
 # The newest rejected awards of a destination that are looked at: their index is by state, and goes back for ever.
 _REJECTED_MAX: Final = 10_000
-# Awards whose attempts say whether a partner responds: the oldest that wait, the newest that do not.
+# The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
 _SAMPLE: Final = 200
 _SERVER_ERROR: Final = 500
 _FAILED: Final = (AttemptOutcome.RETRYABLE, AttemptOutcome.UNKNOWN)
@@ -62,19 +62,19 @@ def find_rejected(work: Connection, snapshot: Snapshot, now: datetime) -> Iterab
 
 
 def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
-    """Find destinations whose oldest award has waited for long, though they could deliver."""
+    """Find destinations that could deliver and have an award that has waited for long."""
     rule = snapshot.alert_rules[AlertKind.QUEUE_AGE]
     oldest: dict[str, datetime] = {}
     counts: dict[str, int] = defaultdict(int)
-    for one in backlog(work, _delivering(work, snapshot)):
-        if one.state is not EffectState.PARKED:
-            oldest[one.destination] = min(one.oldest_created_at, oldest.get(one.destination, one.oldest_created_at))
-            counts[one.destination] += one.count
+    for entry in backlog(work, _delivering(work, snapshot)):
+        if entry.state is not EffectState.PARKED:
+            oldest[entry.destination] = min(
+                entry.oldest_created_at, oldest.get(entry.destination, entry.oldest_created_at)
+            )
+            counts[entry.destination] += entry.count
     for slug, since in sorted(oldest.items()):
         if now - since >= timedelta(minutes=rule.threshold):
-            yield Alert(
-                kind=AlertKind.QUEUE_AGE, subject=slug, destination=slug, count=counts[slug], since=since
-            )
+            yield Alert(kind=AlertKind.QUEUE_AGE, subject=slug, destination=slug, count=counts[slug], since=since)
 
 
 def find_unreachable(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
@@ -96,9 +96,7 @@ def find_low_success_rates(work: Connection, snapshot: Snapshot, now: datetime) 
         begin=now - _RATE_PERIOD,
         end=now + timedelta(minutes=1),
     )
-    counts: Mapping[tuple[object, ...], int] = read_counts(
-        work, query, by=[Dimension.DESTINATION, Dimension.STATUS]
-    )
+    counts: Mapping[tuple[object, ...], int] = read_counts(work, query, by=[Dimension.DESTINATION, Dimension.STATUS])
     for slug in snapshot.destinations:
         delivered = counts.get((slug, EffectState.DELIVERED.value), 0)
         failed = sum(counts.get((slug, state.value), 0) for state in (EffectState.REJECTED, EffectState.PARKED))
@@ -159,10 +157,10 @@ def _unsent(work: Connection, kind: AlertKind, condition: ColumnElement[bool]) -
     # For people to read: SQLite adds as floating point numbers, which are rounded to the units that Perkville takes.
     units = func.sum(cast(func.coalesce(columns.quantity, columns.requested_quantity), Numeric(20, 2)))
     amounts: dict[tuple[str, str | None], dict[str, Decimal]] = defaultdict(dict)
-    by_perk = select(columns.destination, columns.reason, columns.perk, units).where(condition, columns.perk.is_not(None))
-    for slug, reason, perk, total in work.execute(
-        by_perk.group_by(columns.destination, columns.reason, columns.perk)
-    ):
+    by_perk = select(columns.destination, columns.reason, columns.perk, units).where(
+        condition, columns.perk.is_not(None)
+    )
+    for slug, reason, perk, total in work.execute(by_perk.group_by(columns.destination, columns.reason, columns.perk)):
         if perk is not None and total is not None:
             amounts[slug, reason][perk] = Decimal(total)
     counted = (

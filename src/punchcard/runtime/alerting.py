@@ -1,6 +1,6 @@
 """The loop of alerts: heartbeats, what is wrong, and notices of it. In a thread of its own, so that awards never wait.
 
-A worker does it. While none is running, a serving process takes over, so that somebody is told of just that.
+A worker does it. While none is running, a serving process takes over, so that the missing worker is noticed.
 """
 
 import asyncio
@@ -53,7 +53,11 @@ class AlertLoop:
         self._telemetry = AlertTelemetry()
         self._points = _PerkPoints(current, clock)
         self._evaluator = AlertEvaluator(
-            store, clock=clock, current=current, points_per_unit=self._points.points_per_unit, public_url=base_url(settings)
+            store,
+            clock=clock,
+            current=current,
+            points_per_unit=self._points.points_per_unit,
+            public_url=base_url(settings),
         )
         self._dispatcher = NoticeDispatcher(store, clock=clock, current=current)
         self._stopping = threading.Event()
@@ -107,7 +111,7 @@ class AlertLoop:
             return True
         try:
             with self._store.reading() as work:
-                seen = [one.seen_at for one in read_heartbeats(work) if one.process == WORKER]
+                seen = [heartbeat.seen_at for heartbeat in read_heartbeats(work) if heartbeat.process == WORKER]
         except StorageError as error:
             self._telemetry.storage_failed(error=error.message)
             return False
@@ -158,7 +162,7 @@ class _PerkPoints:
         self._known: dict[str, tuple[float, dict[str, Decimal]]] = {}
 
     def points_per_unit(self, slug: str, perk: str) -> Decimal | None:
-        """Return what one unit gives, None if the partner has not said."""
+        """Return what one unit gives, None if the partner has not stated it."""
         until, points = self._known.get(slug, (0.0, {}))
         if self._clock.monotonic() >= until:
             points = self._read(slug) or points

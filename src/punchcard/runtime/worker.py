@@ -115,9 +115,7 @@ class Worker:
         routing.start()
         keeping = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         keeping.start()
-        alerts = AlertLoop(
-            self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER
-        )
+        alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
         alerts.start()
         try:
             await self._deliver(guard, stopping)

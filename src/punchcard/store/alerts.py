@@ -16,8 +16,8 @@ from punchcard.store.stored_enum import StoredEnum
 class AlertState(StoredEnum):
     """Where an alert stands."""
 
-    RAISED = "raised"  # its cause lasts, and nobody has said that they know
-    ACKNOWLEDGED = "acknowledged"  # its cause lasts, and somebody knows: no reminders
+    RAISED = "raised"  # its cause lasts, and nobody has acknowledged it
+    ACKNOWLEDGED = "acknowledged"  # its cause lasts, and an operator has acknowledged it: no reminders
     RESOLVED = "resolved"  # its cause is gone
 
 
@@ -108,7 +108,7 @@ class ChannelHealth:
 
     Attributes:
         pending: How many notices wait.
-        failing_since: When the oldest notice was written whose last attempt has failed; None if none is failing.
+        failing_since: When the oldest notice was written that waits after a failed attempt; None if none is failing.
         error: Of that notice.
     """
 
@@ -203,7 +203,7 @@ def acknowledge_alert(work: Connection, alert_id: int, *, actor: str, now: datet
 
 
 def resolve_alert(work: Connection, alert_id: int, *, now: datetime) -> None:
-    """Close an alert whose cause is gone."""
+    """Close an alert after its cause is gone."""
     work.execute(
         update(alerts)
         .where(alerts.c.id == alert_id)
@@ -232,7 +232,7 @@ def add_notice(
 def due_notices(work: Connection, *, channel: str, now: datetime, limit: int) -> list[StoredNotice]:
     """Return the notices of a channel to send now, oldest first.
 
-    A notice waits for those of the same alert that were written before it: nobody is told of the end first.
+    A notice waits for those of the same alert that were written before it: nobody is notified of the end first.
     """
     earlier = alert_notices.alias("earlier")
     waits = exists(
@@ -269,7 +269,9 @@ def settle_notice(work: Connection, notice_id: int, state: NoticeState, *, now: 
     work.execute(
         update(alert_notices)
         .where(columns.id == notice_id)
-        .values(state=state, settled_at=now, attempts=columns.attempts + 1, error=None if error is None else storable(error))
+        .values(
+            state=state, settled_at=now, attempts=columns.attempts + 1, error=None if error is None else storable(error)
+        )
     )
 
 
@@ -367,7 +369,7 @@ def count_pending_notices(work: Connection) -> dict[str, int]:
     rows = work.execute(
         select(columns.channel, func.count()).where(columns.state == NoticeState.PENDING).group_by(columns.channel)
     )
-    return {channel: number for channel, number in rows}
+    return dict(rows.tuples())
 
 
 def prune_alerts(work: Connection, *, before: datetime, limit: int) -> int:

@@ -33,9 +33,7 @@ def write_heartbeat(work: Connection, heartbeat: Heartbeat) -> None:
     """Write what a process reports, in place of what it has reported before."""
     columns = process_heartbeats.c
     work.execute(
-        delete(process_heartbeats).where(
-            columns.process == heartbeat.process, columns.host == storable(heartbeat.host)
-        )
+        delete(process_heartbeats).where(columns.process == heartbeat.process, columns.host == storable(heartbeat.host))
     )
     work.execute(
         insert(process_heartbeats).values(
@@ -76,7 +74,5 @@ def forget_old_heartbeats(work: Connection, *, before: datetime) -> None:
     columns = process_heartbeats.c
     for process, seen_at in newest.items():
         work.execute(
-            delete(process_heartbeats).where(
-                columns.process == process, columns.seen_at < min(before, seen_at)
-            )
+            delete(process_heartbeats).where(columns.process == process, columns.seen_at < min(before, seen_at))
         )

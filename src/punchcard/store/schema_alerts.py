@@ -19,7 +19,7 @@ alerts = Table(  # every alert that was raised; while it is open, one row per ca
     Column("title", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("remedy", Text, nullable=False),
-    Column("path", Text, nullable=False),  # in the App, "" if nothing is to be done there
+    Column("path", Text, nullable=False),  # in the App, "" if nothing can be done there
     Column("count", BigInteger, nullable=False),
     Column("customers", BigInteger, nullable=False),
     Column("points", Text),  # decimal text; null if not known

@@ -49,7 +49,9 @@ def change_alert_channel(slug: str, changed: Callable[[AlertChannel], AlertChann
         channel = changed(find_channel(workspace, slug))
         return replace(
             workspace,
-            alert_channels=tuple(channel if existing.slug == slug else existing for existing in workspace.alert_channels),
+            alert_channels=tuple(
+                channel if existing.slug == slug else existing for existing in workspace.alert_channels
+            ),
         )
 
     return change
@@ -92,7 +94,7 @@ def change_alert_rule(rule: str, changed: Callable[[AlertRule], AlertRule]) -> E
     def change(workspace: Workspace) -> Workspace:
         after = changed(find_rule(workspace, rule))
         others = tuple(existing for existing in workspace.alert_rules if existing.rule != rule)
-        kept = () if after == AlertRule(rule=rule) else (after,)
-        return replace(workspace, alert_rules=(*others, *kept))
+        changes = () if after == AlertRule(rule=rule) else (after,)
+        return replace(workspace, alert_rules=(*others, *changes))
 
     return change

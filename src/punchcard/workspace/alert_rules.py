@@ -27,7 +27,7 @@ class AlertKind(StrEnum):
 
     PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
     OFF = "off"  # a destination that is switched off
-    RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
+    RESUMED = "resumed"  # a destination that resumed by itself after its credentials were refused for a while
     INVALID = "invalid"  # a part of the configuration that this version cannot use; of a destination, events are held
     HELD = "held"  # events that a destination could not plan; they wait for a correction
     PARKED = "parked"  # awards that are not tried any more until somebody says so
@@ -38,7 +38,7 @@ class AlertKind(StrEnum):
     SUCCESS_RATE = "success_rate"  # too many awards of the last day that were not delivered
     SOURCE_SILENT = "source_silent"  # a busy source that sends nothing
     VOLUME = "volume"  # an event that comes far more or less often than usual
-    UNMAPPED = "unmapped"  # events in volume whose name is not mapped
+    UNMAPPED = "unmapped"  # events in volume that are not mapped
     LEDGER = "ledger"  # differences between the ledger and the partner
     COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
     SYNC = "sync"  # values of an audience or computed trait that a destination does not have
@@ -48,7 +48,7 @@ class AlertKind(StrEnum):
     LAKE = "lake"  # the lake cannot be read or written
     LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
     RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
-    UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
+    UNKNOWN_SOURCE = "unknown_source"  # events with a write key that no source has
     DISK = "disk"  # a disk that is nearly full
     WORKER = "worker"  # no worker process is running
     ENGAGE = "engage"  # no Engage process is running
@@ -107,7 +107,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.RESUMED,
         title="Destination resumed",
-        description="A destination whose credentials were refused delivers again.",
+        description="A destination delivers again after its credentials were refused.",
         severity=Severity.INFO,
     ),
     RuleDefinition(
@@ -317,9 +317,7 @@ def effective_rules(changed: Iterable[AlertRule]) -> Mapping[AlertKind, Effectiv
 def _effective(definition: RuleDefinition, changed: AlertRule | None) -> EffectiveRule:
     default = definition.threshold or 0
     if changed is None:
-        return EffectiveRule(
-            definition=definition, enabled=True, severity=definition.severity, threshold=default
-        )
+        return EffectiveRule(definition=definition, enabled=True, severity=definition.severity, threshold=default)
     severity = Severity(changed.severity) if changed.severity in set(Severity) else definition.severity
     has_threshold = definition.threshold is not None and changed.threshold is not None and changed.threshold > 0
     return EffectiveRule(

@@ -37,6 +37,11 @@ def is_webhook(url: str) -> bool:
     return url_scheme(url) in _WEB
 
 
+def channel_type(url: str) -> str:
+    """Return what a channel with this URL is: `webhook`, or the scheme of Apprise."""
+    return "webhook" if is_webhook(url) else url_scheme(url)
+
+
 def url_scheme(url: str) -> str:
     """Return the scheme of a channel's URL in lower case, "" if it has none."""
     matched = _SCHEME.match(url.strip())
@@ -129,12 +134,12 @@ def has_sealed_text(channel: AlertChannel) -> bool:
 
 
 def restore_secrets(
-    wanted: Sequence[AlertChannel], current: Sequence[AlertChannel], problems: list[Problem]
+    requested: Sequence[AlertChannel], current: Sequence[AlertChannel], problems: list[Problem]
 ) -> tuple[AlertChannel, ...]:
-    """Return the wanted channels with the stored URL and secret where their masks stand."""
+    """Return the requested channels with the stored URL and secret where their masks stand."""
     existing = {channel.slug: channel for channel in current}
 
-    def kept(channel: AlertChannel, key: str) -> str:
+    def restore(channel: AlertChannel, key: str) -> str:
         value = str(getattr(channel, key))
         if not is_masked(value):
             return value
@@ -145,7 +150,9 @@ def restore_secrets(
         problems.append(Problem(path=("alert_channels", channel.slug, key), message=message))
         return value
 
-    return tuple(replace(channel, url=kept(channel, "url"), secret=kept(channel, "secret")) for channel in wanted)
+    return tuple(
+        replace(channel, url=restore(channel, "url"), secret=restore(channel, "secret")) for channel in requested
+    )
 
 
 def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) -> Iterator[Problem]:

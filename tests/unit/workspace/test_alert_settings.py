@@ -69,10 +69,16 @@ WRONG = {
         '[[alert_channels]]\nname = "A"\nurl = "https://a.example"\n[[alert_channels]]\nname = "a"\nurl = "https://b.example"',
         "used more than once",
     ),
-    "severity": ('[[alert_channels]]\nname = "a"\nurl = "https://a.example"\nseverity = "high"', "expected info, warning"),
+    "severity": (
+        '[[alert_channels]]\nname = "a"\nurl = "https://a.example"\nseverity = "high"',
+        "expected info, warning",
+    ),
     "quiet hours": ('[[alert_channels]]\nname = "a"\nurl = "https://a.example"\nquiet_hours = "night"', "22:00-07:00"),
     "web address": ('[[alert_channels]]\nname = "a"\nurl = "https://"', "must be a web address"),
-    "password in a web address": ('[[alert_channels]]\nname = "a"\nurl = "https://u:p@a.example"', "user name or password"),
+    "password in a web address": (
+        '[[alert_channels]]\nname = "a"\nurl = "https://u:p@a.example"',
+        "user name or password",
+    ),
     "unknown scheme": ('[[alert_channels]]\nname = "a"\nurl = "pigeon://coop"', "nor one that Apprise knows"),
     "no url at all": ('[[alert_channels]]\nname = "a"\nurl = "ops"', "nor one that Apprise knows"),
     "plain HTTP of Apprise": ('[[alert_channels]]\nname = "a"\nurl = "json://169.254.169.254"', "is not supported"),
@@ -145,7 +151,9 @@ def test_an_export_masks_channels_and_can_be_applied_again() -> None:
 
 
 def test_a_plan_shows_channels_masked() -> None:
-    changes = plan(Workspace(), Workspace(alert_channels=(CHANNEL,), alert_rules=(AlertRule(rule="disk", threshold=5),)))
+    changes = plan(
+        Workspace(), Workspace(alert_channels=(CHANNEL,), alert_rules=(AlertRule(rule="disk", threshold=5),))
+    )
     assert [(change.part, change.slug) for change in changes] == [("alert_channel", "ops"), ("alert_rule", "disk")]
     assert "password" not in render(changes)
     other = replace(CHANNEL, url=MAIL.replace("password", "passw0rd"))
@@ -160,7 +168,9 @@ def test_masks_of_an_empty_secret_stay_empty() -> None:
 def test_every_kind_has_a_rule_and_its_default() -> None:
     assert set(RULES) == set(AlertKind) == set(DEFAULT_RULES)
     assert all(rule.is_default for rule in DEFAULT_RULES.values())
-    assert [kind for kind, rule in RULES.items() if ("{threshold}" in rule.description) != (rule.threshold is not None)] == []
+    assert [
+        kind for kind, rule in RULES.items() if ("{threshold}" in rule.description) != (rule.threshold is not None)
+    ] == []
 
 
 def test_a_stored_change_that_cannot_be_read_leaves_the_default() -> None:

@@ -23,7 +23,7 @@ from punchcard.workspace.alert_editing import (
     remove_alert_channel,
 )
 from punchcard.workspace.alert_rules import Severity
-from punchcard.workspace.alert_settings import is_webhook, mask_channel, url_scheme
+from punchcard.workspace.alert_settings import channel_type, is_webhook, mask_channel
 from punchcard.workspace.editing import suggest_slug
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import AlertChannel, AlertRule
@@ -92,7 +92,7 @@ def save_rule(context: ContextDependency, rule: FromPath[str]) -> Page:
     default = context.dependencies.current().alert_rules
 
     def changed(current: AlertRule) -> AlertRule:
-        definition = next((one.definition for kind, one in default.items() if kind == rule), None)
+        definition = next((effective.definition for kind, effective in default.items() if kind == rule), None)
         is_default = definition is not None and threshold == definition.threshold
         is_own = definition is not None and context.field("severity") == definition.severity
         return AlertRule(
@@ -193,7 +193,7 @@ def _rules(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
 def _channels(context: RequestContext, errors: FormErrors, channel: AlertChannel, *, status: int) -> Page:
     channels = context.dependencies.workspace().alert_channels
     with context.dependencies.store.reading() as work:
-        health = read_channel_health(work, [one.slug for one in channels])
+        health = read_channel_health(work, [existing.slug for existing in channels])
         notices = list_notices(work, limit=_NOTICES_SHOWN)
     return context.page(
         "alert_channels.html",
@@ -201,7 +201,7 @@ def _channels(context: RequestContext, errors: FormErrors, channel: AlertChannel
         errors=errors,
         channel=channel,
         channels=channels,
-        kinds={one.slug: "webhook" if is_webhook(one.url) else url_scheme(one.url) for one in channels},
+        types={existing.slug: channel_type(existing.url) for existing in channels},
         health=health,
         notices=notices,
         severities=list(Severity),
@@ -209,9 +209,7 @@ def _channels(context: RequestContext, errors: FormErrors, channel: AlertChannel
 
 
 def _channel(context: RequestContext, channel: AlertChannel, errors: FormErrors, *, status: int) -> Page:
-    return context.page(
-        "alert_channel.html", status=status, errors=errors, channel=channel, severities=list(Severity)
-    )
+    return context.page("alert_channel.html", status=status, errors=errors, channel=channel, severities=list(Severity))
 
 
 def _typed(context: RequestContext, channel: AlertChannel) -> AlertChannel:
