@@ -1,5 +1,6 @@
 """A mail server on a socket of its own: it keeps every mail, and refuses as a test says."""
 
+import asyncio
 import email
 import email.message
 import email.policy
@@ -15,7 +16,7 @@ class _AnyPort(Controller):
     """Listens on any free port, and says which."""
 
     def _trigger_server(self) -> None:
-        assert self.server is not None
+        assert isinstance(self.server, asyncio.Server)
         self.port = self.server.sockets[0].getsockname()[1]
         super()._trigger_server()  # type: ignore[no-untyped-call]
 
@@ -34,13 +35,13 @@ class MailServer:
         self._controller = _AnyPort(self, hostname="127.0.0.1", port=0, ready_timeout=60)
 
     def __enter__(self) -> Self:
-        self._controller.start()  # type: ignore[no-untyped-call]
+        self._controller.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._controller.stop()  # type: ignore[no-untyped-call]
+        self._controller.stop()
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ from punchcard.operations.alert_channels import ChannelError, Notice, SendingCon
 from punchcard.operations.alert_evaluation import AlertEvaluator, send_time
 from punchcard.operations.alert_model import Condition
 from punchcard.operations.alert_notices import NoticeDispatcher
+from punchcard.operations.alerts import CONDITIONS
 from punchcard.store.alerts import (
     AlertState,
     NoticeState,
@@ -381,13 +382,11 @@ def test_a_condition_that_fails_hides_no_other_and_keeps_its_alerts(
     def fail(*_: object) -> list[Any]:
         raise RuntimeError("a defect")
 
-    from punchcard.operations import alert_evaluation
-
     broken = tuple(
         Condition(kinds=condition.kinds, find=fail) if AlertKind.OFF in condition.kinds else condition
-        for condition in alert_evaluation.CONDITIONS
+        for condition in CONDITIONS
     )
-    monkeypatch.setattr(alert_evaluation, "CONDITIONS", broken)
+    monkeypatch.setattr("punchcard.operations.alert_evaluation.CONDITIONS", broken)
     with world.store.unit_of_work() as work:
         work.execute(update(effects).values(state="delivered"))
     world.configure()
@@ -448,7 +447,7 @@ def add_effects(work: Any, count: int, *, state: str, reason: str | None = None,
 def count_events(work: Any, world: World, name: str, per_hour: int, *, hours: range, status: str = "received") -> None:
     """Count events in hours before now."""
     for ago in hours:
-        at = world.clock.now().replace(minute=30) - timedelta(hours=ago)
+        at = world.clock.now().replace(minute=1) - timedelta(hours=ago)
         key = CountKey(int(at.timestamp()) * 10**6, "website", "", "track", name, status, "")
         add_counts(work, {key: per_hour})
 
@@ -618,7 +617,7 @@ def test_points_and_customers_are_counted(world: World) -> None:
         add_effects(work, 1, state="parked", reason="perk_unknown", begin=5, customer="c1@example.com")
     world.look()
     (alert,) = world.alerts()
-    assert (alert.content.count, alert.content.customers, alert.content.points) == (4, 3, 60)
+    assert (alert.content.count, alert.content.customers, alert.content.points) == (4, 3, Decimal(60))
 
 
 # --- real receivers ---

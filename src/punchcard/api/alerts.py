@@ -143,14 +143,14 @@ def list_alerts_call(
     dependencies: Dependencies,
     count: Count = COUNT_DEFAULT,
     cursor: Cursor = None,
-    state: Annotated[str | None, QueryParameter(name="state")] = None,
+    chosen_state: Annotated[str | None, QueryParameter(name="state")] = None,
 ) -> dict[str, AlertPage]:
     """Every alert, or those in a state: `raised`, `acknowledged` or `resolved`."""
-    if state is not None and state not in set(AlertState):
+    if chosen_state is not None and chosen_state not in set(AlertState):
         raise bad_request(f"The state is one of {', '.join(AlertState)}.", "state")
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("the cursor is not one that a page of this list has given", "pagination[cursor]")
-    states = [] if state is None else [state]
+    states = [] if chosen_state is None else [chosen_state]
     with dependencies.store.reading() as work:
         alerts = list_alerts(work, states=states, limit=count + 1, before_id=int(cursor) if cursor else None)
         total = count_alerts(work, states=states)

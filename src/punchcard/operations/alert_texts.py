@@ -209,7 +209,7 @@ def _source_silent(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _volume(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"“{alert.subject}” was received {count_noun(alert.count, 'time')} in the last 24 hours.",
-        detail=f"{alert.reason} usually sends it {count_noun(round(alert.value), 'time')} a day.",
+        detail=f"Usually {alert.reason or 'its source'} sends it {count_noun(round(alert.value), 'time')} a day.",
         remedy="See whether the sender was changed.",
         path=f"/events?time=24h&source={quote(alert.reason)}&name={quote(alert.subject)}",
     )
@@ -263,7 +263,7 @@ def _sync(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _rename(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{alert.subject} waits for a confirmation.",
-        detail=_join(" ".join(alert.detail.splitlines()), "The configuration before it stays."),
+        detail=_join(_sentence(" ".join(alert.detail.splitlines())), "The configuration before it stays."),
         remedy="Give each renamed audience or computed trait its key in the file, or run `punchcard apply` on it.",
         path="/audiences",
     )
@@ -332,7 +332,7 @@ def _disk(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"The disk of {alert.subject} is nearly full.",
         detail=_join(
-            f"{alert.value:.1f} % of the disk of {alert.reason} is free.",
+            f"{alert.value:.1f} % of {alert.reason or 'the disk'} is free.",
             "When it is full, no event can be taken.",
         ),
         remedy="Make room, or keep less: see log_retention_hours and lake_retention_days.",

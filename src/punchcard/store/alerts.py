@@ -316,13 +316,7 @@ def list_notices(work: Connection, *, alert_id: int | None = None, limit: int) -
 def read_channel_health(work: Connection, channels: Sequence[str]) -> dict[str, ChannelHealth]:
     """Return how it goes with each channel."""
     columns = alert_notices.c
-    pending = dict(
-        work.execute(
-            select(columns.channel, func.count())
-            .where(columns.state == NoticeState.PENDING, columns.channel.in_(channels))
-            .group_by(columns.channel)
-        ).tuples()
-    )
+    pending = count_pending_notices(work)
     failing: dict[str, tuple[datetime, str]] = {}
     rows = work.execute(
         select(columns.channel, columns.created_at, columns.error)
@@ -331,16 +325,14 @@ def read_channel_health(work: Connection, channels: Sequence[str]) -> dict[str, 
     )
     for slug, created_at, error in rows:
         failing.setdefault(slug, (created_at, error))
-    sent = dict(
-        work.execute(
-            select(columns.channel, func.max(columns.id))
-            .where(columns.state == NoticeState.SENT, columns.channel.in_(channels))
-            .group_by(columns.channel)
-        ).tuples()
+    newest = (
+        select(func.max(columns.id))
+        .where(columns.state == NoticeState.SENT, columns.channel.in_(channels))
+        .group_by(columns.channel)
     )
-    sent_at = dict(
-        work.execute(select(columns.channel, columns.settled_at).where(columns.id.in_(list(sent.values())))).tuples()
-    )
+    sent_at: dict[str, datetime | None] = {}
+    for slug, settled_at in work.execute(select(columns.channel, columns.settled_at).where(columns.id.in_(newest))):
+        sent_at[slug] = settled_at
     return {
         slug: ChannelHealth(
             pending=pending.get(slug, 0),
@@ -367,9 +359,11 @@ def count_pending_notices(work: Connection) -> dict[str, int]:
     """Return how many notices wait, by channel."""
     columns = alert_notices.c
     rows = work.execute(
-        select(columns.channel, func.count()).where(columns.state == NoticeState.PENDING).group_by(columns.channel)
+        select(columns.channel, func.count().label("notices"))
+        .where(columns.state == NoticeState.PENDING)
+        .group_by(columns.channel)
     )
-    return dict(rows.tuples())
+    return {row.channel: row.notices for row in rows}
 
 
 def prune_alerts(work: Connection, *, before: datetime, limit: int) -> int:

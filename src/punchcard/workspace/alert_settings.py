@@ -165,8 +165,6 @@ def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) ->
         yield Problem(path=(*path, "url"), message=f"must have at most {_URL_CHARACTERS_MAX} characters")
     elif is_webhook(url):
         yield from _webhook_problems(path, url, channel.secret)
-    elif channel.secret:
-        yield Problem(path=(*path, "secret"), message="signs webhooks only; this URL is not an https:// one")
     elif url_scheme(url) in _REFUSED_SCHEMES:
         message = f"{url_scheme(url)}:// is not supported; give the https:// URL of a webhook instead"
         yield Problem(path=(*path, "url"), message=message)
@@ -174,6 +172,8 @@ def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) ->
         # The URL is not shown: it may hold a password.
         message = "is neither an https:// URL nor one that Apprise knows, such as mailto://user:password@example.com"
         yield Problem(path=(*path, "url"), message=message)
+    elif channel.secret:
+        yield Problem(path=(*path, "secret"), message="signs webhooks only; this URL is not an https:// one")
 
 
 def _webhook_problems(path: KeyPath, url: str, secret: str) -> Iterator[Problem]:

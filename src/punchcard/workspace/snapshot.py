@@ -116,7 +116,7 @@ class Snapshot:
     invalid_computations: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
     network: NetworkPolicy = PUBLIC_ONLY
-    alert_rules: Mapping[AlertKind, EffectiveRule] = DEFAULT_RULES
+    alert_rules: Mapping[AlertKind, EffectiveRule] = field(default_factory=lambda: DEFAULT_RULES)
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
 
     def problems(self) -> list[PartProblem]:

@@ -16,8 +16,8 @@ from punchcard.workspace.alert_rules import AlertKind
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ZONE = ZoneInfo("America/Los_Angeles")
 FULL = {
-    "subject": "perkville",
-    "destination": "perkville",
+    "subject": "Perkville",
+    "destination": "Perkville",
     "reason": "perk_unknown",
     "detail": "it said no",
     "since": NOW,
@@ -31,8 +31,8 @@ FULL = {
 @pytest.mark.parametrize("count", [0, 1, 2500])
 @pytest.mark.parametrize("kind", AlertKind)
 def test_every_alert_says_whole_sentences(kind: AlertKind, count: int) -> None:
-    for known in (FULL, {"subject": "perkville"}):
-        text = describe_alert(Alert(kind=kind, count=count, **known), zone=ZONE)  # type: ignore[arg-type]
+    for known in (FULL, {"subject": "Perkville"}):
+        text = describe_alert(Alert(kind=kind, count=count, **known), zone=ZONE)
         for sentence in filter(None, (text.title, text.detail, text.remedy)):
             assert sentence[-1] in ".!?"
             assert sentence[0] == sentence[0].upper()

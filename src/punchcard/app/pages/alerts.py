@@ -203,7 +203,7 @@ def _channels(context: RequestContext, errors: FormErrors, channel: AlertChannel
         channels=channels,
         types={existing.slug: channel_type(existing.url) for existing in channels},
         health=health,
-        notices=notices,
+        sent_notices=notices,
         severities=list(Severity),
     )
 
