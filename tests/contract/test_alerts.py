@@ -19,17 +19,8 @@ from punchcard.operations.alert_evaluation import AlertEvaluator, send_time
 from punchcard.operations.alert_model import Condition
 from punchcard.operations.alert_notices import NoticeDispatcher
 from punchcard.operations.alerts import CONDITIONS
-from punchcard.store.alerts import (
-    AlertState,
-    NoticeState,
-    StoredAlert,
-    acknowledge_alert,
-    list_alerts,
-    list_notices,
-    open_alerts,
-    prune_alerts,
-    read_channel_health,
-)
+from punchcard.store.alert_notices import NoticeState, list_notices, read_channel_health
+from punchcard.store.alerts import AlertState, StoredAlert, acknowledge_alert, list_alerts, open_alerts, prune_alerts
 from punchcard.store.config_file_status import ConfigFileProblem, clear_config_file_problem, write_config_file_problem
 from punchcard.store.counts import CountKey, add_counts
 from punchcard.store.engine import Store

@@ -13,7 +13,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.runtime.alerting import base_url
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.alerts import AlertState, StoredAlert, list_alerts
 from punchcard.workspace.snapshot import SnapshotWatch

@@ -22,19 +22,17 @@ from punchcard.operations.alert_texts import describe_alert
 from punchcard.operations.alerts import CONDITIONS, find_by
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.operations.volume_alerts import VOLUME_CONDITIONS
+from punchcard.store.alert_notices import NoticeType, add_notice, was_noticed
 from punchcard.store.alerts import (
     AlertContent,
     AlertState,
-    NoticeType,
     StoredAlert,
     add_alert,
-    add_notice,
     note_reminder,
     open_alerts,
     raise_again,
     resolve_alert,
     update_alert,
-    was_noticed,
 )
 from punchcard.store.engine import Store
 from punchcard.workspace.alert_rules import AlertKind, Severity

@@ -12,7 +12,7 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_channels import ChannelError, Notice, SendingContext, send_notice
 from punchcard.operations.alert_evaluation import NoticeBody
 from punchcard.operations.telemetry import AlertTelemetry
-from punchcard.store.alerts import (
+from punchcard.store.alert_notices import (
     NoticeState,
     StoredNotice,
     cancel_notices,

@@ -39,7 +39,7 @@ class AlertLoop:
 
     Args:
         process: `worker` or `serve`.
-        current: The configuration as it stands in the store.
+        current: The configuration as stored.
     """
 
     def __init__(

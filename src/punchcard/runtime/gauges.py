@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from punchcard.clock import SystemClock
 from punchcard.runtime.metrics import Gauge
-from punchcard.store.alerts import count_open_alerts, count_pending_notices
+from punchcard.store.alert_notices import count_pending_notices
+from punchcard.store.alerts import count_open_alerts
 from punchcard.store.engine import Store
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status

@@ -174,13 +174,9 @@ class Serving:
         )
         app = _Dispatch(tracking, forwarded, library, self, commit)
 
-        def load() -> None:
-            app.load()
-            self._start_alerts()
-
         def ready() -> None:
             on_ready()
-            threading.Thread(target=load, name="operator-side", daemon=True).start()
+            threading.Thread(target=self._load, args=(app,), name="operator-side", daemon=True).start()
 
         server = HttpServer(
             app,
@@ -196,6 +192,10 @@ class Serving:
         finally:
             await rejections.close()
             await asyncio.to_thread(commit.stop)
+
+    def _load(self, app: "_Dispatch") -> None:
+        app.load()
+        self._start_alerts()
 
     def _start_alerts(self) -> None:
         # Its imports take a while, as the operator side's: not before the Tracking API is ready.

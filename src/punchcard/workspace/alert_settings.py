@@ -1,5 +1,6 @@
 """What may be configured of alert rules and channels, and how the secrets of channels are stored and shown."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -65,23 +66,23 @@ def channel_problems(channels: Sequence[AlertChannel], *, allow_masks: bool) -> 
         allow_masks: True if a masked secret may stand for the stored one, which is not known here.
     """
     if len(channels) > _CHANNELS_MAX:
-        message = f"has {len(channels)} channels, at most {_CHANNELS_MAX} are allowed"
+        message = f"Has {len(channels)} channels, at most {_CHANNELS_MAX} are allowed."
         yield Problem(path=("alert_channels",), message=message)
     slugs = [channel.slug for channel in channels]
     for index, channel in enumerate(channels):
         unique = bool(channel.slug) and slugs.count(channel.slug) == 1
         path: KeyPath = ("alert_channels", channel.slug if unique else index)
         if not channel.name.strip() or len(channel.name) > _NAME_CHARACTERS_MAX:
-            yield Problem(path=(*path, "name"), message=f"must have 1 to {_NAME_CHARACTERS_MAX} characters")
+            yield Problem(path=(*path, "name"), message=f"Must have 1 to {_NAME_CHARACTERS_MAX} characters.")
         elif not _SLUG.fullmatch(channel.slug):
-            yield Problem(path=(*path, "name"), message="must have a letter from a to z or a digit")
+            yield Problem(path=(*path, "name"), message="Must have a letter from a to z or a digit.")
         elif not unique:
-            yield Problem(path=(*path, "name"), message=f'"{channel.slug}" is used more than once')
+            yield Problem(path=(*path, "name"), message=f'"{channel.slug}" is used more than once.')
         if channel.severity not in set(Severity):
             known = ", ".join(Severity)
-            yield Problem(path=(*path, "severity"), message=f'"{channel.severity}" is not known; expected {known}')
+            yield Problem(path=(*path, "severity"), message=f'"{channel.severity}" is not known. Expected {known}.')
         if channel.quiet_hours and parse_quiet_hours(channel.quiet_hours) is None:
-            message = f'"{channel.quiet_hours}" is not a time such as "22:00-07:00"'
+            message = f'"{channel.quiet_hours}" is not a time such as "22:00-07:00".'
             yield Problem(path=(*path, "quiet_hours"), message=message)
         yield from _url_problems(path, channel, allow_masks=allow_masks)
 
@@ -92,21 +93,21 @@ def rule_problems(rules: Sequence[AlertRule]) -> Iterator[Problem]:
     for index, rule in enumerate(rules):
         path: KeyPath = ("alert_rules", rule.rule if rule.rule and names.count(rule.rule) == 1 else index)
         if rule.rule not in set(AlertKind):
-            message = f'there is no rule "{rule.rule}"; known: {", ".join(AlertKind)}'
+            message = f'There is no rule "{rule.rule}". Known rules: {", ".join(AlertKind)}.'
             yield Problem(path=(*path, "rule"), message=message)
             continue
         if names.count(rule.rule) > 1:
-            yield Problem(path=(*path, "rule"), message=f'"{rule.rule}" is listed more than once')
+            yield Problem(path=(*path, "rule"), message=f'"{rule.rule}" is listed more than once.')
         if rule.severity and rule.severity not in set(Severity):
             known = ", ".join(Severity)
-            yield Problem(path=(*path, "severity"), message=f'"{rule.severity}" is not known; expected {known}')
+            yield Problem(path=(*path, "severity"), message=f'"{rule.severity}" is not known. Expected {known}.')
         if rule.threshold is None:
             continue
         definition = RULES[AlertKind(rule.rule)]
         if definition.threshold is None:
-            yield Problem(path=(*path, "threshold"), message="this rule has no threshold")
+            yield Problem(path=(*path, "threshold"), message="This rule has no threshold.")
         elif not 0 < rule.threshold <= _THRESHOLD_MAX:
-            yield Problem(path=(*path, "threshold"), message="must be a number above 0")
+            yield Problem(path=(*path, "threshold"), message="Must be a number above 0.")
 
 
 def mask_channel(channel: AlertChannel) -> AlertChannel:
@@ -146,7 +147,7 @@ def restore_secrets(
         stored = getattr(existing.get(channel.slug), key, "")
         if stored and mask(stored) == value:
             return str(stored)
-        message = f'"{value}" stands for the stored text, which is another or cannot be read; give it in plain text'
+        message = f'"{value}" is a mask of the stored text, which is another or cannot be read. Give it in plain text.'
         problems.append(Problem(path=("alert_channels", channel.slug, key), message=message))
         return value
 
@@ -160,20 +161,20 @@ def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) ->
     if allow_masks and (is_masked(url) or is_masked(channel.secret)):
         return
     if not url:
-        yield Problem(path=(*path, "url"), message="is missing")
+        yield Problem(path=(*path, "url"), message="Is missing.")
     elif len(url) > _URL_CHARACTERS_MAX:
-        yield Problem(path=(*path, "url"), message=f"must have at most {_URL_CHARACTERS_MAX} characters")
+        yield Problem(path=(*path, "url"), message=f"Must have at most {_URL_CHARACTERS_MAX} characters.")
     elif is_webhook(url):
         yield from _webhook_problems(path, url, channel.secret)
     elif url_scheme(url) in _REFUSED_SCHEMES:
-        message = f"{url_scheme(url)}:// is not supported; give the https:// URL of a webhook instead"
+        message = f"{url_scheme(url)}:// is not supported. Give the https:// URL of a webhook instead."
         yield Problem(path=(*path, "url"), message=message)
     elif not _is_apprise_url(url):
         # The URL is not shown: it may hold a password.
-        message = "is neither an https:// URL nor one that Apprise knows, such as mailto://user:password@example.com"
+        message = "Is neither an https:// URL nor one that Apprise knows, such as mailto://smtp.example.com."
         yield Problem(path=(*path, "url"), message=message)
     elif channel.secret:
-        yield Problem(path=(*path, "secret"), message="signs webhooks only; this URL is not an https:// one")
+        yield Problem(path=(*path, "secret"), message="Signs webhooks only. This URL is not an https:// one.")
 
 
 def _webhook_problems(path: KeyPath, url: str, secret: str) -> Iterator[Problem]:
@@ -190,6 +191,8 @@ def _webhook_problems(path: KeyPath, url: str, secret: str) -> Iterator[Problem]
 def _is_apprise_url(url: str) -> bool:
     import apprise  # takes a second and 40 MB: not before a channel needs it
 
+    # Its log lines hold what was typed, which may be a password.
+    logging.getLogger(apprise.LOGGER_NAME).propagate = False
     try:
         return isinstance(apprise.Apprise.instantiate(url, suppress_exceptions=True), apprise.NotifyBase)
     except Exception:  # noqa: BLE001  # its plugins check what people type; whatever one raises, the URL is not usable

@@ -106,20 +106,16 @@ def read(work: Connection) -> StoredWorkspace:
         replace(destination, sources=source_slugs) if destination.slug in with_unknown_sources else destination
         for destination in destinations
     ]
-    return StoredWorkspace(
-        revision=configuration.revision_of(work),
-        workspace=sort_parts(
-            replace(
-                workspace,
-                sources=tuple(sources),
-                destinations=tuple(destinations),
-                computations=tuple(computations),
-                alert_channels=tuple(channels),
-                alert_rules=tuple(rules),
-            )
-        ),
-        unreadable=unreadable,
+    workspace = replace(
+        workspace,
+        sources=tuple(sources),
+        destinations=tuple(destinations),
+        computations=tuple(computations),
+        alert_channels=tuple(channels),
+        alert_rules=tuple(rules),
     )
+    revision = configuration.revision_of(work)
+    return StoredWorkspace(revision=revision, workspace=sort_parts(workspace), unreadable=unreadable)
 
 
 def write(

@@ -178,14 +178,13 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         unreadable=unreadable,
         network=network,
         alert_rules=effective_rules(workspace.alert_rules),
-        alert_channels=MappingProxyType(
-            {
-                channel.slug: channel
-                for channel in workspace.alert_channels
-                if ("alert_channel", channel.slug) not in unreadable
-            }
-        ),
+        alert_channels=_readable_channels(workspace, unreadable),
     )
+
+
+def _readable_channels(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> Mapping[str, AlertChannel]:
+    channels = (channel for channel in workspace.alert_channels if ("alert_channel", channel.slug) not in unreadable)
+    return MappingProxyType({channel.slug: channel for channel in channels})
 
 
 def _read_zone(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:
