@@ -119,6 +119,11 @@ class Snapshot:
     alert_rules: Mapping[AlertKind, EffectiveRule] = field(default_factory=lambda: DEFAULT_RULES)
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
 
+    @property
+    def destination_types(self) -> Mapping[str, str]:
+        """The type of each destination by its slug."""
+        return {slug: routed.destination.type for slug, routed in self.destinations.items()}
+
     def problems(self) -> list[PartProblem]:
         """Return the parts of the stored configuration that this version cannot use."""
         messages = dict(self.unreadable)
