@@ -53,7 +53,7 @@ _NOT_REMINDED: Final = frozenset({AlertKind.RESUMED, AlertKind.RESTORED, AlertKi
 _WORSE: Final = 2  # times the count that was acknowledged: somebody should look again
 
 PointsPerUnit = Callable[[str, str], Decimal | None]
-"""What one unit of a perk at a destination gives, None if not known."""
+"""What one unit of an item at a destination gives, None if not known."""
 
 
 class NoticeBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,7 +99,7 @@ def cause_digest(alert: Alert) -> str:
 
 
 def build_content(
-    alert: Alert, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _perk: None
+    alert: Alert, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _item: None
 ) -> AlertContent:
     """Return what an alert says, with the severity that its rule has now."""
     text = describe_alert(alert, zone=snapshot.zone)
@@ -125,7 +125,7 @@ class AlertEvaluator:
     """Looks for what is wrong, and writes down what has changed since.
 
     Args:
-        points_per_unit: What one unit of a perk gives, as far as it is known.
+        points_per_unit: What one unit of an item gives, as far as it is known.
         public_url: Where the App is reached, for links in notices.
     """
 
@@ -135,7 +135,7 @@ class AlertEvaluator:
         *,
         clock: Clock,
         current: Callable[[], Snapshot],
-        points_per_unit: PointsPerUnit = lambda _slug, _perk: None,
+        points_per_unit: PointsPerUnit = lambda _slug, _item: None,
         public_url: str = "",
     ) -> None:
         self._store = store
@@ -312,8 +312,8 @@ def _reason_of(alert: Alert) -> str:
 
 def _points(alert: Alert, points_per_unit: PointsPerUnit) -> Decimal | None:
     total = Decimal(0)
-    for perk, units in alert.amounts.items():
-        each = points_per_unit(alert.destination, perk)
+    for item, units in alert.amounts.items():
+        each = points_per_unit(alert.destination, item)
         if each is None:
             return None
         total += units * abs(each)

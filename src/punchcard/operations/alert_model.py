@@ -23,7 +23,7 @@ class Alert:
         until: When it ended, None while it lasts.
         next_check_at: When Punchcard looks again by itself, None if it does not.
         customers: How many customers wait for points; 0 where that says nothing.
-        amounts: Units that wait, by perk.
+        amounts: Units that wait, by item.
         value: What was measured, such as the free share of a disk.
     """
 

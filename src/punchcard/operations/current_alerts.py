@@ -48,7 +48,7 @@ class CurrentAlert:
 
 
 def read_current_alerts(
-    work: Connection, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _perk: None
+    work: Connection, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _item: None
 ) -> list[CurrentAlert]:
     """Return the alerts of the moment, acknowledged ones last.
 

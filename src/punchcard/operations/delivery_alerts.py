@@ -157,12 +157,12 @@ def _unsent(work: Connection, kind: AlertKind, condition: ColumnElement[bool]) -
     # For people to read: SQLite adds as floating point numbers, which are rounded to the units that Perkville takes.
     units = func.sum(cast(func.coalesce(columns.quantity, columns.requested_quantity), Numeric(20, 2)))
     amounts: dict[tuple[str, str | None], dict[str, Decimal]] = defaultdict(dict)
-    by_perk = select(columns.destination, columns.reason, columns.perk, units).where(
-        condition, columns.perk.is_not(None)
+    by_item = select(columns.destination, columns.reason, columns.item, units).where(
+        condition, columns.item.is_not(None)
     )
-    for slug, reason, perk, total in work.execute(by_perk.group_by(columns.destination, columns.reason, columns.perk)):
-        if perk is not None and total is not None:
-            amounts[slug, reason][perk] = Decimal(total)
+    for slug, reason, item, total in work.execute(by_item.group_by(columns.destination, columns.reason, columns.item)):
+        if item is not None and total is not None:
+            amounts[slug, reason][item] = Decimal(total)
     counted = (
         select(
             columns.destination,

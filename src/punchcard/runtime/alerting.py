@@ -51,7 +51,7 @@ class AlertLoop:
         self._current = current
         self._process = process
         self._telemetry = AlertTelemetry()
-        self._points = _PerkPoints(current, clock)
+        self._points = _ItemPoints(current, clock)
         self._evaluator = AlertEvaluator(
             store,
             clock=clock,
@@ -153,21 +153,21 @@ def base_url(settings: Settings) -> str:
     return f"{scheme}://{host}:{settings.port}"
 
 
-class _PerkPoints:
-    """What one unit of each perk gives, asked of the partner at most every ten minutes, and only for an alert."""
+class _ItemPoints:
+    """What one unit of each item gives, asked of the partner at most every ten minutes, and only for an alert."""
 
     def __init__(self, current: Callable[[], Snapshot], clock: Clock) -> None:
         self._current = current
         self._clock = clock
         self._known: dict[str, tuple[float, dict[str, Decimal]]] = {}
 
-    def points_per_unit(self, slug: str, perk: str) -> Decimal | None:
+    def points_per_unit(self, slug: str, item: str) -> Decimal | None:
         """Return what one unit gives, None if the partner has not stated it."""
         until, points = self._known.get(slug, (0.0, {}))
         if self._clock.monotonic() >= until:
             points = self._read(slug) or points
             self._known[slug] = (self._clock.monotonic() + _POINTS_SECONDS, points)
-        return points.get(perk)
+        return points.get(item)
 
     def _read(self, slug: str) -> dict[str, Decimal]:
         destination = self._current().destinations.get(slug)

@@ -83,7 +83,7 @@ WRONG = {
     "no url at all": ('[[alert_channels]]\nname = "a"\nurl = "ops"', "nor one that Apprise knows"),
     "plain HTTP of Apprise": ('[[alert_channels]]\nname = "a"\nurl = "json://169.254.169.254"', "is not supported"),
     "this machine": ('[[alert_channels]]\nname = "a"\nurl = "dbus://"', "is not supported"),
-    "secret of a mail": (f'[[alert_channels]]\nname = "a"\nurl = "{MAIL}"\nsecret = "s"', "signs webhooks only"),
+    "secret of a mail": (f'[[alert_channels]]\nname = "a"\nurl = "{MAIL}"\nsecret = "s"', "Signs webhooks only"),
     "secret that is no base64": (
         '[[alert_channels]]\nname = "a"\nurl = "https://a.example"\nsecret = "whsec_%"',
         "base64",
