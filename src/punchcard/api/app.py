@@ -23,6 +23,7 @@ from punchcard.api.catalog import (
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
+from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
     create_destination,
     delete_destination,
@@ -109,6 +110,7 @@ HANDLERS = (
     delete_label,
     add_source_labels,
     replace_source_labels,
+    *DESTINATION_STATES,
     *UNAVAILABLE,
     *COMPUTATIONS,
 )

@@ -377,8 +377,12 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Write destinations of your own.",
-    epilog=example("punchcard destination new acme-rewards"),
+    short_help="Pause destinations and switch them off, and write destinations of your own.",
+    epilog=example(
+        "punchcard destination pause perkville --until 2h",
+        "punchcard destination resume perkville",
+        "punchcard destination new acme-rewards",
+    ),
 )
 app.add_typer(
     lake,

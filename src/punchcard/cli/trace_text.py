@@ -19,6 +19,7 @@ _STYLES = {
     EventStatus.DUPLICATE: "cyan",
     EventStatus.FILTERED_AT_SOURCE: "cyan",
     EventStatus.FILTERED_AT_DESTINATION: "cyan",
+    EventStatus.DESTINATION_OFF: "yellow",
 }
 _BAD = "bold red"  # every other result: somebody expected points and got none
 _LABEL_WIDTH = 14

@@ -275,7 +275,8 @@ class ForwardedApp:
                 return pause_of(work, slug)
 
         pause = await asyncio.to_thread(pause_now)
-        if pause is not None:
+        # What a person has paused is queued: the sender has nothing to mend.
+        if pause is not None and not pause.is_by_operator:
             raise _RefusedCallError(
                 401, f"{pause.description}. The event is kept, and goes out once the API key is accepted or replaced"
             )

@@ -17,6 +17,7 @@ _DECIDED = (
     EventStatus.REFUSED,
     EventStatus.DUPLICATE,
     EventStatus.CONFLICT,
+    EventStatus.DESTINATION_OFF,
 )
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
@@ -88,7 +89,11 @@ def read_pipeline(
             _stage(upstream, status, None)
             for status in (EventStatus.FAILED_ON_INGEST, EventStatus.FILTERED_AT_SOURCE, EventStatus.DUPLICATE)
         ],
-        decided=[_stage(own, status, destination) for status in _DECIDED],
+        decided=[
+            stage
+            for status in _DECIDED
+            if (stage := _stage(own, status, destination)).count or status is not EventStatus.DESTINATION_OFF
+        ],
         ended=ended,
         # What was planned before counts were kept has ended in them all the same.
         waiting=max(0, planned - sum(one.count for one in ended)),

@@ -105,6 +105,12 @@ WAITING: Final = (
         "earlier events of the destination are held and planned first; this one is planned after them",
         "nothing: a moment",
     ),
+    _reason(
+        "destination_paused",
+        "a person has [paused](../how-to/pause-a-destination.md) the destination; the sentence says who, since when "
+        "and why",
+        "nothing, or resume the destination",
+    ),
     _reason("retried", "a person has put it back in the queue", "nothing"),
     _reason(
         "not_in_ledger",
@@ -113,8 +119,14 @@ WAITING: Final = (
         "see at the destination whether it was delivered; see [restore](../how-to/operate.md#restore)",
     ),
 )
+OFF: Final = (
+    _reason(
+        "destination_off",
+        "the destination was off when the event was received",
+        "switch it on, then [replay](../how-to/replay-events.md) the events",
+    ),
+)
 DESTINATION: Final = (
-    _reason("destination_disabled", "the destination is switched off", "`enabled = true`, if it should get events"),
     _reason(
         "FILTERED_BY_END_USER_CONSENT",
         "the event states consent (`context.consent`), and not to every category of `consent` of the destination",
@@ -237,7 +249,7 @@ PERSON: Final = (
     _reason("rejected", "the destination said no; its response is in the detail", "as its response says"),
 )
 
-_ALL: Final = (*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
+_ALL: Final = (*INGEST, *SOURCE, *WAITING, *OFF, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: reason for reason in _ALL for code in reason.codes})
 """The reasons that the core gives, by their code."""
 

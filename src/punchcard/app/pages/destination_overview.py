@@ -7,6 +7,7 @@ from litestar.params import FromPath
 
 from punchcard.app.periods import Period, period_of
 from punchcard.app.request_context import ContextDependency, Page
+from punchcard.operations.destination_states import read_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.store.counts import CountQuery, Dimension, read_counts
@@ -39,6 +40,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)
+        standing = read_status(work, destination)
         held = count_held_for(work, slug)
     buckets = period.buckets()
     shown = [
@@ -63,6 +65,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
+        standing=standing,
         held=held,
         chart=chart if shown else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
