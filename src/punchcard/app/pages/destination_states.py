@@ -55,7 +55,7 @@ def stop(context: ContextDependency, slug: FromPath[str]) -> Page:
                 pause_destination(work, destination, detail=values["reason"], until=until, actor=context.actor, now=now)
             notice = f"{slug} is paused. Its events are queued, and nothing is sent."
     except ConfigurationError as error:
-        return _form(context, destination, values, form_errors_from(error), status=422)
+        return _form(context, destination, values, _form_errors(error), status=422)
     return context.redirect(f"/destinations/{slug}", notices=[notice])
 
 
@@ -80,6 +80,11 @@ def resume(context: ContextDependency, slug: FromPath[str]) -> Page:
             edit_as=dependencies.edit_as,
         )
     return context.redirect(f"/destinations/{slug}", notices=[f"{slug} delivers again."])
+
+
+def _form_errors(error: ConfigurationError) -> FormErrors:
+    field = error.context.get("field")
+    return FormErrors(fields={field: error.message}) if isinstance(field, str) else form_errors_from(error)
 
 
 def _read_until(context: RequestContext, text: str) -> datetime | None:
