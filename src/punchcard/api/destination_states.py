@@ -16,7 +16,7 @@ from punchcard.operations.destination_states import (
     resume_destination,
 )
 from punchcard.operations.executor import run_in_executor
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 
 
 class DestinationStateView(msgspec.Struct, rename="camel"):
@@ -51,7 +51,7 @@ def pause(
     destination_id: FromPath[str], data: JSONBody[PauseRequest], dependencies: Dependencies
 ) -> dict[str, dict[str, DestinationStateView]]:
     """Send nothing any more; events are planned and queued. A pause that lasts gets this reason and end."""
-    destination = destination_of(dependencies.workspace(), destination_id)
+    destination = find_destination(dependencies.workspace(), destination_id)
     with dependencies.store.unit_of_work() as work:
         pause_destination(
             work,
@@ -68,7 +68,7 @@ def pause(
 @run_in_executor
 def resume(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, DestinationStateView]]:
     """Send what was queued, and go on, whoever or whatever paused it. Nothing happens if it is not paused."""
-    destination_of(dependencies.workspace(), destination_id)
+    find_destination(dependencies.workspace(), destination_id)
     with dependencies.store.unit_of_work() as work:
         resume_destination(work, destination_id, actor=dependencies.actor, now=dependencies.clock.now())
     return _answer(dependencies, destination_id)
@@ -92,7 +92,7 @@ def state_view(status: DestinationStatus) -> DestinationStateView:
 
 
 def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationStateView]]:
-    destination = destination_of(dependencies.workspace(), slug)
+    destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
         return {"data": {"state": state_view(read_status(work, destination))}}
 

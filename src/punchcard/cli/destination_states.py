@@ -10,9 +10,9 @@ from punchcard.operations.destination_states import pause_destination, resume_de
 from punchcard.runtime.assemble import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.apply import edit
-from punchcard.workspace.editing import Edit, destination_of
+from punchcard.workspace.editing import Edit, find_destination
 from punchcard.workspace.keyring import Keyring
 
 _ACTOR = "command line"
@@ -27,8 +27,8 @@ def pause_now(settings: Settings, slug: str, *, reason: str, until: str | None) 
     """
     clock = SystemClock()
     with _opened(settings) as (store, keyring):
-        workspace = stored.load(store, keyring).workspace
-        destination = destination_of(workspace, slug)
+        workspace = persistence.load(store, keyring).workspace
+        destination = find_destination(workspace, slug)
         end = None
         if until is not None:
             end = read_instant(until, option="--until", now=clock.now(), zone=workspace.zone(), is_past=False)
@@ -46,7 +46,7 @@ def resume_now(settings: Settings, slug: str) -> int:
         StorageError: the store is away.
     """
     with _opened(settings) as (store, keyring):
-        destination = destination_of(stored.load(store, keyring).workspace, slug)
+        destination = find_destination(persistence.load(store, keyring).workspace, slug)
         with store.unit_of_work() as work:
             is_resumed = resume_destination(work, slug, actor=_ACTOR, now=SystemClock().now())
     if not destination.enabled:
@@ -92,7 +92,7 @@ def _switch(settings: Settings, slug: str, *, enabled: bool, reason: str) -> boo
         def edit_as(change: Edit, actor: str) -> None:
             edit(store, change, clock=clock, keyring=keyring, actor=actor)
 
-        destination = destination_of(stored.load(store, keyring).workspace, slug)
+        destination = find_destination(persistence.load(store, keyring).workspace, slug)
         return switch_destination(
             store, destination, enabled=enabled, detail=reason, actor=_ACTOR, now=clock.now(), edit_as=edit_as
         )

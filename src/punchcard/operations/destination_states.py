@@ -13,7 +13,7 @@ from punchcard.store import audit
 from punchcard.store.engine import Store
 from punchcard.store.pauses import Pause, PauseEnd, pause_by_operator, pause_of, resume
 from punchcard.store.switches import last_switched_off, record_reason
-from punchcard.workspace.editing import Edit, changing_destination
+from punchcard.workspace.editing import Edit, change_destination
 from punchcard.workspace.model import Destination
 
 REASON_CHARACTERS_MAX = 500
@@ -136,7 +136,7 @@ def switch_destination(
     _check_reason(detail)
     if destination.enabled is enabled:
         return False
-    edit_as(changing_destination(destination.slug, lambda one: replace(one, enabled=enabled)), actor)
+    edit_as(change_destination(destination.slug, lambda one: replace(one, enabled=enabled)), actor)
     if not enabled and detail:
         with store.unit_of_work() as work:
             record_reason(work, destination.slug, actor=actor, detail=detail, now=now)

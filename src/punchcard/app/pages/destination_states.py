@@ -16,7 +16,7 @@ from punchcard.operations.destination_states import (
     switch_destination,
 )
 from punchcard.operations.executor import run_in_executor
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
 
 _OFF = "off"
@@ -26,7 +26,7 @@ _OFF = "off"
 @run_in_executor
 def show_state(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What is possible from the state that the destination is in."""
-    return _form(context, destination_of(context.dependencies.workspace(), slug), {}, FormErrors(), status=200)
+    return _form(context, find_destination(context.dependencies.workspace(), slug), {}, FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/pause", status_code=200)
@@ -34,7 +34,7 @@ def show_state(context: ContextDependency, slug: FromPath[str]) -> Page:
 def stop(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Pause it or switch it off, as chosen."""
     dependencies = context.dependencies
-    destination = destination_of(dependencies.workspace(), slug)
+    destination = find_destination(dependencies.workspace(), slug)
     values = {name: context.field(name) for name in ("state", "reason", "until")}
     now = dependencies.clock.now()
     try:
@@ -64,7 +64,7 @@ def stop(context: ContextDependency, slug: FromPath[str]) -> Page:
 def resume(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Let it deliver again, from a pause or after it was off."""
     dependencies = context.dependencies
-    destination = destination_of(dependencies.workspace(), slug)
+    destination = find_destination(dependencies.workspace(), slug)
     now = dependencies.clock.now()
     if destination.enabled:
         with dependencies.store.unit_of_work() as work:
