@@ -43,6 +43,7 @@ from punchcard.api.filters import (
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.regulations import list_regulations
+from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -111,6 +112,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *DESTINATION_STATES,
+    *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
 )

@@ -77,11 +77,23 @@ class EventProfile(_Body):
     audiences: list[str]
 
 
+class EventReplayBody(_Body):
+    """One time that the event was replayed: `status` is what that gave by itself."""
+
+    id: str
+    destination: str
+    replayed_at: str
+    status: str
+    reason: str | None
+    detail: str | None
+
+
 class EventTraceBody(_Body, omit_defaults=True):
     """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
 
     `others` are events of other sources with the same message id, each with all that became of it; absent if none are.
-    `notes` say what was converted so that the event could be read, a sentence each.
+    `notes` say what was converted so that the event could be read, a sentence each. `replays` are absent if there were
+    none.
     """
 
     event: msgspec.Raw
@@ -93,6 +105,7 @@ class EventTraceBody(_Body, omit_defaults=True):
     results: list[ResultBody]
     copies: list[EventCopy]
     others: list["EventTraceBody"] = []
+    replays: list[EventReplayBody] = []
 
 
 class Conflict(_Body):
@@ -220,6 +233,17 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
             for copy in trace.copies
         ],
         others=[event_trace(one) for one in trace.others],
+        replays=[
+            EventReplayBody(
+                id=replay.replay,
+                destination=replay.destination,
+                replayed_at=to_iso(replay.replayed_at),
+                status=replay.status,
+                reason=replay.reason,
+                detail=replay.detail,
+            )
+            for replay in trace.replays
+        ],
     )
 
 

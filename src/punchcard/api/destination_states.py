@@ -1,13 +1,13 @@
 """Whether a destination is on, paused or off. Punchcard's own: Segment has no pause."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api.api_dependencies import Dependencies
-from punchcard.api.errors import bad_request
+from punchcard.api.instants import read_instant
 from punchcard.clock import to_iso
 from punchcard.operations.destination_states import (
     DestinationStatus,
@@ -57,7 +57,7 @@ def pause(
             work,
             destination,
             detail=data.reason,
-            until=_instant(data.until),
+            until=read_instant(data.until, "until"),
             actor=dependencies.actor,
             now=dependencies.clock.now(),
         )
@@ -95,18 +95,6 @@ def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, Destin
     destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
         return {"data": {"state": state_view(read_status(work, destination))}}
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise bad_request("until is a time in ISO-8601 with an offset, such as 2026-11-30T08:00:00Z", "until")
-    return instant.astimezone(UTC)
 
 
 HANDLERS = (get_state, pause, resume)

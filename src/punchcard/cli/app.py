@@ -24,6 +24,7 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
 from punchcard.errors import ConfigurationError
 
@@ -364,6 +365,7 @@ def adopt_log(
     return adopt_now(settings, assume_yes=yes)
 
 
+app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
 app.add_typer(
     audience,
     name="audience",
@@ -409,6 +411,5 @@ def _reserve(name: str, purpose: str) -> None:
     )(refuse)
 
 
-_reserve("replay", "send stored events down the road again")
 _reserve("reconcile", "compare the ledger with Perkville")
 _reserve("simulate", "see what other settings would have awarded")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, standing_settings
+from punchcard.cli.options import Data, example, load_existing_settings
 
 destination = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -36,7 +36,7 @@ def pause(
     data: Data = None,
 ) -> int:
     """Stop sending to a destination. Its events are planned and queued, and go out in order once it is resumed."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.destination_states import pause_now
 
     return pause_now(settings, slug, reason=reason, until=until)
@@ -47,7 +47,7 @@ def pause(
 )
 def resume(slug: Slug, data: Data = None) -> int:
     """Let a paused destination deliver again, whoever or whatever paused it."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.destination_states import resume_now
 
     return resume_now(settings, slug)
@@ -60,7 +60,7 @@ def resume(slug: Slug, data: Data = None) -> int:
 )
 def off(slug: Slug, reason: Reason = "", data: Data = None) -> int:
     """Switch a destination off. Its events are recorded as `destination_off`, and earn nothing unless replayed."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.destination_states import switch_off_now
 
     return switch_off_now(settings, slug, reason=reason)
@@ -69,7 +69,7 @@ def off(slug: Slug, reason: Reason = "", data: Data = None) -> int:
 @destination.command("on", short_help="Deliver events again.", epilog=example("punchcard destination on perkville"))
 def on(slug: Slug, data: Data = None) -> int:
     """Switch a destination on. Events recorded while it was off stay recorded: replay them to deliver them."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.destination_states import switch_on_now
 
     return switch_on_now(settings, slug)

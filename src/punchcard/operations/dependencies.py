@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from punchcard.clock import Clock
+from punchcard.lake.reader import LakeReader
 from punchcard.log.port import NewRecord
 from punchcard.operations.live import LiveEvents
 from punchcard.store.engine import Store
@@ -27,6 +28,7 @@ class Dependencies:
     """
 
     store: Store
+    lake: LakeReader
     traces: TraceReader
     browser: EventBrowser
     live: LiveEvents

@@ -51,6 +51,7 @@ def build_operator_side(
     browser = EventBrowser(log=log, lake=lake, store=store)
     dependencies = Dependencies(
         store=store,
+        lake=lake,
         traces=TraceReader(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
         browser=browser,
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),

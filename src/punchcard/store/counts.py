@@ -122,6 +122,7 @@ class Ended(NamedTuple):
     quantity: str | None
     received_at: datetime
     settled_at: datetime
+    replay: str | None
 
 
 def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
@@ -146,7 +147,8 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
         if effect.state != EffectState.DELIVERED:
             continue
         hour = _hour(effect.received_at)
-        bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
+        if effect.replay is None:  # how long ago a replayed event was received says nothing of deliveries
+            bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
         if effect.kind == _TRANSACTION:
             place = (hour, effect.destination, (effect.perk or "")[:_TEXT_CHARACTERS_MAX])
             units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())

@@ -250,6 +250,7 @@ class PublicApiServer:
         """
         parts = Dependencies(
             store=self.store,
+            lake=LakeReader(self._lake),
             traces=self._traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),

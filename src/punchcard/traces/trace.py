@@ -23,6 +23,7 @@ from punchcard.store.switches import SwitchedOff, current_switch, last_switched_
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
+from punchcard.traces.replayed import ReplayTrace, replay_traces, with_results_of_replays
 from punchcard.traces.tail import Tail
 
 
@@ -81,6 +82,7 @@ class EventTrace:
         profile: Whose it is, None if nobody is known by its ids (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
         others: Events of other sources with the same message id: events of their own, with their own copies.
+        replays: Each time that it was replayed, oldest first.
     """
 
     message_id: str
@@ -92,6 +94,7 @@ class EventTrace:
     profile: ProfileTrace | None = None
     copies: tuple["EventTrace", ...] = ()
     others: tuple["EventTrace", ...] = ()
+    replays: tuple[ReplayTrace, ...] = ()
 
 
 _WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
@@ -162,7 +165,8 @@ class TraceReader:
 
     def _told(self, message_id: str, copy: LakeEvent) -> EventTrace:
         with self._store.reading() as connection:
-            (copy,) = with_results_of_held(connection, [copy])
+            (copy,) = with_results_of_replays(connection, with_results_of_held(connection, [copy]))
+            replays = replay_traces(connection, copy)
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_trace(connection, copy, IdReader(self._rules()))
@@ -179,6 +183,7 @@ class TraceReader:
             ),
             notes=copy.notes,
             profile=profile,
+            replays=replays,
         )
 
 
