@@ -96,7 +96,7 @@ def simulate(
     oracle = Oracle(world)
     try:
         for _ in range(steps):
-            _light_fuse(world, chance)
+            light_fuse(world, chance)
             _step(world, producer, chance)
             oracle.always()
             if also is not None:
@@ -146,7 +146,8 @@ def come_to_rest(world: World) -> None:
 _CLOCK_CHANGES = (-18_000, 18_000, -3_600, 3_600, -40, 40, -7, 7, -(10**8), 10**8)
 
 
-def _light_fuse(world: World, chance: Random) -> None:
+def light_fuse(world: World, chance: Random) -> None:
+    """Let the process end, or the storage fail, at one of the next points; mostly do not."""
     world.fuse.put_out()
     if chance.random() < 0.12:
         bang = ProcessEnd() if chance.random() < 0.7 else StorageError("the disk is full")

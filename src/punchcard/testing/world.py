@@ -419,12 +419,12 @@ class World:
         for some in self.lake().recent_message_keys(_IDS_MIN):
             index.add_all(some)
         index.add_all(recovered)
-        snapshot = self._snapshot()
+        self.configuration = self._snapshot()
         self.router = Router(
             log=self.log,
             store=self.store,
             clock=self.clock,
-            current=lambda: snapshot,
+            current=lambda: self.configuration,
             index=index,
             feed=self.feed,
             on_effects=lambda slugs: None,

@@ -65,7 +65,7 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
             name.removeprefix("settings.").removeprefix("options."): field for name, field in errors.fields.items()
         }
         return _form(context, destination, {**settings, **options}, errors, status=422)
-    return context.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."])
+    return context.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."], saved="1")
 
 
 @post("/destinations/{slug:str}/check", status_code=200)

@@ -67,7 +67,7 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         errors = form_errors_from(error, names={f"settings.{key}": "map"})
         return await _shown(context, destination, wanted, errors, status=422)
     events = f"{len(wanted)} {'event earns' if len(wanted) == 1 else 'events earn'} points"
-    return context.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."])
+    return context.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."], saved="1")
 
 
 @run_in_executor

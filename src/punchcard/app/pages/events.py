@@ -7,7 +7,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import ContextDependency, Page
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import RECEIVED, CountQuery, read_counts
@@ -15,6 +15,7 @@ from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50
+_REPLAYS_OFFERED_MAX = 3
 _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 
 
@@ -63,6 +64,7 @@ def list_events(context: ContextDependency) -> Page:
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
+        replay_paths=[(slug, _replay_path(slug, asked, period.key)) for slug in _replayable(context, asked)],
         statuses=[one.value for one in EventStatus if one not in _OF_THE_LEDGER],
     )
 
@@ -83,6 +85,19 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
 _OF_THE_LEDGER = frozenset(
     {EventStatus.DELIVERED, EventStatus.PARKED, EventStatus.REJECTED, EventStatus.RETRYING, EventStatus.UNKNOWN}
 )
+
+
+def _replayable(context: RequestContext, asked: Mapping[str, str]) -> list[str]:
+    """The destinations to which the events of a list can be replayed."""
+    slugs = [destination.slug for destination in context.dependencies.workspace().destinations]
+    return [slug for slug in slugs if asked["destination"] in ("", slug)][:_REPLAYS_OFFERED_MAX]
+
+
+def _replay_path(slug: str, asked: Mapping[str, str], time: str) -> str:
+    """The form of a replay with the filter of a list."""
+    names = {"name": "event", "source": "source", "type": "type", "status": "status", "reason": "reason"}
+    query = {field: asked[name] for name, field in names.items() if asked[name]}
+    return f"/destinations/{slug}/replays?{urlencode({**query, 'time': time})}"
 
 
 def _others(asked: Mapping[str, str]) -> str:

@@ -80,7 +80,7 @@ def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[
 def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Events go on as if it had never been."""
     context.edit(change_destination(slug, change_filter(filter_id, lambda _: None)))
-    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
+    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."], saved="1")
 
 
 @post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
@@ -186,7 +186,9 @@ def _save(context: RequestContext, slug: str, put: object, standing: Destination
     if errors:
         return _editor(context, destination, fresh, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/filters", notices=[f"“{fresh.title}” was saved, and is in force.", *warnings]
+        f"/destinations/{slug}/filters",
+        notices=[f"“{fresh.title}” was saved, and is in force.", *warnings],
+        saved="1",
     )
 
 
