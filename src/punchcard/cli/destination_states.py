@@ -7,7 +7,7 @@ from punchcard.cli.instants import read_instant
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.operations.destination_states import pause_destination, resume_destination, switch_destination
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
@@ -89,7 +89,7 @@ def _switch(settings: Settings, slug: str, *, enabled: bool, reason: str) -> boo
     clock = SystemClock()
     with _opened(settings) as (store, keyring):
 
-        def edit_as(change: Edit, actor: str) -> None:
+        def edit_as(actor: str, change: Edit) -> None:
             edit(store, change, clock=clock, keyring=keyring, actor=actor)
 
         destination = find_destination(persistence.load(store, keyring).workspace, slug)

@@ -28,7 +28,7 @@ from punchcard.operations.replays import (
     start_replay,
     wait_for_lake,
 )
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.replayed_events import count_replayed

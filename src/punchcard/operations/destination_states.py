@@ -121,7 +121,7 @@ def switch_destination(
     detail: str,
     actor: str,
     now: datetime,
-    edit_as: Callable[[Edit, str], object],
+    edit_as: Callable[[str, Edit], object],
 ) -> bool:
     """Switch a destination on or off; False if it is so already.
 
@@ -136,7 +136,7 @@ def switch_destination(
     _check_reason(detail)
     if destination.enabled is enabled:
         return False
-    edit_as(change_destination(destination.slug, lambda one: replace(one, enabled=enabled)), actor)
+    edit_as(actor, change_destination(destination.slug, lambda one: replace(one, enabled=enabled)))
     if not enabled and detail:
         with store.unit_of_work() as work:
             record_reason(work, destination.slug, actor=actor, detail=detail, now=now)

@@ -16,7 +16,7 @@ from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.reader import LakeEvent
 from punchcard.log.port import LogRecord, NewRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.routing.lake_events import restore_event
 from punchcard.store.event_results import EventResult
 
@@ -92,7 +92,7 @@ def read_replay(record: LogRecord) -> ReplayBatch:
         UnreadableRecordError: it is damaged.
     """
     try:
-        return _decoder.decode(uncompressed(record))
+        return _decoder.decode(decompress(record))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(f"The record of a replay cannot be read: {error}.") from error
 

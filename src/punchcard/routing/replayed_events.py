@@ -89,24 +89,29 @@ def keep_replayed(work: Connection, batch: "Batch", *, now: datetime) -> Counter
         How counts change: an event is counted once, with its newest result, where it was received.
     """
     kept: list[EventReplay] = []
-    items: list[Event | None] = []
+    events: list[Event | None] = []
     for number, replay in batch.replays.items():
-        for index, (event, results) in enumerate(zip(replay.events, batch.results[number], strict=True)):
+        for index, (replayed, results) in enumerate(zip(replay.events, batch.results[number], strict=True)):
             item = batch.items[number][index]
-            items.append(item if isinstance(item, Event) else None)
+            events.append(item if isinstance(item, Event) else None)
             kept.append(
                 EventReplay(
                     replay=replay.replay,
                     destination=replay.destination,
                     source=replay.source,
-                    message_id=event.message_id,
-                    original=event.place,
+                    message_id=replayed.message_id,
+                    original=replayed.place,
                     place=(batch.records[number].position, index),
                     replayed_at=now,
                     result=results[0],
                 )
             )
-    before = {event.place: event.result for replay in batch.replays.values() for event in replay.events if event.result}
+    before = {
+        (one.place, replay.destination): one.result
+        for replay in batch.replays.values()
+        for one in replay.events
+        if one.result
+    }
     known = event_replays(work, {replay.original for replay in kept})
     counts: Counter[CountKey] = Counter()
     newest = [(place, current) for place, replays in known.items() for current in current_replays(replays).values()]
@@ -115,16 +120,16 @@ def keep_replayed(work: Connection, batch: "Batch", *, now: datetime) -> Counter
         (place, current.destination): released.get((current.place, current.destination), current.result)
         for place, current in newest
     }
-    for replay, item in zip(kept, items, strict=True):
-        if item is None or replay.result.status is EventStatus.DUPLICATE:
+    for event_replay, event in zip(kept, events, strict=True):
+        if event is None or event_replay.result.status is EventStatus.DUPLICATE:
             continue
-        place = (replay.original, replay.destination)
-        previous = standing.get(place) or before.get(replay.original)
-        key = _count_key(replay, item)
+        place = (event_replay.original, event_replay.destination)
+        previous = standing.get(place) or before.get(place)
+        key = _count_key(event_replay, event)
         if previous is not None:
             counts[key._replace(status=previous.status.value, reason=previous.reason or "")] -= 1
         counts[key] += 1
-        standing[place] = replay.result
+        standing[place] = event_replay.result
     add_event_replays(work, kept)
     return counts
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
-from punchcard.sqlite import write_ahead
+from punchcard.sqlite import enable_write_ahead_log
 from punchcard.store import schema_engage, schema_replay  # noqa: F401  # their tables are part of the metadata
 from punchcard.store.schema import metadata
 
@@ -217,7 +217,7 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: sqlite3.Connection, _record: object) -> None:
         dbapi_connection.isolation_level = None  # we say BEGIN ourselves, below
-        write_ahead(dbapi_connection, wait_seconds=_BUSY_SECONDS)
+        enable_write_ahead_log(dbapi_connection, wait_seconds=_BUSY_SECONDS)
         dbapi_connection.execute("PRAGMA synchronous = FULL").close()
         dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
 

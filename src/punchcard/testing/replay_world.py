@@ -19,7 +19,7 @@ from punchcard.store.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.replays import ReplaySelection, ReplayStatus, list_replays
 from punchcard.store.schema import EffectState
 from punchcard.testing.oracle import BrokenPromiseError, Oracle
-from punchcard.testing.simulation import Producer, come_to_rest, light_fuse
+from punchcard.testing.simulation import Producer, run_until_idle, set_fuse
 from punchcard.testing.world import SLUG, World, track
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
@@ -85,28 +85,28 @@ class ReplayWorld(World):
             BrokenPromiseError: it never ends.
         """
         self.switch(on=True)
-        come_to_rest(self)
+        run_until_idle(self)
         self.start_replay()
         for _ in range(_STEPS_MAX):
             self.replay()
             self.route()
             self.deliver(room=8)
             for _ in range(8):
-                self.leave(0)
-                self.hear(0)
+                self.perform(0)
+                self.receive_result(0)
             self.pass_time(1)
             with self.store.reading() as work:
                 replays = list_replays(work, destination=SLUG, count=1_000)
             if not any(replay.status is ReplayStatus.RUNNING for replay in replays):
-                come_to_rest(self)
+                run_until_idle(self)
                 return
         raise BrokenPromiseError("a replay does not end")
 
     def _destination(self) -> RoutedDestination:
         return self.configuration.destinations[SLUG]
 
-    def _open_parts(self) -> None:
-        super()._open_parts()
+    def _open_components(self) -> None:
+        super()._open_components()
         self._runner = ReplayRunner(
             store=self.store,
             log=self.log,
@@ -186,10 +186,10 @@ def simulate_replays(folder: Path, *, seed: int, steps: int) -> ReplayWorld:
     producer, oracle = PlainProducer(chance), ReplayOracle(world)
     try:
         for _ in range(steps):
-            light_fuse(world, chance)
+            set_fuse(world, chance)
             _step(world, producer, chance)
             oracle.always()
-        world.fuse.put_out()
+        world.fuse.clear()
         world.replay_everything()
         oracle.when_idle()
         oracle.check_counts()
@@ -218,9 +218,9 @@ def _step(world: ReplayWorld, producer: PlainProducer, chance: Random) -> None:
     elif number < 460:
         world.deliver(room=chance.randint(0, 4))
     elif number < 580:
-        world.leave(chance.randrange(8))
+        world.perform(chance.randrange(8))
     elif number < 690:
-        world.hear(chance.randrange(8))
+        world.receive_result(chance.randrange(8))
     elif number < 760:
         world.pass_time(chance.choice((0.1, 1.0, 6.0, 30.0)))
     elif number < 775:

@@ -77,7 +77,9 @@ def show(context: ContextDependency, slug: FromPath[str], replay_id: FromPath[st
     """The plan of a replay, and how far it is."""
     destination = find_destination(context.dependencies.workspace(), slug)
     replay, results = _read(context, slug, replay_id)
-    return context.page("replay.html", destination=destination, **_shown(context, replay, results))
+    return context.page(
+        "replay.html", destination=destination, replay=replay, results=results, left=_time_left(context, replay)
+    )
 
 
 @get("/destinations/{slug:str}/replays/{replay_id:str}/progress")
@@ -86,7 +88,13 @@ def show_progress(context: ContextDependency, slug: FromPath[str], replay_id: Fr
     """How far a replay is, for the page that shows it."""
     destination = find_destination(context.dependencies.workspace(), slug)
     replay, results = _read(context, slug, replay_id)
-    return context.fragment("replay_progress.html", destination=destination, **_shown(context, replay, results))
+    return context.fragment(
+        "replay_progress.html",
+        destination=destination,
+        replay=replay,
+        results=results,
+        left=_time_left(context, replay),
+    )
 
 
 @post("/destinations/{slug:str}/replays/{replay_id:str}/start", status_code=200)
@@ -213,8 +221,8 @@ def _read(context: RequestContext, slug: str, replay_id: str) -> tuple[Replay, M
         return get_replay(work, replay_id, slug), count_replayed(work, replay_id)
 
 
-def _shown(context: RequestContext, replay: Replay, results: Mapping[str, int]) -> dict[str, object]:
-    return {"replay": replay, "results": results, "left": replay.time_left(context.dependencies.clock.now())}
+def _time_left(context: RequestContext, replay: Replay) -> timedelta | None:
+    return replay.time_left(context.dependencies.clock.now())
 
 
 def _read_selection(context: RequestContext, values: Mapping[str, str]) -> ReplaySelection:
