@@ -213,7 +213,8 @@ def _follow(store: Store, replay: Replay) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     moved_at, is_told = time.monotonic(), False
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("replaying", total=replay.plan.events, completed=replay.done)
             while not replay.status.is_over and replay.status is not ReplayStatus.PAUSED:
                 time.sleep(_POLL_SECONDS)
@@ -234,13 +235,20 @@ def _follow(store: Store, replay: Replay) -> int:
         return 130
     with store.reading() as work:
         results = count_replayed(work, replay.id)
-    counts = [f"{count:,} {_WORDS.get(status, status)}" for status, count in sorted(results.items())]
+    counts = [_result_text(status, count) for status, count in sorted(results.items())]
     detail = f". {replay.detail}" if replay.detail else ""
     print(printable(f"replay {replay.status}: {', '.join(counts) or 'nothing'}{detail}"))
     return 1 if replay.status is ReplayStatus.FAILED else 0
 
 
-_WORDS = {"pending": "awards queued", "duplicate": "in the ledger already"}
+def _result_text(status: str, count: int) -> str:
+    match status:
+        case "pending":
+            return f"{count:,} {'award' if count == 1 else 'awards'} queued"
+        case "duplicate":
+            return f"{count:,} in the ledger already"
+        case _:
+            return f"{count:,} {status.replace('_', ' ')}"
 
 
 def _console() -> Console:
