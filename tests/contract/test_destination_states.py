@@ -137,13 +137,13 @@ def test_a_persons_pause_is_not_ended_by_what_ends_a_refusal_of_credentials(
     world.deliver(rounds=2)
     with world.store.reading() as work:
         options = options_by_slug(world.watch.current())
-        found = find_retryable(
+        retryable = find_retryable(
             work, configured=options, destination=None, reason=None, message_ids=[], now=world.clock.now()
         )
-    assert list(found.pauses) == []
-    standing = current_pause(world)
-    assert standing is not None
-    assert standing.is_by_operator
+    assert list(retryable.pauses) == []
+    pause_now = current_pause(world)
+    assert pause_now is not None
+    assert pause_now.is_by_operator
     assert world.partner.book == []
 
 
@@ -199,7 +199,7 @@ def test_while_it_is_off_events_are_recorded_with_since_when_and_why(world: Publ
     assert ">off<" in browser.get("/destinations").text
     assert browser.post("/destinations/perkville/resume").status == 303
     assert call(world, "GET", f"{DESTINATION}/state")["state"]["state"] == "on"
-    # What was recorded is told as it was, also after it is on again.
+    # What was recorded is shown as it was, also after it is on again.
     assert "the programme rests" in result(world, "m")["detail"]
 
 
@@ -252,8 +252,8 @@ def test_the_app_asks_which_is_meant_and_keeps_what_was_typed(world: PublicApiSe
     assert "audit &lt;week&gt;" in refused.text
     assert "not a date and time" in refused.text
     until = world.clock.now() + timedelta(days=1)
-    kept = {"state": "paused", "reason": "audit <week>", "until": f"{until:%Y-%m-%dT%H:%M}"}
-    assert browser.post("/destinations/perkville/pause", **kept).status == 303
+    form = {"state": "paused", "reason": "audit <week>", "until": f"{until:%Y-%m-%dT%H:%M}"}
+    assert browser.post("/destinations/perkville/pause", **form).status == 303
     for path in ("/", "/destinations/perkville", "/destinations/perkville/state"):
         text = browser.get(path).text
         assert "udit &lt;week&gt;" in text, path
@@ -283,10 +283,10 @@ def test_the_command_line_does_the_same(
         return capsys.readouterr().out
 
     assert "paused by command line" in ran("pause", "perkville", "--reason", "stock taking", "--until", "2h")
-    standing = current_pause(world)
-    assert standing is not None
-    assert standing.until is not None
-    assert timedelta(0) <= standing.since - (standing.until - timedelta(hours=2)) < timedelta(minutes=5)
+    pause_now = current_pause(world)
+    assert pause_now is not None
+    assert pause_now.until is not None
+    assert timedelta(0) <= pause_now.since - (pause_now.until - timedelta(hours=2)) < timedelta(minutes=5)
     assert "delivers again" in ran("resume", "perkville")
     assert current_pause(world) is None
     assert "is off" in ran("off", "perkville", "--reason", "the end")

@@ -12,7 +12,8 @@ import pytest
 from punchcard.cli.running import run
 from punchcard.clock import to_iso
 from punchcard.lake.reader import LakeReader
-from punchcard.operations.replays import plan_replay, save_replay, start_replay
+from punchcard.operations.replay_planning import plan_replay
+from punchcard.operations.replays import save_replay, start_replay
 from punchcard.routing.replay_record import REPLAY
 from punchcard.store import ledger
 from punchcard.store.counts import CountQuery, Dimension, read_counts
@@ -93,7 +94,7 @@ def trace(world: PublicApiServer, message_id: str) -> dict[str, Any]:
 
 
 def result(world: PublicApiServer, message_id: str, destination: str = "perkville") -> dict[str, Any]:
-    return next(dict(one) for one in trace(world, message_id)["results"] if one["destination"] == destination)
+    return next(dict(result) for result in trace(world, message_id)["results"] if result["destination"] == destination)
 
 
 def counted(world: PublicApiServer, destination: str = "perkville") -> Counter[str]:
@@ -130,10 +131,10 @@ def test_events_that_came_before_they_were_mapped_are_awarded_once(world: Public
     done = get(world, planned["id"])
     assert (done["status"], done["done"], done["replayed"], done["results"]) == ("completed", 41, 41, {"pending": 41})
     assert len(world.partner.book) == 41
-    told = trace(world, "m7")
-    assert [one["status"] for one in told["results"] if one["destination"] == "perkville"] == ["delivered"]
-    assert told["replays"][0]["id"] == planned["id"]
-    assert "copies" not in told or told["copies"] == []
+    shown = trace(world, "m7")
+    assert [item["status"] for item in shown["results"] if item["destination"] == "perkville"] == ["delivered"]
+    assert shown["replays"][0]["id"] == planned["id"]
+    assert "copies" not in shown or shown["copies"] == []
     assert effects(world, "hooks") == hooks_before
     # The same replay again, and another one, add nothing.
     again = replay(world, events=["Class Booked"])
@@ -219,8 +220,8 @@ def test_only_what_was_chosen_is_replayed(
     replay(world, **chosen)
     world.run_replays()
     with world.store.reading() as work:
-        found = ledger.page(work, ledger.LedgerQuery(destination="perkville"), count=100)
-    assert {effect.message_id for effect in found} == expected
+        rows = ledger.page(work, ledger.LedgerQuery(destination="perkville"), count=100)
+    assert {effect.message_id for effect in rows} == expected
 
 
 def test_a_period_is_of_receipt_and_has_no_end_before_its_beginning(world: PublicApiServer) -> None:
@@ -259,7 +260,7 @@ def test_a_source_that_reached_nobody_can_be_replayed_once_it_is_connected(world
     configure(world, MAPPED)
     replay(world)
     world.run_replays()
-    assert [one["status"] for one in trace(world, "m")["results"]] == ["delivered"]
+    assert [item["status"] for item in trace(world, "m")["results"]] == ["delivered"]
 
 
 def test_a_repeated_message_id_is_not_replayed_as_another_event(world: PublicApiServer) -> None:
@@ -365,7 +366,7 @@ def test_a_request_cannot_claim_to_be_a_replay(world: PublicApiServer, body: dic
 
 def started(world: PublicApiServer, **options: Any) -> Replay:
     """A replay of everything in the lake, started at a pace of one award at a time."""
-    found = plan_replay(
+    rows = plan_replay(
         world.store,
         LakeReader(world._lake),
         world.watch.newest(),
@@ -375,9 +376,9 @@ def started(world: PublicApiServer, **options: Any) -> Replay:
         actor="a test",
     )
     with world.store.unit_of_work() as work:
-        save_replay(work, found)
+        save_replay(work, rows)
         routed = world.watch.newest().destinations["perkville"]
-        return start_replay(work, found.id, routed, actor="a test", now=world.clock.now())
+        return start_replay(work, rows.id, routed, actor="a test", now=world.clock.now())
 
 
 def test_it_is_paused_resumed_and_canceled_between_portions(world: PublicApiServer) -> None:
@@ -408,7 +409,7 @@ def test_it_is_paused_resumed_and_canceled_between_portions(world: PublicApiServ
     steps(5)
     assert effects(world) == 4
     call(world, "POST", f"{path}/resume", status=422)
-    assert [one["status"] for one in call(world, "GET", REPLAYS)["replays"]] == ["canceled"]
+    assert [item["status"] for item in call(world, "GET", REPLAYS)["replays"]] == ["canceled"]
     audit = json.dumps(call(world, "GET", "/api/audit-events"))
     for kind in ("replay_start", "replay_pause", "replay_resume", "replay_cancel"):
         assert kind in audit

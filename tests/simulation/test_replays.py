@@ -1,6 +1,6 @@
 """Replays among live events, crashes between any two writes and lost answers: at most one award per key, none lost.
 
-Each seed is one story: a destination that is switched off and on while events arrive, operators who replay everything,
+Each seed is one run: a destination that is switched off and on while events arrive, operators who replay everything,
 pause, resume and cancel that, and a process that ends at any moment. At the end everything is replayed twice: then
 every event has exactly one effect, the second replay adds nothing, and each event is counted once.
 """
@@ -12,8 +12,8 @@ import pytest
 
 from punchcard.errors import InvariantError
 from punchcard.log.port import NewRecord
+from punchcard.operations.replay_planning import ReplayCandidate
 from punchcard.operations.replay_runner import ReplayRunner
-from punchcard.operations.replays import ReplayCandidate
 from punchcard.routing import batch
 from punchcard.store.replays import Replay
 from punchcard.testing.oracle import BrokenPromiseError
@@ -84,9 +84,9 @@ def test_the_simulation_notices_what_would_lose_or_double(
     assert callable(sabotage)
     sabotage(monkeypatch)
 
-    def tell_stories() -> None:
+    def simulate_seeds() -> None:
         for seed in range(20):
             simulate_replays(tmp_path / str(seed), seed=seed, steps=STEPS)
 
     with pytest.raises((BrokenPromiseError, InvariantError)):
-        tell_stories()
+        simulate_seeds()

@@ -42,7 +42,7 @@ class PauseRequest(msgspec.Struct, rename="camel"):
 @run_in_executor
 def get_state(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, DestinationStateView]]:
     """Since when, by whom and why."""
-    return _answer(dependencies, destination_id)
+    return _response(dependencies, destination_id)
 
 
 @post("/destinations/{destination_id:str}/pause", status_code=200, summary="Pause a destination")
@@ -61,17 +61,17 @@ def pause(
             actor=dependencies.actor,
             now=dependencies.clock.now(),
         )
-    return _answer(dependencies, destination_id)
+    return _response(dependencies, destination_id)
 
 
 @post("/destinations/{destination_id:str}/resume", status_code=200, summary="Resume a destination")
 @run_in_executor
 def resume(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, DestinationStateView]]:
-    """Send what was queued, and go on, whoever or whatever paused it. Nothing happens if it is not paused."""
+    """Send what was queued, and go on, whatever paused it. Nothing happens if it is not paused."""
     find_destination(dependencies.workspace(), destination_id)
     with dependencies.store.unit_of_work() as work:
         resume_destination(work, destination_id, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, destination_id)
+    return _response(dependencies, destination_id)
 
 
 def state_view(status: DestinationStatus) -> DestinationStateView:
@@ -91,7 +91,7 @@ def state_view(status: DestinationStatus) -> DestinationStateView:
     )
 
 
-def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationStateView]]:
+def _response(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationStateView]]:
     destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
         return {"data": {"state": state_view(read_status(work, destination))}}

@@ -14,17 +14,14 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
-    LAKE_SECONDS,
     cancel_replay,
     get_replay,
     pause_replay,
-    plan_replay,
-    read_points_per_unit,
     resume_replay,
     save_replay,
     start_replay,
-    wait_for_lake,
 )
 from punchcard.store.replayed_events import count_replayed
 from punchcard.store.replays import Replay, ReplayPlan, ReplaySelection, list_replays
@@ -116,7 +113,7 @@ class ReplayPage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-Answer = dict[str, dict[str, ReplayView]]
+ReplayResponse = dict[str, dict[str, ReplayView]]
 
 
 @post(
@@ -126,7 +123,9 @@ Answer = dict[str, dict[str, ReplayView]]
     summary="Plan a replay, and start it",
 )
 @run_in_executor
-def create_replay(destination_id: FromPath[str], data: JSONBody[NewReplay], dependencies: Dependencies) -> Answer:
+def create_replay(
+    destination_id: FromPath[str], data: JSONBody[NewReplay], dependencies: Dependencies
+) -> ReplayResponse:
     """Plan past events again under today's configuration. Without `dryRun` the replay starts at once."""
     if not data.dry_run and not dependencies.token.role.may(Role.EDITOR):
         raise PermissionDeniedException(
@@ -162,7 +161,7 @@ def create_replay(destination_id: FromPath[str], data: JSONBody[NewReplay], depe
         save_replay(work, replay)
         if not data.dry_run:
             start_replay(work, replay.id, routed, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, destination_id, replay.id)
+    return _response(dependencies, destination_id, replay.id)
 
 
 @get("/destinations/{destination_id:str}/replays", summary="All replays of a destination")
@@ -182,50 +181,52 @@ def list_all_replays(
 
 @get("/destinations/{destination_id:str}/replays/{replay_id:str}", summary="One replay")
 @run_in_executor
-def get_one_replay(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> Answer:
+def get_one_replay(
+    destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies
+) -> ReplayResponse:
     """Its plan, and how far it has come."""
-    return _answer(dependencies, destination_id, replay_id)
+    return _response(dependencies, destination_id, replay_id)
 
 
 @post("/destinations/{destination_id:str}/replays/{replay_id:str}/start", status_code=200, summary="Start a replay")
 @run_in_executor
-def start(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> Answer:
+def start(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> ReplayResponse:
     """Confirm a replay that was only planned."""
     find_destination(dependencies.workspace(), destination_id)
     routed = dependencies.current().destinations[destination_id]
     with dependencies.store.unit_of_work() as work:
         start_replay(work, replay_id, routed, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, destination_id, replay_id)
+    return _response(dependencies, destination_id, replay_id)
 
 
 @post("/destinations/{destination_id:str}/replays/{replay_id:str}/pause", status_code=200, summary="Pause a replay")
 @run_in_executor
-def pause(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> Answer:
+def pause(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> ReplayResponse:
     """Stop it until it is resumed."""
     with dependencies.store.unit_of_work() as work:
         pause_replay(work, replay_id, destination_id, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, destination_id, replay_id)
+    return _response(dependencies, destination_id, replay_id)
 
 
 @post("/destinations/{destination_id:str}/replays/{replay_id:str}/resume", status_code=200, summary="Resume a replay")
 @run_in_executor
-def resume(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> Answer:
+def resume(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> ReplayResponse:
     """Let a paused replay go on where it was."""
     with dependencies.store.unit_of_work() as work:
         resume_replay(work, replay_id, destination_id, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, destination_id, replay_id)
+    return _response(dependencies, destination_id, replay_id)
 
 
 @post("/destinations/{destination_id:str}/replays/{replay_id:str}/cancel", status_code=200, summary="Cancel a replay")
 @run_in_executor
-def cancel(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> Answer:
+def cancel(destination_id: FromPath[str], replay_id: FromPath[str], dependencies: Dependencies) -> ReplayResponse:
     """End it; what it has replayed by now stays."""
     with dependencies.store.unit_of_work() as work:
         cancel_replay(work, replay_id, destination_id, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, destination_id, replay_id)
+    return _response(dependencies, destination_id, replay_id)
 
 
-def _answer(dependencies: Dependencies, destination: str, id: str) -> Answer:
+def _response(dependencies: Dependencies, destination: str, id: str) -> ReplayResponse:
     with dependencies.store.reading() as work:
         replay = get_replay(work, id, destination)
         results = count_replayed(work, id)
@@ -265,19 +266,19 @@ def _plan_view(plan: ReplayPlan) -> PlanView:
         first_received_at=None if plan.first_received_at is None else to_iso(plan.first_received_at),
         last_received_at=None if plan.last_received_at is None else to_iso(plan.last_received_at),
         by_event=[
-            PlannedName(event=one.event, events=one.events, awards=one.awards, quantity=f"{one.quantity:f}")
-            for one in plan.by_event
+            PlannedName(event=count.event, events=count.events, awards=count.awards, quantity=f"{count.quantity:f}")
+            for count in plan.by_event
         ],
         sample=[
             PlannedAward(
-                message_id=one.message_id,
-                event=one.event,
-                email=one.email,
-                received_at=to_iso(one.received_at),
-                quantity=shown(one.quantity),
-                perk=one.perk,
+                message_id=award.message_id,
+                event=award.event,
+                email=award.email,
+                received_at=to_iso(award.received_at),
+                quantity=shown(award.quantity),
+                perk=award.perk,
             )
-            for one in plan.sample
+            for award in plan.sample
         ],
     )
 

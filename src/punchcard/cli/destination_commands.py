@@ -16,7 +16,7 @@ def destination_commands() -> None:
 
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The destination.")]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever wonders.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for everyone who wonders.")]
 
 
 @destination.command(
@@ -46,7 +46,7 @@ def pause(
     "resume", short_help="Send what was queued, and go on.", epilog=example("punchcard destination resume perkville")
 )
 def resume(slug: Slug, data: Data = None) -> int:
-    """Let a paused destination deliver again, whoever or whatever paused it."""
+    """Let a paused destination deliver again, whatever paused it."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.destination_states import resume_now
 

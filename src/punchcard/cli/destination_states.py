@@ -22,7 +22,7 @@ def pause_now(settings: Settings, slug: str, *, reason: str, until: str | None) 
     """Pause a destination; returns the exit status.
 
     Raises:
-        ConfigurationError: there is no such destination, it is off, or the end is no future instant.
+        ConfigurationError: there is no such destination, it is off, or the end is not in the future.
         StorageError: the store is away.
     """
     clock = SystemClock()

@@ -16,17 +16,14 @@ from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
+from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
-    LAKE_SECONDS,
     cancel_replay,
     get_replay,
     pause_replay,
-    plan_replay,
-    read_points_per_unit,
     resume_replay,
     save_replay,
     start_replay,
-    wait_for_lake,
 )
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
@@ -79,7 +76,7 @@ def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run:
     """Plan a replay and show it; once it is confirmed, have it done.
 
     Returns:
-        0 if it was done, there is nothing to do or only the plan was wanted; 1 if the person said no, or it failed.
+        0 if it was done, there is nothing to do or only the plan was wanted; 1 if the operator declined, or it failed.
 
     Raises:
         ConfigurationError: there is no such destination, it is off, or there is nobody to ask.
@@ -188,14 +185,14 @@ def _show_plan(plan: ReplayPlan, slug: str) -> None:
         console.print(Text(f"{label:<10}", style="dim") + Text(printable(words)))
     if plan.sample:
         table = Table("message id", "event", "email", "received", "quantity", "perk", box=None, title="For example")
-        for one in plan.sample:
+        for award in plan.sample:
             cells = (
-                one.message_id,
-                one.event,
-                one.email,
-                f"{one.received_at:%Y-%m-%d %H:%M} UTC",
-                "" if one.quantity is None else f"{one.quantity:f}",
-                one.perk or "",
+                award.message_id,
+                award.event,
+                award.email,
+                f"{award.received_at:%Y-%m-%d %H:%M} UTC",
+                "" if award.quantity is None else f"{award.quantity:f}",
+                award.perk or "",
             )
             table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
         console.print(table)
@@ -211,7 +208,7 @@ def _agreed(plan: ReplayPlan) -> bool:
 def _follow(store: Store, replay: Replay) -> int:
     """Show how far the worker is until the replay is over; returns the exit status."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    moved_at, is_told = time.monotonic(), False
+    moved_at, is_shown = time.monotonic(), False
     try:
         console = Console(stderr=True)
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -222,8 +219,8 @@ def _follow(store: Store, replay: Replay) -> int:
                     newer = get_replay(work, replay.id, replay.destination)
                 if newer != replay:
                     moved_at = time.monotonic()
-                elif not is_told and time.monotonic() - moved_at > _STALLED_SECONDS:
-                    is_told = True
+                elif not is_shown and time.monotonic() - moved_at > _STALLED_SECONDS:
+                    is_shown = True
                     reason = newer.detail or "it does not move: is a worker running?"
                     progress.console.print(printable(reason))
                 replay = newer

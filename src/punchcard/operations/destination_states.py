@@ -35,7 +35,7 @@ class DestinationStatus:
         since: None if it is on, or if nobody knows.
         actor: Who has paused it or switched it off; None if it is on or began by itself.
         reason: Stable code; "" if it is on.
-        detail: Why, in somebody's own words; "" if nobody said.
+        detail: Why, in somebody's own words; "" if no reason was given.
         until: When a pause ends by itself, None if it does not.
         next_check_at: When refused credentials are checked next.
     """
@@ -80,7 +80,7 @@ def pause_destination(
     """Stop sending to a destination; its events are planned and queued until it is resumed.
 
     Args:
-        detail: Why, for whoever wonders.
+        detail: Why, for everyone who wonders.
         until: When it resumes by itself, None for "not before somebody says so".
         actor: Who does it.
 
@@ -126,7 +126,7 @@ def switch_destination(
     """Switch a destination on or off; False if it is so already.
 
     Args:
-        detail: Why it is switched off, for whoever wonders.
+        detail: Why it is switched off, for everyone who wonders.
         edit_as: Changes the configuration in somebody's name.
 
     Raises:
@@ -136,7 +136,7 @@ def switch_destination(
     _check_reason(detail)
     if destination.enabled is enabled:
         return False
-    edit_as(actor, change_destination(destination.slug, lambda one: replace(one, enabled=enabled)))
+    edit_as(actor, change_destination(destination.slug, lambda destination: replace(destination, enabled=enabled)))
     if not enabled and detail:
         with store.unit_of_work() as work:
             record_reason(work, destination.slug, actor=actor, detail=detail, now=now)

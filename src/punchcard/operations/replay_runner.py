@@ -1,7 +1,7 @@
 """Does confirmed replays: brings past events to the log again in small portions. For the process that leads routing.
 
 Live awards have priority. The next portion follows only when routing has come to the last one and hardly anything waits
-in the destination's outbox, so an award that comes in meanwhile waits for a handful of others at most.
+in the destination's outbox, so a live award waits for a handful of others at most.
 
 A portion is two writes: its records in the log, then the replay's place in the store. A crash between them appends the
 portion again, and routing finds its effect keys in the ledger: nothing is awarded twice.
@@ -16,7 +16,8 @@ from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError, LakeError, StorageError
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog
-from punchcard.operations.replays import ReplayCandidate, ReplayPlanner, record_in_audit
+from punchcard.operations.replay_planning import ReplayCandidate, ReplayPlanner
+from punchcard.operations.replays import record_in_audit
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.records import describe
 from punchcard.routing.replay_record import ReplayBatch, replay_record, replayed_event
@@ -72,7 +73,7 @@ class ReplayRunner:
     """Takes running replays on, a portion at a time.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The configuration in the store.
         before_append: Called before anything is appended; if it raises, nothing is.
     """
 
@@ -147,14 +148,14 @@ class ReplayRunner:
         # With a ledger of this portion's own: what is cut off is planned again, when routing has come to the rest.
         planned = reading.planner.plan(rows, LedgerPreview())
         candidates, through = _portion(planned, rows, awards_max=_portion_size(destination))
-        position = self._append(replay, [one for one in candidates if one.backtested.would_earn])
+        position = self._append(replay, [candidate for candidate in candidates if candidate.backtested.would_earn])
         with self._store.unit_of_work() as work:
             is_moved = note_progress(
                 work,
                 replay,
                 after=through,
                 done=len(candidates),
-                appended=sum(one.backtested.would_earn for one in candidates),
+                appended=sum(candidate.backtested.would_earn for candidate in candidates),
                 appended_position=position,
             )
         if not is_moved:  # somebody has paused or canceled it meanwhile, or another process does it
@@ -173,11 +174,11 @@ class ReplayRunner:
                     replay=replay.id,
                     destination=replay.destination,
                     source=source,
-                    events=tuple(replayed_event(one.backtested.event, one.previous) for one in some),
+                    events=tuple(replayed_event(candidate.backtested.event, candidate.previous) for candidate in group),
                 ),
                 now=now,
             )
-            for source, some in groupby(candidates, key=lambda one: one.backtested.event.source or "")
+            for source, group in groupby(candidates, key=lambda candidate: candidate.backtested.event.source or "")
         ]
         if not records:
             return 0
@@ -193,7 +194,7 @@ class ReplayRunner:
         return reading
 
     def _reason_to_wait(self, replay: Replay, destination: RoutedDestination) -> str | None:
-        """Why nothing may be appended now, "" for a moment that need not be told; None if nothing is in the way."""
+        """Why nothing may be appended now, "" for a moment that need not be shown; None if nothing is in the way."""
         if not destination.destination.enabled:
             return f"{replay.destination} is off: the replay goes on once it is on."
         with self._store.reading() as work:

@@ -208,7 +208,7 @@ def _failed(item: IngestFailure) -> tuple[EventResult, ...]:
 def result_batch(batch: Batch) -> ResultBatch:
     """The batch's results in their compact form.
 
-    A replay's record has none: its events stand in the lake already, and their new results are kept by themselves.
+    A replay's record has none: its events are in the lake already, and their new results are kept by themselves.
     """
     numbers: dict[tuple[EventResult, ...], int] = {}
     records = []

@@ -31,7 +31,7 @@ class ReplayedEvent(msgspec.Struct, frozen=True, rename="camel"):
         position: Its own record's place in the log, and `index` its place in that.
         type: One of the six calls.
         received_at: When it was received, microseconds since 1970; `timestamp` when it happened.
-        result: What had become of it at the destination before, None if nothing had.
+        result: Its result at the destination before, None if it had none.
         event: Its JSON text as received.
     """
 
@@ -46,7 +46,7 @@ class ReplayedEvent(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where the event itself stands in the log."""
+        """The place of the event itself in the log."""
         return self.position, self.index
 
 
@@ -64,7 +64,7 @@ _decoder = msgspec.json.Decoder(ReplayBatch)
 
 
 def replayed_event(row: LakeEvent, result: EventResult | None) -> ReplayedEvent:
-    """The event of a row of the lake, which must be a valid one."""
+    """The event of a row of the lake, which must be a valid replayed."""
     timestamp = row.received_at if row.timestamp is None else row.timestamp
     return ReplayedEvent(
         position=row.log_position,
@@ -99,18 +99,18 @@ def read_replay(record: LogRecord) -> ReplayBatch:
 
 def restore_events(batch: ReplayBatch) -> Sequence[Event | IngestFailure]:
     """The events of a batch as they were received."""
-    return [_restore(one) for one in batch.events]
+    return [_restore(event) for event in batch.events]
 
 
-def _restore(one: ReplayedEvent) -> Event | IngestFailure:
-    raw = bytes(one.event)
+def _restore(replayed: ReplayedEvent) -> Event | IngestFailure:
+    raw = bytes(replayed.event)
     event = restore_event(
-        type=one.type,
-        message_id=one.message_id,
-        received_at=from_micros(one.received_at),
-        timestamp=from_micros(one.timestamp),
-        position=one.position,
+        type=replayed.type,
+        message_id=replayed.message_id,
+        received_at=from_micros(replayed.received_at),
+        timestamp=from_micros(replayed.timestamp),
+        position=replayed.position,
         raw=raw,
     )
     detail = "This version of Punchcard cannot read the replayed event any more."
-    return event or IngestFailure("internal_error", detail, one.message_id, raw)
+    return event or IngestFailure("internal_error", detail, replayed.message_id, raw)

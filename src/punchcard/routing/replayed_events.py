@@ -42,18 +42,18 @@ def plan_replay(
         if not isinstance(item, Event):
             results.append((EventResult(replay.destination, EventStatus.REFUSED, item.reason, item.detail),))
             continue
-        answer = _plan_event(batch, item, replay, snapshot)
-        if isinstance(answer, Intent) and replay.destination in behind:
-            answer = behind_held(replay.destination)
-        if isinstance(answer, EventResult):
-            results.append((answer,))
-            if answer.status is EventStatus.PENDING:
-                batch.held.append(held_event(record, index, item, answer, source=replay.source))
+        plan = _plan_event(batch, item, replay, snapshot)
+        if isinstance(plan, Intent) and replay.destination in behind:
+            plan = behind_held(replay.destination)
+        if isinstance(plan, EventResult):
+            results.append((plan,))
+            if plan.status is EventStatus.PENDING:
+                batch.held.append(held_event(record, index, item, plan, source=replay.source))
             continue
         results.append(())
         batch.planned_effects.append(
             PlannedEffect(
-                planned=Planned(snapshot.destinations[replay.destination], answer),
+                planned=Planned(snapshot.destinations[replay.destination], plan),
                 event=item,
                 source=replay.source,
                 position=record.position,
@@ -71,30 +71,30 @@ def _plan_event(batch: "Batch", event: Event, replay: ReplayBatch, snapshot: Sna
         detail = f"{replay.destination} does not take events of {replay.source} any more"
         return EventResult(replay.destination, EventStatus.FILTERED_AT_SOURCE, "no_destination", detail)
     try:
-        answer = try_plan(event, destination, source=replay.source, zone=snapshot.zone)
+        plan = try_plan(event, destination, source=replay.source, zone=snapshot.zone)
     except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
         detail = f"Punchcard failed on this event: {describe(error)}."
         return EventResult(replay.destination, EventStatus.REFUSED, INTERNAL_ERROR, detail)
-    if not isinstance(answer, RefusedError):
-        return answer
-    if isinstance(order_id := answer.context.get("order_id"), str):
-        batch.refused_orders += refused_orders([(replay.destination, order_id, answer.code)], event, replay.source)
-    return refusal_of(destination, answer)
+    if not isinstance(plan, RefusedError):
+        return plan
+    if isinstance(order_id := plan.context.get("order_id"), str):
+        batch.refused_orders += refused_orders([(replay.destination, order_id, plan.code)], event, replay.source)
+    return refusal_of(destination, plan)
 
 
 def keep_replayed(work: Connection, batch: "Batch", *, now: datetime) -> Counter[CountKey]:
-    """Keep what became of the batch's replayed events, in the unit of work that routes them.
+    """Keep the results of the batch's replayed events, in the unit of work that routes them.
 
     Returns:
         How counts change: an event is counted once, with its newest result, where it was received.
     """
-    kept: list[EventReplay] = []
+    replays_of_batch: list[EventReplay] = []
     events: list[Event | None] = []
     for number, replay in batch.replays.items():
         for index, (replayed, results) in enumerate(zip(replay.events, batch.results[number], strict=True)):
             item = batch.items[number][index]
             events.append(item if isinstance(item, Event) else None)
-            kept.append(
+            replays_of_batch.append(
                 EventReplay(
                     replay=replay.replay,
                     destination=replay.destination,
@@ -107,30 +107,30 @@ def keep_replayed(work: Connection, batch: "Batch", *, now: datetime) -> Counter
                 )
             )
     before = {
-        (one.place, replay.destination): one.result
+        (event.place, replay.destination): event.result
         for replay in batch.replays.values()
-        for one in replay.events
-        if one.result
+        for event in replay.events
+        if event.result
     }
-    known = event_replays(work, {replay.original for replay in kept})
+    known = event_replays(work, {replay.original for replay in replays_of_batch})
     counts: Counter[CountKey] = Counter()
     newest = [(place, current) for place, replays in known.items() for current in current_replays(replays).values()]
     released = results_at(work, {current.place for _, current in newest})
-    standing = {
+    current_results = {
         (place, current.destination): released.get((current.place, current.destination), current.result)
         for place, current in newest
     }
-    for event_replay, event in zip(kept, events, strict=True):
+    for event_replay, event in zip(replays_of_batch, events, strict=True):
         if event is None or event_replay.result.status is EventStatus.DUPLICATE:
             continue
         place = (event_replay.original, event_replay.destination)
-        previous = standing.get(place) or before.get(place)
+        previous = current_results.get(place) or before.get(place)
         key = _count_key(event_replay, event)
         if previous is not None:
             counts[key._replace(status=previous.status.value, reason=previous.reason or "")] -= 1
         counts[key] += 1
-        standing[place] = event_replay.result
-    add_event_replays(work, kept)
+        current_results[place] = event_replay.result
+    add_event_replays(work, replays_of_batch)
     return counts
 
 

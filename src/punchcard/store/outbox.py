@@ -204,7 +204,7 @@ def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mappi
     """The state of a new effect that may have been performed by a run that this store knows nothing of."""
     if recovery is None:
         return {}
-    # The ledger may have lost what an event of before the restore has earned, and a replay has no other memory of it.
+    # The ledger may have lost what an event received earlier has earned, and a replay has no other memory of it.
     is_older = effect.replay is not None and effect.received_at <= recovery.noticed_at
     return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
 

@@ -34,7 +34,7 @@ class Pause:
     another fingerprint, or by an operator's retry. One that a person has begun ends by a person, or at its end.
 
     Attributes:
-        detail: What the partner said, or the reason that the person gave.
+        detail: The partner's response, or the reason that the operator gave.
         settings_fingerprint: Of the refused credentials; "" for a pause that a person has begun.
         checks: How often the partner was asked in vain since it began.
         next_check_at: When the partner is asked next, None before that is planned.
@@ -96,8 +96,8 @@ def pause_by_operator(
 
     While it lasts nothing is sent, so that refused credentials are noticed only after it.
     """
-    standing = pause_of(work, destination)
-    since = standing.since if standing is not None and standing.is_by_operator else now
+    current = pause_of(work, destination)
+    since = current.since if current is not None and current.is_by_operator else now
     new = Pause(
         destination=destination,
         reason=PAUSED_BY_OPERATOR,
@@ -112,7 +112,7 @@ def pause_by_operator(
 
 
 def pause(work: Connection, new: Pause) -> bool:
-    """Pause a destination whose credentials were refused; False if it is paused already.
+    """Pause a destination because its credentials were refused; False if it is paused already.
 
     If a check has ended the last pause only a while ago, that one goes on: the partner accepts the credentials when it
     is asked, and refuses them when it is to do something.

@@ -72,7 +72,7 @@ class Recovery:
         return self.doubt(now) if self.is_in_doubt(log_position, now) else {}
 
     def doubt(self, now: datetime) -> Mapping[str, object]:
-        """The columns of an effect's state that is to be read back before anything is sent."""
+        """The columns of an effect's state that must be read back before anything is sent."""
         due_at = max(now, self.read_back_from)
         return {"state": EffectState.UNKNOWN, "reason": STORE_RESTORED, "detail": _DETAIL, "due_at": due_at}
 

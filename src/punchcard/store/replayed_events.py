@@ -1,4 +1,4 @@
-"""What became of events that replays have brought to the log again: written by routing, shown with the event."""
+"""Results of events that replays have brought to the log again: written by routing, shown with the event."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _json = msgspec.json.Encoder()
 _result = msgspec.json.Decoder(EventResult)
 
 Place = tuple[int, int]
-"""Where an event stands in the log: position of its record, and its number in the record."""
+"""The place of an event in the log: position of its record, and its number in the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class EventReplay:
     """One time that an event was routed again by a replay.
 
     Attributes:
-        original: Where the event itself stands in the log.
-        place: Where it stands in the replay's record.
+        original: The place of the event itself in the log.
+        place: Its place in the replay's record.
         result: What it gave; one that was held got its result later.
     """
 
@@ -40,7 +40,7 @@ class EventReplay:
 
 
 def add_event_replays(work: Connection, events: Sequence[EventReplay]) -> None:
-    """Keep what became of replayed events."""
+    """Keep the results of replayed events."""
     if not events:
         return
     work.execute(
@@ -66,7 +66,7 @@ def add_event_replays(work: Connection, events: Sequence[EventReplay]) -> None:
 
 def event_replays(work: Connection, places: Collection[Place]) -> dict[Place, list[EventReplay]]:
     """The replays of the events at these places, oldest first."""
-    found: dict[Place, list[EventReplay]] = {}
+    replays: dict[Place, list[EventReplay]] = {}
     columns = replayed_events.c
     ordered = sorted(places)
     for begin in range(0, len(ordered), _KEYS_PER_QUERY):
@@ -78,7 +78,7 @@ def event_replays(work: Connection, places: Collection[Place]) -> dict[Place, li
         )
         for row in rows:
             original = (row.original_position, row.original_index)
-            found.setdefault(original, []).append(
+            replays.setdefault(original, []).append(
                 EventReplay(
                     replay=row.replay,
                     destination=row.destination,
@@ -90,7 +90,7 @@ def event_replays(work: Connection, places: Collection[Place]) -> dict[Place, li
                     result=_result.decode(row.result),
                 )
             )
-    return found
+    return replays
 
 
 def has_event_replays(work: Connection, destination: str) -> bool:
@@ -100,7 +100,7 @@ def has_event_replays(work: Connection, destination: str) -> bool:
 
 
 def current_replays(replays: Sequence[EventReplay]) -> Mapping[str, EventReplay]:
-    """By destination, the replay that says what became of an event now.
+    """By destination, the replay that has the current result of an event.
 
     A duplicate changes nothing: what the event is a duplicate of has its own result.
     """

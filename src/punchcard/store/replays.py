@@ -1,6 +1,6 @@
 """Replays as the store keeps them: what was asked for, what was planned, and how far each has come.
 
-Whoever moves a replay on names the place at which it stood: of two processes, or of a step and a person who cancels it
+Whatever advances a replay names the place at which it stood: of two processes, or of a step and a person who cancels it
 meanwhile, only one succeeds.
 """
 
@@ -24,7 +24,7 @@ _START: Final = (0, -1)
 class ReplayStatus(StoredEnum):
     """The states of a replay."""
 
-    PLANNED = "planned"  # waits for a person to confirm it
+    PLANNED = "planned"  # must be confirmed
     RUNNING = "running"
     PAUSED = "paused"  # a person has stopped it for a while
     COMPLETED = "completed"
@@ -42,7 +42,7 @@ class ReplaySelection(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 
     Attributes:
         since: Received from here on; `until` before this instant.
-        reasons: Codes that an event's result at the destination has now.
+        reasons: Codes that the result of an event has at the destination now.
         statuses: Statuses that routing has given it there.
     """
 
@@ -85,7 +85,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, rename="camel"):
         awards: Of them, those that would earn something now.
         quantity: The sum of the awards' units; a refund that carries no amount is not in it.
         points: Units times what one gives; None if the partner does not say.
-        already_in_ledger: Events whose effect the ledger has.
+        already_in_ledger: Events with an effect in the ledger already.
         refused: Events that would earn nothing, by reason.
         first_received_at: Of the events; None if there are none.
         by_event: By event name, those with the most awards first.
@@ -115,7 +115,7 @@ class Replay:
         after: The place of the last event that was looked at.
         appended_position: Of its last record in the log, 0 before the first.
         resumed_at: When it went on the last time, with `done_at_resume` of its events done.
-        detail: What it waits for, or why it failed; "" if nothing is to be said.
+        detail: What it waits for, or why it failed; "" for none.
     """
 
     id: str
@@ -137,7 +137,7 @@ class Replay:
     detail: str = ""
 
     def time_left(self, now: datetime) -> timedelta | None:
-        """How long it will take at the pace since it went on the last time; None if that cannot be told."""
+        """How long it will take at the pace since it went on the last time; None if that is not known."""
         done = self.done - self.done_at_resume
         if self.status is not ReplayStatus.RUNNING or self.resumed_at is None or done <= 0:
             return None

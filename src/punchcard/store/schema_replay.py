@@ -1,4 +1,4 @@
-"""The tables of replays: what was asked for, how far each has come, and what became of every replayed event."""
+"""The tables of replays: what was asked for, how far each has come, and the result of every replayed event."""
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
@@ -38,7 +38,7 @@ replayed_events = Table(  # each time that an event was routed again by a replay
     Column("destination", String(128), nullable=False),
     Column("source", String(128), nullable=False),
     Column("message_id", String(128), nullable=False),
-    Column("original_position", BigInteger, nullable=False),  # where the event itself stands in the log
+    Column("original_position", BigInteger, nullable=False),  # the place of the event itself in the log
     Column("original_index", Integer, nullable=False),
     Column("log_position", BigInteger, nullable=False),  # where the replay's record stands
     Column("event_index", Integer, nullable=False),

@@ -26,7 +26,7 @@ class SwitchedOff:
     """One time that a destination was switched off.
 
     Attributes:
-        actor: As the audit log names whoever did it.
+        actor: The actor in the audit log.
         detail: The reason that was given, "" if none was.
     """
 
@@ -84,7 +84,7 @@ def last_switched_off(work: Connection, destination: str, *, before: datetime | 
     switch = work.execute(query.order_by(columns.id.desc()).limit(1)).one_or_none()
     if switch is None:
         return None
-    # Whoever gives a reason gives it right after switching off.
+    # A reason is recorded right after the switch.
     following = work.execute(own.where(columns.id > switch.id).order_by(columns.id).limit(1)).one_or_none()
     has_reason = following is not None and following.kind == _SWITCH_OFF
     detail = str(json.loads(following.changes)[0]["after"]) if following is not None and has_reason else ""

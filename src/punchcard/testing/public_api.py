@@ -177,7 +177,7 @@ class PublicApiServer:
             self.deliver(slug=slug, rounds=_REPLAY_ROUNDS)
 
     def replay_runner(self) -> ReplayRunner:
-        """What does replays, as in a process that was started anew."""
+        """What does replays, as in a restarted process."""
         return ReplayRunner(
             store=self.store,
             log=self.log,

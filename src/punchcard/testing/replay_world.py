@@ -1,19 +1,13 @@
-"""A simulated world whose destination is switched off and on, and whose operators replay what came meanwhile."""
+"""A simulated world in which a destination is switched off and on, and its events are replayed."""
 
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from punchcard.errors import ConfigurationError
+from punchcard.operations.replay_planning import plan_replay
 from punchcard.operations.replay_runner import ReplayRunner
-from punchcard.operations.replays import (
-    cancel_replay,
-    pause_replay,
-    plan_replay,
-    resume_replay,
-    save_replay,
-    start_replay,
-)
+from punchcard.operations.replays import cancel_replay, pause_replay, resume_replay, save_replay, start_replay
 from punchcard.routing.replay_record import REPLAY
 from punchcard.store.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.replays import ReplaySelection, ReplayStatus, list_replays
@@ -200,7 +194,7 @@ def simulate_replays(folder: Path, *, seed: int, steps: int) -> ReplayWorld:
         if list(world.partner.keys()) != performed:
             raise BrokenPromiseError("the same replay has added something")
     except Exception as error:
-        error.add_note(f"in the story of seed {seed}, {steps} steps")
+        error.add_note(f"in the run of seed {seed}, {steps} steps")
         raise
     finally:
         world.close()

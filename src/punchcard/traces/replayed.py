@@ -72,12 +72,12 @@ def _with_results(
     results = {
         slug: _lake_result(later.get((replay.place, slug), replay.result), slug) for slug, replay in newest.items()
     }
-    kept = [
+    current = [
         results.pop(result.destination, result) if result.destination else result
         for result in event.results
         if result.destination or result.reason != _NO_DESTINATION  # there is one now
     ]
-    return replace(event, results=(*kept, *results.values()))
+    return replace(event, results=(*current, *results.values()))
 
 
 def _lake_result(result: EventResult, destination: str) -> LakeResult:

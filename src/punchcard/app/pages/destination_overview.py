@@ -41,7 +41,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)
-        standing = read_status(work, destination)
+        destination_status = read_status(work, destination)
         held = count_held_for(work, slug)
     buckets = period.buckets()
     charted = [
@@ -66,7 +66,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
-        standing=standing,
+        destination_status=destination_status,
         held=held,
         chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],

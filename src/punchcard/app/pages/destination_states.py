@@ -91,7 +91,7 @@ def _read_until(context: RequestContext, text: str) -> datetime | None:
     """The end of a pause, in the workspace's time zone as the page shows times.
 
     Raises:
-        ConfigurationError: it is no time.
+        ConfigurationError: the text is not a time.
     """
     if not text:
         return None
@@ -107,12 +107,12 @@ def _form(
     context: RequestContext, destination: Destination, values: Mapping[str, str], errors: FormErrors, *, status: int
 ) -> Page:
     with context.dependencies.store.reading() as work:
-        standing = read_status(work, destination)
+        status_now = read_status(work, destination)
     return context.page(
         "destination_state.html",
         status=status,
         destination=destination,
-        standing=standing,
+        destination_status=status_now,
         values={"state": "paused", "reason": "", "until": "", **values},
         errors=errors,
         zone=context.dependencies.workspace().timezone,

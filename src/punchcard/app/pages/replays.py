@@ -14,17 +14,14 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
-    LAKE_SECONDS,
     cancel_replay,
     get_replay,
     pause_replay,
-    plan_replay,
-    read_points_per_unit,
     resume_replay,
     save_replay,
     start_replay,
-    wait_for_lake,
 )
 from punchcard.store.event_results import EventStatus
 from punchcard.store.replayed_events import count_replayed
@@ -164,7 +161,7 @@ def offer(context: ContextDependency, slug: FromPath[str]) -> Page:
         )
     except ConfigurationError:
         return context.fragment("replay_offer.html", destination=destination, plan=None, names=(), since="", days=0)
-    earning = [one.event for one in replay.plan.by_event if one.awards]
+    earning = [count.event for count in replay.plan.by_event if count.awards]
     return context.fragment(
         "replay_offer.html",
         destination=destination,
