@@ -113,7 +113,7 @@ def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: Pu
     world.route()
     assert awarded(world, "perkville") == []
     assert results(world, "m1")["perkville"]["status"] == "pending"
-    assert results(world, "m2")["perkville"]["reason"] == "destination_disabled"
+    assert results(world, "m2")["perkville"]["reason"] == "destination_off"
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1"]

@@ -7,13 +7,14 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, func, select
 
+from punchcard.operations.destination_states import DestinationState, read_status
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
-from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
+from punchcard.store.pauses import PauseEnd, last_pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
 from punchcard.store.schema import EffectState, effects
@@ -29,7 +30,8 @@ _NAMES_MAX = 5
 class AlertKind(StrEnum):
     """Kinds of alerts."""
 
-    PAUSED = "paused"  # a destination is paused: its credentials are refused
+    PAUSED = "paused"  # a destination is paused: by an operator, or because its credentials are refused
+    OFF = "off"  # a destination is off: its events are recorded only
     RESUMED = "resumed"  # a destination was paused in the last 7 days and resumed by itself
     INVALID = "invalid"  # this version cannot use a part of the configuration; events for a destination are held
     HELD = "held"  # events could not be planned for a destination and are held until the cause is corrected
@@ -54,7 +56,8 @@ class Alert:
         destination: Slug of the destination; "" if the alert is not about one.
         count: Number of events or awards; 0 if the kind has none.
         detail: Additional sentence, "" for none.
-        until: When the condition ended, None while it lasts.
+        until: When the condition ended, or will end; None if that is not known.
+        actor: Who caused the condition, "" if nobody did.
         next_check_at: When Punchcard checks again automatically, None if it does not.
     """
 
@@ -67,23 +70,13 @@ class Alert:
     since: datetime | None = None
     until: datetime | None = None
     next_check_at: datetime | None = None
+    actor: str = ""
 
 
 def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
     """Return the current alerts, those that stop awards first."""
     alerts = _invalid(work, snapshot)
-    for slug in snapshot.destinations:
-        if (pause := pause_of(work, slug)) is not None:
-            alerts.append(
-                Alert(
-                    kind=AlertKind.PAUSED,
-                    subject=slug,
-                    destination=slug,
-                    detail=pause.detail,
-                    since=pause.since,
-                    next_check_at=pause.next_check_at,
-                )
-            )
+    alerts += _stopped(work, snapshot, since=now - _RECENT)
     alerts += _parked(work)
     alerts += _storage(work, now - _RECENT)
     alerts += _resumed(work, snapshot, now=now)
@@ -122,6 +115,36 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     """Return the queued and parked effects by destination and state."""
     return backlog(work, list(snapshot.destinations))
+
+
+def _stopped(work: Connection, snapshot: Snapshot, *, since: datetime) -> list[Alert]:
+    """Destinations that are paused or off."""
+    alerts = []
+    for slug, routed in snapshot.destinations.items():
+        status = read_status(work, routed.destination)
+        if status.state is DestinationState.ON:
+            continue
+        recorded = 0
+        if status.state is DestinationState.OFF:
+            query = CountQuery(
+                statuses=[EventStatus.DESTINATION_OFF], begin=since, end=since + 2 * _RECENT, destination=slug
+            )
+            recorded = sum(read_counts(work, query, by=[]).values())
+        alerts.append(
+            Alert(
+                kind=AlertKind.PAUSED if status.state is DestinationState.PAUSED else AlertKind.OFF,
+                subject=slug,
+                destination=slug,
+                count=recorded,
+                reason=status.reason,
+                detail=status.detail,
+                since=status.since,
+                until=status.until,
+                next_check_at=status.next_check_at,
+                actor=status.actor or "",
+            )
+        )
+    return alerts
 
 
 def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:

@@ -18,6 +18,7 @@ from punchcard.operations.alerts import Alert, AlertKind, find_alerts, read_back
 from punchcard.operations.overview import read_series
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
 from punchcard.store.event_results import EventStatus
+from punchcard.store.pauses import PAUSED_BY_OPERATOR
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
 
@@ -182,6 +183,10 @@ def _alert_path(alert: Alert) -> str:
             return base
         case AlertKind.INVALID if alert.detail.startswith("filter "):
             return f"{base}/filters"
+        case AlertKind.OFF:
+            return base
+        case AlertKind.PAUSED if alert.reason == PAUSED_BY_OPERATOR:
+            return base
         case AlertKind.PAUSED | AlertKind.INVALID:
             return f"{base}/settings"
         case AlertKind.RESUMED:
