@@ -52,7 +52,14 @@ NO_REASONS = {
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}
 # Where codes that several modules share stand as constants.
-CONSTANTS_OF = ("destinations/port.py", "store/effects.py", "store/orders.py", "store/pauses.py")
+CONSTANTS_OF = (
+    "destinations/perkville/reasons.py",
+    "destinations/port.py",
+    "destinations/preparation.py",
+    "store/effects.py",
+    "store/orders.py",
+    "store/pauses.py",
+)
 # Functions that take a reason by position.
 TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}
 

@@ -18,17 +18,15 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.outcomes import CANNOT_READ_BACK, PartnerResult, classify_outcome
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.definition import Capability
+from punchcard.delivery.waking import wake_others
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.orders import wake_dependents
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
-from punchcard.store.waiting import wake_waiting
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
@@ -570,44 +568,11 @@ def _wake(
     *,
     clock: Clock,
 ) -> None:
-    """Let other effects of the customers and orders look again now."""
-    # A customer who was given an item is known at the destination: what was to be set at them need not wait any longer.
-    known = {
-        completed_attempt.attempt.effect.customer
+    outcomes = [
+        (completed_attempt.attempt.effect, attempt_result.state)
         for completed_attempt, attempt_result in attempt_results
-        if attempt_result.state is EffectState.DELIVERED and completed_attempt.attempt.effect.item is not None
-    }
-    if known:
-        wake_waiting(work, target.slug, known, now=clock.now())
-    if Capability.PREPARATION in target.partner.definition.capabilities:
-        _wake_dependents(work, target, attempt_results, clock=clock)
-
-
-def _wake_dependents(
-    work: Connection,
-    target: DeliveryTarget,
-    attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]],
-    *,
-    clock: Clock,
-) -> None:
-    """Let effects be prepared again that depend on an order of which an effect has ended."""
-    ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
-    for completed_attempt, attempt_result in attempt_results:
-        effect = completed_attempt.attempt.effect
-        if effect.order_id is not None and not effect.is_refund and attempt_result.state in ends:
-            ends[attempt_result.state].add(effect.order_id)
-    delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
-    if delivered or rejected:
-        reasons = target.partner.definition.reopened
-        wake_dependents(
-            work,
-            target.slug,
-            delivered=delivered,
-            ended=rejected,
-            reopened=reasons.on_any_end,
-            reopened_on_delivery=reasons.on_delivery,
-            now=clock.now(),
-        )
+    ]
+    wake_others(work, target.slug, target.partner.definition, outcomes, now=clock.now())
 
 
 def _end_pause_if_over(work: Connection, target: DeliveryTarget, *, now: datetime) -> PauseEnd | None:
