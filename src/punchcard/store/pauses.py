@@ -18,7 +18,7 @@ class PauseEnd(StoredEnum):
 
     CHECK = "check"  # the partner accepts the credentials again
     SETTINGS = "settings"  # the settings have changed
-    OPERATOR = "operator"  # somebody asked for another try
+    OPERATOR = "operator"  # an operator retried it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class Pause:
     by an operator's retry.
 
     Attributes:
-        checks: How often the partner was asked in vain since it began.
-        next_check_at: When the partner is asked next, None before that is planned.
+        checks: How many checks have failed since it began.
+        next_check_at: When the credentials are checked next, None before that is planned.
         ended_at: None while it lasts.
         ended_by: None while it lasts.
     """
@@ -47,7 +47,7 @@ class Pause:
 
     @property
     def description(self) -> str:
-        """The pause in a sentence without its end: since when, why, and when the partner is asked next."""
+        """The pause in a sentence without its end: since when, why, and when the next check is."""
         when = "is due" if self.next_check_at is None else f"at {self.next_check_at:%Y-%m-%d %H:%M:%S} UTC"
         return f"credentials refused since {self.since:%Y-%m-%d %H:%M:%S} UTC ({self.detail}); next check {when}"
 
@@ -97,11 +97,11 @@ def pause(work: Connection, new: Pause) -> bool:
 def plan_check(
     work: Connection, pause: Pause, *, checks: int, next_check_at: datetime, detail: str | None = None
 ) -> bool:
-    """Write down when the partner is asked next; False if it is another pause that lasts now, or none.
+    """Store when the next check is; False if another pause lasts now, or none.
 
     Args:
-        checks: How often it was asked in vain.
-        detail: What it said, None to leave what stands.
+        checks: How many checks have failed.
+        detail: Its response, None to leave the current one.
     """
     changed = update(destination_pauses).where(_is_still(pause)).values(checks=checks, next_check_at=next_check_at)
     if detail is not None:
