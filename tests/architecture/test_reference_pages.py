@@ -205,7 +205,6 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         bodies.EventTraceBody,
         bodies.EventCopy,
         bodies.ResultBody,
-        bodies.Transaction,
         bodies.AttemptBody,
         bodies.Conflict,
         bodies.LedgerRow,
@@ -236,6 +235,14 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
 def test_every_member_of_an_answer_is_documented(body: type[msgspec.Struct]) -> None:
     words = {word for code in marked(page("public-api.md")) for word in re.findall(r"\w+", code)}
     assert {field.encode_name for field in msgspec.structs.fields(body)} - words == set()
+
+
+def test_every_member_of_a_transaction_is_documented() -> None:
+    definitions = [partner.definition for partner in CATALOG.loaded()]
+    members = {shown.member for definition in definitions for shown in definition.summary_columns}
+    words = {word for code in marked(page("public-api.md")) for word in re.findall(r"\w+", code)}
+    assert members
+    assert {*members, *bodies.TRANSACTION_MEMBERS} - words == set()
 
 
 def test_the_example_of_a_definition_as_json_equals_its_text() -> None:

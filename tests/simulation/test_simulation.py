@@ -115,7 +115,7 @@ def forget_earlier_refunds(patch: pytest.MonkeyPatch) -> None:
 def park_at_once(patch: pytest.MonkeyPatch) -> None:
     """A refund that comes before its order does not wait, and does not follow it."""
     patch.setattr(refunds, "_deadline", lambda refund, _options: refund.created_at)
-    patch.setattr(stages, "wake_refunds", lambda *_arguments, **_options: 0)
+    patch.setattr(stages, "wake_dependents", lambda *_arguments, **_options: 0)
     patch.setattr(World, "retry", lambda _self: 0)
 
 

@@ -1,6 +1,7 @@
 """The JSON bodies of the Public API, as types: camelCase on the wire, times in ISO-8601 UTC."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -9,6 +10,7 @@ from punchcard.operations.tester import EventTestResult
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
 from punchcard.traces.event_profile import ProfileTrace
+from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (
     AttemptTrace,
     EventTrace,
@@ -24,19 +26,19 @@ class _Body(msgspec.Struct, kw_only=True, rename="camel"):
     pass
 
 
-class Transaction(_Body):
-    """The effect of an event. `quantity` is a signed decimal as text, in units of the perk.
+Transaction = dict[str, Any]
+"""The effect of an event: `TRANSACTION_MEMBERS`, and the `Definition.summary_columns` of its destination.
 
-    `summary` describes an effect that is neither a quantity of a perk nor a user property.
-    """
+Each of the latter is a text or null. The OpenAPI document lists those of all destinations.
+"""
 
-    effect_key: str
-    perk: str | None
-    email: str
-    quantity: str | None
-    perkville_id: str | None
-    attributes: dict[str, Any] | None = None
-    summary: str | None = None
+TRANSACTION_MEMBERS: Final = {
+    "effectKey": "The effect's unique name",
+    "email": "The customer",
+    "attributes": "The attributes that it sets at the customer, null if it sets none",
+    "summary": "What it is, in a few words, null if other members say it",
+}
+"""The members that every transaction has, with what they hold."""
 
 
 class AttemptBody(_Body):
@@ -254,8 +256,18 @@ def _profile(trace: ProfileTrace) -> EventProfile:
     )
 
 
-def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: list[StoredConflict]) -> LedgerRow:
-    """Return the body of a row of the ledger."""
+def ledger_row(
+    effect: StoredEffect,
+    attempts: list[StoredAttempt],
+    conflicts: list[StoredConflict],
+    *,
+    types: Mapping[str, str] = NO_TYPES,
+) -> LedgerRow:
+    """Return the body of a row of the ledger.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
     return LedgerRow(
         id=str(effect.id),
         effect_key=effect.effect_key,
@@ -270,7 +282,7 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         received_at=to_iso(effect.received_at),
         settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
-        transaction=transaction(transaction_trace(effect)),
+        transaction=transaction(transaction_trace(effect, types=types)),
         attempts=[_attempt(attempt_trace(attempt)) for attempt in attempts],
         conflicts=[_conflict(conflict) for conflict in conflicts],
     )
@@ -278,15 +290,13 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
 
 def transaction(trace: TransactionTrace) -> Transaction:
     """Return the body of a transaction."""
-    return Transaction(
-        effect_key=trace.effect_key,
-        perk=trace.perk,
-        email=trace.email,
-        quantity=trace.quantity,
-        perkville_id=trace.partner_id,
-        attributes=None if trace.attributes is None else dict(trace.attributes),
-        summary=trace.summary,
-    )
+    return {
+        "effectKey": trace.effect_key,
+        "email": trace.email,
+        **{shown.member: trace.value_of(shown.column) for shown in trace.columns},
+        "attributes": None if trace.attributes is None else dict(trace.attributes),
+        "summary": trace.summary,
+    }
 
 
 def _conflict(stored: StoredConflict) -> Conflict:

@@ -276,7 +276,7 @@ def _plan_view(plan: ReplayPlan) -> PlanView:
                 email=award.email,
                 received_at=to_iso(award.received_at),
                 quantity=shown(award.quantity),
-                perk=award.perk,
+                perk=award.item,
             )
             for award in plan.sample
         ],

@@ -14,7 +14,7 @@ from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.token_store import Role
@@ -79,6 +79,7 @@ class Renderer:
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
+            column_label=_column_label,
             version=__version__,
         )
 
@@ -150,6 +151,14 @@ def _has_balances(destination: Destination) -> bool:
     """Return True if the destination can read balances of customers."""
     definition = _find_definition(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
+
+
+def _column_label(destination: Destination, column: str) -> str:
+    """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
+    definition = _find_definition(destination)
+    columns = () if definition is None else definition.summary_columns
+    own = LedgerColumn(column)
+    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
 
 
 def _join_names(names: Iterable[str]) -> str:

@@ -95,7 +95,7 @@ def punchcard(
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port of Punchcard.")] = 8080,
 ) -> int:
-    """Run a demo on this machine: a sandbox Perkville, Punchcard, and a simulated gym that sends events."""
+    """Run a demo on this machine: the sandbox, Punchcard, and a simulated gym that sends events."""
     from punchcard.runtime.demo import run_demo
 
     return run_demo(port=port)
@@ -161,7 +161,7 @@ def worker(data: Data = None) -> int:
 
 
 @app.command(
-    short_help="Run a local Perkville for tests.",
+    short_help="Run a local loyalty partner for tests.",
     epilog=example("punchcard sandbox --data ./sandbox-data --port 9100"),
 )
 def sandbox(
@@ -171,13 +171,12 @@ def sandbox(
         int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free port.")
     ] = 9100,
 ) -> None:
-    """Run a local Perkville for tests: its API, its pages, and faults to switch on."""
+    """Run the sandbox, a local loyalty partner for tests: its API, its pages, and faults to switch on."""
     from punchcard.runtime.data_folder import prepare_data_folder
-    from punchcard.sandbox.database import DEVELOPMENT_TOKEN
-    from punchcard.sandbox.server import serve_sandbox
+    from punchcard.sandbox.server import ready_line, serve_sandbox
 
     def announce(bound_port: int) -> None:
-        print(f"Sandbox Perkville ready at http://{host}:{bound_port} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+        print(ready_line(host, bound_port), flush=True)
 
     prepare_data_folder(data)
     serve_sandbox(data=data, host=host, port=port, on_ready=announce)
@@ -218,7 +217,7 @@ def export(data: Data = None) -> None:
     epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
 )
 def check(config: ConfigFile = None, data: Data = None) -> int:
-    """Check whether awards can be delivered: storage, configuration, and token, location and perks at Perkville.
+    """Check whether awards can be delivered: storage, configuration, and the settings of each destination.
 
     With --config, check a config file before it is applied.
     """
@@ -315,7 +314,9 @@ def trace(
 @app.command(
     short_help="Put parked and rejected awards back in the queue.",
     epilog=example(
-        "punchcard retry", "punchcard retry --destination perkville --reason perk_unknown", "punchcard retry MESSAGE_ID"
+        "punchcard retry",
+        "punchcard retry --destination loyalty --reason outcome_unknown",
+        "punchcard retry MESSAGE_ID",
     ),
 )
 def retry(
@@ -414,5 +415,5 @@ def _reserve(name: str, purpose: str) -> None:
     )(refuse)
 
 
-_reserve("reconcile", "compare the ledger with Perkville")
+_reserve("reconcile", "compare the ledger with a destination")
 _reserve("simulate", "preview what other settings would have awarded")

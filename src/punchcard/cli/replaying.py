@@ -184,7 +184,7 @@ def _show_plan(plan: ReplayPlan, slug: str) -> None:
     for label, words in lines:
         console.print(Text(f"{label:<10}", style="dim") + Text(printable(words)))
     if plan.sample:
-        table = Table("message id", "event", "email", "received", "quantity", "perk", box=None, title="For example")
+        table = Table("message id", "event", "email", "received", "quantity", "item", box=None, title="For example")
         for award in plan.sample:
             cells = (
                 award.message_id,
@@ -192,7 +192,7 @@ def _show_plan(plan: ReplayPlan, slug: str) -> None:
                 award.email,
                 f"{award.received_at:%Y-%m-%d %H:%M} UTC",
                 "" if award.quantity is None else f"{award.quantity:f}",
-                award.perk or "",
+                award.item or "",
             )
             table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
         console.print(table)

@@ -22,7 +22,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Retryable:
-    """What an operator has asked about.
+    """The effects that match an operator's request.
 
     Attributes:
         effects: Parked and rejected ones.
@@ -59,7 +59,7 @@ def find_retryable(
     message_ids: Sequence[str],
     now: datetime,
 ) -> Retryable:
-    """What matches; of everything that nobody has dismissed if nothing is asked for.
+    """What matches; of everything that is not dismissed if there is no condition.
 
     Args:
         configured: The destinations that there are, by slug.

@@ -150,7 +150,7 @@ class _Totals:
             self.awards += 1
             units = intent.quantity or Decimal(0)
             self.quantity += units
-            self._add_points(intent.perk, units)
+            self._add_points(intent.item, units)
             awards += 1
             if len(self.sample) < _SAMPLE_SIZE:
                 self.sample.append(
@@ -160,7 +160,7 @@ class _Totals:
                         email=intent.email,
                         received_at=row.received_at,
                         quantity=intent.quantity,
-                        perk=intent.perk,
+                        item=intent.item,
                     )
                 )
         elif backtested.in_ledger:
@@ -169,10 +169,10 @@ class _Totals:
             self.refused[backtested.result.reason or backtested.result.status.value] += 1
         self.by_event[name] = (events + 1, awards, quantity + units)
 
-    def _add_points(self, perk: str | None, units: Decimal) -> None:
-        if perk is None:
+    def _add_points(self, item: str | None, units: Decimal) -> None:
+        if item is None:
             return
-        each = None if self.points_per_unit is None else self.points_per_unit.get(perk)
+        each = None if self.points_per_unit is None else self.points_per_unit.get(item)
         if each is None:
             self.is_without_points = True
         else:

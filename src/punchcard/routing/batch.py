@@ -42,7 +42,7 @@ FailingEvents = dict[tuple[int, int], Exception]
 
 @dataclass
 class Batch:
-    """What routing knows of a run of records: items with their results, claims whose result the ledger still decides.
+    """What routing knows of a run of records: items with their results, planned effects that the ledger still decides.
 
     `items`, `results` and `sources` run in parallel by record; `planned_effects` point into them.
     """
@@ -53,7 +53,7 @@ class Batch:
     results: list[list[tuple[EventResult, ...]]] = field(default_factory=list)
     planned_effects: list[PlannedEffect] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
-    held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
+    held: list[HeldEvent] = field(default_factory=list)  # that their destination cannot plan now
     message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
     refused_orders: list[RefusedOrder] = field(default_factory=list)
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
@@ -62,7 +62,7 @@ class Batch:
     replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
 
     def give(self, decided: Sequence[EventResult]) -> None:
-        """Add what the ledger has said of each claim."""
+        """Add the result of each planned effect."""
         for (record, event), result in zip(self.places, decided, strict=True):
             self.results[record][event] += (result,)
             if result.status is EventStatus.PENDING and result.destination:
@@ -156,7 +156,7 @@ def _plan_record(
                 continue
         decided, planned = plan.decided, plan.planned
         if seen_before:
-            # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
+            # Its own effect is in the ledger, if it made one; the ledger decides whether this copy agrees with it.
             decided = () if planned else _SEEN_BEFORE
         else:
             if plan.refused_orders:

@@ -71,7 +71,7 @@ class Planner:
     def plan(self, event: Event) -> Plan:
         """Return what becomes of the event at each destination.
 
-        A result that is pending stands for an event that its destination cannot plan now: it is to be held.
+        A pending result means that the destination cannot plan the event now: it is to be held.
         """
         if self._stopped is not None:
             return self._stopped

@@ -34,7 +34,7 @@ INTERNAL_ERROR: Final = "internal_error"
 QUARANTINED: Final = frozenset({UNREADABLE_RECORD, INTERNAL_ERROR})
 """The reasons of results whose record is kept for an operator."""
 
-_CALLS = frozenset({BATCH, *FORWARDED, *(one.value for one in EventType)})
+_CALLS = frozenset({BATCH, *FORWARDED, *(event_type.value for event_type in EventType)})
 # What a body that holds no JSON object reads as; one that came through the Tracking API never did.
 _NO_OBJECT = frozenset({"empty_batch", "unreadable_json", "event_not_object"})
 _MESSAGE_ID = re.compile(rb'"message_?Id"\s*:\s*"([^"\\]{1,%d})"' % MESSAGE_ID_LENGTH_MAX, re.IGNORECASE)
@@ -82,7 +82,7 @@ def read_items(record: LogRecord, count: int) -> Sequence[Item]:
 
 
 def internal_failure(item: Item, detail: str) -> IngestFailure:
-    """What stands in the place of an event on which Punchcard fails."""
+    """Return the item that replaces an event on which Punchcard fails."""
     return IngestFailure("internal_error", detail, item.message_id, item.raw)
 
 

@@ -67,7 +67,7 @@ class LakeReplay:
     """Plans again what the lake holds behind the store's position. For the process that leads routing.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The configuration in the store.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class LakeReplay:
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
         decided = resolve_conflicts(work, batch.planned_effects, now=self._clock.now(), recovery=recovery)
         batch.give(decided)
-        record_refusals(work, batch.refused_orders, now=self._clock.now())
+        record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)
         if batch.replays:
             moved = keep_replayed(work, batch, now=self._clock.now())
@@ -222,7 +222,7 @@ def _planned_effect(
 def _intent(
     event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot, has_passed: bool
 ) -> Intent:
-    """What the event plans; gates that it has passed once are not asked again where they are closed today.
+    """What the event plans; gates that it has passed once are not checked again if they are closed today.
 
     Args:
         has_passed: Whether it has; an event that was held has not.

@@ -40,7 +40,13 @@ def build_operator_side(
     dependencies = Dependencies(
         store=store,
         lake=lake,
-        traces=TraceReader(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
+        traces=TraceReader(
+            log=log,
+            lake=lake,
+            store=store,
+            rules=lambda: watch.newest().identity,
+            types=lambda: watch.newest().destination_types,
+        ),
         browser=browser,
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
         clock=SystemClock(),

@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from punchcard.errors import ConfigurationError
-from punchcard.sandbox.database import DEVELOPMENT_TOKEN
-from punchcard.sandbox.server import serve_sandbox
+from punchcard.sandbox.server import ready_line, serve_sandbox
 
 
 def main() -> int:
@@ -18,7 +17,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def announce(port: int) -> None:
-        print(f"Sandbox Perkville ready at http://{arguments.host}:{port} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+        print(ready_line(arguments.host, port), flush=True)
 
     try:
         serve_sandbox(data=arguments.data, host=arguments.host, port=arguments.port, on_ready=announce)

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
-from punchcard.sandbox.database import open_database
+from punchcard.sandbox.database import DEVELOPMENT_TOKEN, open_database
 from punchcard.sandbox.front import RESET_EXTENSION, Front
 
 GRACE_SECONDS = 2
@@ -53,6 +53,11 @@ def serve_sandbox(
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         _Server(config, on_ready=on_ready).run(sockets=[listener])
+
+
+def ready_line(host: str, port: int) -> str:
+    """Return the line that says where the sandbox takes requests, and with which key."""
+    return f"Sandbox Perkville ready at http://{host}:{port} (API key: {DEVELOPMENT_TOKEN})"
 
 
 class ResettableProtocol(HttpToolsProtocol):

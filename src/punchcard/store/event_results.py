@@ -22,7 +22,7 @@ class EventStatus(StoredEnum):
     REJECTED = "rejected"  # the partner refused it for good
     DELIVERED = "delivered"  # performed once
     DUPLICATE = "duplicate"  # the event or its effect was there before
-    CONFLICT = "conflict"  # its effect key stands in the ledger with other content
+    CONFLICT = "conflict"  # its effect key is in the ledger with other content
 
 
 class EventResult(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,7 +58,7 @@ class RoutedRecord(msgspec.Struct, frozen=True):
 
 
 class ResultBatch(msgspec.Struct, frozen=True):
-    """The results of a run of log records. Most events share few distinct results, so those stand once."""
+    """The results of a run of log records. Most events share few distinct results, so those are stored once."""
 
     distinct: list[tuple[EventResult, ...]]
     records: list[RoutedRecord]

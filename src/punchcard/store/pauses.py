@@ -22,8 +22,8 @@ class PauseEnd(StoredEnum):
 
     CHECK = "check"  # the partner accepts the credentials again
     SETTINGS = "settings"  # the settings have changed
-    OPERATOR = "operator"  # somebody asked for another try, or resumed it
-    SCHEDULE = "schedule"  # the end that was set for it has come
+    OPERATOR = "operator"  # an operator retried or resumed it
+    SCHEDULE = "schedule"  # its scheduled end was reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class Pause:
 
     Attributes:
         detail: The partner's response, or the reason that the operator gave.
-        settings_fingerprint: Of the refused credentials; "" for a pause that a person has begun.
-        checks: How often the partner was asked in vain since it began.
-        next_check_at: When the partner is asked next, None before that is planned.
+        settings_fingerprint: Of the refused credentials; "" for a pause by an operator.
+        checks: How many checks have failed since it began.
+        next_check_at: When the credentials are checked next, None before that is planned.
         ended_at: None while it lasts.
         ended_by: None while it lasts.
         actor: Who has begun it; None if it began by itself.
@@ -146,11 +146,11 @@ def _replace(work: Connection, new: Pause) -> None:
 def plan_check(
     work: Connection, pause: Pause, *, checks: int, next_check_at: datetime, detail: str | None = None
 ) -> bool:
-    """Write down when the partner is asked next; False if it is another pause that lasts now, or none.
+    """Store when the next check is; False if another pause lasts now, or none.
 
     Args:
-        checks: How often it was asked in vain.
-        detail: What it said, None to leave what stands.
+        checks: How many checks have failed.
+        detail: Its response, None to leave the current one.
     """
     changed = update(destination_pauses).where(_is_still(pause)).values(checks=checks, next_check_at=next_check_at)
     if detail is not None:

@@ -65,7 +65,7 @@ class SampleEvent(msgspec.Struct, frozen=True, rename="camel"):
     email: str
     received_at: datetime
     quantity: Decimal | None
-    perk: str | None
+    item: str | None
 
 
 class EventCount(msgspec.Struct, frozen=True, rename="camel"):

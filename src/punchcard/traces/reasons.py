@@ -273,7 +273,7 @@ def find_reason(code: str | None) -> Reason | None:
 
 def plain(text: str) -> str:
     """A text without its marks."""
-    return _MARKUP.sub(lambda found: found.group(1) or found.group(2), text)
+    return _MARKUP.sub(lambda match: match.group(1) or match.group(2), text)
 
 
 def table(reasons: Sequence[Reason]) -> str:

@@ -111,7 +111,7 @@ class Tail:
             return position_of(connection, ROUTING)
 
     def routed_again(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
-        """Those of the events whose results the store keeps, with them.
+        """Return those of the events that have results in the store, with them.
 
         Args:
             events: At least one, as they were read before they were routed.
@@ -121,12 +121,12 @@ class Tail:
         """
         places = [event.log_position for event in events]
         routed_at = self._routed_between(min(places), max(places))
-        found = []
-        for one in events:
-            if one.log_position in routed_at:
-                source, results = _results_at(routed_at, one.log_position, one.event_index)
-                found.append(replace(one, source=source, results=_lake_results(results)))
-        return found
+        routed = []
+        for event in events:
+            if event.log_position in routed_at:
+                source, results = _results_at(routed_at, event.log_position, event.event_index)
+                routed.append(replace(event, source=source, results=_lake_results(results)))
+        return routed
 
     def _begin(self) -> int:
         """The position behind which the lake may lack events."""
@@ -143,9 +143,9 @@ class Tail:
 
     def _between(self, after: int, last: int) -> list[LogRecord]:
         log_records: list[LogRecord] = []
-        while after < last and (some := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
-            log_records += (one for one in some if one.position <= last)
-            after = some[-1].position
+        while after < last and (records := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
+            log_records += (record for record in records if record.position <= last)
+            after = records[-1].position
         return log_records
 
     def last_position(self) -> int:

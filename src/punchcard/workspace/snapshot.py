@@ -114,6 +114,11 @@ class Snapshot:
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
     network: NetworkPolicy = PUBLIC_ONLY
 
+    @property
+    def destination_types(self) -> Mapping[str, str]:
+        """The type of each destination by its slug."""
+        return {slug: routed.destination.type for slug, routed in self.destinations.items()}
+
     def problems(self) -> list[PartProblem]:
         """Return the parts of the stored configuration that this version cannot use."""
         messages = dict(self.unreadable)

@@ -153,7 +153,7 @@ def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple
     """Return the points by hour, None unless the points per unit of every value are cached."""
     points: list[tuple[datetime, Decimal]] = []
     for total in totals:
-        unit_points = context.mapping_choices.points_per_unit(total.destination, total.perk)
+        unit_points = context.mapping_choices.points_per_unit(total.destination, total.item)
         if unit_points is None:
             return None
         points.append((total.begin, total.units * abs(unit_points)))
