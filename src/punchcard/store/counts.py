@@ -145,7 +145,7 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
         if effect.state != EffectState.DELIVERED:
             continue
         hour = _hour(effect.received_at)
-        if effect.replay is None:  # a replayed event was received long ago, which says nothing about latency
+        if effect.replay is None:  # the age of a replayed event is not a delivery time
             bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
         if effect.item is not None:
             place = (hour, effect.destination, effect.item[:_TEXT_CHARACTERS_MAX])

@@ -22,8 +22,8 @@ class PauseEnd(StoredEnum):
 
     CHECK = "check"  # the partner accepts the credentials again
     SETTINGS = "settings"  # the settings have changed
-    OPERATOR = "operator"  # an operator retried it, or resumed it
-    SCHEDULE = "schedule"  # the end that was set for it has come
+    OPERATOR = "operator"  # an operator retried or resumed it
+    SCHEDULE = "schedule"  # its scheduled end was reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Pause:
 
     Attributes:
         detail: The partner's response, or the reason that the operator gave.
-        settings_fingerprint: Of the refused credentials; "" for a pause that an operator began.
+        settings_fingerprint: Of the refused credentials; "" for a pause by an operator.
         checks: How many checks have failed since it began.
         next_check_at: When the credentials are checked next, None before that is planned.
         ended_at: None while it lasts.
@@ -63,7 +63,7 @@ class Pause:
 
     @property
     def description(self) -> str:
-        """The pause in a sentence without its end: since when, why, and when it ends or the next check is."""
+        """The pause in a sentence without its end: since when, why, and when it ends or the partner is asked next."""
         since = f"since {self.since:%Y-%m-%d %H:%M:%S} UTC"
         if self.is_by_operator:
             reason = f" ({self.detail})" if self.detail else ""

@@ -201,7 +201,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("event_type", String(16)),  # one of the six calls; null for a row of before it was kept
     Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
     Column("summary", Text),  # what lists show; null if they make it of the other columns
-    Column("replay", String(36)),  # the replay that has made it; null for what was planned when it was received
+    Column("replay", String(36)),  # id of the replay that has made it, null for none
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
