@@ -22,7 +22,7 @@ LARGER_FILES = {
     # What each kind of alert says: a function each.
     "src/punchcard/operations/alert_texts.py": 410,
     # One cycle of a destination in full, once together and once effect by effect.
-    "src/punchcard/delivery/stages.py": 590,
+    "src/punchcard/delivery/stages.py": 580,
     # One step of Engage, and what is held of it.
     "src/punchcard/engage/computation_engine.py": 488,
     "src/punchcard/store/engage_tables.py": 416,
@@ -30,7 +30,7 @@ LARGER_FILES = {
     "src/punchcard/store/outbox.py": 470,
     "src/punchcard/store/schema.py": 453,
     "src/punchcard/workspace/snapshot.py": 424,
-    "src/punchcard/testing/world.py": 487,
+    "src/punchcard/testing/world.py": 493,
     "tests/contract/test_perkville_client.py": 651,
 }
 LARGER_FUNCTIONS = {

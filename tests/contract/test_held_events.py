@@ -114,7 +114,7 @@ def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: Pu
     world.route()
     assert awarded(world, "perkville") == []
     assert results(world, "m1")["perkville"]["status"] == "pending"
-    assert results(world, "m2")["perkville"]["reason"] == "destination_disabled"
+    assert results(world, "m2")["perkville"]["reason"] == "destination_off"
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1"]
@@ -273,7 +273,7 @@ def test_what_is_left_of_an_unreadable_destination_is_never_saved_as_the_whole(s
     # Its filters cannot be read, so an edit would lose them, and staff would get points.
     refused = world.request("PATCH", "/api/destinations/perkville", json.dumps({"name": "Points"}).encode())
     assert refused.status == 422
-    assert "cannot be changed piece by piece" in refused.body.decode()
+    assert "cannot be changed partially" in refused.body.decode()
     world.configure(CONFIG)
     world.route()
     assert results(world, "m1")["perkville"]["reason"] == "FILTERED_BY_RULES"

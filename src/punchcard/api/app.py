@@ -24,6 +24,7 @@ from punchcard.api.catalog import (
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
+from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
     create_destination,
     delete_destination,
@@ -43,6 +44,7 @@ from punchcard.api.filters import (
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.regulations import list_regulations
+from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -110,6 +112,8 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *ALERTS,
+    *DESTINATION_STATES,
+    *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
 )

@@ -22,6 +22,7 @@ class Alert:
         detail: A sentence, "" if the kind says all.
         until: When it ended, None while it lasts.
         next_check_at: When Punchcard looks again by itself, None if it does not.
+        actor: Who caused the condition, "" if nobody did.
         customers: How many customers wait for points; 0 where that says nothing.
         amounts: Units that wait, by item.
         value: What was measured, such as the free share of a disk.
@@ -36,6 +37,7 @@ class Alert:
     since: datetime | None = None
     until: datetime | None = None
     next_check_at: datetime | None = None
+    actor: str = ""
     customers: int = 0
     amounts: Mapping[str, Decimal] = field(default_factory=dict)
     value: float = 0.0

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from punchcard.errors import UnreadableRecordError
 from punchcard.operations.alert_model import Alert
 from punchcard.store.event_results import EventStatus
+from punchcard.store.pauses import PAUSED_BY_OPERATOR
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.workspace.alert_rules import AlertKind
 
@@ -75,6 +76,15 @@ def _base(alert: Alert) -> str:
 
 
 def _paused(alert: Alert, zone: ZoneInfo) -> AlertText:
+    if alert.reason == PAUSED_BY_OPERATOR:
+        actor = f", by {alert.actor}" if alert.actor else ""
+        until = f"Deliveries resume {format_moment(alert.until, zone)}." if alert.until else ""
+        return AlertText(
+            title=f"{alert.subject} is paused since {format_moment(alert.since, zone)}{actor}.",
+            detail=_join(_sentence(alert.detail), "Awards stay queued.", until),
+            remedy="Resume it, or acknowledge this alert.",
+            path=_base(alert),
+        )
     check = f"Next check: {format_moment(alert.next_check_at, zone)}." if alert.next_check_at else ""
     return AlertText(
         title=f"{alert.subject} is paused.",
@@ -84,17 +94,20 @@ def _paused(alert: Alert, zone: ZoneInfo) -> AlertText:
             "Awards stay queued.",
             check,
         ),
-        remedy="Enter valid credentials in the settings of the destination. Delivery resumes by itself.",
+        remedy="Enter valid credentials in the settings of the destination. Deliveries resume automatically.",
         path=f"{_base(alert)}/settings",
     )
 
 
 def _off(alert: Alert, zone: ZoneInfo) -> AlertText:
+    since = f" since {format_moment(alert.since, zone)}" if alert.since else ""
+    actor = f", by {alert.actor}" if alert.actor else ""
+    recorded = f"{count_noun(alert.count, 'event was', 'events were')} recorded {_WEEK}." if alert.count else ""
     return AlertText(
-        title=f"{alert.subject} is switched off.",
-        detail="Its events earn nothing, and awards that are queued are not sent.",
-        remedy="Switch it on, or acknowledge this alert if it is meant.",
-        path=f"{_base(alert)}/settings",
+        title=f"{alert.subject} is off{since}{actor}.",
+        detail=_join(_sentence(alert.detail), recorded, "Its events are recorded only, and can be replayed."),
+        remedy="Switch it on, or acknowledge this alert.",
+        path=_base(alert),
     )
 
 

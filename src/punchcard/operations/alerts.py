@@ -12,9 +12,9 @@ from punchcard.operations.delivery_alerts import (
     find_old_queues,
     find_parked,
     find_rejected,
-    find_switched_off,
     find_unreachable,
 )
+from punchcard.operations.destination_states import DestinationState, read_status
 from punchcard.operations.process_alerts import (
     find_config_file_alerts,
     find_failing_channels,
@@ -27,7 +27,7 @@ from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
-from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
+from punchcard.store.pauses import PauseEnd, last_pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
 from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
@@ -69,17 +69,35 @@ def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     return backlog(work, list(snapshot.destinations))
 
 
-def _paused(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
-    for slug in snapshot.destinations:
-        if (pause := pause_of(work, slug)) is not None:
-            yield Alert(
-                kind=AlertKind.PAUSED,
+def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return destinations that are paused or off."""
+    since = now - _RECENT
+    alerts = []
+    for slug, routed in snapshot.destinations.items():
+        status = read_status(work, routed.destination)
+        if status.state is DestinationState.ON:
+            continue
+        recorded = 0
+        if status.state is DestinationState.OFF:
+            query = CountQuery(
+                statuses=[EventStatus.DESTINATION_OFF], begin=since, end=since + 2 * _RECENT, destination=slug
+            )
+            recorded = sum(read_counts(work, query, by=[]).values())
+        alerts.append(
+            Alert(
+                kind=AlertKind.PAUSED if status.state is DestinationState.PAUSED else AlertKind.OFF,
                 subject=slug,
                 destination=slug,
-                detail=pause.detail,
-                since=pause.since,
-                next_check_at=pause.next_check_at,
+                count=recorded,
+                reason=status.reason,
+                detail=status.detail,
+                since=status.since,
+                until=status.until,
+                next_check_at=status.next_check_at,
+                actor=status.actor or "",
             )
+        )
+    return alerts
 
 
 def _conflicts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
@@ -260,8 +278,7 @@ def _count_awards(count: int, predicate: str) -> str:
 
 CONDITIONS: Final = (
     Condition(kinds=frozenset({AlertKind.INVALID, AlertKind.HELD}), find=_invalid),
-    Condition(kinds=frozenset({AlertKind.PAUSED}), find=_paused),
-    Condition(kinds=frozenset({AlertKind.OFF}), find=find_switched_off),
+    Condition(kinds=frozenset({AlertKind.PAUSED, AlertKind.OFF}), find=_stopped),
     Condition(kinds=frozenset({AlertKind.WORKER, AlertKind.ENGAGE}), find=find_missing_processes),
     Condition(kinds=frozenset({AlertKind.DISK, AlertKind.CERTIFICATE}), find=find_machine_alerts),
     Condition(kinds=frozenset({AlertKind.UNREACHABLE}), find=find_unreachable),

@@ -16,8 +16,6 @@ from punchcard.workspace.snapshot import Snapshot
 
 _LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        AlertKind.PAUSED: "Settings",
-        AlertKind.OFF: "Settings",
         AlertKind.INVALID: "Fix",
         AlertKind.UNMAPPED: "Event map",
         AlertKind.CHANNEL: "Channels",

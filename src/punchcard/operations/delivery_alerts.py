@@ -28,13 +28,6 @@ _SERVER_ERROR: Final = 500
 _FAILED: Final = (AttemptOutcome.RETRYABLE, AttemptOutcome.UNKNOWN)
 
 
-def find_switched_off(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
-    """Find destinations that are switched off."""
-    for slug, destination in snapshot.destinations.items():
-        if not destination.destination.enabled:
-            yield Alert(kind=AlertKind.OFF, subject=slug, destination=slug)
-
-
 def find_parked(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
     """Find awards that are not retried any more, by destination and reason, the most first."""
     yield from _unsent(work, AlertKind.PARKED, effects.c.state == EffectState.PARKED)

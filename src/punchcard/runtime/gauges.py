@@ -49,7 +49,7 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         ),
         Gauge(
             "punchcard_destination_paused",
-            "1 while a destination delivers nothing because its credentials are refused.",
+            "1 while a destination is paused: by a person, or because its credentials are refused.",
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),

@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.sqlite import enable_write_ahead_log
-from punchcard.store import schema_alerts, schema_engage  # noqa: F401  # their tables are part of the metadata
+from punchcard.store import schema_alerts, schema_engage, schema_replay  # noqa: F401  # their tables are part of the metadata
 from punchcard.store.schema import metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
