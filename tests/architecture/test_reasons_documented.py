@@ -27,6 +27,7 @@ MODULES = (
     "store/effects.py",
     "store/operator_actions.py",
     "store/outbox.py",
+    "store/pauses.py",
     "store/recoveries.py",
     "traces/trace.py",
     "traces/tail.py",
@@ -57,6 +58,7 @@ CONSTANTS_OF = (
     "destinations/preparation.py",
     "store/effects.py",
     "store/orders.py",
+    "store/pauses.py",
 )
 # Functions that take a reason by position.
 TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}

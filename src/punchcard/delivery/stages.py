@@ -76,8 +76,8 @@ class Cycle:
         attempts: Attempts that may leave now.
         send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
-        paused: True if the destination delivers nothing: it is disabled, or its credentials were refused.
-        pause: The refusal, None if its credentials are good.
+        paused: True if the destination delivers nothing: it is disabled or paused.
+        pause: The refusal, None if its credentials are good or a person has paused it.
     """
 
     attempts: Sequence[Attempt]
@@ -148,9 +148,9 @@ def _cycle(
         reading = (watch or ClockWatch(clock)).read()
         now = reading.now
         corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
-        resumed = _resume_if_changed(work, target, now=now)
-        refused = pause_of(work, target.slug)
-        paused = not target.enabled or refused is not None
+        ended_by = _end_pause_if_over(work, target, now=now)
+        lasting = pause_of(work, target.slug)
+        paused = not target.enabled or lasting is not None
         if paused:
             claimed = []
         elif apart:
@@ -160,7 +160,7 @@ def _cycle(
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
     if watch is not None:
         watch.done(reading)
-    _report(recorded, corrected=corrected, resumed=resumed, telemetry=telemetry)
+    _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
     return Cycle(
         attempts=attempt,
         send_before=SendBefore(
@@ -168,17 +168,19 @@ def _cycle(
         ),
         moved=len(claimed) - len(attempt),
         paused=paused,
-        pause=refused,
+        pause=None if lasting is None or lasting.is_by_operator else lasting,
     )
 
 
-def _report(recorded: "RecordedResults", *, corrected: int, resumed: bool, telemetry: DeliveryTelemetry) -> None:
+def _report(
+    recorded: "RecordedResults", *, corrected: int, ended_by: PauseEnd | None, telemetry: DeliveryTelemetry
+) -> None:
     """Log what a cycle did, once it is committed: what a failed unit of work has not done is not reported."""
     try:
         if corrected:
             telemetry.waits_corrected(count=corrected)
-        if resumed:
-            telemetry.destination_resumed(by=PauseEnd.SETTINGS)
+        if ended_by is not None:
+            telemetry.destination_resumed(by=ended_by)
         recorded.report(telemetry)
     except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
         telemetry.report_failed(error=error)
@@ -573,8 +575,13 @@ def _wake(
     wake_others(work, target.slug, target.partner.definition, outcomes, now=clock.now())
 
 
-def _resume_if_changed(work: Connection, target: DeliveryTarget, *, now: datetime) -> bool:
+def _end_pause_if_over(work: Connection, target: DeliveryTarget, *, now: datetime) -> PauseEnd | None:
+    """End the destination's pause if its end has come, or other settings may be accepted; returns what ended it."""
     lasting = pause_of(work, target.slug)
-    if lasting is None or lasting.settings_fingerprint == target.fingerprint:
-        return False
-    return end_pause(work, lasting, by=PauseEnd.SETTINGS, now=now)
+    if lasting is None:
+        return None
+    if lasting.is_by_operator:
+        by, is_over = PauseEnd.SCHEDULE, lasting.until is not None and lasting.until <= now
+    else:
+        by, is_over = PauseEnd.SETTINGS, lasting.settings_fingerprint != target.fingerprint
+    return by if is_over and end_pause(work, lasting, by=by, now=now) else None
