@@ -20,6 +20,7 @@ from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.catalog import CATALOG
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store import ledger, outbox
 from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
@@ -80,13 +81,13 @@ async def _bare_posts(url: str) -> float:
     body = b'{"perk": "/v2/perks/123456/", "quantity": "9.99"}'
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_IN_FLIGHT)) as session:
 
-        async def some() -> None:
+        async def post_bodies() -> None:
             for _ in range(_EFFECTS // _IN_FLIGHT):
-                async with session.post(url + "/v2/transactions/", data=body) as answer:
-                    await answer.read()
+                async with session.post(url + "/v2/transactions/", data=body) as response:
+                    await response.read()
 
         begun = time.perf_counter()
-        await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))
+        await asyncio.gather(*(post_bodies() for _ in range(_IN_FLIGHT)))
         return _EFFECTS / (time.perf_counter() - begun)
 
 
@@ -107,6 +108,7 @@ async def _deliver(url: str) -> float:
             "perkville", store=store, clock=SystemClock(), current=lambda: target, poll_seconds=1
         )
         stopping = asyncio.Event()
+        collect_rarely()  # as the worker process does
         begun = time.perf_counter()
         running = asyncio.create_task(delivery.run(stopping, grace_seconds=5))
         while await asyncio.to_thread(_delivered, store) < _EFFECTS:
@@ -141,7 +143,7 @@ def _fill(store: Store) -> None:
                     received_at=now,
                     customer=f"c{number % 5000}@example.com",
                     email=f"c{number % 5000}@example.com",
-                    perk="123456",
+                    item="123456",
                     requested_quantity=Decimal("9.99"),
                     attributes=None,
                     order_id=str(number),

@@ -27,6 +27,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store.engine import Store
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
@@ -115,6 +116,7 @@ def _route(
     flushing.start()
     memory: list[tuple[int, float]] = []
     step = max(events // 10, 1)
+    collect_rarely()  # as the worker process does
     begun = time.perf_counter()
     busy = time.process_time()
     while router.position * EVENTS_PER_BODY < events:
@@ -135,8 +137,8 @@ def _route(
 def _workspace(conditions: Sequence[str]) -> Workspace:
     settings, options = settings_for("http://127.0.0.1:1")
     filters = tuple(
-        DestinationFilter(title=f"filter {number}", condition=one, actions=({"type": "DROP"},))
-        for number, one in enumerate(conditions)
+        DestinationFilter(title=f"filter {number}", condition=condition, actions=({"type": "DROP"},))
+        for number, condition in enumerate(conditions)
     )
     return Workspace(
         sources=(Source(slug="bench", name="Bench", write_keys=("wk_bench",)),),
@@ -163,7 +165,7 @@ def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:
 
 
 def _fill(path: Path, count: int) -> None:
-    """Fill the log a little ahead of whoever reads and trims it."""
+    """Fill the log a little ahead of the reader that trims it."""
     log = SqliteEventLog(path)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ended = threading.Event()
@@ -199,13 +201,13 @@ def _parse_ceiling() -> float:
         batch: list[WireEvent]
 
     decoder = msgspec.json.Decoder(Batch)
-    some = list(bodies(50))
+    sample = list(bodies(50))
     best = 0.0
     for _ in range(5):
         begun = time.perf_counter()
-        for body in some:
+        for body in sample:
             decoder.decode(body)
-        best = max(best, len(some) * EVENTS_PER_BODY / (time.perf_counter() - begun))
+        best = max(best, len(sample) * EVENTS_PER_BODY / (time.perf_counter() - begun))
     return best
 
 

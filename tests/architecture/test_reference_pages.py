@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import punchcard.delivery.telemetry
 import punchcard.engage.telemetry
 import punchcard.ingest.telemetry
+import punchcard.operations.telemetry
 import punchcard.routing.telemetry
 import punchcard.runtime.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies
@@ -25,12 +26,12 @@ from punchcard.api.destinations import NewDestination
 from punchcard.api.filters import FilterView, NewFilter, PreviewRequest, PreviewResult, SavedFilter
 from punchcard.api.regulations import Regulation, RegulationPage
 from punchcard.api.sources import NewSource, SourceView
-from punchcard.api.tokens import MadeToken, TokenView
+from punchcard.api.tokens import CreatedToken, TokenView
 from punchcard.api.transactions import Retried, RetryRequest
 from punchcard.cli.app import app
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import WireEvent
-from punchcard.operations.definitions import definition_text
+from punchcard.operations.definitions import resolve_definition
 from punchcard.runtime.settings import setting_entries
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,7 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for partner in CATALOG.values()
         for field in (*partner.definition.settings, *partner.definition.options)
     }
-    tables = {"workspace", "identity", "sources", "audiences", "computed_traits"}
+    tables = {"workspace", "identity", "sources", "audiences", "computed_traits", "alert_channels", "alert_rules"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
     assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))
@@ -120,12 +121,12 @@ def gauges() -> dict[str, list[str]]:
 
 def registered_metrics() -> dict[str, tuple[str, list[str]]]:
     """Type and labels by the name that Prometheus sees."""
-    found = {name: ("gauge", labels) for name, labels in gauges().items()}
+    metrics = {name: ("gauge", labels) for name, labels in gauges().items()}
     for metric in set(prometheus_client.REGISTRY._collector_to_names):
         if isinstance(metric, MetricWrapperBase) and metric._name.startswith("punchcard_"):
             ending = "_total" if metric._type == "counter" else ""
-            found[metric._name + ending] = (metric._type, list(metric._labelnames))
-    return found
+            metrics[metric._name + ending] = (metric._type, list(metric._labelnames))
+    return metrics
 
 
 def test_every_metric_has_its_row_with_type_and_labels() -> None:
@@ -170,7 +171,7 @@ def test_every_answer_code_of_the_tracking_api_is_documented() -> None:
 
 def public_calls() -> dict[str, list[str]]:
     """The query parameters of every call, by method and path."""
-    found = {}
+    parameters = {}
     files = sorted((SOURCE / "api").glob("*.py"))
     for node in chain.from_iterable(ast.walk(ast.parse(file.read_text())) for file in files):
         for route in getattr(node, "decorator_list", []):
@@ -183,14 +184,14 @@ def public_calls() -> dict[str, list[str]]:
             renamed = {arg.arg: re.search(r"name='([\w\[\]]+)'", ast.unparse(arg.annotation)) for arg in arguments}
             names = [match[1] if (match := renamed[arg.arg]) else arg.arg for arg in arguments]
             inside = {*re.findall(r"{(\w+)", path), "request", "dependencies", "data"}
-            found[f"{name_of(route).upper()} /api{path}"] = [name for name in names if name not in inside]
-    return found
+            parameters[f"{name_of(route).upper()} /api{path}"] = [name for name in names if name not in inside]
+    return parameters
 
 
 def test_every_call_of_the_public_api_is_documented() -> None:
     named = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /api/[^`?]*)`", page("public-api.md"))
-    without_names = {re.sub(r"{.+?}", "{}", one) for one in named}
-    assert without_names == {re.sub(r"{.+?}", "{}", one) for one in [*public_calls(), "GET /api/openapi.json"]}
+    without_names = {re.sub(r"{.+?}", "{}", call) for call in named}
+    assert without_names == {re.sub(r"{.+?}", "{}", call) for call in [*public_calls(), "GET /api/openapi.json"]}
 
 
 def test_every_parameter_of_the_public_api_has_its_row() -> None:
@@ -205,7 +206,6 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         bodies.EventTraceBody,
         bodies.EventCopy,
         bodies.ResultBody,
-        bodies.Transaction,
         bodies.AttemptBody,
         bodies.Conflict,
         bodies.LedgerRow,
@@ -220,7 +220,7 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         TokenView,
         RetryRequest,
         Retried,
-        MadeToken,
+        CreatedToken,
         AuditEventView,
         NewSource,
         DestinationView,
@@ -238,8 +238,16 @@ def test_every_member_of_an_answer_is_documented(body: type[msgspec.Struct]) -> 
     assert {field.encode_name for field in msgspec.structs.fields(body)} - words == set()
 
 
-def test_the_example_of_a_definition_as_json_is_the_text_that_it_is_said_to_be() -> None:
+def test_every_member_of_a_transaction_is_documented() -> None:
+    definitions = [partner.definition for partner in CATALOG.loaded()]
+    members = {shown.member for definition in definitions for shown in definition.summary_columns}
+    words = {word for code in marked(page("public-api.md")) for word in re.findall(r"\w+", code)}
+    assert members
+    assert {*members, *bodies.TRANSACTION_MEMBERS} - words == set()
+
+
+def test_the_example_of_a_definition_as_json_equals_its_text() -> None:
     text = page("query-language.md")
     (second,) = re.findall(r"```text\n[^\n]+\n([^\n]+)\n", text)
     (example,) = re.findall(r"```json\n(.+?)```", text, re.DOTALL)
-    assert definition_text("audience", query=None, model=json.loads(example)) == second
+    assert resolve_definition("audience", query=None, model=json.loads(example)) == second

@@ -15,14 +15,16 @@ from structlog.testing import capture_logs
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, RefundFollows
+from punchcard.destinations.perkville.definition import TRANSACTION
+from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
 from punchcard.errors import StorageError
 from punchcard.store import ledger, outbox
 from punchcard.store.effects import Action, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import DESTINATION, begin_all, new_effect, standing
+from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -72,15 +74,15 @@ class Rig:
 
     def state(self, key: str) -> EffectState:
         with self.store.reading() as connection:
-            return standing(connection, key).state
+            return stored_effect(connection, key).state
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:
-            return standing(connection, key)
+            return stored_effect(connection, key)
 
     def actions(self, key: str) -> list[tuple[str, str | None]]:
         with self.store.reading() as connection:
-            effect = standing(connection, key)
+            effect = stored_effect(connection, key)
             return [
                 (attempt.action, attempt.outcome) for attempt in ledger.attempts_of(connection, [effect.id])[effect.id]
             ]
@@ -157,7 +159,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
     customers, each = (50, 40) if rig.store.is_sqlite or not refuses_used_keys else (20, 20)
     rig.partner = ScriptedPartner(clock=SystemClock(), refuses_used_keys=refuses_used_keys, late_seconds=LATE_SECONDS)
     chance = random.Random(7)
-    bad = [Step.BUSY, Step.LOSE_ANSWER, Step.LOSE_REQUEST, Step.LAND_LATE, Step.SLOW_DOWN, Step.BREAK]
+    bad = [Step.BUSY, Step.LOSE_RESPONSE, Step.LOSE_REQUEST, Step.LAND_LATE, Step.SLOW_DOWN, Step.BREAK]
     rig.partner.retry_after_seconds = 0.001
     with rig.store.unit_of_work() as work:
         for number in range(each):
@@ -166,7 +168,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
                 key = f"{customer}/{number:02}"
                 effects.append(new_effect(key, customer=f"c{customer}@example.com"))
                 if chance.random() < 0.15:
-                    reads = [chance.choice([Step.BUSY, Step.LOSE_ANSWER])] if chance.random() < 0.3 else []
+                    reads = [chance.choice([Step.BUSY, Step.LOSE_RESPONSE])] if chance.random() < 0.3 else []
                     rig.partner.script(key, chance.choices(bad, k=chance.randint(1, 3)), reads=reads)
                 elif chance.random() < 0.02:
                     rig.partner.script(key, [Step.REJECT])
@@ -195,7 +197,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
 
 
 async def test_a_lost_answer_is_read_back_and_never_sent_again(rig: Rig) -> None:
-    rig.partner.script("a", [Step.LOSE_ANSWER])
+    rig.partner.script("a", [Step.LOSE_RESPONSE])
     rig.add("a")
     async with rig.running():
         await until(lambda: rig.state("a") is EffectState.DELIVERED)
@@ -303,14 +305,14 @@ async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig:
         begin_all(work, claimed, now=clock.now(), lease_until=clock.now())
     client = rig.partner.client(rig.settings)
     with rig.store.reading() as connection:
-        sent = standing(connection, "sent")
+        sent = stored_effect(connection, "sent")
     await client.perform(
         Effect(
-            kind=EffectKind.TRANSACTION,
+            kind=TRANSACTION,
             effect_key=EffectKey("sent"),
             email=sent.email,
             event_name=sent.event_name,
-            perk=sent.perk,
+            item=sent.item,
             quantity=sent.quantity,
             attributes=None,
         )
@@ -388,8 +390,7 @@ async def test_only_one_of_two_deliveries_of_a_destination_sends(rig: Rig) -> No
 async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was_awarded(small_rig: Rig) -> None:
     rig = small_rig
     # As Segment's page says: of whomever the event names.
-    options = replace(rig.settings.options, refund_follows=RefundFollows.EVENT)
-    rig.settings = replace(rig.settings, options=options)
+    rig.settings = replace(rig.settings, refunds=RefundRules(follows=RefundFollows.EVENT))
     now = SystemClock().now()
     with rig.store.unit_of_work() as work:
         outbox.add(work, [new_effect("award", quantity="10", order_id="o")], now=now)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from punchcard.operations.trends import trends
+from punchcard.operations.trends import compute_trends
 from punchcard.store import profile_search as search
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.store.sync_outcomes import SyncOutcome, outcome_of
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.engage_samples import add_person, call_about, keep_computation, tell
+from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 def keep(store: Store, key: str, sizes: dict[timedelta, int], *, now: int) -> None:
     with store.unit_of_work() as work:
-        keep_computation(work, key, size=now, now=NOW, sizes=list(sizes.items()))
+        add_computation(work, key, size=now, now=NOW, sizes=list(sizes.items()))
 
 
 def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store) -> None:
@@ -37,8 +37,8 @@ def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store
     keep(store, "new", {days[5]: 4}, now=9)
     keep(store, "untold", {}, now=0)
     sizes = {"grows": 22, "shrinks": 20, "stays": 7, "new": 9, "untold": 0}
-    found = trends(store, sizes, clock=ManualClock(start=NOW))
-    assert {key: one.week for key, one in found.items()} == {
+    found = compute_trends(store, sizes, clock=ManualClock(start=NOW))
+    assert {key: one.week_change for key, one in found.items()} == {
         "grows": 12,
         "shrinks": -10,
         "stays": 0,
@@ -54,8 +54,8 @@ def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store
 
 def test_of_many_sizes_the_last_of_six_hours_is_shown_and_a_week_ago_is_exact(store: Store) -> None:
     keep(store, "often", {timedelta(hours=number): 1000 - number for number in range(1, 24 * 31)}, now=1000)
-    trend = trends(store, {"often": 1000}, clock=ManualClock(start=NOW))["often"]
-    assert trend.week == 24 * 7
+    trend = compute_trends(store, {"often": 1000}, clock=ManualClock(start=NOW))["often"]
+    assert trend.week_change == 24 * 7
     assert 110 < len(trend.points) < 125
     assert [size for _, size in trend.points] == sorted(size for _, size in trend.points)
 
@@ -77,11 +77,11 @@ def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destinatio
             for number, (state, reason) in enumerate(calls):
                 call_about(work, key, f"{number}@example.com", state=state, reason=reason)
         call_about(work, "regulars", "x@example.com", source="web", state=EffectState.PARKED)
-        tell(work, "regulars", "ann@example.com", profile=people[0], at=NOW)
-        tell(work, "regulars", "ann@elsewhere.example", profile=people[0], at=NOW)
-        tell(work, "regulars", "ben@example.com", profile=people[1], at=NOW)
-        tell(work, "regulars", "cleo@example.com", profile=people[2], at=NOW, value="false")
-        tell(work, "lapsed", "cleo@example.com", profile=people[2], at=NOW)
+        record_sync(work, "regulars", "ann@example.com", profile=people[0], at=NOW)
+        record_sync(work, "regulars", "ann@elsewhere.example", profile=people[0], at=NOW)
+        record_sync(work, "regulars", "ben@example.com", profile=people[1], at=NOW)
+        record_sync(work, "regulars", "cleo@example.com", profile=people[2], at=NOW, value="false")
+        record_sync(work, "lapsed", "cleo@example.com", profile=people[2], at=NOW)
     with store.reading() as work:
         outcome = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
         nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")

@@ -15,8 +15,8 @@ from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.persistence import StoredWorkspace
 from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import Stored
 
 DROP = {"type": "DROP"}
 
@@ -43,7 +43,7 @@ def planner(*filters: DestinationFilter, consent: tuple[str, ...] = ()) -> Plann
     workspace = Workspace(
         sources=(Source(slug="website", name="Website", write_keys=("wk",)),), destinations=(destination,)
     )
-    snapshot = compile_snapshot(Stored(revision=1, workspace=workspace), keyring=Keyring("k"))
+    snapshot = compile_snapshot(StoredWorkspace(revision=1, workspace=workspace), keyring=Keyring("k"))
     assert snapshot.destinations["perkville"].invalid is None
     return Planner(snapshot.by_write_key["wk"], ZoneInfo("UTC"))
 
@@ -79,11 +79,11 @@ def test_a_filter_that_drops_an_event_is_named_in_its_result() -> None:
     result = result_of(planned, event(properties={"email": "boss@acme.example"}))
     assert (result.status, result.reason) == (EventStatus.FILTERED_AT_DESTINATION, "FILTERED_BY_RULES")
     assert result.detail == "filter \"no staff\" drops events with contains( properties.email, '@acme.example' )"
-    assert intent_of(planned, event()).perk == "123457"
+    assert intent_of(planned, event()).item == "123457"
 
 
 def test_a_filter_that_is_switched_off_drops_nothing() -> None:
-    assert intent_of(planner(flt("all", enabled=False)), event()).perk == "123457"
+    assert intent_of(planner(flt("all", enabled=False)), event()).item == "123457"
 
 
 def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
@@ -152,7 +152,7 @@ def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
     assert 0.2 < sum(kept.values()) / len(kept) < 0.4
     out = next(number for number, stays in kept.items() if not stays)
     assert result_of(planned, event(userId=f"user-{out}")).detail == (
-        'filter "a filter" keeps a share of 0.3 by userId, and this event is not in it'
+        'filter "a filter" keeps a sample of 0.3 by userId, and this event is not in it'
     )
 
 
@@ -180,7 +180,7 @@ def test_an_event_that_a_filter_cannot_judge_is_not_sent_and_that_is_told() -> N
     body = b'{"batch":[{"type":"track","userId":"ann","event":"Checked In","properties":%s}]}' % huge
     (given,) = read_request(body, call="batch", received_at=ManualClock().now(), position=1)
     assert isinstance(given, Event)
-    assert intent_of(planner(flt("event = 'x'")), given).perk == "123457"
+    assert intent_of(planner(flt("event = 'x'")), given).item == "123457"
     result = result_of(planner(flt("event = 'x'"), flt("properties.note = 'x'", title="asks")), given)
     assert result.reason == "FILTERED_BY_RULES"
     assert str(result.detail).startswith('filter "asks" cannot be applied to this event (')

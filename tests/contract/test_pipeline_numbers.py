@@ -57,7 +57,7 @@ def event(number: int, **members: Any) -> dict[str, object]:
 def fill(world: PublicApiServer) -> None:
     world.send(*(event(number) for number in range(4)))  # delivered
     world.send(event(10, properties={"email": "x@staff.example"}))
-    world.send(event(11, event="Locker Opened"), event(12, event="Locker Opened"))
+    world.send(event(11, event="Locker OpenedRequest"), event(12, event="Locker OpenedRequest"))
     world.send(event(13, properties={"email": "nonsense"}))
     world.send(event(0))  # the same once more
     world.send(event(14, userId="", anonymousId=""))
@@ -87,7 +87,7 @@ def pipeline(world: PublicApiServer) -> Pipeline:
 def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
     fill(world)
     found = pipeline(world)
-    stages = {(one.destination, one.status): one.count for one in (*found.before, *found.decided, *found.ended)}
+    stages = {(one.destination, one.status): one.count for one in (*found.upstream, *found.stopped, *found.completed)}
     assert {place: count for place, count in stages.items() if count} == {
         (None, "failed_on_ingest"): 1,
         ("perkville", "filtered_at_destination"): 1,
@@ -97,9 +97,9 @@ def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
         ("perkville", "delivered"): 4,
         ("perkville", "rejected"): 1,
     }
-    assert found.received == sum(stages.values()) + found.waiting
-    assert found.waiting == 1
-    refused = next(one for one in found.decided if one.status == "refused")
+    assert found.received == sum(stages.values()) + found.in_delivery
+    assert found.in_delivery == 1
+    refused = next(one for one in found.stopped if one.status == "refused")
     assert list(refused.reasons) == [("not_allowlisted", 2), ("invalid_email", 1)]
 
 
@@ -108,7 +108,7 @@ def test_every_number_opens_exactly_so_many_events(world: PublicApiServer, *, in
     fill(world)
     if in_lake:
         world.feed_lake()
-    for stage in (*pipeline(world).before, *pipeline(world).decided):
+    for stage in (*pipeline(world).upstream, *pipeline(world).stopped):
         for reason, count in stage.reasons:
             query = EventQuery(
                 source="website", destination=stage.destination or "", status=stage.status, reason=reason
@@ -208,7 +208,7 @@ def test_the_delivery_overview_is_grouped_and_filtered_as_segments_client_asks(w
     fill(world)
     _, content = overview(world, "failed-delivery", "&groupBy%5B0%5D=eventName&groupBy%5B1%5D=discardReason")
     found = {(one["eventName"], one["discardReason"]): one["total"] for one in content["data"]["dataset"]}
-    assert found[("Locker Opened", "not_allowlisted")] == 2
+    assert found[("Locker OpenedRequest", "not_allowlisted")] == 2
     _, content = overview(world, "failed-delivery", "&filter%5BdiscardReason%5D%5B0%5D=invalid_email")
     assert content["data"]["total"] == 1
 

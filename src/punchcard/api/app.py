@@ -13,7 +13,8 @@ from litestar.openapi import OpenAPIConfig
 
 from punchcard import __version__
 from punchcard.api import errors
-from punchcard.api.api_dependencies import NEEDS, ApiDependencies
+from punchcard.api.alerts import HANDLERS as ALERTS
+from punchcard.api.api_dependencies import REQUIRED_ROLE, ApiDependencies
 from punchcard.api.audit import list_audit_events
 from punchcard.api.catalog import (
     get_destination_catalog,
@@ -23,6 +24,7 @@ from punchcard.api.catalog import (
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
+from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
     create_destination,
     delete_destination,
@@ -42,6 +44,7 @@ from punchcard.api.filters import (
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.regulations import list_regulations
+from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -61,7 +64,6 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
-from punchcard.workspace.document import without_write_keys
 
 HANDLERS = (
     get_workspace,
@@ -109,6 +111,9 @@ HANDLERS = (
     delete_label,
     add_source_labels,
     replace_source_labels,
+    *ALERTS,
+    *DESTINATION_STATES,
+    *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
 )
@@ -117,39 +122,44 @@ _TOKEN = "token"
 
 
 def build_api(dependencies: Dependencies) -> Litestar:
-    """The app, to be mounted where paths begin with `/api`."""
+    """Build the app, to be mounted at `/api`."""
 
-    async def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def require_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if connection.url.path in _OPEN_PATHS:
             return
         scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
-        token = await asyncio.to_thread(known, secret.strip()) if scheme.lower() == "bearer" else None
+        token = await asyncio.to_thread(find_token, secret.strip()) if scheme.lower() == "bearer" else None
         if token is None:
-            raise NotAuthorizedException("send `Authorization: Bearer <token>` with a token of this workspace")
-        needed = handler.opt.get(NEEDS) or (Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR)
+            raise NotAuthorizedException(
+                "Send the header `Authorization: Bearer <token>` with a token of this workspace."
+            )
+        needed = handler.opt.get(REQUIRED_ROLE) or (
+            Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR
+        )
         if not token.role.may(needed):
-            raise PermissionDeniedException(f"this token is {token.role}; the call needs one that is {needed}")
+            raise PermissionDeniedException(
+                f"This token has the role {token.role}. The call needs a token with the role {needed}."
+            )
         connection.state[_TOKEN] = token
 
-    def known(secret: str) -> StoredToken | None:
+    def find_token(secret: str) -> StoredToken | None:
         with dependencies.store.reading() as work:
             token = verify_token(work, secret) if secret else None
         if token is not None:
             note_use(dependencies.store, token, clock=dependencies.clock)
         return token
 
-    def dependencies_of(request: Request[Any, Any, Any]) -> ApiDependencies:
+    def get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
         shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
         token: StoredToken = request.state[_TOKEN]
-        if not token.role.may(Role.EDITOR):
-            shared["workspace"] = lambda: without_write_keys(dependencies.workspace())
+        shared["hides_write_keys"] = not token.role.may(Role.EDITOR)
         return ApiDependencies(**shared, token=token)
 
     return Litestar(
         path="/api",
         route_handlers=HANDLERS,
-        dependencies={"dependencies": Provide(dependencies_of, sync_to_thread=False)},
-        guards=[needs_token],
+        dependencies={"dependencies": Provide(get_dependencies, sync_to_thread=False)},
+        guards=[require_token],
         exception_handlers={
             HTTPException: errors.http_error,
             PunchcardError: errors.punchcard_error,
@@ -159,7 +169,7 @@ def build_api(dependencies: Dependencies) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Punchcard",
             version=__version__,
-            path="/openapi.json",  # of its own: it answers everything below it, with pages in HTML
+            path="/openapi.json",  # not `/`: Litestar serves HTML pages below this path
             render_plugins=[DocumentedErrors(path="/")],
         ),
         logging_config=None,

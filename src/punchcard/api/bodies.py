@@ -1,14 +1,16 @@
 """The JSON bodies of the Public API, as types: camelCase on the wire, times in ISO-8601 UTC."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from punchcard.clock import to_iso
-from punchcard.operations.tester import Tested
+from punchcard.operations.tester import EventTestResult
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
 from punchcard.traces.event_profile import ProfileTrace
+from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (
     AttemptTrace,
     EventTrace,
@@ -24,23 +26,23 @@ class _Body(msgspec.Struct, kw_only=True, rename="camel"):
     pass
 
 
-class Transaction(_Body):
-    """The effect of an event: `quantity` is a signed decimal text in units of the perk.
+Transaction = dict[str, Any]
+"""The effect of an event: `TRANSACTION_MEMBERS`, and the `Definition.summary_columns` of its destination.
 
-    `summary` says in a few words what it is, if it is neither a quantity of a perk nor a user property.
-    """
+Each of the latter is a text or null. The OpenAPI document lists those of all destinations.
+"""
 
-    effect_key: str
-    perk: str | None
-    email: str
-    quantity: str | None
-    perkville_id: str | None
-    attributes: dict[str, Any] | None = None
-    summary: str | None = None
+TRANSACTION_MEMBERS: Final = {
+    "effectKey": "The effect's unique name",
+    "email": "The customer",
+    "attributes": "The attributes that it sets at the customer, null if it sets none",
+    "summary": "What it is, in a few words, null if other members say it",
+}
+"""The members that every transaction has, with what they hold."""
 
 
 class AttemptBody(_Body):
-    """One HTTP call to the partner: `action` is `send` or `read_back`."""
+    """One HTTP request to the partner. `action` is `send` or `read_back`."""
 
     number: int
     action: str
@@ -52,7 +54,7 @@ class AttemptBody(_Body):
 
 
 class ResultBody(_Body):
-    """The result of an event at one destination; `destination` is null for a result before any."""
+    """The result of an event at one destination. `destination` is null for a result before any destination."""
 
     destination: str | None
     status: str
@@ -70,18 +72,29 @@ class EventCopy(_Body):
 
 
 class EventProfile(_Body):
-    """Whose the event is: their ids and the audiences that they are in now."""
+    """The profile that the event belongs to, with its ids and current audiences."""
 
     id: str
     external_ids: list[dict[str, str]]
     audiences: list[str]
 
 
-class EventTraceBody(_Body, omit_defaults=True):
-    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
+class EventReplayBody(_Body):
+    """One time that the event was replayed: `status` is what that gave by itself."""
 
-    `others` are events of other sources with the same message id, each with all that became of it; absent if none are.
-    `notes` say what was converted so that the event could be read, a sentence each.
+    id: str
+    destination: str
+    replayed_at: str
+    status: str
+    reason: str | None
+    detail: str | None
+
+
+class EventTraceBody(_Body, omit_defaults=True):
+    """One event as received, with its results. `profile` is null if the event has none, or none is known yet.
+
+    `others` are events of other sources with the same message id, with their results; absent if there are none.
+    `notes` are sentences about values that were converted to read the event. `replays` is absent if there were none.
     """
 
     event: msgspec.Raw
@@ -93,10 +106,11 @@ class EventTraceBody(_Body, omit_defaults=True):
     results: list[ResultBody]
     copies: list[EventCopy]
     others: list["EventTraceBody"] = []
+    replays: list[EventReplayBody] = []
 
 
 class Conflict(_Body):
-    """An event that met the effect key with other content; nothing was sent for it."""
+    """An event with an existing effect key and different content. Nothing was sent for it."""
 
     message_id: str
     received_at: str
@@ -125,7 +139,7 @@ class LedgerRow(_Body):
 
 
 class Pagination(_Body, omit_defaults=True):
-    """Where this page stands; `next` is absent on the last one, `previous` on the first."""
+    """Cursors of a page. `next` is absent on the last page, `previous` on the first."""
 
     current: str
     total_entries: int
@@ -141,7 +155,7 @@ class LedgerPage(_Body):
 
 
 class FilterSeen(_Body):
-    """What one filter saw of an event and decided; `matched` is null if the filter cannot be applied to it."""
+    """What one filter read of an event and decided. `matched` is null if the filter cannot be applied to it."""
 
     title: str
     if_: str = msgspec.field(name="if")
@@ -151,10 +165,10 @@ class FilterSeen(_Body):
 
 
 class TestedDestination(_Body):
-    """What an event would do, or does, at one destination.
+    """Result of a test event at one destination.
 
-    `status` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are
-    those of the destination that are enabled, in their order.
+    `status` is `pending` if a transaction would be sent. `request` is the request to the partner. `filters` are the
+    enabled filters of the destination, in order.
     """
 
     destination: str | None
@@ -167,7 +181,7 @@ class TestedDestination(_Body):
 
 
 class TestedEvent(_Body):
-    """The Event Tester's answer; `sent` is true if the event was really taken in."""
+    """Result of the Event Tester. `sent` is true if the event was accepted and is processed."""
 
     message_id: str | None
     sent: bool
@@ -175,8 +189,8 @@ class TestedEvent(_Body):
     results: list[TestedDestination]
 
 
-def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
-    """The Event Tester's answer."""
+def tested_event(tested: EventTestResult, *, sent: bool) -> TestedEvent:
+    """Return the body of a test event."""
     return TestedEvent(
         message_id=tested.message_id,
         sent=sent,
@@ -191,13 +205,13 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
                 request=None if result.request is None else dict(result.request),
                 filters=[
                     FilterSeen(
-                        title=seen.title,
-                        if_=seen.condition,
-                        matched=seen.matched,
-                        saw=dict(seen.saw),
-                        decision=seen.decision,
+                        title=explained.title,
+                        if_=explained.condition,
+                        matched=explained.matched,
+                        saw=dict(explained.saw),
+                        decision=explained.decision,
                     )
-                    for seen in result.filters
+                    for explained in result.filters
                 ],
             )
             for result in tested.results
@@ -206,7 +220,7 @@ def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
 
 
 def event_trace(trace: EventTrace) -> EventTraceBody:
-    """The events call's answer."""
+    """Return the body of an event trace."""
     return EventTraceBody(
         event=msgspec.Raw(trace.event),
         message_id=trace.message_id,
@@ -219,7 +233,18 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
             EventCopy(received_at=to_iso(copy.received_at), results=[_result(result) for result in copy.results])
             for copy in trace.copies
         ],
-        others=[event_trace(one) for one in trace.others],
+        others=[event_trace(other) for other in trace.others],
+        replays=[
+            EventReplayBody(
+                id=replay.replay,
+                destination=replay.destination,
+                replayed_at=to_iso(replay.replayed_at),
+                status=replay.status,
+                reason=replay.reason,
+                detail=replay.detail,
+            )
+            for replay in trace.replays
+        ],
     )
 
 
@@ -231,8 +256,18 @@ def _profile(trace: ProfileTrace) -> EventProfile:
     )
 
 
-def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: list[StoredConflict]) -> LedgerRow:
-    """One row of the transactions list."""
+def ledger_row(
+    effect: StoredEffect,
+    attempts: list[StoredAttempt],
+    conflicts: list[StoredConflict],
+    *,
+    types: Mapping[str, str] = NO_TYPES,
+) -> LedgerRow:
+    """Return the body of a row of the ledger.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
     return LedgerRow(
         id=str(effect.id),
         effect_key=effect.effect_key,
@@ -247,23 +282,21 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         received_at=to_iso(effect.received_at),
         settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
-        transaction=transaction(transaction_trace(effect)),
+        transaction=transaction(transaction_trace(effect, types=types)),
         attempts=[_attempt(attempt_trace(attempt)) for attempt in attempts],
         conflicts=[_conflict(conflict) for conflict in conflicts],
     )
 
 
 def transaction(trace: TransactionTrace) -> Transaction:
-    """A transaction's body."""
-    return Transaction(
-        effect_key=trace.effect_key,
-        perk=trace.perk,
-        email=trace.email,
-        quantity=trace.quantity,
-        perkville_id=trace.partner_id,
-        attributes=None if trace.attributes is None else dict(trace.attributes),
-        summary=trace.summary,
-    )
+    """Return the body of a transaction."""
+    return {
+        "effectKey": trace.effect_key,
+        "email": trace.email,
+        **{shown.member: trace.value_of(shown.column) for shown in trace.columns},
+        "attributes": None if trace.attributes is None else dict(trace.attributes),
+        "summary": trace.summary,
+    }
 
 
 def _conflict(stored: StoredConflict) -> Conflict:

@@ -1,10 +1,10 @@
-"""Tokens of the API: made and revoked by owners, shown once."""
+"""Tokens of the Public API, created and revoked by owners."""
 
 import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.token_actions import make_token, remove_token
@@ -12,7 +12,7 @@ from punchcard.store.token_store import Role, StoredToken, list_tokens
 
 
 class TokenView(msgspec.Struct, rename="camel"):
-    """A token, without the token."""
+    """A token without its secret."""
 
     id: str
     name: str
@@ -22,40 +22,40 @@ class TokenView(msgspec.Struct, rename="camel"):
 
 
 class NewToken(msgspec.Struct):
-    """A token to make."""
+    """A token to create."""
 
     name: str
     role: str
 
 
-class MadeToken(msgspec.Struct):
-    """A new token; `secret` is the token itself, which is shown this once."""
+class CreatedToken(msgspec.Struct):
+    """A new token; `secret` is the token itself, which is returned only once."""
 
     token: TokenView
     secret: str
 
 
-@get("/tokens", opt={NEEDS: Role.OWNER}, summary="All tokens")
+@get("/tokens", opt={REQUIRED_ROLE: Role.OWNER}, summary="List tokens")
 @run_in_executor
 def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[TokenView]]]:
-    """Every token, oldest first."""
+    """List tokens, oldest first."""
     with dependencies.store.reading() as work:
         return {"data": {"tokens": [_view(token) for token in list_tokens(work)]}}
 
 
-@post("/tokens", status_code=200, opt={NEEDS: Role.OWNER}, summary="Make a token")
+@post("/tokens", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Create a token")
 @run_in_executor
-def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, MadeToken]:
-    """A new token. Keep its secret now: nobody can show it again."""
+def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, CreatedToken]:
+    """Create a token. Store its secret: it cannot be retrieved again."""
     with dependencies.store.unit_of_work() as work:
-        made, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
-    return {"data": MadeToken(token=_view(made), secret=secret)}
+        token, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
+    return {"data": CreatedToken(token=_view(token), secret=secret)}
 
 
-@delete("/tokens/{token_id:str}", status_code=200, opt={NEEDS: Role.OWNER}, summary="Revoke a token")
+@delete("/tokens/{token_id:str}", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Revoke a token")
 @run_in_executor
 def revoke_token_call(token_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
-    """It is refused from the next request on. The last owner's stays: without it nobody could make another."""
+    """Revoke a token; it is refused from the next request on. The last owner's token cannot be revoked."""
     with dependencies.store.unit_of_work() as work:
         remove_token(work, token_id, actor=dependencies.actor, clock=dependencies.clock)
     return {"data": {"status": "SUCCESS"}}

@@ -1,4 +1,4 @@
-"""Pages out of templates: the one environment, and how times, numbers and results look on every page."""
+"""Renders templates, and formats times, numbers and statuses in the same way on every page."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,10 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
-from punchcard.app.words import status_label, status_tone
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn
+from punchcard.operations.sentences import as_sentence
+from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
@@ -23,14 +24,21 @@ from punchcard.workspace.model import Destination
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_COLORS = {
+    Tone.SUCCESS: "green",
+    Tone.PROGRESS: "azure",
+    Tone.NEUTRAL: "secondary",
+    Tone.WARNING: "orange",
+    Tone.ERROR: "red",
+}
 
 
 class Renderer:
     """Renders templates.
 
     Args:
-        zone: The workspace's time zone, as it stands.
-        now: The present.
+        zone: Returns the workspace's current time zone.
+        now: Returns the present.
     """
 
     def __init__(self, assets: Assets, *, zone: Callable[[], ZoneInfo], now: Callable[[], datetime]) -> None:
@@ -44,58 +52,61 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            listed=_listed,
+            join_names=_join_names,
+            sentence=as_sentence,
             moment=self._moment,
             ago=self._ago,
             number=_number,
             amount=_amount,
             seconds=_seconds,
             pretty=_pretty,
-            plainly=_plainly,
+            plain_value=_plain_value,
             raw=_raw,
             status_label=status_label,
-            status_tone=status_tone,
-            means=_means,
-            to_do=_to_do,
+            status_color=_status_color,
+            reason_meaning=_reason_meaning,
+            reason_remedy=_reason_remedy,
+            inline_code=_inline_code,
             json=json_text,
         )
         self._templates.globals.update(
             asset=assets.url,
             assets_are_built=assets.are_built,
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
-            entries=ENTRIES,
+            navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            title_of=_title_of,
+            destination_title=_destination_title,
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
+            column_label=_column_label,
             version=__version__,
         )
 
     def render(self, template: str, values: Mapping[str, object]) -> str:
-        """The text of a template."""
+        """Return the rendered template."""
         return self._templates.get_template(template).render(values)
 
     def _moment(self, instant: datetime | None) -> Markup:
-        """An instant in the workspace's time zone; exact in UTC when pointed at."""
+        """Format an instant in the workspace's time zone, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup('<span class="text-secondary">never</span>')
         local = instant.astimezone(self._zone())
         today = self._now().astimezone(self._zone())
         if local.date() == today.date():
-            shown = local.strftime("%H:%M:%S")
+            text = local.strftime("%H:%M:%S")
         elif local.year == today.year:
-            shown = local.strftime("%b %-d, %H:%M")
+            text = local.strftime("%b %-d, %H:%M")
         else:
-            shown = local.strftime("%b %-d, %Y")
+            text = local.strftime("%b %-d, %Y")
         exact = instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-            exact, exact.replace("T", " ").replace("Z", ""), shown
+            exact, exact.replace("T", " ").replace("Z", ""), text
         )
 
     def _ago(self, instant: datetime | None) -> Markup:
-        """How long ago, with the exact instant in UTC when pointed at."""
+        """Format the age of an instant, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup("never")
         seconds = max(0, int((self._now() - instant).total_seconds()))
@@ -104,42 +115,55 @@ class Renderer:
 
 
 def json_text(value: object) -> Markup:
-    """A value for a script's data: nothing in it can end the element."""
+    """Return a value as JSON for a script element, escaped so that it cannot end the element."""
     text = msgspec.json.encode(value).decode()
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _title_of(destination: Destination) -> str:
-    """A destination's name for people."""
+def _status_color(status: str) -> str:
+    """Return the Tabler color of a status."""
+    return _COLORS[status_tone(status)]
+
+
+def _destination_title(destination: Destination) -> str:
+    """Return a destination's display name."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)
 
 
-def _definition_of(destination: Destination) -> Definition | None:
+def _find_definition(destination: Destination) -> Definition | None:
     partner = CATALOG.get(destination.type)
     return None if partner is None else partner.definition
 
 
 def _has_event_map(destination: Destination) -> bool:
-    """Return whether event names are mapped for the destination."""
-    definition = _definition_of(destination)
+    """Return True if the destination has an event map."""
+    definition = _find_definition(destination)
     return definition is not None and definition.event_map is not None
 
 
 def _has_amounts(destination: Destination) -> bool:
-    """Return whether the effects of the destination have quantities: points."""
-    definition = _definition_of(destination)
+    """Return True if effects of the destination have quantities, such as points."""
+    definition = _find_definition(destination)
     return definition is not None and Capability.AMOUNTS in definition.capabilities
 
 
 def _has_balances(destination: Destination) -> bool:
-    """Return whether the destination knows balances of customers."""
-    definition = _definition_of(destination)
+    """Return True if the destination can read balances of customers."""
+    definition = _find_definition(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
 
 
-def _listed(names: Iterable[str]) -> str:
-    """The names as a phrase: `a, b and c`."""
+def _column_label(destination: Destination, column: str) -> str:
+    """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
+    definition = _find_definition(destination)
+    columns = () if definition is None else definition.summary_columns
+    own = LedgerColumn(column)
+    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
+
+
+def _join_names(names: Iterable[str]) -> str:
+    """Return the names as a phrase: `a, b and c`."""
     *first, last = list(names)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -154,12 +178,18 @@ def _duration(seconds: int) -> str:
     return f"{seconds // _DAY} days"
 
 
+def _inline_code(text: str) -> Markup:
+    """Return a sentence with the text between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
 def _number(value: int | float | Decimal | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
 def _amount(value: Decimal | str | None) -> str:
-    """Units as they were sent, with thousands apart."""
+    """Format an amount with thousands separators."""
     return "–" if value is None else f"{Decimal(value):,f}"
 
 
@@ -173,7 +203,7 @@ def _seconds(value: timedelta | None) -> str:
 
 
 def _pretty(text: bytes | str | Mapping[str, object]) -> str:
-    """JSON with a line a member; what is no JSON as it is."""
+    """Return indented JSON; a text that is not JSON is returned unchanged."""
     if isinstance(text, Mapping):
         text = msgspec.json.encode(text)
     raw = mask_write_keys(text.encode() if isinstance(text, str) else text)
@@ -183,8 +213,8 @@ def _pretty(text: bytes | str | Mapping[str, object]) -> str:
         return raw.decode(errors="replace")
 
 
-def _plainly(text: str) -> str:
-    """The JSON of a trait as people read it: a text without its quotes."""
+def _plain_value(text: str) -> str:
+    """Return the JSON of a trait for display: a text without quotes."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -196,18 +226,18 @@ def _raw(text: bytes) -> str:
     return mask_write_keys(text).decode(errors="replace")
 
 
-def _means(code: str | None) -> str:
+def _reason_meaning(code: str | None) -> str:
     reason = find_reason(code)
     return "" if reason is None else plain(reason.means)
 
 
-def _to_do(code: str | None) -> str:
+def _reason_remedy(code: str | None) -> str:
     reason = find_reason(code)
     return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
 
 
 def _icon(sprite: str, name: str, label: str) -> Markup:
-    named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    attributes = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
     return Markup(
         '<svg class="icon" {} width="24" height="24" fill="none" stroke="currentColor"><use href="{}#{}"></use></svg>'
-    ).format(named, sprite, name)
+    ).format(attributes, sprite, name)

@@ -1,131 +1,130 @@
 """Alerts: what an operator must act on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
+from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
+from punchcard.operations.alert_model import Alert, Condition
+from punchcard.operations.delivery_alerts import (
+    find_low_success_rates,
+    find_old_queues,
+    find_parked,
+    find_rejected,
+    find_unreachable,
+)
+from punchcard.operations.destination_states import DestinationState, read_status
+from punchcard.operations.process_alerts import (
+    find_config_file_alerts,
+    find_failing_channels,
+    find_machine_alerts,
+    find_missing_processes,
+)
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
-from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
+from punchcard.store.pauses import PauseEnd, last_pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
-from punchcard.store.schema import EffectState, effects
 from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
+from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
-_LATELY = timedelta(days=7)
-_UNMAPPED_IN_VOLUME = 20
+_RECENT = timedelta(days=7)
 _NAMES_MAX = 5
-
-
-class AlertKind(StrEnum):
-    """Kinds of alerts."""
-
-    PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
-    RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
-    INVALID = "invalid"  # a part of the configuration that this version cannot use; of a destination, events are held
-    HELD = "held"  # events that a destination could not plan; they wait for a correction
-    PARKED = "parked"  # awards that are not tried any more until somebody says so
-    CONFLICT = "conflict"  # orders that came a second time with other content, of late
-    UNMAPPED = "unmapped"  # events in volume whose name is not mapped
-    COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
-    SYNC = "sync"  # values of an audience or computed trait that a destination does not have
-    QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
-    LAKE = "lake"  # the lake cannot be read or written
-    LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
-    RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
-    UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """One thing that an operator must act on.
-
-    Attributes:
-        subject: A destination's slug, or an event's name.
-        destination: Slug; "" if none is concerned.
-        count: How many events or awards; 0 where that says nothing.
-        detail: A sentence, "" if all is said.
-        until: When it ended, None while it lasts.
-        next_check_at: When Punchcard looks again by itself, None if it does not.
-    """
-
-    kind: AlertKind
-    subject: str
-    destination: str = ""
-    count: int = 0
-    reason: str = ""
-    detail: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    next_check_at: datetime | None = None
+# What is counted is an alert only from the threshold of its rule on.
+_COUNTED = frozenset(
+    {
+        *(AlertKind.PARKED, AlertKind.REJECTED, AlertKind.CONFLICT, AlertKind.UNMAPPED),
+        *(AlertKind.QUARANTINED, AlertKind.UNKNOWN_SOURCE, AlertKind.LEDGER),
+    }
+)
 
 
 def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
-    """Return the current alerts, those that stop awards first."""
-    alerts = _invalid(work, snapshot)
-    for slug in snapshot.destinations:
-        if (pause := pause_of(work, slug)) is not None:
-            alerts.append(
-                Alert(
-                    kind=AlertKind.PAUSED,
-                    subject=slug,
-                    destination=slug,
-                    detail=pause.detail,
-                    since=pause.since,
-                    next_check_at=pause.next_check_at,
-                )
-            )
-    alerts += _parked(work)
-    alerts += _storage(work, now - _LATELY)
-    alerts += _resumed(work, snapshot, now=now)
-    alerts += _restored(work, now)
-    alerts += _computations(work, snapshot)
-    alerts += _syncs(work, snapshot)
-    begin, end = now - _LATELY, now + timedelta(days=1)
-    conflicts = read_counts(
-        work, CountQuery(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
-    )
-    alerts += [
-        Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
-        for (slug,), count in conflicts.items()
+    """Return the current alerts, those that stop awards first, without those that take long to find."""
+    return [alert for condition in CONDITIONS for alert in find_by(condition, work, snapshot, now=now)]
+
+
+def find_by(condition: Condition, work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
+    """Return the alerts of one condition that the rules of the workspace ask for."""
+    rules = snapshot.alert_rules
+    kinds = [kind for kind in condition.kinds if rules[kind].enabled]
+    if not kinds:
+        return []
+    return [
+        alert
+        for alert in condition.find(work, snapshot, now)
+        if alert.kind in kinds and (alert.kind not in _COUNTED or alert.count >= rules[alert.kind].threshold)
     ]
-    unmapped = read_counts(
-        work,
-        CountQuery(statuses=[EventStatus.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
-        by=[Dimension.DESTINATION, Dimension.EVENT_NAME],
-    )
-    most = sorted(unmapped.items(), key=lambda pair: -pair[1])
-    alerts += [
-        Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
-        for (slug, name), count in most[:_NAMES_MAX]
-        if count >= _UNMAPPED_IN_VOLUME
-    ]
-    unknown = read_counts(
-        work,
-        CountQuery(statuses=[EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end),
-        by=[],
-    )
-    if count := sum(unknown.values()):
-        alerts.append(Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count))
-    return alerts
 
 
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
-    """What is in the queue or parked, by destination and state."""
+    """Return the queued and parked effects by destination and state."""
     return backlog(work, list(snapshot.destinations))
 
 
-def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
-    """Refusals of credentials that ended by themselves: nobody need act, but somebody should know."""
+def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return destinations that are paused or off."""
+    since = now - _RECENT
+    alerts = []
+    for slug, routed in snapshot.destinations.items():
+        status = read_status(work, routed.destination)
+        if status.state is DestinationState.ON:
+            continue
+        recorded = 0
+        if status.state is DestinationState.OFF:
+            query = CountQuery(
+                statuses=[EventStatus.DESTINATION_OFF], begin=since, end=since + 2 * _RECENT, destination=slug
+            )
+            recorded = sum(read_counts(work, query, by=[]).values())
+        alerts.append(
+            Alert(
+                kind=AlertKind.PAUSED if status.state is DestinationState.PAUSED else AlertKind.OFF,
+                subject=slug,
+                destination=slug,
+                count=recorded,
+                reason=status.reason,
+                detail=status.detail,
+                since=status.since,
+                until=status.until,
+                next_check_at=status.next_check_at,
+                actor=status.actor or "",
+            )
+        )
+    return alerts
+
+
+def _conflicts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    counts = read_counts(work, _lately(now, [EventStatus.CONFLICT]), by=[Dimension.DESTINATION])
+    for (slug,), count in counts.items():
+        yield Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
+
+
+def _unmapped(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    query = _lately(now, [EventStatus.REFUSED], reasons=["not_allowlisted"])
+    counts = read_counts(work, query, by=[Dimension.DESTINATION, Dimension.EVENT_NAME])
+    for (slug, name), count in sorted(counts.items(), key=lambda pair: -pair[1])[:_NAMES_MAX]:
+        yield Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
+
+
+def _unknown_sources(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    query = _lately(now, [EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"])
+    if count := sum(read_counts(work, query, by=[]).values()):
+        yield Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count)
+
+
+def _lately(now: datetime, statuses: Sequence[str], *, reasons: Sequence[str] = ()) -> CountQuery:
+    return CountQuery(statuses=statuses, reasons=reasons, begin=now - _RECENT, end=now + timedelta(days=1))
+
+
+def _resumed(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return recent pauses that ended without an operator: no action is needed, but operators should know."""
     lasts = [last for slug in snapshot.destinations if (last := last_pause_of(work, slug)) is not None]
     return [
         Alert(
@@ -137,47 +136,49 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Ale
             until=last.ended_at,
         )
         for last in lasts
-        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _LATELY
+        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _RECENT
     ]
 
 
-def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Parts of the configuration that cannot be used, and events that are held for whatever reason."""
-    held = {one.destination: one for one in count_held(work)}
+def _invalid(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return the parts of the configuration that cannot be used, and the destinations with held events."""
+    held_by_destination = {held.destination: held for held in count_held(work)}
     alerts = []
     for problem in snapshot.problems():
         if problem.kind == "computation":
             continue
         slug = problem.slug if problem.kind == "destination" else ""
-        waiting = held.pop(slug, None)
+        entry = held_by_destination.pop(slug, None)
         alerts.append(
             Alert(
                 kind=AlertKind.INVALID,
                 subject=problem.slug or "The workspace",
                 destination=slug,
-                count=0 if waiting is None else waiting.count,
+                count=0 if entry is None else entry.count,
                 reason=problem.kind,
                 detail=problem.message,
             )
         )
-    for waiting in held.values():
+    for entry in held_by_destination.values():
         alerts.append(
             Alert(
                 kind=AlertKind.HELD,
-                subject=waiting.destination,
-                destination=waiting.destination if waiting.destination in snapshot.destinations else "",
-                count=waiting.count,
-                detail=waiting.detail,
-                since=waiting.oldest_received_at,
+                subject=entry.destination,
+                destination=entry.destination if entry.destination in snapshot.destinations else "",
+                count=entry.count,
+                detail=entry.detail,
+                since=entry.oldest_received_at,
             )
         )
     return alerts
 
 
-def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Audiences and computed traits that do not say what they should."""
+def _computations(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return audiences and computed traits that failed, or that a check has found to be wrong."""
     invalid = snapshot.invalid_computations
-    failed = [Alert(kind=AlertKind.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
+    failed = [
+        Alert(kind=AlertKind.COMPUTATION, subject=key, detail=message) for key, message in sorted(invalid.items())
+    ]
     failed += [
         Alert(kind=AlertKind.COMPUTATION, subject=state.key, detail=state.detail)
         for state in states(work)
@@ -190,8 +191,8 @@ def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
     ]
 
 
-def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Values of audiences and traits that their destinations do not have."""
+def _syncs(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return computations with values that a destination rejected, refused or was never sent."""
     queues = queue_sizes(work)
     alerts = []
     for slug in snapshot.destinations:
@@ -199,7 +200,7 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
         rejected = keys_of_failed_syncs(work, destination=slug, source=source)
         for key in snapshot.computations:
             values = failed_syncs(work, key, destination=slug, source=source) if key in rejected else []
-            held = {why: queues.get((slug, key, why), 0) for why in (SYNC_FAILED, SYNC_REFUSED)}
+            held = {cause: queues.get((slug, key, cause), 0) for cause in (SYNC_FAILED, SYNC_REFUSED)}
             count = len(values) + sum(held.values())
             if not count:
                 continue
@@ -214,11 +215,18 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
     return alerts
 
 
-def _storage(work: Connection, since: datetime) -> list[Alert]:
-    """What is wrong with the log's records and with the lake."""
+def _storage(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return alerts about quarantined log records and about the lake."""
+    since = now - _RECENT
     alerts = [
-        Alert(kind=AlertKind.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
-        for one in count_quarantined(work, since=since)
+        Alert(
+            kind=AlertKind.QUARANTINED,
+            subject=quarantined.reason,
+            reason=quarantined.reason,
+            count=quarantined.count,
+            since=quarantined.newest,
+        )
+        for quarantined in count_quarantined(work, since=since)
     ]
     lake = read_lake_status(work)
     if lake.failing_since is not None:
@@ -228,22 +236,22 @@ def _storage(work: Connection, since: datetime) -> list[Alert]:
     return alerts
 
 
-def _restored(work: Connection, now: datetime) -> list[Alert]:
-    """That the store was restored from an older copy: until all is read back, and some days longer."""
+def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return the alert about a restored store, kept until every award is read back and for 7 days."""
     recovery = newest_recovery(work)
     if recovery is None:
         return []
     in_doubt = count_in_doubt(work)
-    doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
-    if not in_doubt and not doubts_all and recovery.noticed_at < now - _LATELY:
+    reads_back_new = recovery.doubt_until is not None and now < recovery.doubt_until
+    if not in_doubt and not reads_back_new and recovery.noticed_at < now - _RECENT:
         return []
-    in_question = recovery.read_back + recovery.planned
-    sentences = [_count_awards(in_question, "may have been delivered since that copy was made.")]
+    affected = recovery.read_back + recovery.planned
+    sentences = [_count_awards(affected, "may have been delivered since that copy was made.")]
     if in_doubt:
         sentences.append(
             _count_awards(in_doubt, "must still be looked up at the partner before anything is sent again.")
         )
-    elif in_question:
+    elif affected:
         sentences.append("All of them were looked up at the partner.")
     if recovery.not_planned:
         sentences.append(
@@ -251,30 +259,42 @@ def _restored(work: Connection, now: datetime) -> list[Alert]:
                 recovery.not_planned, "cannot be planned again; the log names each (lost_effect_not_planned)."
             )
         )
-    if recovery.doubt_until is not None and doubts_all:
+    if recovery.doubt_until is not None and reads_back_new:
         sentences.append(
             f"Some events are in no copy, so until {recovery.doubt_until:%Y-%m-%d} every new award is read back from "
             "the partner before it is sent."
         )
     if recovery.reason not in set(RecoveryReason):
         sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
-    done = " ".join(sentences)
-    return [Alert(kind=AlertKind.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)]
+    detail = " ".join(sentences)
+    return [
+        Alert(kind=AlertKind.RESTORED, subject="database", count=in_doubt, detail=detail, since=recovery.noticed_at)
+    ]
 
 
 def _count_awards(count: int, predicate: str) -> str:
     return f"{count:,} {'award' if count == 1 else 'awards'} {predicate}"
 
 
-def _parked(work: Connection) -> list[Alert]:
-    columns = effects.c
-    rows = work.execute(
-        select(columns.destination, columns.reason, func.count(), func.min(columns.settled_at))
-        .where(columns.state == EffectState.PARKED)
-        .group_by(columns.destination, columns.reason)
-        .order_by(func.count().desc())
-    )
-    return [
-        Alert(kind=AlertKind.PARKED, subject=slug, destination=slug, count=count, reason=reason or "", since=since)
-        for slug, reason, count, since in rows
-    ]
+CONDITIONS: Final = (
+    Condition(kinds=frozenset({AlertKind.INVALID, AlertKind.HELD}), find=_invalid),
+    Condition(kinds=frozenset({AlertKind.PAUSED, AlertKind.OFF}), find=_stopped),
+    Condition(kinds=frozenset({AlertKind.WORKER, AlertKind.ENGAGE}), find=find_missing_processes),
+    Condition(kinds=frozenset({AlertKind.DISK, AlertKind.CERTIFICATE}), find=find_machine_alerts),
+    Condition(kinds=frozenset({AlertKind.UNREACHABLE}), find=find_unreachable),
+    Condition(kinds=frozenset({AlertKind.PARKED}), find=find_parked),
+    Condition(kinds=frozenset({AlertKind.REJECTED}), find=find_rejected),
+    Condition(kinds=frozenset({AlertKind.QUEUE_AGE}), find=find_old_queues),
+    Condition(kinds=frozenset({AlertKind.SUCCESS_RATE}), find=find_low_success_rates),
+    Condition(kinds=frozenset({AlertKind.QUARANTINED, AlertKind.LAKE, AlertKind.LAKE_LOSS}), find=_storage),
+    Condition(kinds=frozenset({AlertKind.RESUMED}), find=_resumed),
+    Condition(kinds=frozenset({AlertKind.RESTORED}), find=_restored),
+    Condition(kinds=frozenset({AlertKind.RENAME, AlertKind.CONFIG_FILE}), find=find_config_file_alerts),
+    Condition(kinds=frozenset({AlertKind.COMPUTATION}), find=_computations),
+    Condition(kinds=frozenset({AlertKind.SYNC}), find=_syncs),
+    Condition(kinds=frozenset({AlertKind.CONFLICT}), find=_conflicts),
+    Condition(kinds=frozenset({AlertKind.UNMAPPED}), find=_unmapped),
+    Condition(kinds=frozenset({AlertKind.UNKNOWN_SOURCE}), find=_unknown_sources),
+    Condition(kinds=frozenset({AlertKind.CHANNEL}), find=find_failing_channels),
+)
+"""What every page of alerts looks at, those that stop awards first."""

@@ -1,4 +1,4 @@
-"""The Event Tester: one event through the very code that routes and delivers, in a unit of work that is undone."""
+"""The Event Tester: runs one event through the real routing and delivery code in a unit of work that is rolled back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,14 +34,14 @@ _keyed_decoder = msgspec.json.Decoder(_Keyed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestedDestination:
-    """What an event would do at one destination.
+class DestinationTestResult:
+    """Result of a test event at one destination.
 
     Attributes:
-        destination: Slug, None for a result before any.
-        status: `pending` if something would be sent.
-        request: What the partner would get: `{"method", "url", "body"}`.
-        filters: What each enabled filter of the destination saw and decided, in their order.
+        destination: Slug, None for a result before any destination.
+        status: Status as in the API; `pending` if a request would be sent.
+        request: The request to the partner, `{"method", "url", "body"}`; None if nothing would be sent.
+        filters: What each enabled filter of the destination read and decided, in order.
     """
 
     destination: str | None
@@ -54,22 +54,22 @@ class TestedDestination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
-    """One event tried out.
+class EventTestResult:
+    """Results of a test event at all destinations of its source.
 
     Attributes:
-        message_id: Its id, None if it is not a valid event.
-        notes: What was converted so that it could be read, a sentence each.
+        message_id: Id of the event, None if it is not valid.
+        notes: Sentences about values that were converted to read the event.
     """
 
     message_id: str | None
     body: bytes
     source: SourceRoute
-    results: Sequence[TestedDestination]
+    results: Sequence[DestinationTestResult]
     notes: Sequence[str] = ()
 
     def record(self, clock: Clock) -> NewRecord:
-        """The event as a request for the log: it then goes the road that every event goes."""
+        """Return the event as a log record, so that it is processed like any other event."""
         return NewRecord(
             received_at=to_micros(clock.now()),
             write_key=self.source.source.write_keys[0],
@@ -80,61 +80,71 @@ class Tested:
         )
 
 
-def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, snapshot: Snapshot) -> Tested:
-    """Say what an event would do at each destination of its source.
+def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, snapshot: Snapshot) -> EventTestResult:
+    """Return what an event would do at each destination of its source.
 
     Args:
-        event: One event's JSON text; without `type` it counts as a track call, without `messageId` it gets a new one.
+        event: JSON text of one event; without `type` it is a track call, without `messageId` it gets a new one.
 
     Raises:
-        IngestError: the text is not a JSON object.
-        StorageError: the store is away.
+        IngestError: The text is not a JSON object.
+        StorageError: The store is unavailable.
     """
     body = _as_batch(event, clock)
     now = clock.now()
-    # Position 0 is no record's, so that nothing derived from it can meet a real one.
+    # No log record has position 0, so nothing derived from it can collide with a real event.
     (item,) = read_request(body, call="batch", received_at=now, position=0)
     notes = [note.detail for note in item.notes]
     if isinstance(item, IngestFailure):
         failed = EventResult(None, EventStatus.FAILED_ON_INGEST, item.reason, item.detail)
-        return Tested(message_id=None, body=body, source=route, results=[_without_effect(failed)], notes=notes)
+        return EventTestResult(
+            message_id=None, body=body, source=route, results=[_result_without_effect(failed)], notes=notes
+        )
     stopped = stopped_at_source(route)
-    results = [] if stopped is None else [_without_effect(stopped)]
+    results = [] if stopped is None else [_result_without_effect(stopped)]
     with store.trial() as work:
         for destination in () if stopped else route.destinations:
-            answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
-            if isinstance(answer, EventResult):
-                tested = _without_effect(answer)
+            plan = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
+            if isinstance(plan, EventResult):
+                tested = _result_without_effect(plan)
             else:
-                tested = _try_intent(work, Planned(destination, answer), item, route, clock=clock)
+                tested = _test_intent(work, Planned(destination, plan), item, route, clock=clock)
             results.append(replace(tested, filters=destination.filters.explain(item)))
-    return Tested(message_id=item.message_id, body=body, source=route, results=results, notes=notes)
+    return EventTestResult(message_id=item.message_id, body=body, source=route, results=results, notes=notes)
 
 
-def _try_intent(
+def _test_intent(
     work: Connection, planned: Planned, event: Event, route: SourceRoute, *, clock: Clock
-) -> TestedDestination:
+) -> DestinationTestResult:
     planned_effect = PlannedEffect(
         planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False
     )
     (result,) = resolve_conflicts(work, [planned_effect], now=clock.now())
     slug = planned.destination.slug
+    types = {slug: planned.destination.destination.type}
     stored = effect_by_key(work, slug, planned.intent.effect_key)
     if result.status is not EventStatus.PENDING or stored is None:
-        shown = None if stored is None else transaction_trace(stored)
-        return TestedDestination(
+        transaction_ = None if stored is None else transaction_trace(stored, types=types)
+        return DestinationTestResult(
             destination=slug,
             status=result.status,
             reason=result.reason,
             detail=result.detail,
-            transaction=shown,
+            transaction=transaction_,
             request=None,
         )
     options = planned.destination.partner.delivery_options(planned.destination.settings)
-    ready = prepare(work, stored, partner=planned.destination.partner, options=options, now=clock.now())
-    transaction = transaction_trace(stored)
+    ready = prepare(
+        work,
+        stored,
+        partner=planned.destination.partner,
+        settings=planned.destination.settings,
+        options=options,
+        now=clock.now(),
+    )
+    transaction = transaction_trace(stored, types=types)
     if isinstance(ready, NotReady):
-        return TestedDestination(
+        return DestinationTestResult(
             destination=slug,
             status=ready.state,
             reason=ready.reason,
@@ -142,9 +152,9 @@ def _try_intent(
             transaction=transaction,
             request=None,
         )
-    effect = effect_to_perform(replace(stored, event_settings=None), perk=stored.perk, quantity=ready.quantity)
+    effect = effect_to_perform(replace(stored, event_settings=None), item=stored.item, quantity=ready.quantity)
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
-    return TestedDestination(
+    return DestinationTestResult(
         destination=slug,
         status=result.status,
         reason=result.reason,
@@ -154,8 +164,8 @@ def _try_intent(
     )
 
 
-def _without_effect(result: EventResult) -> TestedDestination:
-    return TestedDestination(
+def _result_without_effect(result: EventResult) -> DestinationTestResult:
+    return DestinationTestResult(
         destination=result.destination,
         status=result.status,
         reason=result.reason,
@@ -168,19 +178,19 @@ def _without_effect(result: EventResult) -> TestedDestination:
 def _as_batch(event: bytes, clock: Clock) -> bytes:
     text = event.strip()
     keyed = _keyed(text)
-    added = b""
+    prefix = b""
     if not keyed.type:
-        added += b'"type":"track",'
+        prefix += b'"type":"track",'
     if not keyed.message_id:
-        added += b'"messageId":' + msgspec.json.encode(clock.new_id()) + b","
+        prefix += b'"messageId":' + msgspec.json.encode(clock.new_id()) + b","
     inner = text[1:].lstrip()
     if inner.startswith(b"}"):
-        added = added.rstrip(b",")
-    return b'{"batch":[{' + added + inner + b"]}"
+        prefix = prefix.rstrip(b",")
+    return b'{"batch":[{' + prefix + inner + b"]}"
 
 
 def _keyed(text: bytes) -> _Keyed:
     try:
         return decode_repaired(_keyed_decoder.decode, text, has_batch=False)[0]
     except UNREADABLE as error:
-        raise IngestError("the body is not one event as a JSON object", code="invalid_json") from error
+        raise IngestError("The body is not a JSON object with one event.", code="invalid_json") from error

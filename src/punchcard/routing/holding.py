@@ -17,7 +17,7 @@ from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
@@ -182,7 +182,7 @@ class Holding:
         for held in events:
             event, under = self._read(held, records.get(held.log_position), destination)
             if event is None:
-                continue  # what is said of it stays: nobody can read it here
+                continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
             answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
             if isinstance(answer, RefusedError):
@@ -205,7 +205,7 @@ class Holding:
             )
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
         decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work))
-        record_refusals(work, refused, now=now)
+        record_refusals(work, refused, destinations=snapshot.destinations, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)
 
@@ -226,7 +226,7 @@ class Holding:
         try:
             item = self._read_items(read)[held.event_index]
             if record.call == PARTNER:
-                destination = with_settings(destination, settings_of(uncompressed(read)))
+                destination = with_settings(destination, settings_of(decompress(read)))
         except Exception:  # noqa: BLE001  # it was read when it was held; by another version, perhaps
             return None, destination
         return (item if isinstance(item, Event) else None), destination
@@ -260,7 +260,7 @@ class Holding:
 
 
 def hold_events(work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> None:
-    """Keep events, with those of the records that they stand in."""
+    """Store events, with their records."""
     positions = {event.log_position for event in events}
     hold(work, events, [_held_record(record) for record in records if record.position in positions])
 

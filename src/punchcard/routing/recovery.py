@@ -16,19 +16,19 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock, to_micros
 from punchcard.destinations.port import EffectKey, Intent
 from punchcard.errors import RefusedError
-from punchcard.events.faults import UNREADABLE
 from punchcard.events.forwarded import PARTNER, settings_of
-from punchcard.events.model import Event, EventType, MessageId, WireEvent
-from punchcard.events.parse import read_request, rewritten
+from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
+from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import Planned, plan_at, with_settings
+from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
@@ -67,7 +67,7 @@ class LakeReplay:
     """Plans again what the lake holds behind the store's position. For the process that leads routing.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The configuration in the store.
     """
 
     def __init__(
@@ -154,8 +154,11 @@ class LakeReplay:
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
         decided = resolve_conflicts(work, batch.planned_effects, now=self._clock.now(), recovery=recovery)
         batch.give(decided)
-        record_refusals(work, batch.refused_orders, now=self._clock.now())
+        record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)
+        if batch.replays:
+            moved = keep_replayed(work, batch, now=self._clock.now())
+            add_counts(work, self._counted_names.limit(work, moved))
         add_counts(work, self._counted_names.limit(work, counts_to_keep(result_batch(batch), batch)))
         return decided
 
@@ -191,11 +194,11 @@ def _planned_effect(
     if destination is None:
         return not_planned("destination_removed", f"there is no destination {result.destination} any more")
     if record is not None and record.call == PARTNER:
-        destination = with_settings(destination, settings_of(uncompressed(record)))
+        destination = with_settings(destination, settings_of(decompress(record)))
     invalid = destination.invalid or destination.invalid_for_event
     if invalid is not None:
         return not_planned("INVALID_SETTINGS", invalid)
-    read = _read(event)
+    read = read_lake_event(event)
     if read is None:
         return not_planned("unreadable_event", "the lake's text of the event cannot be read")
     try:
@@ -219,7 +222,7 @@ def _planned_effect(
 def _intent(
     event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot, has_passed: bool
 ) -> Intent:
-    """What the event plans; gates that it has passed once are not asked again where they are closed today.
+    """What the event plans; gates that it has passed once are not checked again if they are closed today.
 
     Args:
         has_passed: Whether it has; an event that was held has not.
@@ -235,23 +238,6 @@ def _intent(
     return destination.partner.plan(
         event, destination.settings, source=source, destination=destination.slug, timezone=snapshot.zone
     )
-
-
-def _read(event: LakeEvent) -> Event | None:
-    """The event of a row of the lake, with the id and the time that it was given when it was received."""
-    if event.timestamp is None or not event.type:
-        return None
-    (item,) = read_request(event.payload, call=event.type, received_at=event.received_at, position=event.log_position)
-    wire = item.wire if isinstance(item, Event) else WireEvent()
-    read = Event(
-        EventType(event.type), MessageId(event.message_id), event.timestamp, event.received_at, wire, event.payload
-    )
-    if isinstance(item, Event):
-        return read
-    try:
-        return rewritten(read, event.payload)  # it was valid by the rules of then
-    except UNREADABLE:
-        return None
 
 
 def _counts(events: Sequence[LakeEvent]) -> Counter[CountKey]:

@@ -1,9 +1,11 @@
-"""Values of `GET /metrics` that are read when asked for: the outbox and its age, pauses, the lake."""
+"""Values of `GET /metrics` that are read on request: the outbox and its age, pauses, the lake."""
 
 from collections.abc import Sequence
 
 from punchcard.clock import SystemClock
 from punchcard.runtime.metrics import Gauge
+from punchcard.store.alert_notices import count_pending_notices
+from punchcard.store.alerts import count_open_alerts
 from punchcard.store.engine import Store
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
@@ -15,10 +17,10 @@ from punchcard.workspace.snapshot import SnapshotWatch
 
 
 def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequence[Gauge]:
-    """What the store holds now, and the open connections of this process.
+    """Return the current values of the store, and the number of open connections of this process.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is not available.
     """
     now = SystemClock().now()
     slugs = sorted(watch.current().destinations)
@@ -30,22 +32,24 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         lake_position = position_of(connection, LAKE)
         lake = read_lake_status(connection)
         quarantined = count_quarantined(connection)
+        open_alerts = count_open_alerts(connection)
+        notices = count_pending_notices(connection)
     return [
         Gauge(
             "punchcard_outbox_effects",
-            "Effects not delivered yet, by state; parked ones need a person.",
+            "Effects not delivered yet, by state; parked effects need attention.",
             ["destination", "state"],
-            [([one.destination, one.state], one.count) for one in waiting],
+            [([group.destination, group.state], group.count) for group in waiting],
         ),
         Gauge(
             "punchcard_outbox_oldest_seconds",
             "Age of the oldest effect not delivered yet, by state.",
             ["destination", "state"],
-            [([one.destination, one.state], (now - one.oldest_created_at).total_seconds()) for one in waiting],
+            [([group.destination, group.state], (now - group.oldest_created_at).total_seconds()) for group in waiting],
         ),
         Gauge(
             "punchcard_destination_paused",
-            "1 while a destination delivers nothing because its credentials are refused.",
+            "1 while a destination is paused: by a person, or because its credentials are refused.",
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),
@@ -53,15 +57,27 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
             "punchcard_held_events",
             "Events held because their destination could not plan them.",
             ["destination"],
-            [([one.destination], float(one.count)) for one in held],
+            [([group.destination], float(group.count)) for group in held],
+        ),
+        Gauge(
+            "punchcard_alerts",
+            "Alerts that are not resolved, by state and severity.",
+            ["state", "severity"],
+            [([state, severity], float(count)) for (state, severity), count in open_alerts.items()],
+        ),
+        Gauge(
+            "punchcard_alert_notices_pending",
+            "Notices of alerts that wait to be sent.",
+            ["channel"],
+            [([channel], float(count)) for channel, count in notices.items()],
         ),
         Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
         Gauge(
             "punchcard_routing_quarantined_records",
-            "Records and events that could not be processed and are kept, by reason.",
+            "Records and events that could not be processed and are quarantined, by reason.",
             ["reason"],
-            [([one.reason], float(one.count)) for one in quarantined],
+            [([group.reason], float(group.count)) for group in quarantined],
         ),
         Gauge("punchcard_lake_position", "The last log position in the lake.", [], [([], float(lake_position))]),
         Gauge(

@@ -1,4 +1,4 @@
-"""The certificate that the serving process signs itself, for trying things out."""
+"""The self-signed certificate of the serving process, for testing."""
 
 import ipaddress
 import os
@@ -23,7 +23,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def ensure_certificate(cert: Path, host: str, now: datetime) -> Path:
-    """Make a certificate for this machine's names unless it is there already; return the file of its key.
+    """Create a certificate for this machine's names if it is missing or outdated; return the file of its key.
 
     Raises:
         StorageError: it cannot be written.
@@ -40,7 +40,7 @@ def ensure_certificate(cert: Path, host: str, now: datetime) -> Path:
             _write(key, key_text)
             _write(cert, _sign(private_key, names, now).public_bytes(serialization.Encoding.PEM))
         except OSError as error:
-            raise StorageError(f"{folder}: a certificate cannot be kept here: {error.strerror}") from error
+            raise StorageError(f"{folder}: A certificate cannot be stored here: {error.strerror}.") from error
     return key
 
 
@@ -52,11 +52,14 @@ def _names_of_this_machine(host: str) -> set[str]:
 def _is_usable(cert: Path, key: Path, names: set[str], now: datetime) -> bool:
     try:
         certificate = x509.load_pem_x509_certificate(cert.read_bytes())
-        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternative_names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         load_context(cert, key)
     except (OSError, ValueError, x509.ExtensionNotFound, ConfigurationError):
         return False
-    known = {*held.get_values_for_type(x509.DNSName), *map(str, held.get_values_for_type(x509.IPAddress))}
+    known = {
+        *alternative_names.get_values_for_type(x509.DNSName),
+        *map(str, alternative_names.get_values_for_type(x509.IPAddress)),
+    }
     return names <= known and certificate.not_valid_after_utc > now + _RENEWED_BEFORE
 
 
@@ -64,7 +67,7 @@ def _sign(key: ec.EllipticCurvePrivateKey, names: set[str], now: datetime) -> x5
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Punchcard, self-signed")])
     usage = x509.KeyUsage(
         digital_signature=True,
-        key_cert_sign=True,  # so that clients take the file as an authority that they trust
+        key_cert_sign=True,  # so that clients accept the file as a trusted authority
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

@@ -19,7 +19,7 @@ _json = msgspec.json.Encoder()
 _result = msgspec.json.Decoder(EventResult)
 
 Place = tuple[int, int]
-"""Where an event stands in the log: position of its record, and its number in the record."""
+"""The place of an event in the log: position of its record, and its number in the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class HeldCount:
 
 
 def hold(work: Connection, events: Sequence[HeldEvent], records: Collection[HeldRecord]) -> None:
-    """Keep events and the records that they stand in. What is held already stays as it is."""
+    """Store events with their records. What is held already stays as it is."""
     if not events:
         return
     work.execute(
@@ -123,7 +123,7 @@ def read_records(work: Connection, positions: Collection[int]) -> dict[int, Held
 
 
 def release(work: Connection, results: Mapping[int, EventResult], *, now: datetime) -> None:
-    """Write down what became of events that were held, by their ids, and forget records that none needs any more."""
+    """Store the results of events that were held, by their ids, and delete records that none needs any more."""
     for event_id, result in results.items():
         work.execute(
             update(held_events)

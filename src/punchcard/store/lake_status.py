@@ -41,7 +41,7 @@ def read_lake_status(work: Connection) -> LakeStatus:
 
 
 def note_lake_failure(work: Connection, detail: str, *, now: datetime) -> None:
-    """Say that the lake cannot be used; since when, stands as it is."""
+    """Store that the lake cannot be used; the time since when is not changed."""
     since = read_lake_status(work).failing_since or now
     _write(work, {"failing_since": since, "detail": storable(detail[:_DETAIL_CHARACTERS_MAX])})
 

@@ -24,7 +24,7 @@ def position_of(work: Connection, consumer: str) -> int:
 
 
 def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
-    """Move the consumer from `expected` to `to`; False if it does not stand there: another process has moved it."""
+    """Move the consumer from `expected` to `to`; False if it is not there: another process has moved it."""
     if expected == 0:
         # Two processes that start on an empty store together: the second finds the row of the first.
         first = insert_into(work, log_positions).values(consumer=consumer, position=to).on_conflict_do_nothing()
@@ -39,7 +39,7 @@ def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
 
 
 def note_position(work: Connection, consumer: str, position: int) -> None:
-    """Say where a consumer stands whose own storage decides that."""
+    """Store the position of a consumer that keeps its position in its own storage."""
     noted = insert_into(work, log_positions).values(consumer=consumer, position=position)
     work.execute(noted.on_conflict_do_update(index_elements=["consumer"], set_={"position": position}))
 

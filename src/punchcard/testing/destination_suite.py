@@ -1,4 +1,4 @@
-"""The conformance suite of destinations: what routing and delivery rely on, asked of any destination.
+"""The conformance suite of destinations: tests of what routing and delivery rely on, for any destination.
 
 A package subclasses it beside its own tests::
 
@@ -57,18 +57,20 @@ _STATUSES = (
     *(511, 520, 522, 530, 598, 599),
 )
 _IO_EVENTS = ("open", "socket.", "subprocess.", "os.system", "os.listdir", "os.scandir", "urllib.", "sqlite3.")
+_MEMBER = re.compile(r"[a-z][A-Za-z0-9]*")
+_MEMBERS_OF_ALL = frozenset({"effectKey", "email", "attributes", "summary"})
 _watched = threading.local()
 
 
 class DestinationSuite:
-    """Tests that every destination must pass; a subclass says of which one.
+    """Tests that every destination must pass; a subclass provides the destination.
 
     Attributes:
         destination: The object that its entry point names.
-        settings: Valid settings, with a value for each that is required.
+        settings: Valid settings, with a value for each required one.
         options: Options beside them.
-        events: Events that its mapping accepts, each for an effect of its own.
-        snapshots: A folder with the expected request of each event; a missing file is written and fails once.
+        events: Events that its mapping accepts, each with a different effect.
+        snapshots: A folder with the expected request of each event; a missing file is written, and the test fails once.
     """
 
     destination: ClassVar[Partner]
@@ -78,11 +80,13 @@ class DestinationSuite:
     snapshots: ClassVar[Path | None] = None
 
     def settings_for(self, url: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
-        """Return settings and options that lead the client to a server at `url`."""
-        raise NotImplementedError("say how settings lead the client to a server: see DestinationSuite.settings_for")
+        """Return settings and options that direct the client to a server at `url`."""
+        raise NotImplementedError(
+            "Implement DestinationSuite.settings_for: return settings that direct the client to the server."
+        )
 
     def plan(self, event: Event) -> Intent:
-        """Return what an event plans under the settings of this suite."""
+        """Return what an event plans with the settings of this suite."""
         typed = self.destination.read_settings(self.settings, self.options)
         return self.destination.plan(event, typed, source="website", destination="mine", timezone=_ZONE)
 
@@ -97,6 +101,7 @@ class DestinationSuite:
         assert definition.supported <= frozenset(EventType)
         assert definition.kinds, "declare the kinds of effects that the mapping returns"
         assert all(kind.name and len(kind.name) <= 32 and kind.label for kind in definition.kinds)
+        assert sum(kind.has_item for kind in definition.kinds) <= 1, "one kind of effect has an item and a quantity"
         for fields in (definition.settings, definition.options):
             keys = [field.key for field in fields]
             assert len(keys) == len(set(keys)), f"a key is used twice: {keys}"
@@ -105,6 +110,13 @@ class DestinationSuite:
         without_default = [field.key for field in definition.options if field.default is None]
         assert without_default == [], f"options must have a default: {without_default}"
         assert sum(field.is_event_map for field in definition.settings) <= 1
+
+    def test_summary_columns_have_names_of_their_own(self) -> None:
+        columns = self.destination.definition.summary_columns
+        assert all(_MEMBER.fullmatch(shown.member) and shown.label.strip() for shown in columns), columns
+        for names in ([shown.member for shown in columns], [shown.column for shown in columns]):
+            assert len(names) == len(set(names)), f"shown twice: {names}"
+        assert not {shown.member for shown in columns} & _MEMBERS_OF_ALL, "a member that every transaction has"
 
     def test_reasons_have_texts(self) -> None:
         for reason in self.destination.definition.reasons:
@@ -124,7 +136,7 @@ class DestinationSuite:
         assert options.batch_size >= 1
         assert self.destination.supported_calls(typed) <= self.destination.definition.supported
 
-    def test_required_settings_are_asked_for(self) -> None:
+    def test_required_settings_are_required(self) -> None:
         for field in self.destination.definition.settings:
             if field.default is None:
                 without = {key: value for key, value in self.settings.items() if key != field.key}
@@ -190,7 +202,7 @@ class DestinationSuite:
     def test_the_mapping_does_no_io(self) -> None:
         read = [read_event(event) for event in self.events]
         for event in read:
-            self.plan(event)  # what is imported at first use is no I/O of the mapping
+            self.plan(event)  # imports on first use do not count as I/O of the mapping
         typed = self.destination.read_settings(self.settings, self.options)
         with _no_io():
             for event in read:
@@ -199,7 +211,7 @@ class DestinationSuite:
     # --- requests ---
 
     def effects(self) -> list[Effect]:
-        """Return the events of this suite as effects that are ready to be performed."""
+        """Return the events of this suite as effects that are ready to perform."""
         return [_effect_of(self.plan(read_event(event))) for event in self.events]
 
     def test_previews_are_json_and_show_no_secret(self) -> None:
@@ -246,7 +258,7 @@ class DestinationSuite:
             if options.batch_size > 1:
                 assert isinstance(client, BatchClient), "batch_size is above 1, and the client has no `perform_batch`"
             if Capability.VALUE_CHOICES in definition.capabilities:
-                assert isinstance(client, ChoicesClient), "VALUE_CHOICES is declared, and the client has no `offers`"
+                assert isinstance(client, ChoicesClient), "VALUE_CHOICES is declared, without `mapping_choices`"
                 assert definition.event_map is not None, "VALUE_CHOICES is declared, and no setting is the event map"
             if Capability.PREPARATION in definition.capabilities:
                 assert isinstance(self.destination, PreparesEffects), "PREPARATION is declared without `prepare`"
@@ -306,8 +318,9 @@ def _check_field(field: SettingField) -> None:
 
 
 def _check_intent(intent: Intent, destination: Partner) -> None:
-    kinds = {kind.name for kind in destination.definition.kinds}
-    assert intent.kind in kinds, f"{intent.kind} is not declared: {kinds}"
+    kinds = {kind.name: kind for kind in destination.definition.kinds}
+    assert intent.kind in kinds, f"{intent.kind} is not declared: {sorted(kinds)}"
+    assert (intent.item is not None) == kinds[intent.kind].has_item, "has_item of the kind says otherwise"
     assert 0 < len(intent.effect_key) <= _KEY_CHARACTERS_MAX
     assert intent.effect_key.isascii()
     assert intent.effect_key.isprintable()
@@ -321,6 +334,11 @@ def _check_intent(intent: Intent, destination: Partner) -> None:
         assert isinstance(intent.quantity, Decimal)
         assert intent.quantity.is_finite()
         assert intent.quantity != 0
+        assert intent.item is not None, "a quantity of nothing: without an item it is not added up"
+    if intent.is_refund:
+        assert Capability.PREPARATION in destination.definition.capabilities, "is_refund is for prepared effects"
+    elif intent.item is not None:
+        assert intent.quantity is not None, "an item without a quantity"
     if intent.note_code is not None:
         assert _CODE.fullmatch(intent.note_code)
 
@@ -331,7 +349,7 @@ def _effect_of(intent: Intent) -> Effect:
         effect_key=EffectKey(intent.effect_key),
         email=intent.email,
         event_name=intent.event_name,
-        perk=intent.perk,
+        item=intent.item,
         quantity=intent.quantity,
         attributes=intent.attributes,
         payload=intent.payload,
@@ -352,7 +370,7 @@ def _refuse_io(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def _no_io() -> Iterator[None]:
-    """Fail on whatever touches files, network or processes in this thread."""
+    """Fail on any access to files, network or processes in this thread."""
     if not getattr(_no_io, "is_installed", False):
         sys.addaudithook(_refuse_io)  # it cannot be removed, so it is added once
         _no_io.is_installed = True  # type: ignore[attr-defined]

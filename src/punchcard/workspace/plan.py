@@ -1,4 +1,4 @@
-"""What would change between two workspaces, part by part and key by key, secrets masked."""
+"""The difference between two workspaces, by part and key, with masked secrets."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,27 +6,28 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.workspace.document import Catalog, masked, masked_source, to_plain
+from punchcard.workspace.alert_settings import mask_channel
+from punchcard.workspace.document import Catalog, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.problems import KeyPath, render_path
 
 _ABSENT = "(none)"
-_GIVEN_BY_NOBODY = ("id", "source", "created_at", "updated_at")  # of a filter
+_GENERATED_FIELDS = ("id", "source", "created_at", "updated_at")  # of a filter
 
 
 class ChangeKind(StrEnum):
-    """What happens to a part."""
+    """Kinds of changes of a part."""
 
-    ADD = "add"  # it is new
+    ADD = "add"
     CHANGE = "change"  # some of its values differ
-    REMOVE = "remove"  # it goes
+    REMOVE = "remove"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValueChange:
-    """One value before and after, as people may see it; None where there is none.
+    """A value before and after the change, with masked secrets; None if it is absent.
 
-    A changed secret may look the same on both sides.
+    A changed secret may have the same mask on both sides.
     """
 
     path: KeyPath
@@ -36,12 +37,12 @@ class ValueChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What happens to one part of the workspace.
+    """Change of one part of the workspace.
 
     Attributes:
-        part: `workspace`, `source`, `destination`, `audience` or `computed_trait`.
-        slug: Which one; empty for the workspace's own fields.
-        values: The values that differ, in order of their paths.
+        part: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `alert_channel` or `alert_rule`.
+        slug: Slug or key of the part; empty for the workspace's own fields.
+        values: Values that differ, in order of their paths.
     """
 
     kind: ChangeKind
@@ -50,22 +51,22 @@ class Change:
     values: tuple[ValueChange, ...]
 
 
-def plan(current: Workspace, wanted: Workspace, *, catalog: Catalog = CATALOG) -> list[Change]:
-    """What must change for `current` to become `wanted`; empty if nothing must. The order of parts means nothing."""
-    before, after = _sides(current, catalog), _sides(wanted, catalog)
+def plan(current: Workspace, desired: Workspace, *, catalog: Catalog = CATALOG) -> list[Change]:
+    """Return the changes that turn `current` into `desired`. The order of parts is ignored."""
+    before, after = _sides(current, catalog), _sides(desired, catalog)
     changes = (_change(key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()))
     return [change for change in changes if change is not None]
 
 
 def render(changes: Sequence[Change]) -> str:
-    """The changes for people, one value a line, with a count at the end."""
+    """Return the changes as text, with one value per line and counts at the end."""
     if not changes:
         return "no changes"
     lines: list[str] = []
     for change in changes:
         sign = {ChangeKind.ADD: "+", ChangeKind.CHANGE: "~", ChangeKind.REMOVE: "-"}[change.kind]
         lines.append(f"{sign} {change.part} {change.slug}".rstrip())
-        lines += [f"    {render_path(value.path)}: {_shown(value, change.kind)}" for value in change.values]
+        lines += [f"    {render_path(value.path)}: {_render_value(value, change.kind)}" for value in change.values]
     counts = [sum(change.kind is kind for change in changes) for kind in ChangeKind]
     lines.append("{} to add, {} to change, {} to remove".format(*counts))
     return "\n".join(lines)
@@ -77,32 +78,38 @@ class _Side:
     shown: Mapping[KeyPath, object]  # the same with secrets masked
 
 
-_NOTHING = _Side({}, {})
+_EMPTY = _Side({}, {})
 _WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks")
-_PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
+_PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait", "alert_channel", "alert_rule")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
-    about: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in _WORKSPACE_FIELDS}
-    about.update(_leaves(("identity",), vars(workspace.identity)))
+    workspace_fields: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in _WORKSPACE_FIELDS}
+    workspace_fields.update(_leaves(("identity",), vars(workspace.identity)))
     if workspace.labels:
-        about["labels",] = [asdict(label) for label in workspace.labels]
-    sides = {(0, ""): _Side(about, about)}
+        workspace_fields["labels",] = [asdict(label) for label in workspace.labels]
+    sides = {(0, ""): _Side(workspace_fields, workspace_fields)}
     for source in workspace.sources:
         values = dict(_values(to_plain(source)))
-        sides[1, source.slug] = _Side(values, dict(_values(to_plain(masked_source(source)))))
+        sides[1, source.slug] = _Side(values, dict(_values(to_plain(mask_source(source)))))
     for destination in workspace.destinations:
-        shown = masked(destination, catalog=catalog)
-        sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(shown))))
+        masked = mask_secrets(destination, catalog=catalog)
+        sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(masked))))
     for computation in workspace.computations:
         values = dict(_values(to_plain(computation)))
-        sides[_PARTS.index(computation.kind), computation.key] = _Side(values, values)
+        sides[_PART_KINDS.index(computation.kind), computation.key] = _Side(values, values)
+    for channel in workspace.alert_channels:
+        values = dict(_values(to_plain(channel)))
+        sides[5, channel.slug] = _Side(values, dict(_values(to_plain(mask_channel(channel)))))
+    for rule in workspace.alert_rules:
+        values = {path: value for path, value in _values(to_plain(rule)) if value is not None}
+        sides[6, rule.rule] = _Side(values, values)
     return sides
 
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
     for key, value in values.items():
-        if key not in ("slug", "is_managed", "kind", "key"):
+        if key not in ("slug", "is_managed", "kind", "key", "rule"):
             yield from _leaves((key,), value)
 
 
@@ -114,8 +121,8 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
     elif value == "" or (path == ("labels",) and not value):
-        return  # left out
-    elif path[0] == "filters" and path[-1] in _GIVEN_BY_NOBODY:
+        return  # an empty value is the same as none
+    elif path[0] == "filters" and path[-1] in _GENERATED_FIELDS:
         return
     else:
         yield path, value
@@ -123,7 +130,7 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
 
 def _change(key: tuple[int, str], before: _Side | None, after: _Side | None) -> Change | None:
     kind = ChangeKind.ADD if before is None else ChangeKind.REMOVE if after is None else ChangeKind.CHANGE
-    old, new = before or _NOTHING, after or _NOTHING
+    old, new = before or _EMPTY, after or _EMPTY
     values = tuple(
         ValueChange(path=path, before=old.shown.get(path), after=new.shown.get(path))
         for path in dict.fromkeys([*old.values, *new.values])
@@ -131,17 +138,17 @@ def _change(key: tuple[int, str], before: _Side | None, after: _Side | None) -> 
     )
     if not values and kind is ChangeKind.CHANGE:
         return None
-    return Change(kind=kind, part=_PARTS[key[0]], slug=key[1], values=values)
+    return Change(kind=kind, part=_PART_KINDS[key[0]], slug=key[1], values=values)
 
 
-def _shown(value: ValueChange, kind: ChangeKind) -> str:
-    before, after = _text(value.before), _text(value.after)
+def _render_value(value: ValueChange, kind: ChangeKind) -> str:
+    before, after = _render_json(value.before), _render_json(value.after)
     if kind is ChangeKind.ADD:
         return after
     if kind is ChangeKind.REMOVE:
         return before
-    return f"{before} → {after}" + (" (another secret)" if before == after else "")
+    return f"{before} → {after}" + (" (changed secret)" if before == after else "")
 
 
-def _text(value: object) -> str:
+def _render_json(value: object) -> str:
     return _ABSENT if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Reads a stored part of the configuration as far as it can be read: a damaged document stops no other part."""
+"""Reads stored parts of the configuration as far as possible: a damaged document affects no other part."""
 
 import dataclasses
 import typing
@@ -9,19 +9,19 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from punchcard.store.configuration import StoredDocument
-from punchcard.workspace.model import Computation, Destination, Source, Workspace
+from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 
-Part = TypeVar("Part", Workspace, Source, Destination, Computation)
+Part = TypeVar("Part", Workspace, Source, Destination, Computation, AlertChannel, AlertRule)
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadPart(Generic[Part]):
-    """A part as it was read.
+class SalvagedPart(Generic[Part]):
+    """A part as far as it could be read.
 
     Attributes:
-        problem: Why the document could not be read whole, None if it could.
-        lost: Names of the members that stand at their defaults, because they could not be read.
+        problem: Why the document could not be read completely, None if it could.
+        lost: Names of the members that have their defaults because they could not be read.
     """
 
     part: Part
@@ -29,18 +29,18 @@ class ReadPart(Generic[Part]):
     lost: frozenset[str] = frozenset()
 
 
-def read_part(document: StoredDocument, type_: type[Part]) -> ReadPart[Part]:
-    """Return the part that a document holds; of a damaged one, every member that can be read.
+def read_part(document: StoredDocument, type_: type[Part]) -> SalvagedPart[Part]:
+    """Return the part in a document; of a damaged document, every member that can be read.
 
-    A part with a problem says what is left of it to people and to the lookup of write keys. Nothing may act on it as if
-    it were what an operator has configured.
+    A part with a problem may only be shown to people and used to look up write keys. It must not be used as if an
+    operator had configured it so.
     """
     identity = _identity(document, type_)
     try:
-        return ReadPart(part=dataclasses.replace(msgspec.json.decode(document.body, type=type_), **identity))
+        return SalvagedPart(part=dataclasses.replace(msgspec.json.decode(document.body, type=type_), **identity))
     except _UNREADABLE as error:
         name = f"{document.kind} {document.slug}".rstrip()
-        problem = f"the stored {name} cannot be read: {error}"
+        problem = f"The stored {name} cannot be read: {error}."
     try:
         members: Mapping[str, Any] = msgspec.json.decode(document.body, type=dict[str, Any])
     except _UNREADABLE:
@@ -55,7 +55,7 @@ def read_part(document: StoredDocument, type_: type[Part]) -> ReadPart[Part]:
     if type_ is Source and "write_keys" not in values:
         values["write_keys"] = _write_keys(members)
     names = {field.name for field in dataclasses.fields(type_)}
-    return ReadPart(
+    return SalvagedPart(
         part=type_(**{**_required(document, type_), **values, **identity}),
         problem=problem,
         lost=frozenset(names - values.keys()),
@@ -63,25 +63,29 @@ def read_part(document: StoredDocument, type_: type[Part]) -> ReadPart[Part]:
 
 
 def _identity(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
-    """The members by which others find the part, as its row states them."""
+    """Return the identifying members of the part, taken from its row."""
     if type_ is Workspace:
         return {}
+    if type_ is AlertRule:
+        return {"rule": document.slug}
     return {"kind": document.kind, "key": document.slug} if type_ is Computation else {"slug": document.slug}
 
 
 def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
-    """Values for the members without a default."""
+    """Return values for the members without a default."""
     required: dict[type, dict[str, Any]] = {
         Workspace: {},
         Source: {"name": document.slug, "write_keys": ()},
         Destination: {"type": "unreadable", "sources": ()},
         Computation: {"name": document.slug, "definition": ""},
+        AlertChannel: {"name": document.slug, "url": ""},
+        AlertRule: {},
     }
     return required[type_]
 
 
 def _write_keys(members: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write keys wherever the document still states some: events that come with them must not count as nobody's."""
+    """Return the write keys that the document still contains: events with them must not count as unknown."""
     stated = members.get("write_keys", members.get("write_key"))
     if isinstance(stated, str):
         return (stated,)

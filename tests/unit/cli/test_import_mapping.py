@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.cli.importing.amounts import AmbiguousAmountsError, detect_reading, read_amount
+from punchcard.cli.importing.amounts import AmbiguousAmountsError, detect_format, read_amount
 from punchcard.cli.running import run
 from punchcard.testing.tracking_api import RecordingTrackingApi
 
@@ -79,14 +79,14 @@ def test_an_amount_is_read_by_its_decimal_sign(cell: str, with_point: str | None
     ],
 )
 def test_a_column_says_its_decimal_sign(cells: list[str], decimal: str | None) -> None:
-    found = detect_reading(cells)
+    found = detect_format(cells)
     assert (None if found is None else found.decimal) == decimal
 
 
 @pytest.mark.parametrize("cells", [["1,234"], ["$1.234"], ["9,99", "9.99"], ["1.234,5", "1,234.5"]])
 def test_a_column_that_could_mean_two_things_is_not_guessed(cells: list[str]) -> None:
     with pytest.raises(AmbiguousAmountsError):
-        detect_reading(cells)
+        detect_format(cells)
 
 
 EURO = (
@@ -168,7 +168,7 @@ def test_columns_are_mapped_left_out_and_saved(
     file, saved = written(tmp_path, SALES), tmp_path / "sales.toml"
     options = [*MAPPED, "--map", "Note=", "--event", "Order Completed", "--save-mapping", str(saved)]
     assert import_(api, file, *options) == 0
-    assert "1 row without a user id: the email address is used" in capsys.readouterr().out
+    assert "1 row without a user id: the email address was used" in capsys.readouterr().out
     assert import_(api, file, "--mapping", str(saved), "--restart") == 0
     first, again = api.events()
     assert first == again
@@ -183,7 +183,7 @@ def test_unknown_columns_are_told_in_one_line(
     heading = ",".join(["event", *(f"Column {number}" for number in range(30))])
     assert import_(api, written(tmp_path, f"{heading}\n")) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "30 columns are not known" in line
+    assert "30 columns are unknown" in line
     assert "'Column 19' and 10 more" in line
     assert "--map 'Column 0='" in line
 
@@ -194,7 +194,7 @@ def test_unknown_columns_are_told_in_one_line(
         (["--map", "Nobody=userId"], "no column 'Nobody'"),
         (["--map", "Order No"], "COLUMN=FIELD"),
         (["--map", "Order No=order"], "not a field"),
-        ([*MAPPED, "--map", "Note=properties.total"], "says the same"),
+        ([*MAPPED, "--map", "Note=properties.total"], "mapped to the same field"),
     ],
 )
 def test_a_mapping_that_cannot_be_is_refused(
@@ -323,7 +323,7 @@ def test_a_broken_object_among_pretty_printed_ones_costs_no_neighbour(
     content = json.dumps(A) + '\n{"event": "broken",\n' + json.dumps(B, indent=1) + "\n" + json.dumps(A)
     assert import_(api, written(tmp_path, content, name="x.jsonl")) == 1
     assert [event["event"] for event in api.events()] == ["A", "B", "A"]
-    assert "row 2: is not a JSON object" in capsys.readouterr().err
+    assert "row 2: Is not a JSON object" in capsys.readouterr().err
 
 
 def test_values_that_json_does_not_have_are_null_and_told(

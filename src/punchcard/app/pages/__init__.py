@@ -1,18 +1,21 @@
-"""The pages, a module for each group of them; every handler stands in a `HANDLERS`."""
+"""The pages, one module for each group. Each module lists its handlers in `HANDLERS`."""
 
 from punchcard.app.pages import (
+    alerts,
     audiences,
     catalog,
     customers,
     debugger,
     destination_overview,
     destination_settings,
+    destination_states,
     destination_tester,
     destinations,
     event_map,
     events,
     filters,
     home,
+    replays,
     sign_in,
     sources,
     team,
@@ -23,12 +26,15 @@ from punchcard.app.pages import (
 HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
+    *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,
     *debugger.HANDLERS,
     *destinations.HANDLERS,
     *destination_overview.HANDLERS,
     *destination_settings.HANDLERS,
+    *destination_states.HANDLERS,
+    *replays.HANDLERS,
     *event_map.HANDLERS,
     *filters.HANDLERS,
     *destination_tester.HANDLERS,

@@ -1,20 +1,22 @@
-"""One destination's pipeline, stage by stage; every number opens what stands behind it."""
+"""A destination's pipeline, stage by stage. Every number links to its events or transactions."""
 
 from urllib.parse import urlencode
 
 from litestar import get
 from litestar.params import FromPath
 
-from punchcard.app.periods import Period, period_of
+from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
+from punchcard.operations.destination_states import read_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
+from punchcard.operations.statuses import status_label
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
 from punchcard.store.pauses import last_pause_of
 from punchcard.store.schema import EffectState
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 
 _IN_LEDGER = frozenset(EffectState)
 _NAMES_SHOWN = 50
@@ -23,9 +25,9 @@ _NAMES_SHOWN = 50
 @get("/destinations/{slug:str}")
 @run_in_executor
 def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """How its events of a time ended."""
-    dependencies, period = context.dependencies, period_of(context)
-    destination = destination_of(dependencies.workspace(), slug)
+    """Show how the events of a period ended."""
+    dependencies, period = context.dependencies, read_period(context)
+    destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
         pipeline = read_pipeline(
             work, destination=slug, sources=destination.sources, begin=period.begin, end=period.end
@@ -39,17 +41,18 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)
+        destination_status = read_status(work, destination)
         held = count_held_for(work, slug)
     buckets = period.buckets()
-    shown = [
+    charted = [
         status for status in (EffectState.DELIVERED, EventStatus.REFUSED, EffectState.REJECTED) if status in series
     ]
     chart = {
         "times": [bucket.timestamp() for bucket in buckets],
         "zone": context.dependencies.workspace().timezone,
         "series": [
-            {"label": str(status).capitalize(), "values": [series[status].get(bucket, 0) for bucket in buckets]}
-            for status in shown
+            {"label": status_label(status), "values": [series[status].get(bucket, 0) for bucket in buckets]}
+            for status in charted
         ],
     }
     names: dict[tuple[str, str], dict[str, int]] = {}
@@ -63,15 +66,16 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
+        destination_status=destination_status,
         held=held,
-        chart=chart if shown else None,
+        chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
-        behind=lambda stage, reason="": _behind(slug, period, stage, reason),
+        stage_path=lambda stage, reason="": _stage_path(slug, period, stage, reason),
     )
 
 
-def _behind(slug: str, period: Period, stage: Stage, reason: str) -> str:
-    """Where the events, or the transactions, behind a number are listed."""
+def _stage_path(slug: str, period: Period, stage: Stage, reason: str) -> str:
+    """Return the path of the list of a stage's events or transactions."""
     if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
         query = {"time": period.key, "state": stage.status, "reason": reason}
         return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"

@@ -1,4 +1,4 @@
-"""A destination's settings, by the fields of its definition."""
+"""A destination's settings: a form derived from its definition."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from dataclasses import replace
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import FormErrors, form_errors_from, within_fields
+from punchcard.app.forms import FormErrors, attach_to_fields, form_errors_from
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
-from punchcard.app.setting_forms import read_setting, shown_values
+from punchcard.app.setting_forms import format_values, read_setting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType, SettingField
 from punchcard.destinations.settings import with_defaults
@@ -19,9 +19,9 @@ from punchcard.operations.partner_queries import check_connection
 from punchcard.store import ledger
 from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
-from punchcard.workspace.apply import with_stored_secrets
-from punchcard.workspace.document import masked
-from punchcard.workspace.editing import changing_destination, destination_of, merged, removing_destination
+from punchcard.workspace.apply import restore_masked_secrets
+from punchcard.workspace.document import mask_secrets
+from punchcard.workspace.editing import change_destination, find_destination, merge_settings, remove_destination
 from punchcard.workspace.model import Destination
 
 _QUEUED = tuple(state for state in EffectState if state.is_open or state is EffectState.PARKED)
@@ -30,30 +30,30 @@ _QUEUED = tuple(state for state in EffectState if state.is_open or state is Effe
 @get("/destinations/{slug:str}/settings")
 @run_in_executor
 def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The form."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    """Show the form."""
+    destination = find_destination(context.dependencies.workspace(), slug)
     return _form(context, destination, _values(destination), FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/settings", status_code=200)
 @run_in_executor
 def save(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Save it; what is queued is sent by the new settings."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    """Save the settings. Queued transactions are sent with the new settings."""
+    destination = find_destination(context.dependencies.workspace(), slug)
     definition = _definition(destination)
     settings, options = _read(context, definition)
     try:
         context.edit(
-            changing_destination(
+            change_destination(
                 slug,
-                lambda one: replace(
-                    one,
+                lambda current: replace(
+                    current,
                     name=context.field("name"),
                     enabled=context.field("enabled") == "on",
                     sources=tuple(context.fields("sources")),
                     consent=tuple(word for word in context.field("consent").split() if word),
-                    settings=merged(one.settings, settings),
-                    options=_without_defaults({**one.options, **options}, definition),
+                    settings=merge_settings(current.settings, settings),
+                    options=_without_defaults({**current.options, **options}, definition),
                 ),
             )
         )
@@ -65,48 +65,52 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
             name.removeprefix("settings.").removeprefix("options."): field for name, field in errors.fields.items()
         }
         return _form(context, destination, {**settings, **options}, errors, status=422)
-    return context.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."])
+    return context.redirect(
+        f"/destinations/{slug}/settings", notices=["The settings were saved and apply immediately."], saved="1"
+    )
 
 
 @post("/destinations/{slug:str}/check", status_code=200)
 async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Ask the partner about the settings as they stand in the form."""
-    destination = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
+    """Check the settings in the form at the partner."""
+    destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
     partner = CATALOG[destination.type]
     settings, options = _read(context, partner.definition)
-    wanted = with_stored_secrets(
+    proposed = restore_masked_secrets(
         replace(
-            destination, settings=merged(destination.settings, settings), options=merged(destination.options, options)
+            destination,
+            settings=merge_settings(destination.settings, settings),
+            options=merge_settings(destination.options, options),
         ),
         destination,
     )
     try:
-        typed = partner.read_settings(wanted.settings, wanted.options)
+        typed = partner.read_settings(proposed.settings, proposed.options)
     except ConfigurationError as error:
-        return context.part("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", findings=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=slug, network=network)
-    return context.part("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", findings=connection, errors=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Only a destination with nothing in its queue; its ledger stays."""
+    """Delete a destination with an empty queue. Its ledger is kept."""
 
     def queued() -> int:
         with context.dependencies.store.reading() as work:
             waiting = ledger.count(work, ledger.LedgerQuery(destination=slug, states=_QUEUED))
             return waiting + count_held_for(work, slug)
 
-    context.edit(removing_destination(slug, queued=queued))
-    return context.redirect("/destinations", notices=[f"{slug} was removed. Its ledger stays on record."])
+    context.edit(remove_destination(slug, queued=queued))
+    return context.redirect("/destinations", notices=[f"{slug} was deleted. Its ledger is kept."])
 
 
 def _definition(destination: Destination) -> Definition:
     partner = CATALOG.get(destination.type)
     if partner is None:
-        raise ConfigurationError(f"this version has no destination of type {destination.type}")
+        raise ConfigurationError(f"This version has no destination of type {destination.type}.")
     return partner.definition
 
 
@@ -120,10 +124,10 @@ def _option_fields(definition: Definition) -> list[SettingField]:
 
 def _values(destination: Destination) -> Mapping[str, object]:
     definition = _definition(destination)
-    shown = masked(destination)
+    masked = mask_secrets(destination)
     return {
-        **with_defaults(shown.settings, definition.settings),
-        **with_defaults(shown.options, definition.options),
+        **with_defaults(masked.settings, definition.settings),
+        **with_defaults(masked.options, definition.options),
     }
 
 
@@ -134,7 +138,7 @@ def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, ob
 
 
 def _without_defaults(options: Mapping[str, object], definition: Definition) -> dict[str, object]:
-    """The options that say something: a default of a later version is taken by who never chose."""
+    """Drop options equal to their default, so that a default changed by a later version applies."""
     defaults = {field.key: field.default for field in definition.options}
     return {
         key: value
@@ -155,8 +159,8 @@ def _form(
         definition=definition,
         settings=_setting_fields(definition),
         options=_option_fields(definition),
-        values=shown_values(values),
-        errors=within_fields(errors, [field.key for field in _setting_fields(definition)]),
+        values=format_values(values),
+        errors=attach_to_fields(errors, [field.key for field in _setting_fields(definition)]),
         name=context.field("name") if posted else destination.name,
         enabled=context.field("enabled") == "on" if posted else destination.enabled,
         chosen=context.fields("sources") if posted else destination.sources,

@@ -1,4 +1,4 @@
-"""What a person sees while an import runs, on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""Progress display of an import on standard error: a bar on a terminal, otherwise a line now and then."""
 
 import sys
 import time
@@ -13,12 +13,12 @@ _BAR_SECONDS = 0.1
 
 @dataclass
 class Counts:
-    """How an import stands.
+    """Counts of an import.
 
     Attributes:
         read: Rows read.
         sent: Rows that the server accepted.
-        refused: Rows that are no event, or that the server refused.
+        refused: Rows that are not events, or that the server refused.
         sent_now: Rows accepted in this run.
     """
 
@@ -29,17 +29,17 @@ class Counts:
 
 
 class Display(Protocol):
-    """Shows how an import goes."""
+    """Shows the progress of an import."""
 
     def show(self, position: int, counts: Counts) -> None:
-        """The import came to `position` of the file."""
+        """Show the position in the file and the counts."""
 
     def say(self, text: str) -> None:
-        """Something happened that a person should read."""
+        """Print a message."""
 
 
 def open_display(name: str, size: int) -> AbstractContextManager[Display]:
-    """The display that fits standard error, for a file of `size`."""
+    """Return the display for a file of `size`: a bar if standard error is a terminal."""
     return _Bar(name, size) if sys.stderr.isatty() else _Lines(size)
 
 
@@ -62,7 +62,7 @@ class _Lines:
         seconds = now - self._begun
         done = position / self._size if self._size else 1.0
         left = f", about {seconds / done * (1 - done):.0f} s left" if done else ""
-        self.say(f"{done:.0%}: {_words(counts)}, {counts.sent_now / seconds:,.0f} rows/s{left}")
+        self.say(f"{done:.0%}: {_format_counts(counts)}, {counts.sent_now / seconds:,.0f} rows/s{left}")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -99,11 +99,11 @@ class _Bar:
             return
         self._shown_at = now
         rate = counts.sent_now / max(1e-3, now - self._begun)
-        self._progress.update(self._task, completed=position, words=f"{_words(counts)}, {rate:,.0f} rows/s")
+        self._progress.update(self._task, completed=position, words=f"{_format_counts(counts)}, {rate:,.0f} rows/s")
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False)
 
 
-def _words(counts: Counts) -> str:
+def _format_counts(counts: Counts) -> str:
     return f"{counts.sent:,} sent" + (f", {counts.refused:,} refused" if counts.refused else "")

@@ -1,4 +1,4 @@
-"""Columns of a table that Segment wrote to a warehouse: where their cells go in the event.
+"""Columns of tables that Segment wrote to a warehouse, and their fields in events.
 
 Source: Segment's documentation, "Warehouse schemas": `id` is the message id, `context_*` the flattened context, all
 other columns of a track table are properties.
@@ -7,7 +7,7 @@ other columns of a track table are properties.
 from collections.abc import Collection
 from typing import Final
 
-LEFT_OUT: Final = ""
+IGNORED: Final = ""
 
 _FIELDS: Final = {
     "id": "messageId",
@@ -17,13 +17,13 @@ _FIELDS: Final = {
     "previous_id": "previousId",
     "event_text": "event",
     "original_timestamp": "originalTimestamp",
-    "sent_at": LEFT_OUT,
-    "received_at": LEFT_OUT,
-    "loaded_at": LEFT_OUT,
-    "uuid": LEFT_OUT,
-    "uuid_ts": LEFT_OUT,
+    "sent_at": IGNORED,
+    "received_at": IGNORED,
+    "loaded_at": IGNORED,
+    "uuid": IGNORED,
+    "uuid_ts": IGNORED,
 }
-_OBJECTS_OF_CONTEXT: Final = frozenset(
+_CONTEXT_OBJECTS: Final = frozenset(
     ("app", "campaign", "device", "library", "network", "os", "page", "referrer", "screen", "traits")
 )
 _CAMEL_CASE: Final = {
@@ -37,19 +37,19 @@ _TIMES: Final = frozenset({"received_at", "original_timestamp", "sent_at"})
 
 
 def is_warehouse_table(headings: Collection[str]) -> bool:
-    """True if the headings are those of a table that Segment wrote to a warehouse."""
+    """Return True if the headings are those of a table that Segment wrote to a warehouse."""
     return "id" in headings and not _TIMES.isdisjoint(headings)
 
 
 def warehouse_field(heading: str, headings: Collection[str]) -> str:
-    """The field of a column, as a heading of ours says it; "" to leave the column out.
+    """Return the field of a column in the notation of headings, "" to ignore the column.
 
     Args:
-        headings: All of the table.
+        headings: All headings of the table.
     """
     if heading == "event":
-        # Beside `event_text` it is the event's name as the name of a table.
-        return LEFT_OUT if "event_text" in headings else heading
+        # In a table with `event_text`, this is the table name.
+        return IGNORED if "event_text" in headings else heading
     if (
         heading == "received_at"
         and _TIMES.isdisjoint({*headings} - {"received_at", "sent_at"})
@@ -59,11 +59,11 @@ def warehouse_field(heading: str, headings: Collection[str]) -> str:
     if heading in _FIELDS:
         return _FIELDS[heading]
     if heading.startswith("_"):
-        return LEFT_OUT  # of the warehouse's own loaders
+        return IGNORED  # added by loaders of warehouses
     if heading.startswith(_CONSENT):
         return f"context.consent.categoryPreferences.{heading.removeprefix(_CONSENT)}:boolean"
     if heading.startswith("context_consent"):
-        return LEFT_OUT
+        return IGNORED
     if heading.startswith("context_"):
         return _context_field(heading.removeprefix("context_"))
     return f"properties.{heading}"
@@ -71,6 +71,6 @@ def warehouse_field(heading: str, headings: Collection[str]) -> str:
 
 def _context_field(name: str) -> str:
     outer, _, inner = name.partition("_")
-    if outer in _OBJECTS_OF_CONTEXT and inner:
+    if outer in _CONTEXT_OBJECTS and inner:
         return f"context.{outer}.{_CAMEL_CASE.get(inner, inner)}"
     return f"context.{_CAMEL_CASE.get(name, name)}"

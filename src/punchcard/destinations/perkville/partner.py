@@ -54,11 +54,11 @@ class PerkvillePartner:
         others: Sequence[LedgerRow],
         *,
         refusal: str | None,
-        options: DeliveryOptions,
+        settings: object,
         now: datetime,
     ) -> Ready | NotReady:
         """Decide what a refund takes back."""
-        return decide_refund(effect, others, refusal=refusal, options=options, now=now)
+        return decide_refund(effect, others, refusal=refusal, rules=_own(settings).refunds, now=now)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""

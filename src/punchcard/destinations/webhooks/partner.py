@@ -42,10 +42,6 @@ class WebhooksPartner:
         """Return the calls of the setting `triggers`."""
         return _own(settings).calls
 
-    def remap(self, event_name: str, settings: object) -> str | None:
-        """Return None: nothing is mapped."""
-        return None
-
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """Return how these settings want their calls delivered."""
         return _own(settings).delivery

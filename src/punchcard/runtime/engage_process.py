@@ -1,0 +1,175 @@
+"""The Engage process beside the worker: profiles, computed traits, audiences, and their sync to destinations."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import structlog
+
+from punchcard.clock import SystemClock
+from punchcard.errors import PunchcardError, StorageError
+from punchcard.runtime.garbage_collection import collect_rarely
+from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.metrics import prepare_metrics
+from punchcard.runtime.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from punchcard.store.engine import Leadership
+
+_RETRY_SECONDS = 1.0
+_REQUEST_POLL_SECONDS = 0.1
+_LEADERSHIP_LOOK_SECONDS = 1.0
+_FAILED = 1
+
+
+class EngageProcess:
+    """The Engage process."""
+
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        from punchcard.engage.telemetry import EngageTelemetry
+        from punchcard.runtime.assembly import open_keyring, open_store
+        from punchcard.workspace.snapshot import SnapshotWatch
+
+        self._settings = settings
+        self._stopping = stopping
+        self._clock = SystemClock()
+        self._telemetry = EngageTelemetry()
+        self._store = open_store(settings)
+        self._watch = SnapshotWatch(
+            self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
+        )
+
+    def run(self) -> int:
+        """Work until stopped; return the exit status."""
+        from punchcard.runtime.heartbeats import ENGAGE, HeartbeatThread
+
+        heartbeat = HeartbeatThread(self._settings, self._store, clock=self._clock, process=ENGAGE)
+        heartbeat.start()
+        try:
+            return self._run()
+        finally:
+            heartbeat.stop()
+
+    def _run(self) -> int:
+        with closing(self._store), self._store.leadership("engage") as leadership:
+            while not self._stopping.is_set():
+                try:
+                    if leadership.held() and self._can_work():
+                        self._lead(leadership)
+                    else:
+                        self._stopping.wait(_RETRY_SECONDS)
+                except StorageError as error:
+                    self._telemetry.storage_failed(error=error.message)
+                    self._stopping.wait(_RETRY_SECONDS)
+        return 0
+
+    def _can_work(self) -> bool:
+        """Return False while the identity rules cannot be read, because merging by other rules cannot be undone."""
+        return ("workspace", "") not in self._watch.newest().unreadable
+
+    def _lead(self, leadership: "Leadership") -> None:
+        """Work until stopped, another process leads, storage fails, or the workspace cannot be read."""
+        from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
+        from punchcard.engage.fact_store import FactStore
+        from punchcard.engage.recovery import RestoredSync
+        from punchcard.engage.requests import process_requests
+        from punchcard.engage.sync_dispatch import SyncDispatcher
+        from punchcard.lake.reader import LakeReader
+        from punchcard.runtime.assembly import open_guarded_log
+
+        settings = self._settings
+        lake = LakeReader(settings.lake_location())
+        with (
+            open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
+            closing(FactStore(settings.facts_path())) as facts,
+        ):
+            recovery = RestoredSync(store=self._store, lake=lake, clock=self._clock)
+            while not recovery.step():
+                if self._stopping.wait(_RETRY_SECONDS):
+                    return
+            engine = ComputationEngine(
+                store=self._store,
+                lake=lake,
+                facts=facts,
+                clock=self._clock,
+                current=self._watch.newest,
+                settings=ComputationEngineSettings(events_max=settings.engage_events_max),
+            )
+            dispatcher = SyncDispatcher(store=self._store, log=log, clock=self._clock)
+            _stop_on_signals(self._stopping)
+            step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
+            look_at = 0.0
+            while not self._stopping.is_set() and self._can_work():
+                if self._clock.monotonic() >= look_at:
+                    look_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
+                    if not leadership.held():
+                        return
+                busy = False
+                if self._clock.monotonic() >= step_at:
+                    guard.check()
+                    busy = engine.step()
+                    busy = dispatcher.step(self._watch.newest()) > 0 or busy
+                    step_at = self._clock.monotonic() + (0 if busy else settings.engage_poll_seconds)
+                if self._clock.monotonic() >= check_at:
+                    engine.check()
+                    check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
+                zone = self._watch.newest().day_zone
+                process_requests(self._store, facts, clock=self._clock, zone=zone)
+                self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
+
+
+def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
+    """Compute profiles, traits and audiences until SIGTERM or SIGINT; return the exit status.
+
+    Args:
+        until_stdin_closes: Also stop when the parent process is gone.
+
+    Raises:
+        PunchcardError: Storage cannot be opened.
+    """
+    prepare_metrics(settings.data, reset=False)
+    configure_logs(level=settings.log_level, format=settings.log_format)
+    collect_rarely()
+    stopping = threading.Event()
+    # Until it works it has nothing to finish: a signal ends it at once, whatever it imports or waits for.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if until_stdin_closes:
+        threading.Thread(target=_wait_for_parent, args=(stopping,), daemon=True).start()
+    try:
+        return EngageProcess(settings, stopping).run()
+    except PunchcardError:
+        raise
+    except Exception as error:  # noqa: BLE001  # outer loop of the process: log, stop, let the parent start it again
+        structlog.get_logger("punchcard.engage").error("engage_stopped", exc_info=error)
+        return _FAILED
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    """Finish the step when asked to stop, from now on."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+
+def _wait_for_parent(stopping: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        continue
+    stopping.set()
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(description="Audiences and computed traits, beside the worker that starts it.")
+    parser.add_argument("--until-stdin-closes", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        return run_engage(read_settings(os.environ), until_stdin_closes=arguments.until_stdin_closes)
+    except PunchcardError as error:
+        print(f"punchcard engage: {error.message}", file=sys.stderr)
+        return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

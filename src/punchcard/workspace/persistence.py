@@ -1,0 +1,208 @@
+"""Reads the workspace from the store and writes changed parts, with encrypted secrets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock
+from punchcard.destinations.catalog import CATALOG
+from punchcard.errors import ConfigurationError
+from punchcard.store import configuration
+from punchcard.store.configuration import StoredDocument
+from punchcard.store.engine import Store
+from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
+from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
+from punchcard.workspace.salvage import Part, read_part
+
+PartKey = tuple[str, str]
+"""Kind and slug of a part: `("destination", "points")`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWorkspace:
+    """The stored configuration at one revision.
+
+    Attributes:
+        unreadable: Why a part could not be read completely, by kind and slug. `workspace` has what could be read of it,
+            to be shown to people only.
+    """
+
+    revision: int
+    workspace: Workspace
+    unreadable: Mapping[PartKey, str] = field(default_factory=dict)
+
+
+def load(store: Store, keyring: Keyring) -> StoredWorkspace:
+    """Return the stored configuration with secrets in plain text and parts sorted by slug.
+
+    Raises:
+        ConfigurationError: All secrets were encrypted with another key. (If this affects only some destinations, they
+            are unreadable.)
+        StorageError: The store is unavailable.
+    """
+    with store.reading() as work:
+        while True:
+            revision = configuration.revision_of(work)
+            stored = read(work)
+            # On PostgreSQL each statement sees what was committed before it, so a change may come between the two.
+            if configuration.revision_of(work) == revision:
+                break
+    workspace, sealed = _unseal_readable(stored.workspace, keyring)
+    return StoredWorkspace(revision=revision, workspace=workspace, unreadable={**sealed, **stored.unreadable})
+
+
+def load_write_keys(store: Store) -> frozenset[str]:
+    """Return the write keys of all sources, including disabled ones, as far as they can be read.
+
+    Raises:
+        StorageError: The store is unavailable.
+    """
+    with store.reading() as work:
+        documents = configuration.read_documents(work)
+    sources = [read_part(document, Source).part for document in documents if document.kind == "source"]
+    return frozenset(key for source in sources for key in source.write_keys)
+
+
+def read(work: Connection) -> StoredWorkspace:
+    """Return the stored configuration with sealed secrets. A damaged document does not affect the others."""
+    workspace = Workspace()
+    sources: list[Source] = []
+    destinations: list[Destination] = []
+    computations: list[Computation] = []
+    channels: list[AlertChannel] = []
+    rules: list[AlertRule] = []
+    unreadable: dict[PartKey, str] = {}
+    with_unknown_sources: set[str] = set()
+
+    def part_of(document: StoredDocument, type_: type[Part]) -> Part:
+        salvaged = read_part(document, type_)
+        if salvaged.problem is not None:
+            unreadable[document.kind, document.slug] = salvaged.problem
+            if "sources" in salvaged.lost:
+                with_unknown_sources.add(document.slug)
+        return salvaged.part
+
+    for document in configuration.read_documents(work):
+        match document.kind:
+            case "workspace":
+                workspace = part_of(document, Workspace)
+            case "source":
+                sources.append(part_of(document, Source))
+            case "destination":
+                destinations.append(part_of(document, Destination))
+            case "audience" | "computed_trait":
+                computations.append(part_of(document, Computation))
+            case "alert_channel":
+                channels.append(part_of(document, AlertChannel))
+            case "alert_rule":
+                rules.append(part_of(document, AlertRule))
+    # If the sources of a destination cannot be read, it may be connected to any of them: events of all are held for it.
+    source_slugs = tuple(source.slug for source in sources)
+    destinations = [
+        replace(destination, sources=source_slugs) if destination.slug in with_unknown_sources else destination
+        for destination in destinations
+    ]
+    workspace = replace(
+        workspace,
+        sources=tuple(sources),
+        destinations=tuple(destinations),
+        computations=tuple(computations),
+        alert_channels=tuple(channels),
+        alert_rules=tuple(rules),
+    )
+    revision = configuration.revision_of(work)
+    return StoredWorkspace(revision=revision, workspace=sort_parts(workspace), unreadable=unreadable)
+
+
+def write(
+    work: Connection,
+    desired: Workspace,
+    *,
+    current: Workspace,
+    clock: Clock,
+    keyring: Keyring,
+    catalog: Catalog = CATALOG,
+) -> None:
+    """Store every part of `desired` that differs from `current`, and delete the parts that it lacks."""
+    old, new = parts_by_key(current), parts_by_key(desired)
+    changed = [(key, part) for key, part in new.items() if old.get(key) != part]
+    configuration.save_documents(
+        work,
+        [
+            StoredDocument(
+                kind=kind,
+                slug=slug,
+                body=msgspec.json.encode(_sealed(part, keyring, catalog)).decode(),
+            )
+            for (kind, slug), part in changed
+        ],
+        updated_at=clock.now(),
+    )
+    configuration.remove_documents(work, old.keys() - new.keys())
+
+
+def _sealed(part: ConfigurationPart, keyring: Keyring, catalog: Catalog) -> ConfigurationPart:
+    """The part as it is stored."""
+    if isinstance(part, Destination):
+        return seal(part, keyring, catalog=catalog)
+    return seal_channel(part, keyring) if isinstance(part, AlertChannel) else part
+
+
+def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
+    """Return the workspace with secrets in plain text; those that cannot be decrypted stay sealed."""
+    destinations: list[Destination] = []
+    channels: list[AlertChannel] = []
+    problems: dict[PartKey, str] = {}
+    errors: list[ConfigurationError] = []
+    with_secrets = 0
+    for destination in workspace.destinations:
+        try:
+            plain = unseal(destination, keyring)
+        except ConfigurationError as error:
+            errors.append(error)
+            problems["destination", destination.slug] = error.message
+            plain = destination
+        with_secrets += has_sealed_values(destination)
+        destinations.append(plain)
+    for channel in workspace.alert_channels:
+        with_secrets += has_sealed_text(channel)
+        try:
+            channels.append(unseal_channel(channel, keyring))
+        except ConfigurationError as error:
+            errors.append(error)
+            problems["alert_channel", channel.slug] = error.message
+            channels.append(channel)
+    if errors and len(errors) == with_secrets:
+        raise errors[0]  # no secret can be decrypted, so the key is wrong
+    return replace(workspace, destinations=tuple(destinations), alert_channels=tuple(channels)), problems
+
+
+def sort_parts(workspace: Workspace) -> Workspace:
+    """Return the workspace with its parts sorted by slug: the order in a file has no meaning."""
+    return replace(
+        workspace,
+        sources=tuple(sorted(workspace.sources, key=lambda source: source.slug)),
+        destinations=tuple(sorted(workspace.destinations, key=lambda destination: destination.slug)),
+        computations=tuple(sorted(workspace.computations, key=lambda computation: computation.key)),
+        alert_channels=tuple(sorted(workspace.alert_channels, key=lambda channel: channel.slug)),
+        alert_rules=tuple(sorted(workspace.alert_rules, key=lambda rule: rule.rule)),
+    )
+
+
+def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
+    """Return every part by kind and slug; the workspace's own fields are one part without a slug."""
+    parts: dict[PartKey, ConfigurationPart] = {
+        ("workspace", ""): replace(
+            workspace, sources=(), destinations=(), computations=(), alert_channels=(), alert_rules=()
+        )
+    }
+    parts.update({("source", source.slug): source for source in workspace.sources})
+    parts.update({("destination", destination.slug): destination for destination in workspace.destinations})
+    parts.update({(computation.kind, computation.key): computation for computation in workspace.computations})
+    parts.update({("alert_channel", channel.slug): channel for channel in workspace.alert_channels})
+    parts.update({("alert_rule", rule.rule): rule for rule in workspace.alert_rules})
+    return parts
