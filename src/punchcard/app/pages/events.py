@@ -1,11 +1,11 @@
 """Events: the filtered list, and the trace of one event."""
 
-from collections.abc import Mapping
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import unquote
 
 from litestar import get
 from litestar.params import FromPath
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.lake.listing import EventQuery
@@ -26,7 +26,7 @@ def list_events(context: ContextDependency) -> Page:
     dependencies, period = context.dependencies, read_period(context)
     filters = {name: context.query(name) for name in _FIELDS}
     if message_id := context.query("id"):
-        return context.redirect("/events/" + quote(message_id, safe=""))
+        return context.redirect(page_path("events", message_id))
     status = filters["status"] or None
     query = EventQuery(
         source=filters["source"] or None,
@@ -52,15 +52,12 @@ def list_events(context: ContextDependency) -> Page:
     with dependencies.store.reading() as work:
         total = sum(read_counts(work, counted, by=()).values())
     following = page.following
-    params = {**{name: value for name, value in filters.items() if value}, "time": period.key}
     return context.page(
         "events.html",
         page=page,
         total=total,
         filters=filters,
         time=period.key,
-        others=_query_suffix(filters),
-        query=urlencode(params),
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
@@ -79,11 +76,6 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     if trace is None:
         raise NotFoundError(f"No event with the message id {message_id} was received.")
     return context.page("event.html", trace=trace)
-
-
-def _query_suffix(params: Mapping[str, str]) -> str:
-    query = urlencode({name: value for name, value in params.items() if value})
-    return f"&{query}" if query else ""
 
 
 def _place(text: str) -> tuple[int, int] | None:
