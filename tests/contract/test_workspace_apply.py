@@ -184,7 +184,7 @@ def test_wrong_key_says_what_to_do_and_a_secret_given_anew_mends_it(store: Store
     other = Keyring("another key")
     with pytest.raises(ConfigurationError, match="Set PUNCHCARD_SECRET_KEY to the key used before"):
         load(store, other)
-    with pytest.raises(ConfigurationError, match="cannot be read. Enter the secret itself"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read\. Enter the secret itself"):
         make(store, with_settings(apiKey="••••1234"), other)
     assert make(store, WORKSPACE, other) == ["change destination perkville"]
     assert load(store, other).workspace == WORKSPACE

@@ -67,7 +67,8 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         }
         return _form(context, destination, {**settings, **options}, errors, status=422)
     return context.redirect(
-        page_path("destinations", slug, "settings"), notices=["The settings were saved and apply immediately."]
+        page_path("destinations", slug, "settings", saved="1"),
+        notices=["The settings were saved and apply immediately."],
     )
 
 

@@ -70,7 +70,7 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         return await _page(context, destination, event_map, errors, status=422)
     events = f"{len(event_map)} {'event earns' if len(event_map) == 1 else 'events earn'} points"
     return context.redirect(
-        page_path("destinations", slug, "map"), notices=[f"The map was saved: {events} from now on."]
+        page_path("destinations", slug, "map", saved="1"), notices=[f"The map was saved: {events} from now on."]
     )
 
 
