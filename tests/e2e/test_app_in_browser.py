@@ -259,7 +259,7 @@ def test_the_debugger_shows_an_event_as_it_comes_with_what_becomes_of_it(
         page.get_by_role("button", name="Pause").click()
         product.send("track", {**event, "messageId": "live-2"}, write_key=WRITE_KEY)
         expect(page.get_by_text("Paused, 1 new")).to_be_visible()
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
         expect(page.locator(".live-row").first).to_contain_text("Refused")
         page.get_by_label("Search the events shown").fill("live-1")
         expect(page.locator(".live-row:visible")).to_have_count(1)
