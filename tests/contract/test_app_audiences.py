@@ -77,7 +77,7 @@ def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
     assert "1,220 +12 in 7 days" in words(page)
     assert "5 −3 in 7 days" in words(page)
     assert "9 new" in words(page)
-    assert 'aria-label="30 days: from 1,000 to 1,220, least 1,000, most 1,220"' in page
+    assert 'aria-label="30 days: from 1,000 to 1,220, minimum 1,000, maximum 1,220"' in page
     assert page.count('<svg class="sparkline"') == 3
     assert "style=" not in page
 
@@ -322,7 +322,7 @@ def test_a_property_of_what_followed_is_asked_for_and_goes_again(editor: FormBro
 def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
     assert editor.post("/audiences/new/builder", **BOUGHT, add="on").text.count('name="line"') == 2
     wrong = editor.post("/audiences/new/builder", **{**BOUGHT, "l0_times": "often"}).text
-    assert "count is a whole number, not “often”" in wrong
+    assert "count must be a whole number, not “often”" in wrong
 
 
 def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -> None:

@@ -164,7 +164,7 @@ def test_a_log_that_is_removed_under_a_running_process_takes_nothing_more(new: N
     with pytest.raises(StorageError) as refused:
         log.append([record()])
     assert refused.value.code == "log_replaced"
-    with pytest.raises(OtherLogError, match="restart"):
+    with pytest.raises(OtherLogError, match="Restart Punchcard"):
         guard.check()
     assert guard.refusal is not None
 
