@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from punchcard.operations.alerts import AlertKind, find_alerts
+from punchcard.operations.alerts import find_alerts
 from punchcard.runtime.readiness import read_problems
 from punchcard.store.held import count_held, count_held_for
 from punchcard.store.schema import configuration_documents, held_records
@@ -31,6 +31,7 @@ from punchcard.testing.damage import (
 )
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -109,7 +110,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1", "m3"]
-    assert {one: results(world, one)["perkville"]["status"] for one in ("m1", "m2", "m3", "m4")} == {
+    assert {item: results(world, item)["perkville"]["status"] for item in ("m1", "m2", "m3", "m4")} == {
         "m1": "pending",
         "m2": "filtered_at_destination",
         "m3": "pending",
@@ -230,8 +231,8 @@ def test_a_part_that_cannot_be_read_does_not_keep_others_from_being_changed(sqli
 
     def change(content: dict[str, Any]) -> None:
         content["consent"] = "ads"
-        for one in content["filters"]:
-            del one["id"]  # completing it would give one, and save what is left of the rest
+        for filter in content["filters"]:
+            del filter["id"]  # completing it would give one, and save what is left of the rest
 
     damage(world, change)
     with world.store.reading() as work:

@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from punchcard import __version__
 from punchcard.api import errors
+from punchcard.api.alerts import HANDLERS as ALERTS
 from punchcard.api.api_dependencies import REQUIRED_ROLE, ApiDependencies
 from punchcard.api.audit import list_audit_events
 from punchcard.api.catalog import (
@@ -110,6 +111,7 @@ HANDLERS = (
     delete_label,
     add_source_labels,
     replace_source_labels,
+    *ALERTS,
     *DESTINATION_STATES,
     *REPLAYS,
     *UNAVAILABLE,

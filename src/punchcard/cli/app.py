@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
@@ -388,7 +389,13 @@ app.add_typer(
     destination,
     name="destination",
     short_help="Pause destinations and switch them off, and write destinations of your own.",
-    epilog=example("punchcard destination pause perkville --until 2h", "punchcard destination new acme-rewards"),
+    epilog=example("punchcard destination pause loyalty --until 2h", "punchcard destination new acme-rewards"),
+)
+app.add_typer(
+    alerts,
+    name="alerts",
+    short_help="List and acknowledge alerts, and test alert channels.",
+    epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(
     lake,

@@ -24,9 +24,11 @@ from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guard_thread import run_guard
+from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.settings import Settings
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
@@ -117,10 +119,13 @@ class Worker:
         routing.start()
         restarting = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         restarting.start()
+        alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
+        alerts.start()
         try:
             await self._deliver(guard, stopping)
         finally:
             stop()
+            await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
             await asyncio.to_thread(restarting.join)

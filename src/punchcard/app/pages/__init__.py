@@ -1,6 +1,7 @@
 """The pages, one module for each group. Each module lists its handlers in `HANDLERS`."""
 
 from punchcard.app.pages import (
+    alerts,
     audiences,
     catalog,
     customers,
@@ -25,6 +26,7 @@ from punchcard.app.pages import (
 HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
+    *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,
     *debugger.HANDLERS,
