@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -136,16 +136,15 @@ class RequestContext:
         text = self.renderer.render(template, {"context": self, **values})
         return Response(text, status_code=status, media_type="text/html")
 
-    def redirect(self, path: str, *, notices: Sequence[str] = (), **query: str) -> Page:
+    def redirect(self, path: str, *, notices: Sequence[str] = ()) -> Page:
         """Redirect the browser with a GET, so that reloading does not post again.
 
         Args:
             notices: Sentences that the next page shows.
         """
-        target = f"{path}?{urlencode(query)}" if query else path
-        response: Page = Response("", status_code=303, headers={"Location": target})
+        response: Page = Response("", status_code=303, headers={"Location": path})
         if self.request.headers.get("hx-request"):
-            response = Response("", status_code=200, headers={"HX-Redirect": target})
+            response = Response("", status_code=200, headers={"HX-Redirect": path})
         if notices:
             text = quote(_encode_notices(notices))
             response.set_cookie(NOTICE_COOKIE, text, max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/")
