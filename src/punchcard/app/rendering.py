@@ -13,6 +13,7 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
+from punchcard.app.paths import page_path, source_path
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn
 from punchcard.operations.sentences import as_sentence
@@ -66,12 +67,15 @@ class Renderer:
             status_color=_status_color,
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
+            inline_code=_inline_code,
             json=json_text,
         )
         self._templates.globals.update(
             asset=assets.url,
             assets_are_built=assets.are_built,
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
+            page_path=page_path,
+            source_path=source_path,
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
@@ -175,6 +179,12 @@ def _duration(seconds: int) -> str:
     if seconds < 2 * _DAY:
         return f"{seconds // _HOUR} h"
     return f"{seconds // _DAY} days"
+
+
+def _inline_code(text: str) -> Markup:
+    """Return a sentence with the text between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _number(value: int | float | Decimal | None) -> str:

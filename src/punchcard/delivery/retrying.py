@@ -26,7 +26,7 @@ class Retryable:
 
     Attributes:
         effects: Parked and rejected ones.
-        pauses: Of the destinations concerned.
+        pauses: For refused credentials, of the destinations concerned.
         overlong: Open ones that wait for a time that cannot be meant: the clock was set forward, and back since.
     """
 
@@ -41,7 +41,7 @@ class Retryable:
 
 
 def options_by_slug(snapshot: Snapshot) -> dict[str, DeliveryOptions]:
-    """How each configured destination delivers; the defaults for one whose settings cannot be used."""
+    """How each configured destination delivers; the defaults for one that has unusable settings."""
     return {
         slug: DeliveryOptions()
         if destination.invalid is not None
@@ -70,7 +70,10 @@ def find_retryable(
     if not message_ids and reason is None:
         # Nothing needs to be parked for a paused destination to be worth another try.
         concerned |= set(configured) if destination is None else {destination}
-    pauses = [pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None]
+    # A pause that a person has begun is ended by a person who means that.
+    pauses = [
+        pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None and not pause.is_by_operator
+    ]
     overlong = [
         effect
         for slug, options in configured.items()
@@ -124,7 +127,7 @@ def dismiss_chosen(work: Connection, destination: str, effect_ids: Sequence[int]
     """Put parked effects of one destination aside for good; returns how many.
 
     Args:
-        actor: Who does it, for the audit log and for whoever looks at the award.
+        actor: Who does it, for the audit log and for the trace of the award.
     """
     dismissed = dismiss(work, effect_ids, detail=f"dismissed by {actor} on {now:%Y-%m-%d %H:%M} UTC", now=now)
     if dismissed:

@@ -31,6 +31,7 @@ class PlannedEffect:
 
     Attributes:
         seen_before: True if the message id was seen lately: nothing new may come of it.
+        replay: Id of the replay by which the event is planned again; None if it is planned for the first time.
     """
 
     planned: Planned
@@ -39,6 +40,7 @@ class PlannedEffect:
     position: int
     index: int
     seen_before: bool
+    replay: str | None = None
 
 
 _Row = StoredEffect | NewEffect
@@ -276,7 +278,7 @@ def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | N
             return _repeat(
                 effect,
                 "duplicate_message_id" if is_same_message else intent.repeat_reason,
-                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, effect)}"
+                f"{existing.effect_key} is in the ledger already, with the same content{_from(existing, effect)}"
                 f"{_noted(intent)}",
                 existing.effect_key,
             )
@@ -284,7 +286,7 @@ def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | N
             effect.destination,
             EventStatus.CONFLICT,
             "same_key_other_content",
-            f"{existing.effect_key} stands in the ledger with other content: {_content(existing)} from message "
+            f"{existing.effect_key} is in the ledger with other content: {_content(existing)} from message "
             f"{existing.message_id}{_from(existing, effect)}, now {_content(effect)}; nothing was sent"
             f"{_noted(intent)}",
             existing.effect_key,
@@ -372,4 +374,5 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
         event_type=planned_effect.event.type,
         payload=intent.payload,
         summary=intent.summary,
+        replay=planned_effect.replay,
     )

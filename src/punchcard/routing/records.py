@@ -25,13 +25,14 @@ from punchcard.events.parse import (
 )
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import decompress, salvage
+from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
 
 Item = Event | IngestFailure
 
 UNREADABLE_RECORD: Final = UnreadableRecordError.code
 INTERNAL_ERROR: Final = "internal_error"
 QUARANTINED: Final = frozenset({UNREADABLE_RECORD, INTERNAL_ERROR})
-"""The reasons of results whose record is kept for an operator."""
+"""Results with these reasons keep their record for an operator."""
 
 _CALLS = frozenset({BATCH, *FORWARDED, *(event_type.value for event_type in EventType)})
 # What a body that holds no JSON object reads as; one that came through the Tracking API never did.
@@ -47,6 +48,8 @@ def read_record(record: LogRecord) -> Sequence[Item]:
         `QUARANTINED` for a record that cannot be read.
     """
     try:
+        if record.call == REPLAY:
+            return restore_events(read_replay(record))
         body = decompress(record)
         if record.call not in _CALLS:
             raise UnreadableRecordError(f'The log record has the unknown call "{record.call[:40]}".')

@@ -14,6 +14,7 @@ from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
+from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import ResultTrace, effects_met, result_trace
 
@@ -147,7 +148,7 @@ class EventBrowser:
         newest_events = [
             event
             for event in itertools.takewhile(lambda event: event.log_position <= routed, late)
-            if _is_asked(event, query, beyond)
+            if _matches_person(event, query, beyond)
         ]
         newest_events += self._lake.events_of_person(query, limit=limit + 1, beyond=beyond)
         by_place = {(event.log_position, event.event_index): event for event in newest_events}
@@ -188,7 +189,7 @@ class EventBrowser:
 
     def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         events = self._late(
-            lambda value: _is_asked(value, query, None),
+            lambda value: _matches_person(value, query, None),
             needles=[value for _, value in query.ids],
             limit=limit,
             before=before,
@@ -236,7 +237,7 @@ def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
 
 
 def _seen_events(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
-    events = with_results_of_held(work, events)
+    events = with_results_of_replays(work, with_results_of_held(work, events))
     met = effects_met(work, events)
     return [
         SeenEvent(event=event, results=tuple(result_trace(result, met, None) for result in event.results))
@@ -259,7 +260,7 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
     return may_hold
 
 
-def _is_asked(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None) -> bool:
+def _matches_person(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None) -> bool:
     """As the lake answers it."""
     place, at = (event.log_position, event.event_index), event.timestamp
     name = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}.get(event.type, event.event or "")

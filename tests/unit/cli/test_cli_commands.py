@@ -11,8 +11,9 @@ from punchcard.cli.app import app
 from punchcard.cli.running import run
 from punchcard.errors import ConfigurationError, PunchcardError
 
-CONTRACT = ["demo", "up", "serve", "worker", "sandbox", "apply", "export", "send", "import", "trace", "check", "retry"]
-RESERVED = ["replay", "reconcile", "simulate"]
+CONTRACT = ["demo", "up", "serve", "worker", "sandbox", "apply", "export", "send", "import", "trace", "check"]
+CONTRACT += ["retry", "replay"]
+RESERVED = ["reconcile", "simulate"]
 SENDING = ["track", "identify", "page", "screen", "group", "alias", "batch"]
 
 

@@ -1,12 +1,12 @@
 """A destination's pipeline, stage by stage. Every number links to its events or transactions."""
 
-from urllib.parse import urlencode
-
 from litestar import get
 from litestar.params import FromPath
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
+from punchcard.operations.destination_states import read_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.operations.statuses import status_label
@@ -40,6 +40,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)
+        destination_status = read_status(work, destination)
         held = count_held_for(work, slug)
     buckets = period.buckets()
     charted = [
@@ -64,6 +65,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
+        destination_status=destination_status,
         held=held,
         chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
@@ -74,10 +76,8 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
 def _stage_path(slug: str, period: Period, stage: Stage, reason: str) -> str:
     """Return the path of the list of a stage's events or transactions."""
     if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
-        query = {"time": period.key, "state": stage.status, "reason": reason}
-        return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"
-    query = {"time": period.key, "status": stage.status, "reason": reason, "destination": stage.destination or ""}
-    return f"/events?{urlencode({k: v for k, v in query.items() if v})}"
+        return page_path("destinations", slug, "transactions", time=period.key, state=stage.status, reason=reason)
+    return page_path("events", time=period.key, status=stage.status, reason=reason, destination=stage.destination or "")
 
 
 HANDLERS = (show_overview,)

@@ -8,16 +8,16 @@ from decimal import Decimal
 
 from litestar import get
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.event_names import mapped_names
-from punchcard.errors import UnreadableRecordError
-from punchcard.operations.alerts import Alert, AlertKind, find_alerts, read_backlog
+from punchcard.operations.alerts import read_backlog
+from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.overview import read_series
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
-from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
 
@@ -47,7 +47,9 @@ def _home(context: RequestContext) -> Page:
     dependencies, period = context.dependencies, read_period(context)
     workspace, snapshot = dependencies.workspace(), dependencies.current()
     with dependencies.store.reading() as work:
-        alerts = find_alerts(work, snapshot, now=dependencies.clock.now())
+        alerts = read_current_alerts(
+            work, snapshot, now=dependencies.clock.now(), points_per_unit=context.mapping_choices.points_per_unit
+        )
         backlog = read_backlog(work, snapshot)
         totals = read_award_totals(work, begin=period.begin, end=period.end, destination=None)
         received = read_series(
@@ -79,7 +81,6 @@ def _home(context: RequestContext) -> Page:
         workspace=workspace,
         time=period.key,
         alerts=alerts,
-        alert_path=_alert_path,
         received=sum(received.values()),
         delivered=sum(total.transactions for total in totals),
         units=units,
@@ -94,7 +95,7 @@ def _home(context: RequestContext) -> Page:
 def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     """Return the steps of the guide."""
     destination = next((destination for destination in workspace.destinations if not destination.is_managed), None)
-    path = f"/destinations/{destination.slug}" if destination else ""
+    segments = ("destinations", destination.slug) if destination else ("destinations",)
     definition = _guide_definition()
     label = definition.event_map.value_label if definition.event_map is not None else "value"
     steps = [
@@ -108,21 +109,21 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
         Step(
             title=f"Add {definition.name}",
             text="Open it in the catalog, choose the source, and enter API key, business and location.",
-            path=f"/catalog?q={definition.name}",
+            path=page_path("catalog", q=definition.name),
             label="Open the catalog",
             done=destination is not None,
         ),
         Step(
             title=f"Map events to {label}s",
             text=f"Choose which events earn points, and the {label} for each of them.",
-            path=f"{path}/map",
+            path=page_path(*segments, "map"),
             label="Map events",
             done=destination is not None and _is_mapped(destination),
         ),
         Step(
             title="Send a test event",
             text="Preview what would be sent, then send the event and see the points arrive.",
-            path=f"{path}/tester",
+            path=page_path(*segments, "tester"),
             label="Open the tester",
             done=has_delivered,
         ),
@@ -170,39 +171,6 @@ def _by_bucket(values: Sequence[tuple[datetime, Decimal]], buckets: Sequence[dat
 
 def _year_before(period: Period) -> datetime:
     return period.begin.replace(year=period.begin.year - 1, day=1)
-
-
-def _alert_path(alert: Alert) -> str:
-    """Return the path of the page where the operator can act on the alert, "" if there is none."""
-    base = f"/destinations/{alert.destination}"
-    match alert.kind:
-        case AlertKind.INVALID | AlertKind.HELD if not alert.destination:
-            return "/sources" if alert.reason == "source" else "/destinations"
-        case AlertKind.HELD:
-            return base
-        case AlertKind.INVALID if alert.detail.startswith("filter "):
-            return f"{base}/filters"
-        case AlertKind.PAUSED | AlertKind.INVALID:
-            return f"{base}/settings"
-        case AlertKind.RESUMED:
-            return base
-        case AlertKind.PARKED:
-            return f"{base}/transactions?state=parked" + (f"&reason={alert.reason}" if alert.reason else "")
-        case AlertKind.CONFLICT:
-            return f"/events?time=7d&destination={alert.destination}&status=conflict"
-        case AlertKind.UNMAPPED:
-            return f"{base}/map"
-        case AlertKind.QUARANTINED:
-            status = EventStatus.FAILED_ON_INGEST if alert.reason == UnreadableRecordError.code else EventStatus.REFUSED
-            return f"/events?time=7d&status={status}&reason={alert.reason}"
-        case AlertKind.LAKE | AlertKind.LAKE_LOSS:
-            return ""
-        case AlertKind.COMPUTATION | AlertKind.SYNC:
-            return f"/audiences/{alert.subject}"
-        case AlertKind.RESTORED:
-            return "/events?time=7d"
-        case _:
-            return "/sources"
 
 
 HANDLERS = (show_home,)
