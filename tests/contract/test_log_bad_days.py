@@ -171,7 +171,9 @@ async def test_a_commit_is_limited_by_bytes_but_takes_one_record_of_any_size(log
 
 
 @on_a_loop
-async def test_all_of_a_group_are_reported_when_it_cannot_be_durable_and_later_ones_are_taken(log: SqliteEventLog) -> None:
+async def test_all_of_a_group_are_reported_when_it_cannot_be_durable_and_later_ones_are_taken(
+    log: SqliteEventLog,
+) -> None:
     with committing(log) as commit:
         with no_room_for_files_above(32 * 1024):
             results = await asyncio.gather(*map(commit.submit, map(record, range(40))), return_exceptions=True)

@@ -98,7 +98,9 @@ def test_events_of_all_ids_of_a_profile_are_reported_newest_first(api: PublicApi
 
 
 @pytest.mark.parametrize("feed", [False, True])
-def test_events_that_are_not_in_the_lake_yet_are_reported_once_they_are_routed(api: PublicApiServer, *, feed: bool) -> None:
+def test_events_that_are_not_in_the_lake_yet_are_reported_once_they_are_routed(
+    api: PublicApiServer, *, feed: bool
+) -> None:
     receive(api, visit(1))
     api.send({"event": "Checked In", **visit(2)})
     assert names(api, "ann") == ["m1"]
