@@ -207,7 +207,7 @@ def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> N
 
 
 @pytest.mark.parametrize("path", ["/sources/none", "/destinations/none", "/events/none", "/catalog/none", "/nothing"])
-def test_what_is_not_there_is_said_on_a_page(owner: FormBrowser, path: str) -> None:
+def test_what_is_not_there_is_shown_on_a_page(owner: FormBrowser, path: str) -> None:
     response = owner.get(path)
     assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
 

@@ -164,7 +164,7 @@ def test_retry_after_is_handed_on() -> None:
     assert error.retry_after_seconds == 3
 
 
-def test_a_duplicate_is_told_apart() -> None:
+def test_a_duplicate_is_distinguished() -> None:
     errors = {"trans_source_id": [{"message": "already exists", "code": "duplicate_trans_source_id"}]}
     error, _ = outcome_of(answering(Reply(400, {"error_type": "validation_error", "errors": errors})))
     assert isinstance(error, RejectedError)
@@ -305,7 +305,7 @@ def test_what_is_not_there_is_surely_not_performed() -> None:
     ],
     ids=str,
 )
-def test_a_list_is_read_whatever_is_said_of_it(meta: object) -> None:
+def test_a_list_is_read_whatever_its_type(meta: object) -> None:
     def reply(received_request: ReceivedRequest) -> Reply:
         result = [item(1), item(2, KEY)] if received_request.query["offset"] == ["0"] else []
         return Reply(body={"objects": result} if meta is None else {"meta": meta, "objects": result})
@@ -341,7 +341,7 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
         pytest.param(lambda requested: Reply(reset=True), id="reset"),
     ],
 )
-def test_what_cannot_be_told_is_not_called_absent(reply: Callable[[ReceivedRequest], Reply]) -> None:
+def test_what_cannot_be_determined_is_not_called_absent(reply: Callable[[ReceivedRequest], Reply]) -> None:
     error, _ = found_by(reply)
     assert isinstance(error, RetryableError)
 
@@ -392,7 +392,7 @@ def test_a_user_property_is_read_back_by_its_value(
     assert result == (Performed(status=None, partner_id="8") if stands else None)
 
 
-def test_a_user_property_whose_answer_is_lost_is_unknown() -> None:
+def test_a_user_property_with_a_lost_response_is_unknown() -> None:
     error, _ = outcome_of(answering(Reply(reset=True), listed=[connection(8)]), VIP)
     assert isinstance(error, OutcomeUnknownError)
 
@@ -455,7 +455,7 @@ def test_an_award_stands_in_the_sandbox_and_is_found_again(sandbox: SandboxProce
 
 
 @pytest.mark.parametrize("faults", [{"afterCommit": True}, {"afterCommit": True, "reset": True}], ids=["504", "reset"])
-def test_an_award_whose_answer_is_lost_is_unknown_and_found(sandbox: SandboxProcess, faults: dict[str, object]) -> None:
+def test_an_award_with_a_lost_response_is_unknown_and_found(sandbox: SandboxProcess, faults: dict[str, object]) -> None:
     award = new_award()
 
     async def use(client: PerkvilleClient) -> None:
