@@ -127,7 +127,6 @@ THIS_FILE: Final = "tests/architecture/test_language.py"  # quotes what it rejec
 NAMES_LEFT: Final[dict[str, int]] = {
     "src/punchcard/delivery": 3,
     "src/punchcard/destinations": 4,
-    "src/punchcard/operations": 3,
     "src/punchcard/routing": 3,
     "src/punchcard/sandbox": 6,
     "src/punchcard/store": 6,
@@ -139,7 +138,6 @@ NAMES_LEFT: Final[dict[str, int]] = {
     "tests/unit": 180,
 }
 PHRASES_LEFT: Final[dict[str, int]] = {
-    "src/punchcard/app": 8,
     "src/punchcard/delivery": 6,
     "src/punchcard/destinations": 47,
     "src/punchcard/lake": 2,
