@@ -2,15 +2,15 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +40,6 @@ def general(output: str) -> str:
     output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC", "TIME", output)
     output = re.sub(r"\buse_\w{27}", "PROFILE", output)
     return re.sub(r"\d+ ms", "N ms", output)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -99,7 +93,13 @@ def outcome(command: str, folder: Path, environment: dict[str, str], *, stated: 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     """A newcomer who follows the page word for word sees what the page says."""
-    ports = {"8080": str(free_port()), "9100": str(free_port())}
+    with ExitStack() as reservations:
+        ports = {port: str(reservations.enter_context(reserved_port())) for port in ("8080", "9100")}
+        follow(tmp_path, ports)
+
+
+def follow(tmp_path: Path, ports: Mapping[str, str]) -> None:
+    """Do what the page says, in its order, on other ports than 8080 and 9100."""
 
     def here(text: str) -> str:
         return re.sub(r"(127\.0\.0\.1):(8080|9100)", lambda match: f"{match[1]}:{ports[match[2]]}", text)

@@ -9,12 +9,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -181,25 +183,27 @@ def test_the_librarys_retry_queue_brings_what_could_not_be_sent(
     tmp_path: Path, browser: str, sandbox: SandboxProcess
 ) -> None:
     content = configuration(perkville_url=sandbox.url, options=QUICK)
-    product = ProductProcess(tmp_path / "product", content)
+    reservation = ExitStack()
+    port = reservation.enter_context(reserved_port())
+    product = ProductProcess(tmp_path / "product", content, port=port)
     shop = Shop(tmp_path, browser, product.url, None)
     try:
         shop.call("page")
         arrived(product, shop.message_id())
-        port = product.port
         product.stop()
         for number in range(3):
             shop.call("track", number=100 + number)
         # Each call ends when its first try has failed; the library keeps it and tries again by itself.
         time.sleep(3)
         with ProductProcess(tmp_path / "product", port=port) as again:
-            deadline = time.monotonic() + PATIENCE_SECONDS
             wanted = {f"visitor{100 + number}@example.com" for number in range(3)}
-            while not wanted <= {transaction["email"] for transaction in sandbox.transactions()}:
-                assert time.monotonic() < deadline, "the queue was not sent"
-                time.sleep(0.2)
+            wait_until(
+                lambda: wanted <= {transaction["email"] for transaction in sandbox.transactions()},
+                "the queue was not sent",
+            )
             for _ in range(3):
                 again.wait_for_status(shop.message_id(), "delivered")
     finally:
         shop.close()
         product.stop()
+        reservation.close()

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -71,13 +72,13 @@ def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(t
     """Kill the server half-way, then the import itself; run it to the end twice: nothing lost, nothing doubled."""
     file, state, folder = tmp_path / "orders.csv", tmp_path / "state", tmp_path / "product"
     expected = write_orders(file)
-    with SandboxProcess(tmp_path / "sandbox") as sandbox:
+    with SandboxProcess(tmp_path / "sandbox") as sandbox, reserved_port() as port:
         content = configuration(perkville_url=sandbox.url)
-        first = ProductProcess(folder, content)
+        first = ProductProcess(folder, content, port=port)
         importing = start_import(file, first.url, state)
         wait_until_logged(first.data, 40)
         first.kill()
-        with ProductProcess(folder, port=first.port) as second:
+        with ProductProcess(folder, port=port) as second:
             wait_until_logged(second.data, 100)
             importing.kill()
             importing.communicate()

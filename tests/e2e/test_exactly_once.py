@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from segment.analytics.client import Client
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 
@@ -113,9 +114,16 @@ def _wreak_havoc(
 
 
 def _judge(folder: Path, awards: int, seed: int) -> None:
+    with reserved_port() as product_port, reserved_port() as sandbox_port:
+        _judge_on(product_port, sandbox_port, folder, awards, seed)
+
+
+def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, seed: int) -> None:
     chance = random.Random(seed)
-    sandbox = SandboxProcess(folder / "sandbox")
-    product = ProductProcess(folder, configuration(perkville_url=sandbox.url, options={"retryAttemptsMax": 100}))
+    sandbox = SandboxProcess(folder / "sandbox", port=sandbox_port)
+    product = ProductProcess(
+        folder, configuration(perkville_url=sandbox.url, options={"retryAttemptsMax": 100}), port=product_port
+    )
     sent = _Sent()
     done = threading.Event()
     sending = threading.Thread(target=_send_all, args=(product.url, awards, seed, sent, done))

@@ -82,6 +82,31 @@ class RequestContext:
                 f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
             )
 
+    def is_managed_by_file(self, kind: str, slug: str) -> bool:
+        """Return whether the config file manages a part of the configuration."""
+        return (kind, slug) in self.dependencies.current().managed_by_file
+
+    def may_change(self, kind: str, slug: str) -> bool:
+        """Return whether the operator may change a part of the configuration in the App."""
+        return self.may(Role.EDITOR) and not self.is_managed_by_file(kind, slug)
+
+    @property
+    def is_page_managed_by_file(self) -> bool:
+        """Whether this page is about a part of the configuration that the config file manages."""
+        match self.request.url.path.strip("/").split("/"):
+            case ["settings"]:
+                return self.is_managed_by_file("workspace", "")
+            case ["sources", slug, *_]:
+                return self.is_managed_by_file("source", slug)
+            case ["destinations", slug, *_]:
+                return self.is_managed_by_file("destination", slug)
+            case ["audiences", key, *_]:
+                return any(self.is_managed_by_file(kind, key) for kind in ("audience", "computed_trait"))
+            case ["alerts", "channels", slug, *_]:
+                return self.is_managed_by_file("alert_channel", slug)
+            case _:
+                return False
+
     def field(self, name: str) -> str:
         """Return a field of the form without surrounding blanks, "" if it is missing."""
         values = self.form.get(name, ())
