@@ -184,18 +184,18 @@ class Holding:
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
-            answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
-            if isinstance(answer, RefusedError):
-                if isinstance(order_id := answer.context.get("order_id"), str):
-                    refused += refused_orders([(held.destination, order_id, answer.code)], event, held.source)
-                answer = refusal_of(under, answer)
-            if isinstance(answer, EventResult):
-                results[held.id] = answer
+            outcome = try_plan(event, under, source=held.source, zone=snapshot.zone)
+            if isinstance(outcome, RefusedError):
+                if isinstance(order_id := outcome.context.get("order_id"), str):
+                    refused += refused_orders([(held.destination, order_id, outcome.code)], event, held.source)
+                outcome = refusal_of(under, outcome)
+            if isinstance(outcome, EventResult):
+                results[held.id] = outcome
                 continue
             claimed.append(held)
             planned_effects.append(
                 PlannedEffect(
-                    planned=Planned(under, answer),
+                    planned=Planned(under, outcome),
                     event=event,
                     source=held.source,
                     position=held.log_position,

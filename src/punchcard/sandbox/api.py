@@ -96,11 +96,11 @@ class PerkvilleApi:
         return not_found("/v2/users/me/") if user is None else json_response(200, user)
 
     def _item(self, request: Request, resource: Resource, *, item_id: int) -> SandboxResponse:
-        found = resource.find(self._database, item_id)
-        if found is None:
+        item = resource.find(self._database, item_id)
+        if item is None:
             return not_found(request.path)
         if request.method == "GET":
-            return json_response(200, found)
+            return json_response(200, item)
         if resource.name != "connections":
             return method_not_allowed(request.method, ("GET",))
         if request.method != "PATCH":
@@ -117,10 +117,10 @@ class PerkvilleApi:
             )
             assert row is not None, "the connection was found a moment ago, and none is ever removed"
             merged = msgspec.json.decode(row["custom_attributes"], type=dict[str, msgspec.Raw]) | attributes
-            kept = {key: value for key, value in merged.items() if bytes(value) != b"null"}
+            remaining = {key: value for key, value in merged.items() if bytes(value) != b"null"}
             self._database.write(
                 "UPDATE connections SET custom_attributes = ?, last_mod_us = ? WHERE connection_id = ?",
-                (msgspec.json.encode(kept).decode(), to_micros(self._clock.now()), connection_id),
+                (msgspec.json.encode(remaining).decode(), to_micros(self._clock.now()), connection_id),
             )
         return json_response(200, RESOURCES["connections"].find(self._database, connection_id))
 

@@ -95,13 +95,13 @@ def _rounded(order: Order, faults: Faults) -> Order:
 def _check(database: Database, clock: Clock, *, order: Order, faults: Faults) -> list[FieldError]:
     location = database.row("SELECT * FROM locations WHERE location_id = ?", (order.location_id,))
     perk = database.row("SELECT * FROM perks WHERE perk_id = ?", (order.perk_id,))
-    found = [
+    checks = [
         _check_location(location, order),
         _check_perk(perk, order),
         _check_quantity(perk, order=order, faults=faults),
         _check_user(database, order),
     ]
-    problems = [problem for problem in found if problem is not None]
+    problems = [problem for problem in checks if problem is not None]
     if not problems and location is not None and order.limit_to_once_per_calendar_day:
         problems = _check_once_a_day(database, clock, order=order, timezone=location["timezone"])
     return problems
@@ -240,7 +240,7 @@ def _change_balance(
     row = database.row(
         "SELECT point_balance, lifetime_earned_points FROM connections WHERE connection_id = ?", (connection_id,)
     )
-    assert row is not None, "the connection was found or made in the same unit of work"
+    assert row is not None, "the connection was checks or made in the same unit of work"
     balance = Decimal(row["point_balance"]) + total
     lifetime = Decimal(row["lifetime_earned_points"]) + (total if perk["classification"] == "EARN" else 0)
     database.write(

@@ -103,8 +103,8 @@ class Database:
 
     def row(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Row | None:
         """The first row of a query, None if it has none."""
-        found: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
-        return found
+        row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+        return row
 
     def count(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
         """The one number of a counting query."""

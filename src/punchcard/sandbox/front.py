@@ -42,14 +42,14 @@ class Front:
         request = await _read(scope, receive)
         if request is None:
             return  # the caller has gone
-        response = await self._answer(request)
+        response = await self._respond(request)
         if response is None:
             scope["extensions"][RESET_EXTENSION]["reset"]()
             await receive()  # returns when the connection is gone, so that the server does not answer after all
             return
         await _write(response, send)
 
-    async def _answer(self, request: Request) -> SandboxResponse | None:
+    async def _respond(self, request: Request) -> SandboxResponse | None:
         if request.path.startswith(api.PREFIX):
             response = await self._play(request)
             self._misfortune.counts["requests"] += 1

@@ -175,8 +175,8 @@ def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits:
     )
     into = final_profiles([(merge.profile, merge.merged) for merge in merges])
     _join_profiles(work, into)
-    for some in chunks({*into, *into.values()}):
-        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(some)))
+    for chunk in chunks({*into, *into.values()}):
+        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(chunk)))
     execute_many(work, insert(profile_traits), [_values(trait) for trait in traits])
     _merge_queue(work, into)
     _merge_conflicts(work, into)

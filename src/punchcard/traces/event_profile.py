@@ -1,4 +1,4 @@
-"""Whose an event is: the profile that its strongest id leads to."""
+"""The profile of an event, by its strongest id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from punchcard.store.profiles import ids_of, owners_of, traits_of
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileTrace:
-    """The person of an event, as they are known now.
+    """The profile of an event as it is now.
 
     Attributes:
         public_id: `use_…`.
-        ids: Their external ids, type and value.
-        audiences: Keys of the audiences that they are in.
+        ids: External ids, type and value.
+        audiences: Keys of the current audiences.
     """
 
     public_id: str
@@ -28,24 +28,26 @@ class ProfileTrace:
 
     @property
     def name(self) -> str:
-        """What to call them: an email, else a user id, else the profile's own id."""
+        """The display name: an email, else a user id, else the id of the profile."""
         by_type = dict(reversed(self.ids))
         return by_type.get(EMAIL) or by_type.get(USER_ID) or self.public_id
 
 
 def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdReader) -> list[int | None]:
-    """The profile of each event, None for one that is nobody's, or that Engage has not come to yet."""
+    """Return the profile of each event, None for an event without a profile, or one that Engage has not read yet."""
     ids = [
         reader.ids_of(user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload)
         for event in events
     ]
-    owners = owners_of(work, {one for some in ids for one in some})
-    # An id that leads nowhere is one that Engage has not come to, or that other rules gave nobody.
-    return [next((owners[one] for one in some if one in owners), None) for some in ids]
+    owners = owners_of(work, {external_id for event_ids in ids for external_id in event_ids})
+    # An id without an owner was not read by Engage yet, or was left out by earlier rules.
+    return [
+        next((owners[external_id] for external_id in event_ids if external_id in owners), None) for event_ids in ids
+    ]
 
 
 def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileTrace | None:
-    """The person of an event, None if nobody is known by its ids."""
+    """Return the profile of an event, None if none has its ids."""
     [owner] = owners_of_events(work, [event], reader)
     profile = None if owner is None else get_profile(work, owner)
     if profile is None:

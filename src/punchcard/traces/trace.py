@@ -99,8 +99,8 @@ class EventTrace:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
         notes: What was converted so that it could be read, a sentence each.
-        profile: Whose it is, None if nobody is known by its ids (yet).
-        copies: Other events with the same message id from the same source, which came later and did nothing.
+        profile: The profile of the event, None if none has its ids (yet).
+        copies: Later events with the same message id from the same source, which had no effect.
         others: Events of other sources with the same message id: events of their own, with their own copies.
     """
 
@@ -147,8 +147,8 @@ class TraceReader:
         """Return the trace of the first event with this id, None if none was ever received.
 
         Args:
-            source: Slug of the source whose event is meant, where several sources use the same id. None for the event
-                that was received first.
+            source: Slug of the source of the event, if several sources use the same id. None for the event that was
+                received first.
 
         Raises:
             LakeError: the lake cannot be read, and the log does not have the event (any more).
@@ -263,7 +263,7 @@ def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
 
 
 def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
-    """Return the effects that the events made, or whose keys they repeat."""
+    """Return the effects that the events created or repeated."""
     keys_by_destination: dict[str, set[str]] = {}
     for event in events:
         for result in event.results:

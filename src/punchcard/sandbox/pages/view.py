@@ -91,10 +91,10 @@ def query_field(request: Request, name: str) -> str:
 
 
 def read_pager(request: Request, rows_total: int) -> Pager:
-    """The page asked for, brought within what there is."""
+    """Return the requested page, limited to the existing ones."""
     text = query_field(request, "page")
-    asked = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
-    return Pager(max(1, min(asked, Pager(1, rows_total).pages_total)), rows_total)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return Pager(max(1, min(number, Pager(1, rows_total).pages_total)), rows_total)
 
 
 def redirect(path: str, **query: object) -> SandboxResponse:
