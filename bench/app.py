@@ -232,6 +232,7 @@ def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
             quantity="9.99",
             received_at=at,
             settled_at=at + timedelta(milliseconds=40),
+            replay=None,
         )
         for effect in stored
     ]

@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import punchcard.delivery.telemetry
 import punchcard.engage.telemetry
 import punchcard.ingest.telemetry
+import punchcard.operations.telemetry
 import punchcard.routing.telemetry
 import punchcard.runtime.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies
@@ -99,7 +100,7 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for partner in CATALOG.values()
         for field in (*partner.definition.settings, *partner.definition.options)
     }
-    tables = {"workspace", "identity", "sources", "audiences", "computed_traits"}
+    tables = {"workspace", "identity", "sources", "audiences", "computed_traits", "alert_channels", "alert_rules"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
     assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))

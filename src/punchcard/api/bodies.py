@@ -79,11 +79,22 @@ class EventProfile(_Body):
     audiences: list[str]
 
 
+class EventReplayBody(_Body):
+    """One time that the event was replayed: `status` is what that gave by itself."""
+
+    id: str
+    destination: str
+    replayed_at: str
+    status: str
+    reason: str | None
+    detail: str | None
+
+
 class EventTraceBody(_Body, omit_defaults=True):
     """One event as received, with its results. `profile` is null if the event has none, or none is known yet.
 
     `others` are events of other sources with the same message id, with their results; absent if there are none.
-    `notes` are sentences about values that were converted to read the event.
+    `notes` are sentences about values that were converted to read the event. `replays` is absent if there were none.
     """
 
     event: msgspec.Raw
@@ -95,6 +106,7 @@ class EventTraceBody(_Body, omit_defaults=True):
     results: list[ResultBody]
     copies: list[EventCopy]
     others: list["EventTraceBody"] = []
+    replays: list[EventReplayBody] = []
 
 
 class Conflict(_Body):
@@ -222,6 +234,17 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
             for copy in trace.copies
         ],
         others=[event_trace(other) for other in trace.others],
+        replays=[
+            EventReplayBody(
+                id=replay.replay,
+                destination=replay.destination,
+                replayed_at=to_iso(replay.replayed_at),
+                status=replay.status,
+                reason=replay.reason,
+                detail=replay.detail,
+            )
+            for replay in trace.replays
+        ],
     )
 
 

@@ -37,7 +37,7 @@ _ERROR: Final = {
 }
 _TRANSACTION_OR_NULL: Final = {"oneOf": [{"$ref": "#/components/schemas/Transaction"}, {"type": "null"}]}
 _WITH_TRANSACTION: Final = ("ResultBody", "LedgerRow", "TestedDestination")
-"""Bodies with a member `transaction`; the framework does not know its members."""
+"""Bodies with a member `transaction`: the framework does not know its members."""
 
 _CLOSED: Final = ("Options", "OptionsUpdate")
 """Bodies that forbid unknown members, which the framework does not document."""

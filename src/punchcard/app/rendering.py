@@ -66,6 +66,7 @@ class Renderer:
             status_color=_status_color,
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
+            inline_code=_inline_code,
             json=json_text,
         )
         self._templates.globals.update(
@@ -175,6 +176,12 @@ def _duration(seconds: int) -> str:
     if seconds < 2 * _DAY:
         return f"{seconds // _HOUR} h"
     return f"{seconds // _DAY} days"
+
+
+def _inline_code(text: str) -> Markup:
+    """Return a sentence with the text between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _number(value: int | float | Decimal | None) -> str:

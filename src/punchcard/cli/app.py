@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
@@ -24,6 +25,7 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
 from punchcard.errors import ConfigurationError
 
@@ -372,6 +374,7 @@ def adopt_log(
     return adopt_now(settings, assume_yes=yes)
 
 
+app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
 app.add_typer(
     audience,
     name="audience",
@@ -385,8 +388,14 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Write your own destinations.",
-    epilog=example("punchcard destination new acme-rewards"),
+    short_help="Pause destinations and switch them off, and write destinations of your own.",
+    epilog=example("punchcard destination pause perkville --until 2h", "punchcard destination new acme-rewards"),
+)
+app.add_typer(
+    alerts,
+    name="alerts",
+    short_help="List and acknowledge alerts, and test alert channels.",
+    epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(
     lake,
@@ -413,6 +422,5 @@ def _reserve(name: str, purpose: str) -> None:
     )(refuse)
 
 
-_reserve("replay", "process stored events again")
 _reserve("reconcile", "compare the ledger with a destination")
 _reserve("simulate", "preview what other settings would have awarded")

@@ -39,6 +39,12 @@ def print_text(trace: EventTrace, console: Console) -> None:
         console.print(Text(f"    {line}"))
     for result in trace.results:
         _print_result(result, trace, console)
+    for replay in trace.replays:
+        status = replay.status.value.replace("_", " ") + (f" ({replay.reason})" if replay.reason else "")
+        replayed = (
+            f"Replayed to {replay.destination} {_instant(replay.replayed_at)} by replay {replay.replay}: {status}"
+        )
+        console.print(Text("\n") + Text(_clean(replayed)))
     for copy in trace.copies:
         results = ", ".join(sorted({_status_text(result) for result in copy.results}))
         console.print(Text(f"\nThe same message id was received again {_instant(copy.received_at)}: {results}"))

@@ -26,7 +26,7 @@ class Retryable:
 
     Attributes:
         effects: Parked and rejected ones.
-        pauses: Of the destinations concerned.
+        pauses: For refused credentials, of the destinations concerned.
         overlong: Open ones that wait for a time that cannot be meant: the clock was set forward, and back since.
     """
 
@@ -70,7 +70,10 @@ def find_retryable(
     if not message_ids and reason is None:
         # Nothing needs to be parked for a paused destination to be worth another try.
         concerned |= set(configured) if destination is None else {destination}
-    pauses = [pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None]
+    # A pause that a person has begun is ended by a person who means that.
+    pauses = [
+        pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None and not pause.is_by_operator
+    ]
     overlong = [
         effect
         for slug, options in configured.items()

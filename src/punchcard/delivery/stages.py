@@ -18,17 +18,15 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.outcomes import CANNOT_READ_BACK, PartnerResult, classify_outcome
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.definition import Capability
+from punchcard.delivery.waking import wake_others
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.orders import wake_dependents
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
-from punchcard.store.waiting import wake_waiting
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
@@ -78,8 +76,8 @@ class Cycle:
         attempts: Attempts that may leave now.
         send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
-        paused: True if the destination delivers nothing: it is disabled, or its credentials were refused.
-        pause: The refusal, None if its credentials are good.
+        paused: True if the destination delivers nothing: it is disabled or paused.
+        pause: The refusal, None if its credentials are good or a person has paused it.
     """
 
     attempts: Sequence[Attempt]
@@ -150,9 +148,9 @@ def _cycle(
         reading = (watch or ClockWatch(clock)).read()
         now = reading.now
         corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
-        resumed = _resume_if_changed(work, target, now=now)
-        refused = pause_of(work, target.slug)
-        paused = not target.enabled or refused is not None
+        ended_by = _end_pause_if_over(work, target, now=now)
+        lasting = pause_of(work, target.slug)
+        paused = not target.enabled or lasting is not None
         if paused:
             claimed = []
         elif apart:
@@ -162,7 +160,7 @@ def _cycle(
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
     if watch is not None:
         watch.done(reading)
-    _report(recorded, corrected=corrected, resumed=resumed, telemetry=telemetry)
+    _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
     return Cycle(
         attempts=attempt,
         send_before=SendBefore(
@@ -170,17 +168,19 @@ def _cycle(
         ),
         moved=len(claimed) - len(attempt),
         paused=paused,
-        pause=refused,
+        pause=None if lasting is None or lasting.is_by_operator else lasting,
     )
 
 
-def _report(recorded: "RecordedResults", *, corrected: int, resumed: bool, telemetry: DeliveryTelemetry) -> None:
+def _report(
+    recorded: "RecordedResults", *, corrected: int, ended_by: PauseEnd | None, telemetry: DeliveryTelemetry
+) -> None:
     """Log what a cycle did, once it is committed: what a failed unit of work has not done is not reported."""
     try:
         if corrected:
             telemetry.waits_corrected(count=corrected)
-        if resumed:
-            telemetry.destination_resumed(by=PauseEnd.SETTINGS)
+        if ended_by is not None:
+            telemetry.destination_resumed(by=ended_by)
         recorded.report(telemetry)
     except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
         telemetry.report_failed(error=error)
@@ -568,48 +568,20 @@ def _wake(
     *,
     clock: Clock,
 ) -> None:
-    """Let other effects of the customers and orders look again now."""
-    # A customer who was given an item is known at the destination: what was to be set at them need not wait any longer.
-    known = {
-        completed_attempt.attempt.effect.customer
+    outcomes = [
+        (completed_attempt.attempt.effect, attempt_result.state)
         for completed_attempt, attempt_result in attempt_results
-        if attempt_result.state is EffectState.DELIVERED and completed_attempt.attempt.effect.item is not None
-    }
-    if known:
-        wake_waiting(work, target.slug, known, now=clock.now())
-    if Capability.PREPARATION in target.partner.definition.capabilities:
-        _wake_dependents(work, target, attempt_results, clock=clock)
+    ]
+    wake_others(work, target.slug, target.partner.definition, outcomes, now=clock.now())
 
 
-def _wake_dependents(
-    work: Connection,
-    target: DeliveryTarget,
-    attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]],
-    *,
-    clock: Clock,
-) -> None:
-    """Let effects be prepared again that depend on an order of which an effect has ended."""
-    ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
-    for completed_attempt, attempt_result in attempt_results:
-        effect = completed_attempt.attempt.effect
-        if effect.order_id is not None and not effect.is_refund and attempt_result.state in ends:
-            ends[attempt_result.state].add(effect.order_id)
-    delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
-    if delivered or rejected:
-        reasons = target.partner.definition.reopened
-        wake_dependents(
-            work,
-            target.slug,
-            delivered=delivered,
-            ended=rejected,
-            reopened=reasons.on_any_end,
-            reopened_on_delivery=reasons.on_delivery,
-            now=clock.now(),
-        )
-
-
-def _resume_if_changed(work: Connection, target: DeliveryTarget, *, now: datetime) -> bool:
+def _end_pause_if_over(work: Connection, target: DeliveryTarget, *, now: datetime) -> PauseEnd | None:
+    """End the destination's pause if its end has come, or other settings may be accepted; returns what ended it."""
     lasting = pause_of(work, target.slug)
-    if lasting is None or lasting.settings_fingerprint == target.fingerprint:
-        return False
-    return end_pause(work, lasting, by=PauseEnd.SETTINGS, now=now)
+    if lasting is None:
+        return None
+    if lasting.is_by_operator:
+        by, is_over = PauseEnd.SCHEDULE, lasting.until is not None and lasting.until <= now
+    else:
+        by, is_over = PauseEnd.SETTINGS, lasting.settings_fingerprint != target.fingerprint
+    return by if is_over and end_pause(work, lasting, by=by, now=now) else None

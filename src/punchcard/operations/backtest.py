@@ -68,20 +68,20 @@ class Backtest:
         Args:
             work: Of the store; only read.
         """
-        answers: list[Intent | EventResult] = []
+        plans: list[Intent | EventResult] = []
         planned: list[PlannedEffect] = []
         for row in events:
             event = read_lake_event(row)
             if event is None:
                 detail = "this version of Punchcard cannot read the event in the data lake"
-                answers.append(EventResult(self._slug, EventStatus.REFUSED, UNREADABLE_EVENT, detail))
+                plans.append(EventResult(self._slug, EventStatus.REFUSED, UNREADABLE_EVENT, detail))
                 continue
-            answer = plan_at(event, self._destination, source=row.source or "", zone=self._zone)
-            answers.append(answer)
-            if isinstance(answer, Intent):
+            plan = plan_at(event, self._destination, source=row.source or "", zone=self._zone)
+            plans.append(plan)
+            if isinstance(plan, Intent):
                 planned.append(
                     PlannedEffect(
-                        planned=Planned(self._destination, answer),
+                        planned=Planned(self._destination, plan),
                         event=event,
                         source=row.source or "",
                         position=row.log_position,
@@ -91,8 +91,6 @@ class Backtest:
                 )
         decided = iter(self._ledger.decide(work, planned))
         return [
-            BacktestedEvent(row, answer, next(decided))
-            if isinstance(answer, Intent)
-            else BacktestedEvent(row, None, answer)
-            for row, answer in zip(events, answers, strict=True)
+            BacktestedEvent(row, plan, next(decided)) if isinstance(plan, Intent) else BacktestedEvent(row, None, plan)
+            for row, plan in zip(events, plans, strict=True)
         ]

@@ -31,6 +31,7 @@ class PlannedEffect:
 
     Attributes:
         seen_before: True if the message id was seen lately: nothing new may come of it.
+        replay: Id of the replay by which the event is planned again; None if it is planned for the first time.
     """
 
     planned: Planned
@@ -39,6 +40,7 @@ class PlannedEffect:
     position: int
     index: int
     seen_before: bool
+    replay: str | None = None
 
 
 _Row = StoredEffect | NewEffect
@@ -372,4 +374,5 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
         event_type=planned_effect.event.type,
         payload=intent.payload,
         summary=intent.summary,
+        replay=planned_effect.replay,
     )

@@ -25,6 +25,7 @@ from punchcard.events.parse import (
 )
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import decompress, salvage
+from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
 
 Item = Event | IngestFailure
 
@@ -47,6 +48,8 @@ def read_record(record: LogRecord) -> Sequence[Item]:
         `QUARANTINED` for a record that cannot be read.
     """
     try:
+        if record.call == REPLAY:
+            return restore_events(read_replay(record))
         body = decompress(record)
         if record.call not in _CALLS:
             raise UnreadableRecordError(f'The log record has the unknown call "{record.call[:40]}".')

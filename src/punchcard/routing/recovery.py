@@ -28,6 +28,7 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
 from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import Planned, plan_at, with_settings
+from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
@@ -155,6 +156,9 @@ class LakeReplay:
         batch.give(decided)
         record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)
+        if batch.replays:
+            moved = keep_replayed(work, batch, now=self._clock.now())
+            add_counts(work, self._counted_names.limit(work, moved))
         add_counts(work, self._counted_names.limit(work, counts_to_keep(result_batch(batch), batch)))
         return decided
 

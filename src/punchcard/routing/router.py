@@ -27,6 +27,7 @@ from punchcard.routing.holding import Holding
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
 from punchcard.routing.records import QUARANTINED, describe, read_record
+from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
@@ -139,6 +140,8 @@ class Router:
             record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
+            if batch.replays:
+                add_counts(work, self._counted_names.limit(work, keep_replayed(work, batch, now=now)))
             results = result_batch(batch)
             save_results(work, results)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(results, batch)))
@@ -221,8 +224,9 @@ class Router:
         )
         self._telemetry.events_held(held=Counter(event.destination for event in batch.held))
         by_source: Counter[str] = Counter()
-        for source, items in zip(batch.sources, batch.items, strict=True):
-            by_source[source or ""] += len(items)
+        for number, (source, items) in enumerate(zip(batch.sources, batch.items, strict=True)):
+            if number not in batch.replays:
+                by_source[source or ""] += len(items)
         by_status = counts_by_status(results)
         for (_, source, reason), count in batch.notes.items():
             self._telemetry.events_noted(source=source, reason=reason, count=count)

@@ -45,6 +45,16 @@ class EngageProcess:
 
     def run(self) -> int:
         """Work until stopped; return the exit status."""
+        from punchcard.runtime.heartbeats import ENGAGE, HeartbeatThread
+
+        heartbeat = HeartbeatThread(self._settings, self._store, clock=self._clock, process=ENGAGE)
+        heartbeat.start()
+        try:
+            return self._run()
+        finally:
+            heartbeat.stop()
+
+    def _run(self) -> int:
         with closing(self._store), self._store.leadership("engage") as leadership:
             while not self._stopping.is_set():
                 try:

@@ -39,6 +39,7 @@ def build_operator_side(
     browser = EventBrowser(log=log, lake=lake, store=store)
     dependencies = Dependencies(
         store=store,
+        lake=lake,
         traces=TraceReader(
             log=log,
             lake=lake,

@@ -50,6 +50,7 @@ class NewEffect:
     event_type: str | None = None
     payload: str | None = None
     summary: str | None = None
+    replay: str | None = None
 
 
 OrderingGroup = tuple[str, str]

@@ -13,6 +13,7 @@ class EventStatus(StoredEnum):
     FAILED_ON_INGEST = "failed_on_ingest"  # not a valid event, or from no source
     FILTERED_AT_SOURCE = "filtered_at_source"  # the source's own rules keep it back
     FILTERED_AT_DESTINATION = "filtered_at_destination"  # consent, integrations object, call type or filter
+    DESTINATION_OFF = "destination_off"  # recorded while the destination was off; can be replayed
     REFUSED = "refused"  # the destination's mapping does not take it
     PENDING = "pending"  # an effect waits to be delivered
     RETRYING = "retrying"  # surely not performed yet, will be tried again

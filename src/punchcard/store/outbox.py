@@ -1,7 +1,7 @@
 """The outbox: effects added by routing, claimed and attempted by delivery, their results. All writes to `effects`."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import (
@@ -184,6 +184,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "event_type": effect.event_type,
                 "payload": storable_or_none(effect.payload),
                 "summary": storable_or_none(effect.summary),
+                "replay": effect.replay,
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "reason": None,
@@ -192,11 +193,20 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "tries": 0,
                 "due_at": now,
                 "created_at": now,
-                **({} if recovery is None else recovery.state_columns(effect.log_position, now)),
+                **_doubt(effect, recovery, now),
             }
             for effect in new
         ],
     )
+
+
+def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mapping[str, object]:
+    """The state of a new effect that may have been performed by a run that this store knows nothing of."""
+    if recovery is None:
+        return {}
+    # The ledger may have lost what an event received earlier has earned, and a replay has no other memory of it.
+    is_older = effect.replay is not None and effect.received_at <= recovery.noticed_at
+    return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
 
 
 def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:

@@ -201,6 +201,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("event_type", String(16)),  # one of the six calls; null for a row of before it was kept
     Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
     Column("summary", Text),  # what lists show; null if they make it of the other columns
+    Column("replay", String(36)),  # id of the replay that has made it, null for none
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -310,7 +311,7 @@ Index(
     postgresql_where=text("released_at IS NULL"),
 )
 
-destination_pauses = Table(  # the last time that a destination's credentials were refused: one row per destination
+destination_pauses = Table(  # the last time that a destination was paused: one row per destination
     "destination_pauses",
     metadata,
     Column("destination", String(128), primary_key=True),
@@ -321,7 +322,9 @@ destination_pauses = Table(  # the last time that a destination's credentials we
     Column("checks", Integer, nullable=False, server_default=text("0")),  # of the credentials, in vain, since it began
     Column("next_check_at", Instant),
     Column("ended_at", Instant),  # null while nothing is delivered
-    Column("ended_by", String(16)),  # check, settings or operator
+    Column("ended_by", String(16)),  # check, settings, operator or schedule
+    Column("actor", Text),  # who paused it; null if its credentials were refused
+    Column("until", Instant),  # when it ends by itself; null if it does not
 )
 
 api_tokens = Table(

@@ -136,7 +136,7 @@ class DestinationSuite:
         assert options.batch_size >= 1
         assert self.destination.supported_calls(typed) <= self.destination.definition.supported
 
-    def test_required_settings_are_asked_for(self) -> None:
+    def test_required_settings_are_required(self) -> None:
         for field in self.destination.definition.settings:
             if field.default is None:
                 without = {key: value for key, value in self.settings.items() if key != field.key}

@@ -85,7 +85,7 @@ class OrderLedger:
         self.record_results(key, EffectState.DELIVERED)
 
     def prepare(self, key: str = REFUND) -> Ready | NotReady:
-        """Return what is to be done with an effect now."""
+        """Return the preparation of an effect now."""
         settings = PerkvilleSettings(api_key="k", business_id="41", location_id="7", refunds=self.refunds)
         with self.store.unit_of_work() as work:
             effect = stored_effect(work, key)

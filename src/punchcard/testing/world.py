@@ -425,12 +425,12 @@ class World:
         for keys in self.lake().recent_message_keys(_IDS_MIN):
             index.add_all(keys)
         index.add_all(recovered)
-        snapshot = self._snapshot()
+        self.configuration = self._snapshot()
         self.router = Router(
             log=self.log,
             store=self.store,
             clock=self.clock,
-            current=lambda: snapshot,
+            current=lambda: self.configuration,
             index=index,
             feed=self.feed,
             on_effects=lambda slugs: None,

@@ -14,6 +14,7 @@ from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
+from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import ResultTrace, effects_met, result_trace
 
@@ -236,7 +237,7 @@ def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
 
 
 def _seen_events(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
-    events = with_results_of_held(work, events)
+    events = with_results_of_replays(work, with_results_of_held(work, events))
     met = effects_met(work, events)
     return [
         SeenEvent(event=event, results=tuple(result_trace(result, met, None) for result in event.results))

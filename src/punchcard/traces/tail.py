@@ -11,6 +11,7 @@ from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.lake.schema import extract_columns
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
+from punchcard.routing.replay_record import REPLAY
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
 from punchcard.store.positions import LAKE, ROUTING, position_of, results_between
@@ -160,6 +161,8 @@ def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:
 
 
 def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
+    if record.call == REPLAY:
+        return []  # its events are shown where they stand themselves
     routed = routed_at.get(record.position)
     items = read_record(record) if routed is None else read_items(record, len(routed[1].results))
     return [

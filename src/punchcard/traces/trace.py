@@ -18,11 +18,13 @@ from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
-from punchcard.store.pauses import Pause, pause_of
+from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
+from punchcard.store.switches import SwitchedOff, current_switch, last_switched_off
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
+from punchcard.traces.replayed import ReplayTrace, replay_traces, with_results_of_replays
 from punchcard.traces.summary import NO_TYPES, kind_label, summary_columns
 from punchcard.traces.tail import Tail
 
@@ -102,6 +104,7 @@ class EventTrace:
         profile: The profile of the event, None if none has its ids (yet).
         copies: Later events with the same message id from the same source, which had no effect.
         others: Events of other sources with the same message id: events of their own, with their own copies.
+        replays: Each time that it was replayed, oldest first.
     """
 
     message_id: str
@@ -113,6 +116,7 @@ class EventTrace:
     profile: ProfileTrace | None = None
     copies: tuple["EventTrace", ...] = ()
     others: tuple["EventTrace", ...] = ()
+    replays: tuple[ReplayTrace, ...] = ()
 
 
 _WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
@@ -191,11 +195,13 @@ class TraceReader:
 
     def _trace_of(self, message_id: str, copy: LakeEvent) -> EventTrace:
         with self._store.reading() as connection:
-            (copy,) = with_results_of_held(connection, [copy])
+            (copy,) = with_results_of_replays(connection, with_results_of_held(connection, [copy]))
+            replays = replay_traces(connection, copy)
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_trace(connection, copy, IdReader(self._rules()))
-            pauses = {slug: pause for slug, _ in met if (pause := pause_of(connection, slug)) is not None}
+            waits = {slug: wait for slug, _ in met if (wait := _wait_of(connection, slug)) is not None}
+            switches = _switches(connection, copy)
         types = self._types()
         return EventTrace(
             message_id=message_id,
@@ -203,19 +209,47 @@ class TraceReader:
             source=copy.source,
             event=mask_write_keys(copy.payload),
             results=tuple(
-                _with_pause(result_trace(result, met, attempts, types=types), pauses) for result in copy.results
+                _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches)
+                for result in copy.results
             ),
             notes=copy.notes,
             profile=profile,
+            replays=replays,
         )
 
 
-def _with_pause(result: ResultTrace, pauses: Mapping[str, Pause]) -> ResultTrace:
+def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
+    """Why nothing is sent to a destination now, as reason and sentence; None if it delivers."""
+    if (switch := current_switch(work, destination)) is not None:
+        return "destination_off", f"{destination} is {switch.description}; what was queued before waits"
+    pause = pause_of(work, destination)
+    return None if pause is None else (pause.reason, pause.description)
+
+
+def _with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> ResultTrace:
     """The result, with what its effect waits for if its destination delivers nothing now."""
-    pause = pauses.get(result.destination or "")
-    if pause is None or result.status not in _WAITING:
+    wait = waits.get(result.destination or "")
+    if wait is None or result.status not in _WAITING:
         return result
-    return replace(result, reason=result.reason or pause.reason, detail=pause.description)
+    return replace(result, reason=result.reason or wait[0], detail=wait[1])
+
+
+def _switches(work: Connection, event: LakeEvent) -> dict[str, SwitchedOff]:
+    """When the destinations that were off for the event had been switched off."""
+    off = [result.destination for result in event.results if result.status == EventStatus.DESTINATION_OFF]
+    return {
+        slug: switch
+        for slug in off
+        if slug and (switch := last_switched_off(work, slug, before=event.received_at)) is not None
+    }
+
+
+def _with_switch(result: ResultTrace, switches: Mapping[str, SwitchedOff]) -> ResultTrace:
+    """The result, with since when and why its destination was off if it was."""
+    switch = switches.get(result.destination or "")
+    if switch is None or result.status is not EventStatus.DESTINATION_OFF:
+        return result
+    return replace(result, detail=f"{result.detail}. It was {switch.description}")
 
 
 def current_status(effect: StoredEffect) -> EventStatus:

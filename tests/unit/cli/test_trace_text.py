@@ -113,7 +113,9 @@ def test_a_refusal_is_told_with_its_reason() -> None:
 
 def test_what_needs_a_person_is_told_with_the_next_step() -> None:
     parked = replace(DELIVERED, status=EventStatus.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
-    assert lines_of(replace(STORY, results=(parked,)))[-1] == ("next step when the cause is mended: punchcard retry m1")
+    assert lines_of(replace(STORY, results=(parked,)))[-1] == (
+        "next step correct the cause, then run: punchcard retry m1"
+    )
 
 
 def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> None:
@@ -126,7 +128,7 @@ def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> Non
         attempts=(),
     )
     lines = lines_of(replace(STORY, source=None, results=(failed,)))
-    assert "no known source" in lines[1]
+    assert "an unknown source" in lines[1]
     assert lines[-1] == "before any destination: failed on ingest (unknown_source)"
 
 
@@ -141,7 +143,7 @@ def test_later_copies_are_told() -> None:
     )
     copy = replace(STORY, received_at=AT + timedelta(hours=1), results=(duplicate,))
     last = lines_of(replace(STORY, copies=(copy,)))[-1]
-    assert last == "The same message id came again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
+    assert last == "The same message id was received again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
 
 
 def test_a_user_property_is_told_as_one() -> None:
