@@ -15,7 +15,7 @@ FILE_LINES_MAX = {"src": 400, "bench": 400, "release": 400, "examples": 400, "te
 FUNCTION_LINES_MAX = 50  # without the docstring
 PAGE_LINES_MAX = {"ARCHITECTURE.md": 200, "README.md": 200}
 
-# What is larger, and may shrink but not grow. A migration is never edited, so its length is no matter.
+# Larger files, which may shrink but not grow. A migration is never edited, so its length does not count.
 LARGER_FILES = {
     # Each was read for a second concept, and holds one: the list of commands, the schema, all writes to `effects`.
     "src/punchcard/cli/app.py": 426,
@@ -134,7 +134,7 @@ def test_nothing_is_left_unfinished() -> None:
 
 
 def test_no_error_is_swallowed_in_silence() -> None:
-    """Each handler names what it catches and does something; what may be ignored is said so by a named `suppress`."""
+    """Each handler names what it catches and does something; ignoring an error takes a `suppress` that names it."""
 
     def is_silent(handler: ast.ExceptHandler) -> bool:
         return all(

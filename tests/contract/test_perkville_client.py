@@ -249,7 +249,7 @@ def test_a_perk_is_read_once_in_ten_minutes_however_many_awards_wait_for_it() ->
                 *(client.perform(replace(AWARD, effect_key=EffectKey(f"SEG:s:EVENT:{n}"))) for n in range(20))
             )
             assert len(server.posts) == 20
-            assert len(server.asked) == 21
+            assert len(server.requests) == 21
 
     asyncio.run(run())
 

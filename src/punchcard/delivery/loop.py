@@ -141,7 +141,7 @@ class DestinationDelivery:
                 done = await self._step(target, room=room)
                 await self._check_credentials(target, done)
                 if len(done.attempts) >= _MANY:
-                    # Under load, answers that come within a moment share the next unit of work.
+                    # Under load, results that come within a moment share the next unit of work.
                     await asyncio.sleep(_GATHER_SECONDS)
                 elif not done.attempts and not done.moved and not self._answered:
                     await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
