@@ -41,6 +41,7 @@ from punchcard.api.filters import (
 )
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
+from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import list_regulations
 from punchcard.api.sources import (
     create_source,
@@ -111,6 +112,7 @@ HANDLERS = (
     replace_source_labels,
     *UNAVAILABLE,
     *COMPUTATIONS,
+    *RECONCILIATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

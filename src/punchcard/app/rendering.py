@@ -70,6 +70,7 @@ class Renderer:
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
+            lists_transactions=_lists_transactions,
             version=__version__,
         )
 
@@ -136,6 +137,12 @@ def _has_balances(destination: Destination) -> bool:
     """Return whether the destination knows balances of customers."""
     definition = _definition_of(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
+
+
+def _lists_transactions(destination: Destination) -> bool:
+    """Return whether what the destination has booked can be compared with the ledger."""
+    definition = _definition_of(destination)
+    return definition is not None and Capability.RECONCILE in definition.capabilities
 
 
 def _listed(names: Iterable[str]) -> str:

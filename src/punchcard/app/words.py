@@ -37,6 +37,19 @@ _TONES: Final[Mapping[str, str]] = MappingProxyType(
         EventStatus.CONFLICT: "red",
         EventStatus.PARKED: "red",
         EventStatus.REJECTED: "red",
+        # Of reconciliations and their differences.
+        "finished": "green",
+        "queued": "azure",
+        "reading": "azure",
+        "comparing": "azure",
+        "waiting": "orange",
+        "failed": "red",
+        "missing_at_partner": "red",
+        "doubled": "red",
+        "content_differs": "red",
+        "unknown_to_us": "orange",
+        "reversed": "orange",
+        "pending_too_long": "orange",
     }
 )
 

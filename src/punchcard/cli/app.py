@@ -390,6 +390,28 @@ app.add_typer(
 )
 
 
+@app.command(
+    short_help="Compare the ledger with what Perkville has booked.",
+    epilog=example("punchcard reconcile", "punchcard reconcile --destination perkville --since 7d --format json"),
+)
+def reconcile(
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help='Of events received since then: a time, or a distance such as "30d".')
+    ] = "30d",
+    output: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")] = "table",
+    data: Data = None,
+) -> int:
+    """Compare the ledger with what Perkville has booked; ends with 1 if they differ. Nothing is corrected.
+
+    Where `up` or a worker is running, that one reads Perkville, within the rate limit of its deliveries.
+    """
+    settings = standing_settings(data=data)
+    from punchcard.cli.reconciling import reconcile_ledger
+
+    return reconcile_ledger(settings, destination=destination, since=since, output=output)
+
+
 def _reserve(name: str, purpose: str) -> None:
     """Register the name of a command that this version does not have."""
 
@@ -406,5 +428,4 @@ def _reserve(name: str, purpose: str) -> None:
 
 
 _reserve("replay", "send stored events down the road again")
-_reserve("reconcile", "compare the ledger with Perkville")
 _reserve("simulate", "see what other settings would have awarded")

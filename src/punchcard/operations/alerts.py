@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, func, select
 
+from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
@@ -42,6 +43,7 @@ class AlertKind(StrEnum):
     LAKE = "lake"  # the lake cannot be read or written
     LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
     RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
+    DIFFERENCES = "differences"  # the ledger and what a partner has booked differ
     UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
 
 
@@ -87,6 +89,7 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
     alerts += _parked(work)
     alerts += _storage(work, now - _LATELY)
     alerts += _resumed(work, snapshot, now=now)
+    alerts += _differences(work, snapshot)
     alerts += _restored(work, now)
     alerts += _computations(work, snapshot)
     alerts += _syncs(work, snapshot)
@@ -210,6 +213,24 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
                 detail = last_failure(work, destination=slug, key=key, waits_for=reason)
             alerts.append(
                 Alert(kind=AlertKind.SYNC, subject=key, destination=slug, count=count, reason=reason, detail=detail)
+            )
+    return alerts
+
+
+def _differences(work: Connection, snapshot: Snapshot) -> list[Alert]:
+    """What the newest reconciliation of each destination has found and nobody has decided."""
+    alerts = []
+    for slug, counts in count_open_differences(work, list(snapshot.destinations)).items():
+        if counts:
+            kinds = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in counts.items())
+            alerts.append(
+                Alert(
+                    kind=AlertKind.DIFFERENCES,
+                    subject=slug,
+                    destination=slug,
+                    count=sum(counts.values()),
+                    detail=kinds,
+                )
             )
     return alerts
 

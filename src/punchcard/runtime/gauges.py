@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from punchcard.clock import SystemClock
+from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.runtime.metrics import Gauge
 from punchcard.store.engine import Store
 from punchcard.store.held import count_held
@@ -11,6 +12,7 @@ from punchcard.store.ledger import backlog
 from punchcard.store.pauses import pause_of
 from punchcard.store.positions import LAKE, ROUTING, position_of
 from punchcard.store.quarantine import count_quarantined
+from punchcard.store.reconciliation_differences import DifferenceKind
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
@@ -30,6 +32,7 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         lake_position = position_of(connection, LAKE)
         lake = read_lake_status(connection)
         quarantined = count_quarantined(connection)
+        differences = count_open_differences(connection, slugs)
     return [
         Gauge(
             "punchcard_outbox_effects",
@@ -54,6 +57,16 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
             "Events held because their destination could not plan them.",
             ["destination"],
             [([one.destination], float(one.count)) for one in held],
+        ),
+        Gauge(
+            "punchcard_ledger_differences",
+            "Differences between ledger and partner that nobody has decided, by kind.",
+            ["destination", "kind"],
+            [
+                ([slug, str(kind)], float(counts.get(kind, 0)))
+                for slug, counts in differences.items()
+                for kind in DifferenceKind
+            ],
         ),
         Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),

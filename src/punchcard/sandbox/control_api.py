@@ -6,11 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from punchcard.clock import from_micros
+from punchcard.clock import Clock, from_micros
 from punchcard.errors import ConfigurationError
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import Database, snapshot
 from punchcard.sandbox.faults import Misfortune, parse_faults
+from punchcard.sandbox.interventions import intervene
 from punchcard.sandbox.web import Request, SandboxResponse, json_response
 
 PREFIX = "/sandbox/"
@@ -52,8 +53,9 @@ class Verdict(msgspec.Struct, frozen=True):
 class ControlApi:
     """Answers what arrives below `/sandbox/`."""
 
-    def __init__(self, database: Database, misfortune: Misfortune) -> None:
+    def __init__(self, database: Database, clock: Clock, misfortune: Misfortune) -> None:
         self._database = database
+        self._clock = clock
         self._misfortune = misfortune
 
     async def response(self, request: Request) -> SandboxResponse:
@@ -68,6 +70,8 @@ class ControlApi:
                 return self._switch(request)
             case "GET", "requests":
                 return json_response(200, {"counts": dict(sorted(self._misfortune.counts.items()))})
+            case _, path if path.partition("/")[0] == "transactions" and request.is_write:
+                return intervene(self._database, self._clock, request, path=path.removeprefix("transactions"))
         return json_response(404, {"error": f"There is no {request.method} {request.path}"})
 
     def _switch(self, request: Request) -> SandboxResponse:

@@ -34,7 +34,7 @@ class Front:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._misfortune = Misfortune(clock)
         self._api = PerkvilleApi(database, clock, faults=lambda: self._misfortune.faults)
-        self._control_api = ControlApi(database, self._misfortune)
+        self._control_api = ControlApi(database, clock, self._misfortune)
         self._site = Site(database, clock, self._misfortune)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

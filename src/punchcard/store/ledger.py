@@ -260,6 +260,14 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
+def first_created_at(work: Connection, destination: str) -> datetime | None:
+    """When the destination's first effect was planned, None if there is none."""
+    first: datetime | None = work.scalar(
+        select(effects.c.created_at).where(effects.c.destination == destination).order_by(effects.c.id).limit(1)
+    )
+    return first
+
+
 def sets_property(name: str, table: FromClause = effects) -> ColumnElement[bool]:
     """That a row of the ledger (`table`: or of an alias of it) sets this user property; each sets one."""
     begin = json.dumps({name: 0}).removesuffix("0}")

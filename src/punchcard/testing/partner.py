@@ -23,10 +23,14 @@ from punchcard.destinations.port import (
     EffectKind,
     Finding,
     Intent,
+    KeyContent,
     KeyScope,
     MappingChoice,
     PartnerClient,
+    PartnerTransaction,
     Performed,
+    TransactionPage,
+    TransactionStatus,
 )
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 from punchcard.errors import (
@@ -37,6 +41,9 @@ from punchcard.errors import (
     RetryableError,
 )
 from punchcard.events.model import Event, EventType
+
+LIST = "list"
+"""The key under which a script says how requests for lists are treated."""
 
 
 class Step(StrEnum):
@@ -119,7 +126,13 @@ class ScriptedPartner:
         options=(),
         kinds=tuple(KindDefinition(name=kind, label=kind.capitalize()) for kind in EffectKind),
         capabilities=frozenset(
-            {Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS, Capability.PREPARATION}
+            {
+                Capability.VALUE_CHOICES,
+                Capability.BALANCES,
+                Capability.AMOUNTS,
+                Capability.PREPARATION,
+                Capability.RECONCILE,
+            }
         ),
     )
 
@@ -238,6 +251,10 @@ class ScriptedPartner:
         """As Perkville."""
         return decide_refund(effect, others, refusal=refusal, options=options, now=now)
 
+    def read_key(self, effect_key: str, settings: object) -> KeyContent:
+        """Nothing is told by a key."""
+        return KeyContent()
+
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """The options of the settings."""
         return _settings(settings).options
@@ -346,6 +363,39 @@ class ScriptedClient:
     async def customer(self, email: str) -> CustomerBalance | None:
         """Nobody is known."""
         return None
+
+    async def list_transactions(self, since: datetime, *, cursor: str | None) -> TransactionPage:
+        """Pages of two bookings; the script for the key `list` says how each request is treated."""
+        await asyncio.sleep(0)
+        self._partner.land()
+        self._fail(self._partner.next_read(LIST))
+        first = int(cursor or 0)
+        shown = self._partner.book[first : first + 2]
+        return TransactionPage(
+            transactions=[
+                PartnerTransaction(
+                    partner_id=booking.partner_id,
+                    effect_key=booking.effect.effect_key,
+                    customer_ref=f"customer of {booking.effect.email.lower()}",
+                    mapping_value=booking.effect.perk,
+                    quantity=booking.effect.quantity,
+                    status=TransactionStatus.ACTIVE,
+                    status_text="ACTIVE",
+                    booked_at=None,
+                )
+                for booking in shown
+            ],
+            cursor=str(first + len(shown)) if shown else None,
+        )
+
+    async def read_customer_emails(self, customer_ref: str) -> Sequence[str]:
+        """The address that the reference holds."""
+        await asyncio.sleep(0)
+        return [customer_ref.removeprefix("customer of ")]
+
+    def lists(self, event_settings: Mapping[str, object] | None) -> bool:
+        """All that was performed."""
+        return True
 
     async def close(self) -> None:
         """Note that it was closed."""

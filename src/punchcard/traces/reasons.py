@@ -210,6 +210,11 @@ UNKNOWN: Final = (
         "the database was restored from an older copy, so it may have been delivered since",
         "nothing: it is read back, and sent if it was not; see [restore](../how-to/operate.md#restore)",
     ),
+    _reason(
+        "sent_again",
+        "somebody has put it back in the queue after a [reconciliation](../how-to/reconcile.md)",
+        "nothing: it is read back, and sent if it is not there",
+    ),
     _reason("worker_stopped", "the worker stopped while the request was on its way", "nothing: it is read back"),
     _reason(
         "duplicate_key",
@@ -227,6 +232,17 @@ PERSON: Final = (
         "dismissed_in_doubt",
         "somebody has put it aside while it was not known whether it was performed",
         "nothing; retried, it is read back first",
+    ),
+    _reason(
+        "absent_at_partner",
+        "a [reconciliation](../how-to/reconcile.md) did not find it any more though it was delivered, and somebody has "
+        "accepted that",
+        "nothing; retried, it is read back first",
+    ),
+    _reason(
+        "reversed_at_partner",
+        "a [reconciliation](../how-to/reconcile.md) found that it was taken back, and somebody has accepted that",
+        "nothing",
     ),
     _reason(
         "preparation_failed",

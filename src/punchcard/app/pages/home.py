@@ -193,6 +193,8 @@ def _alert_path(alert: Alert) -> str:
             return ""
         case AlertKind.COMPUTATION | AlertKind.SYNC:
             return f"/audiences/{alert.subject}"
+        case AlertKind.DIFFERENCES:
+            return f"{base}/reconciliation"
         case AlertKind.RESTORED:
             return "/events?time=7d"
         case _:
