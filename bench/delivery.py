@@ -20,6 +20,7 @@ from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.catalog import CATALOG
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store import ledger, outbox
 from punchcard.store.effects import NewEffect
 from punchcard.store.engine import Store
@@ -107,6 +108,7 @@ async def _deliver(url: str) -> float:
             "perkville", store=store, clock=SystemClock(), current=lambda: target, poll_seconds=1
         )
         stopping = asyncio.Event()
+        collect_rarely()  # as the worker process does
         begun = time.perf_counter()
         running = asyncio.create_task(delivery.run(stopping, grace_seconds=5))
         while await asyncio.to_thread(_delivered, store) < _EFFECTS:

@@ -12,7 +12,7 @@ from punchcard.engage.person_events import read_events
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
-from punchcard.runtime.engaging import collect_seldom
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store.engine import Store
 
 _NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ _BATCHES = size(10, 2)
 
 def measure() -> list[float]:
     """Events that one core does in a second: people come back, new ones come, and visitors sign in (1 event in 50)."""
-    collect_seldom()  # as the process does that this happens in
+    collect_rarely()  # as the process does that this happens in
     rules = IdentityRules()
     reader = IdReader(rules)
     chance = random.Random(1)

@@ -27,6 +27,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store.engine import Store
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
@@ -115,6 +116,7 @@ def _route(
     flushing.start()
     memory: list[tuple[int, float]] = []
     step = max(events // 10, 1)
+    collect_rarely()  # as the worker process does
     begun = time.perf_counter()
     busy = time.process_time()
     while router.position * EVENTS_PER_BODY < events:

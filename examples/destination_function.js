@@ -1,15 +1,15 @@
 // A Segment Destination Function that hands each event to Punchcard's partner endpoint.
 //
 // In Segment: Connections > Catalog > Functions > New Function > Destination; paste this file. Settings to define there:
-//   endpoint       string     where Punchcard is reached, such as https://punchcard.example.com
+//   endpoint       string     the address of Punchcard, such as https://punchcard.example.com
 //   apiKey         string     Perkville's token; mark it as sensitive
 //   businessId     string
 //   locationId     string
 //   sendEmail      boolean
 //   eventToPerkMap text map   event names and the perk each of them awards
 //
-// What Punchcard refuses for good is shown in Segment with its reason; what it cannot take at the moment Segment sends again
-// for four hours. An event that Segment sends twice is awarded once.
+// Segment shows what Punchcard refuses permanently, with its reason, and retries for four hours what Punchcard cannot
+// accept at the moment. An event that Segment sends twice is awarded once.
 
 async function deliver(event, settings) {
   const { businessId, locationId, sendEmail, eventToPerkMap } = settings

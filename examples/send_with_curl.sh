@@ -5,7 +5,7 @@ set -eu
 url=${1:-http://127.0.0.1:8080}
 write_key=${2:-wk_website}
 
-# -u KEY: is HTTP Basic with the write key as the name and no password. Strict tells faults at once.
+# -u KEY: is HTTP Basic with the write key as the name and no password. Strict mode reports invalid events in the response.
 curl --silent --show-error --fail-with-body "$url/v1/track" -u "$write_key:" \
   -H 'Content-Type: application/json' -H 'X-Punchcard-Strict: 1' -d '{
     "userId": "ann",
@@ -14,4 +14,4 @@ curl --silent --show-error --fail-with-body "$url/v1/track" -u "$write_key:" \
     "properties": {"order_id": "o283h08fh2390f923uofu23", "revenue": 9.99, "email": "example@example.com"}
   }'
 echo
-echo "sent; what became of it: punchcard trace example-by-curl"
+echo "sent; show its trace with: punchcard trace example-by-curl"

@@ -17,7 +17,7 @@ def main(url: str = "http://127.0.0.1:8080", write_key: str = "wk_website") -> N
     analytics.join()
     if problems:
         sys.exit(f"not sent: {problems[0]}")
-    print("sent; what became of it: punchcard trace example-by-python")
+    print("sent; show its trace with: punchcard trace example-by-python")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ LARGER_FILES = {
     "src/punchcard/log/sqlite.py": 440,
     "src/punchcard/store/outbox.py": 470,
     "src/punchcard/store/schema.py": 453,
-    "src/punchcard/workspace/snapshot.py": 403,
+    "src/punchcard/workspace/snapshot.py": 405,
     "src/punchcard/testing/world.py": 487,
     "tests/contract/test_perkville_client.py": 651,
 }

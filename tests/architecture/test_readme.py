@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def blocks() -> list[tuple[str, str]]:
     """Language and text of every block of the section that a newcomer follows."""
-    section = (ROOT / "README.md").read_text().partition("## Use it")[2].partition("\n## ")[0]
+    section = (ROOT / "README.md").read_text().partition("## Use it from a terminal")[2].partition("\n## ")[0]
     return re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 

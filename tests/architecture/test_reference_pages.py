@@ -25,12 +25,12 @@ from punchcard.api.destinations import NewDestination
 from punchcard.api.filters import FilterView, NewFilter, PreviewRequest, PreviewResult, SavedFilter
 from punchcard.api.regulations import Regulation, RegulationPage
 from punchcard.api.sources import NewSource, SourceView
-from punchcard.api.tokens import MadeToken, TokenView
+from punchcard.api.tokens import CreatedToken, TokenView
 from punchcard.api.transactions import Retried, RetryRequest
 from punchcard.cli.app import app
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import WireEvent
-from punchcard.operations.definitions import definition_text
+from punchcard.operations.definitions import resolve_definition
 from punchcard.runtime.settings import setting_entries
 
 ROOT = Path(__file__).parents[2]
@@ -220,7 +220,7 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         TokenView,
         RetryRequest,
         Retried,
-        MadeToken,
+        CreatedToken,
         AuditEventView,
         NewSource,
         DestinationView,
@@ -242,4 +242,4 @@ def test_the_example_of_a_definition_as_json_is_the_text_that_it_is_said_to_be()
     text = page("query-language.md")
     (second,) = re.findall(r"```text\n[^\n]+\n([^\n]+)\n", text)
     (example,) = re.findall(r"```json\n(.+?)```", text, re.DOTALL)
-    assert definition_text("audience", query=None, model=json.loads(example)) == second
+    assert resolve_definition("audience", query=None, model=json.loads(example)) == second

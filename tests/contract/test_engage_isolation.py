@@ -9,7 +9,7 @@ from punchcard.engage.person_events import UnsyncedCall, read_events
 from punchcard.engage.sync_dispatch import send_again
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.operations.alerts import AlertKind, find_alerts
-from punchcard.operations.engagement import computation_status
+from punchcard.operations.engagement import list_computation_statuses
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store import engage_tables as stored
@@ -122,9 +122,9 @@ def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engag
     assert engage.told("good")[2:] == [("bea@example.com", 2)]
     assert engage.queue() == {("perkville", "good", "failed"): 1}
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
-    (one,) = computation_status(engage.store, workspace)
-    (warning,) = one.waiting[0].warnings
-    assert one.waiting[0].failed == 1
+    (one,) = list_computation_statuses(engage.store, workspace)
+    (warning,) = one.pending_syncs[0].warnings
+    assert one.pending_syncs[0].failed == 1
     assert "1 person could not be synced" in warning
     assert (AlertKind.SYNC, "good") in alerts(engage)
     with engage.store.unit_of_work() as work:
@@ -151,9 +151,9 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
     with engage.store.unit_of_work() as work:
         send_again(work, [refused], engage.world.clock.now())
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
-    (one,) = computation_status(engage.store, workspace)
-    assert one.waiting[0].refused == 1
-    assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.waiting[0].warnings[0]
+    (one,) = list_computation_statuses(engage.store, workspace)
+    assert one.pending_syncs[0].refused == 1
+    assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.pending_syncs[0].warnings[0]
     assert (AlertKind.SYNC, "good") in alerts(engage)
     engage.order("ann")
     engage.settle()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from punchcard.operations.trends import trends
+from punchcard.operations.trends import compute_trends
 from punchcard.store import profile_search as search
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
@@ -37,8 +37,8 @@ def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store
     keep(store, "new", {days[5]: 4}, now=9)
     keep(store, "untold", {}, now=0)
     sizes = {"grows": 22, "shrinks": 20, "stays": 7, "new": 9, "untold": 0}
-    found = trends(store, sizes, clock=ManualClock(start=NOW))
-    assert {key: one.week for key, one in found.items()} == {
+    found = compute_trends(store, sizes, clock=ManualClock(start=NOW))
+    assert {key: one.week_change for key, one in found.items()} == {
         "grows": 12,
         "shrinks": -10,
         "stays": 0,
@@ -54,8 +54,8 @@ def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store
 
 def test_of_many_sizes_the_last_of_six_hours_is_shown_and_a_week_ago_is_exact(store: Store) -> None:
     keep(store, "often", {timedelta(hours=number): 1000 - number for number in range(1, 24 * 31)}, now=1000)
-    trend = trends(store, {"often": 1000}, clock=ManualClock(start=NOW))["often"]
-    assert trend.week == 24 * 7
+    trend = compute_trends(store, {"often": 1000}, clock=ManualClock(start=NOW))["often"]
+    assert trend.week_change == 24 * 7
     assert 110 < len(trend.points) < 125
     assert [size for _, size in trend.points] == sorted(size for _, size in trend.points)
 

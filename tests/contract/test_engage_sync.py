@@ -8,7 +8,7 @@ from sqlalchemy import select
 from punchcard.engage.debounce import CHANGES_PER_MINUTE_MAX
 from punchcard.engage.person_events import UnsyncedCall
 from punchcard.engage.sync_dispatch import send_again
-from punchcard.operations.engagement import computation_status
+from punchcard.operations.engagement import list_computation_statuses
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import synced
 from punchcard.store.synced import count_cut_lists
@@ -300,8 +300,8 @@ def warnings(world: SyncWorld) -> list[str]:
     workspace = Workspace(computations=tuple(world.world.computations.values()))
     return [
         warning
-        for one in computation_status(world.store, workspace)
-        for each in one.waiting
+        for one in list_computation_statuses(world.store, workspace)
+        for each in one.pending_syncs
         for warning in each.warnings
     ]
 

@@ -15,8 +15,8 @@ from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.persistence import StoredWorkspace
 from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import Stored
 
 DROP = {"type": "DROP"}
 
@@ -43,7 +43,7 @@ def planner(*filters: DestinationFilter, consent: tuple[str, ...] = ()) -> Plann
     workspace = Workspace(
         sources=(Source(slug="website", name="Website", write_keys=("wk",)),), destinations=(destination,)
     )
-    snapshot = compile_snapshot(Stored(revision=1, workspace=workspace), keyring=Keyring("k"))
+    snapshot = compile_snapshot(StoredWorkspace(revision=1, workspace=workspace), keyring=Keyring("k"))
     assert snapshot.destinations["perkville"].invalid is None
     return Planner(snapshot.by_write_key["wk"], ZoneInfo("UTC"))
 

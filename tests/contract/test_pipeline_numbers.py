@@ -87,7 +87,7 @@ def pipeline(world: PublicApiServer) -> Pipeline:
 def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
     fill(world)
     found = pipeline(world)
-    stages = {(one.destination, one.status): one.count for one in (*found.before, *found.decided, *found.ended)}
+    stages = {(one.destination, one.status): one.count for one in (*found.upstream, *found.stopped, *found.completed)}
     assert {place: count for place, count in stages.items() if count} == {
         (None, "failed_on_ingest"): 1,
         ("perkville", "filtered_at_destination"): 1,
@@ -97,9 +97,9 @@ def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
         ("perkville", "delivered"): 4,
         ("perkville", "rejected"): 1,
     }
-    assert found.received == sum(stages.values()) + found.waiting
-    assert found.waiting == 1
-    refused = next(one for one in found.decided if one.status == "refused")
+    assert found.received == sum(stages.values()) + found.in_delivery
+    assert found.in_delivery == 1
+    refused = next(one for one in found.stopped if one.status == "refused")
     assert list(refused.reasons) == [("not_allowlisted", 2), ("invalid_email", 1)]
 
 
@@ -108,7 +108,7 @@ def test_every_number_opens_exactly_so_many_events(world: PublicApiServer, *, in
     fill(world)
     if in_lake:
         world.feed_lake()
-    for stage in (*pipeline(world).before, *pipeline(world).decided):
+    for stage in (*pipeline(world).upstream, *pipeline(world).stopped):
         for reason, count in stage.reasons:
             query = EventQuery(
                 source="website", destination=stage.destination or "", status=stage.status, reason=reason

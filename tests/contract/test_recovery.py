@@ -39,8 +39,8 @@ from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.persistence import load
 from punchcard.workspace.snapshot import Snapshot, compile_snapshot
-from punchcard.workspace.stored import load
 
 SLUG = "perkville"
 MAP = {"Order Completed": "123456", "Order Refunded": "123456", "Checked In": "123457"}

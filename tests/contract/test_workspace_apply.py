@@ -16,7 +16,7 @@ from punchcard.workspace.export import export
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
-from punchcard.workspace.stored import load
+from punchcard.workspace.persistence import load
 
 KEYRING = Keyring("the operator's key")
 CLOCK = ManualClock()

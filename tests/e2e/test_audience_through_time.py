@@ -34,8 +34,8 @@ from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.persistence import load
 from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import load
 
 KEY = "order_completed_last_30days"
 BEGIN = datetime(2026, 2, 20, 12, tzinfo=UTC)

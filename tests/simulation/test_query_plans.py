@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
-from punchcard.operations.trends import trends
+from punchcard.operations.trends import compute_trends
 from punchcard.store import profile_search
 from punchcard.store.engage_tables import advance_due
 from punchcard.store.engine import Store
@@ -80,7 +80,7 @@ def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) ->
 def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     with plans() as found:
-        trends(store, {"regulars": 1}, clock=ManualClock())
+        compute_trends(store, {"regulars": 1}, clock=ManualClock())
         with store.reading() as work:
             outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
             profile_search.find(work, "ann")

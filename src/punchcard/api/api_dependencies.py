@@ -10,7 +10,7 @@ from punchcard.operations.dependencies import Dependencies as SharedDependencies
 from punchcard.store.token_store import StoredToken
 from punchcard.workspace.model import Workspace
 
-NEEDS = "needs"
+REQUIRED_ROLE = "required_role"
 """Under this name a handler's `opt` says which role its call needs, where the method does not say it."""
 
 

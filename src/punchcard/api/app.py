@@ -13,7 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from punchcard import __version__
 from punchcard.api import errors
-from punchcard.api.api_dependencies import NEEDS, ApiDependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, ApiDependencies
 from punchcard.api.audit import list_audit_events
 from punchcard.api.catalog import (
     get_destination_catalog,
@@ -62,7 +62,7 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
-from punchcard.workspace.document import without_write_keys
+from punchcard.workspace.document import mask_all_write_keys
 
 HANDLERS = (
     get_workspace,
@@ -125,32 +125,34 @@ def build_api(dependencies: Dependencies) -> Litestar:
         if connection.url.path in _OPEN_PATHS:
             return
         scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
-        token = await asyncio.to_thread(known, secret.strip()) if scheme.lower() == "bearer" else None
+        token = await asyncio.to_thread(find_token, secret.strip()) if scheme.lower() == "bearer" else None
         if token is None:
             raise NotAuthorizedException("send `Authorization: Bearer <token>` with a token of this workspace")
-        needed = handler.opt.get(NEEDS) or (Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR)
+        needed = handler.opt.get(REQUIRED_ROLE) or (
+            Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR
+        )
         if not token.role.may(needed):
             raise PermissionDeniedException(f"this token is {token.role}; the call needs one that is {needed}")
         connection.state[_TOKEN] = token
 
-    def known(secret: str) -> StoredToken | None:
+    def find_token(secret: str) -> StoredToken | None:
         with dependencies.store.reading() as work:
             token = verify_token(work, secret) if secret else None
         if token is not None:
             note_use(dependencies.store, token, clock=dependencies.clock)
         return token
 
-    def dependencies_of(request: Request[Any, Any, Any]) -> ApiDependencies:
+    def get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
         shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
         token: StoredToken = request.state[_TOKEN]
         if not token.role.may(Role.EDITOR):
-            shared["workspace"] = lambda: without_write_keys(dependencies.workspace())
+            shared["workspace"] = lambda: mask_all_write_keys(dependencies.workspace())
         return ApiDependencies(**shared, token=token)
 
     return Litestar(
         path="/api",
         route_handlers=HANDLERS,
-        dependencies={"dependencies": Provide(dependencies_of, sync_to_thread=False)},
+        dependencies={"dependencies": Provide(get_dependencies, sync_to_thread=False)},
         guards=[needs_token],
         exception_handlers={
             HTTPException: errors.http_error,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from punchcard.clock import to_iso
-from punchcard.operations.tester import Tested
+from punchcard.operations.tester import EventTestResult
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
 from punchcard.traces.event_profile import ProfileTrace
@@ -175,7 +175,7 @@ class TestedEvent(_Body):
     results: list[TestedDestination]
 
 
-def tested_event(tested: Tested, *, sent: bool) -> TestedEvent:
+def tested_event(tested: EventTestResult, *, sent: bool) -> TestedEvent:
     """The Event Tester's answer."""
     return TestedEvent(
         message_id=tested.message_id,

@@ -150,7 +150,7 @@ def destination_metadata(definition: Definition) -> DestinationMetadata:
     )
 
 
-def definition_named(id_or_slug: str) -> Definition | None:
+def find_definition(id_or_slug: str) -> Definition | None:
     """The definition of an id or a slug."""
     for partner in CATALOG.values():
         if id_or_slug in (partner.definition.id, partner.definition.slug):
@@ -173,7 +173,7 @@ def list_destination_catalog(count: Count = COUNT_DEFAULT, cursor: Cursor = None
 @get("/catalog/destinations/{metadata_id:str}", sync_to_thread=False, summary="One kind of destination")
 def get_destination_catalog(metadata_id: FromPath[str]) -> dict[str, dict[str, DestinationMetadata]]:
     """An entry by its id or slug, with the settings that it wants."""
-    definition = definition_named(metadata_id)
+    definition = find_definition(metadata_id)
     if definition is None:
         raise HTTPException(f"there is no destination {metadata_id} in the catalog", status_code=404)
     return {"data": {"destinationMetadata": destination_metadata(definition)}}

@@ -11,7 +11,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.computation_bodies import (
     AudiencePage,
     Cadence,
@@ -42,14 +42,14 @@ from punchcard.clock import to_iso
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import PreviewRequest
 from punchcard.operations import engagement
-from punchcard.operations.authorship import Authorship, authorship_of
-from punchcard.operations.definitions import definition_text
+from punchcard.operations.authorship import Authorship, read_authorships
+from punchcard.operations.definitions import resolve_definition
 from punchcard.operations.engagement import ComputationStatus
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.sync_outcomes import SyncOutcome
 from punchcard.store.token_store import Role
-from punchcard.workspace.computations import parsed
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.computations import parse_definition
+from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import Computation
 
 _FAILED_SHOWN = 10
@@ -100,7 +100,7 @@ def delete_audience(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.removing(_one(dependencies, "audience", id).computation.key))
+    dependencies.edit(engagement.remove_computation(_one(dependencies, "audience", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -120,7 +120,7 @@ def resync_audience(
 @post(
     "/spaces/{space_id:str}/audiences/previews",
     status_code=200,
-    opt={NEEDS: Role.READ_ONLY},
+    opt={REQUIRED_ROLE: Role.READ_ONLY},
     summary="Try an audience's definition",
 )
 @run_in_executor
@@ -153,7 +153,7 @@ def create_computed_trait(
 @post(
     "/spaces/{space_id:str}/computed-traits/previews",
     status_code=200,
-    opt={NEEDS: Role.READ_ONLY},
+    opt={REQUIRED_ROLE: Role.READ_ONLY},
     summary="Try a computed trait's definition",
 )
 @run_in_executor
@@ -188,7 +188,7 @@ def delete_computed_trait(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.removing(_one(dependencies, "computed_trait", id).computation.key))
+    dependencies.edit(engagement.remove_computation(_one(dependencies, "computed_trait", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -214,13 +214,13 @@ def _page(
 ) -> tuple[list[ComputationView], bodies.Pagination]:
     found = sorted(_standing(dependencies, kind), key=lambda one: one.computation.key)
     shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
-    authors = authorship_of(dependencies.store, shown)
+    authors = read_authorships(dependencies.store, shown)
     return [_view(one, authors[one.computation.key]) for one in shown], pagination
 
 
 def _standing(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
-    return engagement.computation_status(
-        dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.rates_of(dependencies.current())
+    return engagement.list_computation_statuses(
+        dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.request_rates(dependencies.current())
     )
 
 
@@ -228,7 +228,7 @@ def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationS
     for one in _standing(dependencies, kind):
         if id in (one.id, one.computation.key):
             return one
-    raise NotThereError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
+    raise NotFoundError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
 
 
 def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
@@ -246,7 +246,7 @@ def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tup
         include_history=data.options.include_historical_data,
         when_removed=data.when_removed,
     )
-    warnings = dependencies.edit(engagement.adding(computation))
+    warnings = dependencies.edit(engagement.add_computation(computation))
     return _view_of(dependencies, _one(dependencies, kind, computation.key)), list(warnings)
 
 
@@ -272,7 +272,7 @@ def _update(
         }
         return replace(one, **{name: value for name, value in given.items() if value is not None})
 
-    warnings = dependencies.edit(engagement.changing(key, changed))
+    warnings = dependencies.edit(engagement.change_computation(key, changed))
     return _view_of(dependencies, _one(dependencies, kind, key)), list(warnings)
 
 
@@ -290,7 +290,7 @@ def _refuse_what_stays(one: Computation, data: ComputationUpdate) -> None:
 
 
 def _text(kind: Kind, definition: DefinitionOrder) -> str:
-    return definition_text(kind, query=definition.query, model=definition.model)
+    return resolve_definition(kind, query=definition.query, model=definition.model)
 
 
 def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
@@ -318,7 +318,7 @@ def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder
 
 
 def _definition(kind: str, text: str) -> Definition:
-    return Definition(query=text, model=msgspec.to_builtins(parsed(kind, text)))
+    return Definition(query=text, model=msgspec.to_builtins(parse_definition(kind, text)))
 
 
 def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
@@ -344,8 +344,8 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
 
 
 def _view_of(dependencies: Dependencies, one: ComputationStatus) -> ComputationView:
-    one = engagement.with_outcomes(dependencies.store, one)
-    return _view(one, authorship_of(dependencies.store, [one])[one.computation.key])
+    one = engagement.add_sync_outcomes(dependencies.store, one)
+    return _view(one, read_authorships(dependencies.store, [one])[one.computation.key])
 
 
 def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
@@ -389,6 +389,6 @@ def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
                 paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
                 outcome=None if waiting.outcome is None else _outcome_view(waiting.outcome),
             )
-            for waiting in one.waiting
+            for waiting in one.pending_syncs
         ],
     )

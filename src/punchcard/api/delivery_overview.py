@@ -25,7 +25,7 @@ from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQu
 from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import backlog
 from punchcard.store.schema import EffectState
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 
 _GRANULARITIES = {
     "MINUTE": (MINUTE_MICROS, timedelta(hours=4)),
@@ -161,7 +161,7 @@ def get_overview_stage(
     if all(one.slug != source for one in dependencies.workspace().sources):
         raise bad_request(f"there is no source {source}", "sourceId")
     if not is_before:
-        destination_of(dependencies.workspace(), destination)
+        find_destination(dependencies.workspace(), destination)
     counts = _counts(
         dependencies, metrics_request, source=source, destination="" if is_before else destination, statuses=statuses
     )
@@ -181,7 +181,7 @@ def get_delivery_metrics(
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, dict[str, MetricsSummary]]:
     """Delivered, filtered, refused and what needs a person, each by reason; of the last 24 hours unless asked."""
-    destination = destination_of(dependencies.workspace(), destination_id)
+    destination = find_destination(dependencies.workspace(), destination_id)
     since, until = _times(begin, end, dependencies.clock.now())
     query = CountQuery(begin=since, end=until, source=source, destination=destination_id)
     with dependencies.store.reading() as work:
@@ -211,19 +211,19 @@ def get_pipeline(
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, PipelineView]:
     """Every stage with its reasons, what waits now, and how long deliveries took; of 24 hours unless asked."""
-    destination = destination_of(dependencies.workspace(), destination_id)
+    destination = find_destination(dependencies.workspace(), destination_id)
     since, until = _times(begin, end, dependencies.clock.now())
     with dependencies.store.reading() as work:
         pipeline = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
         waiting = backlog(work, [destination_id])
     stages = [
         StageView(status=one.status, destination=one.destination, count=one.count, reasons=dict(one.reasons))
-        for one in (*pipeline.before, *pipeline.decided, *pipeline.ended)
+        for one in (*pipeline.upstream, *pipeline.stopped, *pipeline.completed)
     ]
     view = PipelineView(
         received=pipeline.received,
         stages=stages,
-        pending=pipeline.waiting,
+        pending=pipeline.in_delivery,
         p95_seconds=None if pipeline.p95 is None else pipeline.p95.total_seconds(),
         now=[WaitingNow(state=one.state, count=one.count, oldest_at=to_iso(one.oldest_created_at)) for one in waiting],
     )

@@ -9,7 +9,7 @@ from punchcard.api.catalog import DestinationMetadata, destination_metadata
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.event_names import find_map_warnings, mapped_names
-from punchcard.workspace.document import masked
+from punchcard.workspace.document import mask_secrets
 from punchcard.workspace.model import Destination
 
 
@@ -41,7 +41,7 @@ def destination_view(destination: Destination) -> DestinationView:
     """A destination as the API shows it."""
     partner = CATALOG.get(destination.type)
     definition = partner.definition if partner else _unknown(destination.type)
-    shown = masked(destination)
+    shown = mask_secrets(destination)
     return DestinationView(
         id=destination.slug,
         name=destination.name or definition.name,

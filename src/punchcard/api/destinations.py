@@ -11,7 +11,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api.api_dependencies import Dependencies
-from punchcard.api.catalog import definition_named
+from punchcard.api.catalog import find_definition
 from punchcard.api.destination_views import ConnectedPage, DestinationView, destination_view
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
@@ -20,12 +20,12 @@ from punchcard.store import ledger
 from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
 from punchcard.workspace.editing import (
-    adding_destination,
-    changing_destination,
-    destination_of,
-    free_slug,
-    merged,
-    removing_destination,
+    add_destination,
+    change_destination,
+    find_destination,
+    merge_settings,
+    remove_destination,
+    unique_slug,
 )
 from punchcard.workspace.model import Destination, Workspace
 
@@ -71,7 +71,7 @@ def create_destination(
     data: JSONBody[NewDestination], dependencies: Dependencies
 ) -> dict[str, dict[str, DestinationView]]:
     """A destination for a source's events."""
-    definition = definition_named(data.metadata_id)
+    definition = find_definition(data.metadata_id)
     if definition is None:
         raise bad_request(f"there is no destination {data.metadata_id} in the catalog", "metadataId")
     made: list[str] = []
@@ -79,7 +79,7 @@ def create_destination(
     def change(workspace: Workspace) -> Workspace:
         if all(source.slug != data.source_id for source in workspace.sources):
             raise unprocessable(f"there is no source {data.source_id}", "sourceId")
-        made[:] = [free_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+        made[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
             slug=made[0],
             type=definition.slug,
@@ -89,7 +89,7 @@ def create_destination(
             settings=data.settings,
             options=data.options,
         )
-        return adding_destination(destination)(workspace)
+        return add_destination(destination)(workspace)
 
     dependencies.edit(change)
     return _answer(dependencies, made[0])
@@ -115,11 +115,11 @@ def update_destination(
             name=destination.name if data.name is None else data.name,
             enabled=destination.enabled if data.enabled is None else data.enabled,
             sources=destination.sources if data.source_ids is None else tuple(data.source_ids),
-            settings=merged(destination.settings, data.settings),
-            options=merged(destination.options, data.options),
+            settings=merge_settings(destination.settings, data.settings),
+            options=merge_settings(destination.options, data.options),
         )
 
-    dependencies.edit(changing_destination(destination_id, changed))
+    dependencies.edit(change_destination(destination_id, changed))
     return _answer(dependencies, destination_id)
 
 
@@ -133,9 +133,9 @@ def delete_destination(destination_id: FromPath[str], dependencies: Dependencies
             waiting = ledger.count(work, ledger.LedgerQuery(destination=destination_id, states=_OPEN))
             return waiting + count_held_for(work, destination_id)
 
-    dependencies.edit(removing_destination(destination_id, queued=queued))
+    dependencies.edit(remove_destination(destination_id, queued=queued))
     return {"data": {"status": "SUCCESS"}}
 
 
 def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationView]]:
-    return {"data": {"destination": destination_view(destination_of(dependencies.workspace(), slug))}}
+    return {"data": {"destination": destination_view(find_destination(dependencies.workspace(), slug))}}

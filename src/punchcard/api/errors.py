@@ -10,7 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.problems import render_path
 
 _PART_KEYS = 2  # `destinations.points` or so: which part it is, the request says
@@ -53,7 +53,7 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
         response = _answer(503, error.message, type_="unavailable")
         response.headers["Retry-After"] = "1"
         return response
-    if isinstance(error, NotThereError):
+    if isinstance(error, NotFoundError):
         return _answer(404, error.message)
     if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
         return _problems(problems)

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from punchcard.api import bodies
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import try_event
@@ -45,7 +45,7 @@ def get_event(
     return {"data": bodies.event_trace(trace)}
 
 
-@post("/events/test", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="The Event Tester")
+@post("/events/test", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="The Event Tester")
 async def run_event_tester(
     request: Request[Any, Any, Any],
     dependencies: Dependencies,
@@ -83,7 +83,7 @@ class EarnedEvents(msgspec.Struct):
     earned: list[str]
 
 
-@post("/events/earned", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Which of many events earned")
+@post("/events/earned", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="Which of many events earned")
 @run_in_executor
 def list_earned(data: JSONBody[EarnedRequest], dependencies: Dependencies) -> dict[str, EarnedEvents]:
     """Those of the events that have an award in the ledger, whatever its state but `rejected`."""

@@ -13,7 +13,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.clock import to_iso
@@ -22,7 +22,7 @@ from punchcard.filters.destination_filters import FilterDefinition, preview
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.configuration import changed_at
 from punchcard.store.token_store import Role
-from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
+from punchcard.workspace.editing import change_destination, change_filter, find_destination, find_filter
 from punchcard.workspace.model import Destination, DestinationFilter
 
 
@@ -104,7 +104,7 @@ def list_filters(
     destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, FilterPage]:
     """Every filter of a destination."""
-    destination = destination_of(dependencies.workspace(), destination_id)
+    destination = find_destination(dependencies.workspace(), destination_id)
     numbered = [(f"{number:04}", one) for number, one in enumerate(destination.filters)]
     shown, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
     when = _changed_at(dependencies, destination_id)
@@ -133,8 +133,8 @@ def create_filter(
         )
         return replace(destination, filters=(*destination.filters, destination_filter))
 
-    warnings = list(dependencies.edit(changing_destination(destination_id, changed)))
-    destination = destination_of(dependencies.workspace(), destination_id)
+    warnings = list(dependencies.edit(change_destination(destination_id, changed)))
+    destination = find_destination(dependencies.workspace(), destination_id)
     made = next(one for one in destination.filters if one.id not in before)
     return _saved(dependencies, destination, made, warnings)
 
@@ -145,8 +145,8 @@ def get_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, FilterView]]:
     """The filter with this id."""
-    destination = destination_of(dependencies.workspace(), destination_id)
-    found = filter_of(destination, filter_id)
+    destination = find_destination(dependencies.workspace(), destination_id)
+    found = find_filter(destination, filter_id)
     return {"data": {"filter": _view(destination, found, _changed_at(dependencies, destination_id))}}
 
 
@@ -167,9 +167,9 @@ def update_filter(
             enabled=one.enabled if data.enabled is None else data.enabled,
         )
 
-    warnings = list(dependencies.edit(changing_destination(destination_id, changing_filter(filter_id, changed))))
-    destination = destination_of(dependencies.workspace(), destination_id)
-    return _saved(dependencies, destination, filter_of(destination, filter_id), warnings)
+    warnings = list(dependencies.edit(change_destination(destination_id, change_filter(filter_id, changed))))
+    destination = find_destination(dependencies.workspace(), destination_id)
+    return _saved(dependencies, destination, find_filter(destination, filter_id), warnings)
 
 
 @delete(
@@ -182,11 +182,16 @@ def delete_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Events reach the destination as if it had never been."""
-    dependencies.edit(changing_destination(destination_id, changing_filter(filter_id, lambda _: None)))
+    dependencies.edit(change_destination(destination_id, change_filter(filter_id, lambda _: None)))
     return {"data": {"status": "SUCCESS"}}
 
 
-@post("/destination/filters/preview", status_code=200, opt={NEEDS: Role.READ_ONLY}, summary="Try a filter on an event")
+@post(
+    "/destination/filters/preview",
+    status_code=200,
+    opt={REQUIRED_ROLE: Role.READ_ONLY},
+    summary="Try a filter on an event",
+)
 @run_in_executor
 def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewResult]:
     """What a filter makes of an event. Nothing is saved and nothing is sent."""

@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody
 from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import unprocessable
 from punchcard.operations.executor import run_in_executor
-from punchcard.workspace.editing import NotThereError, changing_source, source_of
+from punchcard.workspace.editing import NotFoundError, change_source, find_source
 from punchcard.workspace.model import Label, Source, Workspace
 
 
@@ -62,15 +62,15 @@ def create_label(data: JSONBody[NewLabel], dependencies: Dependencies) -> dict[s
 def delete_label(key: FromPath[str], value: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Only one that no source has."""
 
-    def without(workspace: Workspace) -> Workspace:
+    def remove_label(workspace: Workspace) -> Workspace:
         users = [source.slug for source in workspace.sources if (key, value) in map(_name, source.labels)]
         if users:
             raise unprocessable(f"{', '.join(users)} has this label: take it away there first", "key")
         if (key, value) not in map(_name, workspace.labels):
-            raise NotThereError(f"there is no label {key}:{value}")
+            raise NotFoundError(f"there is no label {key}:{value}")
         return replace(workspace, labels=tuple(label for label in workspace.labels if _name(label) != (key, value)))
 
-    dependencies.edit(without)
+    dependencies.edit(remove_label)
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -98,10 +98,10 @@ def label_view(label: Label) -> LabelView:
 
 
 def _set(
-    source_id: str, dependencies: Dependencies, labels_of: Callable[[Source], tuple[Label, ...]]
+    source_id: str, dependencies: Dependencies, change: Callable[[Source], tuple[Label, ...]]
 ) -> dict[str, LabelList]:
-    dependencies.edit(changing_source(source_id, lambda source: replace(source, labels=labels_of(source))))
-    source = source_of(dependencies.workspace(), source_id)
+    dependencies.edit(change_source(source_id, lambda source: replace(source, labels=change(source))))
+    source = find_source(dependencies.workspace(), source_id)
     return {"data": LabelList(labels=[label_view(label) for label in source.labels])}
 
 

@@ -21,7 +21,7 @@ from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.profile_events import events_of_profile
+from punchcard.operations.profile_events import list_profile_events
 from punchcard.store import profile_queries
 from punchcard.store.profile_queries import StoredExternalId, StoredProfile
 from punchcard.traces.browse import EventPosition
@@ -156,7 +156,7 @@ def get_events(
         end=until,
         oldest_first=sort == "asc",
     )
-    page = events_of_profile(shared, profile.id, query, limit=limit, beyond=beyond)
+    page = list_profile_events(shared, profile.id, query, limit=limit, beyond=beyond)
     listed = [{"collection": "users", "type": one.type, "id": one.value, "encoding": "none"} for one in ids]
     data = [_event(event, listed, profile.public_id) for event in page.events]
     following = None if page.following is None else _written_cursor((sort, *map(str, page.following)))

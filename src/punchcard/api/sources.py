@@ -22,12 +22,12 @@ from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.rejected_requests import read_rejected_requests
 from punchcard.workspace.editing import (
-    adding_source,
-    changing_source,
-    new_write_key,
-    removing_source,
-    source_of,
-    without_key,
+    add_source,
+    change_source,
+    find_source,
+    generate_write_key,
+    remove_source,
+    remove_write_key,
 )
 from punchcard.workspace.model import Source
 from punchcard.workspace.source_types import SOURCE_TYPES
@@ -92,9 +92,9 @@ def create_source(data: JSONBody[NewSource], dependencies: Dependencies) -> dict
         known = ", ".join(sorted(SOURCE_TYPES))
         raise bad_request(f"there is no source {data.metadata_id} in the catalog; known: {known}", "metadataId")
     source = Source(
-        slug=data.slug, name=data.slug, write_keys=(new_write_key(),), type=data.metadata_id, enabled=data.enabled
+        slug=data.slug, name=data.slug, write_keys=(generate_write_key(),), type=data.metadata_id, enabled=data.enabled
     )
-    dependencies.edit(adding_source(source))
+    dependencies.edit(add_source(source))
     return _answer(dependencies, data.slug)
 
 
@@ -122,7 +122,7 @@ def update_source(
             enabled=source.enabled if data.enabled is None else data.enabled,
         )
 
-    dependencies.edit(changing_source(source_id, changed))
+    dependencies.edit(change_source(source_id, changed))
     return _answer(dependencies, source_id)
 
 
@@ -130,7 +130,7 @@ def update_source(
 @run_in_executor
 def delete_source(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Only one that no destination gets events of: deleting must not end awards by the way."""
-    dependencies.edit(removing_source(source_id))
+    dependencies.edit(remove_source(source_id))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -141,7 +141,7 @@ def list_connected_destinations(
 ) -> dict[str, ConnectedPage]:
     """Every destination that gets this source's events."""
     workspace = dependencies.workspace()
-    source_of(workspace, source_id)
+    find_source(workspace, source_id)
     connected = [destination for destination in workspace.destinations if source_id in destination.sources]
     shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
     return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
@@ -175,7 +175,7 @@ class RejectedRequestList(msgspec.Struct, rename="camel"):
 @run_in_executor
 def list_rejected_requests(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, RejectedRequestList]:
     """The newest requests with one of the source's write keys that were answered with 4xx; 50 at most."""
-    source_of(dependencies.workspace(), source_id)
+    find_source(dependencies.workspace(), source_id)
     return {"data": _rejected_requests(dependencies, source_id)}
 
 
@@ -212,8 +212,8 @@ def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedReque
 @run_in_executor
 def create_write_key(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
     """One more write key, as when one is to be replaced: both work until the old one is removed."""
-    key = new_write_key()
-    dependencies.edit(changing_source(source_id, lambda source: replace(source, write_keys=(*source.write_keys, key))))
+    key = generate_write_key()
+    dependencies.edit(change_source(source_id, lambda source: replace(source, write_keys=(*source.write_keys, key))))
     return _answer(dependencies, source_id)
 
 
@@ -227,7 +227,7 @@ def delete_write_key(
     source_id: FromPath[str], write_key: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Events that come with it afterwards end as `unknown_source`. The last one stays."""
-    dependencies.edit(changing_source(source_id, without_key(write_key)))
+    dependencies.edit(change_source(source_id, remove_write_key(write_key)))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -247,4 +247,4 @@ def source_view(source: Source) -> SourceView:
 
 
 def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, SourceView]]:
-    return {"data": {"source": source_view(source_of(dependencies.workspace(), slug))}}
+    return {"data": {"source": source_view(find_source(dependencies.workspace(), slug))}}

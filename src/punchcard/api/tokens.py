@@ -4,7 +4,7 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.token_actions import make_token, remove_token
@@ -28,14 +28,14 @@ class NewToken(msgspec.Struct):
     role: str
 
 
-class MadeToken(msgspec.Struct):
+class CreatedToken(msgspec.Struct):
     """A new token; `secret` is the token itself, which is shown this once."""
 
     token: TokenView
     secret: str
 
 
-@get("/tokens", opt={NEEDS: Role.OWNER}, summary="All tokens")
+@get("/tokens", opt={REQUIRED_ROLE: Role.OWNER}, summary="All tokens")
 @run_in_executor
 def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[TokenView]]]:
     """Every token, oldest first."""
@@ -43,16 +43,16 @@ def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[Tok
         return {"data": {"tokens": [_view(token) for token in list_tokens(work)]}}
 
 
-@post("/tokens", status_code=200, opt={NEEDS: Role.OWNER}, summary="Make a token")
+@post("/tokens", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Make a token")
 @run_in_executor
-def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, MadeToken]:
+def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, CreatedToken]:
     """A new token. Keep its secret now: nobody can show it again."""
     with dependencies.store.unit_of_work() as work:
         made, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
-    return {"data": MadeToken(token=_view(made), secret=secret)}
+    return {"data": CreatedToken(token=_view(made), secret=secret)}
 
 
-@delete("/tokens/{token_id:str}", status_code=200, opt={NEEDS: Role.OWNER}, summary="Revoke a token")
+@delete("/tokens/{token_id:str}", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Revoke a token")
 @run_in_executor
 def revoke_token_call(token_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """It is refused from the next request on. The last owner's stays: without it nobody could make another."""

@@ -10,12 +10,12 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from punchcard.api import bodies
-from punchcard.api.api_dependencies import NEEDS, Dependencies
+from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.token_store import Role
-from punchcard.workspace.editing import NotThereError, destination_of, source_of
+from punchcard.workspace.editing import NotFoundError, find_destination, find_source
 
 _ALLOW = "ALLOW"
 # Without a tracking plan nothing is blocked, in Segment's words.
@@ -65,7 +65,7 @@ class Echo(msgspec.Struct):
 @run_in_executor
 def get_schema_settings(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, SchemaSettings]:
     """Everything is allowed: there are no tracking plans."""
-    source_of(dependencies.workspace(), source_id)
+    find_source(dependencies.workspace(), source_id)
     return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
 
 
@@ -75,7 +75,7 @@ def update_schema_settings(
     source_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
 ) -> dict[str, SchemaSettings]:
     """Only to what they are: nothing can be blocked without a tracking plan."""
-    source_of(dependencies.workspace(), source_id)
+    find_source(dependencies.workspace(), source_id)
     for section, values in data.items():
         standing = _SETTINGS.get(section)
         if standing is None or not isinstance(values, dict):
@@ -93,7 +93,7 @@ def list_connected_warehouses(
     source_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, WarehousePage]:
     """None: every event is in the data lake."""
-    source_of(dependencies.workspace(), source_id)
+    find_source(dependencies.workspace(), source_id)
     _, pagination = page([], key=str, count=count, cursor=cursor)
     return {"data": WarehousePage(warehouses=[], pagination=pagination)}
 
@@ -104,7 +104,7 @@ def list_subscriptions(
     destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, SubscriptionPage]:
     """None: what reaches a destination is said by its settings and filters."""
-    destination_of(dependencies.workspace(), destination_id)
+    find_destination(dependencies.workspace(), destination_id)
     _, pagination = page([], key=str, count=count, cursor=cursor)
     return {"data": SubscriptionPage(subscriptions=[], pagination=pagination)}
 
@@ -115,7 +115,7 @@ def create_subscription(
     destination_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Always refused."""
-    destination_of(dependencies.workspace(), destination_id)
+    find_destination(dependencies.workspace(), destination_id)
     raise unprocessable(_NO_SUBSCRIPTIONS)
 
 
@@ -153,7 +153,7 @@ def delete_subscription(
     raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
-@get("/echo", summary="Echo", opt={NEEDS: Role.READ_ONLY}, sync_to_thread=False)
+@get("/echo", summary="Echo", opt={REQUIRED_ROLE: Role.READ_ONLY}, sync_to_thread=False)
 def echo(
     request: Request[Any, Any, Any],
     message: Annotated[str, QueryParameter(name="message")],
@@ -179,9 +179,9 @@ def _errors(status: int, *messages: str) -> Response[Any]:
     return Response({"errors": errors}, status_code=status, media_type="application/json")
 
 
-def _no_subscription(destination_id: str, subscription_id: str, dependencies: Dependencies) -> NotThereError:
-    destination_of(dependencies.workspace(), destination_id)
-    return NotThereError(f"{destination_id} has no subscription {subscription_id}: {_NO_SUBSCRIPTIONS}")
+def _no_subscription(destination_id: str, subscription_id: str, dependencies: Dependencies) -> NotFoundError:
+    find_destination(dependencies.workspace(), destination_id)
+    return NotFoundError(f"{destination_id} has no subscription {subscription_id}: {_NO_SUBSCRIPTIONS}")
 
 
 UNAVAILABLE = (

@@ -20,17 +20,25 @@ from punchcard.app.hosts import AllowedHosts
 from punchcard.app.pages import HANDLERS
 from punchcard.app.passwords import PasswordPool, PasswordsBusyError
 from punchcard.app.rendering import Renderer
-from punchcard.app.request_context import NEEDS, NOTICE_COOKIE, OPEN, SESSION_COOKIE, Page, RequestContext, read_notices
+from punchcard.app.request_context import (
+    NOTICE_COOKIE,
+    PUBLIC,
+    REQUIRED_ROLE,
+    SESSION_COOKIE,
+    Page,
+    RequestContext,
+    read_notices,
+)
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import Operator, count_operators, operator_of_session
 from punchcard.store.token_store import Role
-from punchcard.workspace.document import without_write_keys
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.document import mask_all_write_keys
+from punchcard.workspace.editing import NotFoundError
 
 _BODY_BYTES_MAX = 1 << 20
-_HOST_SHOWN = 100
+_HOST_CHARACTERS_MAX = 100
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join(
     (
@@ -55,7 +63,7 @@ _HEADERS = (
 )
 
 
-class _Elsewhere(Exception):  # noqa: N818  # no error: the way to another page
+class _RedirectError(Exception):  # control flow: ends the request with a redirect
     """The browser is to go to another page first."""
 
     def __init__(self, path: str) -> None:
@@ -71,9 +79,9 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
     """
     assets = Assets()
     renderer = Renderer(assets, zone=lambda: dependencies.current().zone, now=dependencies.clock.now)
-    visitors = _Visitors(dependencies, renderer)
+    gate = _Gate(dependencies, renderer)
 
-    @get(PREFIX + "{file:str}", opt={OPEN: True})
+    @get(PREFIX + "{file:str}", opt={PUBLIC: True})
     async def read_asset(request: Request[Any, Any, Any], file: FromPath[str]) -> Response[bytes]:
         """A file that pages load; its name says its content, so that it never changes."""
         accepted = "gzip" in request.headers.get("accept-encoding", "")
@@ -87,23 +95,23 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
 
     app = Litestar(
         route_handlers=[read_asset, *HANDLERS],
-        dependencies={"context": Provide(visitors.context_of, sync_to_thread=False)},
-        guards=[visitors.admit],
+        dependencies={"context": Provide(gate.get_context, sync_to_thread=False)},
+        guards=[gate.admit],
         request_max_body_size=_BODY_BYTES_MAX,
         exception_handlers={
-            _Elsewhere: visitors.send_elsewhere,
-            NotThereError: visitors.not_there,
-            HTTPException: visitors.http_error,
-            PunchcardError: visitors.punchcard_error,
-            Exception: visitors.defect,
+            _RedirectError: gate.send_elsewhere,
+            NotFoundError: gate.not_found,
+            HTTPException: gate.http_error,
+            PunchcardError: gate.punchcard_error,
+            Exception: gate.defect,
         },
         openapi_config=None,
         logging_config=None,
     )
-    return _strict(_only_under(hosts, app))
+    return _add_security_headers(_restrict_hosts(hosts, app))
 
 
-def _only_under(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
+def _restrict_hosts(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
     """The app for requests with an allowed `Host`; others are refused before anything looks at them."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,8 +121,8 @@ def _only_under(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
             return
         host = sent[0] if sent else ""
         text = (
-            f'Punchcard does not answer under the host name "{host[:_HOST_SHOWN]}". If this is your Punchcard, '
-            "add the name to the setting allowed_hosts (PUNCHCARD_ALLOWED_HOSTS) and start it again.\n"
+            f'Punchcard does not answer under the host name "{host[:_HOST_CHARACTERS_MAX]}". If this is your '
+            "Punchcard, add the name to the setting allowed_hosts (PUNCHCARD_ALLOWED_HOSTS) and start it again.\n"
         ).encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
         await send({"type": "http.response.start", "status": 421, "headers": headers})
@@ -123,7 +131,7 @@ def _only_under(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
     return checked
 
 
-def _strict(app: ASGIApp) -> ASGIApp:
+def _add_security_headers(app: ASGIApp) -> ASGIApp:
     """The app with the headers on every answer, errors too; what an answer says itself stands."""
 
     async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +146,7 @@ def _strict(app: ASGIApp) -> ASGIApp:
     return with_headers
 
 
-class _Visitors:
+class _Gate:
     """Says of every request whose it is, and whether it is taken."""
 
     def __init__(self, dependencies: Dependencies, renderer: Renderer) -> None:
@@ -152,42 +160,44 @@ class _Visitors:
         """See that the request comes from our own page, and from somebody who may make it."""
         request = connection
         assert isinstance(request, Request)
-        is_open = bool(handler.opt.get(OPEN))
+        is_open = bool(handler.opt.get(PUBLIC))
         if request.url.path.startswith(PREFIX):
             return
         secret = request.cookies.get(SESSION_COOKIE, "")
         operator = await asyncio.to_thread(self._operator, secret)
         form: Mapping[str, list[str]] = {}
         if request.method not in _SAFE_METHODS:
-            if not _is_from_here(request):
+            if not _is_same_origin(request):
                 raise PermissionDeniedException("this form was not sent from a page of this App")
             sent = await request.form()
             form = {name: [str(value) for value in sent.getall(name)] for name in sent}
-        context = self._visit(request, operator, secret if operator else "", form)
+        context = self._build_context(request, operator, secret if operator else "", form)
         request.state.context = context
         if is_open:
             return
         if operator is None:
             if not await asyncio.to_thread(self._anybody):
-                raise _Elsewhere("/welcome")
+                raise _RedirectError("/welcome")
             wanted = request.url.path if request.method == "GET" else "/"
-            raise _Elsewhere("/sign-in" + (f"?next={wanted}" if wanted != "/" else ""))
+            raise _RedirectError("/sign-in" + (f"?next={wanted}" if wanted != "/" else ""))
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("x-csrf-token") or context.field("_csrf")
             if token != context.csrf:
                 raise PermissionDeniedException("this form is too old: go back, reload the page and send it again")
-        context.need(handler.opt.get(NEEDS) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR))
+        context.require_role(
+            handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
+        )
 
-    def context_of(self, request: Request[Any, Any, Any]) -> RequestContext:
+    def get_context(self, request: Request[Any, Any, Any]) -> RequestContext:
         """The visit that was admitted."""
         context: RequestContext = request.state.context
         return context
 
-    def send_elsewhere(self, request: Request[Any, Any, Any], error: _Elsewhere) -> Page:
+    def send_elsewhere(self, request: Request[Any, Any, Any], error: _RedirectError) -> Page:
         """Go to another page first."""
-        return self._known(request).redirect(error.path)
+        return self._current_context(request).redirect(error.path)
 
-    def not_there(self, request: Request[Any, Any, Any], error: NotThereError) -> Page:
+    def not_found(self, request: Request[Any, Any, Any], error: NotFoundError) -> Page:
         """What is to be shown or changed does not exist."""
         return self._error(request, 404, "Not here", error.message)
 
@@ -227,17 +237,17 @@ class _Visitors:
         return self._error(request, 500, "Punchcard failed on this page", "The log of the server has the details.")
 
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str) -> Page:
-        context = self._known(request)
+        context = self._current_context(request)
         try:
             return context.page("error.html", status=status, title=title, text=text)
         except PunchcardError:  # the very store that the frame of a page is read from
             return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 
-    def _known(self, request: Request[Any, Any, Any]) -> RequestContext:
+    def _current_context(self, request: Request[Any, Any, Any]) -> RequestContext:
         context = request.scope.get("state", {}).get("context")
-        return context if isinstance(context, RequestContext) else self._visit(request, None, "", {})
+        return context if isinstance(context, RequestContext) else self._build_context(request, None, "", {})
 
-    def _visit(
+    def _build_context(
         self,
         request: Request[Any, Any, Any],
         operator: Operator | None,
@@ -246,7 +256,7 @@ class _Visitors:
     ) -> RequestContext:
         dependencies = self._dependencies
         if operator is not None and not operator.role.may(Role.EDITOR):
-            dependencies = replace(dependencies, workspace=lambda: without_write_keys(self._dependencies.workspace()))
+            dependencies = replace(dependencies, workspace=lambda: mask_all_write_keys(self._dependencies.workspace()))
         return RequestContext(
             dependencies=dependencies,
             renderer=self._renderer,
@@ -269,7 +279,7 @@ class _Visitors:
         return self._has_operators
 
 
-def _is_from_here(request: Request[Any, Any, Any]) -> bool:
+def _is_same_origin(request: Request[Any, Any, Any]) -> bool:
     """Whether a form comes from a page of this App, as browsers say; what is no browser has no cookie to misuse."""
     fetch_site = request.headers.get("sec-fetch-site")
     if fetch_site is not None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Final
 
-from punchcard.app.audience_lines import MORE, SOURCE_OPEN, THEN, Line, Lines, TraitCondition
+from punchcard.app.audience_lines import ADDITIONS, FUNNEL_STEPS, SOURCE_UNSET, Line, Lines, TraitCondition
 from punchcard.app.request_context import RequestContext
 
 LINES_MAX: Final = 20
-ASKS_MAX: Final = 10
+CONDITIONS_MAX: Final = 10
 _FIELDS: Final = (
     "kind",
     "event",
@@ -29,21 +29,21 @@ _FIELDS: Final = (
 )
 
 
-def lines_of_form(context: RequestContext) -> tuple[Lines, str]:
+def read_lines(context: RequestContext) -> tuple[Lines, str]:
     """The lines, changed as the button says that was pressed; and which part has just been added, "" for none.
 
     A part is named by its line and itself: `0.ask1` is the second condition of the first line.
     """
-    lines = [_line(context, number) for number in context.fields("line")[:LINES_MAX] if number.isdecimal()]
+    lines = [_read_line(context, number) for number in context.fields("line")[:LINES_MAX] if number.isdecimal()]
     fresh = ""
     for number, line in enumerate(lines):
-        lines[number], part = _with_more(line, context.field(f"l{number}_more"))
+        lines[number], part = _apply_addition(line, context.field(f"l{number}_more"))
         fresh = f"{number}.{part}" if part else fresh
     dropped, _, part = context.field("drop").partition(".")
     if dropped.isdecimal() and int(dropped) < len(lines):
         number = int(dropped)
         if part:
-            lines[number] = _without(lines[number], part)
+            lines[number] = _remove_part(lines[number], part)
         elif len(lines) > 1:
             del lines[number]
     if context.field("add") and len(lines) < LINES_MAX:
@@ -58,40 +58,44 @@ def lines_of_form(context: RequestContext) -> tuple[Lines, str]:
     return found, fresh
 
 
-def _line(context: RequestContext, number: str) -> Line:
+def _read_line(context: RequestContext, number: str) -> Line:
     given = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
-    return Line(**given, conditions=_asks(context, f"l{number}_"), then_conditions=_asks(context, f"l{number}_then_"))
+    return Line(
+        **given,
+        conditions=_read_conditions(context, f"l{number}_"),
+        then_conditions=_read_conditions(context, f"l{number}_then_"),
+    )
 
 
-def _asks(context: RequestContext, prefix: str) -> list[TraitCondition]:
+def _read_conditions(context: RequestContext, prefix: str) -> list[TraitCondition]:
     columns = (context.fields(f"{prefix}{name}") for name in ("path", "operator", "value"))
     conditions = [
         TraitCondition(path=path, operator=operator or "=", value=value)
         for path, operator, value in zip_longest(*columns, fillvalue="")
     ]
-    return conditions[:ASKS_MAX]
+    return conditions[:CONDITIONS_MAX]
 
 
-def _with_more(line: Line, more: str) -> tuple[Line, str]:
-    if more not in MORE:
+def _apply_addition(line: Line, more: str) -> tuple[Line, str]:
+    if more not in ADDITIONS:
         return line, ""
     if more == "ask":
-        return _with_condition(line, "conditions", "ask")
+        return _append_condition(line, "conditions", "ask")
     if more == "then_ask":
-        return _with_condition(line, "then_conditions", "then_ask") if line.then else (line, "")
-    if more in THEN:
+        return _append_condition(line, "then_conditions", "then_ask") if line.then else (line, "")
+    if more in FUNNEL_STEPS:
         return replace(line, then=more), "then"
-    return replace(line, source=line.source or SOURCE_OPEN), "source"
+    return replace(line, source=line.source or SOURCE_UNSET), "source"
 
 
-def _with_condition(line: Line, name: str, part: str) -> tuple[Line, str]:
+def _append_condition(line: Line, name: str, part: str) -> tuple[Line, str]:
     conditions: Sequence[TraitCondition] = getattr(line, name)
-    if len(conditions) >= ASKS_MAX:
+    if len(conditions) >= CONDITIONS_MAX:
         return line, ""
     return replace(line, **{name: [*conditions, TraitCondition()]}), f"{part}{len(conditions)}"  # type: ignore[arg-type]  # a list of asks
 
 
-def _without(line: Line, part: str) -> Line:
+def _remove_part(line: Line, part: str) -> Line:
     if part == "then":
         return replace(line, then="", then_event="", then_window="", then_conditions=())
     if part == "source":

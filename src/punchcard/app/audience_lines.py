@@ -13,8 +13,8 @@ KINDS: Final = {
 }
 """What a line is about."""
 
-OF_EVENTS: Final = ("did", "did_not")
-OF_AUDIENCES: Final = ("in", "not_in")
+EVENT_KINDS: Final = ("did", "did_not")
+AUDIENCE_KINDS: Final = ("in", "not_in")
 
 MEASURES: Final = {
     "count": "count",
@@ -25,19 +25,19 @@ MEASURES: Final = {
 }
 """What of the events is compared."""
 
-COUNTS: Final = {">=": "at least", "=": "exactly", "<=": "at most", ">": "more than", "<": "less than"}
+COMPARISONS: Final = {">=": "at least", "=": "exactly", "<=": "at most", ">": "more than", "<": "less than"}
 """How it is compared."""
 
-SPANS: Final = {"": "at any time", "within": "within the last", "between": "between"}
+TIME_RANGES: Final = {"": "at any time", "within": "within the last", "between": "between"}
 """When something was done."""
 
 UNITS: Final = {"day": "days", "hour": "hours", "minute": "minutes"}
 """Units of windows."""
 
-THEN: Final = {"did": "and then did", "did_not": "and then did not do"}
+FUNNEL_STEPS: Final = {"did": "and then did", "did_not": "and then did not do"}
 """What came after the event."""
 
-MORE: Final = {
+ADDITIONS: Final = {
     "ask": "where a property …",
     "did": "and then did …",
     "did_not": "and then did not do …",
@@ -70,16 +70,16 @@ OPERATORS: Final = {
 }
 """What a line asks of a property or trait."""
 
-OF_PARENT: Final = {"same": "is as in the first event", "other": "is not as in the first event"}
+PARENT_OPERATORS: Final = {"same": "is as in the first event", "other": "is not as in the first event"}
 """What a funnel asks of a property of what followed: against one of the event before it."""
 
-THEN_OPERATORS: Final = {**OPERATORS, **OF_PARENT}
+FUNNEL_OPERATORS: Final = {**OPERATORS, **PARENT_OPERATORS}
 """All that is asked of a property of what followed."""
 
-SOURCE_OPEN: Final = "?"
+SOURCE_UNSET: Final = "?"
 """Stands for a source that is still to be chosen."""
 
-WITHOUT_VALUE: Final = ("exists", "absent")
+VALUELESS_OPERATORS: Final = ("exists", "absent")
 
 REDUCERS: Final = {
     "count": "count",
@@ -102,7 +102,7 @@ class TraitCondition:
 
     Attributes:
         path: The property's name, or the trait's key.
-        operator: A key of `OPERATORS`, of what followed one of `THEN_OPERATORS`.
+        operator: A key of `OPERATORS`, of what followed one of `FUNNEL_OPERATORS`.
         value: What it is compared with; with commas between several. Of the first event's property the name, "" if it
             is the same.
     """
@@ -114,7 +114,9 @@ class TraitCondition:
     @property
     def is_filled(self) -> bool:
         """Whether it says something already."""
-        return bool(self.path and (self.value or self.operator in WITHOUT_VALUE or self.operator in OF_PARENT))
+        return bool(
+            self.path and (self.value or self.operator in VALUELESS_OPERATORS or self.operator in PARENT_OPERATORS)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,19 +128,19 @@ class Line:
         event: Name of the event.
         measure: A key of `MEASURES`.
         of: The property that is measured.
-        counted: A key of `COUNTS`.
+        counted: A key of `COMPARISONS`.
         times: How often, or how much.
-        span: A key of `SPANS`.
+        span: A key of `TIME_RANGES`.
         begin: How long ago at least; of the span `between`.
         window: How long ago at most.
         unit: Of both: a key of `UNITS`.
         conditions: Of properties of the event; of a trait the only one; of an audience its key is the `path`.
-        then: A key of `THEN`, "" for a line that is no funnel.
+        then: A key of `FUNNEL_STEPS`, "" for a line that is no funnel.
         then_event: What came next, or did not.
         then_window: How long behind at most, "" for ever.
         then_unit: A key of `UNITS`.
         then_conditions: Of properties of what came next.
-        source: Slug of the only source, "" for all, `SOURCE_OPEN` for one that is still to be chosen.
+        source: Slug of the only source, "" for all, `SOURCE_UNSET` for one that is still to be chosen.
     """
 
     kind: str = "did"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from punchcard.app.audience_lines import OPERATORS, REDUCERS, UNITS, Line, Lines, TraitCondition
-from punchcard.app.audience_printer import MEASURED, text_of
+from punchcard.app.audience_printer import NUMERIC_REDUCERS, print_definition
 from punchcard.computations.model import (
     OF_LIST,
     SIGNS,
@@ -27,10 +27,10 @@ from punchcard.computations.model import (
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.errors import ConfigurationError
 
-_SIGN_OF: Final = {operator: sign for sign, operator in SIGNS.items()}
+_SIGN_BY_OPERATOR: Final = {operator: sign for sign, operator in SIGNS.items()}
 
 
-def lines_of(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines | None:
+def parse_lines(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines | None:
     """The lines of a definition; None if it says more than lines can, or cannot be read.
 
     Args:
@@ -43,14 +43,14 @@ def lines_of(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines 
         definition = parse(text)
         lines = _lines(definition, audiences)
         # Lines are offered only for what they say whole: nothing is lost when they are saved.
-        return lines if lines is not None and parse(text_of(lines, kind=kind)) == definition else None
+        return lines if lines is not None and parse(print_definition(lines, kind=kind)) == definition else None
     except ConfigurationError:
         return None
 
 
 def _lines(definition: Definition, audiences: Collection[str]) -> Lines | None:
     if isinstance(definition, Events):
-        line = _line_of_events(definition)
+        line = _events_line(definition)
         if line is None or not isinstance(definition.of, Property | None):
             return None
         of = "" if definition.of is None else definition.of.path
@@ -72,42 +72,46 @@ def _line(condition: Condition, audiences: Collection[str]) -> Line | None:
         case Comparison(left=Trait(key=key)):
             trait_condition = _trait_condition(condition, key)
             return None if trait_condition is None else Line(kind="trait", conditions=(trait_condition,))
-        case Not(condition=Comparison(left=Events(reducer=Reducer.COUNT) as events) as came) if _is_once(came):
-            line = _line_of_events(events)
+        case Not(condition=Comparison(left=Events(reducer=Reducer.COUNT) as events) as came) if _is_at_least_once(came):
+            line = _events_line(events)
             return None if line is None else replace(line, kind="did_not")
         case Comparison(left=Events() as events, right=(LiteralValue() as much,)):
-            return _measured(condition, events, much)
+            return _measured_line(condition, events, much)
         case _:
             return None
 
 
-def _measured(condition: Comparison, events: Events, much: LiteralValue) -> Line | None:
-    line = _line_of_events(events)
-    if line is None or events.reducer not in (MEASURED | {Reducer.COUNT}) or not isinstance(events.of, Property | None):
+def _measured_line(condition: Comparison, events: Events, much: LiteralValue) -> Line | None:
+    line = _events_line(events)
+    if (
+        line is None
+        or events.reducer not in (NUMERIC_REDUCERS | {Reducer.COUNT})
+        or not isinstance(events.of, Property | None)
+    ):
         return None
     return replace(
         line,
         measure=events.reducer.value,
         of="" if events.of is None else events.of.path,
-        counted=_SIGN_OF.get(condition.operator, ""),
+        counted=_SIGN_BY_OPERATOR.get(condition.operator, ""),
         times=much.text(),
     )
 
 
-def _line_of_events(events: Events) -> Line | None:
+def _events_line(events: Events) -> Line | None:
     line = Line(event=events.name, source=events.sources[0] if events.sources else "")
     if events.window is not None:
-        line = _with_window(line, events.window)
+        line = _add_window(line, events.window)
     match events.where:
         case None:
             return line
         case And(conditions=parts):
-            return _with_conditions(line, parts)
+            return _add_conditions(line, parts)
         case part:
-            return _with_conditions(line, (part,))
+            return _add_conditions(line, (part,))
 
 
-def _with_window(line: Line, window: Window) -> Line:
+def _add_window(line: Line, window: Window) -> Line:
     span = "within" if window.begin is None else "between"
     begin = "" if window.begin is None else str(window.begin.amount)
     return replace(line, span=span, begin=begin, window=str(window.end.amount), unit=_unit(window.end))
@@ -117,16 +121,16 @@ def _unit(length: Duration) -> str:
     return length.unit if length.unit in UNITS else ""
 
 
-def _with_conditions(line: Line, parts: Sequence[Condition]) -> Line | None:
+def _add_conditions(line: Line, parts: Sequence[Condition]) -> Line | None:
     conditions: list[TraitCondition] = []
     for part in parts:
         match part:
             case Comparison(left=Property(path=path)) if (trait_condition := _trait_condition(part, path)) is not None:
                 conditions.append(trait_condition)
-            case Comparison(left=Events() as child) if (read := _with_then(line, child, "did")) is not None:
+            case Comparison(left=Events() as child) if (read := _add_funnel_step(line, child, "did")) is not None:
                 line = read
             case Not(condition=Comparison(left=Events() as child)) if (
-                read := _with_then(line, child, "did_not")
+                read := _add_funnel_step(line, child, "did_not")
             ) is not None:
                 line = read
             case _:
@@ -134,12 +138,10 @@ def _with_conditions(line: Line, parts: Sequence[Condition]) -> Line | None:
     return replace(line, conditions=tuple(conditions))
 
 
-def _with_then(line: Line, child: Events, then: str) -> Line | None:
+def _add_funnel_step(line: Line, child: Events, then: str) -> Line | None:
     behind = child.within_parent
     parts = child.where.conditions if isinstance(child.where, And) else [one for one in (child.where,) if one]
-    conditions = [
-        trait_condition for part in parts if (trait_condition := _condition_on_what_followed(part)) is not None
-    ]
+    conditions = [trait_condition for part in parts if (trait_condition := _funnel_condition(part)) is not None]
     if len(conditions) != len(parts):
         return None
     return replace(
@@ -152,7 +154,7 @@ def _with_then(line: Line, child: Events, then: str) -> Line | None:
     )
 
 
-def _condition_on_what_followed(condition: Condition) -> TraitCondition | None:
+def _funnel_condition(condition: Condition) -> TraitCondition | None:
     match condition:
         case Comparison(
             left=Property(path=path, of_parent=False),
@@ -170,12 +172,12 @@ def _condition_on_what_followed(condition: Condition) -> TraitCondition | None:
             return None
 
 
-def _is_once(one: Comparison) -> bool:
+def _is_at_least_once(one: Comparison) -> bool:
     return one.operator is Operator.AT_LEAST and one.right == (LiteralValue(1),)
 
 
 def _trait_condition(one: Comparison, path: str) -> TraitCondition | None:
-    operator = _SIGN_OF.get(one.operator, one.operator.value)
+    operator = _SIGN_BY_OPERATOR.get(one.operator, one.operator.value)
     literals = [item for item in one.right if isinstance(item, LiteralValue)]
     if operator not in OPERATORS or len(literals) != len(one.right):
         return None

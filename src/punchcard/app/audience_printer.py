@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final, Literal, cast
 
 from punchcard.app.audience_lines import (
-    COUNTS,
-    OF_AUDIENCES,
-    OF_PARENT,
+    AUDIENCE_KINDS,
+    COMPARISONS,
+    PARENT_OPERATORS,
     REDUCERS,
-    SOURCE_OPEN,
+    SOURCE_UNSET,
     UNITS,
     Line,
     Lines,
@@ -37,11 +37,11 @@ from punchcard.computations.model import (
 from punchcard.computations.printer import to_text
 from punchcard.errors import ConfigurationError
 
-MEASURED: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
+NUMERIC_REDUCERS: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
 """What is compared with a number that need not be whole."""
 
 
-def text_of(lines: Lines, *, kind: str) -> str:
+def print_definition(lines: Lines, *, kind: str) -> str:
     """The definition that the lines say, "" as long as they say nothing.
 
     Raises:
@@ -63,7 +63,7 @@ def text_of(lines: Lines, *, kind: str) -> str:
     return to_text(Or(tuple(conditions)) if lines.joined == "or" else And(tuple(conditions)))
 
 
-def typed(value: str) -> bool | int | float | str:
+def parse_value(value: str) -> bool | int | float | str:
     """What somebody means who types this: true, false, a number, or a text."""
     if value in ("true", "false"):
         return value == "true"
@@ -76,15 +76,15 @@ def typed(value: str) -> bool | int | float | str:
     return value
 
 
-def listed(value: str) -> tuple[str, ...]:
+def split_values(value: str) -> tuple[str, ...]:
     """Values with commas between them."""
     return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
 def _condition(line: Line) -> Condition | None:
     if line.kind == "trait":
-        return _compared(Trait(line.condition.path), line.condition) if line.condition.is_filled else None
-    if line.kind in OF_AUDIENCES:
+        return _comparison(Trait(line.condition.path), line.condition) if line.condition.is_filled else None
+    if line.kind in AUDIENCE_KINDS:
         if not line.condition.path:
             return None
         inside = Comparison(Trait(line.condition.path), Operator.EQUALS, (LiteralValue(True),))
@@ -92,51 +92,51 @@ def _condition(line: Line) -> Condition | None:
     if not line.event:
         return None
     if line.kind == "did_not":
-        return Not(_happened(_events(line, Reducer.COUNT)))
-    operator = SIGNS[line.counted] if line.counted in COUNTS else Operator.AT_LEAST
-    reducer = Reducer(line.measure) if line.measure in MEASURED else Reducer.COUNT
+        return Not(_at_least_once(_events(line, Reducer.COUNT)))
+    operator = SIGNS[line.counted] if line.counted in COMPARISONS else Operator.AT_LEAST
+    reducer = Reducer(line.measure) if line.measure in NUMERIC_REDUCERS else Reducer.COUNT
     if reducer is Reducer.COUNT:
-        return Comparison(_events(line, reducer), operator, (LiteralValue(_whole(line.times, "count")),))
+        return Comparison(_events(line, reducer), operator, (LiteralValue(_parse_whole_number(line.times, "count")),))
     if not line.of:
         return None
-    amount = typed(line.times)
+    amount = parse_value(line.times)
     if isinstance(amount, bool | str):
         raise ConfigurationError(f"how much is a number, not “{line.times}”")
     return Comparison(_events(line, reducer, of=line.of), operator, (LiteralValue(amount),))
 
 
-def _happened(events: Events) -> Comparison:
+def _at_least_once(events: Events) -> Comparison:
     return Comparison(events, Operator.AT_LEAST, (LiteralValue(1),))
 
 
 def _events(line: Line, reducer: Reducer, *, of: str = "") -> Events:
     asked: list[Condition] = [
-        _compared(Property(condition.path), condition) for condition in line.conditions if condition.is_filled
+        _comparison(Property(condition.path), condition) for condition in line.conditions if condition.is_filled
     ]
     if line.then and line.then_event:
         behind = _duration(line.then_window, line.then_unit) if line.then_window else None
         of_it = [
-            _of_what_followed(then_condition) for then_condition in line.then_conditions if then_condition.is_filled
+            _funnel_comparison(then_condition) for then_condition in line.then_conditions if then_condition.is_filled
         ]
-        came = _happened(Events(line.then_event, Reducer.COUNT, where=_all_of(of_it), within_parent=behind))
+        came = _at_least_once(Events(line.then_event, Reducer.COUNT, where=_conjunction(of_it), within_parent=behind))
         asked.append(Not(came) if line.then == "did_not" else came)
     return Events(
         line.event,
         reducer,
         of=None if reducer is Reducer.COUNT else Property(of),
-        where=_all_of(asked),
+        where=_conjunction(asked),
         window=_window(line),
-        sources=(line.source,) if line.source not in ("", SOURCE_OPEN) else (),
+        sources=(line.source,) if line.source not in ("", SOURCE_UNSET) else (),
     )
 
 
-def _all_of(conditions: Sequence[Condition]) -> Condition | None:
+def _conjunction(conditions: Sequence[Condition]) -> Condition | None:
     return And(tuple(conditions)) if len(conditions) > 1 else next(iter(conditions), None)
 
 
-def _of_what_followed(one: TraitCondition) -> Comparison:
-    if one.operator not in OF_PARENT:
-        return _compared(Property(one.path), one)
+def _funnel_comparison(one: TraitCondition) -> Comparison:
+    if one.operator not in PARENT_OPERATORS:
+        return _comparison(Property(one.path), one)
     operator = Operator.EQUALS if one.operator == "same" else Operator.DIFFERS
     return Comparison(Property(one.path), operator, (Property(one.value or one.path, of_parent=True),))
 
@@ -157,25 +157,25 @@ def _window(line: Line) -> Window | None:
 
 def _duration(amount: str, unit: str) -> Duration:
     known = cast("Literal['minute', 'hour', 'day']", unit if unit in UNITS else "day")
-    return Duration(max(1, _whole(amount, "the time")), known)
+    return Duration(max(1, _parse_whole_number(amount, "the time")), known)
 
 
-def _compared(left: Property | Trait, one: TraitCondition) -> Comparison:
+def _comparison(left: Property | Trait, one: TraitCondition) -> Comparison:
     if one.operator in SIGNS:
-        return Comparison(left, SIGNS[one.operator], (LiteralValue(typed(one.value)),))
+        return Comparison(left, SIGNS[one.operator], (LiteralValue(parse_value(one.value)),))
     operator = Operator(one.operator) if one.operator in list(Operator) else Operator.EQUALS
     if operator in (Operator.EXISTS, Operator.ABSENT):
         return Comparison(left, operator)
     if operator in OF_LIST:
-        return Comparison(left, operator, tuple(LiteralValue(typed(each)) for each in listed(one.value)))
+        return Comparison(left, operator, tuple(LiteralValue(parse_value(each)) for each in split_values(one.value)))
     if operator in BY_DAYS:
-        return Comparison(left, operator, (LiteralValue(max(1, _whole(one.value, "how many days"))),))
+        return Comparison(left, operator, (LiteralValue(max(1, _parse_whole_number(one.value, "how many days"))),))
     if operator in OF_TEXT | BY_DATE:
         return Comparison(left, operator, (LiteralValue(one.value),))
-    return Comparison(left, operator, (LiteralValue(typed(one.value)),))
+    return Comparison(left, operator, (LiteralValue(parse_value(one.value)),))
 
 
-def _whole(text: str, what: str) -> int:
+def _parse_whole_number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ConfigurationError(f"{what} is a whole number, not “{text}”")
     return int(text)

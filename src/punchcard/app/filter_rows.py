@@ -47,7 +47,7 @@ class BuilderRows:
     rows: Sequence[BuilderRow]
 
 
-def rows_of(text: str) -> BuilderRows | None:
+def parse_rows(text: str) -> BuilderRows | None:
     """The lines of a condition; None if it says more than lines can, or cannot be read."""
     if not text.strip():
         return BuilderRows(joined="and", rows=(BuilderRow(path="event", operator="=", value=""),))
@@ -64,16 +64,16 @@ def rows_of(text: str) -> BuilderRows | None:
     # The builder knows no backslashes: a name with a dot in it would become two.
     if not all(name and set(name) <= NAME_CHARACTERS for path in paths_of(parts) for name in path):
         return None
-    rows = [_row(part) for part in parts]
+    rows = [_parse_row(part) for part in parts]
     return None if None in rows else BuilderRows(joined=joined, rows=[row for row in rows if row is not None])
 
 
-def _row(condition: Condition) -> BuilderRow | None:
+def _parse_row(condition: Condition) -> BuilderRow | None:
     match condition:
         case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=None)) if operator in "!=":
             return BuilderRow(path=".".join(parts), operator="!exists" if operator == "=" else "exists", value="")
         case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=value)):
-            shown = _shown(value)
+            shown = _format_value(value)
             return None if shown is None else BuilderRow(path=".".join(parts), operator=operator, value=shown)
         case Call(name="contains" | "match" as name, arguments=(Path(parts=parts), Literal(value=str(value)))):
             return BuilderRow(path=".".join(parts), operator=name, value=value)
@@ -83,7 +83,7 @@ def _row(condition: Condition) -> BuilderRow | None:
             return None
 
 
-def _shown(value: object) -> str | None:
+def _format_value(value: object) -> str | None:
     """A value as the builder types it; None for a text that it would take for a number or a truth value."""
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.problems import Problem, render_path
 
-_PART_KEYS = 2  # `destinations.points`: which part it is, the page says
+_PATH_PREFIX_KEYS = 2  # `destinations.points`: which part it is, the page says
 
 
 @dataclass
@@ -15,21 +15,21 @@ class FormErrors:
 
     Attributes:
         fields: By the name of the field.
-        others: What belongs to no field.
+        general: What belongs to no field.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    general: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.fields or self.others)
+        return bool(self.fields or self.general)
 
-    def of(self, name: str) -> str:
+    def for_field(self, name: str) -> str:
         """What is wrong with a field, "" if nothing is."""
         return self.fields.get(name, "")
 
 
-def within_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
+def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
     """Return the same, with what is wrong within a field (an entry of a map) at the field itself.
 
     Args:
@@ -43,7 +43,7 @@ def within_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
             message = f"{entry}: {message}"
         place = name if name in shown else path
         fields[place] = "; ".join(filter(None, (fields.get(place), message)))
-    return FormErrors(fields=fields, others=errors.others)
+    return FormErrors(fields=fields, general=errors.general)
 
 
 def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> FormErrors:
@@ -56,21 +56,21 @@ def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | No
     problems = error.context.get("problems")
     errors = FormErrors()
     if not isinstance(problems, tuple):
-        errors.others.append(error.message)
+        errors.general.append(error.message)
         return errors
     for problem in problems:
         assert isinstance(problem, Problem)
-        path = render_path(problem.path[_PART_KEYS:])
-        name, within = _field_of(path, names or {})
+        path = render_path(problem.path[_PATH_PREFIX_KEYS:])
+        name, within = _find_field(path, names or {})
         if name:
             said = f"{within}: {problem.message}" if within else problem.message
             errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), said)))
         else:
-            errors.others.append(str(problem))
+            errors.general.append(str(problem))
     return errors
 
 
-def _field_of(path: str, names: Mapping[str, str]) -> tuple[str, str]:
+def _find_field(path: str, names: Mapping[str, str]) -> tuple[str, str]:
     """The field for a path, and what of the path is within it."""
     for begin, name in names.items():
         if path == begin or path.startswith((f"{begin}.", f"{begin}[")):

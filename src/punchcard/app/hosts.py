@@ -49,7 +49,7 @@ class AllowedHosts:
         Args:
             header: As it was sent, with or without a port.
         """
-        host = _host_of(header)
+        host = _parse_host(header)
         if host is None:
             return False
         if host in self.names or "*" in self.names or host.endswith(".localhost"):
@@ -59,7 +59,7 @@ class AllowedHosts:
         return self.addresses and _is_address(host)
 
 
-def _host_of(header: str) -> str | None:
+def _parse_host(header: str) -> str | None:
     """Return the host without its port, lower-cased; None if the header is not a host."""
     text = header.strip().lower()
     if text.startswith("["):

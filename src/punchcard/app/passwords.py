@@ -19,7 +19,7 @@ _LENGTH_MAX = 200
 _THREADS = 2
 _WAITING_MAX = 16
 _hasher = argon2.PasswordHasher()
-_NOBODYS = _hasher.hash("there is no such operator")
+_DUMMY_HASH = _hasher.hash("there is no such operator")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,7 +63,7 @@ class PasswordPool:
         self._pending -= 1
 
 
-def hashed(password: str) -> str:
+def hash_password(password: str) -> str:
     """The hash to keep.
 
     Raises:
@@ -76,10 +76,10 @@ def hashed(password: str) -> str:
     return _hasher.hash(password)
 
 
-def is_right(stored: str | None, password: str) -> bool:
+def verify_password(stored: str | None, password: str) -> bool:
     """Whether it is the password; None as the hash stands for somebody who does not exist."""
     try:
-        _hasher.verify(stored or _NOBODYS, password[:_LENGTH_MAX])
+        _hasher.verify(stored or _DUMMY_HASH, password[:_LENGTH_MAX])
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeEncodeError):
         return False
     return stored is not None

@@ -34,7 +34,7 @@ class Period:
         return [first + number * self.width for number in range(int((self.end - first) / self.width) + 1)]
 
 
-def period_of(context: RequestContext, *, default: str = _DEFAULT) -> Period:
+def read_period(context: RequestContext, *, default: str = _DEFAULT) -> Period:
     """What the address asks for, up to now; the default if it names no period."""
     key = context.query("time")
     if key not in _LENGTHS:

@@ -44,29 +44,29 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            listed=_listed,
+            join_names=_join_names,
             moment=self._moment,
             ago=self._ago,
             number=_number,
             amount=_amount,
             seconds=_seconds,
             pretty=_pretty,
-            plainly=_plainly,
+            plain_value=_plain_value,
             raw=_raw,
             status_label=status_label,
             status_tone=status_tone,
-            means=_means,
-            to_do=_to_do,
+            reason_meaning=_reason_meaning,
+            reason_remedy=_reason_remedy,
             json=json_text,
         )
         self._templates.globals.update(
             asset=assets.url,
             assets_are_built=assets.are_built,
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
-            entries=ENTRIES,
+            navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            title_of=_title_of,
+            destination_title=_destination_title,
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
@@ -110,42 +110,42 @@ def json_text(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _title_of(destination: Destination) -> str:
+def _destination_title(destination: Destination) -> str:
     """A destination's name for people."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)
 
 
-def _definition_of(destination: Destination) -> Definition | None:
+def _find_definition(destination: Destination) -> Definition | None:
     partner = CATALOG.get(destination.type)
     return None if partner is None else partner.definition
 
 
 def _has_event_map(destination: Destination) -> bool:
     """Return whether event names are mapped for the destination."""
-    definition = _definition_of(destination)
+    definition = _find_definition(destination)
     return definition is not None and definition.event_map is not None
 
 
 def _has_amounts(destination: Destination) -> bool:
     """Return whether the effects of the destination have quantities: points."""
-    definition = _definition_of(destination)
+    definition = _find_definition(destination)
     return definition is not None and Capability.AMOUNTS in definition.capabilities
 
 
 def _has_balances(destination: Destination) -> bool:
     """Return whether the destination knows balances of customers."""
-    definition = _definition_of(destination)
+    definition = _find_definition(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
 
 
 def _lists_transactions(destination: Destination) -> bool:
-    """Return whether what the destination has booked can be compared with the ledger."""
+    """Return whether the partner's transactions can be compared with the ledger."""
     definition = _definition_of(destination)
     return definition is not None and Capability.RECONCILE in definition.capabilities
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     """The names as a phrase: `a, b and c`."""
     *first, last = list(names)
     return f"{', '.join(first)} and {last}" if first else last
@@ -190,7 +190,7 @@ def _pretty(text: bytes | str | Mapping[str, object]) -> str:
         return raw.decode(errors="replace")
 
 
-def _plainly(text: str) -> str:
+def _plain_value(text: str) -> str:
     """The JSON of a trait as people read it: a text without its quotes."""
     try:
         value = msgspec.json.decode(text)
@@ -203,12 +203,12 @@ def _raw(text: bytes) -> str:
     return mask_write_keys(text).decode(errors="replace")
 
 
-def _means(code: str | None) -> str:
+def _reason_meaning(code: str | None) -> str:
     reason = find_reason(code)
     return "" if reason is None else plain(reason.means)
 
 
-def _to_do(code: str | None) -> str:
+def _reason_remedy(code: str | None) -> str:
     reason = find_reason(code)
     return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
 

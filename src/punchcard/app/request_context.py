@@ -20,10 +20,10 @@ from punchcard.store.operators import SESSION_LENGTH, Operator
 from punchcard.store.token_store import Role
 from punchcard.workspace.model import Workspace
 
-OPEN = "open"
+PUBLIC = "public"
 """Under this name a handler's `opt` says that nobody needs to be signed in."""
 
-NEEDS = "needs"
+REQUIRED_ROLE = "required_role"
 """Under this name a handler's `opt` says which role it needs, where the method does not say it."""
 
 SESSION_COOKIE = "punchcard_session"
@@ -65,13 +65,13 @@ class RequestContext:
     @property
     def csrf(self) -> str:
         """What a form must hold to be taken: only our own pages know it."""
-        return csrf_of(self.secret)
+        return csrf_token(self.secret)
 
     def may(self, role: Role) -> bool:
         """Whether the operator may do what this role may."""
         return self.operator is not None and self.operator.role.may(role)
 
-    def need(self, role: Role) -> None:
+    def require_role(self, role: Role) -> None:
         """Refuse the request of who may not do what this role may.
 
         Raises:
@@ -99,12 +99,12 @@ class RequestContext:
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:
         """The page of this template."""
-        response = self.part(template, status=status, notices=self.notices, **values)
+        response = self.fragment(template, status=status, notices=self.notices, **values)
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
         return response
 
-    def part(self, template: str, *, status: int = 200, **values: object) -> Page:
+    def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:
         """A part of a page, to be put into one that is shown."""
         text = self.renderer.render(template, {"context": self, **values})
         return Response(text, status_code=status, media_type="text/html")
@@ -120,11 +120,11 @@ class RequestContext:
         if self.request.headers.get("hx-request"):
             response = Response("", status_code=200, headers={"HX-Redirect": target})
         if notices:
-            text = quote(_fitting(notices))
+            text = quote(_encode_notices(notices))
             response.set_cookie(NOTICE_COOKIE, text, max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/")
         return response
 
-    def with_session(self, response: Page, secret: str) -> Page:
+    def set_session_cookie(self, response: Page, secret: str) -> Page:
         """The answer with the cookie of a session."""
         response.set_cookie(
             SESSION_COOKIE,
@@ -142,7 +142,7 @@ ContextDependency = NamedDependency[SkipValidation[RequestContext]]
 """The type of a handler's parameter `context`."""
 
 
-def csrf_of(secret: str) -> str:
+def csrf_token(secret: str) -> str:
     """The token for forms of a session; nobody can tell the session from it."""
     return hashlib.sha256(b"csrf:" + secret.encode()).hexdigest() if secret else ""
 
@@ -165,7 +165,7 @@ def local_path(text: str) -> str:
     return text if is_ours and "\\" not in text and text.isprintable() else "/"
 
 
-def _fitting(notices: Sequence[str]) -> str:
+def _encode_notices(notices: Sequence[str]) -> str:
     """As many of the sentences as a cookie holds, as JSON text; of a first one that is too long, its beginning."""
     kept = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
     while len(text := json.dumps(kept)) > _NOTICE_CHARACTERS_MAX and len(kept) > 1:

@@ -28,12 +28,12 @@ def read_map(context: RequestContext, key: str) -> dict[str, str]:
     return {name: value for name, value in zip(names, values, strict=False) if name or value}
 
 
-def shown_values(values: Mapping[str, object]) -> dict[str, object]:
+def format_values(values: Mapping[str, object]) -> dict[str, object]:
     """Values as a form shows them: lists as lines, numbers without needless zeros."""
-    return {key: _shown(value) for key, value in values.items()}
+    return {key: _format_value(value) for key, value in values.items()}
 
 
-def _shown(value: object) -> object:
+def _format_value(value: object) -> object:
     if isinstance(value, Mapping):
         return "\n".join(f"{name}: {item}" for name, item in value.items())
     if isinstance(value, list | tuple):

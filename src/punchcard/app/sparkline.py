@@ -18,17 +18,17 @@ class Sparkline:
 
     Attributes:
         path: As SVG draws it, in a box of `WIDTH` by `HEIGHT`; "" for nothing to draw.
-        said: The same in words.
+        description: The same in words.
     """
 
     path: str
-    said: str
+    description: str
 
 
-def sparkline(trend: Trend) -> Sparkline:
+def draw_sparkline(trend: Trend) -> Sparkline:
     """The line of a trend: level until the size changes, as it was."""
     if not trend.points or trend.end - trend.points[0][0] < _SHORTEST:
-        return Sparkline(path="", said="not known yet")
+        return Sparkline(path="", description="not known yet")
     sizes = [size for _, size in trend.points]
     low, high = min(sizes), max(sizes)
     length = (trend.end - trend.begin).total_seconds()
@@ -44,7 +44,7 @@ def sparkline(trend: Trend) -> Sparkline:
     for number in range(1, len(sizes)):
         path += f"H{across(number)}V{down(sizes[number])}"
     if low == high:
-        said = f"{low:,} throughout 30 days"
+        description = f"{low:,} throughout 30 days"
     else:
-        said = f"30 days: from {sizes[0]:,} to {sizes[-1]:,}, least {low:,}, most {high:,}"
-    return Sparkline(path=path, said=said)
+        description = f"30 days: from {sizes[0]:,} to {sizes[-1]:,}, least {low:,}, most {high:,}"
+    return Sparkline(path=path, description=description)

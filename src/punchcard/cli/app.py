@@ -21,8 +21,8 @@ from punchcard.cli.options import (
     Url,
     WriteKey,
     example,
-    settings_of,
-    standing_settings,
+    load_existing_settings,
+    load_settings,
 )
 from punchcard.cli.sending_commands import sending
 from punchcard.errors import ConfigurationError
@@ -114,7 +114,7 @@ def up(
     """Run the whole product on this machine: Tracking API, Public API and worker on embedded storage."""
     from punchcard.runtime.processes import run_up
 
-    settings = settings_of(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
+    settings = load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
     return run_up(settings, config=config)
 
 
@@ -139,7 +139,7 @@ def serve(
     """
     from punchcard.runtime.processes import run_serve
 
-    return run_serve(settings_of(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
+    return run_serve(load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
 
 
 @app.command(
@@ -154,7 +154,7 @@ def worker(data: Data = None) -> int:
     """
     from punchcard.runtime.processes import run_worker
 
-    return run_worker(settings_of(data=data))
+    return run_worker(load_settings(data=data))
 
 
 @app.command(
@@ -196,7 +196,7 @@ def apply(
     """
     from punchcard.cli.configuring import apply_file
 
-    return apply_file(file, settings_of(data=data), dry_run=dry_run, sure=yes)
+    return apply_file(file, load_settings(data=data), dry_run=dry_run, assume_yes=yes)
 
 
 @app.command(
@@ -204,7 +204,7 @@ def apply(
 )
 def export(data: Data = None) -> None:
     """Print the running configuration as a config file, secrets masked."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.configuring import print_configuration
 
     print_configuration(settings)
@@ -221,7 +221,7 @@ def check(config: ConfigFile = None, data: Data = None) -> int:
     """
     from punchcard.cli.configuring import check_file, check_running
 
-    return check_running(settings_of(data=data)) if config is None else check_file(config)
+    return check_running(load_settings(data=data)) if config is None else check_file(config)
 
 
 app.add_typer(
@@ -298,7 +298,7 @@ def trace(
     data: Data = None,
 ) -> int:
     """Show the trace of one event: received, result and reason per destination, transaction, attempts."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.tracing import print_trace
 
     return print_trace(message_id, settings, as_json=json)
@@ -320,10 +320,10 @@ def retry(
     data: Data = None,
 ) -> int:
     """Put parked and rejected awards back in the queue, after showing which."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.retrying import retry_awards
 
-    return retry_awards(settings, message_ids or [], destination=destination, reason=reason, sure=yes)
+    return retry_awards(settings, message_ids or [], destination=destination, reason=reason, assume_yes=yes)
 
 
 @app.command(
@@ -338,10 +338,10 @@ def recover(
 
     Where only the database was put back, Punchcard notices that by itself. Stop Punchcard before, and start it after.
     """
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.restoring import recover as recover_now
 
-    return recover_now(settings, sure=yes)
+    return recover_now(settings, assume_yes=yes)
 
 
 @app.command(
@@ -358,10 +358,10 @@ def adopt_log(
     Requests in this log are routed after the start; what was routed of them before is not done again. Stop Punchcard
     before, and start it after.
     """
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.restoring import adopt_log as adopt_now
 
-    return adopt_now(settings, sure=yes)
+    return adopt_now(settings, assume_yes=yes)
 
 
 app.add_typer(

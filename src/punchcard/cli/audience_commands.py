@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, standing_settings
+from punchcard.cli.options import Data, example, load_existing_settings
 
 audience = typer.Typer(rich_markup_mode=None)
 
@@ -16,7 +16,7 @@ audience = typer.Typer(rich_markup_mode=None)
 )
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False, data: Data = None) -> None:
     """Show audiences and computed traits: status, size, and pending syncs per destination."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import list_computations
 
     list_computations(settings, as_json=json)
@@ -36,7 +36,7 @@ def preview(
 
     `punchcard up` must be running: its Engage process answers.
     """
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import preview_definition
 
     return preview_definition(settings, definition, is_trait=trait, anonymous=anonymous)
@@ -52,7 +52,7 @@ def resync(
     data: Data = None,
 ) -> None:
     """Tell destinations of everybody again, whether or not anything has changed since they were told last."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import resync_computation
 
     resync_computation(settings, key, destination=destination)

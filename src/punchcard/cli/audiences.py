@@ -17,7 +17,7 @@ from punchcard.operations import engagement
 from punchcard.runtime.assemble import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.model import Workspace
 
 _PLAIN_WIDTH = 200
@@ -26,12 +26,12 @@ _PLAIN_WIDTH = 200
 def list_computations(settings: Settings, *, as_json: bool) -> None:
     """Print all audiences and computed traits, as a table or as JSON lines."""
     with _opened(settings) as (store, workspace):
-        found = engagement.computation_status(store, workspace)
+        found = engagement.list_computation_statuses(store, workspace)
     if as_json:
         for one in found:
             size = 0 if one.state is None else one.state.size
             line = {"id": one.id, "kind": one.computation.kind, "key": one.computation.key, "status": one.status}
-            print(json.dumps({**line, "size": size, "queued": sum(waiting.queued for waiting in one.waiting)}))
+            print(json.dumps({**line, "size": size, "queued": sum(waiting.queued for waiting in one.pending_syncs)}))
         return
     if not found:
         print("no audiences and no computed traits: add one in the App, the Public API or the config file")
@@ -44,7 +44,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
             _status(one),
             f"{0 if one.state is None else one.state.size:,}",
             ", ".join(one.computation.destinations) or "nobody",
-            ", ".join(f"{waiting.queued:,}" for waiting in one.waiting) or "",
+            ", ".join(f"{waiting.queued:,}" for waiting in one.pending_syncs) or "",
             one.computation.definition,
         )
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
@@ -53,7 +53,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
 
 def _status(one: engagement.ComputationStatus) -> str:
     detail = [one.state.detail] if one.state is not None and one.state.detail else []
-    sentences = detail + [warning for waiting in one.waiting for warning in waiting.warnings]
+    sentences = detail + [warning for waiting in one.pending_syncs for warning in waiting.warnings]
     return f"{one.status}: {' '.join(sentences)}" if sentences else one.status
 
 
@@ -87,7 +87,7 @@ def resync_computation(settings: Settings, key: str, *, destination: str | None)
         ConfigurationError: there is no such computation, or it is told to nobody.
     """
     with _opened(settings) as (store, workspace):
-        one = engagement.one_computation_status(store, workspace, key)
+        one = engagement.find_computation_status(store, workspace, key)
         if not one.computation.destinations:
             raise ConfigurationError(f"{key} has no destinations to be told to")
         count = engagement.resync(store, one, destination=destination, actor="command line", clock=SystemClock())
@@ -98,7 +98,7 @@ def resync_computation(settings: Settings, key: str, *, destination: str | None)
 def _opened(settings: Settings) -> Iterator[tuple[Store, Workspace]]:
     store = open_store(settings)
     try:
-        yield store, stored.load(store, open_keyring(settings)).workspace
+        yield store, persistence.load(store, open_keyring(settings)).workspace
     finally:
         store.close()
 

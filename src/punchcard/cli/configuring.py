@@ -14,22 +14,22 @@ from punchcard.runtime.applying import apply_with_warnings
 from punchcard.runtime.assemble import open_keyring, open_store
 from punchcard.runtime.check import run_check
 from punchcard.runtime.settings import Settings
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
 from punchcard.workspace.file import derived_keys, read_bytes, read_content, read_file
 from punchcard.workspace.keyring import Keyring, is_masked
+from punchcard.workspace.persistence import StoredWorkspace
 from punchcard.workspace.plan import render
-from punchcard.workspace.renames import find_renames, removal_notes
+from punchcard.workspace.renames import describe_removals, find_renames
 from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import Stored
 
 
-def apply_file(file: Path, settings: Settings, *, dry_run: bool, sure: bool) -> int:
+def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: bool) -> int:
     """Make a config file the configuration and print what changed, or only what would.
 
     Args:
-        sure: True to rename audiences and computed traits without asking.
+        assume_yes: True to rename audiences and computed traits without asking.
 
     Returns:
         0 if it was done, 1 if the person said no.
@@ -45,11 +45,11 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, sure: bool) -> 
     store = open_store(settings)
     try:
         with store.reading() as work:
-            before = stored.read(work).workspace
+            before = persistence.read(work).workspace
         renames = find_renames(before, wanted, derived_keys=derived_keys(content, environment=os.environ))
         for rename in renames:
             print(f"warning: {rename}", file=sys.stderr)
-        if renames and not dry_run and not sure and not _confirmed(len(renames)):
+        if renames and not dry_run and not assume_yes and not _confirmed(len(renames)):
             print("nothing was changed", file=sys.stderr)
             return 1
         changes, warnings = apply_with_warnings(
@@ -58,7 +58,7 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, sure: bool) -> 
     finally:
         store.close()
     print(render(changes))
-    for note in removal_notes(before, wanted):
+    for note in describe_removals(before, wanted):
         print(f"note: {note}")
     for warning in warnings.all():
         print(f"warning: {warning}", file=sys.stderr)
@@ -85,7 +85,7 @@ def print_configuration(settings: Settings) -> None:
     """
     store = open_store(settings)
     try:
-        workspace = stored.load(store, open_keyring(settings)).workspace
+        workspace = persistence.load(store, open_keyring(settings)).workspace
     finally:
         store.close()
     # The mask is not ASCII, and a file in another encoding could not be applied again.
@@ -95,7 +95,7 @@ def print_configuration(settings: Settings) -> None:
 def check_running(settings: Settings) -> int:
     """Print one line per thing looked at; 1 if an operator must act, else 0."""
     quiet_logs(settings)
-    return _tell(run_check(settings))
+    return _print_findings(run_check(settings))
 
 
 def check_file(file: Path) -> int:
@@ -118,7 +118,7 @@ def check_file(file: Path) -> int:
                     "secret itself (the running configuration is checked without --config)"
                 )
     # The key only makes fingerprints here, which nobody compares.
-    snapshot = compile_snapshot(Stored(revision=0, workspace=workspace), keyring=Keyring(str(file)))
+    snapshot = compile_snapshot(StoredWorkspace(revision=0, workspace=workspace), keyring=Keyring(str(file)))
     findings = [
         Finding(
             ok=True,
@@ -131,10 +131,10 @@ def check_file(file: Path) -> int:
             findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
         elif one.destination.enabled:
             findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug, network=one.network))
-    return _tell(findings)
+    return _print_findings(findings)
 
 
-def _tell(findings: Sequence[Finding]) -> int:
+def _print_findings(findings: Sequence[Finding]) -> int:
     for finding in findings:
         line = f"{'ok      ' if finding.ok else 'PROBLEM '} {finding.subject}: {finding.message}"
         print(line, file=sys.stdout if finding.ok else sys.stderr)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, standing_settings
+from punchcard.cli.options import Data, example, load_existing_settings
 
 lake = typer.Typer(rich_markup_mode=None)
 
@@ -29,7 +29,7 @@ def query(
     revenue, value, total, currency, product_ids, source, received_at, timestamp, event_day (UTC), day
     (of receipt), payload (JSON), results (JSON), notes (JSON).
     """
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.lake import Format, print_rows
 
     print_rows(settings, sql, shape=Format.CSV if csv else Format.JSON if json else Format.TABLE, limit=limit)
@@ -38,7 +38,7 @@ def query(
 @lake.command(short_help="Merge small files now.", epilog=example("punchcard lake compact"))
 def compact(data: Data = None) -> None:
     """Merge the lake's small files and delete those that were merged long ago. `up` does it by itself every minute."""
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.lake import compact_lake
 
     compact_lake(settings)
@@ -58,7 +58,7 @@ def repair(
     from other files of the folder and from the event log, which keeps its records for `log_retention_hours`. What is
     restored from nowhere is lost, and counted. Damaged files of the Delta log are moved aside, not deleted.
     """
-    settings = standing_settings(data=data)
+    settings = load_existing_settings(data=data)
     from punchcard.cli.lake import repair_lake
 
     repair_lake(settings, dry_run=dry_run)

@@ -45,7 +45,7 @@ WriteKey = Annotated[str, typer.Option(metavar="KEY", help="Write key of the sou
 Url = Annotated[str, typer.Option(metavar="URL", help="Where Punchcard, or any Tracking API, listens.")]
 
 
-def settings_of(
+def load_settings(
     *,
     data: Path | None = None,
     host: str | None = None,
@@ -66,13 +66,13 @@ def settings_of(
     return read_settings(os.environ, overrides)
 
 
-def standing_settings(*, data: Path | None = None) -> "Settings":
+def load_existing_settings(*, data: Path | None = None) -> "Settings":
     """The settings of a command that looks at what is there already; sets up quiet logs.
 
     Raises:
         ConfigurationError: a setting is wrong, or there is no data yet: nothing must be made by looking at it.
     """
-    settings = settings_of(data=data)
+    settings = load_settings(data=data)
     if not settings.database_url and not (settings.data / "punchcard.db").exists():
         raise ConfigurationError(
             f"{settings.data}: Punchcard keeps nothing here; name its folder with --data or PUNCHCARD_DATA"

@@ -11,7 +11,7 @@ from punchcard.runtime.settings import Settings
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-def recover(settings: Settings, *, sure: bool) -> int:
+def recover(settings: Settings, *, assume_yes: bool) -> int:
     """Put every open award in doubt, as after a restore that Punchcard cannot notice by itself.
 
     Returns:
@@ -31,10 +31,10 @@ def recover(settings: Settings, *, sure: bool) -> int:
         count = sum(by_destination.values())
         return f"{count} queued award{'' if count == 1 else 's'} will be read back; start Punchcard now"
 
-    return _run(settings, question, declare, sure=sure)
+    return _run(settings, question, declare, assume_yes=assume_yes)
 
 
-def adopt_log(settings: Settings, *, sure: bool) -> int:
+def adopt_log(settings: Settings, *, assume_yes: bool) -> int:
     """Bind the database to the event log of this data folder.
 
     Returns:
@@ -53,11 +53,11 @@ def adopt_log(settings: Settings, *, sure: bool) -> int:
         records = guard.adopt()
         return f"adopted, with {records} request{'' if records == 1 else 's'} in it; start Punchcard now"
 
-    return _run(settings, question, adopt, sure=sure)
+    return _run(settings, question, adopt, assume_yes=assume_yes)
 
 
-def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, sure: bool) -> int:
-    if not sure and not _is_confirmed(question):
+def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, assume_yes: bool) -> int:
+    if not assume_yes and not _is_confirmed(question):
         print("nothing was changed", file=sys.stderr)
         return 1
     store = open_store(settings)

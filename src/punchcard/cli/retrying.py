@@ -24,12 +24,12 @@ _PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that a message id sta
 
 
 def retry_awards(
-    settings: Settings, message_ids: Sequence[str], *, destination: str | None, reason: str | None, sure: bool
+    settings: Settings, message_ids: Sequence[str], *, destination: str | None, reason: str | None, assume_yes: bool
 ) -> int:
     """Show what matches, ask, and put it back in the queue; paused destinations among them deliver again.
 
     Args:
-        sure: True to do it without asking.
+        assume_yes: True to do it without asking.
 
     Returns:
         0 if it was done or there is nothing to do, 1 if the person said no.
@@ -47,7 +47,7 @@ def retry_awards(
             return 0
         matches = [*found.effects, *found.overlong]
         _show(matches, found.pauses)
-        if not sure and not _agreed(matches):
+        if not assume_yes and not _is_confirmed(matches):
             print("nothing was changed", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
@@ -114,7 +114,7 @@ def _overlong(effect: StoredEffect) -> str:
     return f", waits for {effect.due_at:%Y-%m-%d %H:%M} UTC: the clock was set since"
 
 
-def _agreed(effects: Sequence[StoredEffect]) -> bool:
+def _is_confirmed(effects: Sequence[StoredEffect]) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("there is no terminal to ask at; say --yes to retry what is shown")
     question = f"Put {len(effects)} back in the queue?" if effects else "Let them deliver again?"

@@ -38,21 +38,21 @@ def _run(arguments: Sequence[str]) -> int:
             list(arguments) or ["--help"], prog_name="punchcard", standalone_mode=False
         )
     except ConfigurationError as error:
-        _say(error.message)
+        _print_error(error.message)
         return CALLED_WRONGLY
     except PunchcardError as error:
-        _say(error.message)
+        _print_error(error.message)
         return FAILED
     except TyperException as error:
-        _say_usage(error)
+        _print_usage_error(error)
         return CALLED_WRONGLY
     except OSError as error:
-        _say(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        _print_error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         return FAILED
     except Exception as error:  # noqa: BLE001  # the process's outer loop: a person at a terminal gets no stack trace
         if os.environ.get("PUNCHCARD_LOG_LEVEL", "").lower() == "debug":
             traceback.print_exc()
-        _say(
+        _print_error(
             f"a defect of Punchcard: {type(error).__name__}: {error} "
             "(set PUNCHCARD_LOG_LEVEL=debug to see where, and please report it)"
         )
@@ -60,12 +60,12 @@ def _run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else DONE
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     for line in message.splitlines():
         print(f"punchcard: {line}", file=sys.stderr)
 
 
-def _say_usage(error: TyperException) -> None:
+def _print_usage_error(error: TyperException) -> None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "punchcard"
     message = " ".join(error.format_message().split()).rstrip(".")

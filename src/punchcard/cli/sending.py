@@ -41,7 +41,7 @@ def send_event(
             members.append(f"{json.dumps(key)}:{text}")
     body = ("{" + ",".join(members) + "}").encode(errors="surrogateescape")
     _post(target, call, body)
-    _tell([message_id])
+    _print_message_ids([message_id])
 
 
 def send_file(target: TrackingClient, file: Path) -> None:
@@ -52,8 +52,8 @@ def send_file(target: TrackingClient, file: Path) -> None:
     """
     batch: list[bytes] = []
     ids: list[str] = []
-    for number, text in _events_of(file):
-        message_id, event = _with_message_id(text, number)
+    for number, text in _read_events(file):
+        message_id, event = _ensure_message_id(text, number)
         if batch and (len(batch) == _BATCH_EVENTS_MAX or sum(map(len, batch)) + len(event) > _BATCH_BYTES_MAX):
             _post_batch(target, batch, ids)
         batch.append(event)
@@ -64,7 +64,7 @@ def send_file(target: TrackingClient, file: Path) -> None:
 
 def _post_batch(target: TrackingClient, batch: list[bytes], ids: list[str]) -> None:
     _post(target, "batch", b'{"batch":[' + b",".join(batch) + b"]}")
-    _tell(ids)
+    _print_message_ids(ids)
     batch.clear()
     ids.clear()
 
@@ -74,7 +74,7 @@ def _post(target: TrackingClient, call: str, body: bytes) -> None:
         response = target.post(call, body)
     except PunchcardError as error:
         raise PunchcardError(f"{error.message}; start Punchcard with `punchcard up`, or give its --url") from error
-    if response.is_taken:
+    if response.is_accepted:
         return
     match response.status:
         case 401:
@@ -88,7 +88,7 @@ def _post(target: TrackingClient, call: str, body: bytes) -> None:
     raise PunchcardError(f"{target.url}: {reason}", code="not_accepted")
 
 
-def _tell(message_ids: list[str]) -> None:
+def _print_message_ids(message_ids: list[str]) -> None:
     print("\n".join(message_ids), flush=True)
     if sys.stdout.isatty():
         print(f"sent; what becomes of it: punchcard trace {message_ids[-1]}", file=sys.stderr)
@@ -107,7 +107,7 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _events_of(file: Path) -> Iterator[tuple[int, bytes]]:
+def _read_events(file: Path) -> Iterator[tuple[int, bytes]]:
     import msgspec
 
     content = file.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
@@ -123,7 +123,7 @@ def _events_of(file: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _with_message_id(text: bytes, number: int) -> tuple[str, bytes]:
+def _ensure_message_id(text: bytes, number: int) -> tuple[str, bytes]:
     import msgspec
 
     try:

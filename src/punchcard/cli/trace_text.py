@@ -22,7 +22,7 @@ _STYLES = {
 }
 _BAD = "bold red"  # every other result: somebody expected points and got none
 _LABEL_WIDTH = 14
-_IDS_SHOWN = 6
+_IDS_MAX = 6
 
 
 def print_text(trace: EventTrace, console: Console) -> None:
@@ -41,7 +41,7 @@ def print_text(trace: EventTrace, console: Console) -> None:
     for result in trace.results:
         _print_result(result, trace, console)
     for copy in trace.copies:
-        results = ", ".join(sorted({_status_words(result) for result in copy.results}))
+        results = ", ".join(sorted({_status_text(result) for result in copy.results}))
         console.print(Text(f"\nThe same message id came again {_instant(copy.received_at)}: {results}"))
     for other in trace.others:
         console.print(Text(f"\nAnother event with the same message id, from {_source(other)}:\n", style="bold"))
@@ -56,7 +56,7 @@ def printable(text: str) -> str:
 def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> None:
     where = result.destination or "before any destination"
     console.print(
-        Text(f"\n{where}: ", style="bold") + Text(_status_words(result), style=_STYLES.get(result.status, _BAD))
+        Text(f"\n{where}: ", style="bold") + Text(_status_text(result), style=_STYLES.get(result.status, _BAD))
     )
     if result.detail:
         _line(console, "why", result.detail)
@@ -73,7 +73,7 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
         if transaction.partner_id is not None:
             _line(console, "partner's id", transaction.partner_id)
     for attempt in result.attempts:
-        _line(console, f"attempt {attempt.number}", _attempt_words(attempt))
+        _line(console, f"attempt {attempt.number}", _attempt_text(attempt))
     if result.status in (EventStatus.PARKED, EventStatus.REJECTED):
         _line(console, "next step", f"when the cause is mended: punchcard retry {trace.message_id}")
 
@@ -84,7 +84,7 @@ def _line(console: Console, label: str, words: str) -> None:
 
 def _ids(profile: ProfileTrace) -> str:
     named = [f"{type_} {value}" for type_, value in profile.ids]
-    return ", ".join(named[:_IDS_SHOWN]) + (f" and {len(named) - _IDS_SHOWN} more" if len(named) > _IDS_SHOWN else "")
+    return ", ".join(named[:_IDS_MAX]) + (f" and {len(named) - _IDS_MAX} more" if len(named) > _IDS_MAX else "")
 
 
 def _title(event: bytes) -> str:
@@ -110,11 +110,11 @@ def _source(trace: EventTrace) -> str:
     return "no known source (write key unknown)" if trace.source is None else f"source {trace.source}"
 
 
-def _status_words(result: ResultTrace) -> str:
+def _status_text(result: ResultTrace) -> str:
     return _clean(result.status.value.replace("_", " ") + (f" ({result.reason})" if result.reason else ""))
 
 
-def _attempt_words(attempt: AttemptTrace) -> str:
+def _attempt_text(attempt: AttemptTrace) -> str:
     words = [_instant(attempt.started_at), attempt.action.replace("_", " ")]
     if attempt.status is not None:
         words.append(f"HTTP {attempt.status}")

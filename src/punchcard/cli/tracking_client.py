@@ -12,7 +12,7 @@ from punchcard import __version__
 from punchcard.errors import ConfigurationError, PunchcardError
 
 _TIMEOUT_SECONDS = 30.0
-_ANSWER_BYTES_MAX = 65_536
+_RESPONSE_BYTES_MAX = 65_536
 
 
 class UnreachableError(PunchcardError):
@@ -37,12 +37,12 @@ class TrackingResponse:
     retry_after_seconds: float | None
 
     @property
-    def is_taken(self) -> bool:
+    def is_accepted(self) -> bool:
         """True if what was sent is durable now."""
         return self.status == 200
 
     @property
-    def asks_to_wait(self) -> bool:
+    def is_retryable_later(self) -> bool:
         """True if the same request may succeed later."""
         return self.status >= 500 or self.status in (408, 429)
 
@@ -85,7 +85,7 @@ class TrackingClient:
             UnreachableError: no answer came. The body may have been taken all the same: send it again as it is.
         """
         status, headers, text = self._request("POST", f"/v1/{call}", body)
-        message, index = _reason_given(text)
+        message, index = _parse_reason(text)
         return TrackingResponse(
             status=status,
             message=message,
@@ -130,17 +130,17 @@ class TrackingClient:
                 # Headers and body leave as two segments, which must not wait for each other's acknowledgement.
                 self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             response = self._connection.getresponse()
-            content = response.read(_ANSWER_BYTES_MAX)
+            content = response.read(_RESPONSE_BYTES_MAX)
             if not response.isclosed():
                 self._connection.close()
         except (OSError, HTTPException) as error:
             self._connection.close()
-            raise UnreachableError(f"{self.url}: {_words(error)}") from error
+            raise UnreachableError(f"{self.url}: {_describe_error(error)}") from error
         headers = {name.lower(): value for name, value in response.getheaders()}
         return response.status, headers, content.decode(errors="replace")
 
 
-def _reason_given(text: str) -> tuple[str, int | None]:
+def _parse_reason(text: str) -> tuple[str, int | None]:
     """The reason in an answer's body, and the index of the event that it is about."""
     try:
         response = json.loads(text)
@@ -157,7 +157,7 @@ def _seconds(header: str | None) -> float | None:
     return float(header) if header is not None and header.strip().isdecimal() else None
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there (connection refused)"
     if isinstance(error, socket.gaierror):

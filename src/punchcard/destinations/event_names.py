@@ -12,7 +12,12 @@ from punchcard.destinations.definition import Definition
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _WORD_BORDERS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # What an event is about that is told several times until it is over, each time with the same order id.
-_ORDER_WORDS: Final = frozenset({"order", "purchase", "checkout", "transaction", "sale", "payment", "invoice"})
+_ORDER_WORDS: Final = frozenset(
+    {
+        *("order", "ordered", "purchase", "purchased", "checkout", "transaction", "sale", "payment", "invoice"),
+        "invoiced",
+    }
+)
 _TAKEN_BACK_WORDS: Final = frozenset(
     {
         *("cancelled", "canceled", "cancellation", "cancel", "returned", "return", "voided", "void", "reversed"),

@@ -105,8 +105,8 @@ class SyncDispatcher:
         self._look_at_due_times_at = self._clock.monotonic() + _LOOK_AT_DUE_TIMES_SECONDS
         rhythms: dict[timedelta, list[str]] = {}
         for key, ready in snapshot.computations.items():
-            if ready.rhythm is not None and ready.rhythm > DEBOUNCE:
-                rhythms.setdefault(ready.rhythm, []).append(key)
+            if ready.sync_interval is not None and ready.sync_interval > DEBOUNCE:
+                rhythms.setdefault(ready.sync_interval, []).append(key)
         scheduled = [key for keys in rhythms.values() for key in keys]
         at = self._clock.now()
         with self._store.unit_of_work() as work:

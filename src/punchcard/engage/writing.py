@@ -36,7 +36,7 @@ def write_changes(
         grown[change.key] += _difference(change)
         if (ready := snapshot.computations.get(change.key)) is None:
             continue
-        due = due_at(at, ready.rhythm)
+        due = due_at(at, ready.sync_interval)
         queue += [
             {"destination": slug, "key": change.key, "profile_id": change.profile, "queued_at": at, "due_at": due}
             for slug in ready.configured.destinations

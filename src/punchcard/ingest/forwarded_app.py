@@ -45,7 +45,7 @@ from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.store.pauses import Pause, pause_of
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.managed_by import Account, account_of, keep, options_of
+from punchcard.workspace.managed_by import Account, derive_account, inherit_options, save_managed_destination
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 
@@ -195,12 +195,12 @@ class ForwardedApp:
         """The caller's account and a snapshot that knows it, once the partner has accepted its token."""
         secret = next(setting.key for setting in definition.settings if setting.secret)
         settings = {**given, secret: key}
-        account = account_of(definition, settings)
+        account = derive_account(definition, settings)
         snapshot = self._watch.current()
         standing = snapshot.destinations.get(account.slug)
         configured = [one.destination for one in snapshot.destinations.values()]
         try:
-            typed = CATALOG[definition.slug].read_settings(settings, options_of(configured, account))
+            typed = CATALOG[definition.slug].read_settings(settings, inherit_options(configured, account))
         except ConfigurationError as error:
             raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
         if needs_maps:
@@ -223,7 +223,7 @@ class ForwardedApp:
 
     async def _keep(self, account: Account, settings: Mapping[str, object]) -> None:
         def keep_now() -> None:
-            keep(self._store, account, settings, clock=self._clock, keyring=self._keyring)
+            save_managed_destination(self._store, account, settings, clock=self._clock, keyring=self._keyring)
             self._watch.refresh()
 
         try:

@@ -22,20 +22,30 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from punchcard.clock import from_micros, to_micros
+from punchcard.clock import to_micros
 from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
 from punchcard.lake.listing import EventQuery, may_hold, where_of
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.person_query import PersonQuery, may_lie_beyond, statements
 from punchcard.lake.schema import FAILED_ON_INGEST
+from punchcard.lake.selection import (
+    ROWS_PER_QUERY_MAX,
+    EventSelection,
+    Windows,
+    after_place,
+    files_of,
+    overlapping,
+    selected_where,
+)
 from punchcard.lake.table import LakeTable
 
 if TYPE_CHECKING:
     import duckdb
+
+__all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
 # Tasks of milliseconds: more threads or memory would only take them from the loops beside.
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
@@ -53,6 +63,7 @@ _EVENTS = """
     FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
 _NEWEST_FIRST = "ORDER BY log_position DESC, event_index DESC LIMIT ?"
+_IN_ORDER = "ORDER BY log_position, event_index LIMIT ?"
 _FIND = f"""
     {_EVENTS}
     WHERE message_id = ?
@@ -75,55 +86,6 @@ _NAMED = f"""
 # A list is filled from the newest files on; the further back it must look, the more files at once.
 _FILES_AT_ONCE_FIRST = 2
 _FILES_AT_ONCE_FACTOR = 4
-
-
-class LakeResult(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of an event at one destination, as routing decided it.
-
-    Attributes:
-        destination: Slug, None for a result before any destination.
-        status: One of the API's words (`filtered_at_destination`, `pending` …).
-        reason: Stable code, None for a planned effect.
-        detail: A sentence for a person.
-        effect_key: The effect it planned or met, if any.
-    """
-
-    destination: str | None
-    status: str = msgspec.field(name="fate")
-    reason: str | None = None
-    detail: str | None = None
-    effect_key: str | None = None
-
-
-class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One received event with its results.
-
-    Attributes:
-        type: One of the six calls, "" for what is no valid event.
-        event: Name of a track call.
-        email: That it carries, lower-cased; None also for an event of before emails were kept.
-        source: Slug, None if the write key was unknown.
-        timestamp: When it happened, None for what is no valid event.
-        log_position: Its record's place in the log.
-        event_index: Its place in the record.
-        payload: JSON text as received.
-        notes: What was converted so that it could be read; none for an event of before notes were kept.
-    """
-
-    message_id: str
-    type: str
-    event: str | None
-    user_id: str | None
-    anonymous_id: str | None
-    email: str | None
-    source: str | None
-    received_at: datetime
-    timestamp: datetime | None
-    log_position: int
-    event_index: int
-    payload: bytes
-    results: tuple[LakeResult, ...]
-    notes: tuple[str, ...] = ()
 
 
 class LakeReader:
@@ -150,7 +112,7 @@ class LakeReader:
         except StorageError:
             # A file of the list may have been merged away and deleted in between; the list of now knows where to.
             rows = self._query(_FIND, self._files(), message_id)
-        return [_event(row) for row in rows]
+        return [event_of_row(row) for row in rows]
 
     def recent_message_keys(
         self, limit: int, *, on_damage: Callable[[LakeError], None] | None = None
@@ -197,7 +159,7 @@ class LakeReader:
                 continue
             rows = self._query(_NAMED, [file], list(names), list(sources), to_micros(since), wanted)
             wanted -= len(rows)
-            yield from map(_event, rows)
+            yield from map(event_of_row, rows)
 
     def page(self, query: EventQuery, *, limit: int, before: tuple[int, int] | None = None) -> list[LakeEvent]:
         """The newest events that match, newest first.
@@ -216,7 +178,7 @@ class LakeReader:
             some, files = files[:at_once], files[at_once:]
             at_once *= _FILES_AT_ONCE_FACTOR
             sql = f"{_EVENTS} WHERE {where} {_NEWEST_FIRST}"
-            lake_events += map(_event, self._query(sql, some, *values, limit - len(lake_events)))
+            lake_events += map(event_of_row, self._query(sql, some, *values, limit - len(lake_events)))
         return lake_events
 
     def of_person(self, query: PersonQuery, *, limit: int, beyond: tuple[int, int] | None = None) -> list[LakeEvent]:
@@ -232,7 +194,7 @@ class LakeReader:
         paths = self._paths(files)
         found: dict[tuple[int, int], LakeEvent] = {}
         for sql, values in statements(query, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
-            for one in map(_event, self._run(sql, values)):
+            for one in map(event_of_row, self._run(sql, values)):
                 found[one.log_position, one.event_index] = one
         return [found[location] for location in sorted(found, reverse=not query.oldest_first)[:limit]]
 
@@ -248,7 +210,7 @@ class LakeReader:
             if file.first_position <= last_position and file.last_position >= first_position
         ]
         sql = f"{_EVENTS} WHERE log_position BETWEEN ? AND ? ORDER BY log_position, event_index"
-        return [_event(row) for row in self._query(sql, files, first_position, last_position)]
+        return [event_of_row(row) for row in self._query(sql, files, first_position, last_position)]
 
     def after(self, position: int, *, limit: int) -> list[LakeEvent]:
         """The next events behind a log position, in the log's order; those of one log record never apart.
@@ -275,7 +237,41 @@ class LakeReader:
             rows = [row for row in rows if row[_LOG_POSITION] < cut]
         elif len(rows) > limit:
             rows = self._next_rows(some, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
-        return [_event(row) for row in rows]
+        return [event_of_row(row) for row in rows]
+
+    def select(
+        self, selection: EventSelection, *, after: tuple[int, int] = (0, -1), through: int
+    ) -> Iterator[tuple[int, list[LakeEvent]]]:
+        """The selected events in the log's order, in parts; those of one log record never apart.
+
+        Args:
+            after: Log position and index of the event behind which to begin.
+            through: The last log position wanted.
+
+        Yields:
+            The log position through which the lake was searched, and the events found since the part before.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        where, values = selected_where(selection)
+        behind, place = after_place(after)
+        sql = f"{_EVENTS} WHERE {where} AND {behind} AND log_position > ? AND log_position <= ? {_IN_ORDER}"
+        windows = Windows(after=after[0] - 1, through=through)
+        while True:
+            files = files_of(self._files(), selection)
+            if (end := windows.next_end(files)) is None:
+                return
+            some = list(overlapping(files, windows.after, end))
+            bounds: list[Value] = [windows.after, end]
+            limit = ROWS_PER_QUERY_MAX if end > windows.after + 1 else _EVENTS_PER_RECORD_MAX
+            rows = self._query(sql, some, *values, *place, *bounds, limit + 1)
+            if len(rows) > limit:
+                windows.shrink()
+                continue
+            windows.after = end
+            windows.note(len(rows))
+            yield end, [event_of_row(row) for row in rows]
 
     def _next_rows(self, files: Sequence[DataFile], after: int, through: int, limit: int) -> list[tuple[Any, ...]]:
         """At most `limit` rows and one more of a stretch of the log; fewer than half of that only if it has no more.
@@ -351,30 +347,3 @@ def _without_notes(sql: str) -> str:
 
 def _without_email(sql: str) -> str:
     return sql.replace(" email, ", " NULL::VARCHAR AS email, ").replace(" email = ?", " NULL::VARCHAR = ?")
-
-
-def _event(row: tuple[Any, ...]) -> LakeEvent:
-    received_at, timestamp, results, notes = row[7], row[8], row[12], row[13]
-    return LakeEvent(
-        message_id=row[0],
-        type=row[1],
-        event=row[2],
-        user_id=row[3],
-        anonymous_id=row[4],
-        email=row[5],
-        source=row[6],
-        received_at=from_micros(received_at),
-        timestamp=None if timestamp is None else from_micros(timestamp),
-        log_position=row[9],
-        event_index=row[10],
-        payload=row[11],
-        results=_results(results),
-        notes=() if notes is None else msgspec.json.decode(notes, type=tuple[str, ...]),
-    )
-
-
-def _results(text: str) -> tuple[LakeResult, ...]:
-    try:
-        return msgspec.json.decode(text, type=tuple[LakeResult, ...])
-    except msgspec.DecodeError as error:
-        raise LakeError(f"the data lake cannot be read: an event's results are damaged: {error}") from error

@@ -22,7 +22,7 @@ from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
-_LATELY = timedelta(days=7)
+_RECENT = timedelta(days=7)
 _UNMAPPED_IN_VOLUME = 20
 _NAMES_MAX = 5
 
@@ -87,13 +87,13 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
                 )
             )
     alerts += _parked(work)
-    alerts += _storage(work, now - _LATELY)
+    alerts += _storage(work, now - _RECENT)
     alerts += _resumed(work, snapshot, now=now)
     alerts += _differences(work, snapshot)
     alerts += _restored(work, now)
     alerts += _computations(work, snapshot)
     alerts += _syncs(work, snapshot)
-    begin, end = now - _LATELY, now + timedelta(days=1)
+    begin, end = now - _RECENT, now + timedelta(days=1)
     conflicts = read_counts(
         work, CountQuery(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
     )
@@ -140,7 +140,7 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Ale
             until=last.ended_at,
         )
         for last in lasts
-        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _LATELY
+        if last.ended_by is PauseEnd.CHECK and last.ended_at is not None and now - last.ended_at < _RECENT
     ]
 
 
@@ -256,7 +256,7 @@ def _restored(work: Connection, now: datetime) -> list[Alert]:
         return []
     in_doubt = count_in_doubt(work)
     doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
-    if not in_doubt and not doubts_all and recovery.noticed_at < now - _LATELY:
+    if not in_doubt and not doubts_all and recovery.noticed_at < now - _RECENT:
         return []
     in_question = recovery.read_back + recovery.planned
     sentences = [_count_awards(in_question, "may have been delivered since that copy was made.")]

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Final
 
 from punchcard.clock import EPOCH
-from punchcard.operations.engagement import RESYNC, ComputationStatus
+from punchcard.operations.engagement import RESYNC_CHANGES, ComputationStatus
 from punchcard.store import audit
 from punchcard.store.audit import AuditEvent
 from punchcard.store.engine import Store
 
-UNKNOWN: Final = "unknown"
+UNKNOWN_ACTOR: Final = "unknown"
 """Who did what the log does not have."""
 
 
@@ -25,7 +25,7 @@ class Authorship:
     updated_at: datetime
 
 
-def authorship_of(store: Store, some: Sequence[ComputationStatus]) -> Mapping[str, Authorship]:
+def read_authorships(store: Store, some: Sequence[ComputationStatus]) -> Mapping[str, Authorship]:
     """Of each computation, by key.
 
     Raises:
@@ -33,7 +33,7 @@ def authorship_of(store: Store, some: Sequence[ComputationStatus]) -> Mapping[st
     """
     resources = [(one.computation.kind, one.computation.key) for one in some]
     with store.reading() as work:
-        events = audit.newest_of_each(work, resources, passing_over=RESYNC)
+        events = audit.newest_of_each(work, resources, passing_over=RESYNC_CHANGES)
     additions = {event.resource_id: event for event in events if event.kind == "add"}
     newest = {event.resource_id: event for event in events}
     return {
@@ -49,7 +49,7 @@ def _authorship(one: ComputationStatus, added: AuditEvent | None, newest: AuditE
         created_at = one.state.created_at  # when Engage saw it first
     else:
         created_at = newest.at if newest is not None else EPOCH
-    created_by = UNKNOWN if added is None else added.actor
+    created_by = UNKNOWN_ACTOR if added is None else added.actor
     return Authorship(
         created_by=created_by,
         created_at=created_at,

@@ -25,16 +25,16 @@ from punchcard.computations.parser import checked, parse_audience, parse_trait
 from punchcard.computations.printer import to_text
 from punchcard.errors import ConfigurationError
 
-QUERY: Final = "definition.query"
-MODEL: Final = "definition.model"
+QUERY_FIELD: Final = "definition.query"
+MODEL_FIELD: Final = "definition.model"
 """The fields in which a request has a definition as text and as JSON."""
 
 _LEVELS_MAX = 100  # of JSON; the language ends at 20 of its own, each of which takes two or three
-_WHERE: Final = re.compile(r"(?s)(.*) - at `\$(.*)`")
-_Inside = Callable[[Condition], Definition]
+_ERROR_PATH: Final = re.compile(r"(?s)(.*) - at `\$(.*)`")
+_Wrapper = Callable[[Condition], Definition]
 
 
-def definition_text(kind: str, *, query: str | None, model: object = None) -> str:
+def resolve_definition(kind: str, *, query: str | None, model: object = None) -> str:
     """The text of a definition: a query as it was written, a model as it is printed.
 
     Args:
@@ -52,35 +52,35 @@ def definition_text(kind: str, *, query: str | None, model: object = None) -> st
             field="definition",
         )
     read = parse_audience if kind == "audience" else parse_trait
-    printed = None if model is None else _printed(model, read)
+    printed = None if model is None else _print_model(model, read)
     if query is None:
         assert printed is not None
         return printed
     try:
         text = to_text(read(query))
     except DefinitionError as error:
-        raise _refusal(error.message, field=QUERY, position=error.position) from error
+        raise _refusal(error.message, field=QUERY_FIELD, position=error.position) from error
     if printed is not None and text != printed:
-        raise _refusal(f"`query` and `model` differ: the model is {printed}", field=MODEL)
+        raise _refusal(f"`query` and `model` differ: the model is {printed}", field=MODEL_FIELD)
     return query
 
 
-def _printed(model: object, read: Callable[[str], Definition]) -> str:
+def _print_model(model: object, read: Callable[[str], Definition]) -> str:
     if _is_deep(model):
-        raise _refusal("this is nested too deep", field=MODEL)
+        raise _refusal("this is nested too deep", field=MODEL_FIELD)
     try:
-        definition = _unwrapped(msgspec.convert(model, Definition))
+        definition = _unwrap(msgspec.convert(model, Definition))
     except msgspec.ValidationError as error:
-        match = _WHERE.fullmatch(str(error))
+        match = _ERROR_PATH.fullmatch(str(error))
         message, place = (match[1], match[2]) if match else (str(error), "")
-        raise _refusal(message, field=MODEL + place) from error
+        raise _refusal(message, field=MODEL_FIELD + place) from error
     try:
         _check(definition)
         text = to_text(definition)
         read(text)
     except DefinitionError as error:
-        place, problem = _deepest(definition, "", lambda one: one) or ("", error.problem)
-        raise _refusal(problem, field=MODEL + place) from error
+        place, problem = _find_innermost_problem(definition, "", lambda one: one) or ("", error.problem)
+        raise _refusal(problem, field=MODEL_FIELD + place) from error
     return text
 
 
@@ -102,21 +102,19 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _unwrapped(part: Definition) -> Definition:
+def _unwrap(part: Definition) -> Definition:
     """The same without `and` and `or` of a single condition, for which the language has no words."""
     match part:
         case And() | Or():
             if len(part.conditions) == 1:
-                return _unwrapped(part.conditions[0])
-            return msgspec.structs.replace(
-                part, conditions=tuple(_unwrapped(condition) for condition in part.conditions)
-            )
+                return _unwrap(part.conditions[0])
+            return msgspec.structs.replace(part, conditions=tuple(_unwrap(condition) for condition in part.conditions))
         case Not():
-            return msgspec.structs.replace(part, condition=_unwrapped(part.condition))
+            return msgspec.structs.replace(part, condition=_unwrap(part.condition))
         case Comparison():
-            return msgspec.structs.replace(part, left=_unwrapped(part.left)) if isinstance(part.left, Events) else part
+            return msgspec.structs.replace(part, left=_unwrap(part.left)) if isinstance(part.left, Events) else part
         case Events():
-            return part if part.where is None else msgspec.structs.replace(part, where=_unwrapped(part.where))
+            return part if part.where is None else msgspec.structs.replace(part, where=_unwrap(part.where))
 
 
 def _check(part: Definition) -> None:
@@ -127,14 +125,14 @@ def _check(part: Definition) -> None:
         raise DefinitionError("part of this is not in the language here, and would be lost", text="", position=0)
 
 
-def _deepest(part: Definition, place: str, inside: _Inside) -> tuple[str, str] | None:
+def _find_innermost_problem(part: Definition, place: str, inside: _Wrapper) -> tuple[str, str] | None:
     """Where in a part something is wrong by itself, and what it is.
 
     Args:
         inside: Puts a condition where this part stands, with nothing else around it.
     """
     for name, child, around in _children(part, inside):
-        if found := _deepest(child, place + name, around):
+        if found := _find_innermost_problem(child, place + name, around):
             return found
     try:
         _check(part if isinstance(part, Events) else inside(part))
@@ -143,7 +141,7 @@ def _deepest(part: Definition, place: str, inside: _Inside) -> tuple[str, str] |
     return None
 
 
-def _children(part: Definition, inside: _Inside) -> Iterator[tuple[str, Condition, _Inside]]:
+def _children(part: Definition, inside: _Wrapper) -> Iterator[tuple[str, Condition, _Wrapper]]:
     match part:
         case And() | Or():
             for number, one in enumerate(part.conditions):
@@ -151,13 +149,13 @@ def _children(part: Definition, inside: _Inside) -> Iterator[tuple[str, Conditio
         case Not():
             yield ".condition", part.condition, inside
         case Comparison(left=Events(where=where)) if where is not None:
-            yield ".left.where", where, lambda one: inside(Comparison(_where(one), Operator.AT_LEAST, _ONE))
+            yield ".left.where", where, lambda one: inside(Comparison(_events_where(one), Operator.AT_LEAST, _ONCE))
         case Events(where=where) if where is not None:
-            yield ".where", where, _where
+            yield ".where", where, _events_where
 
 
-_ONE: Final = (LiteralValue(1),)
+_ONCE: Final = (LiteralValue(1),)
 
 
-def _where(condition: Condition) -> Events:
+def _events_where(condition: Condition) -> Events:
     return Events("an event", Reducer.COUNT, where=condition)

@@ -16,7 +16,7 @@ from punchcard.store.engine import Store
 from punchcard.store.profiles import ids_of
 from punchcard.store.synced import count_cut_lists
 from punchcard.workspace.computations import OWN_SOURCES
-from punchcard.workspace.editing import Edit, NotThereError
+from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.problems import Problem
 from punchcard.workspace.snapshot import Snapshot
@@ -25,7 +25,7 @@ KINDS = {"audience": "audience", "computed_trait": "computed trait"}
 """What each kind is called."""
 
 
-def failed_sentence(destination: str, failed: Sequence[sync_outcomes.FailedSync]) -> str:
+def describe_failed_syncs(destination: str, failed: Sequence[sync_outcomes.FailedSync]) -> str:
     """How many values a destination does not have because it rejected them or they are parked, and why."""
     many = f"{len(failed):,}" if len(failed) < sync_outcomes.FAILED_MAX else f"{sync_outcomes.FAILED_MAX:,} or more"
     values = "1 value is" if len(failed) == 1 else f"{many} values are"
@@ -38,14 +38,14 @@ def failed_sentence(destination: str, failed: Sequence[sync_outcomes.FailedSync]
 
 
 _VALUE_CHARACTERS_MAX = 100
-RESYNC = '[{"path": "resync", "before": null, "after": true}]'
+RESYNC_CHANGES = '[{"path": "resync", "before": null, "after": true}]'
 """What the audit log has as changes where everybody was told again: nothing of the computation itself."""
 
 _REQUESTS_PER_CALL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
+class PendingSync:
     """What one destination is still to be told of one computation.
 
     Attributes:
@@ -60,7 +60,7 @@ class Waiting:
         cut_lists: Emails whose list was cut so that the call has at most 32 KB.
         seconds: How long the queued ones take at the destination's rate, None if it has none.
         paused_since: When somebody paused it.
-        outcome: How it took what it was told; only by `with_outcomes`.
+        outcome: How it took what it was told; only by `add_sync_outcomes`.
     """
 
     destination: str
@@ -82,7 +82,7 @@ class Waiting:
         """What of the values is not sent, or not whole, as sentences."""
         sentences = []
         if self.outcome is not None and self.outcome.failed:
-            sentences.append(failed_sentence(self.destination, self.outcome.failed))
+            sentences.append(describe_failed_syncs(self.destination, self.outcome.failed))
         if self.too_large:
             people = "1 person has" if self.too_large == 1 else f"{self.too_large:,} people have"
             sentences.append(
@@ -121,12 +121,12 @@ class ComputationStatus:
 
     Attributes:
         state: None until Engage has seen it.
-        waiting: Of each of its destinations.
+        pending_syncs: Of each of its destinations.
     """
 
     computation: Computation
     state: ComputationState | None
-    waiting: tuple[Waiting, ...]
+    pending_syncs: tuple[PendingSync, ...]
 
     @property
     def id(self) -> str:
@@ -141,7 +141,7 @@ class ComputationStatus:
         return self.state.status if self.state is not None else Status.PREPARING
 
 
-def computation_status(
+def list_computation_statuses(
     store: Store, workspace: Workspace, *, kind: str | None = None, rates: Callable[[str], float] | None = None
 ) -> list[ComputationStatus]:
     """All computations, or those of a kind, with how they stand; by name.
@@ -171,7 +171,7 @@ def computation_status(
             queued = queues.get((slug, one.key, ""), 0)
             rate = rates(slug) if rates is not None else 0.0
             waiting.append(
-                Waiting(
+                PendingSync(
                     destination=slug,
                     queued=queued,
                     without_email=queues.get((slug, one.key, "email"), 0),
@@ -186,7 +186,7 @@ def computation_status(
                     paused_since=pauses.get(slug),
                 )
             )
-        statuses.append(ComputationStatus(computation=one, state=states.get(one.key), waiting=tuple(waiting)))
+        statuses.append(ComputationStatus(computation=one, state=states.get(one.key), pending_syncs=tuple(waiting)))
     return statuses
 
 
@@ -195,7 +195,7 @@ def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
         return engage_tables.last_failure(work, destination=slug, key=key, waits_for=waits_for)
 
 
-def rates_of(snapshot: Snapshot) -> Callable[[str], float]:
+def request_rates(snapshot: Snapshot) -> Callable[[str], float]:
     """How many requests a second each destination takes, 0 for no limit or none that is known."""
 
     def rate(slug: str) -> float:
@@ -207,22 +207,22 @@ def rates_of(snapshot: Snapshot) -> Callable[[str], float]:
     return rate
 
 
-def one_computation_status(
+def find_computation_status(
     store: Store, workspace: Workspace, key_or_id: str, *, kind: str | None = None
 ) -> ComputationStatus:
     """The computation with this key or id.
 
     Raises:
-        NotThereError: there is none.
+        NotFoundError: there is none.
         StorageError: the store is away.
     """
-    for one in computation_status(store, workspace, kind=kind):
+    for one in list_computation_statuses(store, workspace, kind=kind):
         if key_or_id in (one.computation.key, one.id):
             return one
-    raise NotThereError(f"there is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}")
+    raise NotFoundError(f"there is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}")
 
 
-def with_outcomes(store: Store, one: ComputationStatus) -> ComputationStatus:
+def add_sync_outcomes(store: Store, one: ComputationStatus) -> ComputationStatus:
     """The same, and of each of its destinations how it took what it was told.
 
     Raises:
@@ -237,9 +237,9 @@ def with_outcomes(store: Store, one: ComputationStatus) -> ComputationStatus:
                     work, key, destination=each.destination, source=OWN_SOURCES + each.destination
                 ),
             )
-            for each in one.waiting
+            for each in one.pending_syncs
         ]
-    return replace(one, waiting=tuple(waiting))
+    return replace(one, pending_syncs=tuple(waiting))
 
 
 def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
@@ -280,7 +280,7 @@ def resync(store: Store, one: ComputationStatus, *, destination: str | None, act
             kind="change",
             resource_type=computation.kind,
             resource_id=computation.key,
-            changes=RESYNC,
+            changes=RESYNC_CHANGES,
         )
     return count
 
@@ -297,7 +297,7 @@ def resume(store: Store, destination: str) -> None:
         engage_tables.resume(work, destination)
 
 
-def adding(computation: Computation) -> Edit:
+def add_computation(computation: Computation) -> Edit:
     """With one computation more.
 
     Raises:
@@ -314,16 +314,16 @@ def adding(computation: Computation) -> Edit:
     return change
 
 
-def changing(key: str, changed: Callable[[Computation], Computation]) -> Edit:
+def change_computation(key: str, changed: Callable[[Computation], Computation]) -> Edit:
     """With another computation in the place of one; its key stays.
 
     Raises:
-        NotThereError: (the edit) there is none with this key.
+        NotFoundError: (the edit) there is none with this key.
     """
 
     def change(workspace: Workspace) -> Workspace:
         if all(computation.key != key for computation in workspace.computations):
-            raise NotThereError(f"there is no audience or computed trait {key}")
+            raise NotFoundError(f"there is no audience or computed trait {key}")
         fresh = [
             replace(changed(computation), key=key, kind=computation.kind) if computation.key == key else computation
             for computation in workspace.computations
@@ -333,11 +333,11 @@ def changing(key: str, changed: Callable[[Computation], Computation]) -> Edit:
     return change
 
 
-def removing(key: str) -> Edit:
+def remove_computation(key: str) -> Edit:
     """Without a computation that no other asks for.
 
     Raises:
-        NotThereError: (the edit) there is none with this key.
+        NotFoundError: (the edit) there is none with this key.
         ConfigurationError: (the edit) another asks for it.
     """
     from punchcard.computations.model import trait_keys
@@ -346,7 +346,7 @@ def removing(key: str) -> Edit:
     def change(workspace: Workspace) -> Workspace:
         left = tuple(computation for computation in workspace.computations if computation.key != key)
         if len(left) == len(workspace.computations):
-            raise NotThereError(f"there is no audience or computed trait {key}")
+            raise NotFoundError(f"there is no audience or computed trait {key}")
         using = [one.key for one in left if key in trait_keys(read_definition(one))]
         if using:
             raise ConfigurationError(f"{', '.join(using)} asks for it: change or delete that first", code="in_use")
@@ -365,7 +365,7 @@ class Members:
     sizes: Sequence[tuple[datetime, int]]
 
 
-def members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
+def list_members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
     """Who has a value of a computation, who got or lost one lately, and how many there were each hour of 30 days.
 
     Raises:

@@ -13,12 +13,12 @@ from punchcard.store.event_results import EventStatus
 from punchcard.traces.browse import EventBrowser, EventPosition, SeenEvent
 from punchcard.traces.tail import NOT_ROUTED, Tail
 
-_EVERY_SECONDS = 0.25
-_AT_LEAST_EVERY_SECONDS = 0.8
-_REST = 9
+_POLL_SECONDS_MIN = 0.25
+_POLL_SECONDS_MAX = 0.8
+_IDLE_PER_WORK = 9
 _EVENTS_MAX = 500  # as many as Segment's debugger keeps; of more at once only the newest are shown
 _QUEUE_MAX = 64
-_GOING_ON = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
+_UNFINISHED = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 class LiveEvents:
@@ -69,18 +69,18 @@ class LiveEvents:
                     queue.put_nowait(news)
             # A look takes no more than a tenth of the time, however much comes in.
             took = time.monotonic() - begun
-            await asyncio.sleep(min(max(_EVERY_SECONDS, took * _REST), _AT_LEAST_EVERY_SECONDS))
+            await asyncio.sleep(min(max(_POLL_SECONDS_MIN, took * _IDLE_PER_WORK), _POLL_SECONDS_MAX))
 
     def _step(self) -> list[SeenEvent]:
-        self._read_on()
-        self._ask_again()
+        self._read_new()
+        self._refresh_unrouted()
         seen = self._browser.told(list(self._open.values()))
         for told in seen:
-            if not _is_unrouted(told.event) and all(result.status not in _GOING_ON for result in told.results):
+            if not _is_unrouted(told.event) and all(result.status not in _UNFINISHED for result in told.results):
                 self._open.pop(told.place, None)
         return seen
 
-    def _read_on(self) -> None:
+    def _read_new(self) -> None:
         """What came since the last look; of a flood the newest."""
         last = self._tail.last_position()
         if last <= self._after:
@@ -96,7 +96,7 @@ class LiveEvents:
         while len(self._open) > _EVENTS_MAX:
             self._open.popitem(last=False)
 
-    def _ask_again(self) -> None:
+    def _refresh_unrouted(self) -> None:
         """Events that were read before they were routed have their results by now: in the store, or in the lake."""
         routed = self._tail.routed_position()
         waiting = [one for one in self._open.values() if _is_unrouted(one) and one.log_position <= routed]

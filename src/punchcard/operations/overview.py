@@ -12,13 +12,13 @@ from punchcard.store.schema import EffectState
 
 _P95 = 95
 # What routing decides at a destination; the rest of what it plans ends in the ledger.
-_DECIDED = (
+_STOPPED = (
     EventStatus.FILTERED_AT_DESTINATION,
     EventStatus.REFUSED,
     EventStatus.DUPLICATE,
     EventStatus.CONFLICT,
 )
-_ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
+_COMPLETED = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +43,24 @@ class Pipeline:
 
     Attributes:
         received: How many came in, from all sources of the destination.
-        before: Those that reached no destination: failed on ingest, filtered at source, duplicates.
-        decided: Those that routing ended at the destination.
-        ended: Those whose transactions have ended.
-        waiting: Those whose transactions are in the queue or on their way.
+        upstream: Those that reached no destination: failed on ingest, filtered at source, duplicates.
+        stopped: Those that routing ended at the destination.
+        completed: Those whose transactions have ended.
+        in_delivery: Those whose transactions are in the queue or on their way.
         p95: From receipt to delivery, 95 of 100 took no longer (to a fifth); None if nothing was delivered.
     """
 
     received: int
-    before: Sequence[Stage]
-    decided: Sequence[Stage]
-    ended: Sequence[Stage]
-    waiting: int
+    upstream: Sequence[Stage]
+    stopped: Sequence[Stage]
+    completed: Sequence[Stage]
+    in_delivery: int
     p95: timedelta | None
 
     @property
     def delivered(self) -> int:
         """How many were delivered."""
-        return next(one.count for one in self.ended if one.status == EffectState.DELIVERED)
+        return next(one.count for one in self.completed if one.status == EffectState.DELIVERED)
 
 
 def read_pipeline(
@@ -80,18 +80,18 @@ def read_pipeline(
         for key, count in read_counts(work, query, by=by).items():
             upstream[key] = upstream.get(key, 0) + count
     own = read_counts(work, CountQuery(begin=begin, end=end, destination=destination), by=by)
-    ended = [_stage(own, end_, destination) for end_ in _ENDS]
+    completed = [_stage(own, end_, destination) for end_ in _COMPLETED]
     planned = sum(count for (status, _), count in own.items() if status == EventStatus.PENDING)
     return Pipeline(
         received=sum(count for (status, _), count in upstream.items() if status == RECEIVED),
-        before=[
+        upstream=[
             _stage(upstream, status, None)
             for status in (EventStatus.FAILED_ON_INGEST, EventStatus.FILTERED_AT_SOURCE, EventStatus.DUPLICATE)
         ],
-        decided=[_stage(own, status, destination) for status in _DECIDED],
-        ended=ended,
+        stopped=[_stage(own, status, destination) for status in _STOPPED],
+        completed=completed,
         # What was planned before counts were kept has ended in them all the same.
-        waiting=max(0, planned - sum(one.count for one in ended)),
+        in_delivery=max(0, planned - sum(one.count for one in completed)),
         p95=latency_percentile(work, _P95, begin=begin, end=end, destination=destination),
     )
 

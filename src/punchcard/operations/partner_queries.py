@@ -25,7 +25,7 @@ _CHOICES_RETRIED_SECONDS = 30.0
 
 
 @asynccontextmanager
-async def client_of(
+async def open_client(
     partner: Partner, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY
 ) -> AsyncIterator[PartnerClient]:
     """A client for these settings, closed at the end of the block."""
@@ -45,7 +45,7 @@ async def check_connection(
         subject: What a finding is about if the partner cannot be asked at all.
         network: To which addresses the client may connect.
     """
-    async with client_of(partner, settings, network=network) as client:
+    async with open_client(partner, settings, network=network) as client:
         try:
             return list(await client.check())
         except DeliveryError as error:
@@ -58,7 +58,7 @@ async def list_mapping_choices(destination: RoutedDestination) -> tuple[Sequence
         return (), destination.invalid
     if Capability.VALUE_CHOICES not in destination.partner.definition.capabilities:
         return (), None
-    async with client_of(destination.partner, destination.settings, network=destination.network) as client:
+    async with open_client(destination.partner, destination.settings, network=destination.network) as client:
         if not isinstance(client, ChoicesClient):
             raise InvariantError(f"{destination.name} declares value choices, and its client does not list them")
         try:
@@ -75,43 +75,43 @@ class MappingChoiceCache:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[float, Sequence[MappingChoice]]] = {}
-        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._cached: dict[tuple[str, str], tuple[float, Sequence[MappingChoice]]] = {}
+        self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def read(
-        self, destination: RoutedDestination, *, fresh: bool = False
+        self, destination: RoutedDestination, *, bypass_cache: bool = False
     ) -> tuple[Sequence[MappingChoice], str | None]:
         """As `list_mapping_choices`, remembered.
 
         Args:
-            fresh: True to ask all the same.
+            bypass_cache: True to ask all the same.
         """
         key = (destination.slug, destination.fingerprint)
-        until, mapping_choices = self._known.get(key, (0.0, ()))
-        if not fresh and self._clock.monotonic() < until:
+        until, mapping_choices = self._cached.get(key, (0.0, ()))
+        if not bypass_cache and self._clock.monotonic() < until:
             return mapping_choices, None
         mapping_choices, problem = await list_mapping_choices(destination)
         if problem is None:
-            self._known[key] = (self._clock.monotonic() + _CHOICES_CACHED_SECONDS, mapping_choices)
+            self._cached[key] = (self._clock.monotonic() + _CHOICES_CACHED_SECONDS, mapping_choices)
         return mapping_choices, problem
 
-    def ask_meanwhile(self, destination: RoutedDestination) -> None:
+    def refresh_in_background(self, destination: RoutedDestination) -> None:
         """Have the offers read for later, if they are not known and nobody asks already. Within a running loop."""
         key = (destination.slug, destination.fingerprint)
-        if key in self._asking or self._clock.monotonic() < self._known.get(key, (0.0, ()))[0]:
+        if key in self._refreshing or self._clock.monotonic() < self._cached.get(key, (0.0, ()))[0]:
             return
         # One that has just failed is not asked again with every page.
-        self._asking[key] = asyncio.create_task(self._ask(destination))
+        self._refreshing[key] = asyncio.create_task(self._refresh(destination))
 
-    async def _ask(self, destination: RoutedDestination) -> None:
+    async def _refresh(self, destination: RoutedDestination) -> None:
         _, problem = await self.read(destination)
         if problem is not None:
             await asyncio.sleep(_CHOICES_RETRIED_SECONDS)
-        del self._asking[destination.slug, destination.fingerprint]
+        del self._refreshing[destination.slug, destination.fingerprint]
 
-    def points_of(self, slug: str, value: str) -> Decimal | None:
+    def points_per_unit(self, slug: str, value: str) -> Decimal | None:
         """What one unit of an offer gave when it was last read; None if it was not, or the partner did not say."""
-        for (known, _), (_, mapping_choices) in reversed(list(self._known.items())):
+        for (known, _), (_, mapping_choices) in reversed(list(self._cached.items())):
             if known == slug:
                 return next(
                     (mapping_choice.points for mapping_choice in mapping_choices if mapping_choice.value == value), None
@@ -125,7 +125,7 @@ async def find_customer(destination: RoutedDestination, email: str) -> tuple[Cus
         return None, destination.invalid
     if Capability.BALANCES not in destination.partner.definition.capabilities:
         return None, None
-    async with client_of(destination.partner, destination.settings, network=destination.network) as client:
+    async with open_client(destination.partner, destination.settings, network=destination.network) as client:
         if not isinstance(client, BalancesClient):
             raise InvariantError(f"{destination.name} declares balances, and its client does not read them")
         try:

@@ -15,7 +15,7 @@ _ROUNDS_MAX: Final = 20  # a page may then be short, and says that there is more
 _MORE: Final = 200  # where the first events were another's, many more may be
 
 
-def events_of_profile(
+def list_profile_events(
     dependencies: Dependencies, profile_id: int, query: PersonQuery, *, limit: int, beyond: EventPosition | None
 ) -> Timeline:
     """The first events that a question asks for and that belong to the profile.

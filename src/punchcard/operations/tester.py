@@ -34,7 +34,7 @@ _keyed_decoder = msgspec.json.Decoder(_Keyed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestedDestination:
+class DestinationTestResult:
     """What an event would do at one destination.
 
     Attributes:
@@ -54,7 +54,7 @@ class TestedDestination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class EventTestResult:
     """One event tried out.
 
     Attributes:
@@ -65,7 +65,7 @@ class Tested:
     message_id: str | None
     body: bytes
     source: SourceRoute
-    results: Sequence[TestedDestination]
+    results: Sequence[DestinationTestResult]
     notes: Sequence[str] = ()
 
     def record(self, clock: Clock) -> NewRecord:
@@ -80,7 +80,7 @@ class Tested:
         )
 
 
-def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, snapshot: Snapshot) -> Tested:
+def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, snapshot: Snapshot) -> EventTestResult:
     """Say what an event would do at each destination of its source.
 
     Args:
@@ -97,23 +97,25 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
     notes = [note.detail for note in item.notes]
     if isinstance(item, IngestFailure):
         failed = EventResult(None, EventStatus.FAILED_ON_INGEST, item.reason, item.detail)
-        return Tested(message_id=None, body=body, source=route, results=[_without_effect(failed)], notes=notes)
+        return EventTestResult(
+            message_id=None, body=body, source=route, results=[_result_without_effect(failed)], notes=notes
+        )
     stopped = stopped_at_source(route)
-    results = [] if stopped is None else [_without_effect(stopped)]
+    results = [] if stopped is None else [_result_without_effect(stopped)]
     with store.trial() as work:
         for destination in () if stopped else route.destinations:
             answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
             if isinstance(answer, EventResult):
-                tested = _without_effect(answer)
+                tested = _result_without_effect(answer)
             else:
-                tested = _try_intent(work, Planned(destination, answer), item, route, clock=clock)
+                tested = _test_intent(work, Planned(destination, answer), item, route, clock=clock)
             results.append(replace(tested, filters=destination.filters.explain(item)))
-    return Tested(message_id=item.message_id, body=body, source=route, results=results, notes=notes)
+    return EventTestResult(message_id=item.message_id, body=body, source=route, results=results, notes=notes)
 
 
-def _try_intent(
+def _test_intent(
     work: Connection, planned: Planned, event: Event, route: SourceRoute, *, clock: Clock
-) -> TestedDestination:
+) -> DestinationTestResult:
     planned_effect = PlannedEffect(
         planned=planned, event=event, source=route.source.slug, position=0, index=0, seen_before=False
     )
@@ -122,7 +124,7 @@ def _try_intent(
     stored = effect_by_key(work, slug, planned.intent.effect_key)
     if result.status is not EventStatus.PENDING or stored is None:
         shown = None if stored is None else transaction_trace(stored)
-        return TestedDestination(
+        return DestinationTestResult(
             destination=slug,
             status=result.status,
             reason=result.reason,
@@ -134,7 +136,7 @@ def _try_intent(
     ready = prepare(work, stored, partner=planned.destination.partner, options=options, now=clock.now())
     transaction = transaction_trace(stored)
     if isinstance(ready, NotReady):
-        return TestedDestination(
+        return DestinationTestResult(
             destination=slug,
             status=ready.state,
             reason=ready.reason,
@@ -144,7 +146,7 @@ def _try_intent(
         )
     effect = effect_to_perform(replace(stored, event_settings=None), perk=stored.perk, quantity=ready.quantity)
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
-    return TestedDestination(
+    return DestinationTestResult(
         destination=slug,
         status=result.status,
         reason=result.reason,
@@ -154,8 +156,8 @@ def _try_intent(
     )
 
 
-def _without_effect(result: EventResult) -> TestedDestination:
-    return TestedDestination(
+def _result_without_effect(result: EventResult) -> DestinationTestResult:
+    return DestinationTestResult(
         destination=result.destination,
         status=result.status,
         reason=result.reason,

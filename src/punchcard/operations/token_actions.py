@@ -8,7 +8,7 @@ from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
 from punchcard.store import audit
 from punchcard.store.token_store import Role, StoredToken, create_token, find_token, list_tokens, revoke_token
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.editing import NotFoundError
 
 _NAME_CHARACTERS_MAX = 100
 
@@ -38,12 +38,12 @@ def remove_token(work: Connection, id: str, *, actor: str, clock: Clock) -> None
     """Revoke a token. The last owner's stays: without it nobody could make another.
 
     Raises:
-        NotThereError: there is none with this id.
+        NotFoundError: there is none with this id.
         ConfigurationError: it is the last one of an owner.
     """
     token = find_token(work, id)
     if token is None:
-        raise NotThereError(f"there is no token {id}")
+        raise NotFoundError(f"there is no token {id}")
     owners = [token.id for token in list_tokens(work) if token.role is Role.OWNER]
     if owners == [token.id]:
         raise ConfigurationError("this is the last token of an owner: make another one first")

@@ -21,16 +21,16 @@ class Trend:
         begin: Where the month begins.
         end: Now.
         points: Sizes in that time, oldest first; each stands until the next, the last until now.
-        week: By how many people it has grown in 7 days, None if it was not known then.
+        week_change: By how many people it has grown in 7 days, None if it was not known then.
     """
 
     begin: datetime
     end: datetime
     points: Sequence[tuple[datetime, int]]
-    week: int | None
+    week_change: int | None
 
 
-def trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> dict[str, Trend]:
+def compute_trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> dict[str, Trend]:
     """The trend of every computation.
 
     Args:
@@ -42,13 +42,13 @@ def trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> dict[str,
     now = clock.now()
     with store.reading() as work:
         found = sync_outcomes.sizes_of_all(work, since=now - MONTH, until=now, step=_STEP)
-    return {key: _trend(found.get(key, ()), size, now) for key, size in sizes.items()}
+    return {key: _compute_trend(found.get(key, ()), size, now) for key, size in sizes.items()}
 
 
-def _trend(points: Sequence[tuple[datetime, int]], size: int, now: datetime) -> Trend:
+def _compute_trend(points: Sequence[tuple[datetime, int]], size: int, now: datetime) -> Trend:
     before = [stood for at, stood in points if at <= now - WEEK]
     # A size of the month before stands where the month begins.
     shown = [(max(at, now - MONTH), stood) for at, stood in points]
     if shown:
         shown.append((now, size))
-    return Trend(begin=now - MONTH, end=now, points=shown, week=size - before[-1] if before else None)
+    return Trend(begin=now - MONTH, end=now, points=shown, week_change=size - before[-1] if before else None)

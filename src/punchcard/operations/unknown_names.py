@@ -65,7 +65,7 @@ class StoredNames:
             return values_in(iter(profile_search.values_of_trait(work, name, limit=_SAMPLE)))
 
 
-def tell_unknown_names(
+def find_unknown_names(
     before: Workspace, after: Workspace, *, store: Store, lake: LakeReader, now: datetime
 ) -> list[str]:
     """A sentence for each event, property and trait that nobody has and that a new or changed definition asks for.

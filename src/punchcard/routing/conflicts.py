@@ -5,7 +5,7 @@ its sources, as earlier versions and the option `orderIdScope` have it. So a cla
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -67,27 +67,81 @@ def resolve_conflicts(
     Args:
         recovery: The last time that the store was restored from an older copy.
     """
-    ledgers = {
-        slug: _load(work, slug, planned_effects)
-        for slug in {planned_effect.planned.destination.slug for planned_effect in planned_effects}
-    }
-    new: list[NewEffect] = []
-    conflicts: list[tuple[_Row, NewEffect]] = []
-    results = []
+    ledgers = {slug: _load(work, slug, planned_effects) for slug in _destinations_of(planned_effects)}
+    decisions = _decide_all(planned_effects, ledgers)
+    outbox.add(work, decisions.new, now=now, recovery=recovery)
+    _keep_conflicts(work, decisions.conflicts)
+    return decisions.results
+
+
+@dataclass
+class _Decisions:
+    """What became of a run of claims, and what is to be written for it."""
+
+    results: list[EventResult] = field(default_factory=list)
+    new: list[NewEffect] = field(default_factory=list)
+    conflicts: list[tuple[_Row, NewEffect]] = field(default_factory=list)
+
+
+def _destinations_of(planned_effects: Sequence[PlannedEffect]) -> set[str]:
+    return {planned_effect.planned.destination.slug for planned_effect in planned_effects}
+
+
+def _decide_all(planned_effects: Sequence[PlannedEffect], ledgers: Mapping[str, _Ledger]) -> _Decisions:
+    """Decide claims in order; each that is new is added to its ledger, so that the next one meets it."""
+    decisions = _Decisions()
     for planned_effect in planned_effects:
         new_effect = _new_effect(planned_effect)
         ledger = ledgers[new_effect.destination]
         existing = _existing(planned_effect, new_effect, ledger)
         result = _decide(planned_effect, new_effect, existing, ledger)
-        results.append(result)
+        decisions.results.append(result)
         if result.status is EventStatus.PENDING:
-            new.append(new_effect)
+            decisions.new.append(new_effect)
             ledger.add(new_effect)
         elif result.status is EventStatus.CONFLICT and existing is not None:
-            conflicts.append((existing, new_effect))
-    outbox.add(work, new, now=now, recovery=recovery)
-    _keep_conflicts(work, conflicts)
-    return results
+            decisions.conflicts.append((existing, new_effect))
+    return decisions
+
+
+class LedgerPreview:
+    """Decides claims as `resolve_conflicts` would, and writes nothing: what it has called new is met by later claims.
+
+    Args:
+        with_stored: False to begin with an empty ledger, as if nothing had ever been awarded.
+    """
+
+    def __init__(self, *, with_stored: bool = True) -> None:
+        self._with_stored = with_stored
+        self._new: dict[str, _Ledger] = {}
+
+    def decide(self, work: Connection, planned_effects: Sequence[PlannedEffect]) -> list[EventResult]:
+        """Return what would become of each claim, in order."""
+        ledgers = {slug: self._ledger(work, slug, planned_effects) for slug in _destinations_of(planned_effects)}
+        decisions = _decide_all(planned_effects, ledgers)
+        for new_effect in decisions.new:
+            self._new[new_effect.destination].add(new_effect)
+        return decisions.results
+
+    def _ledger(self, work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
+        """What is stored and what was called new before, as far as these claims may meet it."""
+        known = self._new.setdefault(slug, _Ledger(destination=slug, by_key={}, by_message={}))
+        ledger = _load(work, slug, planned_effects) if self._with_stored else _Ledger(slug, {}, {})
+        order_ids: set[str] = set()
+        for planned_effect in planned_effects:
+            if planned_effect.planned.destination.slug != slug:
+                continue
+            for key in _keys_to_load(planned_effect):
+                if key in known.by_key:
+                    ledger.by_key.setdefault(key, known.by_key[key])
+            message = (planned_effect.source, storable(planned_effect.event.message_id))
+            if message in known.by_message:
+                ledger.by_message.setdefault(message, known.by_message[message])
+            if (order_id := planned_effect.planned.intent.order_id) is not None:
+                order_ids.add(normalize_id(storable(order_id)))
+        for order_id in order_ids & known.by_order.keys():
+            ledger.by_order[order_id] += known.by_order[order_id]
+        return ledger
 
 
 def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source: str) -> list[RefusedOrder]:

@@ -16,10 +16,8 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock, to_micros
 from punchcard.destinations.port import EffectKey, Intent
 from punchcard.errors import RefusedError
-from punchcard.events.faults import UNREADABLE
 from punchcard.events.forwarded import PARTNER, settings_of
-from punchcard.events.model import Event, EventType, MessageId, WireEvent
-from punchcard.events.parse import read_request, rewritten
+from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.log.sqlite import uncompressed
@@ -28,6 +26,7 @@ from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
+from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import Planned, plan_at, with_settings
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
@@ -195,7 +194,7 @@ def _planned_effect(
     invalid = destination.invalid or destination.invalid_for_event
     if invalid is not None:
         return not_planned("INVALID_SETTINGS", invalid)
-    read = _read(event)
+    read = read_lake_event(event)
     if read is None:
         return not_planned("unreadable_event", "the lake's text of the event cannot be read")
     try:
@@ -235,23 +234,6 @@ def _intent(
     return destination.partner.plan(
         event, destination.settings, source=source, destination=destination.slug, timezone=snapshot.zone
     )
-
-
-def _read(event: LakeEvent) -> Event | None:
-    """The event of a row of the lake, with the id and the time that it was given when it was received."""
-    if event.timestamp is None or not event.type:
-        return None
-    (item,) = read_request(event.payload, call=event.type, received_at=event.received_at, position=event.log_position)
-    wire = item.wire if isinstance(item, Event) else WireEvent()
-    read = Event(
-        EventType(event.type), MessageId(event.message_id), event.timestamp, event.received_at, wire, event.payload
-    )
-    if isinstance(item, Event):
-        return read
-    try:
-        return rewritten(read, event.payload)  # it was valid by the rules of then
-    except UNREADABLE:
-        return None
 
 
 def _counts(events: Sequence[LakeEvent]) -> Counter[CountKey]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from punchcard.clock import SystemClock
 from punchcard.lake.reader import LakeReader
-from punchcard.operations.unknown_names import tell_unknown_names
+from punchcard.operations.unknown_names import find_unknown_names
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.filter_reach import tell_reach
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
@@ -41,7 +41,7 @@ def find_save_warnings(before: Workspace, after: Workspace, *, store: Store, lak
     # What is switched on and unchanged needs no look, and the lake none if nothing is new.
     return SaveWarnings(
         filters=tell_reach(before, after, lake=lake, now=now),
-        definitions=tell_unknown_names(before, after, store=store, lake=lake, now=now),
+        definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
     )
 
 
@@ -61,7 +61,7 @@ def apply_with_warnings(
         StorageError: the store is away.
     """
     with store.reading() as work:
-        before = stored.read(work).workspace
+        before = persistence.read(work).workspace
     if dry_run:
         changes = preview(store, wanted, keyring=keyring)
     else:
@@ -78,7 +78,7 @@ def refuse_unconfirmed(store: Store, wanted: Workspace, derived_keys: Collection
         StorageError: the store is away.
     """
     with store.reading() as work:
-        before = stored.read(work).workspace
+        before = persistence.read(work).workspace
     refuse_renames(before, wanted, derived_keys=derived_keys)
 
 
@@ -92,7 +92,7 @@ def apply_and_log(store: Store, wanted: Workspace, *, settings: Settings, keyrin
     changes, warnings = apply_with_warnings(store, wanted, settings=settings, keyring=keyring, actor="config file")
     telemetry = WorkspaceTelemetry()
     for warning in warnings.filters:
-        telemetry.filter_saved_that_drops(warning=warning)
+        telemetry.dropping_filter_saved(warning=warning)
     for warning in warnings.definitions:
         telemetry.definition_warned(warning=warning)
     return changes

@@ -14,7 +14,7 @@ from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.trace import TraceReader
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.keyring import open_keyring as keyring_of
 from punchcard.workspace.snapshot import Snapshot
@@ -100,7 +100,7 @@ def open_reading(settings: Settings) -> Iterator[TraceReader]:
     store = open_store(settings)
     try:
         with store.reading() as work:
-            rules = stored.read(work).workspace.identity
+            rules = persistence.read(work).workspace.identity
         with open_log(settings) as log:
             yield TraceReader(log=log, lake=LakeReader(settings.lake_location()), store=store, rules=lambda: rules)
     finally:

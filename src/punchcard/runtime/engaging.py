@@ -1,7 +1,6 @@
 """The Engage process beside the worker: profiles, computed traits and audiences, and what destinations are told."""
 
 import argparse
-import gc
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ import structlog
 
 from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError, StorageError
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
@@ -24,7 +24,6 @@ _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1
 _LEADERSHIP_LOOK_SECONDS = 1.0
 _FAILED = 1
-_ALLOCATIONS_PER_COLLECTION = 50_000
 
 
 class Engaging:
@@ -112,14 +111,6 @@ class Engaging:
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
 
-def collect_seldom() -> None:
-    """Let Python look for cycles of garbage less often: a step makes 100,000s of values and no cycle.
-
-    With its defaults that search takes a third of the time in which people are told apart.
-    """
-    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 100)
-
-
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     """Keep profiles, traits and audiences until SIGTERM or SIGINT; returns the exit status.
 
@@ -131,7 +122,7 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     """
     prepare_metrics(settings.data, fresh=False)
     configure_logs(level=settings.log_level, format=settings.log_format)
-    collect_seldom()
+    collect_rarely()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

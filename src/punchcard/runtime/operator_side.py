@@ -21,7 +21,7 @@ from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import TraceReader
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.apply import edit
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
@@ -42,10 +42,10 @@ def build_operator_side(
     lake = LakeReader(settings.lake_location())
 
     def edit_now(change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
-        before = stored.load(store, keyring).workspace
+        before = persistence.load(store, keyring).workspace
         edit(store, change, clock=SystemClock(), keyring=keyring, actor=actor)
         watch.refresh()
-        after = stored.load(store, keyring).workspace
+        after = persistence.load(store, keyring).workspace
         return find_save_warnings(before, after, store=store, lake=lake).all()
 
     browser = EventBrowser(log=log, lake=lake, store=store)
@@ -56,7 +56,7 @@ def build_operator_side(
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
         clock=SystemClock(),
         current=watch.newest,
-        workspace=lambda: stored.load(store, keyring).workspace,
+        workspace=lambda: persistence.load(store, keyring).workspace,
         edit_as=edit_now,
         append=commit.submit,
         config_file=config_file,

@@ -15,6 +15,7 @@ import uvloop
 
 from punchcard.errors import PunchcardError
 from punchcard.runtime.data_folder import prepare_data_folder
+from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, TlsMode, read_settings
@@ -117,7 +118,9 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
     _prepare(settings, fresh_counters=False)
     from punchcard.runtime.worker import Worker
 
-    return uvloop.run(Worker(settings).run(until_stdin_closes=until_stdin_closes))
+    worker = Worker(settings)
+    collect_rarely()
+    return uvloop.run(worker.run(until_stdin_closes=until_stdin_closes))
 
 
 def _prepare(settings: Settings, *, fresh_counters: bool) -> None:

@@ -33,7 +33,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.reconciliation_runner import ReconciliationPlan, ReconciliationRunner
-from punchcard.operations.unknown_names import tell_unknown_names
+from punchcard.operations.unknown_names import find_unknown_names
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -49,7 +49,7 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import TraceReader
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, edit
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
@@ -140,11 +140,11 @@ class PublicApiServer:
         apply(self.store, content, clock=self.clock, keyring=self._keyring, actor="config file")
 
     def _edit(self, change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
-        before = stored.load(self.store, self._keyring).workspace
+        before = persistence.load(self.store, self._keyring).workspace
         edit(self.store, change, clock=self.clock, keyring=self._keyring, actor=actor)
-        after = stored.load(self.store, self._keyring).workspace
+        after = persistence.load(self.store, self._keyring).workspace
         lake = LakeReader(self._lake)
-        return tell_unknown_names(before, after, store=self.store, lake=lake, now=self.clock.now())
+        return find_unknown_names(before, after, store=self.store, lake=lake, now=self.clock.now())
 
     # --- what happens behind the API ---
 
@@ -288,7 +288,7 @@ class PublicApiServer:
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,
             current=self.watch.newest,
-            workspace=lambda: stored.load(self.store, self._keyring).workspace,
+            workspace=lambda: persistence.load(self.store, self._keyring).workspace,
             edit_as=self._edit,
             append=commit.submit,
         )

@@ -18,8 +18,8 @@ from punchcard.testing.engage_world import EngageWorld
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.persistence import load
 from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import load
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 KEY = "order_completed_last_30days"

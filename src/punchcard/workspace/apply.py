@@ -13,15 +13,15 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.document import Catalog, secret_keys, unseal
-from punchcard.workspace.filter_ids import with_filter_ids
-from punchcard.workspace.filter_times import with_filter_times
+from punchcard.workspace.filter_ids import assign_filter_ids
+from punchcard.workspace.filter_times import assign_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import Destination, Workspace
+from punchcard.workspace.persistence import PartKey
 from punchcard.workspace.plan import Change, plan
-from punchcard.workspace.problems import KeyPath, Problem, refuse, render_path
-from punchcard.workspace.stored import PartKey
+from punchcard.workspace.problems import KeyPath, Problem, raise_problems, render_path
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
 
@@ -63,22 +63,22 @@ def apply(
                 code="configuration_changed",
                 revision=revision,
             )
-        standing = stored.read(work)
-        current = _readable(standing.workspace, keyring)
-        final = _completed(wanted if is_whole else _with_kept(wanted, current), current, catalog)
+        standing = persistence.read(work)
+        current = _unseal_readable(standing.workspace, keyring)
+        final = _complete(wanted if is_whole else _add_managed(wanted, current), current, catalog)
         if is_whole:
             _refuse_partial_change(current, wanted, standing.unreadable)
-            final = _with_unreadable_as_stored(final, current, standing.unreadable)
+            final = _keep_unreadable_unchanged(final, current, standing.unreadable)
         else:
-            current = _without_unreadable(current, standing.unreadable, keep=final)
+            current = _drop_replaced_unreadable(current, standing.unreadable, keep=final)
         changes = plan(current, final, catalog=catalog)
         if changes:
-            final = _with_filter_times(work, current, final, clock)
-            stored.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
+            final = _assign_filter_times(work, current, final, clock)
+            persistence.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
                 raise InvariantError("the configuration's revision moved under its lock")
             for change in changes:
-                _write_down(work, change, actor=actor, clock=clock)
+                _record_change(work, change, actor=actor, clock=clock)
     if changes:
         WorkspaceTelemetry().configuration_changed(revision=revision + 1, changes=changes)
     return changes
@@ -92,10 +92,10 @@ def preview(store: Store, wanted: Workspace, *, keyring: Keyring, catalog: Catal
         StorageError: the store is away.
     """
     with store.reading() as work:
-        standing = stored.read(work)
-        current = _readable(standing.workspace, keyring)
-    final = _completed(_with_kept(wanted, current), current, catalog)
-    return plan(_without_unreadable(current, standing.unreadable, keep=final), final, catalog=catalog)
+        standing = persistence.read(work)
+        current = _unseal_readable(standing.workspace, keyring)
+    final = _complete(_add_managed(wanted, current), current, catalog)
+    return plan(_drop_replaced_unreadable(current, standing.unreadable, keep=final), final, catalog=catalog)
 
 
 def edit(
@@ -118,7 +118,7 @@ def edit(
         StorageError: the store cannot be written.
     """
     while True:
-        standing = stored.load(store, keyring)
+        standing = persistence.load(store, keyring)
         try:
             return apply(
                 store,
@@ -136,12 +136,12 @@ def edit(
                 raise
 
 
-def with_stored_secrets(wanted: Destination, standing: Destination, *, catalog: Catalog = CATALOG) -> Destination:
+def restore_masked_secrets(wanted: Destination, standing: Destination, *, catalog: Catalog = CATALOG) -> Destination:
     """The destination with each masked secret replaced by the one that stands, as `apply` does; others stay masked."""
-    return _with_kept_secrets(wanted, standing, catalog, [])
+    return _restore_secrets(wanted, standing, catalog, [])
 
 
-def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
+def _record_change(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
     values = [
         {"path": render_path(value.path), "before": value.before, "after": value.after} for value in change.values
     ]
@@ -156,7 +156,7 @@ def _write_down(work: Connection, change: Change, *, actor: str, clock: Clock) -
     )
 
 
-def _with_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:
+def _assign_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:
     standing = {destination.slug: destination for destination in current.destinations}
     now = clock.now()
     return replace(
@@ -164,7 +164,7 @@ def _with_filter_times(work: Connection, current: Workspace, final: Workspace, c
         destinations=tuple(
             destination
             if destination == standing.get(destination.slug)
-            else with_filter_times(
+            else assign_filter_times(
                 destination,
                 standing.get(destination.slug),
                 now=now,
@@ -175,7 +175,7 @@ def _with_filter_times(work: Connection, current: Workspace, final: Workspace, c
     )
 
 
-def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
+def _add_managed(wanted: Workspace, current: Workspace) -> Workspace:
     """The wanted workspace with what no config file holds: the labels, and what is kept for the partner endpoint."""
     labels = {source.slug: source.labels for source in current.sources}
     wanted = replace(
@@ -200,7 +200,7 @@ def _with_kept(wanted: Workspace, current: Workspace) -> Workspace:
     )
 
 
-def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:
+def _unseal_readable(workspace: Workspace, keyring: Keyring) -> Workspace:
     # A destination whose secrets cannot be read stays sealed: it differs from any wanted one, so it is written anew.
     def readable(destination: Destination) -> Destination:
         try:
@@ -211,7 +211,7 @@ def _readable(workspace: Workspace, keyring: Keyring) -> Workspace:
     return replace(workspace, destinations=tuple(readable(destination) for destination in workspace.destinations))
 
 
-def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
+def _complete(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
     """The wanted workspace with masked secrets replaced by the stored ones, and no problem that was not there before.
 
     What an older version has stored and this one refuses disables its own part. It must not keep an operator from
@@ -219,12 +219,12 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
     """
     problems: list[Problem] = []
     standing = {destination.slug: destination for destination in current.destinations}
-    completed = stored.in_order(
+    completed = persistence.sort_parts(
         replace(
             wanted,
             destinations=tuple(
-                with_filter_ids(
-                    _with_kept_secrets(destination, standing.get(destination.slug), catalog, problems),
+                assign_filter_ids(
+                    _restore_secrets(destination, standing.get(destination.slug), catalog, problems),
                     standing.get(destination.slug),
                 )
                 for destination in wanted.destinations
@@ -237,7 +237,7 @@ def _completed(wanted: Workspace, current: Workspace, catalog: Catalog) -> Works
             before[_signature(problem)] -= 1
         else:
             problems.append(problem)
-    refuse(problems)
+    raise_problems(problems)
     return completed
 
 
@@ -248,7 +248,7 @@ def _signature(problem: Problem) -> tuple[object, ...]:
 
 def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Mapping[PartKey, str]) -> None:
     """Refuse to change a part of which only a remainder is known: saving it would make that remainder the truth."""
-    before, after = stored.dependencies_of(current), stored.dependencies_of(wanted)
+    before, after = persistence.parts_by_key(current), persistence.parts_by_key(wanted)
     problems = [
         Problem(
             path=(f"{kind}s", slug) if slug else (kind,),
@@ -258,10 +258,10 @@ def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Ma
         for (kind, slug), reason in unreadable.items()
         if (kind, slug) in after and before[kind, slug] != after[kind, slug]
     ]
-    refuse(problems)
+    raise_problems(problems)
 
 
-def _with_unreadable_as_stored(final: Workspace, current: Workspace, unreadable: Mapping[PartKey, str]) -> Workspace:
+def _keep_unreadable_unchanged(final: Workspace, current: Workspace, unreadable: Mapping[PartKey, str]) -> Workspace:
     """The final workspace without what completing it has added to parts that nobody has changed."""
     stands = {
         destination.slug: destination
@@ -273,9 +273,9 @@ def _with_unreadable_as_stored(final: Workspace, current: Workspace, unreadable:
     )
 
 
-def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:
+def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:
     """The current workspace without the unreadable parts that are replaced: those are written anew, equal or not."""
-    replaced = unreadable.keys() & stored.dependencies_of(keep).keys()
+    replaced = unreadable.keys() & persistence.parts_by_key(keep).keys()
     return replace(
         current,
         name="" if ("workspace", "") in replaced else current.name,  # no workspace has this name
@@ -289,10 +289,10 @@ def _without_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *
     )
 
 
-def _with_kept_secrets(
+def _restore_secrets(
     wanted: Destination, standing: Destination | None, catalog: Catalog, problems: list[Problem]
 ) -> Destination:
-    sections = {"settings": _given(wanted.settings), "options": _given(wanted.options)}
+    sections = {"settings": _drop_nulls(wanted.settings), "options": _drop_nulls(wanted.options)}
     kept: Mapping[str, Mapping[str, object]] = (
         {} if standing is None else {"settings": standing.settings, "options": standing.options}
     )
@@ -300,16 +300,17 @@ def _with_kept_secrets(
         path: KeyPath = ("destinations", wanted.slug, section, key)
         value, secret = sections[section].get(key), kept.get(section, {}).get(key)
         if isinstance(value, Mapping):  # each of its values is a secret
-            stored = secret if isinstance(secret, Mapping) else {}
+            stored_values = secret if isinstance(secret, Mapping) else {}
             sections[section][key] = {
-                name: _kept_secret(item, stored.get(name), (*path, str(name)), problems) for name, item in value.items()
+                name: _restore_secret(item, stored_values.get(name), (*path, str(name)), problems)
+                for name, item in value.items()
             }
         elif key in sections[section]:
-            sections[section][key] = _kept_secret(value, secret, path, problems)
+            sections[section][key] = _restore_secret(value, secret, path, problems)
     return replace(wanted, settings=sections["settings"], options=sections["options"])
 
 
-def _kept_secret(value: object, secret: object, path: KeyPath, problems: list[Problem]) -> object:
+def _restore_secret(value: object, secret: object, path: KeyPath, problems: list[Problem]) -> object:
     """Return the stored secret if the value is its mask, else the value."""
     if not isinstance(value, str) or not is_masked(value):
         return value
@@ -321,6 +322,6 @@ def _kept_secret(value: object, secret: object, path: KeyPath, problems: list[Pr
     return value
 
 
-def _given(values: Mapping[str, object]) -> dict[str, object]:
+def _drop_nulls(values: Mapping[str, object]) -> dict[str, object]:
     # In JSON a value is also left out by null; a file could not hold that.
     return {key: value for key, value in values.items() if value is not None}

@@ -14,7 +14,7 @@ from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.model import Computation, Workspace
-from punchcard.workspace.problems import KeyPath, Problem, message_of
+from punchcard.workspace.problems import KeyPath, Problem, format_error
 
 OWN_SOURCES: Final = "engage-"
 """How the slugs of sources begin by which audiences and computed traits are told; the destination's slug follows."""
@@ -25,7 +25,7 @@ _NAME_CHARACTERS_MAX = 73  # Segment's
 _RESERVED_KEYS = frozenset({"new"})  # `/audiences/new` is the form that creates one
 _COMPUTATIONS_MAX = 500
 _SENDS = ("identify", "track")
-_RHYTHM = re.compile(r"every (?:(\d+) )?(minute|hour|day)s?")
+_SYNC_INTERVAL = re.compile(r"every (?:(\d+) )?(minute|hour|day)s?")
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -35,24 +35,26 @@ class ReadyComputation:
 
     Attributes:
         definition: What its text says.
-        rhythm: None to tell every change at once, else how often.
+        sync_interval: None to tell every change at once, else how often.
     """
 
     configured: Computation
     definition: Definition
-    rhythm: timedelta | None
+    sync_interval: timedelta | None
 
 
-def ready(computation: Computation) -> ReadyComputation:
+def prepare_computation(computation: Computation) -> ReadyComputation:
     """The computation in the form that Engage uses.
 
     Raises:
         ConfigurationError: its definition cannot be read or compiled.
     """
-    rhythm = rhythm_of(computation.sync)
-    if not rhythm and computation.sync != REAL_TIME:
+    sync_interval = parse_sync_interval(computation.sync)
+    if not sync_interval and computation.sync != REAL_TIME:
         raise ConfigurationError(f'"{computation.sync}" is not a rhythm; expected "{REAL_TIME}" or "every 2 hours"')
-    return ReadyComputation(configured=computation, definition=compiled(computation), rhythm=rhythm)
+    return ReadyComputation(
+        configured=computation, definition=compile_definition(computation), sync_interval=sync_interval
+    )
 
 
 def compile_computations(
@@ -66,9 +68,9 @@ def compile_computations(
     invalid: dict[str, str] = {}
     for computation in computations:
         try:
-            usable[computation.key] = ready(computation)
+            usable[computation.key] = prepare_computation(computation)
         except Exception as error:  # noqa: BLE001  # one broken computation must not stop the others, nor any award
-            invalid[computation.key] = message_of(error)
+            invalid[computation.key] = format_error(error)
     while (cycle := _find_cycle({key: one.definition for key, one in usable.items()})) is not None:
         for key in cycle:
             usable.pop(key, None)
@@ -76,7 +78,7 @@ def compile_computations(
     return usable, invalid
 
 
-def compiled(computation: Computation) -> Definition:
+def compile_definition(computation: Computation) -> Definition:
     """Return the definition of a computation that parses and that Engage can compile.
 
     Raises:
@@ -100,7 +102,7 @@ def _compile(definition: Definition) -> None:
 
 
 @lru_cache(maxsize=2_000)
-def parsed(kind: str, text: str) -> Definition:
+def parse_definition(kind: str, text: str) -> Definition:
     """What a text says as the definition of an `audience` or a `computed_trait`.
 
     Raises:
@@ -115,12 +117,12 @@ def read_definition(computation: Computation) -> Definition:
     Raises:
         DefinitionError: it cannot be read.
     """
-    return parsed(computation.kind, computation.definition)
+    return parse_definition(computation.kind, computation.definition)
 
 
-def rhythm_of(sync: str) -> timedelta | None:
+def parse_sync_interval(sync: str) -> timedelta | None:
     """How often a destination is told; None for at once, and for what is not a rhythm."""
-    match = _RHYTHM.fullmatch(sync.strip())
+    match = _SYNC_INTERVAL.fullmatch(sync.strip())
     try:
         return None if match is None else int(match[1] or 1) * _UNITS[match[2]]
     except (OverflowError, ValueError):  # longer than there is time
@@ -142,7 +144,7 @@ def computation_problems(workspace: Workspace) -> Iterator[Problem]:
         yield from _name_problems(path, computation, keys)
         yield from _sync_problems(path, computation, destinations)
         try:
-            definitions[computation.key] = compiled(computation)
+            definitions[computation.key] = compile_definition(computation)
         except ConfigurationError as error:
             yield Problem(path=(*path, "definition"), message=error.message)
     yield from _cycle_problems(workspace, definitions)
@@ -178,7 +180,7 @@ def _sync_problems(path: KeyPath, one: Computation, destinations: set[str]) -> I
             yield Problem(path=(*path, "destinations"), message=f'destination "{slug}" is listed twice')
     if not one.send or len(set(one.send)) < len(one.send) or not set(one.send) <= set(_SENDS):
         yield Problem(path=(*path, "send"), message='must be ["identify"], ["track"] or both')
-    if one.sync != REAL_TIME and not rhythm_of(one.sync):
+    if one.sync != REAL_TIME and not parse_sync_interval(one.sync):
         message = f'"{one.sync}" is no rhythm; expected "{REAL_TIME}", or for example "every 2 hours"'
         yield Problem(path=(*path, "sync"), message=message)
     if one.when_removed not in ("keep", "false"):

@@ -14,7 +14,7 @@ Catalog = Mapping[str, Partner]
 """The partners by the slug of their definition."""
 
 
-def problem_of(catalog: Catalog, type_: str) -> str | None:
+def find_load_problem(catalog: Catalog, type_: str) -> str | None:
     """Return why the package of a destination type could not be loaded, None if that is not what is wrong."""
     return catalog.problems.get(type_) if isinstance(catalog, DestinationCatalog) else None
 
@@ -27,24 +27,24 @@ def to_plain(part: Workspace | Source | Destination | Computation) -> dict[str, 
     return msgspec.to_builtins(part)  # type: ignore[no-any-return]
 
 
-def masked(destination: Destination, *, catalog: Catalog = CATALOG) -> Destination:
+def mask_secrets(destination: Destination, *, catalog: Catalog = CATALOG) -> Destination:
     """The destination as people may see it."""
-    return _with_secrets(destination, catalog, _masked_value)
+    return _map_secrets(destination, catalog, _mask_value)
 
 
-def without_write_keys(workspace: Workspace) -> Workspace:
+def mask_all_write_keys(workspace: Workspace) -> Workspace:
     """Return the workspace for people who may only look: its write keys masked, so that they cannot send with them."""
-    return replace(workspace, sources=tuple(map(masked_source, workspace.sources)))
+    return replace(workspace, sources=tuple(map(mask_source, workspace.sources)))
 
 
-def masked_source(source: Source) -> Source:
+def mask_source(source: Source) -> Source:
     """Return the source with its write keys masked."""
     return replace(source, write_keys=tuple(map(mask, source.write_keys)))
 
 
 def seal(destination: Destination, keyring: Keyring, *, catalog: Catalog = CATALOG) -> Destination:
     """The destination as it is stored: secrets encrypted."""
-    return _with_secrets(
+    return _map_secrets(
         destination,
         catalog,
         lambda value: {_SEALED_KEY: keyring.encrypt(value)} if isinstance(value, str) and value else value,
@@ -58,7 +58,9 @@ def unseal(destination: Destination, keyring: Keyring) -> Destination:
         ConfigurationError: they were encrypted with another key.
     """
     return replace(
-        destination, settings=_unsealed(destination.settings, keyring), options=_unsealed(destination.options, keyring)
+        destination,
+        settings=_unseal_values(destination.settings, keyring),
+        options=_unseal_values(destination.options, keyring),
     )
 
 
@@ -70,7 +72,7 @@ def sealed_token(value: object) -> str | None:
     return None
 
 
-def has_sealed(destination: Destination) -> bool:
+def has_sealed_values(destination: Destination) -> bool:
     """True if a value of the destination is sealed."""
     values = [*destination.settings.values(), *destination.options.values()]
     inner = [item for value in values if isinstance(value, Mapping) for item in value.values()]
@@ -96,11 +98,11 @@ def settings_fingerprint(destination: Destination, keyring: Keyring) -> str:
     )
 
 
-def _with_secrets(destination: Destination, catalog: Catalog, change: Callable[[object], object]) -> Destination:
+def _map_secrets(destination: Destination, catalog: Catalog, change: Callable[[object], object]) -> Destination:
     keys = secret_keys(destination, catalog=catalog)
 
     def changed(section: str, values: Mapping[str, object]) -> dict[str, object]:
-        return {key: _changed(value, change) if (section, key) in keys else value for key, value in values.items()}
+        return {key: _map_secret(value, change) if (section, key) in keys else value for key, value in values.items()}
 
     return replace(
         destination,
@@ -109,27 +111,27 @@ def _with_secrets(destination: Destination, catalog: Catalog, change: Callable[[
     )
 
 
-def _masked_value(value: object) -> object:
+def _mask_value(value: object) -> object:
     if value in ("", {}):
         return value  # nothing is set
     return mask(value if isinstance(value, str) else "")
 
 
-def _changed(value: object, change: Callable[[object], object]) -> object:
+def _map_secret(value: object, change: Callable[[object], object]) -> object:
     """Return a secret changed; of a map, each of its values is one."""
     if isinstance(value, Mapping) and value and sealed_token(value) is None:
         return {name: change(item) for name, item in value.items()}
     return change(value)
 
 
-def _unsealed(values: Mapping[str, object], keyring: Keyring) -> dict[str, object]:
-    return {key: _unsealed_value(value, keyring) for key, value in values.items()}
+def _unseal_values(values: Mapping[str, object], keyring: Keyring) -> dict[str, object]:
+    return {key: _unseal_value(value, keyring) for key, value in values.items()}
 
 
-def _unsealed_value(value: object, keyring: Keyring) -> object:
+def _unseal_value(value: object, keyring: Keyring) -> object:
     token = sealed_token(value)
     if token is not None:
         return keyring.decrypt(token)
     if isinstance(value, Mapping) and any(sealed_token(item) is not None for item in value.values()):
-        return {name: _unsealed_value(item, keyring) for name, item in value.items()}
+        return {name: _unseal_value(item, keyring) for name, item in value.items()}
     return value

@@ -18,72 +18,72 @@ _WRITE_KEY_BYTES = 24
 _SLUG_CHARACTERS_MAX = 64
 
 
-class NotThereError(ConfigurationError):
+class NotFoundError(ConfigurationError):
     """A part that is to be changed is not there (any more)."""
 
     code = NOT_FOUND
 
 
-def new_write_key() -> str:
+def generate_write_key() -> str:
     """A write key that nobody can guess."""
     while not (key := secrets.token_urlsafe(_WRITE_KEY_BYTES))[0].isalnum():  # a dash would look like an option
         continue
     return key
 
 
-def slug_of(name: str) -> str:
+def suggest_slug(name: str) -> str:
     """The slug that a name suggests: "Main street shop" → "main-street-shop"; "" if nothing of it can stand in one."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_SLUG_CHARACTERS_MAX].strip("-")
 
 
-def free_slug(wanted: str, taken: set[str]) -> str:
+def unique_slug(wanted: str, taken: set[str]) -> str:
     """The slug, with a number behind it if it is taken."""
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
     return next(name for name in names if name not in taken)
 
 
-def source_of(workspace: Workspace, slug: str) -> Source:
+def find_source(workspace: Workspace, slug: str) -> Source:
     """The source with this slug.
 
     Raises:
-        NotThereError: there is none.
+        NotFoundError: there is none.
     """
     for source in workspace.sources:
         if source.slug == slug:
             return source
-    raise NotThereError(f"there is no source {slug}")
+    raise NotFoundError(f"there is no source {slug}")
 
 
-def destination_of(workspace: Workspace, slug: str) -> Destination:
+def find_destination(workspace: Workspace, slug: str) -> Destination:
     """The destination with this slug.
 
     Raises:
-        NotThereError: there is none.
+        NotFoundError: there is none.
     """
     for destination in workspace.destinations:
         if destination.slug == slug:
             return destination
-    raise NotThereError(f"there is no destination {slug}")
+    raise NotFoundError(f"there is no destination {slug}")
 
 
-def filter_of(destination: Destination, filter_id: str) -> DestinationFilter:
+def find_filter(destination: Destination, filter_id: str) -> DestinationFilter:
     """The filter with this id.
 
     Raises:
-        NotThereError: there is none.
+        NotFoundError: there is none.
     """
     for one in destination.filters:
         if one.id == filter_id:
             return one
-    raise NotThereError(f"{destination.slug} has no filter {filter_id}")
+    raise NotFoundError(f"{destination.slug} has no filter {filter_id}")
 
 
-def naming(name: str, timezone: str) -> Edit:
+def rename_workspace(name: str, timezone: str) -> Edit:
     """A workspace of another name, in another time zone; both are checked when it is saved."""
     return lambda workspace: replace(workspace, name=name, timezone=timezone)
 
 
-def adding_source(source: Source) -> Edit:
+def add_source(source: Source) -> Edit:
     """With one source more.
 
     Raises:
@@ -98,16 +98,16 @@ def adding_source(source: Source) -> Edit:
     return change
 
 
-def changing_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
+def change_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
     """With another source in the place of one.
 
     Raises:
-        NotThereError: (the edit) there is none with this slug.
+        NotFoundError: (the edit) there is none with this slug.
         ConfigurationError: (the edit) it belongs to callers of the partner endpoint.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        source = source_of(workspace, slug)
+        source = find_source(workspace, slug)
         if source.is_managed:
             raise ConfigurationError(
                 f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
@@ -120,17 +120,17 @@ def changing_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
     return change
 
 
-def without_key(write_key: str) -> Callable[[Source], Source]:
-    """For `changing_source`: without a write key; events that come with it afterwards are from no source.
+def remove_write_key(write_key: str) -> Callable[[Source], Source]:
+    """For `change_source`: without a write key; events that come with it afterwards are from no source.
 
     Raises:
-        NotThereError: (the change) the source does not have it.
+        NotFoundError: (the change) the source does not have it.
         ConfigurationError: (the change) it is the last one.
     """
 
     def change(source: Source) -> Source:
         if write_key not in source.write_keys:
-            raise NotThereError(f"{source.slug} has no such write key")
+            raise NotFoundError(f"{source.slug} has no such write key")
         if len(source.write_keys) == 1:
             raise ConfigurationError(
                 "a source needs a write key: add another one first, or delete the source", code="last_write_key"
@@ -140,16 +140,16 @@ def without_key(write_key: str) -> Callable[[Source], Source]:
     return change
 
 
-def removing_source(slug: str) -> Edit:
+def remove_source(slug: str) -> Edit:
     """Without a source that no destination gets events of: removing one must not end awards by the way.
 
     Raises:
-        NotThereError: (the edit) there is none.
+        NotFoundError: (the edit) there is none.
         ConfigurationError: (the edit) a destination gets its events.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        source_of(workspace, slug)
+        find_source(workspace, slug)
         connected = [destination.slug for destination in workspace.destinations if slug in destination.sources]
         if connected:
             raise ConfigurationError(
@@ -160,21 +160,21 @@ def removing_source(slug: str) -> Edit:
     return change
 
 
-def adding_destination(destination: Destination) -> Edit:
+def add_destination(destination: Destination) -> Edit:
     """With one destination more."""
     return lambda workspace: replace(workspace, destinations=(*workspace.destinations, destination))
 
 
-def changing_destination(slug: str, changed: Callable[[Destination], Destination]) -> Edit:
+def change_destination(slug: str, changed: Callable[[Destination], Destination]) -> Edit:
     """With another destination in the place of one.
 
     Raises:
-        NotThereError: (the edit) there is none with this slug.
+        NotFoundError: (the edit) there is none with this slug.
         ConfigurationError: (the edit) it belongs to callers of the partner endpoint.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        destination = destination_of(workspace, slug)
+        destination = find_destination(workspace, slug)
         if destination.is_managed:
             raise ConfigurationError(
                 f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
@@ -190,19 +190,19 @@ def changing_destination(slug: str, changed: Callable[[Destination], Destination
     return change
 
 
-def removing_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
+def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
     """Without a destination that has nothing left to send.
 
     Args:
         queued: How many of its transactions wait to be sent or are parked.
 
     Raises:
-        NotThereError: (the edit) there is none.
+        NotFoundError: (the edit) there is none.
         ConfigurationError: (the edit) something is queued.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        destination_of(workspace, slug)
+        find_destination(workspace, slug)
         if number := queued():
             raise ConfigurationError(
                 f"{number:,} transactions of {slug} wait to be sent or are parked: deleting it would lose them. "
@@ -217,23 +217,23 @@ def removing_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
     return change
 
 
-def changing_filter(
+def change_filter(
     filter_id: str, changed: Callable[[DestinationFilter], DestinationFilter | None]
 ) -> Callable[[Destination], Destination]:
-    """For `changing_destination`: another filter in the place of one, or none.
+    """For `change_destination`: another filter in the place of one, or none.
 
     Raises:
-        NotThereError: (the change) there is none with this id.
+        NotFoundError: (the change) there is none with this id.
     """
 
     def change(destination: Destination) -> Destination:
-        filter_of(destination, filter_id)
+        find_filter(destination, filter_id)
         filters = [changed(one) if one.id == filter_id else one for one in destination.filters]
         return replace(destination, filters=tuple(one for one in filters if one is not None))
 
     return change
 
 
-def merged(standing: Mapping[str, object], given: Mapping[str, object] | None) -> Mapping[str, object]:
+def merge_settings(standing: Mapping[str, object], given: Mapping[str, object] | None) -> Mapping[str, object]:
     """Settings with those that are given in the place of what stands."""
     return standing if given is None else {**standing, **given}

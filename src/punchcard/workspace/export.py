@@ -6,10 +6,10 @@ import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
-from punchcard.workspace.document import Catalog, masked, to_plain
+from punchcard.workspace.document import Catalog, mask_secrets, to_plain
 from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
-from punchcard.workspace.variables import keep_literal
+from punchcard.workspace.variables import escape_variables
 
 _HEADING = """\
 # Written by `punchcard export`. Secrets are masked: as long as one is left as it is, `punchcard apply` keeps the stored
@@ -33,7 +33,7 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
         if destination.is_managed:
             blocks.append(f"# Kept for callers of the partner endpoint, and no part of this file: {destination.slug}\n")
         else:
-            blocks += _destination(masked(destination, catalog=catalog))
+            blocks += _destination(mask_secrets(destination, catalog=catalog))
     blocks += [_computation(computation) for computation in workspace.computations]
     return "\n".join(blocks)
 
@@ -103,7 +103,7 @@ def _literal(values: Mapping[str, object]) -> dict[str, object]:
 
 def _literal_value(value: object) -> object:
     if isinstance(value, str):
-        return keep_literal(value)
+        return escape_variables(value)
     if isinstance(value, Mapping):
         return _literal(value)
     if isinstance(value, list | tuple):

@@ -9,7 +9,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
 from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.document import Catalog
-from punchcard.workspace.key_lines import line_of, stands
+from punchcard.workspace.key_lines import find_line, has_path
 from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
@@ -73,7 +73,7 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
     workspace = _read(TableReader((), document, environment=environment, problems=problems))
     named = [_by_slug(problem, document) for problem in problems]
     noted = {problem.path for problem in named}
-    found = [_as_written(problem, document) for problem in find_problems(workspace, catalog=catalog, takes_masks=True)]
+    found = [_as_written(problem, document) for problem in find_problems(workspace, catalog=catalog, allow_masks=True)]
     named += [problem for problem in found if not _is_about(problem.path, noted)]
     if named:
         lines = [_located(problem, name, text, document) for problem in named]
@@ -133,7 +133,7 @@ def _source(table: TableReader) -> Source:
     return Source(
         slug=slug,
         name=table.text("name", default=slug or "nameless"),
-        write_keys=_one_or_more(table, "write_key", "write_keys"),
+        write_keys=_one_or_many(table, "write_key", "write_keys"),
         type=table.text("type", default=DEFAULT_SOURCE_TYPE),
         enabled=table.flag("enabled", default=True),
     )
@@ -145,7 +145,7 @@ def _destination(table: TableReader) -> Destination:
         slug=table.text("slug"),
         type=table.text("type"),
         name=table.text("name", default=""),
-        sources=_one_or_more(table, "source", "sources"),
+        sources=_one_or_many(table, "source", "sources"),
         enabled=table.flag("enabled", default=True),
         consent=table.texts("consent") if table.has("consent") else (),
         settings=table.table("settings").free(),
@@ -197,7 +197,7 @@ def _computation(table: TableReader, kind: str) -> Computation:
     )
 
 
-def _one_or_more(table: TableReader, one: str, more: str) -> tuple[str, ...]:
+def _one_or_many(table: TableReader, one: str, more: str) -> tuple[str, ...]:
     if table.has(one) and table.has(more):
         table.note((more,), f'give either "{one}" or "{more}", not both')
         return ()
@@ -226,7 +226,7 @@ def _as_written(problem: Problem, document: Mapping[str, object]) -> Problem:
     if len(problem.path) < 3 or (one := _SPELLINGS.get(problem.path[2])) is None:
         return problem
     written = (*problem.path[:2], one)
-    return Problem(path=written, message=problem.message) if stands(written, document) else problem
+    return Problem(path=written, message=problem.message) if has_path(written, document) else problem
 
 
 def _is_about(path: KeyPath, noted: set[KeyPath]) -> bool:
@@ -235,5 +235,5 @@ def _is_about(path: KeyPath, noted: set[KeyPath]) -> bool:
 
 
 def _located(problem: Problem, name: str, text: str, document: Mapping[str, object]) -> str:
-    line = line_of(problem.path, text=text, document=document)
+    line = find_line(problem.path, text=text, document=document)
     return f"{name}:{line}: {problem}" if line else f"{name}: {problem}"

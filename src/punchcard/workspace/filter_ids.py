@@ -6,7 +6,7 @@ from dataclasses import replace
 from punchcard.workspace.model import Destination, DestinationFilter
 
 
-def with_filter_ids(wanted: Destination, standing: Destination | None) -> Destination:
+def assign_filter_ids(wanted: Destination, standing: Destination | None) -> Destination:
     """The destination with an id for each filter. The same filters get the same ids at any time."""
     taken = {one.id for one in wanted.filters if one.id}
     by_title: dict[str, list[str]] = {}
@@ -18,13 +18,13 @@ def with_filter_ids(wanted: Destination, standing: Destination | None) -> Destin
         id_ = one.id
         if not id_:
             known = by_title.get(one.title)
-            id_ = known.pop(0) if known else _fresh_id(wanted.slug, one.title, taken)
+            id_ = known.pop(0) if known else _new_id(wanted.slug, one.title, taken)
             taken.add(id_)
         destination_filters.append(replace(one, id=id_))
     return replace(wanted, filters=tuple(destination_filters))
 
 
-def _fresh_id(slug: str, title: str, taken: set[str]) -> str:
+def _new_id(slug: str, title: str, taken: set[str]) -> str:
     number = 0
     while True:
         text = f"{slug}\n{title}\n{number}".encode("utf-8", "surrogatepass")

@@ -8,7 +8,7 @@ from punchcard.clock import to_iso
 from punchcard.workspace.model import Destination, DestinationFilter
 
 
-def with_filter_times(
+def assign_filter_times(
     wanted: Destination, standing: Destination | None, *, now: datetime, changed_at: Callable[[], datetime | None]
 ) -> Destination:
     """The destination with the times and the source of each filter. `createdAt` never changes, whatever else does.
@@ -17,11 +17,11 @@ def with_filter_times(
         changed_at: When the standing destination was last changed: what filters without times showed so far.
     """
     known = {one.id: one for one in standing.filters} if standing is not None else {}
-    filters = [_stamped(one, known.get(one.id), now=now, changed_at=changed_at) for one in wanted.filters]
+    filters = [_set_times(one, known.get(one.id), now=now, changed_at=changed_at) for one in wanted.filters]
     return replace(wanted, filters=tuple(filters))
 
 
-def _stamped(
+def _set_times(
     wanted: DestinationFilter,
     standing: DestinationFilter | None,
     *,

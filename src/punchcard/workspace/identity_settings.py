@@ -8,7 +8,7 @@ from punchcard.workspace.problems import KeyPath, Problem
 
 _TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 _TYPE_CHARACTERS_MAX = 64
-_PLACES = ("traits", "properties", "context")
+_SECTIONS = ("traits", "properties", "context")
 
 
 def identity_problems(rules: IdentityRules) -> Iterator[Problem]:
@@ -34,7 +34,7 @@ def identity_problems(rules: IdentityRules) -> Iterator[Problem]:
         if type_ in (USER_ID, ANONYMOUS_ID):
             yield Problem(path=path, message=f"{type_} has its own place in every event")
         first, *rest = place.split(".")
-        if first not in _PLACES or not rest or not all(rest):
+        if first not in _SECTIONS or not rest or not all(rest):
             message = f'"{place}" is no place of an event; expected for example "traits.phone" or "properties.memberId"'
             yield Problem(path=path, message=message)
 

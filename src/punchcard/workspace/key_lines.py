@@ -9,10 +9,10 @@ _HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
 _ASSIGNMENT = re.compile(
     r"""\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*="""
 )
-_PART = re.compile(r""""((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
+_KEY_PART = re.compile(r""""((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 
 
-def line_of(path: KeyPath, *, text: str, document: Mapping[str, object]) -> int | None:
+def find_line(path: KeyPath, *, text: str, document: Mapping[str, object]) -> int | None:
     """The line, counted from 1, of the key or of the nearest thing around it that has a line of its own.
 
     Reads line by line, so a multi-line text that looks like TOML may mislead it; the key path says it rightly anyway.
@@ -31,7 +31,7 @@ def line_of(path: KeyPath, *, text: str, document: Mapping[str, object]) -> int 
     return None
 
 
-def stands(path: KeyPath, document: Mapping[str, object]) -> bool:
+def has_path(path: KeyPath, document: Mapping[str, object]) -> bool:
     """True if the document has something at the path."""
     return len(_by_index(path, document)) == len(path)
 
@@ -42,12 +42,12 @@ def _lines_by_path(text: str) -> Mapping[KeyPath, int]:
     table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
-            table = _table_path(_parts(header[2]), counts, opens_entry=header[1] == "[[")
+            table = _table_path(_split_key(header[2]), counts, opens_entry=header[1] == "[[")
             lines.setdefault(table, number)
             if table and isinstance(table[-1], int):
                 lines.setdefault(table[:-1], number)
         elif assignment := _ASSIGNMENT.match(line):
-            lines.setdefault((*table, *_parts(assignment[1])), number)
+            lines.setdefault((*table, *_split_key(assignment[1])), number)
     return lines
 
 
@@ -63,8 +63,8 @@ def _table_path(names: Sequence[str], counts: dict[KeyPath, int], *, opens_entry
     return path
 
 
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(double or single or bare for double, single, bare in _PART.findall(dotted))
+def _split_key(dotted: str) -> tuple[str, ...]:
+    return tuple(double or single or bare for double, single, bare in _KEY_PART.findall(dotted))
 
 
 def _by_index(path: KeyPath, document: Mapping[str, object]) -> KeyPath:

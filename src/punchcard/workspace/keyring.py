@@ -17,9 +17,9 @@ MASK = "••••"
 WRONG_SECRET_KEY = "wrong_secret_key"
 """The code of the error for secrets that another key has encrypted."""
 
-_SHOWN_CHARACTERS = 4
+_VISIBLE_CHARACTERS = 4
 # A shorter secret would lose too much of itself to the mask.
-_SHOWN_FROM_LENGTH = 12
+_VISIBLE_FROM_LENGTH = 12
 # Fixed, so that every process on the same key can read what another wrote; the key is long or scrypt makes up for it.
 _SALT = b"punchcard stored secrets, 1"
 
@@ -72,7 +72,7 @@ def open_keyring(secret_key: str | None, path: Path) -> Keyring:
         return Keyring(secret_key)
     try:
         if not path.exists():
-            _keep_new_key(path)
+            _write_new_key(path)
         kept = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: the secret key cannot be kept or read: {error}") from error
@@ -83,7 +83,7 @@ def open_keyring(secret_key: str | None, path: Path) -> Keyring:
 
 def mask(secret: str) -> str:
     """How a secret is shown: `••••` and, if it is long, its last four characters."""
-    return MASK + (secret[-_SHOWN_CHARACTERS:] if len(secret) >= _SHOWN_FROM_LENGTH else "")
+    return MASK + (secret[-_VISIBLE_CHARACTERS:] if len(secret) >= _VISIBLE_FROM_LENGTH else "")
 
 
 def is_masked(text: str) -> bool:
@@ -91,7 +91,7 @@ def is_masked(text: str) -> bool:
     return text.startswith(MASK)
 
 
-def _keep_new_key(path: Path) -> None:
+def _write_new_key(path: Path) -> None:
     # Whole or not at all, and the first of several processes wins: secrets encrypted with a lost key are lost.
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 600

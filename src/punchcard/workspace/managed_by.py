@@ -42,7 +42,7 @@ class Account:
         return f"partner-{text}" if self.type == "perkville" else f"partner-{self.type}-{text}"
 
 
-def account_of(definition: Definition, settings: Mapping[str, object]) -> Account:
+def derive_account(definition: Definition, settings: Mapping[str, object]) -> Account:
     """The account that settings name: by all of them that are required text and no secret."""
     keys = [
         setting.key
@@ -52,7 +52,7 @@ def account_of(definition: Definition, settings: Mapping[str, object]) -> Accoun
     return Account(type=definition.slug, ids=tuple(str(settings.get(key, "")).strip() for key in keys))
 
 
-def options_of(destinations: Iterable[Destination], account: Account) -> dict[str, object]:
+def inherit_options(destinations: Iterable[Destination], account: Account) -> dict[str, object]:
     """The options of the account's destination; before there is one, those of the first of its type."""
     alike = sorted(
         (destination for destination in destinations if destination.type == account.type),
@@ -65,7 +65,9 @@ def options_of(destinations: Iterable[Destination], account: Account) -> dict[st
     return {key: value for key, value in alike[0].options.items() if key != "oncePerDay"} if alike else {}
 
 
-def keep(store: Store, account: Account, settings: Mapping[str, object], *, clock: Clock, keyring: Keyring) -> None:
+def save_managed_destination(
+    store: Store, account: Account, settings: Mapping[str, object], *, clock: Clock, keyring: Keyring
+) -> None:
     """Make these the settings of the account's destination, which is made if there is none.
 
     Maps grow: what another sender of the same account has mapped stays mapped, as each event is judged by its own.
@@ -93,8 +95,8 @@ def keep(store: Store, account: Account, settings: Mapping[str, object], *, cloc
             slug=slug,
             type=account.type,
             sources=(slug,),
-            settings=_grown({} if standing is None else standing.settings, settings),
-            options=options_of(workspace.destinations, account),
+            settings=_merge_maps({} if standing is None else standing.settings, settings),
+            options=inherit_options(workspace.destinations, account),
             is_managed=True,
         )
         return replace(
@@ -109,7 +111,7 @@ def keep(store: Store, account: Account, settings: Mapping[str, object], *, cloc
     edit(store, change, clock=clock, keyring=keyring, actor="partner endpoint")
 
 
-def _grown(standing: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+def _merge_maps(standing: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
     grown = {**standing, **given}
     for key, value in given.items():
         before = standing.get(key)

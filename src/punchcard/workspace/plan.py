@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.workspace.document import Catalog, masked, masked_source, to_plain
+from punchcard.workspace.document import Catalog, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.problems import KeyPath, render_path
 
 _ABSENT = "(none)"
-_GIVEN_BY_NOBODY = ("id", "source", "created_at", "updated_at")  # of a filter
+_GENERATED_FIELDS = ("id", "source", "created_at", "updated_at")  # of a filter
 
 
 class ChangeKind(StrEnum):
@@ -65,7 +65,7 @@ def render(changes: Sequence[Change]) -> str:
     for change in changes:
         sign = {ChangeKind.ADD: "+", ChangeKind.CHANGE: "~", ChangeKind.REMOVE: "-"}[change.kind]
         lines.append(f"{sign} {change.part} {change.slug}".rstrip())
-        lines += [f"    {render_path(value.path)}: {_shown(value, change.kind)}" for value in change.values]
+        lines += [f"    {render_path(value.path)}: {_render_value(value, change.kind)}" for value in change.values]
     counts = [sum(change.kind is kind for change in changes) for kind in ChangeKind]
     lines.append("{} to add, {} to change, {} to remove".format(*counts))
     return "\n".join(lines)
@@ -77,9 +77,9 @@ class _Side:
     shown: Mapping[KeyPath, object]  # the same with secrets masked
 
 
-_NOTHING = _Side({}, {})
+_EMPTY = _Side({}, {})
 _WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks")
-_PARTS = ("workspace", "source", "destination", "audience", "computed_trait")
+_PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
@@ -90,13 +90,13 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
     sides = {(0, ""): _Side(about, about)}
     for source in workspace.sources:
         values = dict(_values(to_plain(source)))
-        sides[1, source.slug] = _Side(values, dict(_values(to_plain(masked_source(source)))))
+        sides[1, source.slug] = _Side(values, dict(_values(to_plain(mask_source(source)))))
     for destination in workspace.destinations:
-        shown = masked(destination, catalog=catalog)
+        shown = mask_secrets(destination, catalog=catalog)
         sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(shown))))
     for computation in workspace.computations:
         values = dict(_values(to_plain(computation)))
-        sides[_PARTS.index(computation.kind), computation.key] = _Side(values, values)
+        sides[_PART_KINDS.index(computation.kind), computation.key] = _Side(values, values)
     return sides
 
 
@@ -115,7 +115,7 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
             yield from _leaves((*path, index), item)
     elif value == "" or (path == ("labels",) and not value):
         return  # left out
-    elif path[0] == "filters" and path[-1] in _GIVEN_BY_NOBODY:
+    elif path[0] == "filters" and path[-1] in _GENERATED_FIELDS:
         return
     else:
         yield path, value
@@ -123,7 +123,7 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
 
 def _change(key: tuple[int, str], before: _Side | None, after: _Side | None) -> Change | None:
     kind = ChangeKind.ADD if before is None else ChangeKind.REMOVE if after is None else ChangeKind.CHANGE
-    old, new = before or _NOTHING, after or _NOTHING
+    old, new = before or _EMPTY, after or _EMPTY
     values = tuple(
         ValueChange(path=path, before=old.shown.get(path), after=new.shown.get(path))
         for path in dict.fromkeys([*old.values, *new.values])
@@ -131,11 +131,11 @@ def _change(key: tuple[int, str], before: _Side | None, after: _Side | None) -> 
     )
     if not values and kind is ChangeKind.CHANGE:
         return None
-    return Change(kind=kind, part=_PARTS[key[0]], slug=key[1], values=values)
+    return Change(kind=kind, part=_PART_KINDS[key[0]], slug=key[1], values=values)
 
 
-def _shown(value: ValueChange, kind: ChangeKind) -> str:
-    before, after = _text(value.before), _text(value.after)
+def _render_value(value: ValueChange, kind: ChangeKind) -> str:
+    before, after = _render_json(value.before), _render_json(value.after)
     if kind is ChangeKind.ADD:
         return after
     if kind is ChangeKind.REMOVE:
@@ -143,5 +143,5 @@ def _shown(value: ValueChange, kind: ChangeKind) -> str:
     return f"{before} → {after}" + (" (another secret)" if before == after else "")
 
 
-def _text(value: object) -> str:
+def _render_json(value: object) -> str:
     return _ABSENT if value is None else json.dumps(value, ensure_ascii=False)

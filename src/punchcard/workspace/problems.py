@@ -42,13 +42,13 @@ def render_path(path: KeyPath) -> str:
     return text
 
 
-def message_of(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """What an error says, on one line; of one that is not Punchcard's own, its type too."""
     text = str(error) if isinstance(error, PunchcardError) else f"{type(error).__name__}: {error}"
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-def refuse(problems: Sequence[Problem]) -> None:
+def raise_problems(problems: Sequence[Problem]) -> None:
     """Raise what is wrong, one line each; nothing if nothing is.
 
     Raises:

@@ -15,7 +15,7 @@ UNCONFIRMED: Final = "rename_unconfirmed"
 """The code of the error for a rename that nobody has confirmed."""
 
 _KINDS: Final = {"audience": "audience", "computed_trait": "computed trait"}
-_ALIKE: Final = 0.6  # as difflib takes words for close
+_SIMILARITY_MIN: Final = 0.6  # as difflib takes words for close
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ def find_renames(before: Workspace, after: Workspace, *, derived_keys: Collectio
     for new in after.computations:
         if new.key in known or new.key not in derived_keys:
             continue
-        alike = max(((_likeness(old, new), old) for old in gone), key=lambda pair: pair[0], default=None)
-        if alike is not None and alike[0] >= _ALIKE:
+        alike = max(((_similarity(old, new), old) for old in gone), key=lambda pair: pair[0], default=None)
+        if alike is not None and alike[0] >= _SIMILARITY_MIN:
             gone.remove(alike[1])
             renames.append(SuspectedRename(old=alike[1], new=new))
     return renames
@@ -75,7 +75,7 @@ def refuse_renames(before: Workspace, after: Workspace, *, derived_keys: Collect
         raise ConfigurationError("\n".join(map(str, renames)), code=UNCONFIRMED)
 
 
-def removal_notes(before: Workspace, after: Workspace) -> Iterator[str]:
+def describe_removals(before: Workspace, after: Workspace) -> Iterator[str]:
     """What happens to the values of each computation that goes."""
     keys = {computation.key for computation in after.computations}
     for one in before.computations:
@@ -92,15 +92,15 @@ def removal_notes(before: Workspace, after: Workspace) -> Iterator[str]:
             yield f"{kept}; {destinations} keeps what it was told{also}"
 
 
-def _likeness(old: Computation, new: Computation) -> float:
+def _similarity(old: Computation, new: Computation) -> float:
     """From 0 to 1; 1 for the same definition."""
     if old.kind != new.kind:
         return 0
-    pairs = ((_normal(old), _normal(new)), (old.name.lower(), new.name.lower()))
+    pairs = ((_normalize(old), _normalize(new)), (old.name.lower(), new.name.lower()))
     return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
 
-def _normal(one: Computation) -> str:
+def _normalize(one: Computation) -> str:
     try:
         return to_text(read_definition(one))
     except DefinitionError:

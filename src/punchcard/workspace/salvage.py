@@ -16,7 +16,7 @@ _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadPart(Generic[Part]):
+class SalvagedPart(Generic[Part]):
     """A part as it was read.
 
     Attributes:
@@ -29,7 +29,7 @@ class ReadPart(Generic[Part]):
     lost: frozenset[str] = frozenset()
 
 
-def read_part(document: StoredDocument, type_: type[Part]) -> ReadPart[Part]:
+def read_part(document: StoredDocument, type_: type[Part]) -> SalvagedPart[Part]:
     """Return the part that a document holds; of a damaged one, every member that can be read.
 
     A part with a problem says what is left of it to people and to the lookup of write keys. Nothing may act on it as if
@@ -37,7 +37,7 @@ def read_part(document: StoredDocument, type_: type[Part]) -> ReadPart[Part]:
     """
     identity = _identity(document, type_)
     try:
-        return ReadPart(part=dataclasses.replace(msgspec.json.decode(document.body, type=type_), **identity))
+        return SalvagedPart(part=dataclasses.replace(msgspec.json.decode(document.body, type=type_), **identity))
     except _UNREADABLE as error:
         name = f"{document.kind} {document.slug}".rstrip()
         problem = f"the stored {name} cannot be read: {error}"
@@ -55,7 +55,7 @@ def read_part(document: StoredDocument, type_: type[Part]) -> ReadPart[Part]:
     if type_ is Source and "write_keys" not in values:
         values["write_keys"] = _write_keys(members)
     names = {field.name for field in dataclasses.fields(type_)}
-    return ReadPart(
+    return SalvagedPart(
         part=type_(**{**_required(document, type_), **values, **identity}),
         problem=problem,
         lost=frozenset(names - values.keys()),

@@ -16,14 +16,14 @@ from punchcard.filters.destination_filters import DestinationFilters, FilterDefi
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
-from punchcard.workspace import stored
+from punchcard.workspace import persistence
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
-from punchcard.workspace.document import Catalog, problem_of, settings_fingerprint
+from punchcard.workspace.document import Catalog, find_load_problem, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
-from punchcard.workspace.problems import message_of
-from punchcard.workspace.stored import PartKey, Stored
+from punchcard.workspace.persistence import PartKey, StoredWorkspace
+from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 
@@ -129,13 +129,13 @@ class Snapshot:
         ]
 
 
-def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
+def compile_snapshot(standing: StoredWorkspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
     """The configuration in the form that the loops use. What is wrong with one part stops that part alone."""
     workspace, unreadable = standing.workspace, standing.unreadable
-    zone, broken_workspace = _zone_of(workspace, unreadable)
-    network = _network_of(workspace)
+    zone, broken_workspace = _read_zone(workspace, unreadable)
+    network = _read_network(workspace)
     destinations = {
-        destination.slug: _routed(
+        destination.slug: _compile_destination(
             destination,
             keyring,
             catalog,
@@ -175,13 +175,13 @@ def compile_snapshot(standing: Stored, *, keyring: Keyring, catalog: Catalog = C
     )
 
 
-def _zone_of(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:
+def _read_zone(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:
     """The workspace's time zone; if it is not known, UTC and why: nothing may be awarded by the wrong days."""
     problem = unreadable.get(("workspace", ""))
     try:
         return workspace.zone(), problem
     except Exception as error:  # noqa: BLE001  # a name that is stored may be anything, and the files of zones be away
-        return ZoneInfo("UTC"), problem or f"the workspace's time zone cannot be used: {message_of(error)}"
+        return ZoneInfo("UTC"), problem or f"the workspace's time zone cannot be used: {format_error(error)}"
 
 
 def _built_in_names(catalog: Catalog) -> Iterable[str]:
@@ -190,7 +190,7 @@ def _built_in_names(catalog: Catalog) -> Iterable[str]:
     return (partner.definition.name for partner in partners)
 
 
-def _network_of(workspace: Workspace) -> NetworkPolicy:
+def _read_network(workspace: Workspace) -> NetworkPolicy:
     """The addresses that webhooks may be sent to; public ones only if what is stored cannot be read."""
     try:
         return NetworkPolicy(allowed=read_networks(workspace.webhook_allowed_networks))
@@ -233,7 +233,7 @@ class SnapshotWatch:
         self._snapshot: Snapshot | None = None
         self._due_at = 0.0
         self._write_keys: frozenset[str] = frozenset()
-        self._complaint: str | None = None
+        self._reported_failure: str | None = None
         self._problems: frozenset[PartProblem] = frozenset()
 
     def current(self) -> Snapshot:
@@ -250,7 +250,7 @@ class SnapshotWatch:
         if self._clock.monotonic() < self._due_at or not self._refreshing.acquire(blocking=False):
             return snapshot
         try:
-            return self._kept_fresh(self._snapshot or snapshot)
+            return self._refresh_or_keep(self._snapshot or snapshot)
         finally:
             self._refreshing.release()
 
@@ -265,7 +265,7 @@ class SnapshotWatch:
             except PunchcardError as error:
                 # Without a snapshot each request would ask the store.
                 self._due_at = self._clock.monotonic() + self._interval_seconds
-                self._complain(error)
+                self._report_failure(error)
         return key in self._write_keys
 
     def newest(self) -> Snapshot:
@@ -278,7 +278,7 @@ class SnapshotWatch:
             StorageError: there is no good snapshot yet, and the store is away.
         """
         with self._refreshing:
-            return self._refresh(None) if self._snapshot is None else self._kept_fresh(self._snapshot)
+            return self._refresh(None) if self._snapshot is None else self._refresh_or_keep(self._snapshot)
 
     def refresh(self) -> Snapshot:
         """The snapshot of what stands in the store now, for a caller that has just changed it.
@@ -290,15 +290,15 @@ class SnapshotWatch:
         with self._refreshing:
             return self._refresh(self._snapshot)
 
-    def _kept_fresh(self, last_good: Snapshot) -> Snapshot:
+    def _refresh_or_keep(self, last_good: Snapshot) -> Snapshot:
         try:
             snapshot = self._refresh(last_good)
         except (ConfigurationError, StorageError) as error:
             self._due_at = self._clock.monotonic() + self._interval_seconds
-            self._complain(error)
+            self._report_failure(error)
             return last_good
-        if self._complaint is not None:
-            self._complaint = None
+        if self._reported_failure is not None:
+            self._reported_failure = None
             self._telemetry.configuration_reload_recovered(revision=snapshot.revision)
         return snapshot
 
@@ -307,7 +307,7 @@ class SnapshotWatch:
             revision = configuration.revision_of(work)
         if last is None or revision != last.revision:
             # First what the Tracking API needs: it does not depend on whether the rest can be compiled.
-            self._write_keys = stored.load_write_keys(self._store)
+            self._write_keys = persistence.load_write_keys(self._store)
             last = self._compile()
             self._report_problems(last.problems())
         self._snapshot = last
@@ -317,19 +317,19 @@ class SnapshotWatch:
     def _compile(self) -> Snapshot:
         try:
             return compile_snapshot(
-                stored.load(self._store, self._keyring), keyring=self._keyring, catalog=self._catalog
+                persistence.load(self._store, self._keyring), keyring=self._keyring, catalog=self._catalog
             )
         except PunchcardError:
             raise
         except Exception as error:
             raise ConfigurationError(
-                f"the stored configuration cannot be compiled: {message_of(error)}", code="unusable_configuration"
+                f"the stored configuration cannot be compiled: {format_error(error)}", code="unusable_configuration"
             ) from error
 
-    def _complain(self, error: PunchcardError) -> None:
-        if self._complaint is None:
+    def _report_failure(self, error: PunchcardError) -> None:
+        if self._reported_failure is None:
             self._telemetry.configuration_reload_failed(reason=error.message)
-        self._complaint = error.message
+        self._reported_failure = error.message
 
     def _report_problems(self, problems: Iterable[PartProblem]) -> None:
         found = frozenset(problems)
@@ -341,7 +341,7 @@ class SnapshotWatch:
         self._problems = found
 
 
-def _routed(
+def _compile_destination(
     destination: Destination, keyring: Keyring, catalog: Catalog, *, network: NetworkPolicy, broken: str | None
 ) -> RoutedDestination:
     """The destination ready for use, or why it is not.
@@ -349,7 +349,9 @@ def _routed(
     Args:
         broken: Why it must not be used whatever its settings are, else None.
     """
-    partner = catalog.get(destination.type) or MissingPartner(destination.type, problem_of(catalog, destination.type))
+    partner = catalog.get(destination.type) or MissingPartner(
+        destination.type, find_load_problem(catalog, destination.type)
+    )
     settings, invalid, fingerprint = None, broken, ""
     supported = partner.definition.supported
     filters = DestinationFilters(())
@@ -357,12 +359,12 @@ def _routed(
         settings = partner.read_settings(destination.settings, destination.options)
         partner.delivery_options(settings)
         supported = partner.supported_calls(settings)
-        filters = _compiled_filters(destination.filters)
+        filters = _compile_filters(destination.filters)
         fingerprint = settings_fingerprint(destination, keyring)
         if network.allowed:
             fingerprint = keyring.fingerprint(f"{fingerprint} {network.allowed}".encode())
     except Exception as error:  # noqa: BLE001  # whatever is wrong with one destination must not stop the others
-        invalid = invalid or message_of(error)
+        invalid = invalid or format_error(error)
     if broken is not None:
         settings = None
     if invalid is not None:
@@ -381,7 +383,7 @@ def _routed(
     )
 
 
-def _compiled_filters(filters: Iterable[DestinationFilter]) -> DestinationFilters:
+def _compile_filters(filters: Iterable[DestinationFilter]) -> DestinationFilters:
     """The enabled ones as one function.
 
     Raises:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from punchcard.workspace.problems import KeyPath, Problem
-from punchcard.workspace.variables import MissingVariableError, fill_in
+from punchcard.workspace.variables import MissingVariableError, substitute_variables
 
 _KINDS: Mapping[type, str] = {
     bool: "true or false",
@@ -127,7 +127,7 @@ class TableReader:
 
     def _filled(self, path: KeyPath, text: str) -> str:
         try:
-            return fill_in(text, self._environment)
+            return substitute_variables(text, self._environment)
         except MissingVariableError as error:
             self.note(path, str(error))
             return text

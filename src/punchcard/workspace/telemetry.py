@@ -19,7 +19,7 @@ class WorkspaceTelemetry:
         parts = [f"{change.kind} {change.part} {change.slug}".rstrip() for change in changes]
         self.log.info("configuration_changed", revision=revision, parts=parts)
 
-    def filter_saved_that_drops(self, *, warning: str) -> None:
+    def dropping_filter_saved(self, *, warning: str) -> None:
         """A new filter would have dropped events that earn points."""
         self.log.warning("filter_drops_mapped_events", detail=warning, next_step="nothing, if that is what it is for")
 

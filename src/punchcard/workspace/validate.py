@@ -19,11 +19,11 @@ from punchcard.filters.destination_filters import (
 from punchcard.filters.fql_lexer import ConditionError
 from punchcard.filters.parser import parse
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
-from punchcard.workspace.document import Catalog, problem_of, secret_keys
+from punchcard.workspace.document import Catalog, find_load_problem, secret_keys
 from punchcard.workspace.identity_settings import identity_problems
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
-from punchcard.workspace.problems import KeyPath, Problem, refuse
+from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.source_types import SOURCE_TYPES
 
 DAY_BORDERS = ("timezone", "utc")
@@ -41,14 +41,14 @@ def validate(workspace: Workspace, *, catalog: Catalog = CATALOG) -> None:
     Raises:
         ConfigurationError: all that is wrong, one line each.
     """
-    refuse(list(find_problems(workspace, catalog=catalog)))
+    raise_problems(list(find_problems(workspace, catalog=catalog)))
 
 
-def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_masks: bool = False) -> Iterator[Problem]:
+def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_masks: bool = False) -> Iterator[Problem]:
     """All that is wrong with the workspace.
 
     Args:
-        takes_masks: True if a masked secret may stand for the stored one, which is not known here.
+        allow_masks: True if a masked secret may stand for the stored one, which is not known here.
     """
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
@@ -78,7 +78,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, takes_mas
             yield from _name_problems((*path, "name"), destination.name)
         yield from _connection_problems(path, destination, known_sources)
         yield from _consent_problems(path, destination.consent)
-        masked = _masked_paths(path, destination, catalog) if takes_masks else frozenset()
+        masked = _masked_paths(path, destination, catalog) if allow_masks else frozenset()
         yield from (
             settings_problem
             for settings_problem in _settings_problems(path, destination, catalog)
@@ -186,7 +186,7 @@ def _consent_problems(path: KeyPath, consent: Sequence[str]) -> Iterator[Problem
 def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog) -> Iterator[Problem]:
     partner = catalog.get(destination.type)
     if partner is None:
-        if (problem := problem_of(catalog, destination.type)) is not None:
+        if (problem := find_load_problem(catalog, destination.type)) is not None:
             message = f'the package of "{destination.type}" could not be loaded ({problem})'
             yield Problem(path=(*path, "type"), message=message)
             return
@@ -198,7 +198,7 @@ def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog
     try:
         partner.read_settings(destination.settings, destination.options)
     except ConfigurationError as error:
-        yield from _of_partner(path, error)
+        yield from _partner_problems(path, error)
     except Exception as error:  # noqa: BLE001  # what is stored may be of any shape; a partner's code checks its values
         yield Problem(path=path, message=f"these settings cannot be read: {type(error).__name__}: {error}")
 
@@ -215,7 +215,7 @@ def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> 
     return frozenset(masked)
 
 
-def _of_partner(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:
+def _partner_problems(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:
     # A partner names its keys from `settings` or `options` on, one problem a line.
     for line in error.message.splitlines():
         place, colon, message = line.partition(": ")
@@ -231,10 +231,10 @@ def _filter_problems(path: KeyPath, filters: Sequence[DestinationFilter]) -> Ite
     if len(filters) > FILTERS_MAX:
         yield Problem(path=path, message=f"has {len(filters)} filters, at most {FILTERS_MAX} are allowed")
     for index, one in enumerate(filters):
-        yield from _one_filter_problems((*path, index), one)
+        yield from _single_filter_problems((*path, index), one)
 
 
-def _one_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Problem]:
+def _single_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Problem]:
     if not 1 <= len(one.title) <= TITLE_CHARACTERS_MAX:
         yield Problem(
             path=(*path, "title"),

@@ -10,7 +10,7 @@ class MissingVariableError(ValueError):
     """A text refers to what cannot be filled in."""
 
 
-def fill_in(text: str, environment: Mapping[str, str]) -> str:
+def substitute_variables(text: str, environment: Mapping[str, str]) -> str:
     """The text with every `${NAME}` replaced by the variable's value; `$${` stands for `${` itself.
 
     Raises:
@@ -30,6 +30,6 @@ def fill_in(text: str, environment: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def keep_literal(text: str) -> str:
-    """The text as a file must hold it so that `fill_in` gives it back."""
+def escape_variables(text: str) -> str:
+    """The text as a file must hold it so that `substitute_variables` gives it back."""
     return text.replace("${", "$${")

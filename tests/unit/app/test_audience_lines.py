@@ -1,8 +1,8 @@
 import pytest
 
 from punchcard.app.audience_lines import Line, Lines, TraitCondition
-from punchcard.app.audience_parser import lines_of
-from punchcard.app.audience_printer import text_of
+from punchcard.app.audience_parser import parse_lines
+from punchcard.app.audience_printer import print_definition
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.errors import ConfigurationError
 
@@ -83,10 +83,10 @@ from punchcard.errors import ConfigurationError
     ],
 )
 def test_lines_say_a_definition_and_a_definition_says_the_lines(lines, text):
-    assert text_of(lines, kind="audience") == text
+    assert print_definition(lines, kind="audience") == text
     if text:
         parse_audience(text)
-        assert text_of(lines_of(text, kind="audience"), kind="audience") == text
+        assert print_definition(parse_lines(text, kind="audience"), kind="audience") == text
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_lines_say_a_definition_and_a_definition_says_the_lines(lines, text):
     ],
 )
 def test_a_computed_trait_is_said_in_one_line(lines, text):
-    assert text_of(lines, kind="computed_trait") == text
+    assert print_definition(lines, kind="computed_trait") == text
     if text:
         parse_trait(text)
-        assert text_of(lines_of(text, kind="computed_trait"), kind="computed_trait") == text
+        assert print_definition(parse_lines(text, kind="computed_trait"), kind="computed_trait") == text
 
 
 SAID = [
@@ -201,17 +201,17 @@ SAID = [
 
 @pytest.mark.parametrize(("text", "line"), SAID, ids=[text for text, _ in SAID])
 def test_a_line_says_all_that_segments_builder_does(text, line):
-    assert text_of(Lines(lines=(line,)), kind="audience") == text
-    found = lines_of(text, kind="audience", audiences=["regulars"])
+    assert print_definition(Lines(lines=(line,)), kind="audience") == text
+    found = parse_lines(text, kind="audience", audiences=["regulars"])
     assert found is not None
     assert list(found.lines) == [line]
 
 
 def test_a_computed_trait_is_said_of_a_funnel_too():
     text = "event('A').where( property('n') > 1 AND event('B').count() >= 1 ).within(9 days).max(property('revenue'))"
-    lines = lines_of(text, kind="computed_trait")
+    lines = parse_lines(text, kind="computed_trait")
     assert lines is not None
-    assert text_of(lines, kind="computed_trait") == text
+    assert print_definition(lines, kind="computed_trait") == text
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_computed_trait_is_said_of_a_funnel_too():
 )
 def test_a_number_that_is_none_is_named(line, said):
     with pytest.raises(ConfigurationError, match=said):
-        text_of(Lines(lines=(line,)), kind="audience")
+        print_definition(Lines(lines=(line,)), kind="audience")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_number_that_is_none_is_named(line, said):
     ids=["no property", "no audience", "no value", "no event"],
 )
 def test_a_line_that_is_not_finished_says_nothing(line):
-    assert text_of(Lines(lines=(line,)), kind="audience") == ""
+    assert print_definition(Lines(lines=(line,)), kind="audience") == ""
 
 
 @pytest.mark.parametrize(
@@ -275,4 +275,4 @@ def test_a_line_that_is_not_finished_says_nothing(line):
     ],
 )
 def test_what_lines_cannot_say_whole_stays_text(text):
-    assert lines_of(text, kind="audience", audiences=["regulars"]) is None
+    assert parse_lines(text, kind="audience", audiences=["regulars"]) is None

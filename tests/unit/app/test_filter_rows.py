@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from punchcard.app.filter_rows import OPERATORS, BuilderRow, rows_of
+from punchcard.app.filter_rows import OPERATORS, BuilderRow, parse_rows
 from punchcard.filters.parser import parse
 
 
@@ -29,7 +29,7 @@ from punchcard.filters.parser import parse
     ids=["nothing", "one", "and", "or", "contains", "not contains", "match", "missing", "there", "truth value"],
 )
 def test_a_condition_becomes_lines(text: str, joined: str, rows: list[tuple[str, str, str]]) -> None:
-    found = rows_of(text)
+    found = parse_rows(text)
     assert found is not None
     assert found.joined == joined
     assert [(row.path, row.operator, row.value) for row in found.rows] == rows
@@ -50,7 +50,7 @@ def test_a_condition_becomes_lines(text: str, joined: str, rows: list[tuple[str,
     ids=["unreadable", "all", "nested", "text like a number", "text like a truth value", "function", "list", "turned"],
 )
 def test_what_lines_cannot_say_stays_text(text: str) -> None:
-    assert rows_of(text) is None
+    assert parse_rows(text) is None
 
 
 def composed(row: BuilderRow) -> str:
@@ -78,7 +78,7 @@ def test_what_the_builder_composes_is_read_back_as_the_same_line(operator: str, 
     row = BuilderRow(path="properties.name", operator=operator, value="" if "exists" in operator else value)
     text = composed(row)
     parse(text)
-    found = rows_of(text)
+    found = parse_rows(text)
     if found is None:
         assert value.strip("-").replace(".", "").isdigit() or value in ("true", "false", "null")
     else:

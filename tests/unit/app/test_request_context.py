@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from punchcard.app.forms import form_errors_from
-from punchcard.app.passwords import hashed, is_right
+from punchcard.app.passwords import hash_password, verify_password
 from punchcard.app.rendering import json_text
-from punchcard.app.request_context import csrf_of, local_path, read_notices
+from punchcard.app.request_context import csrf_token, local_path, read_notices
 from punchcard.errors import ConfigurationError
-from punchcard.workspace.editing import free_slug, new_write_key, slug_of
+from punchcard.workspace.editing import generate_write_key, suggest_slug, unique_slug
 from punchcard.workspace.problems import Problem
 
 
@@ -35,18 +35,18 @@ def test_notices_are_read_back() -> None:
 
 
 def test_a_form_token_belongs_to_its_session() -> None:
-    assert csrf_of("one") != csrf_of("other")
-    assert "one" not in csrf_of("one")
+    assert csrf_token("one") != csrf_token("other")
+    assert "one" not in csrf_token("one")
 
 
 def test_passwords() -> None:
-    kept = hashed("correct horse battery")
+    kept = hash_password("correct horse battery")
     assert kept.startswith("$argon2id$")
-    assert is_right(kept, "correct horse battery")
-    assert not is_right(kept, "correct horse batterz")
-    assert not is_right(None, "there is no such operator")
+    assert verify_password(kept, "correct horse battery")
+    assert not verify_password(kept, "correct horse batterz")
+    assert not verify_password(None, "there is no such operator")
     with pytest.raises(ConfigurationError, match="at least 12"):
-        hashed("short")
+        hash_password("short")
 
 
 def test_problems_stand_beside_their_fields() -> None:
@@ -57,24 +57,24 @@ def test_problems_stand_beside_their_fields() -> None:
     )
     error = ConfigurationError("errors", problems=problems)
     errors = form_errors_from(error, names={"settings.eventToPerkMap": "map"})
-    assert errors.of("settings.apiKey") == "is required"
-    assert errors.of("map") == '"Checked In": is no id'
-    assert errors.others == ["workspace: is odd"]
+    assert errors.for_field("settings.apiKey") == "is required"
+    assert errors.for_field("map") == '"Checked In": is no id'
+    assert errors.general == ["workspace: is odd"]
 
 
 @pytest.mark.parametrize(
     ("name", "slug"), [("Main street shop", "main-street-shop"), ("  Été! ", "t"), ("***", ""), ("A" * 99, "a" * 64)]
 )
 def test_a_name_suggests_a_slug(name: str, slug: str) -> None:
-    assert slug_of(name) == slug
+    assert suggest_slug(name) == slug
 
 
 def test_a_taken_slug_gets_a_number() -> None:
-    assert free_slug("shop", {"shop", "shop-2"}) == "shop-3"
+    assert unique_slug("shop", {"shop", "shop-2"}) == "shop-3"
 
 
 def test_write_keys_are_no_options_of_commands() -> None:
-    assert all(new_write_key()[0].isalnum() for _ in range(200))
+    assert all(generate_write_key()[0].isalnum() for _ in range(200))
 
 
 def test_data_in_a_page_cannot_end_its_element() -> None:

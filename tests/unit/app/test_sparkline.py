@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from punchcard.app.sparkline import sparkline
+from punchcard.app.sparkline import draw_sparkline
 from punchcard.operations.trends import MONTH, Trend
 
 NOW = datetime(2026, 3, 31, tzinfo=UTC)
@@ -10,12 +10,12 @@ NOW = datetime(2026, 3, 31, tzinfo=UTC)
 
 def trend(*points: tuple[int, int]) -> Trend:
     return Trend(
-        begin=NOW - MONTH, end=NOW, points=[(NOW - timedelta(days=ago), size) for ago, size in points], week=None
+        begin=NOW - MONTH, end=NOW, points=[(NOW - timedelta(days=ago), size) for ago, size in points], week_change=None
     )
 
 
 @pytest.mark.parametrize(
-    ("points", "path", "said"),
+    ("points", "path", "description"),
     [
         ([], "", "not known yet"),
         ([(30, 7), (0, 7)], "M0.0 14.0H120.0V14.0", "7 throughout 30 days"),
@@ -27,6 +27,6 @@ def trend(*points: tuple[int, int]) -> Trend:
     ],
     ids=["nothing", "level", "from the middle"],
 )
-def test_a_line_is_level_until_the_size_changes_and_is_said_in_words(points, path, said):
-    line = sparkline(trend(*points))
-    assert (line.path, line.said) == (path, said)
+def test_a_line_is_level_until_the_size_changes_and_is_said_in_words(points, path, description):
+    line = draw_sparkline(trend(*points))
+    assert (line.path, line.description) == (path, description)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.cli.importing.amounts import AmbiguousAmountsError, detect_reading, read_amount
+from punchcard.cli.importing.amounts import AmbiguousAmountsError, detect_format, read_amount
 from punchcard.cli.running import run
 from punchcard.testing.tracking_api import RecordingTrackingApi
 
@@ -79,14 +79,14 @@ def test_an_amount_is_read_by_its_decimal_sign(cell: str, with_point: str | None
     ],
 )
 def test_a_column_says_its_decimal_sign(cells: list[str], decimal: str | None) -> None:
-    found = detect_reading(cells)
+    found = detect_format(cells)
     assert (None if found is None else found.decimal) == decimal
 
 
 @pytest.mark.parametrize("cells", [["1,234"], ["$1.234"], ["9,99", "9.99"], ["1.234,5", "1,234.5"]])
 def test_a_column_that_could_mean_two_things_is_not_guessed(cells: list[str]) -> None:
     with pytest.raises(AmbiguousAmountsError):
-        detect_reading(cells)
+        detect_format(cells)
 
 
 EURO = (

@@ -129,6 +129,13 @@ def test_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("blank_lines", ["\n", "\r\n \r\n", "\ufeff\n"])
+def test_blank_lines_before_the_heading_are_skipped(blank_lines: str, tmp_path: Path) -> None:
+    rows = read_csv(tmp_path, f"{blank_lines}event,userId\nOrder,7\n")
+    assert [wire(row) for row in rows] == ['{"event":"Order","userId":"7"}']
+    assert [row.number for row in rows] == [blank_lines.count("\n") + 2]
+
+
 @pytest.mark.parametrize(
     "text",
     [

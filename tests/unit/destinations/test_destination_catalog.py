@@ -13,8 +13,8 @@ from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
+from punchcard.workspace.persistence import StoredWorkspace
 from punchcard.workspace.snapshot import compile_snapshot
-from punchcard.workspace.stored import Stored
 from punchcard.workspace.validate import validate
 
 GOOD = """
@@ -66,7 +66,9 @@ def test_compiling_a_configuration_imports_only_what_it_names(package: Path) -> 
     package.write_text(GOOD)
     source = Source(slug="website", name="Website", write_keys=("wk",))
     workspace = Workspace(sources=(source,))
-    snapshot = compile_snapshot(Stored(revision=1, workspace=workspace), keyring=Keyring("k"), catalog=catalog("acme"))
+    snapshot = compile_snapshot(
+        StoredWorkspace(revision=1, workspace=workspace), keyring=Keyring("k"), catalog=catalog("acme")
+    )
     assert snapshot.known_names == {"Perkville"}
     assert "acme_destination" not in sys.modules
 
@@ -95,7 +97,9 @@ def test_a_broken_package_holds_its_own_destination_and_no_other(package: Path) 
             Destination(slug="points", type="perkville", sources=("website",), settings=perkville),
         ),
     )
-    snapshot = compile_snapshot(Stored(revision=1, workspace=workspace), keyring=Keyring("k"), catalog=destinations)
+    snapshot = compile_snapshot(
+        StoredWorkspace(revision=1, workspace=workspace), keyring=Keyring("k"), catalog=destinations
+    )
     assert "no licence" in (snapshot.destinations["acme"].invalid or "")
     assert snapshot.destinations["points"].invalid is None
     with pytest.raises(ConfigurationError, match="no licence"):

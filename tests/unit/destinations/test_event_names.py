@@ -36,6 +36,7 @@ def test_an_ordinary_map_has_no_warning(names: list[str]) -> None:
         pytest.param(["orderCreated", "orderFulfilled"], "several moments", id="camel case"),
         pytest.param(["order_placed", "ORDERS SHIPPED"], "several moments", id="other spellings and plurals"),
         pytest.param(["Transaction Created", "Invoice Paid"], "several moments", id="transaction and invoice"),
+        pytest.param(["Order Completed", "Purchased"], "several moments", id="participle"),
         pytest.param(["Order Cancelled"], '"Order Cancelled" awards points', id="cancelled"),
         pytest.param(["order_canceled"], "awards points", id="canceled"),
         pytest.param(["Order Returned"], "awards points", id="returned"),

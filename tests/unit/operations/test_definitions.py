@@ -9,7 +9,7 @@ from hypothesis import given
 from punchcard.computations.model import Events, to_json
 from punchcard.computations.printer import to_text
 from punchcard.errors import ConfigurationError
-from punchcard.operations.definitions import definition_text
+from punchcard.operations.definitions import resolve_definition
 from punchcard.testing.definitions import audiences, events
 
 BOUGHT = {"kind": "events", "name": "Order Completed", "reducer": "count"}
@@ -25,7 +25,7 @@ def having(**more: object) -> dict[str, Any]:
 
 def refusal(model: object, *, kind: str = "audience", query: str | None = None) -> ConfigurationError:
     with pytest.raises(ConfigurationError) as refused:
-        definition_text(kind, query=query, model=model)
+        resolve_definition(kind, query=query, model=model)
     return refused.value
 
 
@@ -33,18 +33,18 @@ def refusal(model: object, *, kind: str = "audience", query: str | None = None) 
 def test_a_definition_is_the_same_as_text_and_as_json(definition: Any) -> None:
     kind = "computed_trait" if isinstance(definition, Events) else "audience"
     model, text = json.loads(to_json(definition)), to_text(definition)
-    assert definition_text(kind, query=None, model=model) == text
-    assert definition_text(kind, query=text, model=model) == text
+    assert resolve_definition(kind, query=None, model=model) == text
+    assert resolve_definition(kind, query=text, model=model) == text
 
 
 def test_a_query_is_kept_as_it_was_written() -> None:
     written = "event('Order Completed').count()   >=  1"
-    assert definition_text("audience", query=written, model=ONCE) == written
+    assert resolve_definition("audience", query=written, model=ONCE) == written
 
 
 def test_and_of_one_condition_is_that_condition() -> None:
     model = {"kind": "and", "conditions": [{"kind": "or", "conditions": [ONCE]}]}
-    assert definition_text("audience", query=None, model=model) == TEXT
+    assert resolve_definition("audience", query=None, model=model) == TEXT
 
 
 PLACES: dict[str, tuple[object, str, str]] = {

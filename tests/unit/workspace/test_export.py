@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from punchcard.profiles.rules import IdentityRules
-from punchcard.workspace.document import masked
+from punchcard.workspace.document import mask_secrets
 from punchcard.workspace.export import export
 from punchcard.workspace.file import read_content
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
@@ -90,7 +90,9 @@ def workspaces(draw: st.DrawFn) -> Workspace:
 
 @given(workspaces())
 def test_reading_an_exported_workspace_gives_the_same_workspace_with_secrets_masked(workspace: Workspace) -> None:
-    expected = replace(workspace, destinations=tuple(masked(destination) for destination in workspace.destinations))
+    expected = replace(
+        workspace, destinations=tuple(mask_secrets(destination) for destination in workspace.destinations)
+    )
     assert read_content(export(workspace).encode(), "export", environment={}) == expected
 
 

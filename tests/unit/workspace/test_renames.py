@@ -9,7 +9,7 @@ from punchcard.cli.running import run
 from punchcard.workspace.file import derived_keys, read_content
 from punchcard.workspace.file_watch import FileWatch
 from punchcard.workspace.model import Workspace
-from punchcard.workspace.renames import find_renames, refuse_renames, removal_notes
+from punchcard.workspace.renames import describe_removals, find_renames, refuse_renames
 
 BOUGHT = "event('Order Completed').count() >= 1"
 FILE = """
@@ -77,7 +77,7 @@ def test_what_is_said_names_both_ways_and_what_stays_behind():
 
 def test_a_removal_says_what_becomes_of_the_values():
     before = read(audience("Kept"), audience("Told", when_removed="false"), trait("Count"))[0]
-    notes = {note.partition(":")[0]: note for note in removal_notes(before, Workspace())}
+    notes = {note.partition(":")[0]: note for note in describe_removals(before, Workspace())}
     assert "perkville keeps what it was told" in notes["kept"]
     assert "perkville is told false for everybody in it" in notes["told"]
     assert "stay on profiles" in notes["count"]

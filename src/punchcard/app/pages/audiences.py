@@ -6,20 +6,20 @@ from typing import Any
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app import audience_lines as said
-from punchcard.app.audience_form import lines_of_form
+from punchcard.app import audience_lines
+from punchcard.app.audience_form import read_lines
 from punchcard.app.audience_lines import Lines
-from punchcard.app.audience_parser import lines_of
-from punchcard.app.audience_printer import text_of
+from punchcard.app.audience_parser import parse_lines
+from punchcard.app.audience_printer import print_definition
 from punchcard.app.forms import FormErrors, form_errors_from
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
-from punchcard.app.sparkline import sparkline
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
+from punchcard.app.sparkline import draw_sparkline
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.trends import trends
+from punchcard.operations.trends import compute_trends
 from punchcard.store.counts import seen_names
 from punchcard.store.profile_search import names_of_traits
 from punchcard.store.token_store import Role
@@ -35,21 +35,21 @@ _RHYTHMS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "eve
 def list_all(context: ContextDependency) -> Page:
     """Every audience and computed trait with its size, how that has changed, and what is still to be told."""
     dependencies = context.dependencies
-    found = engagement.computation_status(
-        dependencies.store, dependencies.workspace(), rates=engagement.rates_of(dependencies.current())
+    found = engagement.list_computation_statuses(
+        dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
     )
     sizes = {one.computation.key: one.state.size for one in found if one.state is not None}
-    grown = trends(dependencies.store, sizes, clock=dependencies.clock)
+    grown = compute_trends(dependencies.store, sizes, clock=dependencies.clock)
     return context.page(
         "audiences.html",
         trends=grown,
-        lines={key: sparkline(one) for key, one in grown.items()},
+        lines={key: draw_sparkline(one) for key, one in grown.items()},
         audiences=[one for one in found if one.computation.kind == "audience"],
         traits=[one for one in found if one.computation.kind == "computed_trait"],
     )
 
 
-@get("/audiences/new", opt={NEEDS: Role.EDITOR})
+@get("/audiences/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency) -> Page:
     """The editor, empty."""
@@ -67,7 +67,7 @@ def create(context: ContextDependency) -> Page:
     fresh = _read(context, Computation(kind=kind, key="", name="", definition=""))
     fresh = replace(fresh, key=context.field("key") or key_of(fresh.name))
     try:
-        warnings = context.edit(engagement.adding(fresh))
+        warnings = context.edit(engagement.add_computation(fresh))
     except ConfigurationError as error:
         return _editor(context, fresh, form_errors_from(error), is_new=True, status=422)
     return context.redirect(
@@ -80,8 +80,8 @@ def create(context: ContextDependency) -> Page:
 def show_one(context: ContextDependency, key: FromPath[str]) -> Page:
     """How it stands, who is in it, who came and went, and what destinations were told."""
     dependencies = context.dependencies
-    one = engagement.with_outcomes(dependencies.store, _one(context, key))
-    members = engagement.members(dependencies.store, key, limit=_SHOWN, clock=dependencies.clock)
+    one = engagement.add_sync_outcomes(dependencies.store, _one(context, key))
+    members = engagement.list_members(dependencies.store, key, limit=_SHOWN, clock=dependencies.clock)
     chart = None
     if members.sizes and one.state is not None:
         sizes = [*members.sizes, (dependencies.clock.now(), one.state.size)]
@@ -93,7 +93,7 @@ def show_one(context: ContextDependency, key: FromPath[str]) -> Page:
     return context.page("audience.html", one=one, members=members, chart=chart)
 
 
-@get("/audiences/{key:str}/edit", opt={NEEDS: Role.EDITOR})
+@get("/audiences/{key:str}/edit", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_edit(context: ContextDependency, key: FromPath[str]) -> Page:
     """The editor with one."""
@@ -106,7 +106,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
     """Save a changed one; its key stays."""
     fresh = _read(context, _one(context, key).computation)
     try:
-        warnings = context.edit(engagement.changing(key, lambda _: fresh))
+        warnings = context.edit(engagement.change_computation(key, lambda _: fresh))
     except ConfigurationError as error:
         return _editor(context, fresh, form_errors_from(error), is_new=False, status=422)
     return context.redirect(f"/audiences/{key}", notices=[f"“{fresh.name}” was saved.", *warnings])
@@ -117,7 +117,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
 def remove(context: ContextDependency, key: FromPath[str]) -> Page:
     """Its last values stay on profiles as custom traits."""
     name = _one(context, key).computation.name
-    context.edit(engagement.removing(key))
+    context.edit(engagement.remove_computation(key))
     return context.redirect("/audiences", notices=[f"“{name}” was deleted; its last values stay on profiles."])
 
 
@@ -148,27 +148,27 @@ def pause(context: ContextDependency, key: FromPath[str]) -> Page:
     return context.redirect(f"/audiences/{key}", notices=[f"{destination} is told nothing until somebody resumes it."])
 
 
-@post("/audiences/new/builder", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/audiences/new/builder", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def build(context: ContextDependency) -> Page:
     """The builder after a change: lines say the text, or the text says lines."""
     kind = context.field("kind")
     if context.field("said") == "text":
         return _builder(context, kind, context.field("definition"), FormErrors())
-    lines, fresh = lines_of_form(context)
+    lines, fresh = read_lines(context)
     errors = FormErrors()
     text = context.field("definition")
     try:
-        text = text_of(lines, kind=kind)
+        text = print_definition(lines, kind=kind)
     except ConfigurationError as error:
-        errors.others.append(error.message)
+        errors.general.append(error.message)
     if context.field("said") == "line":
         # Only the text: a line in which somebody types is not taken from under their hands.
-        return context.part("audience_text.html", kind=kind, definition=text, errors=errors)
+        return context.fragment("audience_text.html", kind=kind, definition=text, errors=errors)
     return _builder(context, kind, text, errors, lines=lines, fresh=fresh)
 
 
-@post("/audiences/new/preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/audiences/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def preview(context: ContextDependency) -> Page:
     """How many people the definition in the form would hold now, and some of them."""
@@ -181,20 +181,20 @@ def preview(context: ContextDependency) -> Page:
             problem = found.error
         except (ConfigurationError, StorageError) as error:
             problem = error.message
-    return context.part(
+    return context.fragment(
         "audience_preview.html", is_blank=not text, problem=problem, found=found, kind=context.field("kind")
     )
 
 
 def _one(context: RequestContext, key: str) -> engagement.ComputationStatus:
     dependencies = context.dependencies
-    found = engagement.computation_status(
-        dependencies.store, dependencies.workspace(), rates=engagement.rates_of(dependencies.current())
+    found = engagement.list_computation_statuses(
+        dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
     )
     for one in found:
         if one.computation.key == key:
             return one
-    return engagement.one_computation_status(
+    return engagement.find_computation_status(
         dependencies.store, dependencies.workspace(), key
     )  # says that there is none
 
@@ -222,7 +222,7 @@ def _definition(context: RequestContext, kind: str) -> str:
     if text != rendered or not context.fields("line"):
         return text
     try:
-        return text_of(lines_of_form(context)[0], kind=kind) or text
+        return print_definition(read_lines(context)[0], kind=kind) or text
     except ConfigurationError:
         return text  # what is wrong with a line is said beside it
 
@@ -231,7 +231,7 @@ def _builder(
     context: RequestContext, kind: str, text: str, errors: FormErrors, *, lines: Lines | None = None, fresh: str = ""
 ) -> Page:
     values = _builder_values(context, kind, text, errors, lines=lines, fresh=fresh)
-    return context.part("audience_builder.html", **values)
+    return context.fragment("audience_builder.html", **values)
 
 
 def _builder_values(
@@ -258,12 +258,12 @@ def _builder_values(
         "errors": errors,
         "own_key": own,
         "fresh": fresh,
-        "lines": lines if lines is not None else lines_of(text, kind=kind, audiences=audiences),
+        "lines": lines if lines is not None else parse_lines(text, kind=kind, audiences=audiences),
         "names": sorted(names, key=lambda name: -names[name])[:_NAMES],
         "traits": sorted({*traits, *(computation.key for computation in workspace.computations)} - {own, *audiences}),
         "audiences": audiences,
         "sources": {source.slug: source.name or source.slug for source in workspace.sources},
-        "said": said,
+        "builder": audience_lines,
     }
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import FormErrors, form_errors_from, within_fields
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
-from punchcard.app.setting_forms import read_setting, shown_values
+from punchcard.app.forms import FormErrors, attach_to_fields, form_errors_from
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
+from punchcard.app.setting_forms import format_values, read_setting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType
 from punchcard.destinations.port import Partner
@@ -16,7 +16,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import check_connection
 from punchcard.store.token_store import Role
-from punchcard.workspace.editing import NotThereError, adding_destination, adding_source, free_slug, new_write_key
+from punchcard.workspace.editing import NotFoundError, add_destination, add_source, generate_write_key, unique_slug
 from punchcard.workspace.model import Destination, Source, Workspace
 
 
@@ -41,7 +41,7 @@ def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
     return context.page("catalog_entry.html", definition=definition, standing=matching_destinations)
 
 
-@get("/catalog/{slug:str}/add", opt={NEEDS: Role.EDITOR})
+@get("/catalog/{slug:str}/add", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_add(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form for a new destination."""
@@ -63,14 +63,14 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     def change(workspace: Workspace) -> Workspace:
         chosen = source
         if chosen == "+":
-            chosen = free_slug("website", {source.slug for source in workspace.sources})
-            fresh = Source(slug=chosen, name="Website", write_keys=(new_write_key(),), type="javascript")
-            workspace = adding_source(fresh)(workspace)
-        made[:] = [free_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+            chosen = unique_slug("website", {source.slug for source in workspace.sources})
+            fresh = Source(slug=chosen, name="Website", write_keys=(generate_write_key(),), type="javascript")
+            workspace = add_source(fresh)(workspace)
+        made[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
             slug=made[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
         )
-        return adding_destination(destination)(workspace)
+        return add_destination(destination)(workspace)
 
     if not source:
         errors.fields["source"] = "choose the source whose events it should get"
@@ -83,7 +83,7 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
         errors.fields |= {
             name.removeprefix("settings.").removeprefix("options."): field for name, field in form_errors.fields.items()
         }
-        errors.others += form_errors.others
+        errors.general += form_errors.general
     if errors:
         return _form(context, definition, {**settings, **options}, errors, source=source, status=422)
     if definition.event_map is None:
@@ -102,20 +102,20 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     try:
         typed = partner.read_settings(settings, options)
     except ConfigurationError as error:
-        return context.part("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", found=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=partner.definition.name, network=network)
     event_map = partner.definition.event_map
     if event_map is not None:
         # Nothing can be mapped before it is added.
         connection = [finding for finding in connection if finding.subject != event_map.key]
-    return context.part("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", found=connection, errors=())
 
 
 def _partner(slug: str) -> Partner:
     partner = CATALOG.get(slug)
     if partner is None:
-        raise NotThereError(f"there is no destination {slug} in the catalog")
+        raise NotFoundError(f"there is no destination {slug} in the catalog")
     return partner
 
 
@@ -146,7 +146,7 @@ def _by_line(error: ConfigurationError) -> FormErrors:
         if found and path.startswith(("settings.", "options.")):
             errors.fields[path] = message
         else:
-            errors.others.append(line)
+            errors.general.append(line)
     return errors
 
 
@@ -166,8 +166,8 @@ def _form(
         definition=definition,
         fields=[field for field in definition.settings if not field.is_event_map],
         options=[field for field in definition.options if field.is_filled],
-        values=shown_values(values),
-        errors=within_fields(errors, [field.key for field in (*definition.settings, *definition.options)]),
+        values=format_values(values),
+        errors=attach_to_fields(errors, [field.key for field in (*definition.settings, *definition.options)]),
         sources=sources,
         source=source or (sources[0].slug if len(sources) == 1 else "" if sources else "+"),
     )

@@ -11,7 +11,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.workspace.editing import NotThereError, source_of
+from punchcard.workspace.editing import NotFoundError, find_source
 
 _SHOWN_FIRST = 50
 _DIGITS_MAX = 19
@@ -21,7 +21,7 @@ _DIGITS_MAX = 19
 @run_in_executor
 def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The newest events of a source, and from then on what comes in."""
-    source = source_of(context.dependencies.workspace(), slug)
+    source = find_source(context.dependencies.workspace(), slug)
     found = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
     return context.page("debugger.html", source=source, events=found.events)
 
@@ -50,11 +50,11 @@ def show_row(context: ContextDependency, slug: FromPath[str], place: FromPath[st
     """What a row of the debugger shows when it is opened: the event as it was received."""
     position, _, index = place.partition("-")
     if not (position.isdecimal() and index.isdecimal() and len(position) < _DIGITS_MAX):
-        raise NotThereError("there is no such event")
+        raise NotFoundError("there is no such event")
     found = context.dependencies.browser.at((int(position), int(index)))
     if found is None or found.event.source != slug:
-        raise NotThereError("there is no such event")
-    return context.part("debugger_row_body.html", seen=found)
+        raise NotFoundError("there is no such event")
+    return context.fragment("debugger_row_body.html", seen=found)
 
 
 HANDLERS = (show_debugger, stream, show_row)

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 from litestar import get
 from litestar.params import FromPath
 
-from punchcard.app.periods import Period, period_of
+from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
@@ -14,7 +14,7 @@ from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
 from punchcard.store.pauses import last_pause_of
 from punchcard.store.schema import EffectState
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 
 _IN_LEDGER = frozenset(EffectState)
 _NAMES_SHOWN = 50
@@ -24,8 +24,8 @@ _NAMES_SHOWN = 50
 @run_in_executor
 def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
     """How its events of a time ended."""
-    dependencies, period = context.dependencies, period_of(context)
-    destination = destination_of(dependencies.workspace(), slug)
+    dependencies, period = context.dependencies, read_period(context)
+    destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
         pipeline = read_pipeline(
             work, destination=slug, sources=destination.sources, begin=period.begin, end=period.end

@@ -7,9 +7,9 @@ from dataclasses import replace
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import FormErrors, form_errors_from, within_fields
+from punchcard.app.forms import FormErrors, attach_to_fields, form_errors_from
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
-from punchcard.app.setting_forms import read_setting, shown_values
+from punchcard.app.setting_forms import format_values, read_setting
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, FieldType, SettingField
 from punchcard.destinations.settings import with_defaults
@@ -19,9 +19,9 @@ from punchcard.operations.partner_queries import check_connection
 from punchcard.store import ledger
 from punchcard.store.held import count_held_for
 from punchcard.store.schema import EffectState
-from punchcard.workspace.apply import with_stored_secrets
-from punchcard.workspace.document import masked
-from punchcard.workspace.editing import changing_destination, destination_of, merged, removing_destination
+from punchcard.workspace.apply import restore_masked_secrets
+from punchcard.workspace.document import mask_secrets
+from punchcard.workspace.editing import change_destination, find_destination, merge_settings, remove_destination
 from punchcard.workspace.model import Destination
 
 _QUEUED = tuple(state for state in EffectState if state.is_open or state is EffectState.PARKED)
@@ -31,7 +31,7 @@ _QUEUED = tuple(state for state in EffectState if state.is_open or state is Effe
 @run_in_executor
 def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     return _form(context, destination, _values(destination), FormErrors(), status=200)
 
 
@@ -39,12 +39,12 @@ def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save it; what is queued is sent by the new settings."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     definition = _definition(destination)
     settings, options = _read(context, definition)
     try:
         context.edit(
-            changing_destination(
+            change_destination(
                 slug,
                 lambda one: replace(
                     one,
@@ -52,7 +52,7 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
                     enabled=context.field("enabled") == "on",
                     sources=tuple(context.fields("sources")),
                     consent=tuple(word for word in context.field("consent").split() if word),
-                    settings=merged(one.settings, settings),
+                    settings=merge_settings(one.settings, settings),
                     options=_without_defaults({**one.options, **options}, definition),
                 ),
             )
@@ -71,22 +71,24 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/destinations/{slug:str}/check", status_code=200)
 async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask the partner about the settings as they stand in the form."""
-    destination = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
+    destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
     partner = CATALOG[destination.type]
     settings, options = _read(context, partner.definition)
-    wanted = with_stored_secrets(
+    wanted = restore_masked_secrets(
         replace(
-            destination, settings=merged(destination.settings, settings), options=merged(destination.options, options)
+            destination,
+            settings=merge_settings(destination.settings, settings),
+            options=merge_settings(destination.options, options),
         ),
         destination,
     )
     try:
         typed = partner.read_settings(wanted.settings, wanted.options)
     except ConfigurationError as error:
-        return context.part("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", found=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=slug, network=network)
-    return context.part("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", found=connection, errors=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)
@@ -99,7 +101,7 @@ def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
             waiting = ledger.count(work, ledger.LedgerQuery(destination=slug, states=_QUEUED))
             return waiting + count_held_for(work, slug)
 
-    context.edit(removing_destination(slug, queued=queued))
+    context.edit(remove_destination(slug, queued=queued))
     return context.redirect("/destinations", notices=[f"{slug} was removed. Its ledger stays on record."])
 
 
@@ -120,7 +122,7 @@ def _option_fields(definition: Definition) -> list[SettingField]:
 
 def _values(destination: Destination) -> Mapping[str, object]:
     definition = _definition(destination)
-    shown = masked(destination)
+    shown = mask_secrets(destination)
     return {
         **with_defaults(shown.settings, definition.settings),
         **with_defaults(shown.options, definition.options),
@@ -155,8 +157,8 @@ def _form(
         definition=definition,
         settings=_setting_fields(definition),
         options=_option_fields(definition),
-        values=shown_values(values),
-        errors=within_fields(errors, [field.key for field in _setting_fields(definition)]),
+        values=format_values(values),
+        errors=attach_to_fields(errors, [field.key for field in _setting_fields(definition)]),
         name=context.field("name") if posted else destination.name,
         enabled=context.field("enabled") == "on" if posted else destination.enabled,
         chosen=context.fields("sources") if posted else destination.sources,

@@ -6,17 +6,17 @@ import json
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.tester import Tested, try_event
+from punchcard.operations.tester import EventTestResult, try_event
 from punchcard.store.event_results import EventStatus
 from punchcard.store.token_store import Role
 from punchcard.traces.browse import SeenEvent
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
@@ -29,7 +29,7 @@ _GOING_ON = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UN
 @run_in_executor
 def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The form, with an event to begin with."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     samples = _newest_events(context, destination)
     wanted = context.query("event")
     chosen = next((sample for sample in samples if sample.event.message_id == wanted), None)
@@ -41,22 +41,22 @@ def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     )
 
 
-@post("/destinations/{slug:str}/tester", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/destinations/{slug:str}/tester", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What the event would do; with the button that sends, it is really taken in."""
     sends = context.field("send") == "yes"
     if sends:
-        context.need(Role.EDITOR)
+        context.require_role(Role.EDITOR)
     text = context.field("event").encode()
     try:
         tested = await asyncio.to_thread(_try, context, slug, text)
     except (PunchcardError, _WrongEvent) as error:
-        return context.part("tester_wrong.html", said=str(getattr(error, "message", error)))
+        return context.fragment("tester_wrong.html", said=str(getattr(error, "message", error)))
     if sends and tested.message_id is not None:
         await context.dependencies.append(tested.record(context.dependencies.clock))
-        destination = destination_of(await asyncio.to_thread(context.dependencies.workspace), slug)
+        destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
         return await asyncio.to_thread(
-            context.part,
+            context.fragment,
             "tester_sent.html",
             slug=slug,
             destination=destination,
@@ -64,7 +64,7 @@ async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
             trace=None,
         )
     return await asyncio.to_thread(
-        context.part,
+        context.fragment,
         "tester_result.html",
         tested=tested,
         shown=[result for result in tested.results if result.destination in (None, slug)],
@@ -79,8 +79,8 @@ def follow(context: ContextDependency, slug: FromPath[str]) -> Page:
     message_id = context.query("id")
     trace = context.dependencies.traces.trace(message_id)
     goes_on = trace is None or any(result.status in _GOING_ON for result in trace.results)
-    destination = destination_of(context.dependencies.workspace(), slug)
-    return context.part(
+    destination = find_destination(context.dependencies.workspace(), slug)
+    return context.fragment(
         "tester_sent.html", slug=slug, destination=destination, message_id=message_id, trace=trace, goes_on=goes_on
     )
 
@@ -89,7 +89,7 @@ class _WrongEvent(Exception):  # noqa: N818  # said beside the form, no error of
     """What was typed cannot be tried."""
 
 
-def _try(context: RequestContext, slug: str, text: bytes) -> Tested:
+def _try(context: RequestContext, slug: str, text: bytes) -> EventTestResult:
     if len(text) > _EVENT_BYTES_MAX:
         raise _WrongEvent("one event has at most 32 KB")
     snapshot = context.dependencies.current()

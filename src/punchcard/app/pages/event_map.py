@@ -19,7 +19,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import CountQuery, Dimension, read_counts, seen_names
 from punchcard.store.event_results import EventStatus
-from punchcard.workspace.editing import NotThereError, changing_destination, destination_of, merged
+from punchcard.workspace.editing import NotFoundError, change_destination, find_destination, merge_settings
 from punchcard.workspace.model import Destination
 
 _LATELY = timedelta(days=30)
@@ -72,13 +72,13 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
 
 @run_in_executor
 def _destination(context: RequestContext, slug: str) -> Destination:
-    return destination_of(context.dependencies.workspace(), slug)
+    return find_destination(context.dependencies.workspace(), slug)
 
 
 @run_in_executor
 def _save(context: RequestContext, slug: str, key: str, wanted: Mapping[str, str]) -> Sequence[str]:
     return context.edit(
-        changing_destination(slug, lambda one: replace(one, settings=merged(one.settings, {key: dict(wanted)})))
+        change_destination(slug, lambda one: replace(one, settings=merge_settings(one.settings, {key: dict(wanted)})))
     )
 
 
@@ -93,7 +93,7 @@ async def _shown(
     snapshot = await asyncio.to_thread(context.dependencies.current)
     routed = snapshot.destinations[destination.slug]
     mapping_choices, problem = await context.mapping_choices.read(
-        routed, fresh="refresh" in context.request.query_params
+        routed, bypass_cache="refresh" in context.request.query_params
     )
     seen, order_like = await _seen(context, destination)
     values = {str(name): str(value) for name, value in standing.items()}
@@ -179,7 +179,7 @@ def _map_field(destination: Destination) -> SettingField:
     partner = CATALOG.get(destination.type)
     field = None if partner is None else partner.definition.event_map
     if field is None:
-        raise NotThereError(f"{destination.slug} has nothing to map events to")
+        raise NotFoundError(f"{destination.slug} has nothing to map events to")
     return field
 
 

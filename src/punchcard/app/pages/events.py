@@ -6,13 +6,13 @@ from urllib.parse import quote, unquote, urlencode
 from litestar import get
 from litestar.params import FromPath
 
-from punchcard.app.periods import period_of
+from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.counts import RECEIVED, CountQuery, read_counts
 from punchcard.store.event_results import EventStatus
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50
 _FIELDS = ("source", "type", "name", "destination", "status", "reason")
@@ -22,7 +22,7 @@ _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 @run_in_executor
 def list_events(context: ContextDependency) -> Page:
     """The newest events that match; all of them, page by page."""
-    dependencies, period = context.dependencies, period_of(context)
+    dependencies, period = context.dependencies, read_period(context)
     asked = {name: context.query(name) for name in _FIELDS}
     if message_id := context.query("id"):
         return context.redirect("/events/" + quote(message_id, safe=""))
@@ -75,7 +75,7 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     message_id = unquote(context.request.scope["raw_path"].partition(b"/events/")[2])
     trace = context.dependencies.traces.trace(message_id, source=context.query("source") or None)
     if trace is None:
-        raise NotThereError(f"no event with the message id {message_id} was ever received")
+        raise NotFoundError(f"no event with the message id {message_id} was ever received")
     return context.page("event.html", trace=trace)
 
 

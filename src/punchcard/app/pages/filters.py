@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.filter_rows import OPERATORS, rows_of
+from punchcard.app.filter_rows import OPERATORS, parse_rows
 from punchcard.app.forms import FormErrors, form_errors_from
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
 from punchcard.events.parse import BATCH, read_request
@@ -18,7 +18,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.token_store import Role
 from punchcard.traces.browse import SeenEvent
-from punchcard.workspace.editing import changing_destination, changing_filter, destination_of, filter_of
+from punchcard.workspace.editing import change_destination, change_filter, find_destination, find_filter
 from punchcard.workspace.model import Destination, DestinationFilter
 
 _TRIED_ON = 50
@@ -37,14 +37,14 @@ class Tried:
 @run_in_executor
 def list_filters(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Every filter, in the order in which they are asked."""
-    return context.page("filters.html", destination=destination_of(context.dependencies.workspace(), slug))
+    return context.page("filters.html", destination=find_destination(context.dependencies.workspace(), slug))
 
 
-@get("/destinations/{slug:str}/filters/new", opt={NEEDS: Role.EDITOR})
+@get("/destinations/{slug:str}/filters/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The editor, empty."""
-    return _editor(context, destination_of(context.dependencies.workspace(), slug), _NEW, FormErrors(), status=200)
+    return _editor(context, find_destination(context.dependencies.workspace(), slug), _NEW, FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/filters/new", status_code=200)
@@ -63,31 +63,31 @@ def create(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def show_filter(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """The editor with a filter."""
-    destination = destination_of(context.dependencies.workspace(), slug)
-    return _editor(context, destination, filter_of(destination, filter_id), FormErrors(), status=200)
+    destination = find_destination(context.dependencies.workspace(), slug)
+    return _editor(context, destination, find_filter(destination, filter_id), FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/filters/{filter_id:str}", status_code=200)
 @run_in_executor
 def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Save a changed filter."""
-    standing = filter_of(destination_of(context.dependencies.workspace(), slug), filter_id)
-    return _save(context, slug, lambda fresh: changing_filter(filter_id, lambda _: fresh), standing)
+    standing = find_filter(find_destination(context.dependencies.workspace(), slug), filter_id)
+    return _save(context, slug, lambda fresh: change_filter(filter_id, lambda _: fresh), standing)
 
 
 @post("/destinations/{slug:str}/filters/{filter_id:str}/remove", status_code=200)
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Events go on as if it had never been."""
-    context.edit(changing_destination(slug, changing_filter(filter_id, lambda _: None)))
+    context.edit(change_destination(slug, change_filter(filter_id, lambda _: None)))
     return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
 
 
-@post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
     """What the filter in the form makes of the newest real events of the destination's sources."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     errors, fresh = _read(context, _NEW)
     tried: Sequence[Tried] = ()
     if not errors and fresh.condition:
@@ -95,13 +95,13 @@ def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
             tried = _tried(context, destination, fresh)
         except ConfigurationError as error:
             errors.fields["if"] = error.message
-    return context.part(
+    return context.fragment(
         "filter_preview.html",
         is_blank=not fresh.condition,
         errors=errors,
         tried=tried,
         matched=sum(1 for one in tried if one.explained.matched),
-        rows=rows_of(fresh.condition),
+        rows=parse_rows(fresh.condition),
     )
 
 
@@ -171,18 +171,18 @@ def _fields(text: str) -> dict[str, list[str]]:
 
 def _save(context: RequestContext, slug: str, put: object, standing: DestinationFilter) -> Page:
     assert callable(put)
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     errors, fresh = _read(context, standing)
     warnings: Sequence[str] = ()
     if not errors:
         try:
-            warnings = context.edit(changing_destination(slug, put(fresh)))
+            warnings = context.edit(change_destination(slug, put(fresh)))
         except ConfigurationError as error:
             if error.code == "not_found":
                 raise
             form_errors = form_errors_from(error)
             errors.fields |= {_name(path): text for path, text in form_errors.fields.items()}
-            errors.others += form_errors.others
+            errors.general += form_errors.general
     if errors:
         return _editor(context, destination, fresh, errors, status=422)
     return context.redirect(
@@ -213,7 +213,7 @@ def _editor(
         percent=context.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),
         path=action.get("path", ""),
         fields="\n".join(lines) or context.field("fields"),
-        rows=rows_of(shown.condition),
+        rows=parse_rows(shown.condition),
         operators=OPERATORS,
         errors=errors,
     )

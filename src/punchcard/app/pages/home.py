@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from litestar import get
 
-from punchcard.app.periods import Period, period_of
+from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
@@ -39,12 +39,12 @@ async def show_home(context: ContextDependency) -> Page:
     """How it goes. What one unit gives is asked meanwhile, and shown the next time."""
     for destination in (await asyncio.to_thread(context.dependencies.current)).destinations.values():
         if destination.destination.enabled:
-            context.mapping_choices.ask_meanwhile(destination)
+            context.mapping_choices.refresh_in_background(destination)
     return await asyncio.to_thread(_home, context)
 
 
 def _home(context: RequestContext) -> Page:
-    dependencies, period = context.dependencies, period_of(context)
+    dependencies, period = context.dependencies, read_period(context)
     workspace, snapshot = dependencies.workspace(), dependencies.current()
     with dependencies.store.reading() as work:
         alerts = find_alerts(work, snapshot, now=dependencies.clock.now())
@@ -146,7 +146,7 @@ def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple
     """Points by hour, if what one unit of every value gives has been read from the partner of late."""
     given: list[tuple[datetime, Decimal]] = []
     for total in totals:
-        each = context.mapping_choices.points_of(total.destination, total.perk)
+        each = context.mapping_choices.points_per_unit(total.destination, total.perk)
         if each is None:
             return None
         given.append((total.begin, total.units * abs(each)))

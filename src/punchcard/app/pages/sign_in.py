@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from litestar import get, post
 
 from punchcard.app.forms import FormErrors
-from punchcard.app.passwords import LENGTH_MIN, PasswordsBusyError, hashed, is_right
+from punchcard.app.passwords import LENGTH_MIN, PasswordsBusyError, hash_password, verify_password
 from punchcard.app.request_context import (
-    NEEDS,
-    OPEN,
+    PUBLIC,
+    REQUIRED_ROLE,
     SESSION_COOKIE,
     ContextDependency,
     Page,
@@ -34,7 +34,7 @@ from punchcard.store.operators import (
     remove_failures,
 )
 from punchcard.store.token_store import Role, verify_token
-from punchcard.workspace.editing import naming
+from punchcard.workspace.editing import rename_workspace
 
 # By an email from one address, and by an address with whatever emails: enough for typing errors, too few for guessing.
 _FAILURES_BY_BOTH_MAX = 8
@@ -44,7 +44,7 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
-@get("/welcome", opt={OPEN: True})
+@get("/welcome", opt={PUBLIC: True})
 @run_in_executor
 def show_welcome(context: ContextDependency) -> Page:
     """The first page of a new Punchcard."""
@@ -53,13 +53,13 @@ def show_welcome(context: ContextDependency) -> Page:
     return _welcome(context, FormErrors(), status=200)
 
 
-@post("/welcome", opt={OPEN: True}, status_code=200)
+@post("/welcome", opt={PUBLIC: True}, status_code=200)
 async def make_owner(context: ContextDependency) -> Page:
     """Make the owner, name the workspace, and sign in."""
     refusal = await asyncio.to_thread(_refuse_owner, context)
     if refusal is not None:
         return refusal
-    password = await context.passwords.run(hashed, context.field("password"))
+    password = await context.passwords.run(hash_password, context.field("password"))
     return await asyncio.to_thread(_create_owner, context, password)
 
 
@@ -104,12 +104,12 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             changes="[]",
         )
     context.dependencies.edit_as(
-        naming(context.field("workspace"), context.field("timezone")), f"operator {operator.email}"
+        rename_workspace(context.field("workspace"), context.field("timezone")), f"operator {operator.email}"
     )
     return _signed_in(context, operator, "/")
 
 
-@get("/sign-in", opt={OPEN: True})
+@get("/sign-in", opt={PUBLIC: True})
 @run_in_executor
 def show_sign_in(context: ContextDependency) -> Page:
     """Who are you?"""
@@ -120,7 +120,7 @@ def show_sign_in(context: ContextDependency) -> Page:
     return context.page("sign_in.html", errors="", email="", following=local_path(context.query("next")))
 
 
-@post("/sign-in", opt={OPEN: True}, status_code=200)
+@post("/sign-in", opt={PUBLIC: True}, status_code=200)
 async def sign_in(context: ContextDependency) -> Page:
     """Check the password; too many wrong ones make the next wait."""
     attempt = await asyncio.to_thread(_begin_attempt, context)
@@ -130,7 +130,7 @@ async def sign_in(context: ContextDependency) -> Page:
     password = next(iter(context.form.get("password", ())), "")
     stored = attempt.operator.password if attempt.operator else None
     try:
-        is_accepted = await context.passwords.run(is_right, stored, password)
+        is_accepted = await context.passwords.run(verify_password, stored, password)
     except PasswordsBusyError as error:
         await asyncio.to_thread(_withdraw_attempt, context, attempt)  # nobody has looked at the password
         page = _sign_in_page(context, 503, error.message)
@@ -197,7 +197,7 @@ def _sign_in_page(context: RequestContext, status: int, errors: str) -> Page:
     )
 
 
-@post("/sign-out", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def sign_out(context: ContextDependency) -> Page:
     """End the session."""
@@ -214,7 +214,7 @@ def _signed_in(context: RequestContext, operator: Operator, path: str) -> Page:
         if context.secret:
             end_session(work, context.secret)
         secret = begin_session(work, operator, clock=context.dependencies.clock)
-    return context.with_session(context.redirect(path), secret)
+    return context.set_session_cookie(context.redirect(path), secret)
 
 
 def _welcome(context: RequestContext, errors: FormErrors, *, status: int) -> Page:

@@ -8,7 +8,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.forms import FormErrors, form_errors_from
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.snippets import snippets_for
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.events.notes import (
@@ -27,13 +27,13 @@ from punchcard.store.note_counts import read_note_counts
 from punchcard.store.rejected_requests import count_rejected_requests, read_rejected_requests
 from punchcard.store.token_store import Role
 from punchcard.workspace.editing import (
-    adding_source,
-    changing_source,
-    new_write_key,
-    removing_source,
-    slug_of,
-    source_of,
-    without_key,
+    add_source,
+    change_source,
+    find_source,
+    generate_write_key,
+    remove_source,
+    remove_write_key,
+    suggest_slug,
 )
 from punchcard.workspace.model import Source
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE, SOURCE_TYPES
@@ -89,7 +89,7 @@ def list_sources(context: ContextDependency) -> Page:
     )
 
 
-@get("/sources/new", opt={NEEDS: Role.EDITOR})
+@get("/sources/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency) -> Page:
     """The form for a new source."""
@@ -101,13 +101,13 @@ def show_new(context: ContextDependency) -> Page:
 def create(context: ContextDependency) -> Page:
     """Save the new source."""
     name, errors = context.field("name"), FormErrors()
-    slug = context.field("slug") or slug_of(name)
-    source = Source(slug=slug, name=name or slug, write_keys=(new_write_key(),), type=context.field("type"))
+    slug = context.field("slug") or suggest_slug(name)
+    source = Source(slug=slug, name=name or slug, write_keys=(generate_write_key(),), type=context.field("type"))
     if not slug:
         errors.fields["name"] = "give it a name of letters or digits"
     else:
         try:
-            context.edit(adding_source(source))
+            context.edit(add_source(source))
         except ConfigurationError as error:
             errors = form_errors_from(error)
             if error.code == "source_exists":
@@ -122,7 +122,7 @@ def create(context: ContextDependency) -> Page:
 @run_in_executor
 def show_source(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One source: its keys, and how to send with them."""
-    return _shown(context, source_of(context.dependencies.workspace(), slug), FormErrors(), status=200)
+    return _shown(context, find_source(context.dependencies.workspace(), slug), FormErrors(), status=200)
 
 
 @post("/sources/{slug:str}", status_code=200)
@@ -131,11 +131,11 @@ def change(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Its name, and whether it is on."""
     name, enabled = context.field("name"), context.field("enabled") == "on"
     try:
-        context.edit(changing_source(slug, lambda one: replace(one, name=name, enabled=enabled)))
+        context.edit(change_source(slug, lambda one: replace(one, name=name, enabled=enabled)))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
-        return _shown(context, source_of(context.dependencies.workspace(), slug), form_errors_from(error), status=422)
+        return _shown(context, find_source(context.dependencies.workspace(), slug), form_errors_from(error), status=422)
     return context.redirect(f"/sources/{slug}", notices=["Saved."])
 
 
@@ -143,7 +143,7 @@ def change(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
     """One more write key, as when one is to be replaced."""
-    context.edit(changing_source(slug, lambda one: replace(one, write_keys=(*one.write_keys, new_write_key()))))
+    context.edit(change_source(slug, lambda one: replace(one, write_keys=(*one.write_keys, generate_write_key()))))
     return context.redirect(
         f"/sources/{slug}", notices=["A write key was added. Both work until you remove the old one."]
     )
@@ -153,7 +153,7 @@ def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Events with this key are refused from now on."""
-    context.edit(changing_source(slug, without_key(context.field("key"))))
+    context.edit(change_source(slug, remove_write_key(context.field("key"))))
     return context.redirect(f"/sources/{slug}", notices=["The write key was removed."])
 
 
@@ -161,7 +161,7 @@ def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Only a source that no destination gets events of."""
-    context.edit(removing_source(slug))
+    context.edit(remove_source(slug))
     return context.redirect("/sources", notices=[f"{slug} was removed. Its events and awards stay on record."])
 
 

@@ -8,8 +8,8 @@ from litestar import get, post
 from sqlalchemy import Connection
 
 from punchcard.app.forms import FormErrors
-from punchcard.app.passwords import LENGTH_MIN, hashed, is_right
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
+from punchcard.app.passwords import LENGTH_MIN, hash_password, verify_password
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.store import audit
@@ -23,19 +23,19 @@ from punchcard.store.operators import (
     remove_operator,
 )
 from punchcard.store.token_store import Role
-from punchcard.workspace.editing import NotThereError
+from punchcard.workspace.editing import NotFoundError
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
 
 
-@get("/settings/team", opt={NEEDS: Role.OWNER})
+@get("/settings/team", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def show_team(context: ContextDependency) -> Page:
     """Everybody."""
     return _team(context, FormErrors(), status=200)
 
 
-@post("/settings/team", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/settings/team", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 async def add_operator(context: ContextDependency) -> Page:
     """Somebody new, with a temporary password that the owner tells them."""
     errors = FormErrors()
@@ -50,7 +50,7 @@ async def add_operator(context: ContextDependency) -> Page:
         errors.fields["password"] = f"Use at least {LENGTH_MIN} characters."
     if errors:
         return await asyncio.to_thread(_team, context, errors, status=422)
-    stored = await context.passwords.run(hashed, password)
+    stored = await context.passwords.run(hash_password, password)
     return await asyncio.to_thread(_create_operator, context, email=email, name=name, role=Role(role), password=stored)
 
 
@@ -66,7 +66,7 @@ def _create_operator(context: RequestContext, *, email: str, name: str, role: Ro
     return context.redirect("/settings/team", notices=[f"{name} can sign in now."])
 
 
-@post("/settings/team/role", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/settings/team/role", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def change_role(context: ContextDependency) -> Page:
     """Another role, from the next request on."""
@@ -76,13 +76,13 @@ def change_role(context: ContextDependency) -> Page:
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, id_)
         if operator is None:
-            raise NotThereError("there is no such operator")
+            raise NotFoundError("there is no such operator")
         change_operator(work, id_, role=Role(role))
         _write_down(work, context, "change", id_, "role", operator.role, role)
     return context.redirect("/settings/team", notices=[f"{operator.name} is {role.replace('_', ' ')} now."])
 
 
-@post("/settings/team/remove", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/settings/team/remove", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def remove(context: ContextDependency) -> Page:
     """Their sessions end at once."""
@@ -90,7 +90,7 @@ def remove(context: ContextDependency) -> Page:
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, id_)
         if operator is None:
-            raise NotThereError("there is no such operator")
+            raise NotFoundError("there is no such operator")
         remove_operator(work, id_)
         _write_down(work, context, "remove", id_, "role", operator.role, None)
     return context.redirect("/settings/team", notices=[f"{operator.name} cannot sign in any more."])
@@ -103,20 +103,20 @@ def show_password(context: ContextDependency) -> Page:
     return context.page("password.html", errors=FormErrors(), length_min=LENGTH_MIN)
 
 
-@post("/settings/password", status_code=200, opt={NEEDS: Role.READ_ONLY})
+@post("/settings/password", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 async def change_password(context: ContextDependency) -> Page:
     """Another password; all other sessions end."""
     assert context.operator is not None
     errors = FormErrors()
     current = next(iter(context.form.get("standing", ())), "")
     chosen = next(iter(context.form.get("fresh", ())), "")
-    if not await context.passwords.run(is_right, context.operator.password, current):
+    if not await context.passwords.run(verify_password, context.operator.password, current):
         errors.fields["standing"] = "This is not your password."
     if len(chosen) < LENGTH_MIN:
         errors.fields["fresh"] = f"Use at least {LENGTH_MIN} characters."
     if errors:
         return context.page("password.html", status=422, errors=errors, length_min=LENGTH_MIN)
-    stored = await context.passwords.run(hashed, chosen)
+    stored = await context.passwords.run(hash_password, chosen)
     return await asyncio.to_thread(_store_password, context, context.operator, stored)
 
 
@@ -125,7 +125,7 @@ def _store_password(context: RequestContext, operator: Operator, password: str) 
         change_operator(work, operator.id, password=password)
         secret = begin_session(work, operator, clock=context.dependencies.clock)
         _write_down(work, context, "change", operator.id, "password", None, None)
-    return context.with_session(context.redirect("/settings", notices=["Your password is changed."]), secret)
+    return context.set_session_cookie(context.redirect("/settings", notices=["Your password is changed."]), secret)
 
 
 def _write_down(

@@ -10,7 +10,7 @@ from litestar import get, post
 from litestar.params import FromPath
 from sqlalchemy import Connection
 
-from punchcard.app.periods import period_of
+from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
@@ -20,7 +20,7 @@ from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 from punchcard.traces.trace import attempt_trace, current_status
 from punchcard.workspace.computations import OWN_SOURCES
-from punchcard.workspace.editing import destination_of
+from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
 
 _ROWS = 50
@@ -43,7 +43,7 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 @run_in_executor
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The ledger, newest first."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     query, asked = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
@@ -73,7 +73,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Try parked ones again, or put them aside: those chosen, or all that match."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     query, asked = _query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
     with context.dependencies.store.unit_of_work() as work:
@@ -131,7 +131,7 @@ def _query(context: RequestContext, destination: Destination) -> tuple[ledger.Le
     text = asked["q"]
     is_email = "@" in text
     timed = asked["time"] != ""
-    period = period_of(context)
+    period = read_period(context)
     values: dict[str, Any] = {
         "customer": text if is_email else None,
         "order_id": text if text and not is_email else None,

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from litestar import get, post
 
 from punchcard.app.forms import FormErrors, form_errors_from
-from punchcard.app.request_context import NEEDS, ContextDependency, Page, RequestContext
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.timezones import TIMEZONES
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.token_actions import make_token, remove_token
 from punchcard.store import audit
 from punchcard.store.token_store import Role, list_tokens
-from punchcard.workspace.editing import naming
+from punchcard.workspace.editing import rename_workspace
 from punchcard.workspace.export import export
 
 _AUDIT_ROWS = 50
@@ -32,20 +32,20 @@ def show_settings(context: ContextDependency) -> Page:
 def save_settings(context: ContextDependency) -> Page:
     """Save name and time zone."""
     try:
-        context.edit(naming(context.field("name"), context.field("timezone")))
+        context.edit(rename_workspace(context.field("name"), context.field("timezone")))
     except ConfigurationError as error:
         return _settings(context, _named(form_errors_from(error)), status=422)
     return context.redirect("/settings", notices=["Saved."])
 
 
-@get("/settings/tokens", opt={NEEDS: Role.OWNER})
+@get("/settings/tokens", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def show_tokens(context: ContextDependency) -> Page:
     """The tokens of the Public API."""
     return _tokens(context, FormErrors(), secret="", status=200)
 
 
-@post("/settings/tokens", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/settings/tokens", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def create_token(context: ContextDependency) -> Page:
     """A new token; it is shown on this answer, and never again."""
@@ -65,7 +65,7 @@ def create_token(context: ContextDependency) -> Page:
     return _tokens(context, FormErrors(), secret=secret, status=200)
 
 
-@post("/settings/tokens/revoke", status_code=200, opt={NEEDS: Role.OWNER})
+@post("/settings/tokens/revoke", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def revoke_token(context: ContextDependency) -> Page:
     """It is refused from the next request on."""
@@ -110,12 +110,12 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
 def _named(errors: FormErrors) -> FormErrors:
     """`workspace.name` has one key less than the parts of lists."""
     fields: Mapping[str, str] = {name.rpartition(".")[2]: field for name, field in errors.fields.items()}
-    for said in list(errors.others):
+    for said in list(errors.general):
         path, found, message = said.partition(": ")
         if found and path.startswith("workspace."):
             fields = {**fields, path.removeprefix("workspace."): message}
-            errors.others.remove(said)
-    return FormErrors(fields=dict(fields), others=errors.others)
+            errors.general.remove(said)
+    return FormErrors(fields=dict(fields), general=errors.general)
 
 
 def _tokens(context: RequestContext, errors: FormErrors, secret: str, status: int) -> Page:

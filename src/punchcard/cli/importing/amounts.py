@@ -23,7 +23,7 @@ _EXAMPLES_MAX: Final = 4
 
 
 @dataclass(frozen=True)
-class AmountReading:
+class AmountFormat:
     """How the cells of a column are read.
 
     Attributes:
@@ -56,7 +56,7 @@ def read_amount(cell: str, *, decimal: str) -> str | None:
     return f"{'-' if minuses else ''}{whole}{'.' + fraction if fraction else ''}"
 
 
-def detect_reading(cells: Iterable[str]) -> AmountReading | None:
+def detect_format(cells: Iterable[str]) -> AmountFormat | None:
     """How a column of amounts is to be read; None if all its cells are JSON numbers, or none is an amount.
 
     Args:
@@ -88,4 +88,4 @@ def detect_reading(cells: Iterable[str]) -> AmountReading | None:
         )
     decimal = "." if "." in signs else ","
     examples = [(cell, read_amount(cell, decimal=decimal) or "") for cell in odd[:_EXAMPLES_MAX]]
-    return AmountReading(decimal, examples)
+    return AmountFormat(decimal, examples)

@@ -140,7 +140,7 @@ def read_cell(column: Column, cell: str) -> object:
             raise AssertionError(f"the column {column.heading} is left out")
 
 
-def put(members: dict[str, object], path: tuple[str, ...], value: object) -> None:
+def set_member(members: dict[str, object], path: tuple[str, ...], value: object) -> None:
     """Set a value inside nested objects, making them on the way."""
     inner = members
     for key in path[:-1]:
@@ -216,7 +216,7 @@ def _usual_type(path: tuple[str, ...]) -> CellType:
 def _unknown_columns(names: Sequence[str]) -> str:
     """What to do about columns that nobody knows, in one line however many they are."""
     shown = ", ".join(
-        f"{name!r}{_near(name)}" if name else "one that has no heading" for name in names[:_UNKNOWN_SHOWN_MAX]
+        f"{name!r}{_suggest(name)}" if name else "one that has no heading" for name in names[:_UNKNOWN_SHOWN_MAX]
     )
     more = f" and {len(names) - _UNKNOWN_SHOWN_MAX} more" if len(names) > _UNKNOWN_SHOWN_MAX else ""
     example = next((name for name in names if name), "COLUMN")
@@ -227,7 +227,7 @@ def _unknown_columns(names: Sequence[str]) -> str:
     )
 
 
-def _near(heading: str) -> str:
+def _suggest(heading: str) -> str:
     spelled = "".join(part.capitalize() if index else part for index, part in enumerate(heading.split("_")))
     near = difflib.get_close_matches(spelled, (*TEXT_MEMBERS, *OBJECT_MEMBERS), n=1, cutoff=0.8)
     return f" (perhaps {near[0]})" if near else ""

@@ -23,10 +23,10 @@ _EVENT_BYTES_MAX = 32 * 1024
 _SAVE_SECONDS = 0.5
 # The server corrects a timestamp by how long ago it was sent; a row's time is what the file says. So these, which
 # archives of Segment carry, stay behind.
-_LEFT_BEHIND = ("sentAt", "receivedAt", "originalTimestamp")
-_IDS_KEPT_MAX = 200_000  # some 20 MB
-_NOTES_SHOWN_MAX = 10
-_NOTHING = (None, "", msgspec.Raw(b"null"), msgspec.Raw(b'""'))
+_DROPPED_MEMBERS = ("sentAt", "receivedAt", "originalTimestamp")
+_MESSAGE_IDS_MAX = 200_000  # some 20 MB
+_NOTES_MAX = 10
+_EMPTY_VALUES = (None, "", msgspec.Raw(b"null"), msgspec.Raw(b'""'))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     finally:
         client.close()
         reader.close()
-    of_the_first = f" of the first {_IDS_KEPT_MAX:,} sent" if len(run.message_ids) == _IDS_KEPT_MAX else ""
+    of_the_first = f" of the first {_MESSAGE_IDS_MAX:,} sent" if len(run.message_ids) == _MESSAGE_IDS_MAX else ""
     earned = "" if earnings.earned is None else f", {earnings.sentence}{of_the_first}"
     print(
         f"{counts.read} rows read, {counts.sent} sent, {counts.refused} refused{earned} "
@@ -165,7 +165,7 @@ class _Run:
 
     def _remember(self, batch: Sequence[ReadyRow], refused: Sequence[BadRow]) -> None:
         numbers = {row.number for row in refused}
-        room = _IDS_KEPT_MAX - len(self.message_ids)
+        room = _MESSAGE_IDS_MAX - len(self.message_ids)
         self.message_ids += [row.message_id for row in batch if row.number not in numbers][:room]
 
     def keep_progress(self) -> None:
@@ -210,30 +210,34 @@ class _Run:
 
     def _ready(self, row: EventRow) -> ReadyRow | BadRow:
         members = row.members
-        for note in row.notes[: max(0, _NOTES_SHOWN_MAX - self._notes_shown)]:
+        for note in row.notes[: max(0, _NOTES_MAX - self._notes_shown)]:
             self._notes_shown += 1
             self._display.say(f"row {row.number}: {note}")
-        if self._mapping.event and members.get("event") in _NOTHING and members.get("type") in (*_NOTHING, "track"):
+        if (
+            self._mapping.event
+            and members.get("event") in _EMPTY_VALUES
+            and members.get("type") in (*_EMPTY_VALUES, "track")
+        ):
             members["event"] = self._mapping.event
-        if members.get("userId") in _NOTHING and members.get("anonymousId") in _NOTHING:
-            email = _email_of(members)
+        if members.get("userId") in _EMPTY_VALUES and members.get("anonymousId") in _EMPTY_VALUES:
+            email = _find_email(members)
             if email is not None:
                 members["userId"] = email
                 self.users_by_email += 1
-        if members.get("type") in _NOTHING:
-            if members.get("event") in _NOTHING:
+        if members.get("type") in _EMPTY_VALUES:
+            if members.get("event") in _EMPTY_VALUES:
                 return BadRow(row.number, "has neither a type nor an event name (--event NAME gives it one)")
             members["type"] = "track"
-        if members.get("timestamp") in _NOTHING and members.get("originalTimestamp") not in _NOTHING:
+        if members.get("timestamp") in _EMPTY_VALUES and members.get("originalTimestamp") not in _EMPTY_VALUES:
             members["timestamp"] = members["originalTimestamp"]
-        for key in _LEFT_BEHIND:
+        for key in _DROPPED_MEMBERS:
             members.pop(key, None)
-        is_timed = members.get("timestamp") not in _NOTHING
+        is_timed = members.get("timestamp") not in _EMPTY_VALUES
         if is_timed and read_time(_plain(members["timestamp"])) is None:
             # The server would take the time of receipt instead, and years of history would happen today.
-            shown = _shown(members)
+            shown = _format_timestamp(members)
             return BadRow(row.number, f"timestamp: expected a time such as 2026-01-02T03:04:05Z, not {shown}")
-        if members.get("messageId") in _NOTHING:
+        if members.get("messageId") in _EMPTY_VALUES:
             members["messageId"] = self._identity.message_id(row.number, row.content, is_timed=is_timed)
         try:
             event = msgspec.json.encode(members)
@@ -244,7 +248,7 @@ class _Run:
         return ReadyRow(row.number, event, str(_plain(members["messageId"])))
 
 
-def _email_of(members: Mapping[str, object]) -> str | None:
+def _find_email(members: Mapping[str, object]) -> str | None:
     """The email address that a row carries, where destinations look for it; None if it carries none."""
     context = _inner(members, "context")
     holders = (members, _inner(members, "properties"), _inner(context, "traits"), _inner(members, "traits"))
@@ -264,5 +268,5 @@ def _plain(value: object) -> object:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
 
 
-def _shown(members: dict[str, object]) -> str:
+def _format_timestamp(members: dict[str, object]) -> str:
     return repr(_plain(members["timestamp"]))[:60]

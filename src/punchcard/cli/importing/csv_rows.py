@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from punchcard.cli.importing.amounts import AmbiguousAmountsError, AmountReading, detect_reading
-from punchcard.cli.importing.columns import CellError, CellType, Column, put, read_cell, read_headings
+from punchcard.cli.importing.amounts import AmbiguousAmountsError, AmountFormat, detect_format
+from punchcard.cli.importing.columns import CellError, CellType, Column, read_cell, read_headings, set_member
 from punchcard.cli.importing.encodings import WINDOWS, detect_encoding
 from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import BadRow, CountedFile, EventRow
@@ -52,7 +52,7 @@ class CsvRows:
         """What a person should know before the import."""
         return [f"{self._path}: read as Windows-1252, as it is not UTF-8"] if self.encoding == WINDOWS else []
 
-    def amount_readings(self) -> dict[str, AmountReading]:
+    def amount_readings(self) -> dict[str, AmountFormat]:
         """By column, how amounts that are no JSON numbers will be read, found out from the first 10,000 rows.
 
         Raises:
@@ -63,10 +63,10 @@ class CsvRows:
             cells = other._amount_cells()
         finally:
             other.close()
-        readings: dict[str, AmountReading] = {}
+        readings: dict[str, AmountFormat] = {}
         for column, cell in cells.items():
             try:
-                reading = detect_reading(cell)
+                reading = detect_format(cell)
             except AmbiguousAmountsError as error:
                 raise ConfigurationError(
                     f"{self._path}: column {column!r}: {error}; say which with --decimal comma or --decimal point"
@@ -92,10 +92,10 @@ class CsvRows:
             other.close()
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The rows behind row number `after`; the heading is row 1."""
+        """The rows behind row number `after`; the first line is row 1, blank ones before the heading included."""
         number = 1
         try:
-            separator, columns = self._heading()
+            separator, columns, number = self._heading()
             # `strict`: a broken quote is a bad row, not a guess that swallows its neighbours.
             reader = csv.reader(self._text, delimiter=separator, strict=True)
             while True:
@@ -121,9 +121,14 @@ class CsvRows:
         self._text.close()
         self._file.close()
 
-    def _heading(self) -> tuple[str, list[Column]]:
+    def _heading(self) -> tuple[str, list[Column], int]:
+        """The separator, the columns, and the number of the row that holds the headings."""
+        number = 1
         try:
             heading = self._text.readline().removeprefix("\ufeff")
+            while heading and not heading.strip():
+                number += 1
+                heading = self._text.readline()
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{self._path}: is not text: {error}") from error
         separator = max(_SEPARATORS, key=heading.count)
@@ -131,10 +136,10 @@ class CsvRows:
         columns = read_headings(headings, file=str(self._path), mapping=self._mapping)
         if not columns:
             raise ConfigurationError(f"{self._path}: is empty; expected a row of headings and a row for each event")
-        return separator, [replace(column, decimal=self._decimals.get(column.heading)) for column in columns]
+        return separator, [replace(column, decimal=self._decimals.get(column.heading)) for column in columns], number
 
     def _amount_cells(self) -> dict[str, list[str]]:
-        separator, columns = self._heading()
+        separator, columns, _ = self._heading()
         places = {index: column.heading for index, column in enumerate(columns) if column.type is CellType.AMOUNT}
         found: dict[str, list[str]] = {heading: [] for heading in places.values()}
         if not places:
@@ -163,7 +168,7 @@ def _row(number: int, columns: list[Column], cells: list[str]) -> EventRow | Bad
     try:
         for column, cell in zip(columns, cells, strict=True):
             if cell and column.type is not CellType.LEFT_OUT:
-                put(members, column.path, read_cell(column, cell))
+                set_member(members, column.path, read_cell(column, cell))
                 said.append(f"{column.heading}\x1f{cell}")
     except CellError as error:
         return BadRow(number, str(error))

@@ -62,7 +62,7 @@ class _Lines:
         seconds = now - self._begun
         done = position / self._size if self._size else 1.0
         left = f", about {seconds / done * (1 - done):.0f} s left" if done else ""
-        self.say(f"{done:.0%}: {_words(counts)}, {counts.sent_now / seconds:,.0f} rows/s{left}")
+        self.say(f"{done:.0%}: {_format_counts(counts)}, {counts.sent_now / seconds:,.0f} rows/s{left}")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -99,11 +99,11 @@ class _Bar:
             return
         self._shown_at = now
         rate = counts.sent_now / max(1e-3, now - self._begun)
-        self._progress.update(self._task, completed=position, words=f"{_words(counts)}, {rate:,.0f} rows/s")
+        self._progress.update(self._task, completed=position, words=f"{_format_counts(counts)}, {rate:,.0f} rows/s")
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False)
 
 
-def _words(counts: Counts) -> str:
+def _format_counts(counts: Counts) -> str:
     return f"{counts.sent:,} sent" + (f", {counts.refused:,} refused" if counts.refused else "")

@@ -80,7 +80,7 @@ def count_earnings(
             if time.monotonic() > deadline:
                 return Earnings(None, "not all of them are routed yet; the events in the App show what they earn")
             time.sleep(_PAUSE_SECONDS)
-        earned = sum(_earned(client, ids, token) for ids in _portions(message_ids))
+        earned = sum(_earned(client, ids, token) for ids in _chunks(message_ids))
     except (UnreachableError, msgspec.DecodeError):
         return Earnings(None, "whether they earned cannot be asked there; the events in the App show it")
     return Earnings(earned, f"{earned} earned")
@@ -98,6 +98,6 @@ def _earned(client: TrackingClient, message_ids: Sequence[str], token: str) -> i
     return len(msgspec.json.decode(body, type=_Data).data.earned)
 
 
-def _portions(message_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def _chunks(message_ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for begin in range(0, len(message_ids), _IDS_PER_REQUEST):
         yield message_ids[begin : begin + _IDS_PER_REQUEST]

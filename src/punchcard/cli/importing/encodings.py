@@ -11,7 +11,7 @@ _UTF_16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 WINDOWS: Final = "cp1252"
 
 
-def utf_16_of(first: bytes) -> str | None:
+def detect_utf_16(first: bytes) -> str | None:
     """The name of the encoding if the first bytes are of UTF-16, else None."""
     if first.startswith(_UTF_16_MARKS):
         return "utf-16"
@@ -28,8 +28,8 @@ def detect_encoding(file: BinaryIO) -> str:
     """
     utf_8, windows = codecs.getincrementaldecoder("utf-8")(), codecs.getincrementaldecoder(WINDOWS)()
     is_utf_8 = is_windows = True
-    for number, part in enumerate(_parts(file)):
-        if number == 0 and (utf_16 := utf_16_of(part[:2])) is not None:
+    for number, part in enumerate(_chunks(file)):
+        if number == 0 and (utf_16 := detect_utf_16(part[:2])) is not None:
             return utf_16
         is_utf_8 = is_utf_8 and _decodes(utf_8, part)
         is_windows = is_windows and b"\0" not in part and _decodes(windows, part)
@@ -37,7 +37,7 @@ def detect_encoding(file: BinaryIO) -> str:
     return WINDOWS if is_windows and not is_utf_8 else "utf-8-sig"
 
 
-def _parts(file: BinaryIO) -> Iterator[bytes]:
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
     with suppress(OSError, EOFError, zlib.error):  # a file that cannot be read on says so when its rows are read
         while part := file.read(_BYTES_AT_ONCE):
             yield part

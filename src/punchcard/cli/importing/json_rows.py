@@ -11,7 +11,7 @@ from typing import BinaryIO, Final, cast
 
 import msgspec
 
-from punchcard.cli.importing.encodings import utf_16_of
+from punchcard.cli.importing.encodings import detect_utf_16
 from punchcard.cli.importing.rows import BadRow, CountedFile, EventRow
 from punchcard.errors import PunchcardError
 from punchcard.events.batch_context import shared_members, with_shared
@@ -45,7 +45,7 @@ class JsonRows:
         looked_at = CountedFile(path)
         encoding = None
         with suppress(OSError, EOFError, zlib.error):  # it says so when its rows are read
-            encoding = utf_16_of(looked_at.content.read(2))
+            encoding = detect_utf_16(looked_at.content.read(2))
         looked_at.close()
         self._file = CountedFile(path)
         self._content: BinaryIO = self._file.content
@@ -70,7 +70,7 @@ class JsonRows:
             for line, text in self._texts():
                 if number == 0 and text.startswith(b"["):
                     self._check_array(text)
-                for event in _events_of(text):
+                for event in _split_events(text):
                     number = max(line, number + 1)
                     if number > after:
                         yield _row(number, event)
@@ -157,7 +157,7 @@ def _open_brackets(text: bytes) -> int:
     return level
 
 
-def _events_of(text: bytes) -> Iterator[bytes]:
+def _split_events(text: bytes) -> Iterator[bytes]:
     """The events of a JSON text: itself, the items of an array, or those of a batch with what the batch says of all."""
     if text.startswith(b"["):
         try:
@@ -166,7 +166,7 @@ def _events_of(text: bytes) -> Iterator[bytes]:
             yield text
             return
         for item in items:
-            yield from _events_of(bytes(item))
+            yield from _split_events(bytes(item))
         return
     if b'"batch"' in text[:_LINE_BYTES_MAX]:
         try:

@@ -11,7 +11,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from punchcard.cli.importing.columns import TEXT_MEMBERS, CellError, CellType, Column, put, read_cell, read_headings
+from punchcard.cli.importing.columns import (
+    TEXT_MEMBERS,
+    CellError,
+    CellType,
+    Column,
+    read_cell,
+    read_headings,
+    set_member,
+)
 from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import BadRow, EventRow
 from punchcard.errors import ConfigurationError, PunchcardError
@@ -75,10 +83,10 @@ def _row(number: int, columns: list[Column], cells: list[object], singles: list[
             if cell is None or cell == "" or column.type is CellType.LEFT_OUT:
                 continue
             if isinstance(cell, str):
-                put(members, column.path, read_cell(column, cell))
+                set_member(members, column.path, read_cell(column, cell))
                 continue
             value = _single(cell) if is_single and isinstance(cell, float) else _plain(column.heading, cell)
-            put(members, column.path, _as_text(value) if column.path[0] in TEXT_MEMBERS else value)
+            set_member(members, column.path, _as_text(value) if column.path[0] in TEXT_MEMBERS else value)
         # Keys in order, so that moving a column does not make other events of the same rows.
         content = _encoder.encode(dict(sorted(members.items())))
     except (CellError, ValueError, TypeError) as error:

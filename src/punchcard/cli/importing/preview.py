@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from punchcard.cli.importing.amounts import AmountReading
+from punchcard.cli.importing.amounts import AmountFormat
 from punchcard.cli.importing.csv_rows import CsvRows
 from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import RowReader
@@ -37,19 +37,19 @@ def confirm_amounts(reader: RowReader, mapping: ImportMapping, *, is_confirmed: 
         return mapping
     _show(readings)
     if not is_confirmed:
-        _ask()
+        _confirm()
     reader.read_amounts({column: reading.decimal for column, reading in readings.items()})
     decimals = {reading.decimal for reading in readings.values()}
     return replace(mapping, decimal=decimals.pop()) if len(decimals) == 1 else mapping
 
 
-def _show(readings: Mapping[str, AmountReading]) -> None:
+def _show(readings: Mapping[str, AmountFormat]) -> None:
     for column, reading in readings.items():
         examples = ", ".join(f"{cell!r} as {number}" for cell, number in reading.examples)
         print(f"Column {column!r} has {_NAMES[reading.decimal]}: {examples}", file=sys.stderr)
 
 
-def _ask() -> None:
+def _confirm() -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError("confirm this reading of the amounts with --yes, or say --decimal comma or point")
     import typer

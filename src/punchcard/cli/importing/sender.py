@@ -12,8 +12,8 @@ from punchcard.errors import PunchcardError
 BATCH_EVENTS_MAX = 100
 BATCH_BYTES_MAX = 450_000  # the Tracking API takes 500 KB
 _FIRST_WAIT_SECONDS = 0.2
-_LONGEST_WAIT_SECONDS = 5.0
-_LONGEST_ASKED_WAIT_SECONDS = 60.0
+_WAIT_SECONDS_MAX = 5.0
+_RETRY_AFTER_SECONDS_MAX = 60.0
 # A server is given this long to come back once it has answered; one that never did is rather a wrong address.
 _GIVE_UP_SECONDS = 600.0
 _GIVE_UP_AT_START_SECONDS = 30.0
@@ -69,7 +69,7 @@ class Sender:
             PunchcardError: the server does not know the write key, is no Tracking API, or did not come back.
         """
         response = self._post(b'{"batch":[' + b",".join(row.event for row in rows) + b"]}")
-        if response.is_taken:
+        if response.is_accepted:
             return []
         if response.status not in (400, 413):
             raise PunchcardError(f"{self._client.url}: {_refusal(response)}", code="not_accepted")
@@ -95,7 +95,7 @@ class Sender:
                 problem = error.message
             else:
                 self._has_answered = True
-                if not response.asks_to_wait:
+                if not response.is_retryable_later:
                     return response
                 problem = f"{self._client.url}: HTTP {response.status} {response.message}".rstrip()
                 asked = response.retry_after_seconds
@@ -107,10 +107,10 @@ class Sender:
     def _wait(self, problem: str, wait: float, *, asked: float | None, deadline: float) -> float:
         if time.monotonic() >= deadline:
             raise PunchcardError(f"{problem}; given up: run the same command again when the server is back")
-        seconds = wait * (0.5 + random.random() / 2) if asked is None else min(asked, _LONGEST_ASKED_WAIT_SECONDS)
+        seconds = wait * (0.5 + random.random() / 2) if asked is None else min(asked, _RETRY_AFTER_SECONDS_MAX)
         self._on_waiting(problem, seconds)
         time.sleep(seconds)
-        return min(_LONGEST_WAIT_SECONDS, wait * 2)
+        return min(_WAIT_SECONDS_MAX, wait * 2)
 
 
 def _refusal(response: TrackingResponse) -> str:

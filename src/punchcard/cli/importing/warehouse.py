@@ -7,7 +7,7 @@ other columns of a track table are properties.
 from collections.abc import Collection
 from typing import Final
 
-LEFT_OUT: Final = ""
+IGNORED: Final = ""
 
 _FIELDS: Final = {
     "id": "messageId",
@@ -17,13 +17,13 @@ _FIELDS: Final = {
     "previous_id": "previousId",
     "event_text": "event",
     "original_timestamp": "originalTimestamp",
-    "sent_at": LEFT_OUT,
-    "received_at": LEFT_OUT,
-    "loaded_at": LEFT_OUT,
-    "uuid": LEFT_OUT,
-    "uuid_ts": LEFT_OUT,
+    "sent_at": IGNORED,
+    "received_at": IGNORED,
+    "loaded_at": IGNORED,
+    "uuid": IGNORED,
+    "uuid_ts": IGNORED,
 }
-_OBJECTS_OF_CONTEXT: Final = frozenset(
+_CONTEXT_OBJECTS: Final = frozenset(
     ("app", "campaign", "device", "library", "network", "os", "page", "referrer", "screen", "traits")
 )
 _CAMEL_CASE: Final = {
@@ -49,7 +49,7 @@ def warehouse_field(heading: str, headings: Collection[str]) -> str:
     """
     if heading == "event":
         # Beside `event_text` it is the event's name as the name of a table.
-        return LEFT_OUT if "event_text" in headings else heading
+        return IGNORED if "event_text" in headings else heading
     if (
         heading == "received_at"
         and _TIMES.isdisjoint({*headings} - {"received_at", "sent_at"})
@@ -59,11 +59,11 @@ def warehouse_field(heading: str, headings: Collection[str]) -> str:
     if heading in _FIELDS:
         return _FIELDS[heading]
     if heading.startswith("_"):
-        return LEFT_OUT  # of the warehouse's own loaders
+        return IGNORED  # of the warehouse's own loaders
     if heading.startswith(_CONSENT):
         return f"context.consent.categoryPreferences.{heading.removeprefix(_CONSENT)}:boolean"
     if heading.startswith("context_consent"):
-        return LEFT_OUT
+        return IGNORED
     if heading.startswith("context_"):
         return _context_field(heading.removeprefix("context_"))
     return f"properties.{heading}"
@@ -71,6 +71,6 @@ def warehouse_field(heading: str, headings: Collection[str]) -> str:
 
 def _context_field(name: str) -> str:
     outer, _, inner = name.partition("_")
-    if outer in _OBJECTS_OF_CONTEXT and inner:
+    if outer in _CONTEXT_OBJECTS and inner:
         return f"context.{outer}.{_CAMEL_CASE.get(inner, inner)}"
     return f"context.{_CAMEL_CASE.get(name, name)}"

@@ -12,7 +12,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.store import configuration
 from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
-from punchcard.workspace.document import Catalog, has_sealed, seal, unseal
+from punchcard.workspace.document import Catalog, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Computation, Destination, Source, Workspace
 from punchcard.workspace.salvage import Part, read_part
@@ -22,7 +22,7 @@ PartKey = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredWorkspace:
     """The configuration at one revision.
 
     Attributes:
@@ -35,7 +35,7 @@ class Stored:
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
 
 
-def load(store: Store, keyring: Keyring) -> Stored:
+def load(store: Store, keyring: Keyring) -> StoredWorkspace:
     """The configuration as it stands, secrets in plain text; parts are in order of their slugs.
 
     Raises:
@@ -50,8 +50,8 @@ def load(store: Store, keyring: Keyring) -> Stored:
             # PostgreSQL shows each statement what was committed before it: a change may fall between the two.
             if configuration.revision_of(work) == revision:
                 break
-    workspace, sealed = _unsealed_where_possible(found.workspace, keyring)
-    return Stored(revision=revision, workspace=workspace, unreadable={**sealed, **found.unreadable})
+    workspace, sealed = _unseal_readable(found.workspace, keyring)
+    return StoredWorkspace(revision=revision, workspace=workspace, unreadable={**sealed, **found.unreadable})
 
 
 def load_write_keys(store: Store) -> frozenset[str]:
@@ -66,7 +66,7 @@ def load_write_keys(store: Store) -> frozenset[str]:
     return frozenset(key for source in sources for key in source.write_keys)
 
 
-def read(work: Connection) -> Stored:
+def read(work: Connection) -> StoredWorkspace:
     """The configuration as it stands, secrets still sealed. Whatever a document holds, the others are read."""
     about = Workspace()
     sources: list[Source] = []
@@ -99,9 +99,9 @@ def read(work: Connection) -> Stored:
         replace(destination, sources=every) if destination.slug in connected_to_unknown else destination
         for destination in destinations
     ]
-    return Stored(
+    return StoredWorkspace(
         revision=configuration.revision_of(work),
-        workspace=in_order(
+        workspace=sort_parts(
             replace(about, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations))
         ),
         unreadable=unreadable,
@@ -118,7 +118,7 @@ def write(
     catalog: Catalog = CATALOG,
 ) -> None:
     """Store every part of `wanted` that differs from `current`, and forget the parts that it lacks."""
-    old, new = dependencies_of(current), dependencies_of(wanted)
+    old, new = parts_by_key(current), parts_by_key(wanted)
     changed = [(key, part) for key, part in new.items() if old.get(key) != part]
     configuration.save_documents(
         work,
@@ -137,7 +137,7 @@ def write(
     configuration.remove_documents(work, old.keys() - new.keys())
 
 
-def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
+def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
     """The workspace with its secrets in plain text; those of an unreadable destination stay sealed."""
     destinations: list[Destination] = []
     problems: dict[PartKey, str] = {}
@@ -150,14 +150,14 @@ def _unsealed_where_possible(workspace: Workspace, keyring: Keyring) -> tuple[Wo
             errors.append(error)
             problems["destination", destination.slug] = error.message
             plain = destination
-        with_secrets += has_sealed(destination)
+        with_secrets += has_sealed_values(destination)
         destinations.append(plain)
     if errors and len(errors) == with_secrets:
         raise errors[0]  # not one is readable: it is the key that is wrong
     return replace(workspace, destinations=tuple(destinations)), problems
 
 
-def in_order(workspace: Workspace) -> Workspace:
+def sort_parts(workspace: Workspace) -> Workspace:
     """The workspace with its parts in order of their slugs: the order in a file means nothing."""
     return replace(
         workspace,
@@ -167,7 +167,7 @@ def in_order(workspace: Workspace) -> Workspace:
     )
 
 
-def dependencies_of(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
+def parts_by_key(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
     """Every part by its kind and slug; the workspace's own fields are one part without a slug."""
     parts: dict[PartKey, Workspace | Source | Destination | Computation] = {
         ("workspace", ""): replace(workspace, sources=(), destinations=(), computations=())

@@ -1,0 +1,90 @@
+"""One event as the lake holds it."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from punchcard.clock import from_micros
+from punchcard.errors import LakeError
+
+
+class LakeResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of an event at one destination, as routing decided it.
+
+    Attributes:
+        destination: Slug, None for a result before any destination.
+        status: One of the API's words (`filtered_at_destination`, `pending` …).
+        reason: Stable code, None for a planned effect.
+        detail: A sentence for a person.
+        effect_key: The effect it planned or met, if any.
+    """
+
+    destination: str | None
+    status: str = msgspec.field(name="fate")
+    reason: str | None = None
+    detail: str | None = None
+    effect_key: str | None = None
+
+
+class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One received event with its results.
+
+    Attributes:
+        type: One of the six calls, "" for what is no valid event.
+        event: Name of a track call.
+        email: That it carries, lower-cased; None also for an event of before emails were kept.
+        source: Slug, None if the write key was unknown.
+        timestamp: When it happened, None for what is no valid event.
+        log_position: Its record's place in the log.
+        event_index: Its place in the record.
+        payload: JSON text as received.
+        notes: What was converted so that it could be read; none for an event of before notes were kept.
+    """
+
+    message_id: str
+    type: str
+    event: str | None
+    user_id: str | None
+    anonymous_id: str | None
+    email: str | None
+    source: str | None
+    received_at: datetime
+    timestamp: datetime | None
+    log_position: int
+    event_index: int
+    payload: bytes
+    results: tuple[LakeResult, ...]
+    notes: tuple[str, ...] = ()
+
+
+def event_of_row(row: tuple[Any, ...]) -> LakeEvent:
+    """Return the event of a row with the columns in the order in which `LakeReader` selects them.
+
+    Raises:
+        LakeError: its results are damaged.
+    """
+    received_at, timestamp, results, notes = row[7], row[8], row[12], row[13]
+    return LakeEvent(
+        message_id=row[0],
+        type=row[1],
+        event=row[2],
+        user_id=row[3],
+        anonymous_id=row[4],
+        email=row[5],
+        source=row[6],
+        received_at=from_micros(received_at),
+        timestamp=None if timestamp is None else from_micros(timestamp),
+        log_position=row[9],
+        event_index=row[10],
+        payload=row[11],
+        results=_results(results),
+        notes=() if notes is None else msgspec.json.decode(notes, type=tuple[str, ...]),
+    )
+
+
+def _results(text: str) -> tuple[LakeResult, ...]:
+    try:
+        return msgspec.json.decode(text, type=tuple[LakeResult, ...])
+    except msgspec.DecodeError as error:
+        raise LakeError(f"the data lake cannot be read: an event's results are damaged: {error}") from error

@@ -1,0 +1,98 @@
+"""Plans past events under a given configuration: what each would earn now. Writes nothing.
+
+Replays and simulations share it, so that a plan says what routing would do: the same gates, filters, mapping and the
+same decisions about duplicates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from punchcard.destinations.port import Intent
+from punchcard.lake.reader import LakeEvent
+from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
+from punchcard.routing.lake_events import read_lake_event
+from punchcard.routing.planning import Planned, plan_at
+from punchcard.store.event_results import EventResult, EventStatus
+from punchcard.workspace.snapshot import RoutedDestination
+
+UNREADABLE_EVENT = "unreadable_event"
+"""The reason of a past event that this version cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestedEvent:
+    """What a past event would earn.
+
+    Attributes:
+        intent: What it plans; None if filters or mapping do not take it.
+        result: `pending` if it would earn something, `duplicate` or `conflict` if the ledger knows its key or its
+            message, else the refusal.
+    """
+
+    event: LakeEvent
+    intent: Intent | None
+    result: EventResult
+
+    @property
+    def would_earn(self) -> bool:
+        """True if the event would make a new effect."""
+        return self.intent is not None and self.result.status is EventStatus.PENDING
+
+    @property
+    def in_ledger(self) -> bool:
+        """True if the ledger, or an earlier event of the same backtest, has this effect already."""
+        return self.intent is not None and self.result.status is not EventStatus.PENDING
+
+
+class Backtest:
+    """Plans past events of one destination in the order in which they are given.
+
+    Args:
+        destination: With the settings and filters to plan under. One that is disabled is planned as if it were on.
+        zone: Of the workspace.
+        ledger: What has been awarded; `LedgerPreview(with_stored=False)` to plan as if nothing had been.
+    """
+
+    def __init__(self, destination: RoutedDestination, *, zone: ZoneInfo, ledger: LedgerPreview) -> None:
+        self._destination = replace(destination, destination=replace(destination.destination, enabled=True))
+        self._slug = destination.slug
+        self._zone = zone
+        self._ledger = ledger
+
+    def plan(self, work: Connection, events: Sequence[LakeEvent]) -> list[BacktestedEvent]:
+        """Return what each event would earn, in order.
+
+        Args:
+            work: Of the store; only read.
+        """
+        answers: list[Intent | EventResult] = []
+        planned: list[PlannedEffect] = []
+        for row in events:
+            event = read_lake_event(row)
+            if event is None:
+                detail = "this version of Punchcard cannot read the event in the data lake"
+                answers.append(EventResult(self._slug, EventStatus.REFUSED, UNREADABLE_EVENT, detail))
+                continue
+            answer = plan_at(event, self._destination, source=row.source or "", zone=self._zone)
+            answers.append(answer)
+            if isinstance(answer, Intent):
+                planned.append(
+                    PlannedEffect(
+                        planned=Planned(self._destination, answer),
+                        event=event,
+                        source=row.source or "",
+                        position=row.log_position,
+                        index=row.event_index,
+                        seen_before=False,
+                    )
+                )
+        decided = iter(self._ledger.decide(work, planned))
+        return [
+            BacktestedEvent(row, answer, next(decided))
+            if isinstance(answer, Intent)
+            else BacktestedEvent(row, None, answer)
+            for row, answer in zip(events, answers, strict=True)
+        ]
