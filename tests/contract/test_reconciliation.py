@@ -69,7 +69,7 @@ class Desk:
         """Events are received, routed and delivered."""
         self.server.send(*events)
         self.server.route()
-        self.server.deliver(rounds=4)
+        self.server.deliver(rounds=6)
 
     def request(self, method: str, path: str, body: object = None) -> Any:
         answer = self.server.request(method, path, None if body is None else json.dumps(body).encode())
@@ -402,6 +402,8 @@ def test_counts_follow_every_correction(desk: Desk) -> None:
     desk.resolve(desk.reconcile(), "accept")
     with desk.server.store.reading() as work:
         rows = work.exec_driver_sql("SELECT sum(hundredths), sum(transactions) FROM award_totals").all()
-        ends = dict(work.exec_driver_sql("SELECT status, sum(count) FROM result_counts GROUP BY status").all())
+        ends: dict[str, int] = dict(
+            work.exec_driver_sql("SELECT status, sum(count) FROM result_counts GROUP BY status").all()
+        )
     assert rows == [(1000, 1)]
     assert (ends[EffectState.DELIVERED], ends[EffectState.REJECTED]) == (1, 1)

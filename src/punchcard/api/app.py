@@ -43,6 +43,7 @@ from punchcard.api.labels import add_source_labels, create_label, delete_label, 
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import list_regulations
+from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -113,6 +114,7 @@ HANDLERS = (
     *UNAVAILABLE,
     *COMPUTATIONS,
     *RECONCILIATIONS,
+    *SIMULATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

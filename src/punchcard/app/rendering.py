@@ -141,7 +141,7 @@ def _has_balances(destination: Destination) -> bool:
 
 def _lists_transactions(destination: Destination) -> bool:
     """Return whether the partner's transactions can be compared with the ledger."""
-    definition = _definition_of(destination)
+    definition = _find_definition(destination)
     return definition is not None and Capability.RECONCILE in definition.capabilities
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 from punchcard.lake.conditions import Value, beyond, joined, within
@@ -86,6 +87,35 @@ def files_of(files: Sequence[DataFile], selection: EventSelection) -> list[DataF
         and (selection.end is None or file.day <= selection.end.date())
     ]
     return sorted(chosen, key=lambda file: (file.first_position, file.last_position))
+
+
+def split_positions(files: Sequence[DataFile], *, through: int, parts: int) -> list[tuple[int, int]]:
+    """Cut the log into stretches with about as many events each, one behind the other.
+
+    Args:
+        files: By their first position.
+        through: The last log position wanted.
+
+    Returns:
+        The position behind which each begins, and its last one.
+    """
+    waiting = [file for file in files if file.first_position <= through]
+    if not waiting:
+        return []
+    first = waiting[0].first_position - 1
+    total = _rows_between(waiting, first, through)
+    borders = [first]
+    for number in range(1, parts):
+        low, high = borders[-1] + 1, through
+        while low < high:
+            middle = (low + high) // 2
+            if _rows_between(waiting, first, middle) >= total * number / parts:
+                high = middle
+            else:
+                low = middle + 1
+        borders.append(low)
+    borders.append(through)
+    return [(begin, end) for begin, end in pairwise(borders) if end > begin]
 
 
 class Windows:

@@ -51,3 +51,18 @@ class ReconciliationTelemetry:
     def storage_failed(self, *, error: str) -> None:
         """The store is away: tried again."""
         self.log.warning("reconciliation_storage_failed", destination=self.destination, error=error)
+
+
+@dataclass(frozen=True)
+class SimulationTelemetry:
+    """Log lines of simulations."""
+
+    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.simulation"))
+
+    def simulation_failed(self, *, simulation_id: int, error: BaseException) -> None:
+        """A defect ended it; its page says so."""
+        self.log.error("simulation_failed", simulation=simulation_id, exc_info=error)
+
+    def storage_failed(self, *, error: str) -> None:
+        """Store or lake is away: tried again."""
+        self.log.warning("simulation_storage_failed", error=error)

@@ -29,11 +29,13 @@ from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guarding import keep_guard
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.simulating import SimulationProcess
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
 from punchcard.store.note_counts import PRUNED_PER_UNIT, prune_note_counts
 from punchcard.store.orders import prune_refused_orders
 from punchcard.store.reconciliations import prune_reconciliations
+from punchcard.store.simulations import prune_simulations
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -116,6 +118,12 @@ class Worker:
         routing.start()
         keeping = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         keeping.start()
+        simulating = threading.Thread(
+            target=SimulationProcess(self._settings, self._store).keep_running,
+            args=(self._stopping,),
+            name="simulation-keeper",
+        )
+        simulating.start()
         try:
             await self._deliver(guard, stopping)
         finally:
@@ -123,6 +131,7 @@ class Worker:
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
             await asyncio.to_thread(keeping.join)
+            await asyncio.to_thread(simulating.join)
 
     async def _deliver(self, guard: LogGuard, stopping: asyncio.Event) -> None:
         tasks: dict[str, asyncio.Task[None]] = {}
@@ -312,7 +321,7 @@ class Worker:
         if not self._settings.history_retention_days:
             return
         before = self._clock.now() - timedelta(days=self._settings.history_retention_days)
-        for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations):
+        for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations):
             pruned = PRUNED_PER_UNIT
             while pruned == PRUNED_PER_UNIT and not self._stopping.is_set():
                 with self._store.unit_of_work() as work:

@@ -37,7 +37,7 @@ def delivered_effects(
             if row.kind == kind
             and row.state == EffectState.DELIVERED
             and row.settled_at is not None
-            and row.settled_at < until
+            and row.settled_at <= until
         ]
 
 

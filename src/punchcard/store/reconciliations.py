@@ -11,10 +11,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.effects import decimal_text, storable
+from punchcard.store.schema import Instant
 from punchcard.store.schema_reconciliation import (
     partner_customers,
     reconciliation_differences,
@@ -266,7 +267,7 @@ def note_waiting(work: Connection, reconciliation_id: int, *, detail: str, now: 
     work.execute(
         update(reconciliations)
         .where(columns.id == reconciliation_id, columns.status.in_(_UNFINISHED))
-        .values(detail=storable(detail), waiting_since=func.coalesce(columns.waiting_since, now))
+        .values(detail=storable(detail), waiting_since=func.coalesce(columns.waiting_since, literal(now, Instant())))
     )
 
 
@@ -419,7 +420,7 @@ def _columns_of(totals: Totals) -> dict[str, object]:
 
 def _reconciliation(row: Any) -> Reconciliation:  # a row of a select
     values: dict[str, Any] = dict(row._mapping)
-    taken = {name: values.pop(name) for name in Totals.__dataclass_fields__}
+    taken: dict[str, Any] = {name: values.pop(name) for name in Totals.__dataclass_fields__}
     totals = Totals(**{name: Decimal(value) if isinstance(value, str) else value for name, value in taken.items()})
     return Reconciliation(**{**values, "status": ReconciliationStatus(values["status"])}, totals=totals)
 

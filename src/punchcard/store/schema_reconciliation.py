@@ -1,4 +1,4 @@
-"""The tables of reconciliations: what a partner has booked, compared with the ledger, and what was decided of it."""
+"""The tables of reconciliations and simulations: what a partner has booked, what was decided of it, what would be."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, String, Table, Text, text
 
@@ -92,3 +92,22 @@ partner_customers = Table(  # the addresses of customers, as partners have shown
     Column("emails", Text, nullable=False),  # JSON list, lower-cased
     Column("read_at", Instant, nullable=False),
 )
+
+simulations = Table(  # what another configuration would have earned: asked for, under way, or answered
+    "simulations",
+    metadata,
+    Column("id", RisingId, primary_key=True, autoincrement=True),
+    Column("destination", String(128), nullable=False),
+    Column("requested_by", Text, nullable=False),  # an actor as in the audit log
+    Column("requested_at", Instant, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("proposal", Text, nullable=False),  # JSON of settings and filters, no secrets
+    Column("status", String(16), nullable=False),
+    Column("done", BigInteger, nullable=False),  # parts of the period that were planned
+    Column("total", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),  # why it has failed
+    Column("outcome", Text),  # JSON, null until it is finished
+    Column("finished_at", Instant),
+)
+Index("ix_simulations_destination", simulations.c.destination, simulations.c.id)

@@ -18,7 +18,7 @@ from punchcard.operations.reconciliation import (
 from punchcard.operations.reconciliation_views import view_history, view_reconciliation
 from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
 from punchcard.store.reconciliations import Reconciliation, reconciliation_by_id
-from punchcard.workspace.editing import NotThereError, destination_of
+from punchcard.workspace.editing import NotFoundError, find_destination
 
 _HISTORY = 50
 _ROWS = 50
@@ -30,7 +30,7 @@ _ID_DIGITS_MAX = 19
 @run_in_executor
 def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The reconciliations of a destination, newest first."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
         views = view_history(work, slug, count=_HISTORY + 1, before_id=int(before) if _is_number(before) else None)
@@ -50,7 +50,7 @@ def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask for a reconciliation."""
     destination = context.dependencies.current().destinations.get(slug)
     if destination is None:
-        raise NotThereError(f"there is no destination {slug}")
+        raise NotFoundError(f"there is no destination {slug}")
     days = context.field("days")
     if not _is_number(days) or int(days) not in _DAYS:
         raise ConfigurationError("Choose one of the periods.")
@@ -66,7 +66,7 @@ def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """One reconciliation with a page of its differences."""
-    destination = destination_of(context.dependencies.workspace(), slug)
+    destination = find_destination(context.dependencies.workspace(), slug)
     reconciliation = _reconciliation(context, slug, number)
     kind, state = context.query("kind"), context.query("state")
     after = context.query("after")
@@ -143,7 +143,7 @@ def _reconciliation(context: RequestContext, slug: str, number: str) -> Reconcil
     with context.dependencies.store.reading() as work:
         found = reconciliation_by_id(work, slug, int(number)) if _is_number(number) else None
     if found is None:
-        raise NotThereError(f"there is no reconciliation {number} of {slug}")
+        raise NotFoundError(f"there is no reconciliation {number} of {slug}")
     return found
 
 

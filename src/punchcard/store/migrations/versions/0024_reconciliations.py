@@ -1,4 +1,4 @@
-"""Reconciliations of the ledger with what partners have booked."""
+"""Reconciliations of the ledger with what partners have booked, and simulations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ _RISING_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the four tables."""
+    """Add the five tables."""
     op.create_table(
         "reconciliations",
         sa.Column("id", _RISING_ID, autoincrement=True, nullable=False),
@@ -53,6 +53,7 @@ def upgrade() -> None:
         "ix_reconciliation_transactions_key", "reconciliation_transactions", ["reconciliation_id", "effect_key"]
     )
     _create_differences()
+    _create_simulations()
     op.create_table(
         "partner_customers",
         sa.Column("destination", sa.String(128), nullable=False),
@@ -95,3 +96,24 @@ def _create_differences() -> None:
         postgresql_where=sa.text("state = 'open'"),
     )
     op.create_index("ix_reconciliation_differences_key", "reconciliation_differences", ["destination", "effect_key"])
+
+
+def _create_simulations() -> None:
+    op.create_table(
+        "simulations",
+        sa.Column("id", _RISING_ID, autoincrement=True, nullable=False),
+        sa.Column("destination", sa.String(128), nullable=False),
+        sa.Column("requested_by", sa.Text(), nullable=False),
+        sa.Column("requested_at", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("proposal", sa.Text(), nullable=False),
+        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text()),
+        sa.Column("finished_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("id", name="pk_simulations"),
+    )
+    op.create_index("ix_simulations_destination", "simulations", ["destination", "id"])
